@@ -1,0 +1,59 @@
+# Everything needs nothing but Python 3.11 or newer, git and make; all of it lands in .venv.
+#
+#   make demo                      make test PYTEST_ARGS="-k order -x"
+#   make test JOBS=4               CDC_TEST_PG_BIN=/usr/lib/postgresql/15/bin make test
+
+SHELL = /bin/sh
+.DEFAULT_GOAL := help
+.SUFFIXES:
+
+JOBS ?= 2
+PYTEST_ARGS ?=
+# A database that happens to be named in the environment is none of our business.
+CLEAN_ENV = env $$(env | grep -Eo '^(CDC_|PG)[A-Za-z0-9_]*=' | grep -v '^CDC_TEST_' | tr -d = | sed 's/^/-u /')
+
+.PHONY: help
+help: ## this list
+	@sed -n 's/^\([a-z][a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
+
+.PHONY: demo
+demo: .venv/.installed ## the whole road on a PostgreSQL of its own, with a closing account
+	@$(CLEAN_ENV) .venv/bin/cdc demo
+
+.PHONY: test
+test: .venv/.installed ## all tests, on the embedded PostgreSQL
+	@$(CLEAN_ENV) .venv/bin/python -m pytest -n $(JOBS) --dist loadscope $(PYTEST_ARGS)
+
+.PHONY: check
+check: .venv/.installed ## style, types, layers, house rules
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy --strict cdc tests
+	.venv/bin/lint-imports
+	@$(CLEAN_ENV) .venv/bin/python -m pytest tests/house -q
+
+.PHONY: format
+format: .venv/.installed ## put the code into the house's form
+	.venv/bin/ruff check --fix-only .
+	.venv/bin/ruff format .
+
+.PHONY: docs
+docs: .venv/.installed ## write the parts of docs/ that follow from the code
+	.venv/bin/python -m tests.house.settings_table
+
+.PHONY: dist
+dist: .venv/.installed ## build the wheel into dist/
+	.venv/bin/python -m hatchling build -t wheel
+
+.PHONY: clean
+clean: ## remove everything that make made
+	rm -rf .venv dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find cdc tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The stamp holds the clone's path: a virtual environment does not survive being moved.
+ifneq "$(shell cat .venv/.installed 2>/dev/null)" "$(CURDIR)"
+.PHONY: .venv/.installed
+endif
+
+.venv/.installed: pyproject.toml constraints.txt
+	@sh .ci/install

@@ -1,0 +1,170 @@
+"""The composition root: builds the daemon, starts it, stops it in order."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Iterable
+from contextlib import suppress
+from typing import Any
+
+import psycopg
+
+from cdc import __version__
+from cdc.capture import start_checks
+from cdc.care import Care
+from cdc.deliver import Client, Guard
+from cdc.dispatch import Dispatch
+from cdc.lanes import Lane
+from cdc.mapping import load_mapping
+from cdc.observe import Observer
+from cdc.pipeline import DAY, Pipeline
+from cdc.queue.session import open_session
+from cdc.queue.settle import Settler
+from cdc.settings import Settings, redact_dsn
+from cdc.tenure import Tenure
+from cdc.translate import Translator
+
+FIRST_PAUSE = 0.05
+LONGEST_PAUSE = 2.0
+FLUSH_WITHIN = 5.0
+
+
+class App:
+    """The daemon. ``run`` returns when it was asked to stop."""
+
+    def __init__(self, settings: Settings, observer: Observer | None = None) -> None:
+        self.settings = settings
+        self.observer = observer or Observer()
+        self._mapping = load_mapping(settings.mapping)
+        self._translator = Translator(self._mapping, settings.base_url)
+        self._tenure: Tenure | None = None
+        self._stop = asyncio.Event()
+        self._reason = ""
+        self._epochs: dict[int, int] = {}
+
+    def stop(self, reason: str) -> None:
+        """Asks the daemon to stop; what is under way may end within ``stop_grace``."""
+        self._reason = self._reason or reason
+        self._stop.set()
+
+    async def run(self) -> None:
+        """Runs until ``stop()``. Survives the database going away and coming back.
+
+        Raises DatabaseError at the start when the database cannot be used as it is.
+        """
+        settings = self.settings
+        url = settings.database_url
+        use_bell = await self._checked(url)
+        self.observer.started(__version__, redact_dsn(url))
+        client = Client(
+            Guard(settings.allowed_networks, settings.allow_http),
+            deadline=settings.attempt_timeout,
+            connect_timeout=settings.connect_timeout,
+            retry_after_cap=settings.retry_after_cap,
+        )
+        settler = Settler(url, self.observer, self._epoch_of, self._confirmed)
+        pipeline = Pipeline(
+            self._translator,
+            client,
+            settler,
+            self.observer,
+            lambda: self._tenure is not None and self._tenure.may_send(),
+            suspend_after=settings.suspend_after_days * DAY,
+        )
+        settling = asyncio.create_task(settler.run())
+        holding = asyncio.create_task(self._tenures(url, settler, pipeline, use_bell))
+        stopped = asyncio.create_task(self._stop.wait())
+        try:
+            await asyncio.wait({settling, holding, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            await self._wind_down(settler)
+        finally:
+            for task in (stopped, holding, settling):
+                task.cancel()
+            results = await asyncio.gather(stopped, holding, settling, return_exceptions=True)
+            await settler.close()
+            await client.close()
+        _raise_first(results)
+
+    async def _checked(self, url: str) -> bool:
+        """Refuses a database that cannot be used. Returns whether the doorbell can be."""
+        pause = FIRST_PAUSE
+        while True:
+            try:
+                conn = await open_session(url, "start")
+                break
+            except psycopg.OperationalError as error:
+                start_checks.refuse_if_hopeless(error)
+                self.observer.connection_lost(error, pause)
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._stop.wait(), pause)
+                if self._stop.is_set():
+                    raise start_checks.unreachable(error) from None
+                pause = min(pause * 2, LONGEST_PAUSE)
+        try:
+            return await start_checks.run(conn, self._mapping, self.settings.doorbell)
+        finally:
+            await conn.close()
+
+    async def _tenures(
+        self, url: str, settler: Settler, pipeline: Pipeline, use_bell: bool
+    ) -> None:
+        """One tenure after the other: the database may go away and come back."""
+        pause = FIRST_PAUSE
+        while True:
+            care = Care(url, self.observer, self.settings.log_days, self.settings.held_days)
+            tenure = Tenure(
+                url,
+                self.observer,
+                settler,
+                lambda snapshot, shards: Dispatch(
+                    self.settings, pipeline, self.observer, snapshot, shards
+                ),
+                care,
+                self._epochs,
+                use_bell=use_bell,
+            )
+            self._tenure = tenure
+            began = asyncio.get_running_loop().time()
+            try:
+                await tenure.run()
+            except psycopg.OperationalError as error:
+                if asyncio.get_running_loop().time() - began > 5.0:
+                    pause = FIRST_PAUSE
+                self.observer.connection_lost(error, pause)
+            self._epochs = {**self._epochs, **tenure.epochs}
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, LONGEST_PAUSE)
+
+    async def _wind_down(self, settler: Settler) -> None:
+        tenure = self._tenure
+        if tenure is None:
+            return
+        dispatch = tenure.dispatch
+        self.observer.stopping(self._reason or "a part of it has ended", dispatch.in_flight)
+        abandoned = await dispatch.let_go(None, self.settings.stop_grace)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(FLUSH_WITHIN):
+                await settler.flushed()
+        self.observer.stopped(abandoned)
+
+    def _epoch_of(self, shard: int) -> int | None:
+        return None if self._tenure is None else self._tenure.epochs.get(shard)
+
+    def _confirmed(self, lanes: set[Lane]) -> None:
+        if self._tenure is not None:
+            self._tenure.dispatch.confirmed(lanes)
+
+
+def _raise_first(results: Iterable[Any]) -> None:
+    for result in results:
+        if isinstance(result, BaseException) and not isinstance(result, asyncio.CancelledError):
+            raise result
+
+
+async def run_until_signalled(app: App) -> None:
+    """Runs the daemon; SIGTERM and SIGINT stop it."""
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, app.stop, signal.Signals(number).name)
+    await app.run()

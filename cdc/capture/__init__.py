@@ -1,0 +1,1 @@
+"""Mapping -> triggers: render, check, plan, install, verify, remove."""

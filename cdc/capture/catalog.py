@@ -1,0 +1,219 @@
+"""What the database says about the suite's tables and about our functions and triggers on them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+
+from cdc.capture.reading import BY_INDEX, CAREFUL
+from cdc.mapping import Table
+
+Connection = psycopg.Connection[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Relation:
+    """A table of the suite as the catalogue has it.
+
+    kind:     pg_class.relkind: ``r`` table, ``p`` partitioned, others are refused.
+    columns:  name to pg_attribute.attgenerated ('' ordinary, 's' stored, 'v' virtual).
+    tree:     the table and all its partitions (or tables that inherit from it), at every level: a
+              statement that names one of them fires only that one's triggers.
+    foreign:  those of the tree that are foreign tables.
+    indexed:  columns that lead an index; unique ones in ``unique``.
+    secured:  row-level security applies to cdc_owner.
+    """
+
+    table: Table
+    kind: str
+    columns: dict[str, str]
+    tree: tuple[Table, ...]
+    foreign: tuple[Table, ...]
+    indexed: frozenset[str]
+    unique: frozenset[str]
+    secured: bool
+
+
+@dataclass(frozen=True, slots=True)
+class InstalledTrigger:
+    """One of our triggers, as found. ``as_rendered``: nobody changed what it does."""
+
+    name: str
+    table: Table
+    function: str
+    enabled: str
+    as_rendered: bool
+
+
+@dataclass(frozen=True, slots=True)
+class InstalledFunction:
+    """One of our functions, as found: its body, and whether owner and options are ours."""
+
+    name: str
+    body: str
+    careful: bool
+
+
+def relation(conn: Connection, table: Table) -> Relation | None:
+    """The table's facts, or None when there is none of this name."""
+    found = conn.execute(
+        """
+        select c.oid, c.relkind::text,
+               c.relrowsecurity and not exists (
+                 select from pg_roles r
+                  where r.rolname = 'cdc_owner'
+                    and (r.rolbypassrls or r.rolsuper
+                         or (not c.relforcerowsecurity
+                             and pg_has_role(r.oid, c.relowner, 'usage'))))
+          from pg_class c join pg_namespace n on n.oid = c.relnamespace
+         where n.nspname = %s and c.relname = %s
+        """,
+        (table.schema, table.name),
+    ).fetchone()
+    if found is None:
+        return None
+    oid, kind, secured = found
+    columns = conn.execute(
+        "select attname::text, attgenerated::text from pg_attribute"
+        " where attrelid = %s and attnum > 0 and not attisdropped",
+        (oid,),
+    ).fetchall()
+    tree = conn.execute(
+        """
+        with recursive tree (oid) as (
+          select %s::oid
+          union all
+          select i.inhrelid from tree t join pg_inherits i on i.inhparent = t.oid
+        )
+        select n.nspname::text, c.relname::text, c.relkind = 'f'
+          from tree t join pg_class c on c.oid = t.oid join pg_namespace n on n.oid = c.relnamespace
+         order by c.oid = %s desc, 1, 2
+        """,
+        (oid, oid),
+    ).fetchall()
+    indexes = conn.execute(
+        """
+        select a.attname::text, bool_or(i.indisunique and i.indnkeyatts = 1)
+          from pg_index i
+          join pg_attribute a on a.attrelid = i.indrelid and a.attnum = i.indkey[0]
+         where i.indrelid = %s and i.indisvalid and i.indpred is null
+         group by 1
+        """,
+        (oid,),
+    ).fetchall()
+    return Relation(
+        table=table,
+        kind=kind,
+        columns=dict(columns),
+        tree=tuple(Table(schema, name) for schema, name, _ in tree),
+        foreign=tuple(Table(schema, name) for schema, name, foreign in tree if foreign),
+        indexed=frozenset(name for name, _ in indexes),
+        unique=frozenset(name for name, unique in indexes if unique),
+        secured=secured,
+    )
+
+
+def similar_tables(conn: Connection) -> list[str]:
+    """Names of all tables a person might have meant."""
+    rows = conn.execute(
+        """
+        select n.nspname || '.' || c.relname
+          from pg_class c join pg_namespace n on n.oid = c.relnamespace
+         where c.relkind in ('r', 'p')
+           and n.nspname not in ('pg_catalog', 'information_schema', 'cdc')
+        """
+    ).fetchall()
+    return [row[0] for row in rows]
+
+
+def triggers(conn: Connection) -> list[InstalledTrigger]:
+    """All triggers, on whatever table, that call a capture function of ours."""
+    rows = conn.execute(
+        """
+        select t.tgname::text, n.nspname::text, c.relname::text, p.proname::text,
+               t.tgenabled::text,
+               t.tgtype = case t.tgname when 'cdc_capture_insert' then 4
+                                        when 'cdc_capture_update' then 16 end
+               and t.tgnewtable = 'new_rows' and t.tgoldtable is null
+               and t.tgqual is null and t.tgattr = '' and t.tgnargs = 0
+          from pg_trigger t
+          join pg_class c on c.oid = t.tgrelid join pg_namespace n on n.oid = c.relnamespace
+          join pg_proc p on p.oid = t.tgfoid join pg_namespace pn on pn.oid = p.pronamespace
+         where pn.nspname = 'cdc' and p.proname like 'capture\\_%' and not t.tgisinternal
+         order by 2, 3, 1
+        """
+    ).fetchall()
+    return [
+        InstalledTrigger(name, Table(schema, table), function, enabled, bool(same))
+        for name, schema, table, function, enabled, same in rows
+    ]
+
+
+def functions(conn: Connection) -> dict[str, InstalledFunction]:
+    """Our generated functions by name."""
+    options = [option.replace(" = ", "=") for option in (*CAREFUL, *BY_INDEX)]
+    rows = conn.execute(
+        """
+        select p.proname::text, p.prosrc,
+               p.prosecdef and r.rolname = 'cdc_owner' and not r.rolsuper and p.proconfig = %s
+               and not has_function_privilege('public', p.oid, 'execute')
+          from pg_proc p join pg_namespace n on n.oid = p.pronamespace
+          join pg_roles r on r.oid = p.proowner
+         where n.nspname = 'cdc'
+           and (p.proname like 'capture\\_%%' or p.proname like 'resolve\\_%%')
+           and p.proname <> 'resolve_at_commit'
+        """,
+        (options,),
+    ).fetchall()
+    return {name: InstalledFunction(name, body, bool(careful)) for name, body, careful in rows}
+
+
+def granted(conn: Connection) -> dict[Table, tuple[str, ...]]:
+    """Columns of the suite's tables that cdc_owner was given to read, by name."""
+    rows = conn.execute(
+        """
+        select n.nspname::text, c.relname::text, array_agg(a.attname::text order by a.attnum)
+          from pg_attribute a
+          join pg_class c on c.oid = a.attrelid join pg_namespace n on n.oid = c.relnamespace
+         where a.attacl is not null and not a.attisdropped and n.nspname <> 'cdc'
+           and exists (select from aclexplode(a.attacl) x
+                        where x.grantee = (select oid from pg_roles where rolname = 'cdc_owner')
+                          and x.privilege_type = 'SELECT')
+         group by 1, 2
+         order by 1, 2
+        """
+    ).fetchall()
+    return {Table(schema, name): tuple(columns) for schema, name, columns in rows}
+
+
+def schemas_granted(conn: Connection) -> list[str]:
+    """Schemas of the suite that cdc_owner was given the use of."""
+    rows = conn.execute(
+        """
+        select n.nspname::text from pg_namespace n
+         where n.nspname <> 'cdc'
+           and exists (select from aclexplode(n.nspacl) x
+                        where x.grantee = (select oid from pg_roles where rolname = 'cdc_owner'))
+         order by 1
+        """
+    ).fetchall()
+    return [row[0] for row in rows]
+
+
+def readable(conn: Connection, table: Table, columns: tuple[str, ...]) -> bool:
+    """Whether cdc_owner may read these columns already."""
+    row = conn.execute(
+        "select has_schema_privilege('cdc_owner', %s, 'usage')"
+        " and (select bool_and(has_column_privilege('cdc_owner', %s, c, 'select'))"
+        "        from unnest(%s::text[]) c)",
+        (table.schema, table.sql, list(columns)),
+    ).fetchone()
+    return bool(row and row[0])
+
+
+def installed_mapping(conn: Connection) -> str | None:
+    """Fingerprint of the installed mapping, None before the first installation."""
+    row = conn.execute("select mapping from cdc.installation").fetchone()
+    return row[0] if row else None

@@ -1,0 +1,177 @@
+"""Holds a mapping against the real tables and refuses it before anything is changed.
+
+The message names the place in the mapping file.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+
+from cdc.capture import catalog
+from cdc.capture.catalog import Connection, Relation
+from cdc.capture.reading import BY_INDEX, CAREFUL, probe
+from cdc.errors import MappingError
+from cdc.mapping import Mapping, Resource, Table, roads_of
+from cdc.mapping.model import COMPANY, quote
+
+
+def check(conn: Connection, mapping: Mapping) -> dict[Table, Relation]:
+    """Facts of all mapped tables. Raises MappingError for the first thing that cannot work."""
+    relations: dict[Table, Relation] = {}
+    company = mapping.company
+    columns = [company.key] + ([company.base_url_column] if company.base_url_column else [])
+    relations[company.table] = _table(conn, "company", company.table)
+    _columns("company", relations[company.table], {"key": company.key})
+    if company.base_url_column:
+        _columns("company", relations[company.table], {"base_url_column": columns[1]})
+    for name, resource in mapping.resources.items():
+        place = f"resources.{name}"
+        relations[resource.table] = _table(conn, place, resource.table)
+        named = {"key": resource.key}
+        named.update({f"parents.{parent}": c for parent, c in resource.parents.items()})
+        _columns(place, relations[resource.table], named)
+    for resource in mapping.captured:
+        _can_fire(f"resources.{resource.name}", relations[resource.table])
+    for name in sorted({j.resource for r in mapping.captured for j in roads_of(mapping, r).joins}):
+        _can_be_read(mapping, relations, name)
+    for name, resource in mapping.resources.items():
+        for parent, column in resource.parents.items():
+            _comparable(conn, mapping, f"resources.{name}.parents.{parent}", name, parent, column)
+    for resource in mapping.captured:
+        _read_by_index(conn, mapping, resource, relations)
+    return relations
+
+
+def _table(conn: Connection, place: str, table: Table) -> Relation:
+    found = catalog.relation(conn, table)
+    if found is None:
+        close = difflib.get_close_matches(str(table), catalog.similar_tables(conn), 1)
+        raise MappingError(
+            f"{place}.table: there is no table {table} in this database"
+            + (f", did you mean {close[0]}?" if close else "")
+        )
+    if found.kind not in ("r", "p"):
+        what = {"v": "a view", "m": "a materialized view", "f": "a foreign table"}
+        raise MappingError(
+            f"{place}.table: {table} is {what.get(found.kind, 'no table')}; "
+            "statement triggers with transition tables need a table"
+        )
+    return found
+
+
+def _columns(place: str, relation: Relation, named: dict[str, str]) -> None:
+    for key, column in named.items():
+        if column not in relation.columns:
+            close = difflib.get_close_matches(column, relation.columns, 1)
+            raise MappingError(
+                f"{place}.{key}: table {relation.table} has no column {quote(column)}"
+                + (f", did you mean {quote(close[0])}?" if close else "")
+            )
+        if relation.columns[column] == "v":
+            raise MappingError(
+                f"{place}.{key}: column {quote(column)} of {relation.table} is a virtual generated "
+                "column, which is empty in transition tables",
+                "Use a stored column.",
+            )
+
+
+def _comparable(
+    conn: Connection, mapping: Mapping, place: str, name: str, parent: str, column: str
+) -> None:
+    child = mapping.resources[name].table
+    table, key = (
+        (mapping.company.table, mapping.company.key)
+        if parent == COMPANY
+        else (mapping.resources[parent].table, mapping.resources[parent].key)
+    )
+    try:
+        with _as_our_functions(conn):
+            conn.execute(
+                f"select from {child.sql} c, {table.sql} p"
+                f" where p.{quote(key)} = c.{quote(column)} and false"
+            )
+    except psycopg.errors.UndefinedFunction:
+        raise MappingError(
+            f"{place}: column {quote(column)} of {child} cannot be compared with the key "
+            f"{quote(key)} of {table}: their types differ"
+        ) from None
+
+
+def _can_fire(place: str, relation: Relation) -> None:
+    if relation.foreign:
+        raise MappingError(
+            f"{place}.table: {relation.foreign[0]}, a part of {relation.table}, is a foreign "
+            "table; statement triggers with transition tables need tables"
+        )
+
+
+def _read_by_index(
+    conn: Connection, mapping: Mapping, resource: Resource, relations: dict[Table, Relation]
+) -> None:
+    """The read that the trigger is going to make has to be possible, and to go by index."""
+    place = f"resources.{resource.name}"
+    try:
+        with _as_our_functions(conn):
+            explained = conn.execute(
+                f"explain (format json, verbose, costs off) {probe(mapping, resource)}".encode()
+            ).fetchone()
+    except (psycopg.errors.ProgrammingError, psycopg.errors.DataError) as error:
+        raise MappingError(
+            f"{place}: its parents cannot be read like this: {error.diag.message_primary}"
+        ) from None
+    owners = {table: r.table for r in relations.values() for table in r.tree}
+    for node in _nodes(explained[0][0]["Plan"] if explained else {}):
+        if "Relation Name" not in node or "Index Cond" in node:
+            continue
+        table = owners.get(Table(node["Schema"], node["Relation Name"]))
+        if table is not None and node["Node Type"] != "Bitmap Heap Scan":
+            raise MappingError(
+                f"{place}.parents: no index of {table} can be used to find the row's parent there, "
+                "so every change would read the whole table",
+                "The columns that lead to a key need its type (and collation): numeric does not "
+                "find bigint.",
+            )
+
+
+def _nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield plan
+    for child in plan.get("Plans", ()):
+        yield from _nodes(child)
+
+
+@contextmanager
+def _as_our_functions(conn: Connection) -> Iterator[None]:
+    """The options of a capture function, until the end of the block."""
+    with conn.transaction(force_rollback=True):
+        for option in (*CAREFUL, *BY_INDEX):
+            conn.execute(f"set local {option}".encode())
+        yield
+
+
+def _can_be_read(mapping: Mapping, relations: dict[Table, Relation], name: str) -> None:
+    """A parent that the trigger reads must be found by index, and not be hidden from it."""
+    parent = mapping.company if name == COMPANY else mapping.resources[name]
+    place = "company" if name == COMPANY else f"resources.{name}"
+    relation = relations[parent.table]
+    if parent.key not in relation.indexed:
+        raise MappingError(
+            f"{place}.key: no index of {relation.table} begins with {quote(parent.key)}, so every "
+            "change of a child would read the whole table",
+            f"create unique index concurrently on {relation.table.sql} ({quote(parent.key)})",
+        )
+    if relation.kind == "r" and parent.key not in relation.unique:
+        raise MappingError(
+            f"{place}.key: {quote(parent.key)} of {relation.table} is not unique",
+            "A key identifies one row; give it a unique index.",
+        )
+    if relation.secured:
+        raise MappingError(
+            f"{place}.table: row-level security of {relation.table} would hide rows from the "
+            "capture function, and changes would be missed",
+            "alter role cdc_owner bypassrls  -- as a superuser; or disable it on this table",
+        )

@@ -1,0 +1,184 @@
+"""What an installation would do: compares the rendered mapping with the catalogue.
+
+Unchanged things make no step, so they take no lock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from cdc.capture import catalog, reading, render
+from cdc.capture.catalog import Connection, Relation
+from cdc.capture.render import TRIGGERS
+from cdc.mapping import Mapping, Resource, Table, roads_of
+from cdc.mapping.model import quote
+
+TRIGGER_LOCK = "SHARE ROW EXCLUSIVE"
+DROP_LOCK = "ACCESS EXCLUSIVE"
+
+# As made, or ENABLE ALWAYS, which a DBA chooses to capture what replication applies, too.
+FIRES = ("O", "A")
+
+State = Literal["installed", "missing", "outdated", "disabled", "altered", "off"]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One statement of a plan.
+
+    lock:  the table lock it takes on a table of the suite, empty without.
+    table: the table it concerns; steps of one table make one transaction.
+    owner: to be run as cdc_owner.
+    """
+
+    sql: str
+    why: str
+    lock: str = ""
+    table: Table | None = None
+    owner: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TableStatus:
+    """How capture stands on one table (or partition)."""
+
+    table: Table
+    resource: str
+    event: str
+    state: State
+    detail: str = ""
+
+
+def plan(conn: Connection, mapping: Mapping, relations: dict[Table, Relation]) -> list[Step]:
+    """Steps that make the database capture what the mapping says; empty when it does already."""
+    steps: list[Step] = []
+    known = catalog.functions(conn)
+    wanted = [f for r in mapping.captured for f in render.functions(mapping, r)]
+    have = {row[0] for row in conn.execute("select id from cdc.layout").fetchall()}
+    if not have >= {roads_of(mapping, r).layout.id for r in mapping.captured}:
+        steps.append(Step(render.layouts(mapping), "layouts of queue rows", owner=True))
+    reads = reading.tables_read(mapping)
+    for table, columns in reads.items():
+        if not catalog.readable(conn, table, columns):
+            sql = render.grant(table, columns)
+            steps.append(Step(sql, f"cdc_owner reads keys of {table}", table=table))
+    for function in wanted:
+        found = known.get(function.name)
+        if found is None or found.body != function.body or not found.careful:
+            why = "new" if found is None else "changed"
+            steps.append(Step(function.sql, f"function {function.signature} ({why})", owner=True))
+            steps.append(
+                Step(
+                    f"revoke all on function {function.signature} from public;",
+                    "nobody else may attach it to a table of theirs",
+                    owner=True,
+                )
+            )
+    steps += _triggers(conn, mapping, relations)
+    steps += _generated_functions(known, apart_from={f.name for f in wanted})
+    for table, granted in catalog.granted(conn).items():
+        surplus = tuple(column for column in granted if column not in reads.get(table, ()))
+        if surplus:
+            sql = render.revoke(table, surplus)
+            steps.append(Step(sql, f"nothing reads this of {table} any more", table=table))
+    return steps
+
+
+def _generated_functions(
+    known: Iterable[str], apart_from: Collection[str] = ()
+) -> Iterator[Step]:
+    for name in sorted(set(known) - set(apart_from)):
+        arguments = "wanted bigint[]" if name.startswith("resolve_") else ""
+        sql = f"drop function if exists cdc.{name}({arguments});"
+        yield Step(sql, f"cdc.{name} is no longer in the mapping", owner=True)
+
+
+def _triggers(conn: Connection, mapping: Mapping, relations: dict[Table, Relation]) -> list[Step]:
+    steps: list[Step] = []
+    found = {(t.table, t.name): t for t in catalog.triggers(conn)}
+    for resource in mapping.captured:
+        for table in relations[resource.table].tree:
+            for name in TRIGGERS:
+                there = found.pop((table, name), None)
+                wrong = there is not None and (
+                    not there.as_rendered or there.function != f"capture_{resource.name}"
+                )
+                if there is not None and wrong:
+                    sql = render.drop_trigger(name, table)
+                    steps.append(Step(sql, f"{name} was altered", DROP_LOCK, table))
+                if there is None or wrong:
+                    sql = render.trigger(name, table, resource)
+                    steps.append(Step(sql, f"{name} on {table}", TRIGGER_LOCK, table))
+                elif there.enabled not in FIRES:
+                    sql = f"alter table {table.sql} enable trigger {name};"
+                    steps.append(Step(sql, f"{name} was disabled", TRIGGER_LOCK, table))
+    for left in found.values():
+        sql = render.drop_trigger(left.name, left.table)
+        steps.append(Step(sql, "no longer in the mapping", DROP_LOCK, left.table))
+    return steps
+
+
+def removal(conn: Connection, only: Table | None = None) -> list[Step]:
+    """Steps that take capture off the suite's tables; schema cdc and what is queued stay."""
+    steps = []
+    for there in catalog.triggers(conn):
+        if only is None or there.table == only:
+            sql = render.drop_trigger(there.name, there.table)
+            steps.append(Step(sql, f"capture of {there.table}", DROP_LOCK, there.table))
+    if only is not None:
+        return steps
+    steps += _generated_functions(catalog.functions(conn))
+    for table in catalog.granted(conn):
+        sql = f"revoke all on {table.sql} from cdc_owner;"
+        steps.append(Step(sql, f"keys of {table}", table=table))
+    for schema in catalog.schemas_granted(conn):
+        sql = f"revoke all on schema {quote(schema)} from cdc_owner;"
+        steps.append(Step(sql, f"schema {schema}"))
+    return steps
+
+
+def status(
+    conn: Connection, mapping: Mapping, relations: dict[Table, Relation]
+) -> list[TableStatus]:
+    """One row a table and partition that the mapping captures."""
+    functions = catalog.functions(conn)
+    triggers = {(t.table, t.name): t for t in catalog.triggers(conn)}
+    rows = []
+    for resource in mapping.captured:
+        for table in relations[resource.table].tree:
+            there = [triggers.get((table, name)) for name in TRIGGERS]
+            state, detail = _state(mapping, resource, there, functions)
+            rows.append(TableStatus(table, resource.name, resource.event or "", state, detail))
+    return rows
+
+
+def _state(
+    mapping: Mapping,
+    resource: Resource,
+    there: list[catalog.InstalledTrigger | None],
+    functions: dict[str, catalog.InstalledFunction],
+) -> tuple[State, str]:
+    if all(t is None for t in there):
+        return "missing", "no trigger"
+    for name, found in zip(TRIGGERS, there, strict=True):
+        if found is None:
+            return "missing", f"{name} is not there"
+        if found.enabled not in FIRES:
+            return "disabled", name
+        if not found.as_rendered or found.function != f"capture_{resource.name}":
+            return "altered", name
+    capture, resolve = render.functions(mapping, resource)
+    found_capture = functions.get(capture.name)
+    if found_capture and found_capture.body == render.switched_off(capture).body:
+        return "off", "switched off by `cdc triggers off`"
+    for function in (capture, resolve):
+        found_function = functions.get(function.name)
+        if found_function is None:
+            return "missing", f"function cdc.{function.name}"
+        if not found_function.careful:
+            return "altered", f"owner or options of function cdc.{function.name}"
+        if found_function.body != function.body:
+            return "outdated", f"function cdc.{function.name}"
+    return "installed", ""

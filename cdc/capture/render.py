@@ -1,0 +1,273 @@
+"""Renders the capture functions and triggers of a mapping as SQL. Pure; reads no database.
+
+The SQL is made to be read by a DBA; what it must never do (wait, raise) and why it looks as it does
+is told in ARCHITECTURE.md, "The queue is written by the trigger".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from cdc.capture.reading import BY_INDEX, CAREFUL, found, wants
+from cdc.capture.text import dollar_quoted, indent, literal, literals
+from cdc.mapping import Mapping, Resource, Roads, Table, roads_of
+from cdc.mapping.model import quote
+
+# Up to this many rows a statement of the suite is served by the plan cached in the session, made
+# for few rows; beyond, the query is planned afresh for what it meets.
+FEW = 64
+
+TRIGGERS = {"cdc_capture_insert": "insert", "cdc_capture_update": "update"}
+
+
+@dataclass(frozen=True, slots=True)
+class Function:
+    """A rendered function; ``body`` is what the catalogue keeps as prosrc."""
+
+    name: str
+    arguments: str
+    returns: str
+    body: str
+
+    @property
+    def signature(self) -> str:
+        return f"cdc.{self.name}({self.arguments})"
+
+    @property
+    def sql(self) -> str:
+        options = "\n".join(f"set {option}" for option in (*CAREFUL, *BY_INDEX))
+        return (
+            f"create or replace function {self.signature} returns {self.returns}\n"
+            f"language plpgsql security definer\n{options}\n"
+            f"as {dollar_quoted('cdc', self.body)};"
+        )
+
+
+def functions(mapping: Mapping, resource: Resource) -> tuple[Function, Function]:
+    """The capture and the resolve function of a resource that has an event."""
+    roads = roads_of(mapping, resource)
+    return _capture(roads, mapping), _resolve(roads, mapping)
+
+
+def switched_off(function: Function) -> Function:
+    """The same function doing nothing: the off switch, which locks no table of the suite."""
+    return Function(
+        function.name,
+        function.arguments,
+        function.returns,
+        "\n-- Switched off by `cdc triggers off`: changes are not captured, and not made up for.\n"
+        "begin\n  return null;\nend\n",
+    )
+
+
+def trigger(name: str, table: Table, resource: Resource) -> str:
+    return (
+        f"create or replace trigger {name} after {TRIGGERS[name]} on {table.sql}\n"
+        f"  referencing new table as new_rows\n"
+        f"  for each statement execute function cdc.capture_{resource.name}();"
+    )
+
+
+def drop_trigger(name: str, table: Table) -> str:
+    return f"drop trigger if exists {quote(name)} on {table.sql};"
+
+
+def grant(table: Table, columns: tuple[str, ...]) -> str:
+    """Lets cdc_owner read these columns and nothing else of a table."""
+    named = ", ".join(quote(column) for column in columns)
+    return (
+        f"grant usage on schema {quote(table.schema)} to cdc_owner;\n"
+        f"grant select ({named}) on {table.sql} to cdc_owner;"
+    )
+
+
+def revoke(table: Table, columns: tuple[str, ...]) -> str:
+    named = ", ".join(quote(column) for column in columns)
+    return f"revoke select ({named}) on {table.sql} from cdc_owner;"
+
+
+def layouts(mapping: Mapping) -> str:
+    rows = []
+    for resource in mapping.captured:
+        layout = roads_of(mapping, resource).layout
+        rows.append(
+            f"  ({layout.id}, {literal(layout.event)}, array[{literals(layout.fields)}])"
+        )
+    values = ",\n".join(rows)
+    return (
+        f"insert into cdc.layout (id, event, fields) values\n{values}\n"
+        "on conflict (event, fields) do nothing;"
+    )
+
+
+def _capture(roads: Roads, mapping: Mapping) -> Function:
+    resource = roads.resource
+    name, table = literal(resource.name), literal(str(resource.table))
+    rows = found(
+        roads, mapping, source="null::bigint", rows="new_rows own", keep_unplaced=True
+    )
+    few = f"""\
+select array_agg((found.source, wants.webhook_id, found.refs)::cdc.captured)
+         filter (where wants.webhook_id is not null),
+       array_agg((found.key, found.own)::cdc.unplaced) filter (where found.own is not null)
+  into captured, unplaced
+  from (
+{indent(rows, 4)}
+  ) found
+{wants(roads, "left join")} and found.own is null"""
+    many = f"""
+with found as materialized (
+{indent(rows, 2)}
+), queued as (
+  insert into cdc.queue (webhook_id, layout, action, "time", refs)
+  select wants.webhook_id, {roads.layout.id}, $1, $2, found.refs
+    from found
+{indent(wants(roads, "join"), 2)} and found.own is null
+  returning 1
+), unplaced as (
+  insert into cdc.unresolved (resource, source, key, action, "time", own, reason)
+  select {name}, {table}, found.key, $1, $2, found.own, $3
+    from found
+   where found.own is not null
+)
+select exists (select from queued)
+"""
+    body = f"""
+-- Queues the changes of {resource.table} for the webhooks that want {resource.event}.
+-- Fired after each statement; reads parents, writes cdc.queue, rings the bell if it is armed.
+-- Takes no lock but those of reading the parents and of inserting. Never raises for what rows hold.
+declare
+  action constant "char" := case tg_op when 'INSERT' then 'c' else 'm' end;
+  happened constant timestamptz := clock_timestamp();
+  problem text := 'a parent row is not there (yet), or no company was found';
+  captured cdc.captured[];
+  unplaced cdc.unplaced[];
+  queued boolean := false;
+  few int;
+begin
+  few := (select count(*) from (select from new_rows limit {FEW + 1}) sample);
+  if few = 0 then
+    return null;
+  end if;
+  -- A guarded read: whatever the suite did to its tables, its writers must not fail because of us.
+  begin
+    if few <= {FEW} then
+{indent(few, 6)};
+    else
+      -- Planned afresh for what it meets, and written at once: variables would have to hold it all.
+      set local enable_seqscan = on;
+      set local enable_hashjoin = on;
+      set local enable_mergejoin = on;
+      execute {dollar_quoted("many", indent(many, 8) + "      ")}
+        into queued using action, happened, problem;
+    end if;
+  exception
+    when serialization_failure or deadlock_detected then
+      raise;
+    when others then
+      problem := format('%s (%s)', sqlerrm, sqlstate);
+      captured := null;
+      unplaced := null;
+      queued := false;
+      begin
+        insert into cdc.unresolved (resource, source, key, action, "time", own, reason)
+        select {name}, {table}, line ->> {literal(resource.key)}, action, happened,
+               cdc.kept(line, array[{literals(resource.columns)}], tg_relid), problem
+          from (select to_jsonb(own) as line from new_rows own) lines;
+      exception
+        when serialization_failure or deadlock_detected then
+          raise;
+        when others then
+          unplaced := array[(null, '{{}}')::cdc.unplaced];
+      end;
+  end;
+  -- Written outside the guard: a guarded write would cost a second transaction id.
+  if captured is not null then
+    insert into cdc.queue (webhook_id, layout, action, "time", refs)
+    select c.webhook_id, {roads.layout.id}, action, happened, c.refs
+      from unnest(captured) c;
+    queued := true;
+  end if;
+  if unplaced is not null then
+    insert into cdc.unresolved (resource, source, key, action, "time", own, reason)
+    select {name}, {table}, u.key, action, happened, u.own, problem
+      from unnest(unplaced) u;
+  end if;
+  if queued and (select last_value from cdc.bell) > extract(epoch from happened) * 1000000 then
+    perform pg_notify('cdc', '');
+  end if;
+  return null;
+end
+"""
+    return Function(f"capture_{resource.name}", "", "trigger", body)
+
+
+def _resolve(roads: Roads, mapping: Mapping) -> Function:
+    resource = roads.resource
+    rows = found(
+        roads,
+        mapping,
+        source="u.id",
+        rows="cdc.unresolved u\n"
+        "  cross join lateral jsonb_to_record(cdc.renamed(u.own)) as own (<types>)",
+        keep_unplaced=False,
+    )
+    query = f"""
+select array_agg((found.source, wants.webhook_id, found.refs)::cdc.captured)
+         filter (where wants.webhook_id is not null),
+       array_agg(distinct found.source) filter (where found.company is not null)
+  from (
+{indent(rows, 4)}
+     where u.id = any($1) and own.{quote(resource.key)} is not null
+  ) found
+{wants(roads, "left join")}
+"""
+    before, after = indent(query, 6).split("<types>", 1)
+    body = f"""
+-- Tries again to capture changes of {resource.table} that lie in cdc.unresolved.
+-- Called by cdc.resolve(): at COMMIT of the writer, later by the daemon. Returns how many it
+-- placed.
+declare
+  captured cdc.captured[];
+  placed bigint[];
+  problem text := 'no road led to a company';
+begin
+  begin
+    -- The columns' types are today's: only the catalogue knows them.
+    execute {dollar_quoted("before", before)}
+      || (select string_agg(format('%I %s', a.attname, format_type(a.atttypid, a.atttypmod)), ', ')
+            from pg_namespace n
+            join pg_class c on c.relnamespace = n.oid
+            join pg_attribute a on a.attrelid = c.oid
+           where n.nspname = {literal(resource.table.schema)}
+             and c.relname = {literal(resource.table.name)}
+             and a.attname = any(array[{literals(resource.columns)}]))
+      || {dollar_quoted("after", after + "    ")}
+      into captured, placed using wanted;
+  exception
+    when serialization_failure or deadlock_detected then
+      raise;
+    when others then
+      problem := format('%s (%s)', sqlerrm, sqlstate);
+      captured := null;
+      placed := null;
+  end;
+  if captured is not null then
+    insert into cdc.queue (id, webhook_id, layout, action, "time", refs)
+    select u.id, c.webhook_id, {roads.layout.id}, u.action, u."time", c.refs
+      from unnest(captured) c
+      join cdc.unresolved u on u.id = c.source
+     order by u.id;
+    if (select last_value from cdc.bell) > extract(epoch from clock_timestamp()) * 1000000 then
+      perform pg_notify('cdc', '');
+    end if;
+  end if;
+  delete from cdc.unresolved where id = any(placed);
+  update cdc.unresolved
+     set tries = tries + 1, reason = problem,
+         retry_at = clock_timestamp() + interval '1 second' * least(3600, 2 ^ least(tries, 12))
+   where id = any(wanted);
+  return coalesce(cardinality(placed), 0);
+end
+"""
+    return Function(f"resolve_{resource.name}", "wanted bigint[]", "bigint", body)

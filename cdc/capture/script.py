@@ -1,0 +1,50 @@
+"""``sql/triggers.sql``: capture for a mapping as one script, made without a database.
+
+The same statements as `cdc triggers install` runs, in the form a DBA reads and runs with psql.
+"""
+
+from __future__ import annotations
+
+from cdc.capture import reading, render
+from cdc.capture.install import script
+from cdc.capture.plan import TRIGGER_LOCK, Step
+from cdc.mapping import Mapping
+
+HEADER = """\
+-- Capture for the mapping {name}: what makes the suite's changes reach cdc.queue.
+--
+--   psql -X -v ON_ERROR_STOP=1 -f triggers.sql "$CDC_DATABASE_URL"
+--
+-- After schema cdc (`cdc migrate`, or install.sql). Rendered by `cdc triggers sql`; not written by hand.
+-- Needs: the owner of the suite's tables, member of cdc_owner.
+-- Locks: SHARE ROW EXCLUSIVE on one table of the suite at a time, for a moment; writers of it wait, readers
+-- do not. Where it is busy for longer than lock_timeout, the script stops: nothing waits behind it.
+--
+-- `cdc triggers install` does the same and more: it checks the mapping first, skips what is there, tries
+-- again where a table is locked, and puts triggers on partitions, of which this script knows nothing.
+\\set ON_ERROR_STOP on
+"""
+
+
+def offline(mapping: Mapping, name: str = "interview_suite.toml") -> str:
+    """The script for a database without capture; ``name`` of the mapping is for its heading."""
+    return HEADER.format(name=name) + "\n" + "\n".join(script(steps(mapping), mapping)) + "\n"
+
+
+def steps(mapping: Mapping) -> list[Step]:
+    """What an installation runs where nothing is installed and no table has partitions."""
+    made = [Step(render.layouts(mapping), "layouts of queue rows", owner=True)]
+    for table, columns in reading.tables_read(mapping).items():
+        sql = render.grant(table, columns)
+        made.append(Step(sql, f"cdc_owner reads keys of {table}", table=table))
+    for resource in mapping.captured:
+        for function in render.functions(mapping, resource):
+            made.append(Step(function.sql, f"function {function.signature}", owner=True))
+            revoke = f"revoke all on function {function.signature} from public;"
+            made.append(Step(revoke, "nobody else may attach it to their table", owner=True))
+    for resource in mapping.captured:
+        for trigger in render.TRIGGERS:
+            sql = render.trigger(trigger, resource.table, resource)
+            why = f"{trigger} on {resource.table}"
+            made.append(Step(sql, why, TRIGGER_LOCK, resource.table))
+    return made

@@ -1,0 +1,115 @@
+"""What has to be right before a daemon starts: version, mapping, identity, no pooler in between."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import psycopg
+from psycopg import errors as pg
+
+from cdc import migrations
+from cdc.db import unreachable
+from cdc.errors import DatabaseError
+from cdc.mapping import Mapping
+
+Connection = psycopg.AsyncConnection[tuple[Any, ...]]
+
+__all__ = ["refuse_if_hopeless", "run", "unreachable"]
+
+
+def refuse_if_hopeless(error: psycopg.OperationalError) -> None:
+    """Waiting helps when the server is down or starting, not when it says no."""
+    text = str(error)
+    if isinstance(error, pg.InvalidPassword | pg.InvalidAuthorizationSpecification) or any(
+        sign in text
+        for sign in ("authentication failed", "does not exist", "no pg_hba.conf entry", "password")
+    ):
+        raise unreachable(error) from None
+
+
+async def run(conn: Connection, mapping: Mapping, doorbell: str) -> bool:
+    """Raises DatabaseError for a database that cannot be used as it is.
+
+    Returns whether the doorbell can be used.
+    """
+    await _version(conn)
+    await _pooler(conn)
+    await _mapping(conn, mapping)
+    await _identity(conn)
+    return await _bell(conn, doorbell)
+
+
+async def _one(conn: Connection, sql: bytes) -> tuple[Any, ...]:
+    cursor = await conn.execute(sql)
+    row = await cursor.fetchone()
+    assert row is not None
+    return row
+
+
+async def _version(conn: Connection) -> None:
+    (number,) = await _one(conn, b"select current_setting('server_version_num')::int")
+    if number < migrations.SUPPORTED * 10_000:
+        raise DatabaseError(
+            f"this is PostgreSQL {number // 10_000}; {migrations.SUPPORTED} or newer is needed"
+        )
+    try:
+        (version,) = await _one(conn, b"select max(version_num) from cdc.schema_version")
+    except (pg.UndefinedTable, pg.InvalidSchemaName):
+        raise DatabaseError(
+            "schema cdc is not installed in this database",
+            "Run `cdc migrate`, then `cdc triggers install`.",
+        ) from None
+    except pg.InsufficientPrivilege as error:
+        raise DatabaseError(
+            str(error).splitlines()[0], "The daemon's account needs: grant cdc_daemon to <account>"
+        ) from None
+    if version != migrations.head():
+        raise DatabaseError(
+            f"schema cdc has version {version}, this program needs {migrations.head()}",
+            "Run `cdc migrate`, or install the release that fits.",
+        )
+
+
+async def _pooler(conn: Connection) -> None:
+    """Session locks and LISTEN need a session: a transaction pooler hands out a new one each time."""
+    pid = conn.info.backend_pid
+    (real,) = await _one(conn, b"select pg_backend_pid()")
+    if pid != real:
+        raise DatabaseError(
+            "there is a connection pooler between the daemon and PostgreSQL: LISTEN and session "
+            "locks would break",
+            "Give CDC_DATABASE_URL the database's direct address.",
+        )
+
+
+async def _mapping(conn: Connection, mapping: Mapping) -> None:
+    (installed,) = await _one(conn, b"select mapping from cdc.installation")
+    if installed is None:
+        raise DatabaseError("capture is not installed", "Run `cdc triggers install`.")
+    if installed != mapping.fingerprint:
+        raise DatabaseError(
+            "the mapping of this daemon is not the one that is installed in the database",
+            "Give it the same file (CDC_MAPPING), or run `cdc triggers install` with this one.",
+        )
+
+
+async def _identity(conn: Connection) -> None:
+    (same,) = await _one(
+        conn,
+        b"select i.system_identifier = c.system_identifier and i.database_oid = d.oid"
+        b"  from cdc.installation i, pg_control_system() c, pg_database d"
+        b" where d.datname = current_database()",
+    )
+    if not same:
+        raise DatabaseError(
+            "this is a copy of the database in which capture was installed; a copy must not send",
+            "If it is the real one now, run `cdc adopt`.",
+        )
+
+
+async def _bell(conn: Connection, doorbell: str) -> bool:
+    if doorbell == "auto":
+        # PREPARE TRANSACTION refuses transactions that have used NOTIFY.
+        (prepared,) = await _one(conn, b"select current_setting('max_prepared_transactions')::int")
+        return bool(prepared == 0)
+    return doorbell == "on"

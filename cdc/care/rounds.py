@@ -1,0 +1,98 @@
+"""When each care process runs. None of them may stop the daemon, or wait for anybody's lock."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import psycopg
+
+from cdc.care import expire, prune, removed, sweep, unresolved
+from cdc.observe import Observer
+from cdc.queue.session import open_session
+
+REMOVED_EVERY = 5.0
+SWEEP_EVERY = 60.0
+EXPIRE_EVERY = 600.0
+PRUNE_EVERY = 600.0
+
+
+class Lanes(Protocol):
+    """What care needs to know of the lanes."""
+
+    def removed(self) -> list[int]: ...
+
+    def missing(self, webhook_id: int, delivery_id: int, uid: str) -> bool: ...
+
+    def noticed(self, webhook_id: int, lowest: int) -> None: ...
+
+    def shards(self) -> list[int]: ...
+
+
+@dataclass(slots=True)
+class Care:
+    """The rounds of one daemon. ``run`` lasts as long as a tenure."""
+
+    url: str
+    observer: Observer
+    log_days: int
+    held_days: float
+    _soon: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def resolve_soon(self) -> None:
+        """A look saw changes in cdc.unresolved that are to be tried again."""
+        self._soon.set()
+
+    async def run(self, lanes: Lanes) -> None:
+        """Makes its rounds until cancelled."""
+        last = {"removed": 0.0, "sweep": time.monotonic(), "expire": 0.0, "prune": 0.0}
+        every = {
+            "removed": REMOVED_EVERY,
+            "sweep": SWEEP_EVERY,
+            "expire": EXPIRE_EVERY,
+            "prune": PRUNE_EVERY,
+        }
+        while True:
+            now = time.monotonic()
+            due = [name for name, seconds in every.items() if now - last[name] >= seconds]
+            if due == ["removed"] and not lanes.removed() and not self._soon.is_set():
+                last["removed"] = now
+                due = []
+            if due or self._soon.is_set():
+                last.update(dict.fromkeys(due, now))
+                await self._round(lanes, due)
+            try:
+                await asyncio.wait_for(self._soon.wait(), 1.0)
+            except TimeoutError:
+                continue
+
+    async def _round(self, lanes: Lanes, due: list[str]) -> None:
+        try:
+            conn = await open_session(self.url, "care")
+        except psycopg.Error as error:
+            self.observer.care_failed("connecting", error)
+            return
+        try:
+            if self._soon.is_set():
+                self._soon.clear()
+                await self._one("unresolved", unresolved.run_once(conn, self.observer))
+            if "removed" in due:
+                for webhook_id in lanes.removed():
+                    await self._one("removed", removed.run_once(conn, webhook_id, self.observer))
+            if "sweep" in due:
+                await self._one("sweep", sweep.run_once(conn, lanes, self.observer))
+            if "expire" in due:
+                await self._one("expire", expire.run_once(conn, self.held_days, self.observer))
+            if "prune" in due:
+                await self._one("prune", prune.run_once(conn, self.log_days, self.observer))
+        finally:
+            await conn.close()
+
+    async def _one(self, what: str, work: Awaitable[None]) -> None:
+        try:
+            await work
+        except (psycopg.Error, TimeoutError) as error:
+            self.observer.care_failed(what, error)

@@ -1,0 +1,28 @@
+"""The slow sweep: the oldest rows that nobody holds. It should never find any; it is counted."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from cdc.observe import Observer
+from cdc.queue.session import Connection, run
+
+OLDER_THAN = 60.0
+
+
+class Lanes(Protocol):
+    """Asked for what it holds, told of what it does not."""
+
+    def missing(self, webhook_id: int, delivery_id: int, uid: str) -> bool: ...
+
+    def noticed(self, webhook_id: int, lowest: int) -> None: ...
+
+    def shards(self) -> list[int]: ...
+
+
+async def run_once(conn: Connection, lanes: Lanes, observer: Observer) -> None:
+    """Compares the lowest old row of each webhook with what its lane knows."""
+    for webhook_id, number, uid in await run(conn, "sweep", [lanes.shards(), OLDER_THAN]):
+        if lanes.missing(webhook_id, number, uid):
+            observer.swept(webhook_id, number)
+            lanes.noticed(webhook_id, number)

@@ -1,0 +1,76 @@
+"""Connections to PostgreSQL, and foreign errors translated at this one edge."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+from psycopg import errors as pg
+
+from cdc.errors import CdcError, DatabaseError
+
+# Written into every connection, so that a DBA sees in pg_stat_activity who is who.
+APPLICATION = "cdc"
+
+
+def connect(url: str, role: str = "command", **options: Any) -> psycopg.Connection[Any]:
+    """A synchronous connection in autocommit, for commands. Raises DatabaseError."""
+    try:
+        return psycopg.connect(
+            url, autocommit=True, application_name=f"{APPLICATION} {role}", **options
+        )
+    except (psycopg.OperationalError, psycopg.ProgrammingError) as error:
+        raise unreachable(error) from None
+
+
+async def connect_async(
+    url: str, role: str, **options: Any
+) -> psycopg.AsyncConnection[tuple[Any, ...]]:
+    """An asynchronous connection in autocommit, for the daemon; psycopg's errors pass through."""
+    options = {"connect_timeout": 5, **options}
+    return await psycopg.AsyncConnection.connect(
+        url, autocommit=True, application_name=f"{APPLICATION} {role}", **options
+    )
+
+
+def unreachable(error: Exception) -> DatabaseError:
+    text = " ".join(str(error).split())
+    return DatabaseError(
+        f"the database cannot be reached: {text}",
+        "CDC_DATABASE_URL says where it is: postgresql://user:password@host:port/database",
+    )
+
+
+@contextmanager
+def explained() -> Iterator[None]:
+    """Turns errors of PostgreSQL into ours, with a hint for the one who sees them."""
+    try:
+        yield
+    except CdcError:
+        raise
+    except pg.UndefinedTable as error:
+        if "cdc." in str(error):
+            raise DatabaseError(
+                "schema cdc is not installed in this database", "Run `cdc migrate` first."
+            ) from None
+        raise DatabaseError(_line(error)) from None
+    except pg.InvalidSchemaName:
+        raise DatabaseError(
+            "schema cdc is not installed in this database", "Run `cdc migrate` first."
+        ) from None
+    except pg.InsufficientPrivilege as error:
+        raise DatabaseError(
+            _line(error), "docs/dba.md lists which right is needed for which command."
+        ) from None
+    except (pg.LockNotAvailable, pg.QueryCanceled) as error:
+        raise DatabaseError(_line(error), "Somebody holds a lock; try again later.") from None
+    except psycopg.OperationalError as error:
+        raise unreachable(error) from None
+    except psycopg.Error as error:
+        raise DatabaseError(_line(error)) from None
+
+
+def _line(error: psycopg.Error) -> str:
+    return error.diag.message_primary or " ".join(str(error).split())

@@ -1,0 +1,84 @@
+"""Look names up without one hanging name server stopping the others.
+
+The event loop's own pool for this has a handful of threads, shared with all else; four names
+whose server does not answer would stop every lookup, and the end of the process waits for them.
+So each lookup gets a thread of its own that nobody waits for. They are rare: connections are kept
+and answers are cached for seconds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import threading
+from collections.abc import Awaitable, Callable
+
+AT_ONCE = 64
+"""Lookups under way at the same time in one client; more wait, each within its own limit."""
+
+Lookup = Callable[[str, int], Awaitable[list[str]]]
+"""A name and a port become addresses, in the order to try; raises OSError."""
+
+
+async def lookup(
+    name: str, port: int, limit: float = 5.0, gate: asyncio.Semaphore | None = None
+) -> list[str]:
+    """Addresses of a name as text, in the system's order of preference, each once.
+
+    limit: seconds after which nobody waits any longer.
+    gate:  bounds how many threads are at it; a hanging lookup keeps its place until it ends.
+
+    Raises socket.gaierror when there is no address, or no answer in time.
+    """
+    try:
+        async with asyncio.timeout(limit):
+            if gate is not None:
+                await gate.acquire()
+            return await _in_thread(name, port, gate)
+    except TimeoutError:
+        message = f"no answer within {limit:g} s"
+        raise socket.gaierror(socket.EAI_AGAIN, message) from None
+
+
+async def _in_thread(name: str, port: int, gate: asyncio.Semaphore | None) -> list[str]:
+    loop = asyncio.get_running_loop()
+    found: asyncio.Future[list[str]] = loop.create_future()
+
+    def settle(result: list[str] | OSError) -> None:
+        if gate is not None:
+            gate.release()
+        if found.done():
+            return
+        if isinstance(result, OSError):
+            found.set_exception(result)
+        else:
+            found.set_result(result)
+
+    def work() -> None:
+        result: list[str] | OSError
+        try:
+            infos = socket.getaddrinfo(name, port, type=socket.SOCK_STREAM)
+            result = list(dict.fromkeys(_address(info[4]) for info in infos))
+        except OSError as error:
+            result = error
+        except ValueError:
+            # getaddrinfo raises UnicodeError for labels that no name can have.
+            result = socket.gaierror(socket.EAI_NONAME, "this is no host name")
+        # RuntimeError: the loop was closed meanwhile, nobody asks any more.
+        with contextlib.suppress(RuntimeError):
+            loop.call_soon_threadsafe(settle, result)
+
+    try:
+        threading.Thread(target=work, name=f"lookup {name}", daemon=True).start()
+    except RuntimeError:
+        settle(socket.gaierror(socket.EAI_AGAIN, "no thread to be had for looking it up"))
+    return await found
+
+
+def _address(sockaddr: tuple[object, ...]) -> str:
+    """The address of a socket address; a zone stays visible, so that the guard can refuse it."""
+    address = str(sockaddr[0])
+    if len(sockaddr) == 4 and sockaddr[3] and "%" not in address:
+        address += f"%{sockaddr[3]}"
+    return address

@@ -1,0 +1,220 @@
+"""The address guard: webhooks go to public addresses, and to others only where allowed.
+
+Whoever may register a webhook names a URL that *we* call from inside the suite's network. The
+guard is asked about the address actually dialled, every time a connection is made; looking at the
+URL alone would be fooled by names that resolve differently a moment later. Which ranges are not
+public follows the IANA registries of special-purpose addresses, written out here because the
+standard library's idea of "global" changes from one Python to the next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+
+from cdc.deliver import url as urls
+from cdc.deliver.dns import Lookup, lookup
+from cdc.errors import CdcError, ConfigError
+
+SETTING = "CDC_ALLOWED_NETWORKS"
+HTTP_SETTING = "CDC_ALLOW_HTTP"
+
+Address = IPv4Address | IPv6Address
+
+# Narrow ranges before the wide ones they lie in: the first hit gives the name.
+_V4 = tuple(
+    (IPv4Network(network), rule)
+    for network, rule in (
+        ("0.0.0.0/8", "unspecified"),
+        ("10.0.0.0/8", "private"),
+        ("100.100.100.200/32", "cloud metadata"),
+        ("100.64.0.0/10", "shared (carrier-grade NAT)"),
+        ("127.0.0.0/8", "loopback"),
+        ("168.63.129.16/32", "cloud metadata"),
+        ("169.254.169.254/32", "link-local, cloud metadata"),
+        ("169.254.0.0/16", "link-local"),
+        ("172.16.0.0/12", "private"),
+        ("192.0.0.0/24", "reserved for protocols"),
+        ("192.0.2.0/24", "documentation"),
+        ("192.88.99.0/24", "6to4 relay"),
+        ("192.168.0.0/16", "private"),
+        ("198.18.0.0/15", "benchmarking"),
+        ("198.51.100.0/24", "documentation"),
+        ("203.0.113.0/24", "documentation"),
+        ("224.0.0.0/4", "multicast"),
+        ("255.255.255.255/32", "broadcast"),
+        ("240.0.0.0/4", "reserved"),
+    )
+)
+_V6 = tuple(
+    (IPv6Network(network), rule)
+    for network, rule in (
+        ("::/128", "unspecified"),
+        ("::1/128", "loopback"),
+        ("::/96", "IPv4-compatible"),
+        ("::ffff:0:0:0/96", "IPv4-translated"),
+        ("64:ff9b:1::/48", "local NAT64"),
+        ("100::/64", "discard-only"),
+        ("2001::/32", "Teredo"),
+        ("2001:2::/48", "benchmarking"),
+        ("2001::/23", "reserved for protocols"),
+        ("2001:db8::/32", "documentation"),
+        ("2002::/16", "6to4"),
+        ("3fff::/20", "documentation"),
+        ("fc00::/7", "unique local (private)"),
+        ("fe80::/10", "link-local"),
+        ("fec0::/10", "site-local"),
+        ("ff00::/8", "multicast"),
+    )
+)
+_GLOBAL_V6 = IPv6Network("2000::/3")
+_NAT64 = IPv6Network("64:ff9b::/96")
+
+
+class Refused(CdcError):
+    """The guard refuses an address or a scheme.
+
+    rule: its short name, for logs and metrics.
+    """
+
+    def __init__(self, message: str, hint: str, rule: str) -> None:
+        super().__init__(message, hint)
+        self.rule = rule
+
+
+class Guard:
+    """Decides what may be dialled; holds no state, so one serves all.
+
+    allowed:    non-public networks that may be dialled nevertheless. An IPv4 network covers the
+                IPv4-mapped form (``::ffff:...``) of its addresses.
+    allow_http: plain http endpoints are fine.
+
+    Raises ConfigError if a network would allow everything.
+    """
+
+    def __init__(
+        self, allowed: Sequence[IPv4Network | IPv6Network] = (), allow_http: bool = False
+    ) -> None:
+        for network in allowed:
+            if network.prefixlen == 0:
+                raise ConfigError(
+                    f"{SETTING} holds {network}, which would switch the address guard off",
+                    "Name the networks that are meant, for example 10.1.2.0/24.",
+                )
+        self._v4 = tuple(n for n in allowed if isinstance(n, IPv4Network))
+        self._v6 = tuple(n for n in allowed if isinstance(n, IPv6Network))
+        self._allow_http = allow_http
+
+    def check_address(self, address: str | Address) -> None:
+        """Raise Refused, naming address, rule and setting, unless this may be dialled."""
+        try:
+            ip = ip_address(address)
+        except ValueError:
+            raise Refused(f"{address!r} is no IP address", "", "not an address") from None
+        rule: str | None
+        allowing: Address
+        if isinstance(ip, IPv4Address):
+            rule, allowing = self._judge_v4(ip), ip
+        else:
+            rule, allowing = self._judge_v6(ip)
+        if rule is None:
+            return
+        means = f", which means {allowing}," if allowing != ip else ""
+        width = allowing.max_prefixlen
+        hint = f"If it is meant to be called, allow it: {SETTING}={allowing}/{width}"
+        if isinstance(allowing, IPv6Address) and allowing.scope_id is not None:
+            hint = f"An address with a zone cannot be allowed, not even by {SETTING}."
+        raise Refused(
+            f"{ip}{means} is not a public address ({rule}); webhooks are not sent there", hint, rule
+        )
+
+    def _judge_v4(self, ip: IPv4Address) -> str | None:
+        if any(ip in network for network in self._v4):
+            return None
+        return next((rule for network, rule in _V4 if ip in network), None)
+
+    def _judge_v6(self, ip: IPv6Address) -> tuple[str | None, Address]:
+        """The rule that refuses, and the address that would have to be allowed."""
+        if ip.scope_id is not None:
+            return "an address with a zone", ip
+        if any(ip in network for network in self._v6):
+            return None, ip
+        if ip.ipv4_mapped is not None:
+            # The kernel speaks IPv4 to these: they are the address inside, also for allowing.
+            return self._judge_v4(ip.ipv4_mapped), ip.ipv4_mapped
+        if ip in _NAT64:
+            # A gateway speaks to the address inside. Its private networks need not be the ones
+            # that were allowed here, so allowing an IPv4 network does not reach through it.
+            inside = IPv4Address(int(ip) & 0xFFFFFFFF)
+            hit = next((rule for network, rule in _V4 if inside in network), None)
+            return (None if hit is None else f"NAT64 of {inside}, {hit}"), ip
+        hit = next((rule for network, rule in _V6 if ip in network), None)
+        if hit is None and ip not in _GLOBAL_V6:
+            hit = "reserved"
+        # Tunnels are refused whole, even around a public address: who answers there is up to
+        # whatever relay is near, and no receiver of today is reached that way.
+        return hit, ip
+
+    def check_url(self, url: str) -> None:
+        """Refuse a URL that is malformed or that could only be refused when dialled.
+
+        Raises UsageError for the form, Refused for scheme and address. A name that passes is
+        judged again, by its addresses, at each connection.
+        """
+        target = urls.parse(url)
+        if target.scheme == "http" and not self._allow_http:
+            raise Refused(
+                "plain http would send everything readable by others",
+                f"Use https, or allow http for all endpoints: {HTTP_SETTING}=true",
+                "http",
+            )
+        if target.address is not None:
+            self.check_address(target.address)
+            urls.check_notation(target)
+        elif target.host == "localhost" or target.host.endswith(".localhost"):
+            self.check_address("127.0.0.1")
+
+    async def preview(self, url: str, limit: float = 3.0, look: Lookup | None = None) -> list[str]:
+        """What would stand in the way if the URL were called now; empty if nothing.
+
+        For warnings at registration: a name may resolve to something else later.
+        limit: seconds for the name server. look: how names are looked up.
+
+        Raises what check_url raises.
+        """
+        self.check_url(url)
+        target = urls.parse(url)
+        if target.address is not None:
+            return []
+        try:
+            found = await (look or partial(lookup, limit=limit))(target.host, target.port)
+        except OSError as error:
+            reason = error.strerror or "unknown"
+            return [f"the name {target.host} cannot be resolved now ({reason})"]
+        notes: list[str] = []
+        for address in found:
+            try:
+                self.check_address(address)
+            except Refused as refused:
+                notes.append(f"{target.host} resolves to {address}: {refused.message}")
+        return notes
+
+
+def usable(guard: Guard, addresses: Sequence[str]) -> list[str]:
+    """The addresses that may be dialled, in order.
+
+    Raises Refused, for the first one, if none may.
+    """
+    good: list[str] = []
+    first: Refused | None = None
+    for address in addresses:
+        try:
+            guard.check_address(address)
+        except Refused as refused:
+            first = first or refused
+        else:
+            good.append(address)
+    if not good and first is not None:
+        raise first
+    return good

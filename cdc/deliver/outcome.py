@@ -1,0 +1,224 @@
+"""What an attempt amounted to: statuses, headers and exceptions become an Outcome.
+
+Pure. Nothing that ends here may hold a secret: no URL (paths and queries hold tokens often enough),
+no user and password, no header of ours.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import errno
+import re
+import socket
+import ssl
+from datetime import UTC
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+
+import aiohttp
+
+from cdc.deliver.guard import Refused
+from cdc.errors import UsageError
+from cdc.road import Answer, Outcome, Request
+
+EXCERPT = 1024
+"""Bytes of an answer's body that are kept."""
+
+RETRY_AFTER_CAP = 86_400.0
+"""Seconds; a receiver may not ask for more rest than the longest step between attempts, a day."""
+
+_LOOKED_AT = 8192  # of the body, so that a secret on the excerpt's edge is seen whole
+_PUBLIC = frozenset(
+    {"content-type", "user-agent", "webhook-id", "webhook-timestamp", "webhook-signature"}
+)
+_HIDDEN = "[hidden]"
+
+
+class RefusedDial(OSError):
+    """A Refused in the clothes in which HTTP clients let it through."""
+
+    def __init__(self, refused: Refused) -> None:
+        super().__init__(refused.message)
+        self.refused = refused
+
+
+class TooMuch(Exception):
+    """The peer sent more around its answer than any honest answer has."""
+
+
+def answer_for(status: int) -> Answer:
+    """The class of a status (ARCHITECTURE.md, "States, codes, defaults")."""
+    if 200 <= status < 300:
+        return Answer.SUCCESS
+    if status == 410:
+        return Answer.GONE
+    if status in (429, 503):
+        return Answer.BUSY
+    if status in (502, 504):
+        return Answer.SLOW
+    return Answer.FAILURE
+
+
+def answered(
+    status: int, duration: float, excerpt: str = "", retry_after: float | None = None
+) -> Outcome:
+    """The outcome of a complete answer."""
+    answer = answer_for(status)
+    if answer is Answer.SUCCESS:
+        return Outcome(answer, status, None, "", duration, excerpt)
+    detail = f"answered {status} {_phrase(status)}".rstrip()
+    if 300 <= status < 400:
+        detail += " (redirects are not followed)"
+    return Outcome(answer, status, "status", detail, duration, excerpt, retry_after)
+
+
+def _phrase(status: int) -> str:
+    # Not the receiver's own words: they are its to choose.
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return ""
+
+
+def retry_after(value: str | None, now: float, cap: float = RETRY_AFTER_CAP) -> float | None:
+    """Seconds to wait, from a Retry-After header in seconds or as an HTTP date.
+
+    now: Unix seconds. cap: the most that is believed. None for no header, for one that cannot
+    be read, and for one that asks for nothing (zero, negative, a date that has passed).
+    """
+    if value is None:
+        return None
+    value = value.strip()
+    seconds: float
+    if re.fullmatch(r"[0-9]+", value):
+        # By length first: int() of an endless row of digits takes long, and raises.
+        seconds = float(value) if len(value) <= 12 else cap
+    else:
+        try:
+            date = parsedate_to_datetime(value)
+            seconds = (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp() - now
+        except (ValueError, OverflowError, IndexError, TypeError):
+            return None
+    return min(seconds, cap) if seconds > 0 else None
+
+
+def excerpt(body: bytes, request: Request) -> str:
+    """The beginning of an answer as one printable line of at most 1 KiB (in UTF-8).
+
+    Receivers like to echo what they got; the credentials among our headers are taken out.
+    """
+    if not body:
+        return ""
+    text = body[:_LOOKED_AT].decode(errors="replace").replace("\ufffd", "?")
+    for secret in _credentials(request):
+        text = text.replace(secret, _HIDDEN)
+    text = "".join(char if char.isprintable() else " " for char in text)
+    return text.encode()[:EXCERPT].decode(errors="ignore").strip()
+
+
+def _credentials(request: Request) -> list[str]:
+    """Values that must not be shown, longest first so that none is left half."""
+    found: set[str] = set()
+    for name, value in request.headers:
+        lower = name.lower()
+        if lower in _PUBLIC:
+            continue
+        found.add(value)
+        if lower == "authorization":
+            kind, _, token = value.partition(" ")
+            found.add(token)
+            if kind == "Basic":
+                try:
+                    login = base64.b64decode(token).decode()
+                except (binascii.Error, ValueError):
+                    continue
+                found.update((login, login.partition(":")[2]))
+    # Three letters or fewer are no secret, and taking them out would leave nothing to read.
+    return sorted((value for value in found if len(value) > 3), key=len, reverse=True)
+
+
+def failed(error: Exception, host: str, duration: float, waited: str = "") -> Outcome:
+    """The outcome of an attempt that came to no complete answer.
+
+    host:   host and port, for the detail; never user and password.
+    waited: what a time limit that ran out was waiting for.
+    """
+    name, detail = explain(error, host, waited)
+    return Outcome(Answer.FAILURE, None, name, detail, duration)
+
+
+_OUR_LIMITS = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL}
+_RESETS = (ConnectionResetError, BrokenPipeError, ConnectionAbortedError)
+
+
+def explain(error: BaseException, host: str, waited: str = "") -> tuple[str, str]:
+    """Class and one line of detail for an exception of the HTTP client."""
+    match error:
+        case Refused():
+            return "guard", f"{error.message}. {error.hint}"
+        case RefusedDial():
+            return explain(error.refused, host)
+        case UsageError():
+            return "guard", error.message
+        case TooMuch():
+            return "protocol", str(error)
+        case aiohttp.ClientConnectorCertificateError():
+            return explain(error.certificate_error, host)
+        case aiohttp.ClientConnectorDNSError() if not isinstance(error.os_error, RefusedDial):
+            reason = _plain(error.os_error.strerror or "unknown error")
+            return "dns", f"the name of {host} cannot be resolved: {reason}"
+        case aiohttp.ClientConnectorError():
+            return explain(error.os_error, host)
+        case aiohttp.ServerDisconnectedError():
+            return "reset", f"{host} closed the connection without a complete answer"
+        case aiohttp.ClientPayloadError():
+            return _broken_body(error, host)
+        case aiohttp.ClientResponseError():
+            first = error.message.strip().splitlines()[:1]
+            return "protocol", _plain(f"{host} answered something that is no HTTP: {first or ''}")
+        case aiohttp.InvalidURL():
+            return "guard", "the endpoint is no URL that can be called"
+        case ssl.SSLCertVerificationError():
+            return "tls", _plain(f"the certificate of {host} is refused: {error.verify_message}")
+        case ssl.SSLError():
+            return "tls", _plain(f"TLS with {host} failed: {error.reason or error.strerror}")
+        case ssl.CertificateError():
+            return "tls", _plain(f"the certificate of {host} is refused")
+        case TimeoutError():
+            return "timeout", f"no {waited or 'answer'} from {host} in time"
+        case OSError():
+            return _os_error(error, host)
+        case aiohttp.ClientConnectionError():
+            return "reset", f"the connection to {host} ended"
+        case _:
+            # Not foreseen; it must not stop a lane. The name alone: its text might hold anything.
+            return "protocol", f"{type(error).__name__} while talking to {host}"
+
+
+def _broken_body(error: aiohttp.ClientPayloadError, host: str) -> tuple[str, str]:
+    cause = error.__cause__
+    if isinstance(cause, OSError):
+        return explain(cause, host)
+    return "reset", f"{host} broke its answer off"
+
+
+def _os_error(error: OSError, host: str) -> tuple[str, str]:
+    if isinstance(error, socket.gaierror):
+        return "dns", f"the name of {host} cannot be resolved: {_plain(str(error.strerror))}"
+    if isinstance(error, ConnectionRefusedError) or error.errno == errno.ECONNREFUSED:
+        return "refused", f"{host} refused the connection"
+    if isinstance(error, _RESETS) or error.errno in (errno.ECONNRESET, errno.EPIPE):
+        return "reset", f"{host} reset the connection"
+    if error.errno == errno.ETIMEDOUT:
+        return "timeout", f"no connection to {host} in time"
+    if error.errno in _OUR_LIMITS:
+        # Ours, not the receiver's; said so, because retrying will not mend it.
+        return "refused", f"this machine cannot connect: {error.strerror}"
+    known = errno.errorcode.get(error.errno or 0, type(error).__name__)
+    return "refused", f"no connection to {host} ({known})"
+
+
+def _plain(text: str) -> str:
+    """One short printable line."""
+    return "".join(char if char.isprintable() else " " for char in text)[:300]

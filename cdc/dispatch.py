@@ -1,0 +1,304 @@
+"""Keeps the lanes of a tenure going: fills windows, starts attempts, follows registrations."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable
+from functools import partial
+from random import Random
+
+from cdc import channel as channels
+from cdc.channel import Channel, Registration
+from cdc.errors import UsageError
+from cdc.lanes import DuePlan, FetchPlan, Lane
+from cdc.observe import Observer
+from cdc.pipeline import Pipeline
+from cdc.queue.fetch import Fetcher
+from cdc.queue.look import Snapshot
+from cdc.queue.ownership import shard_of
+from cdc.queue.session import Connection, Layouts, open_session
+from cdc.queue.settle import Parked
+from cdc.road import Delivery, Resource, WebhookState
+from cdc.settings import Settings
+from cdc.sign import Sealer
+
+
+class Dispatch:
+    """All channels of the shards owned; lives as long as a tenure.
+
+    snapshot: the newest look's.  shards: those owned now.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        pipeline: Pipeline,
+        observer: Observer,
+        snapshot: Callable[[], Snapshot],
+        shards: Callable[[], list[int]],
+    ) -> None:
+        self._settings = settings
+        self._pipeline = pipeline
+        self._observer = observer
+        self._snapshot = snapshot
+        self._shards = shards
+        self._random = Random()  # noqa: S311 - jitter, no secret
+        self.channels: dict[int, Channel] = {}
+        self._unknown: dict[int, int] = {}  # webhooks without a channel yet: lowest id
+        self._touched: set[int] = set()
+        self._hungry: set[Channel] = set()
+        self._work = asyncio.Event()
+        self._open = True
+
+    # -- told by the look -------------------------------------------------------------------------
+
+    def noticed(self, webhook_id: int, lowest: int) -> None:
+        """There are rows that were not there before."""
+        channel = self.channels.get(webhook_id)
+        if channel is None:
+            self._unknown[webhook_id] = min(lowest, self._unknown.get(webhook_id, lowest))
+        else:
+            channel.lane.noticed(lowest)
+            self._hungry.add(channel)
+        self._work.set()
+
+    def touched(self, webhook_ids: Iterable[int]) -> None:
+        """Registrations changed (or something was replayed)."""
+        self._touched.update(webhook_ids)
+        self._work.set()
+
+    def removed(self) -> list[int]:
+        """Webhooks that were removed and may have left something in the queue."""
+        return [c.webhook.id for c in self.channels.values() if c.removed and not c.tasks]
+
+    def missing(self, webhook_id: int, delivery_id: int, uid: str) -> bool:
+        """Whether a waiting row is known to no lane of ours (for the sweep)."""
+        channel = self.channels.get(webhook_id)
+        return channel is None or not (channel.removed or channel.lane.knows(delivery_id, uid))
+
+    def shards(self) -> list[int]:
+        return self._shards()
+
+    # -- take-over --------------------------------------------------------------------------------
+
+    def take_over(
+        self,
+        registrations: Iterable[Registration],
+        kept: dict[int, tuple[int, float]],
+        blocked: Iterable[tuple[int, Resource, int, float | None]],
+        lowest: dict[int, int],
+    ) -> None:
+        """Begins with the webhooks of shards that have just become ours."""
+        now = time.monotonic()
+        for registration in registrations:
+            self._register(registration)
+        for webhook_id, (failures, failing_for) in kept.items():
+            if webhook_id in self.channels:
+                self.channels[webhook_id].lane.restore(failures, failing_for, now)
+        for webhook_id, resource, waiting, due_in in blocked:
+            if webhook_id in self.channels:
+                due = now if due_in is None else now + due_in
+                self.channels[webhook_id].lane.load_blocked(resource, waiting, due)
+                self._hungry.add(self.channels[webhook_id])
+        for webhook_id, number in lowest.items():
+            self.noticed(webhook_id, number)
+        for channel in list(self.channels.values()):
+            self.pump(channel)
+
+    async def let_go(self, shards: Iterable[int] | None, grace: float) -> int:
+        """Stops the channels of these shards (None: all). Returns how many attempts were given up:
+        what does not end within ``grace`` seconds is cancelled; the next owner sends it again."""
+        which = None if shards is None else set(shards)
+        if which is None:
+            self._open = False
+        mine = [
+            c for c in self.channels.values() if which is None or shard_of(c.webhook.id) in which
+        ]
+        for channel in mine:
+            channel.close()
+        tasks = [task for channel in mine for task in channel.tasks]
+        if tasks:
+            await asyncio.wait(tasks, timeout=grace)
+        left = [task for task in tasks if not task.done()]
+        for task in left:
+            task.cancel()
+        if left:
+            await asyncio.wait(left)
+        for channel in mine:
+            self.channels.pop(channel.webhook.id, None)
+            self._hungry.discard(channel)
+        return len(left)
+
+    @property
+    def in_flight(self) -> int:
+        return sum(len(channel.tasks) for channel in self.channels.values())
+
+    # -- the fetch loop ---------------------------------------------------------------------------
+
+    async def run(self, url: str, layouts: Layouts) -> None:
+        """Fills windows until cancelled. Raises psycopg.OperationalError when it cannot."""
+        conn = await open_session(url, "fetch")
+        try:
+            fetcher = Fetcher(conn, layouts)
+            while True:
+                await self._work.wait()
+                self._work.clear()
+                await self._follow_registrations(conn)
+                await self._fill(fetcher)
+        finally:
+            await conn.close()
+
+    async def _follow_registrations(self, conn: Connection) -> None:
+        touched, self._touched = self._touched, set()
+        unknown, self._unknown = self._unknown, {}
+        if not touched and not unknown:
+            return
+        for registration in await channels.load(conn, touched | set(unknown)):
+            self._register(registration)
+        now = time.monotonic()
+        for webhook_id in touched:
+            if (channel := self.channels.get(webhook_id)) is not None:
+                channel.lane.noticed_due(now)
+                self._hungry.add(channel)
+        for webhook_id, lowest in unknown.items():
+            if (channel := self.channels.get(webhook_id)) is not None:
+                channel.lane.noticed(lowest)
+                self._hungry.add(channel)
+
+    async def _fill(self, fetcher: Fetcher) -> None:
+        hungry, self._hungry = self._hungry, set()
+        hungry = {c for c in hungry if not c.closing and not c.removed}
+        if not hungry:
+            return
+        now = time.monotonic()
+        room = self._settings.total_window - sum(c.lane.size for c in self.channels.values())
+        share = max(self._settings.max_concurrency, room // len(hungry))
+        windows: dict[int, FetchPlan] = {}
+        dues: dict[int, DuePlan] = {}
+        snapshot = self._snapshot()
+        for channel in hungry:
+            if (plan := channel.lane.plan_fetch(share)) is not None:
+                windows[channel.webhook.id] = plan
+            if (due := channel.lane.plan_due(now)) is not None:
+                dues[channel.webhook.id] = due
+        await self._fetch(fetcher, windows, snapshot)
+        await self._fetch_due(fetcher, dues)
+        for channel in hungry:
+            self.pump(channel)
+
+    async def _fetch(
+        self, fetcher: Fetcher, plans: dict[int, FetchPlan], snapshot: Snapshot
+    ) -> None:
+        if not plans:
+            return
+        lanes = {webhook_id: self.channels[webhook_id].lane for webhook_id in plans}
+        found = await fetcher.fetch(plans, snapshot)
+        for webhook_id, plan in plans.items():
+            window = found[webhook_id]
+            lane = lanes[webhook_id]
+            self._park(lane, lane.fetched(plan, window.rows, window.created))
+
+    async def _fetch_due(self, fetcher: Fetcher, plans: dict[int, DuePlan]) -> None:
+        if not plans:
+            return
+        lanes = {webhook_id: self.channels[webhook_id].lane for webhook_id in plans}
+        found = await fetcher.due(plans)
+        now = time.monotonic()
+        for webhook_id, plan in plans.items():
+            due = found[webhook_id]
+            lane = lanes[webhook_id]
+            next_due = None if due.next_in is None else now + due.next_in
+            self._park(lane, lane.take_due(plan, due.rows, next_due))
+
+    def _park(self, lane: Lane, deliveries: Iterable[Delivery]) -> None:
+        for delivery in deliveries:
+            self._pipeline.settler.submit(Parked(lane, delivery))
+
+    # -- lanes ------------------------------------------------------------------------------------
+
+    def pump(self, channel: Channel) -> None:
+        """Starts what may be started, asks for more rows, sets the alarm for what comes later."""
+        if channel.closing:
+            return
+        now = time.monotonic()
+        lane = channel.lane
+        for delivery in lane.start(now):
+            task = asyncio.create_task(self._pipeline.carry(channel, delivery))
+            channel.tasks.add(task)
+            task.add_done_callback(partial(self._ended, channel))
+        if lane.wants_fetch or _reached(lane.due_at(), now):
+            self._hungry.add(channel)
+            self._work.set()
+        if lane.paused and lane.idle:
+            self._rest(channel)
+        self._alarm(channel, now)
+
+    def confirmed(self, lanes: set[Lane]) -> None:
+        """Settlements were committed: windows have room, promoted retries are due."""
+        for lane in lanes:
+            channel = self.channels.get(lane.webhook_id)
+            if channel is not None and channel.lane is lane:
+                self.pump(channel)
+
+    def _ended(self, channel: Channel, task: asyncio.Task[None]) -> None:
+        channel.tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            # A defect of ours: the lane would stand still silently, so the daemon goes down loudly.
+            asyncio.get_running_loop().call_exception_handler(
+                {"message": "an attempt failed in an unforeseen way", "exception": error}
+            )
+            return
+        self.pump(channel)
+
+    def _alarm(self, channel: Channel, now: float) -> None:
+        times = [t for t in (channel.lane.wake_at(now), channel.lane.due_at()) if t is not None]
+        if channel.timer is not None:
+            channel.timer.cancel()
+            channel.timer = None
+        if times and (delay := min(times) - now) > 0:
+            channel.timer = asyncio.get_running_loop().call_later(delay, self.pump, channel)
+
+    def _rest(self, channel: Channel) -> None:
+        """Held and nothing under way: tell who waits for it, and free the memory."""
+        channel.lane.drop()
+        if channel.acknowledged < channel.webhook.version:
+            channel.acknowledged = channel.webhook.version
+            self._pipeline.keep(channel)
+
+    # -- registrations ----------------------------------------------------------------------------
+
+    def _register(self, registration: Registration) -> None:
+        webhook = registration.webhook
+        if not self._open:
+            return
+        channel = self.channels.get(webhook.id)
+        if channel is None:
+            channel = channels.open_channel(registration, self._settings, self._random)
+            self.channels[webhook.id] = channel
+        else:
+            self._observer.registration(webhook.id, webhook.state, webhook.version)
+            channel.webhook = webhook
+            channel.lane.reconfigure(channels.rules_of(webhook, self._settings))
+        try:
+            channel.sealer = Sealer(webhook) if not channel.removed else None
+        except UsageError as error:
+            channel.sealer = None
+            self._observer.unusable(webhook.id, error)
+        if webhook.state is WebhookState.ACTIVE and channel.sealer is not None:
+            channel.lane.resume()
+            channel.acknowledged = webhook.version
+        else:
+            channel.lane.pause()
+        if channel.reload is not None:
+            channel.reload.cancel()
+        if registration.secrets_for is not None:
+            channel.reload = asyncio.get_running_loop().call_later(
+                registration.secrets_for + 0.1, self.touched, [webhook.id]
+            )
+        self._hungry.add(channel)
+        self.pump(channel)
+
+
+def _reached(when: float | None, now: float) -> bool:
+    return when is not None and when <= now

@@ -1,0 +1,107 @@
+"""When to sleep until the bell rings, and when to poll. Pure: no I/O, no clock of its own.
+
+Writers that ring commit one after another, so the bell is rung only while somebody sleeps:
+
+* quiet:   the daemon arms the bell and sleeps; a slow poll once a second arms it anew and finds
+           what the bell did not tell. Correctness never rests on the bell.
+* busy:    looks find something more than ``BUSY`` times a second: nobody arms, everybody polls
+           every few milliseconds. A look sees the rows of all webhooks, so an idle daemon and a
+           busy one conclude the same without talking: neither is deaf because of the other.
+* falling asleep: after arming, writers may be open that saw the bell unarmed. Take a transaction id
+           of your own and look until none older is running; behind a long writer, at growing
+           intervals.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+BUSY = 30  # productive looks per second above which nobody sleeps
+POLL = 0.002
+SLOW_POLL = 1.0
+ARMED_FOR = 3.0  # look.sql arms for as long
+# With less left of ARMED_FOR than this the bell counts as having been silent in between.
+MARGIN = 0.5
+DEAF_POLL = 0.1  # the longest interval where the bell cannot be used
+
+
+class Mode(StrEnum):
+    """What the daemon is doing between looks, for logs and metrics."""
+
+    POLLING = "polling"
+    SETTLING = "falling asleep"
+    SLEEPING = "sleeping"
+    DEAF = "bell off"
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """What to do until the next look.
+
+    seconds: at most so long.
+    listen:  wake up when the bell rings.
+    """
+
+    seconds: float
+    listen: bool
+
+
+@dataclass(slots=True)
+class Doorbell:
+    """The rule for one daemon; all times are monotonic seconds."""
+
+    usable: bool = True
+    mode: Mode = Mode.POLLING
+    _armed_at: float | None = None
+    _guard_xid: int | None = None
+    _interval: float = POLL
+    _finds: deque[float] = field(default_factory=lambda: deque(maxlen=BUSY + 1))
+
+    def arms(self, now: float) -> bool:
+        """Whether the next look is to arm the bell."""
+        return self.usable and not self._busy(now)
+
+    def needs_xid(self) -> bool:
+        """Whether a transaction id of our own is to be taken now, after the look that armed."""
+        return self.mode is Mode.SETTLING and self._guard_xid is None
+
+    def guard(self, xid: int) -> None:
+        """The id that was taken: when all older ones have ended, nobody sees the bell unarmed."""
+        self._guard_xid = xid
+
+    def looked(self, sent: float, *, found: bool, armed: bool, xmin: int) -> None:
+        """A look has come back.
+
+        sent:  when it was sent.  found: it saw rows that were new.
+        armed: the bell is armed since.  xmin: of its snapshot.
+        """
+        if found:
+            self._finds.append(sent)
+        if not armed:
+            self._armed_at = self._guard_xid = None
+            asked = self.arms(sent)
+            self.mode = Mode.POLLING if not asked and self.usable else Mode.DEAF
+            self._interval = POLL if found else min(self._interval * 1.5, DEAF_POLL)
+            return
+        lapsed = self._armed_at is None or sent - self._armed_at > ARMED_FOR - MARGIN
+        self._armed_at = sent
+        if lapsed:
+            self.mode, self._guard_xid, self._interval = Mode.SETTLING, None, POLL
+        elif self.mode is Mode.SETTLING and self._guard_xid is not None:
+            if xmin >= self._guard_xid:
+                self.mode = Mode.SLEEPING
+            else:
+                self._interval = min(self._interval * 1.5, SLOW_POLL)
+
+    def wait(self) -> Wait:
+        """What to do until the next look."""
+        if self.mode is Mode.SLEEPING:
+            return Wait(SLOW_POLL, listen=True)
+        if self.mode is Mode.SETTLING:
+            return Wait(self._interval if self._guard_xid is not None else 0.0, listen=True)
+        return Wait(POLL if self.mode is Mode.POLLING else self._interval, listen=False)
+
+    def _busy(self, now: float) -> bool:
+        return len(self._finds) > BUSY and now - self._finds[0] < 1.0

@@ -1,0 +1,39 @@
+"""Errors that a person caused or can mend.
+
+Every error of ours that reaches a person says what is wrong, what was expected and what to do
+next. The command line prints the message and the hint to stderr and exits with ``exit_code``;
+anything else that escapes is a defect of ours and keeps its traceback.
+"""
+
+
+class CdcError(Exception):
+    """A refused or failed operation, told in words.
+
+    message: what is wrong, naming the thing.
+    hint:    what to do next; empty when there is nothing to add.
+    """
+
+    exit_code = 1
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class UsageError(CdcError):
+    """A wrong argument, option or combination of them."""
+
+    exit_code = 2
+
+
+class ConfigError(CdcError):
+    """A setting is missing, unknown or out of range; the message names the key."""
+
+
+class MappingError(CdcError):
+    """The mapping is wrong; the message names the place in the file."""
+
+
+class DatabaseError(CdcError):
+    """The database is unreachable, too old, not prepared, or refuses what we need."""

@@ -1,0 +1,29 @@
+"""Order, concurrency, rate, breaker and back-off of one webhook: ``Lane``, and what it decides."""
+
+from cdc.lanes.breaker import BreakerState
+from cdc.lanes.decision import (
+    Dead,
+    Decision,
+    Delivered,
+    DuePlan,
+    FetchPlan,
+    Retry,
+    Settlement,
+    Transition,
+)
+from cdc.lanes.lane import Lane
+from cdc.lanes.rules import LaneRules
+
+__all__ = [
+    "BreakerState",
+    "Dead",
+    "Decision",
+    "Delivered",
+    "DuePlan",
+    "FetchPlan",
+    "Lane",
+    "LaneRules",
+    "Retry",
+    "Settlement",
+    "Transition",
+]

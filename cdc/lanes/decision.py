@@ -1,0 +1,100 @@
+"""What a lane decides. The lane acts on nothing itself: a decision returns the effects."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from cdc.road import Delivery, Resource
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """The receiver has it: the row leaves its table."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dead:
+    """The budget is used up: the row moves to the dead.
+
+    attempts: tries that used up the budget, this one included.
+    """
+
+    attempts: int
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """The row moves to the retry table, or stays there with a new due time.
+
+    due_in:   seconds from now to the next attempt.
+    attempts: tries that used up the budget, this one included if it did.
+    """
+
+    due_in: float
+    attempts: int
+
+
+Settlement = Delivered | Dead | Retry
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """The breaker opened, or closed again (going from open to probing and back is no transition).
+
+    reason: one line for a person.
+    """
+
+    opened: bool
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The effects of one outcome, to be carried out in this order, on one connection.
+
+    settlement: what becomes of the delivery itself.
+    park:       deliveries of the same resource that move to the retry table, to wait there behind
+                it, in the order given.
+    promote:    a retried delivery of this resource is done. Once its settlement is made: if no
+                other row of the resource is being retried, the lowest parked one becomes due at
+                once. Answer with ``Lane.promoted()`` whether one is being retried now.
+    suspend:    the receiver is gone (410): the webhook is to be suspended. The lane has paused
+                itself.
+    transition: the breaker opened or closed: to log and to keep.
+    """
+
+    settlement: Settlement
+    park: tuple[Delivery, ...] = ()
+    promote: Resource | None = None
+    suspend: bool = False
+    transition: Transition | None = None
+
+
+# Most outcomes are this one; it is shared so that success allocates nothing.
+PLAIN_SUCCESS = Decision(Delivered())
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FetchPlan:
+    """Which queue rows to read: the first ``limit`` of the webhook with ``id >= from_id``, in order
+    of id, visible in the newest look's snapshot.
+
+    room: rows that are new to the lane and that it takes at most; the rest of the limit makes up
+          for rows it holds already.
+    """
+
+    from_id: int
+    limit: int
+    room: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DuePlan:
+    """Which retry rows to read: up to ``limit`` due ones of the webhook without those in memory,
+    lowest due time first, and only the lowest retried one of a resource.
+
+    exclude: ids of retry rows in memory.
+    """
+
+    limit: int
+    exclude: tuple[int, ...]

@@ -1,0 +1,328 @@
+"""A lane: one webhook's deliveries in memory, and the rules they go by.
+
+    noticed -> plan_fetch -> fetched  -> start -> finish -> settled
+               plan_due   -> take_due -^                            (what is retried)
+
+Pure and synchronous. It does no I/O and knows no clock: ``now`` is monotonic seconds, and every
+effect is returned to the caller, who has exactly one lane per webhook and owns it alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from random import Random
+
+from cdc.lanes.breaker import BreakerState
+from cdc.lanes.decision import (
+    PLAIN_SUCCESS,
+    Dead,
+    Decision,
+    Delivered,
+    DuePlan,
+    FetchPlan,
+    Retry,
+    Settlement,
+    Transition,
+)
+from cdc.lanes.judge import Judge
+from cdc.lanes.lines import Held, Lines
+from cdc.lanes.retries import AT_ONCE, Retries
+from cdc.lanes.rules import LaneRules
+from cdc.lanes.sending import Sending
+from cdc.lanes.window import Window
+from cdc.road import Answer, Delivery, Outcome, Resource
+
+
+class Lane:
+    """One webhook's deliveries and rules inside one daemon."""
+
+    __slots__ = (
+        "_judge",
+        "_lines",
+        "_paused",
+        "_retries",
+        "_rules",
+        "_sending",
+        "_window",
+        "webhook_id",
+    )
+
+    def __init__(self, webhook_id: int, rules: LaneRules, random: Random) -> None:
+        self.webhook_id = webhook_id
+        self._rules = rules
+        self._paused = False
+        self._lines = Lines()
+        self._window = Window(self._lines)
+        self._retries = Retries(self._lines)
+        self._sending = Sending(rules, self._lines, self._retries)
+        self._judge = Judge(rules, random, self._sending.breaker, self._sending.slow)
+
+    # -- what can be seen -------------------------------------------------------------------------
+
+    @property
+    def size(self) -> int:
+        """Deliveries in memory: waiting, in flight, or to be confirmed as settled."""
+        return len(self._lines.held)
+
+    @property
+    def waiting(self) -> int:
+        """Deliveries in memory that were not started yet."""
+        return self._lines.waiting
+
+    @property
+    def in_flight(self) -> int:
+        """Deliveries that were started and have no outcome yet."""
+        return self._lines.flying
+
+    @property
+    def idle(self) -> bool:
+        """Nothing is in flight: a pause can be acknowledged."""
+        return not self._lines.flying
+
+    @property
+    def paused(self) -> bool:
+        """Whether the lane was paused, or has paused itself after 410."""
+        return self._paused
+
+    @property
+    def blocked(self) -> Mapping[Resource, int]:
+        """Resources being retried, each with the number of rows parked behind it."""
+        return self._retries.blocked
+
+    @property
+    def breaker(self) -> BreakerState:
+        """State of the breaker."""
+        return self._sending.breaker.state
+
+    @property
+    def failures(self) -> int:
+        """Failures since the last success."""
+        return self._sending.breaker.failures
+
+    def failing_for(self, now: float) -> float:
+        """Seconds since the first bad answer after the last success; 0.0 while all is well."""
+        since = self._sending.breaker.failing_since
+        return 0.0 if since is None else max(0.0, now - since)
+
+    def knows(self, delivery_id: int, uid: str) -> bool:
+        """Whether this queue row is in memory or will be fetched. (The slow sweep looks for rows
+        that nobody knows and tells ``noticed()`` of them.)"""
+        return (delivery_id, uid) in self._lines.held or self._window.will_read(delivery_id)
+
+    # -- changes from outside ---------------------------------------------------------------------
+
+    def reconfigure(self, rules: LaneRules) -> None:
+        """New limits hold for what is decided from now on."""
+        self._rules = self._judge.rules = rules
+        self._sending.reconfigure(rules)
+
+    def pause(self) -> None:
+        """Start and fetch nothing until ``resume()``. What is in flight goes on (see ``idle``)."""
+        self._paused = True
+
+    def resume(self) -> None:
+        """Go on; what held the lane back before (breaker, slow-down) is tried anew at once."""
+        if self._paused:
+            self._paused = False
+            self._sending.breaker.forgive()
+            self._sending.slow.forgive()
+
+    def drop(self) -> None:
+        """Forget what was not started, to free memory; it will be fetched again.
+
+        Fetches and due plans under way do not count: their rows may come after dropped ones of the
+        same resource.
+        """
+        self._window.undo()
+        self._retries.undo()
+        for held in self._lines.drop_waiting():
+            if held.queued:
+                self._window.noticed(held.delivery.id)
+            else:
+                self._retries.note(AT_ONCE)
+
+    def restore(self, failures: int, failing_for: float, now: float) -> None:
+        """Take over what was kept of the breaker: failures in a row, and for how many seconds."""
+        self._sending.breaker.restore(failures, now - failing_for if failures else None)
+
+    # -- the queue --------------------------------------------------------------------------------
+
+    def noticed(self, lowest_id: int) -> None:
+        """A look saw queue rows that were not visible before; ``lowest_id`` is their lowest."""
+        self._window.noticed(lowest_id)
+
+    def plan_fetch(self, most: int | None = None) -> FetchPlan | None:
+        """What to read from the queue next, or None while there is nothing to read or no need.
+
+        most: rows to take in at most, where memory is short in the whole daemon.
+
+        Every plan ends with ``fetched()`` or ``fetch_failed()``; until then there is no other.
+        """
+        if self._paused or len(self._retries.blocked) >= self._rules.blocked_limit:
+            return None
+        return self._window.start(self._rules, most)
+
+    @property
+    def wants_fetch(self) -> bool:
+        """Whether ``plan_fetch()`` would have a plan (memory in the whole daemon apart)."""
+        return (
+            not self._paused
+            and len(self._retries.blocked) < self._rules.blocked_limit
+            and self._window.wants(self._rules)
+        )
+
+    def fetched(
+        self, plan: FetchPlan, rows: Sequence[Delivery], created: Sequence[Delivery] = ()
+    ) -> list[Delivery]:
+        """Take in the rows the database returned, in order of id.
+
+        created: rows beyond the window that belong before one in it (``fetch_created.sql``).
+        Returns those to park: their resource is being retried. They stay in memory until
+        ``settled()``. Rows of a plan that does not count any more (``drop()``) are ignored.
+        """
+        if plan is not self._window.plan:
+            return []
+        if self._paused:
+            self._window.undo()
+            return []
+        return self._window.take(plan, rows, self._retries.blocked, created)
+
+    def fetch_failed(self, plan: FetchPlan) -> None:
+        """The fetch was lost: it will be planned again."""
+        if plan is self._window.plan:
+            self._window.undo()
+
+    # -- the retry table --------------------------------------------------------------------------
+
+    def load_blocked(
+        self, resource: Resource, waiting: int, due: float | None = None
+    ) -> list[Delivery]:
+        """A resource has rows in the retry table; at take-over to be told before ``noticed()``.
+
+        waiting: rows parked behind the retried one. due: when that one is due, if known.
+        Returns rows in memory that now have to be parked (none at take-over).
+        """
+        if due is not None:
+            self._retries.note(due)
+        return self._retries.block(resource, waiting)
+
+    def noticed_due(self, due: float) -> None:
+        """Somebody else (a replay) put a row into the retry table, due then."""
+        self._retries.note(due)
+
+    def due_at(self) -> float | None:
+        """When ``plan_due()`` will have a plan; None if only another event can change that."""
+        return None if self._paused else self._retries.due_at(self._rules.due_limit)
+
+    def plan_due(self, now: float) -> DuePlan | None:
+        """Which due rows to read from the retry table, or None while none is due.
+
+        Every plan ends with ``take_due()`` or ``due_failed()``; until then there is no other.
+        """
+        return None if self._paused else self._retries.start(self._rules.due_limit, now)
+
+    def take_due(
+        self, plan: DuePlan, rows: Sequence[Delivery], next_due: float | None
+    ) -> list[Delivery]:
+        """Take in due rows (``retrying`` is set).
+
+        next_due: the earliest due time among the webhook's other retried rows, without those
+                  excluded by the plan; None if there are none.
+        Returns queue rows to park, as ``fetched()`` does: of resources that were not known to be
+        retried (a replay).
+        """
+        if plan is not self._retries.plan:
+            return []
+        if self._paused:
+            self._retries.undo()
+            return []
+        return self._retries.take(rows, next_due)
+
+    def due_failed(self, plan: DuePlan) -> None:
+        """The read was lost: it will be planned again."""
+        if plan is self._retries.plan:
+            self._retries.undo()
+
+    def promoted(self, resource: Resource, found: bool) -> bool:
+        """The answer to ``Decision.promote``, once committed and after ``settled()``.
+
+        found: a row of the resource is being retried now, promoted by this or not.
+        True: promote once more (and answer again), because rows were parked meanwhile.
+        """
+        return self._retries.promoted(resource, found)
+
+    # -- sending ----------------------------------------------------------------------------------
+
+    def start(self, now: float) -> list[Delivery]:
+        """What is to be sent now, in flight from here on; lowest id first."""
+        return [] if self._paused else self._sending.start(now)
+
+    def wake_at(self, now: float) -> float | None:
+        """When ``start()`` will return something if nothing else happens; ``now`` if it would
+        already. None: only another event helps (an outcome, a fetch, due rows: see ``due_at()``).
+        """
+        return None if self._paused else self._sending.wake_at(now)
+
+    def finish(self, delivery: Delivery, outcome: Outcome, now: float) -> Decision:
+        """An attempt ended. Raises LookupError if the delivery is not in flight."""
+        held = self._lines.in_flight(delivery)
+        if outcome.answer is Answer.SUCCESS:
+            self._sending.slow.success()
+            return self._final(held, None, self._sending.breaker.success())
+        due_in, attempts, transition = self._judge.verdict(held, outcome, now)
+        if due_in is None:
+            return self._final(held, Dead(attempts), transition)
+        suspend = outcome.answer is Answer.GONE
+        self._paused = self._paused or suspend
+        held.due = now + due_in
+        park = tuple(self._behind(held))
+        return Decision(Retry(due_in, attempts), park, suspend=suspend, transition=transition)
+
+    def abandon(self, delivery: Delivery) -> None:
+        """The attempt was cancelled and has no outcome: the delivery is ready again.
+
+        Raises LookupError if it is not in flight.
+        """
+        held = self._lines.in_flight(delivery)
+        if self._sending.breaker.probe is held:
+            self._sending.breaker.probe_lost()
+        held.probe = False
+        self._lines.back(held)
+
+    def settled(self, delivery: Delivery) -> None:
+        """The database has confirmed what was decided: final, moved or parked.
+
+        Raises LookupError if nothing was decided about it; unknown deliveries are ignored.
+        """
+        held = self._lines.forget(delivery)
+        if held is None:
+            return
+        if held.queued:
+            self._window.bury(delivery)
+        if held.due is not None:
+            self._retries.note(held.due)
+
+    # -- inside -----------------------------------------------------------------------------------
+
+    def _final(self, held: Held, dead: Dead | None, transition: Transition | None) -> Decision:
+        self._lines.final(held)
+        promote = None
+        if not held.queued:
+            promote = held.resource
+            self._retries.ask(promote)
+        if dead is None and promote is None and transition is None:
+            return PLAIN_SUCCESS
+        settlement: Settlement = Delivered() if dead is None else dead
+        return Decision(settlement, promote=promote, transition=transition)
+
+    def _behind(self, held: Held) -> list[Delivery]:
+        """The delivery in flight will be retried: what waits behind it is to be parked."""
+        park: list[Delivery] = []
+        for other in self._lines.retry(held):
+            if other.queued:
+                park.append(other.delivery)
+            else:  # a replay that came while its resource was in flight: it has its place there
+                self._lines.forget(other.delivery)
+                self._retries.note(AT_ONCE)
+        self._retries.park(held.resource, len(park))
+        return park

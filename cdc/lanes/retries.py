@@ -1,0 +1,115 @@
+"""What a lane knows of its rows in the retry table: who is blocked, and when the next is due."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cdc.lanes.decision import DuePlan
+from cdc.lanes.lines import Lines
+from cdc.road import Delivery, Resource
+
+AT_ONCE = 0.0  # before any reading of a monotonic clock
+
+
+def sooner(one: float | None, other: float | None) -> float | None:
+    """The earlier of two times, either of which may be unknown."""
+    if one is None:
+        return other
+    if other is None:
+        return one
+    return min(one, other)
+
+
+class Retries:
+    """Blocked resources and the earliest due time. At most one due plan is under way.
+
+    Whether a resource is free again is the database's to say, not a count's to guess: replays and
+    expiry change the retry table without asking the lane.
+    """
+
+    __slots__ = ("_due", "_lines", "_noted", "blocked", "plan")
+
+    def __init__(self, lines: Lines) -> None:
+        self._lines = lines
+        # Each resource being retried, with the number of rows parked behind it. The number is
+        # exact unless rows were parked or removed by others.
+        self.blocked: dict[Resource, int] = {}
+        self.plan: DuePlan | None = None
+        self._due: float | None = None
+        self._noted: float | None = None  # noted while a plan is under way: its answer may lack it
+
+    # -- who is blocked ---------------------------------------------------------------------------
+
+    def park(self, resource: Resource, rows: int) -> None:
+        """``resource`` is being retried and ``rows`` more wait behind it."""
+        self.blocked[resource] = self.blocked.get(resource, 0) + rows
+
+    def block(self, resource: Resource, waiting: int) -> list[Delivery]:
+        """A resource is known from the retry table to be blocked; returns rows to park now."""
+        self.blocked[resource] = max(waiting, self.blocked.get(resource, 0))
+        rows = self._lines.withdraw(resource)
+        self.park(resource, len(rows))
+        return [held.delivery for held in rows]
+
+    def ask(self, resource: Resource) -> None:
+        """A promotion was handed out."""
+        waiting = self.blocked.get(resource, 0)
+        self.blocked[resource] = waiting - 1 if waiting else 0
+
+    def promoted(self, resource: Resource, found: bool) -> bool:
+        """The promotion's answer. True: ask again, rows were parked meanwhile."""
+        if found:
+            self.note(AT_ONCE)
+            return False
+        # Rows parked after the promotion was handed out were moved after it on the same
+        # connection: it did not see them. One more question sees all that are counted now.
+        if self.blocked.get(resource):
+            self.blocked[resource] = 0
+            return True
+        self.blocked.pop(resource, None)
+        return False
+
+    # -- what is due ------------------------------------------------------------------------------
+
+    def note(self, due: float) -> None:
+        """A row that is not in memory is due then."""
+        if self.plan is None:
+            self._due = sooner(self._due, due)
+        else:
+            self._noted = sooner(self._noted, due)
+
+    def due_at(self, limit: int) -> float | None:
+        """Earliest known due time of rows not in memory; None while it is being asked for, or
+        while so many of the ``limit`` are in memory that asking would bring few."""
+        if self.plan is not None or len(self._lines.retrying) * 2 > limit:
+            return None
+        return self._due
+
+    def start(self, limit: int, now: float) -> DuePlan | None:
+        due = self.due_at(limit)
+        if due is None or due > now:
+            return None
+        retrying = self._lines.retrying
+        ids = tuple(delivery_id for delivery_id, _ in retrying)
+        self.plan = DuePlan(limit - len(retrying), ids)
+        return self.plan
+
+    def take(self, rows: Sequence[Delivery], next_due: float | None) -> list[Delivery]:
+        """Take in the plan's rows. Returns queue rows to park that turned out to stand behind."""
+        park: list[Delivery] = []
+        for row in rows:
+            key = (row.id, row.uid)
+            if key in self._lines.held:  # its move is not confirmed yet; settled() will ask for it
+                continue
+            resource = row.resource
+            if resource not in self.blocked:
+                park += self.block(resource, 0)
+            self._lines.add(key, row, resource)
+        self._due = sooner(next_due, self._noted)
+        self.plan = self._noted = None
+        return park
+
+    def undo(self) -> None:
+        """The due plan under way, if there is one, does not count."""
+        self._due = sooner(self._due, self._noted)
+        self.plan = self._noted = None

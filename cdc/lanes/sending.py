@@ -1,0 +1,95 @@
+"""What may be sent now, and when next: cap, ramp, rate, slow-down, breaker."""
+
+from __future__ import annotations
+
+from cdc.lanes.breaker import Breaker, BreakerState
+from cdc.lanes.lines import Lines
+from cdc.lanes.pace import Pace, SlowDown
+from cdc.lanes.retries import Retries
+from cdc.lanes.rules import LaneRules
+from cdc.road import Delivery
+
+# A probe waits up to this long for a retry row that is due (or will be within DUE_SOON) to be
+# loaded: probing with ever new rows of the queue would move them all to the retry table.
+PROBE_PATIENCE = 1.0
+DUE_SOON = 0.25
+
+
+class Sending:
+    """Starts the ready heads of a lane's lines as far as its limits allow."""
+
+    __slots__ = ("_lines", "_pace", "_retries", "_rules", "breaker", "slow")
+
+    def __init__(self, rules: LaneRules, lines: Lines, retries: Retries) -> None:
+        self._rules = rules
+        self._lines = lines
+        self._retries = retries
+        self._pace = Pace(rules.rate)
+        self.breaker = Breaker(rules)
+        self.slow = SlowDown()
+
+    def reconfigure(self, rules: LaneRules) -> None:
+        self._rules = rules
+        self._pace.change(rules.rate)
+        self.breaker.reconfigure(rules)
+
+    def start(self, now: float) -> list[Delivery]:
+        lines, pace = self._lines, self._pace
+        if not lines.waiting or now < self.slow.until:
+            return []
+        if self.breaker.state is not BreakerState.CLOSED:
+            return self._start_probe(now)
+        started: list[Delivery] = []
+        paced = self._rules.rate is not None
+        room = self.breaker.room(self._rules.cap) - lines.flying
+        while room > 0:
+            if paced and now < pace.at:
+                break
+            held = lines.take()
+            if held is None:
+                break
+            if paced:
+                pace.spend(now)
+            held.started = now
+            started.append(held.delivery)
+            room -= 1
+        return started
+
+    def wake_at(self, now: float) -> float | None:
+        lines, breaker = self._lines, self.breaker
+        if not lines.waiting or not lines.is_ready():
+            return None
+        at = max(now, self.slow.until)
+        if self._rules.rate is not None:
+            at = max(at, self._pace.at)
+        if breaker.state is BreakerState.CLOSED:
+            return at if lines.flying < breaker.room(self._rules.cap) else None
+        if breaker.state is BreakerState.PROBING or lines.flying >= self._rules.cap:
+            return None
+        at = max(at, breaker.probe_at)
+        if self._expects_due(at):
+            at = max(at, breaker.probe_at + PROBE_PATIENCE)
+        return at
+
+    def _start_probe(self, now: float) -> list[Delivery]:
+        lines, breaker = self._lines, self.breaker
+        if breaker.state is BreakerState.PROBING or lines.flying >= self._rules.cap:
+            return []
+        if now < breaker.probe_at or (self._rules.rate is not None and now < self._pace.at):
+            return []
+        if now < breaker.probe_at + PROBE_PATIENCE and self._expects_due(now):
+            return []
+        held = lines.take_beyond(breaker.skip)
+        if held is None:
+            return []
+        self._pace.spend(now)
+        breaker.start_probe(held)
+        held.started = now
+        return [held.delivery]
+
+    def _expects_due(self, now: float) -> bool:
+        """A due row is about to be loaded."""
+        if self._retries.plan is not None:
+            return True
+        due = self._retries.due_at(self._rules.due_limit)
+        return due is not None and due <= now + DUE_SOON

@@ -1,0 +1,123 @@
+"""Where a lane stands in the queue: the next id to read, and what a running fetch may repeat."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cdc.lanes.decision import FetchPlan
+from cdc.lanes.lines import Lines
+from cdc.lanes.rules import LaneRules
+from cdc.road import Delivery, Resource
+
+
+def lower(one: int | None, other: int | None) -> int | None:
+    """The lower of two ids, either of which may be unknown."""
+    if one is None:
+        return other
+    if other is None:
+        return one
+    return min(one, other)
+
+
+class Window:
+    """Position and tombstones. At most one fetch is under way.
+
+    A row whose settlement was confirmed may still be returned by a fetch that began before. Its
+    key is kept as a tombstone for as long as one is under way; a fetch planned later cannot see it.
+    """
+
+    __slots__ = ("_graves", "_lines", "_next_id", "_noted", "plan")
+
+    def __init__(self, lines: Lines) -> None:
+        self._lines = lines
+        self.plan: FetchPlan | None = None
+        # From this id on there may be rows that are not held; None: there are none.
+        self._next_id: int | None = None
+        self._noted: int | None = None  # noticed while a fetch is under way: it need not see them
+        self._graves: set[tuple[int, str]] = set()
+
+    def noticed(self, lowest_id: int) -> None:
+        if self.plan is None:
+            self._next_id = lower(self._next_id, lowest_id)
+        else:
+            self._noted = lower(self._noted, lowest_id)
+
+    def will_read(self, delivery_id: int) -> bool:
+        if self.plan is not None:
+            return True
+        return self._next_id is not None and delivery_id >= self._next_id
+
+    def bury(self, delivery: Delivery) -> None:
+        """A row of the queue is held no longer."""
+        if self.plan is not None:
+            self._graves.add((delivery.id, delivery.uid))
+
+    def wants(self, rules: LaneRules) -> bool:
+        if self._next_id is None or self.plan is not None:
+            return False
+        room = rules.window - self._lines.queued
+        # Many rows at a time, unless the lane is about to run dry.
+        return room > 0 and (room * 2 >= rules.window or self._lines.waiting < rules.cap)
+
+    def start(self, rules: LaneRules, most: int | None) -> FetchPlan | None:
+        if not self.wants(rules) or self._next_id is None:
+            return None
+        room = rules.window - self._lines.queued
+        if most is not None:
+            room = min(room, most)
+        if room < 1:
+            return None
+        # Without the held ones in the limit they would fill it, and the fetch bring nothing new.
+        limit = room + self._lines.queued_from(self._next_id)
+        self.plan = FetchPlan(self._next_id, limit, room)
+        return self.plan
+
+    def take(
+        self,
+        plan: FetchPlan,
+        rows: Sequence[Delivery],
+        blocked: dict[Resource, int],
+        created: Sequence[Delivery] = (),
+    ) -> list[Delivery]:
+        """Take in the rows of a fetch. Returns those to park: their resource is blocked."""
+        held, graves = self._lines.held, self._graves
+        park: list[Delivery] = []
+        room = plan.room
+        # As many rows as asked for: there may be more. Ids may be equal (a damaged database), so
+        # the next fetch begins with the last one again.
+        next_id = rows[-1].id if rows and len(rows) >= plan.limit else None
+        for row in rows:
+            if (row.id, row.uid) in held or (row.id, row.uid) in graves:
+                continue
+            if not room:
+                next_id = row.id
+                break
+            room -= 1
+            self._admit(row, blocked, park)
+        # They lie beyond the window, so they do not move the position; a later fetch skips them.
+        for row in created:
+            if (row.id, row.uid) not in held and (row.id, row.uid) not in graves:
+                self._admit(row, blocked, park)
+        self._next_id = lower(next_id, self._noted)
+        self._over()
+        return park
+
+    def _admit(
+        self, row: Delivery, blocked: dict[Resource, int], park: list[Delivery]
+    ) -> None:
+        key, resource = (row.id, row.uid), row.resource
+        if blocked and resource in blocked:
+            self._lines.add_done(key, row, resource)
+            blocked[resource] += 1
+            park.append(row)
+        else:
+            self._lines.add(key, row, resource)
+
+    def undo(self) -> None:
+        """The fetch under way, if there is one, does not count."""
+        self._next_id = lower(self._next_id, self._noted)
+        self._over()
+
+    def _over(self) -> None:
+        self.plan = self._noted = None
+        self._graves.clear()

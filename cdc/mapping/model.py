@@ -1,0 +1,141 @@
+"""The mapping as the rest of the program sees it: checked, with names as PostgreSQL has them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import string
+from dataclasses import dataclass, field
+from typing import Any
+
+COMPANY = "company"
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table of the suite; both names as the catalogue has them, unquoted."""
+
+    schema: str
+    name: str
+
+    @property
+    def sql(self) -> str:
+        return f"{quote(self.schema)}.{quote(self.name)}"
+
+    def __str__(self) -> str:
+        return f"{self.schema}.{self.name}"
+
+
+def quote(identifier: str) -> str:
+    """An identifier, quoted for SQL."""
+    return '"' + identifier.replace('"', '""') + '"'
+
+
+@dataclass(frozen=True, slots=True)
+class UrlTemplate:
+    """``{company}projects/{project}/``: literal texts and the names between them.
+
+    parts: pairs of (literal text, name or None); the name's value follows the text.
+    """
+
+    text: str
+    parts: tuple[tuple[str, str | None], ...]
+
+    @classmethod
+    def parse(cls, text: str) -> UrlTemplate:
+        """Raises ValueError when the braces do not match or hold anything but a plain name."""
+        parts = []
+        for literal, name, spec, conversion in string.Formatter().parse(text):
+            if name is not None and (not name.isidentifier() or spec or conversion):
+                raise ValueError("between braces stands the name of a resource, and nothing else")
+            parts.append((literal, name))
+        return cls(text, tuple(parts))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(name for _, name in self.parts if name is not None)
+
+
+@dataclass(frozen=True, slots=True)
+class Company:
+    """The table of the companies: where every road ends.
+
+    base_url_column: column with the base URL of a company that is served under a host of its own.
+    """
+
+    table: Table
+    key: str
+    urls: tuple[UrlTemplate, ...]
+    base_url_column: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """A table of the suite whose rows have an address.
+
+    parents: name of the parent (a resource or ``company``) to the column that leads to it, in the
+             order in which roads are tried.
+    event:   what a webhook registers for; None: changes are not captured.
+    data:    names whose addresses make up the payload's data, after ``action``.
+    """
+
+    name: str
+    table: Table
+    key: str
+    parents: dict[str, str]
+    urls: tuple[UrlTemplate, ...]
+    event: str | None
+    data: tuple[str, ...]
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Columns of the table that the mapping names: the key, then those of the parents."""
+        return tuple(dict.fromkeys((self.key, *self.parents.values())))
+
+
+@dataclass(frozen=True)
+class Mapping:
+    """The whole declaration. Build one with cdc.mapping.load, which checks it."""
+
+    base_url: str
+    company: Company
+    resources: dict[str, Resource]
+    source: str = field(repr=False, compare=False)
+
+    @property
+    def captured(self) -> tuple[Resource, ...]:
+        """Resources with an event, in the order of the file."""
+        return tuple(r for r in self.resources.values() if r.event is not None)
+
+    @property
+    def events(self) -> dict[str, Resource]:
+        return {r.event: r for r in self.captured if r.event is not None}
+
+    def urls_of(self, name: str) -> tuple[UrlTemplate, ...]:
+        return self.company.urls if name == COMPANY else self.resources[name].urls
+
+    @property
+    def fingerprint(self) -> str:
+        """Same for two files that mean the same, whatever their comments and spacing."""
+        text = json.dumps(self._canonical(), sort_keys=False, ensure_ascii=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def _canonical(self) -> list[Any]:
+        company = self.company
+        return [
+            self.base_url,
+            [str(company.table), company.key, company.base_url_column],
+            [template.text for template in company.urls],
+            [
+                [
+                    r.name,
+                    [r.table.schema, r.table.name],
+                    r.key,
+                    list(r.parents.items()),
+                    [template.text for template in r.urls],
+                    r.event,
+                    list(r.data),
+                ]
+                for r in sorted(self.resources.values(), key=lambda r: r.name)
+            ],
+        ]

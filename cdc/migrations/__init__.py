@@ -1,0 +1,100 @@
+"""Schema cdc by Alembic: the source for databases.
+
+``upgrade`` runs in one transaction, as cdc_owner after the two foundation files (roles, schema).
+The version is kept in cdc.schema_version, as ``sql/install.sql`` writes it too.
+"""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+
+from cdc.errors import DatabaseError
+
+# Run before Alembic looks for its own table, which lies in the schema that they make.
+FOUNDATION = ("10_roles.sql", "20_schema.sql")
+VERSION_TABLE = "schema_version"
+SUPPORTED = 15
+
+
+def engine(url: str) -> sa.Engine:
+    """A SQLAlchemy engine on psycopg 3, without a pool: commands are short."""
+    return sa.create_engine(
+        sa.make_url(url).set(drivername="postgresql+psycopg"),
+        poolclass=sa.NullPool,
+        connect_args={"application_name": "cdc command"},
+    )
+
+
+def config(**attributes: Any) -> Config:
+    made = Config(output_buffer=attributes.pop("output", None))
+    made.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
+    made.attributes.update(attributes)
+    return made
+
+
+def head() -> str:
+    """The newest version this program knows."""
+    return str(ScriptDirectory.from_config(config()).get_current_head())
+
+
+def current(connection: sa.Connection) -> str | None:
+    """The database's version, None where nothing is installed."""
+    found = connection.execute(
+        sa.text("select to_regclass('cdc.schema_version') is not null")
+    ).scalar_one()
+    if not found:
+        return None
+    context = MigrationContext.configure(
+        connection, opts={"version_table": VERSION_TABLE, "version_table_schema": "cdc"}
+    )
+    return context.get_current_revision()
+
+
+def upgrade(url: str) -> tuple[str | None, str]:
+    """Brings schema cdc to the newest version. Returns the versions before and after.
+
+    Raises DatabaseError when the server is too old or the schema newer than this program.
+    """
+    made = engine(url)
+    try:
+        with made.begin() as connection:
+            _supported(connection)
+            before = current(connection)
+            _not_newer(before)
+            if before != head():
+                command.upgrade(config(connection=connection), "head")
+            return before, head()
+    finally:
+        made.dispose()
+
+
+def offline_sql() -> str:
+    """All that an upgrade of an empty database would run, to be read first or run with psql."""
+    output = io.StringIO()
+    command.upgrade(config(output=output), "head", sql=True)
+    return output.getvalue()
+
+
+def _supported(connection: sa.Connection) -> None:
+    version = connection.dialect.server_version_info or (0,)
+    if version[0] < SUPPORTED:
+        raise DatabaseError(
+            f"this is PostgreSQL {'.'.join(map(str, version))}; {SUPPORTED} or newer is needed"
+        )
+
+
+def _not_newer(version: str | None) -> None:
+    known = {script.revision for script in ScriptDirectory.from_config(config()).walk_revisions()}
+    if version is not None and version not in known:
+        raise DatabaseError(
+            f"schema cdc has version {version}, which is newer than this program knows ({head()})",
+            "Install the release that made it, or a newer one.",
+        )

@@ -1,0 +1,37 @@
+"""Alembic's entry: online on the connection it is given, offline as SQL to read."""
+
+from typing import Any
+
+from alembic import context
+
+from cdc import models, sqlfiles
+from cdc.migrations import FOUNDATION, VERSION_TABLE
+
+OPTIONS: dict[str, Any] = {
+    "target_metadata": models.metadata,
+    "version_table": VERSION_TABLE,
+    "version_table_schema": "cdc",
+    "include_schemas": True,
+    "transactional_ddl": True,
+}
+
+AS_OWNER = "set local role cdc_owner;"
+
+if context.is_offline_mode():
+    context.configure(dialect_name="postgresql", as_sql=True, **OPTIONS)
+    with context.begin_transaction():
+        # Printed as they are: execute() would read a colon as a bind parameter.
+        for name in FOUNDATION:
+            context.get_context().impl.static_output(sqlfiles.schema_file(name))
+        context.get_context().impl.static_output(AS_OWNER)
+        context.run_migrations()
+else:
+    connection = context.config.attributes["connection"]
+    plain = connection.execution_options(no_parameters=True)
+    for name in FOUNDATION:
+        plain.exec_driver_sql(sqlfiles.schema_file(name))
+    plain.exec_driver_sql(AS_OWNER)
+    context.configure(connection=connection, **OPTIONS)
+    with context.begin_transaction():
+        context.run_migrations()
+    plain.exec_driver_sql("reset role")

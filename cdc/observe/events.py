@@ -1,0 +1,120 @@
+"""The one list of things worth observing. Each has a method; each method is one line of log."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import structlog
+
+from cdc.road import Delivery, Outcome
+
+
+@dataclass(slots=True)
+class Counts:
+    """Running totals of one daemon."""
+
+    delivered: int = 0
+    failed: int = 0
+    dead: int = 0
+    looks: int = 0
+    swept: int = 0
+
+
+@dataclass(slots=True)
+class Observer:
+    """Told of everything that happens; writes the log and keeps the totals."""
+
+    log: Any = field(default_factory=lambda: structlog.get_logger("cdc"))
+    counts: Counts = field(default_factory=Counts)
+
+    # -- the daemon -------------------------------------------------------------------------------
+
+    def started(self, version: str, database: str) -> None:
+        self.log.info("started", version=version, database=database)
+
+    def connected(self, shards: int, waiting: int) -> None:
+        self.log.info("connected", shards=shards, webhooks_with_waiting_rows=waiting)
+
+    def connection_lost(self, error: Exception, pause: float) -> None:
+        self.log.warning("connection lost", error=_line(error), again_in=round(pause, 2))
+
+    def stopping(self, reason: str, in_flight: int) -> None:
+        self.log.info("stopping", reason=reason, in_flight=in_flight)
+
+    def stopped(self, abandoned: int) -> None:
+        self.log.info(
+            "stopped",
+            delivered=self.counts.delivered,
+            failed=self.counts.failed,
+            abandoned=abandoned,
+        )
+
+    def bell(self, mode: str) -> None:
+        self.log.debug("doorbell", mode=mode)
+
+    def shards(self, taken: int, handed_over: int, owned: int) -> None:
+        self.log.info("owner changed", taken=taken, handed_over=handed_over, owned=owned)
+
+    # -- deliveries -------------------------------------------------------------------------------
+
+    def attempted(self, delivery: Delivery, outcome: Outcome, fate: str) -> None:
+        if outcome.error is None:
+            self.counts.delivered += 1
+        else:
+            self.counts.failed += 1
+        if fate == "Dead":
+            self.counts.dead += 1
+        if not self.log.is_enabled_for(10):
+            return
+        self.log.debug(
+            "attempt",
+            webhook=delivery.webhook_id,
+            delivery=delivery.id,
+            webhook_id=delivery.uid,
+            event_name=delivery.layout.event,
+            action=delivery.action,
+            try_=delivery.tries,
+            status=outcome.status,
+            error=outcome.error,
+            detail=outcome.detail,
+            ms=round(outcome.duration * 1000, 1),
+            fate=fate.lower(),
+        )
+
+    def untranslatable(self, delivery: Delivery, error: Exception) -> None:
+        self.log.error("cannot be translated", delivery=delivery.id, error=_line(error))
+
+    def breaker(self, webhook_id: int, opened: bool, reason: str) -> None:
+        self.log.info("lane opened" if opened else "lane closed", webhook=webhook_id, reason=reason)
+
+    def suspended(self, webhook_id: int, reason: str) -> None:
+        self.log.warning("webhook suspended", webhook=webhook_id, reason=reason)
+
+    def registration(self, webhook_id: int, state: str, version: int) -> None:
+        self.log.info("registration changed", webhook=webhook_id, state=state, version=version)
+
+    def unusable(self, webhook_id: int, error: Exception) -> None:
+        self.log.error("registration cannot be used", webhook=webhook_id, error=_line(error))
+
+    # -- settling and care ------------------------------------------------------------------------
+
+    def settling_failed(self, error: Exception, waiting: int) -> None:
+        self.log.warning("settling failed", error=_line(error), waiting=waiting)
+
+    def settlement_refused(self, records: int) -> None:
+        self.log.warning("settlement refused, the shard has another owner", records=records)
+
+    def care(self, what: str, count: int) -> None:
+        self.log.info(what, count=count)
+
+    def care_failed(self, what: str, error: Exception) -> None:
+        self.log.warning("care failed", what=what, error=_line(error))
+
+    def swept(self, webhook_id: int, lowest: int) -> None:
+        self.counts.swept += 1
+        self.log.warning("sweep found a row nobody held", webhook=webhook_id, delivery=lowest)
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

@@ -1,0 +1,95 @@
+"""Read this first: the road of one delivery, and how lanes are kept going.
+
+look -> fetch -> [ translate -> seal -> post -> decide -> settle ]
+tenure   dispatch  ------------------ here -------------------
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from cdc.channel import Channel
+from cdc.deliver import Client
+from cdc.lanes import Decision
+from cdc.observe import Observer
+from cdc.queue.settle import KeepLane, Parked, Promote, Settled, Settler, Suspend
+from cdc.road import Answer, Delivery, Outcome
+from cdc.translate import Translator, Untranslatable
+
+DAY = 86_400.0
+
+
+@dataclass(slots=True)
+class Pipeline:
+    """Carries deliveries from their lane to their settlement.
+
+    may_send: whether we are still sure to own what we send (asked immediately before each POST).
+    """
+
+    translator: Translator
+    client: Client
+    settler: Settler
+    observer: Observer
+    may_send: Callable[[], bool]
+    suspend_after: float = 5 * DAY
+
+    async def carry(self, channel: Channel, delivery: Delivery) -> None:
+        """One attempt, from the row to its record. A cancelled one leaves no outcome."""
+        sealer = channel.sealer
+        try:
+            if sealer is None or not self.may_send():
+                channel.lane.abandon(delivery)
+                return
+            try:
+                if delivery.body is None:
+                    delivery.body = self.translator.body(delivery, sealer.url)
+            except Untranslatable as error:
+                self.observer.untranslatable(delivery, error)
+                outcome = Outcome(Answer.FAILURE, None, "mapping", str(error), 0.0)
+            else:
+                request = sealer.seal(delivery, delivery.body, int(time.time()))
+                outcome = await self.client.post(request)
+        except asyncio.CancelledError:
+            channel.lane.abandon(delivery)
+            raise
+        self.decided(channel, delivery, outcome)
+
+    def decided(self, channel: Channel, delivery: Delivery, outcome: Outcome) -> None:
+        """The attempt has ended: let the lane decide, and hand the effects to the settler."""
+        now = time.monotonic()
+        delivery.tries += 1
+        decision = channel.lane.finish(delivery, outcome, now)
+        self.observer.attempted(delivery, outcome, type(decision.settlement).__name__)
+        self.settler.submit(Settled(channel.lane, delivery, outcome, decision, now))
+        if outcome.error is not None:
+            channel.last_error = outcome.error
+            self._failing(channel, decision, now)
+        for parked in decision.park:
+            self.settler.submit(Parked(channel.lane, parked))
+        if decision.promote is not None:
+            self.settler.submit(Promote(channel.lane, decision.promote))
+        if decision.transition is not None:
+            self.observer.breaker(
+                channel.webhook.id, decision.transition.opened, decision.transition.reason
+            )
+            self.keep(channel)
+
+    def keep(self, channel: Channel) -> None:
+        """Has the lane's state kept for people and for the next owner."""
+        self.settler.submit(KeepLane(channel.lane, channel.acknowledged, channel.last_error))
+
+    def _failing(self, channel: Channel, decision: Decision, now: float) -> None:
+        lane = channel.lane
+        if decision.suspend:
+            self._suspend(channel, "the receiver answered 410 Gone")
+        elif not lane.paused and lane.failing_for(now) >= self.suspend_after:
+            days = self.suspend_after / DAY
+            lane.pause()
+            self._suspend(channel, f"failing for {days:g} days without one success")
+
+    def _suspend(self, channel: Channel, reason: str) -> None:
+        self.observer.suspended(channel.webhook.id, reason)
+        self.settler.submit(Suspend(channel.lane, reason))

@@ -1,0 +1,107 @@
+"""Fetch: the next rows of lanes, in order, and the retries that are due."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from cdc.lanes import DuePlan, FetchPlan
+from cdc.queue.look import Snapshot
+from cdc.queue.session import Connection, Layouts, run
+from cdc.road import Delivery
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Rows of one lane in order of id, and created rows beyond them that belong before some."""
+
+    rows: list[Delivery]
+    created: list[Delivery]
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """Retries of one lane whose time has come; seconds until the next one after them, or None."""
+
+    rows: list[Delivery]
+    next_in: float | None
+
+
+class Fetcher:
+    """Reads on one connection, one statement for many lanes."""
+
+    def __init__(self, conn: Connection, layouts: Layouts) -> None:
+        self._conn = conn
+        self._layouts = layouts
+
+    async def fetch(self, plans: Mapping[int, FetchPlan], snapshot: Snapshot) -> dict[int, Window]:
+        """For each webhook the rows that its plan asks for, as the look's snapshot shows them."""
+        rows = await run(
+            self._conn,
+            "fetch",
+            [
+                list(plans),
+                [plan.from_id for plan in plans.values()],
+                [plan.limit for plan in plans.values()],
+                snapshot.text,
+            ],
+        )
+        found: dict[int, list[Delivery]] = {webhook_id: [] for webhook_id in plans}
+        for delivery in await self._layouts.deliveries(self._conn, rows):
+            found[delivery.webhook_id].append(delivery)
+        return {
+            webhook_id: Window(rows_, await self._created(rows_, plans[webhook_id], snapshot))
+            for webhook_id, rows_ in found.items()
+        }
+
+    async def _created(
+        self, rows: list[Delivery], plan: FetchPlan, snapshot: Snapshot
+    ) -> list[Delivery]:
+        if len(rows) < plan.limit:
+            return []
+        modified = [row for row in rows if row.action == "modified"]
+        if not modified:
+            return []
+        more = await run(
+            self._conn,
+            "fetch_created",
+            [
+                rows[-1].webhook_id,
+                "{" + ",".join({str(row.xid) for row in modified}) + "}",
+                rows[-1].id,
+                snapshot.text,
+                [row.layout.id for row in modified],
+                [row.refs[-1] for row in modified],
+            ],
+        )
+        return await self._layouts.deliveries(self._conn, more)
+
+    async def due(self, plans: Mapping[int, DuePlan]) -> dict[int, Due]:
+        """For each webhook the retries that its plan asks for."""
+        held = [(webhook_id, number) for webhook_id, p in plans.items() for number in p.exclude]
+        rows = await run(
+            self._conn,
+            "due",
+            [
+                list(plans),
+                [plan.limit for plan in plans.values()],
+                [webhook_id for webhook_id, _ in held],
+                [number for _, number in held],
+            ],
+        )
+        found: dict[int, list[Delivery]] = defaultdict(list)
+        for delivery in await self._layouts.deliveries(self._conn, rows):
+            found[delivery.webhook_id].append(delivery)
+            held.append((delivery.webhook_id, delivery.id))
+        later = await run(
+            self._conn,
+            "due_next",
+            [
+                list(plans),
+                [webhook_id for webhook_id, _ in held],
+                [number for _, number in held],
+            ],
+        )
+        next_in = {webhook_id: max(0.0, seconds) for webhook_id, seconds in later}
+        return {webhook_id: Due(found[webhook_id], next_in.get(webhook_id)) for webhook_id in plans}

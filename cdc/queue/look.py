@@ -1,0 +1,94 @@
+"""Look: which webhooks have rows that were not there before? By snapshot, not by ``id > last``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from cdc.queue.session import Connection, boottime, run
+
+
+class Snapshot(NamedTuple):
+    """A pg_snapshot, taken apart: ids at or beyond xmax and those running were not visible."""
+
+    text: str
+    xmin: int
+    xmax: int
+    running: tuple[int, ...]
+
+    @classmethod
+    def parse(cls, text: str) -> Snapshot:
+        """From ``xmin:xmax:id,id,...``."""
+        xmin, xmax, running = text.split(":")
+        return cls(text, int(xmin), int(xmax), tuple(int(x) for x in running.split(",") if x))
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a look saw.
+
+    lowest:     webhook to its lowest new id.
+    touched:    webhooks whose registration changed.
+    armed:      the doorbell is armed since.
+    unresolved: changes wait in cdc.unresolved for another try (asked when arming).
+    """
+
+    snapshot: Snapshot
+    lowest: dict[int, int]
+    touched: tuple[int, ...]
+    armed: bool
+    unresolved: bool
+
+
+class Looker:
+    """Looks on one connection, for as long as that lives.
+
+    The snapshot dies with its connection: after a crash PostgreSQL hands out transaction ids again.
+    So a new connection needs a new Looker, which begins with everything (``begin`` and ``all``).
+    """
+
+    def __init__(self, conn: Connection) -> None:
+        self._conn = conn
+        self.snapshot: Snapshot | None = None
+        # When the last look was answered, on a clock that runs while suspended: the ping.
+        self.answered_at = boottime()
+
+    async def begin(self) -> Snapshot:
+        """The first snapshot: what it shows is found by ``all()``, what comes by ``look()``."""
+        cursor = await self._conn.execute(b"select pg_current_snapshot()::text")
+        row = await cursor.fetchone()
+        assert row is not None
+        self.snapshot = Snapshot.parse(row[0])
+        return self.snapshot
+
+    async def all(self, shards: list[int]) -> dict[int, int]:
+        """Each webhook of these shards with waiting rows, and its lowest id."""
+        return {webhook: lowest for webhook, lowest in await run(self._conn, "look_all", [shards])}
+
+    async def look(self, *, arm: bool) -> Seen:
+        """What came since the last look."""
+        last = self.snapshot
+        assert last is not None, "begin() comes first"
+        sent = boottime()
+        rows = await run(
+            self._conn,
+            "look",
+            [str(last.xmax), "{" + ",".join(map(str, last.running)) + "}", arm],
+        )
+        text, webhooks, lowest, touched, armed_until, unresolved = rows[0]
+        self.answered_at = sent
+        self.snapshot = Snapshot.parse(text)
+        return Seen(
+            self.snapshot,
+            dict(zip(webhooks, lowest, strict=True)),
+            tuple(touched),
+            armed_until is not None,
+            bool(unresolved),
+        )
+
+    async def take_xid(self) -> int:
+        """A transaction id of our own, over as soon as it is taken."""
+        cursor = await self._conn.execute(b"select pg_current_xact_id()")
+        row = await cursor.fetchone()
+        assert row is not None
+        return int(row[0])

@@ -1,0 +1,129 @@
+"""Sessions of the daemon with the database: how they are set up, and how rows become deliveries."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import psycopg
+from psycopg import AsyncRawCursor, pq
+from psycopg.adapt import Loader
+from psycopg.types.numeric import Int8BinaryLoader
+
+from cdc import db, sqlfiles
+from cdc.road import Delivery, Layout
+
+Connection = psycopg.AsyncConnection[tuple[Any, ...]]
+Row = tuple[Any, ...]
+
+XID8 = 5069  # pg_type.oid of xid8, fixed since PostgreSQL 13
+UUID = 2950
+# A statement of ours that takes longer is lost: the connection is cut, or the server stuck.
+ANSWER_WITHIN = 5.0
+
+ACTIONS = {"c": "created", "m": "modified", b"c": "created", b"m": "modified"}
+
+
+class _UuidAsText(Loader):
+    """A webhook-id is only ever passed on, so it is text throughout."""
+
+    format = pq.Format.BINARY
+
+    def load(self, data: Any) -> str:
+        digits = bytes(data).hex()
+        return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+
+
+# Noticed within seconds when the other end is gone: both sides probe, neither waits for hours.
+_CLIENT_KEEPALIVE = {
+    "keepalives": 1,
+    "keepalives_idle": 2,
+    "keepalives_interval": 1,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 5000,
+}
+
+# Plans must go by index whatever the tables hold when they are made: the queue is empty most of the
+# time, and full when it matters.
+_PLANS = (
+    "set enable_seqscan = off; set enable_hashjoin = off; set enable_mergejoin = off;"
+    " set plan_cache_mode = force_generic_plan; set jit = off; set statement_timeout = 0;"
+    " set default_transaction_isolation = 'read committed';"
+)
+# Settling may lose progress in a crash, never a delivery: what is not recorded is sent again.
+_LAZY = "set synchronous_commit = off;"
+# The session that owns shards lets go of them when its daemon stands still.
+_OWNING = (
+    "set idle_session_timeout = '5s'; set tcp_keepalives_idle = 2; set tcp_keepalives_interval = 1;"
+    " set tcp_keepalives_count = 3; set tcp_user_timeout = 5000;"
+)
+
+
+async def open_session(url: str, role: str, *, owning: bool = False) -> Connection:
+    """A connection of the daemon. psycopg's errors pass through."""
+    conn = await db.connect_async(url, role, cursor_factory=AsyncRawCursor, **_CLIENT_KEEPALIVE)
+    conn.prepare_threshold = 0
+    conn.adapters.register_loader(XID8, Int8BinaryLoader)
+    conn.adapters.register_loader(UUID, _UuidAsText)
+    await conn.execute((_PLANS + _LAZY + (_OWNING if owning else "")).encode(), prepare=False)
+    return conn
+
+
+async def run(conn: Connection, name: str, params: Sequence[Any] = ()) -> list[Row]:
+    """Runs a query of ``sql/queries`` and returns its rows.
+
+    Raises psycopg.OperationalError when no answer comes in time, as for a lost connection.
+    """
+    try:
+        async with asyncio.timeout(ANSWER_WITHIN):
+            cursor = await conn.execute(sqlfiles.query(name).encode(), params, binary=True)
+            return await cursor.fetchall() if cursor.description else []
+    except TimeoutError:
+        raise psycopg.OperationalError(
+            f"no answer to '{name}' within {ANSWER_WITHIN:.0f} s"
+        ) from None
+
+
+def boottime() -> float:
+    """Seconds on a clock that also runs while the machine or the process is suspended."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+class Layouts:
+    """Layouts by number, as installed; they are few and never change."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, Layout] = {}
+
+    async def load(self, conn: Connection) -> None:
+        cursor = await conn.execute(b"select id, event, fields from cdc.layout")
+        self._known = {
+            number: Layout(number, event, tuple(fields))
+            for number, event, fields in await cursor.fetchall()
+        }
+
+    async def deliveries(self, conn: Connection, rows: Sequence[Row]) -> list[Delivery]:
+        """Rows as fetch and due return them."""
+        known = self._known
+        if any(row[4] not in known for row in rows):
+            await self.load(conn)  # a new mapping was installed meanwhile
+            known = self._known
+        return [
+            Delivery(
+                id=row[1],
+                webhook_id=row[0],
+                xid=row[2],
+                uid=row[3],
+                layout=known[row[4]],
+                action=ACTIONS[row[5]],
+                time=row[6],
+                refs=tuple(row[7]),
+                attempts=row[8] if len(row) > 8 else 0,
+                tries=row[9] if len(row) > 8 else 0,
+                body=row[10] if len(row) > 8 else None,
+                retrying=len(row) > 8,
+            )
+            for row in rows
+        ]

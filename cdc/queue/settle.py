@@ -1,0 +1,314 @@
+"""Settle: outcomes are recorded in batches, in their order, on one connection, and fenced.
+
+Delivering and recording are two rooms: this one goes on while the daemon stops, and tries again
+when the database goes away, for as long as the shard is still ours.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+
+from cdc.lanes import Dead, Decision, Delivered, Lane, Retry
+from cdc.observe import Observer
+from cdc.queue.ownership import shard_of
+from cdc.queue.session import Connection, open_session, run
+from cdc.road import Delivery, Outcome, Resource
+
+BATCH = 1000
+# Waits so long for company: settling is not urgent, and a full batch costs little more than one.
+LINGER = 0.004
+
+
+@dataclass(slots=True)
+class Settled:
+    """An attempt that ended, and what its lane decided."""
+
+    lane: Lane
+    delivery: Delivery
+    outcome: Outcome
+    decision: Decision
+    ended: float  # monotonic
+
+
+@dataclass(slots=True)
+class Parked:
+    """A change that waits behind a retried one of its resource."""
+
+    lane: Lane
+    delivery: Delivery
+
+
+@dataclass(slots=True)
+class Promote:
+    """A retried delivery is done: whoever is parked behind it is due."""
+
+    lane: Lane
+    resource: Resource
+
+
+@dataclass(slots=True)
+class KeepLane:
+    """The lane's breaker opened or closed, or its owner acts on a version of the registration."""
+
+    lane: Lane
+    version: int
+    error: str | None
+
+
+@dataclass(slots=True)
+class Suspend:
+    """The webhook is not to be sent to any more, until a person resumes it."""
+
+    lane: Lane
+    reason: str
+
+
+Record = Settled | Parked | Promote | KeepLane | Suspend
+
+
+class Settler:
+    """Records what is submitted. One per daemon; outlives a lost connection.
+
+    epoch_of: a shard's epoch if it is ours, else None: its records are dropped then, because its
+              new owner sends again.
+    confirmed: called after each commit with the lanes that may go on.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        observer: Observer,
+        epoch_of: Callable[[int], int | None],
+        confirmed: Callable[[set[Lane]], None],
+    ) -> None:
+        self._url = url
+        self._observer = observer
+        self._epoch_of = epoch_of
+        self._confirmed = confirmed
+        self._records: list[Record] = []
+        self._work = asyncio.Event()
+        self._empty = asyncio.Event()
+        self._empty.set()
+        self._conn: Connection | None = None
+        self._full = asyncio.Event()
+
+    def submit(self, record: Record) -> None:
+        """Takes a record; its lane hears of it when it is committed."""
+        self._records.append(record)
+        self._empty.clear()
+        self._work.set()
+        if len(self._records) >= BATCH:
+            self._full.set()
+
+    def forget(self, shards: set[int]) -> None:
+        """Drops what was submitted for these shards: somebody else owned them meanwhile."""
+        self._records = [r for r in self._records if shard_of(r.lane.webhook_id) not in shards]
+        if not self._records:
+            self._empty.set()
+
+    async def flushed(self) -> None:
+        """Returns when all that was submitted is recorded."""
+        await self._empty.wait()
+
+    async def run(self) -> None:
+        """Records until cancelled."""
+        pause = 0.05
+        while True:
+            await self._work.wait()
+            if len(self._records) < BATCH:
+                self._full.clear()
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._full.wait(), LINGER)
+            batch = self._records[:BATCH]
+            if not batch:
+                self._work.clear()
+                continue
+            try:
+                lanes = await self._record(batch)
+            except psycopg.OperationalError as error:
+                self._observer.settling_failed(error, len(self._records))
+                await self._close()
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, 1.0)
+                continue
+            pause = 0.05
+            done = set(map(id, batch))
+            self._records = [r for r in self._records if id(r) not in done]
+            if not self._records:
+                self._work.clear()
+                self._empty.set()
+            self._confirmed(lanes)
+
+    async def close(self) -> None:
+        await self._close()
+
+    async def _close(self) -> None:
+        if self._conn is not None:
+            conn, self._conn = self._conn, None
+            await conn.close()
+
+    async def _record(self, batch: list[Record]) -> set[Lane]:
+        """One transaction. Returns the lanes it concerned."""
+        if self._conn is None:
+            self._conn = await open_session(self._url, "settle")
+        conn = self._conn
+        shards = {}
+        for record in batch:
+            shard = shard_of(record.lane.webhook_id)
+            epoch = self._epoch_of(shard)
+            if epoch is not None:
+                shards[shard] = epoch
+        async with conn.transaction():
+            ours = {
+                row[0] for row in await run(conn, "fence", [list(shards), list(shards.values())])
+            }
+            mine = [r for r in batch if shard_of(r.lane.webhook_id) in ours]
+            found = await _Batch(mine).write(conn)
+        lanes: set[Lane] = set()
+        for record in mine:
+            lanes.add(record.lane)
+            if isinstance(record, Settled | Parked):
+                record.lane.settled(record.delivery)
+        for record in mine:
+            if isinstance(record, Promote):
+                key = (record.lane.webhook_id, *record.resource)
+                if record.lane.promoted(record.resource, key in found):
+                    self.submit(Promote(record.lane, record.resource))
+        if len(mine) < len(batch):
+            self._observer.settlement_refused(len(batch) - len(mine))
+        return lanes
+
+
+class _Batch:
+    """The statements of one transaction: records sorted by kind, as arrays."""
+
+    def __init__(self, records: list[Record]) -> None:
+        self._kinds: dict[str, list[Settled]] = defaultdict(list)
+        self._parked: list[Delivery] = []
+        self._promote: list[tuple[int, str, str]] = []
+        self._others: list[KeepLane | Suspend] = []
+        for record in records:
+            match record:
+                case Settled(decision=Decision(settlement=Delivered())):
+                    kind = "recovered" if record.delivery.retrying else "delivered"
+                    self._kinds[kind].append(record)
+                case Settled(decision=Decision(settlement=Retry())):
+                    self._kinds["failed"].append(record)
+                case Settled():
+                    self._kinds["dead"].append(record)
+                case Parked():
+                    self._parked.append(record.delivery)
+                case Promote():
+                    self._promote.append((record.lane.webhook_id, *record.resource))
+                case KeepLane() | Suspend():
+                    self._others.append(record)
+
+    async def write(self, conn: Connection) -> set[tuple[int, str, str]]:
+        """Runs them. Returns the resources that are being retried, of those to promote."""
+        now = time.monotonic()
+        for kind in ("delivered", "recovered"):
+            if self._kinds[kind]:
+                await run(conn, f"settle_{kind}", _attempts(self._kinds[kind], now))
+        if failed := self._kinds["failed"]:
+            retries = [r.decision.settlement for r in failed]
+            await run(
+                conn,
+                "settle_failed",
+                [
+                    *_attempts(failed, now),
+                    *_errors(failed),
+                    [s.attempts for s in retries if isinstance(s, Retry)],
+                    [s.due_in for s in retries if isinstance(s, Retry)],
+                    *_rows(failed),
+                ],
+            )
+        if dead := self._kinds["dead"]:
+            deaths = [r.decision.settlement for r in dead]
+            await run(
+                conn,
+                "settle_dead",
+                [
+                    *_attempts(dead, now),
+                    *_errors(dead),
+                    [s.attempts for s in deaths if isinstance(s, Dead)],
+                    *_rows(dead),
+                ],
+            )
+        if self._parked:
+            await run(
+                conn,
+                "park",
+                [
+                    [d.webhook_id for d in self._parked],
+                    [d.id for d in self._parked],
+                    [d.uid for d in self._parked],
+                    [d.resource.event for d in self._parked],
+                    [d.resource.key for d in self._parked],
+                ],
+            )
+        for other in self._others:
+            await self._other(conn, other)
+        if not self._promote:
+            return set()
+        found = await run(conn, "promote", [list(c) for c in zip(*self._promote, strict=True)])
+        return {(webhook_id, event, key) for webhook_id, event, key in found}
+
+    async def _other(self, conn: Connection, record: KeepLane | Suspend) -> None:
+        if isinstance(record, Suspend):
+            await run(conn, "suspend", [record.lane.webhook_id, record.reason])
+            return
+        lane = record.lane
+        failing = lane.failing_for(time.monotonic())
+        await run(
+            conn,
+            "keep_lane",
+            [
+                lane.webhook_id,
+                lane.breaker.value,
+                lane.failures,
+                failing if lane.failures else None,
+                record.error,
+                record.version,
+            ],
+        )
+
+
+def _attempts(records: list[Settled], now: float) -> list[list[Any]]:
+    return [
+        [r.delivery.webhook_id for r in records],
+        [r.delivery.id for r in records],
+        [r.delivery.uid for r in records],
+        [r.delivery.tries for r in records],
+        [r.outcome.status for r in records],
+        [r.outcome.duration * 1000 for r in records],
+        [_storable(r.outcome.excerpt) for r in records],
+        [now - r.ended for r in records],
+    ]
+
+
+def _errors(records: list[Settled]) -> list[list[Any]]:
+    return [
+        [r.outcome.error for r in records],
+        [_storable(r.outcome.detail) for r in records],
+    ]
+
+
+def _rows(records: list[Settled]) -> list[list[Any]]:
+    return [
+        [r.delivery.body for r in records],
+        [r.delivery.resource.event for r in records],
+        [r.delivery.resource.key for r in records],
+    ]
+
+
+def _storable(text: str) -> str:
+    """What a receiver said, as PostgreSQL can keep it: no NUL, no lone surrogates."""
+    return text.replace("\0", "").encode("utf-8", "replace").decode("utf-8")

@@ -1,0 +1,312 @@
+"""The registry: one transaction an operation. Daemons are told by a trigger on cdc.webhook."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import timedelta
+from types import TracebackType
+from typing import Any, Self
+
+import psycopg
+import sqlalchemy as sa
+
+from cdc import db
+from cdc.errors import CdcError, UsageError
+from cdc.registry import checks, tables
+from cdc.registry.model import (
+    Added,
+    Changes,
+    Duplicate,
+    LimitReached,
+    NewWebhook,
+    Registration,
+    Rotated,
+    Rules,
+    Secret,
+    in_order,
+    same_place,
+)
+from cdc.road import Webhook, WebhookState
+from cdc.sign import check_headers, new_secret, parse_secret
+
+GRACE = timedelta(hours=24)
+MOST_SECRETS = 5
+"""Secrets valid at once: each adds a signature to every request."""
+
+
+class Registry:
+    """Webhooks and their secrets, in one database.
+
+    url:   the database's address, as URL or in libpq's keyword form.
+    rules: what registrations are held against.
+
+    All methods raise DatabaseError when the database cannot be reached or refuses.
+    """
+
+    def __init__(self, url: str, rules: Rules) -> None:
+        self.rules = rules
+        self._engine = sa.create_engine(
+            "postgresql+psycopg://",
+            creator=lambda: psycopg.connect(url, application_name="cdc command"),
+            poolclass=sa.NullPool,
+        )
+
+    def close(self) -> None:
+        self._engine.dispose()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sa.Connection]:
+        with db.explained():
+            try:
+                with self._engine.begin() as conn:
+                    yield conn
+            except sa.exc.DBAPIError as error:
+                raise error.orig or error from None
+
+    # -- reading ----------------------------------------------------------------------------------
+
+    def get(self, webhook_id: int) -> Registration:
+        """Raises UnknownWebhook; removed webhooks are found."""
+        with self._transaction() as conn:
+            return self._ordered(tables.fetch(conn, webhook_id))
+
+    def find(
+        self,
+        company: str | None = None,
+        event: str | None = None,
+        state: WebhookState | None = None,
+        *,
+        removed: bool = False,
+    ) -> list[Registration]:
+        """Registrations by id; removed ones only with ``removed`` or as ``state``."""
+        with self._transaction() as conn:
+            found = tables.search(conn, company, event, state, removed=removed)
+        return [self._ordered(one) for one in found]
+
+    def secrets(self, webhook_id: int) -> tuple[Secret, ...]:
+        """The secrets valid now, newest first. Raises UnknownWebhook."""
+        with self._transaction() as conn:
+            tables.fetch(conn, webhook_id)
+            return tables.secrets_of(conn, webhook_id)
+
+    def sendable(self, webhook_id: int) -> Webhook:
+        """The webhook as the daemon has it, with its secrets. Raises UnknownWebhook if removed."""
+        with self._transaction() as conn:
+            found = tables.alive(conn, webhook_id)
+            secrets = tables.secrets_of(conn, webhook_id)
+        return Webhook(
+            id=found.id,
+            company=found.company,
+            endpoint=found.endpoint,
+            state=found.state,
+            version=found.version,
+            secrets=tuple(secret.secret for secret in secrets),
+            cap=found.cap,
+            rate=found.rate,
+            headers=found.headers,
+        )
+
+    # -- registering ------------------------------------------------------------------------------
+
+    def add(self, new: NewWebhook) -> Added:
+        """Registers a webhook. It receives the changes of every transaction that begins afterwards.
+
+        Raises UsageError or Refused for what cannot be, Duplicate, LimitReached.
+        """
+        new = checks.checked(new, self.rules)
+        with self._transaction() as conn:
+            tables.lock_company(conn, new.company)
+            self._room(tables.search(conn, new.company), new)
+            return self._insert(conn, new)
+
+    def add_all(self, news: Sequence[NewWebhook]) -> list[Added]:
+        """Registers all of them or, if one cannot be, none; the error names each that cannot."""
+        problems: list[str] = []
+        good: list[NewWebhook] = []
+        for number, new in enumerate(news, 1):
+            try:
+                good.append(checks.checked(new, self.rules))
+            except CdcError as error:
+                problems.append(f"{number}. {error.message}")
+        _refuse(problems, len(news), UsageError)
+        with self._transaction() as conn:
+            for company in sorted({new.company for new in good}):
+                tables.lock_company(conn, company)
+            added: list[Added] = []
+            for number, new in enumerate(good, 1):
+                try:
+                    self._room(tables.search(conn, new.company), new)
+                except CdcError as error:
+                    problems.append(f"{number}. {error.message}")
+                else:
+                    added.append(self._insert(conn, new))
+            _refuse(problems, len(news), CdcError)
+            return added
+
+    def update(self, webhook_id: int, changes: Changes) -> Registration:
+        """Changes a registration; paused and suspended ones too.
+
+        Raises UnknownWebhook, UsageError or Refused, Duplicate, LimitReached.
+        """
+        with self._transaction() as conn:
+            tables.lock_company(conn, tables.fetch(conn, webhook_id).company)
+            old = tables.alive(conn, webhook_id)
+            values = self._values(old, changes)
+            events = old.events
+            if changes.events is not None:
+                events = checks.checked_events(changes.events, self.rules)
+            if changes.events is not None or changes.endpoint is not None:
+                others = [o for o in tables.search(conn, old.company) if o.id != webhook_id]
+                wanted = NewWebhook(old.company, events, values.get("endpoint", old.endpoint))
+                self._room(others, wanted)
+                tables.subscribe(conn, webhook_id, old.company, events)
+            tables.change(conn, webhook_id, values)
+            return self._ordered(tables.fetch(conn, webhook_id))
+
+    # -- states -----------------------------------------------------------------------------------
+
+    def pause(self, webhook_id: int, reason: str = "") -> Registration:
+        """Nothing is sent until resumed; changes are collected meanwhile. Raises UnknownWebhook."""
+        checks.text("reason", reason)
+        return self._move(webhook_id, WebhookState.PAUSED, reason)
+
+    def resume(self, webhook_id: int) -> Registration:
+        """Ends a pause or a suspension; what was held is sent in order. Raises UnknownWebhook."""
+        return self._move(webhook_id, WebhookState.ACTIVE, "")
+
+    def remove(self, webhook_id: int, reason: str = "") -> Registration:
+        """Ends a registration for good. The daemon drops what is queued and logs it.
+
+        The row stays, so that the log can be read; secrets, headers and logins go at once.
+        Raises UnknownWebhook, also for one that was removed before.
+        """
+        checks.text("reason", reason)
+        with self._transaction() as conn:
+            old = tables.alive(conn, webhook_id)
+            tables.subscribe(conn, webhook_id, old.company, ())
+            tables.drop_secrets(conn, webhook_id)
+            bare = checks.split_endpoint(old.endpoint)[0]
+            values = {"state": "removed", "reason": reason, "headers": {}, "endpoint": bare}
+            tables.change(conn, webhook_id, values)
+            return tables.fetch(conn, webhook_id)
+
+    def rotate_secret(
+        self, webhook_id: int, grace: timedelta = GRACE, secret: str | None = None
+    ) -> Rotated:
+        """A new secret; the ones before stay valid for ``grace``, and requests are signed with all.
+
+        secret: the new one; None: one is made. Raises UnknownWebhook, UsageError.
+        """
+        made = new_secret() if secret is None else secret
+        parse_secret(made)
+        if grace < timedelta(0):
+            raise UsageError("the time of grace is negative", "0 ends the old secret at once.")
+        with self._transaction() as conn:
+            tables.alive(conn, webhook_id)
+            if grace:
+                self._may_rotate(tables.secrets_of(conn, webhook_id), webhook_id, made)
+                tables.sunset(conn, webhook_id, grace)
+                tables.drop_secrets(conn, webhook_id, expired=True)
+            else:
+                tables.drop_secrets(conn, webhook_id)
+            tables.keep_secrets(conn, webhook_id, [Secret(made)])
+            tables.change(conn, webhook_id, {})
+            ends = [s.expires_at for s in tables.secrets_of(conn, webhook_id) if s.expires_at]
+            found = self._ordered(tables.fetch(conn, webhook_id))
+        return Rotated(found, made, max(ends, default=None))
+
+    # -- inside -----------------------------------------------------------------------------------
+
+    def _ordered(self, one: Registration) -> Registration:
+        return replace(one, events=in_order(one.events, self.rules.events))
+
+    def _move(self, webhook_id: int, state: WebhookState, reason: str) -> Registration:
+        with self._transaction() as conn:
+            old = tables.alive(conn, webhook_id)
+            if old.state is not state or old.reason != reason:
+                tables.change(conn, webhook_id, {"state": str(state), "reason": reason})
+            return self._ordered(tables.fetch(conn, webhook_id))
+
+    def _insert(self, conn: sa.Connection, new: NewWebhook) -> Added:
+        made = new_secret()
+        secrets = new.secrets or (Secret(made),)
+        webhook_id = tables.insert(conn, new, self.rules.cap)
+        tables.keep_secrets(conn, webhook_id, secrets)
+        found = self._ordered(tables.fetch(conn, webhook_id))
+        return Added(found, secrets[0].secret, generated=not new.secrets)
+
+    def _room(self, others: Sequence[Registration], new: NewWebhook) -> None:
+        """Refuses a duplicate of the company's others, and one too many."""
+        for other in others:
+            twice = sorted(set(other.events) & set(new.events))
+            if twice and same_place(other.endpoint, new.endpoint):
+                raise Duplicate(
+                    f"webhook {other.id} of company {new.company} has this endpoint for "
+                    f"{', '.join(twice)} already",
+                    f"`cdc webhook update {other.id}` changes it, `cdc webhook remove {other.id}` "
+                    "makes room for a new one.",
+                )
+        if len(others) >= self.rules.per_company:
+            raise LimitReached(
+                f"company {new.company} has {len(others)} webhooks already",
+                "Remove one, or raise CDC_WEBHOOKS_PER_COMPANY.",
+            )
+        for event in new.events:
+            count = sum(event in other.events for other in others)
+            if count >= self.rules.per_event:
+                raise LimitReached(
+                    f"company {new.company} has {count} webhooks on {event} already",
+                    "Remove one, or raise CDC_WEBHOOKS_PER_EVENT.",
+                )
+
+    def _values(self, old: Registration, changes: Changes) -> dict[str, Any]:
+        values: dict[str, Any] = {}
+        if changes.endpoint is not None:
+            values["endpoint"] = checks.checked_endpoint(changes.endpoint, self.rules)
+        if changes.headers is not None:
+            checks.headers(changes.headers, changes.endpoint or old.endpoint)
+            values["headers"] = changes.headers
+        elif changes.endpoint is not None:
+            check_headers(old.headers, changes.endpoint)
+        if changes.description is not None:
+            checks.text("description", changes.description)
+            values["description"] = changes.description
+        if changes.cap is not None:
+            checks.cap(changes.cap)
+            values["max_concurrency"] = changes.cap
+        if changes.rate is not None:
+            if changes.rate:
+                checks.rate(changes.rate)
+            values["rate_limit"] = changes.rate or None
+        return values
+
+    @staticmethod
+    def _may_rotate(secrets: Sequence[Secret], webhook_id: int, made: str) -> None:
+        if any(secret.secret == made for secret in secrets):
+            raise UsageError("this secret is in use for the webhook already", "Give a new one.")
+        if len(secrets) >= MOST_SECRETS:
+            raise CdcError(
+                f"webhook {webhook_id} has {len(secrets)} valid secrets already",
+                "Wait for the old ones to end, or end them at once with --grace 0.",
+            )
+
+
+def _refuse(problems: Sequence[str], total: int, kind: type[CdcError]) -> None:
+    if problems:
+        raise kind(
+            f"{len(problems)} of {total} cannot be registered:\n  " + "\n  ".join(problems[:50]),
+            "Nothing was registered.",
+        )

@@ -1,0 +1,111 @@
+"""Registrations as a JSON file: to move them to another installation, or to keep a copy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, Literal
+
+import orjson
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from cdc.errors import UsageError
+from cdc.registry.model import HIDDEN, NewWebhook, Registration, Secret, without_login
+from cdc.registry.store import Registry
+from cdc.road import WebhookState
+
+FORMAT = "cdc webhooks"
+VERSION = 1
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
+
+
+class _Secret(_Strict):
+    secret: str
+    expires_at: datetime | None = None
+
+
+class _Webhook(_Strict):
+    company: str
+    events: list[str]
+    endpoint: str
+    description: str = ""
+    state: Literal["active", "paused", "suspended"] = "active"
+    reason: str = ""
+    cap: int | None = None
+    rate: float | None = None
+    headers: dict[str, str] = {}
+    secrets: list[_Secret] = []
+
+
+class _File(_Strict):
+    format: Literal["cdc webhooks"]
+    version: Literal[1]
+    webhooks: list[_Webhook]
+
+
+def dump(registry: Registry, *, secrets: bool) -> dict[str, Any]:
+    """All registrations but removed ones. Without ``secrets`` everything secret is left out or
+    hidden: signing secrets, users and passwords of endpoints, values of headers."""
+    return {
+        "format": FORMAT,
+        "version": VERSION,
+        "webhooks": [_dumped(registry, one, secrets=secrets) for one in registry.find()],
+    }
+
+
+def hidden(registrations: Sequence[Registration]) -> list[int]:
+    """Webhooks that an export without secrets cannot bring back as they are."""
+    return [w.id for w in registrations if w.headers or without_login(w.endpoint) != w.endpoint]
+
+
+def _dumped(registry: Registry, one: Registration, *, secrets: bool) -> dict[str, Any]:
+    entry: dict[str, Any] = {
+        "company": one.company,
+        "events": list(one.events),
+        "endpoint": one.endpoint if secrets else without_login(one.endpoint),
+        "description": one.description,
+        "state": str(one.state),
+        "reason": one.reason,
+        "cap": one.cap,
+        "rate": one.rate,
+        "headers": one.headers if secrets else dict.fromkeys(one.headers, HIDDEN),
+    }
+    if secrets:
+        entry["secrets"] = [
+            {"secret": s.secret, "expires_at": s.expires_at} for s in registry.secrets(one.id)
+        ]
+    return entry
+
+
+def parse(data: bytes, origin: str) -> list[NewWebhook]:
+    """The registrations of an exported file. Raises UsageError naming the place."""
+    try:
+        raw = _File.model_validate(orjson.loads(data))
+    except orjson.JSONDecodeError as error:
+        raise UsageError(f"{origin} is no JSON: {error}", _HINT) from None
+    except ValidationError as error:
+        first = error.errors(include_input=False)[0]
+        place = ".".join(str(part) for part in first["loc"]) or "the file"
+        raise UsageError(f"{origin}: {place}: {first['msg']}", _HINT) from None
+    return [_parsed(entry) for entry in raw.webhooks]
+
+
+_HINT = "`cdc webhook export` writes such a file."
+
+
+def _parsed(entry: _Webhook) -> NewWebhook:
+    return NewWebhook(
+        company=entry.company,
+        events=tuple(entry.events),
+        endpoint=entry.endpoint,
+        description=entry.description,
+        cap=entry.cap,
+        rate=entry.rate,
+        headers=entry.headers,
+        secrets=tuple(Secret(s.secret, s.expires_at) for s in entry.secrets),
+        state=WebhookState(entry.state),
+        reason=entry.reason,
+    )

@@ -1,0 +1,156 @@
+"""What travels the road: one type per stage, named as in ARCHITECTURE.md.
+
+    queue row -> Delivery -> body -> Request -> Outcome -> settlement
+
+A type says how far a thing has come; nothing here does any work or knows a clock.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import NamedTuple
+
+
+class Resource(NamedTuple):
+    """What order is kept for, within one webhook: an event and the key of a row."""
+
+    event: str
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """What the references of a queue row mean (a row of ``cdc.layout``).
+
+    fields: names of the references in the order in which the trigger wrote them. The first two are
+    always ``base`` (the company's own base URL, or null) and ``company``; the last one is the
+    changed row's own key.
+    """
+
+    id: int
+    event: str
+    fields: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class Delivery:
+    """One change owed to one webhook.
+
+    id:       the queue's number; orders the changes of one resource. Unique per webhook in all
+              but damaged databases, so the pair (id, uid) names a row.
+    xid:      the transaction that made the change.
+    uid:      the ``webhook-id``: same for all attempts, never again anything else's.
+    action:   ``created`` or ``modified``.
+    time:     when the change triggered the webhook (aware, UTC, microseconds).
+    refs:     keys of the row and its parents as text, in the layout's order; None where missing.
+    attempts: tries so far that used up the retry budget.
+    tries:    all tries so far; the log numbers attempts with it.
+    body:     the exact bytes to send, once they were made; a retried delivery keeps them.
+    retrying: the row lies in ``cdc.retry``, no longer in ``cdc.queue``.
+    """
+
+    id: int
+    webhook_id: int
+    xid: int
+    uid: str
+    layout: Layout
+    action: str
+    time: datetime
+    refs: tuple[str | None, ...]
+    attempts: int = 0
+    tries: int = 0
+    body: bytes | None = None
+    retrying: bool = False
+
+    @property
+    def resource(self) -> Resource:
+        return Resource(self.layout.event, self.refs[-1] or "")
+
+
+class WebhookState(StrEnum):
+    """States of a registration (ARCHITECTURE.md, "States")."""
+
+    ACTIVE = "active"
+    PAUSED = "paused"
+    SUSPENDED = "suspended"
+    REMOVED = "removed"
+
+
+@dataclass(frozen=True, slots=True)
+class Webhook:
+    """A registration, as the daemon needs it.
+
+    secrets: signing secrets in the form ``whsec_...``, newest first; more than one while a
+             rotation is in its time of grace.
+    version: raised by every change of the registration.
+    cap:     requests that may be under way at once.
+    rate:    requests per second that may be started, or None.
+    headers: additional request headers, name to value.
+    """
+
+    id: int
+    company: str
+    endpoint: str
+    state: WebhookState
+    version: int
+    secrets: tuple[str, ...] = field(repr=False)
+    cap: int = 10
+    rate: float | None = None
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One signed POST, ready for any HTTP client.
+
+    url:     the endpoint without user and password.
+    headers: all headers of ours, in the order to send them (``Host`` and ``Content-Length`` are the
+             client's business).
+    """
+
+    url: str
+    headers: tuple[tuple[str, str], ...] = field(repr=False)
+    body: bytes
+
+
+class Answer(StrEnum):
+    """What an attempt amounted to, as far as retries and lanes are concerned.
+
+    SUCCESS: 2xx.
+    GONE:    410: the webhook is to be suspended; no budget used.
+    BUSY:    429 or 503: the lane slows down; no budget used.
+    SLOW:    502 or 504: the lane slows down; budget used.
+    FAILURE: any other answer, no answer at all, or refused by the address guard: budget used,
+             counts for the breaker.
+    """
+
+    SUCCESS = "success"
+    GONE = "gone"
+    BUSY = "busy"
+    SLOW = "slow"
+    FAILURE = "failure"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How one attempt ended. A bad receiver is a value, never an exception.
+
+    status:      HTTP status, None when no complete answer came.
+    error:       short class of what went wrong, None on success: ``status``, ``refused``,
+                 ``reset``, ``timeout``, ``tls``, ``dns``, ``protocol``, ``guard``, ``mapping``.
+    detail:      one line for a person, without secrets; empty on success.
+    duration:    seconds from the start of the attempt to its end.
+    excerpt:     beginning of the answer's body, at most 1 KiB, printable.
+    retry_after: seconds the receiver asked to wait, already parsed from seconds or date, None
+                 without.
+    """
+
+    answer: Answer
+    status: int | None
+    error: str | None
+    detail: str
+    duration: float
+    excerpt: str = ""
+    retry_after: float | None = None

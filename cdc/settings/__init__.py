@@ -1,0 +1,14 @@
+"""Settings: the environment (``CDC_*``) over a TOML file over defaults.
+
+    settings = load(config_path)
+
+model.py      the keys, one declaration each: type, range, default, description
+load.py       reads file and environment; errors name the key
+reference.py  tells people about the keys: `cdc config show`, the table in the docs
+"""
+
+from cdc.settings.load import load
+from cdc.settings.model import Settings
+from cdc.settings.reference import Key, Value, describe, redact_dsn, values
+
+__all__ = ["Key", "Settings", "Value", "describe", "load", "redact_dsn", "values"]

@@ -1,0 +1,113 @@
+"""Reads the settings from file and environment. Every error is a ConfigError that names the key."""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from collections.abc import Iterable
+from difflib import get_close_matches
+from pathlib import Path
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+from pydantic_settings import EnvSettingsSource
+
+from cdc.errors import ConfigError
+from cdc.settings.model import Settings, Source
+from cdc.settings.reference import describe, env_name
+
+_CONFIG_VARIABLE = "CDC_CONFIG"
+# Read by the tests and by the embedded PostgreSQL.
+_TEST_PREFIX = "CDC_TEST_"
+
+
+def load(config_path: Path | None = None, *, need_database: bool = True) -> Settings:
+    """The settings: the environment over the file over defaults.
+
+    config_path:   a TOML file; None reads the one that CDC_CONFIG names, if it names one.
+    need_database: whether a missing database_url is an error.
+
+    A path in the file is relative to the file; one in the environment to the current folder. An
+    empty environment variable counts as not set. Raises ConfigError.
+    """
+    if config_path is None and os.environ.get(_CONFIG_VARIABLE):
+        config_path = Path(os.environ[_CONFIG_VARIABLE])
+    from_file = _read_file(config_path) if config_path else {}
+    from_environment = _read_environment()
+    sources: dict[str, Source] = {key: "file" for key in from_file}
+    sources |= {key: "environment" for key in from_environment}
+    try:
+        settings = Settings.model_validate({**from_file, **from_environment})
+    except ValidationError as error:
+        lines = [_explain(detail, sources, config_path) for detail in error.errors()]
+        places = f"the environment or {config_path}" if config_path else "the environment"
+        raise ConfigError(
+            "\n".join(dict.fromkeys(lines)),
+            f"Correct {places}; docs/configuration.md lists all settings.",
+        ) from None
+    if need_database and not settings.database_url:
+        raise ConfigError(
+            "database_url is missing: no database to work with",
+            "Set CDC_DATABASE_URL=postgresql://user:password@host:5432/database, or database_url "
+            "in a configuration file.",
+        )
+    settings._sources.update(sources)
+    settings._config_path = config_path
+    return settings
+
+
+def _read_file(path: Path) -> dict[str, object]:
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(
+            f"configuration file {path} cannot be read: {error.strerror}",
+            f"Name an existing file with --config or {_CONFIG_VARIABLE}.",
+        ) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"configuration file {path} is no TOML: {error}",
+            'Write one key a line, such as: base_url = "https://example.com/api/v3/"',
+        ) from None
+    for key in values:
+        if key not in Settings.model_fields:
+            raise _unknown(f"{key} in {path}", key, Settings.model_fields)
+    mapping = values.get("mapping")
+    if isinstance(mapping, str):
+        values["mapping"] = path.parent / Path(mapping).expanduser()
+    return values
+
+
+def _read_environment() -> dict[str, object]:
+    known = {env_name(key) for key in Settings.model_fields} | {_CONFIG_VARIABLE}
+    for name in sorted(os.environ):
+        if name.startswith("CDC_") and not name.startswith(_TEST_PREFIX) and name not in known:
+            raise _unknown(f"environment variable {name}", name, known)
+    return EnvSettingsSource(Settings)()
+
+
+def _unknown(thing: str, name: str, known: Iterable[str]) -> ConfigError:
+    close = get_close_matches(name, known, n=1)
+    advice = f"Did you mean {close[0]}?" if close else f"Known: {', '.join(sorted(known))}."
+    return ConfigError(f"unknown setting: {thing}", advice)
+
+
+def _explain(detail: ErrorDetails, sources: dict[str, Source], path: Path | None) -> str:
+    """One line: key, value, where it stands, what would be accepted."""
+    # Our own checks say why; pydantic's messages speak of Python.
+    why = str(detail["ctx"]["error"]) if detail["type"] == "value_error" else ""
+    if not detail["loc"]:
+        return why
+    name = str(detail["loc"][0])
+    key = next(key for key in describe() if key.name == name)
+    place = key.env if sources.get(name) == "environment" else f"in {path}"
+    if name == "database_url":
+        return (
+            f"database_url ({place}) is no database address ({why or 'not a text'}); expected "
+            "postgresql://user:password@host:5432/database"
+        )
+    reason = f" ({why})" if why else ""
+    # A URL in the wrong place may hold a password.
+    value = re.sub(r"//[^/\s]*@", "//***@", repr(detail["input"]))
+    return f"{name} = {value} ({place}) is not accepted{reason}; expected {key.type}"

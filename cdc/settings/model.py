@@ -1,0 +1,265 @@
+"""The settings, one declaration each.
+
+Checks, error messages, `cdc config show` and the table in docs/configuration.md follow from it.
+Defaults are those of ARCHITECTURE.md, "States, codes, defaults".
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from pathlib import Path
+from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
+
+import psycopg
+from psycopg.pq import Conninfo
+from pydantic import (
+    BeforeValidator,
+    Field,
+    PrivateAttr,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+Source = Literal["default", "file", "environment"]
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+_DAY = 86400
+
+
+def _split(value: object) -> object:
+    """The environment writes lists with commas."""
+    if isinstance(value, str):
+        return [part.strip() for part in value.split(",") if part.strip()]
+    return value
+
+
+def _network(value: object) -> object:
+    # ipaddress says what is wrong with a network ("has host bits set"); pydantic does not.
+    if isinstance(value, str):
+        return ipaddress.ip_network(value)
+    if isinstance(value, Network):
+        return value
+    raise ValueError("a network is written as text, such as 10.20.0.0/16")
+
+
+Networks = Annotated[
+    tuple[Annotated[Network, BeforeValidator(_network)], ...], NoDecode, BeforeValidator(_split)
+]
+Schedule = Annotated[
+    tuple[Annotated[float, Field(ge=0.001, le=31 * _DAY)], ...],
+    NoDecode,
+    BeforeValidator(_split),
+]
+
+
+class Settings(BaseSettings):
+    """All settings, checked. Built directly (not by ``load``) it reads no environment."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="CDC_",
+        env_ignore_empty=True,
+        extra="forbid",
+        frozen=True,
+        allow_inf_nan=False,
+        # An input may hold a password, and pydantic's own message is not for people anyway.
+        hide_input_in_errors=True,
+    )
+
+    database_url: str = Field(
+        "",
+        repr=False,
+        description="The suite's database, in which `cdc migrate` installed our schema: "
+        "`postgresql://user:password@host:port/database`. A direct address, no transaction pooler.",
+    )
+    mapping: Path | None = Field(
+        None,
+        description="File that says what the suite's tables mean. Without: the interview suite's "
+        "own names.",
+    )
+    base_url: str | None = Field(
+        None, description="Base URL of the suite's API; without, the one in the mapping."
+    )
+    allow_http: bool = Field(
+        False, description="Accept endpoints with plain `http`; otherwise `https` only."
+    )
+    allowed_networks: Networks = Field(
+        (),
+        description="Networks that may be dialled although they are not public, such as "
+        "`10.20.0.0/16`. All others that are not public are refused.",
+    )
+    http_port: int | None = Field(
+        None,
+        ge=0,
+        le=65535,
+        description="Port for health and metrics; 0 takes any free one. Without: not served.",
+    )
+    http_host: str = Field(
+        "127.0.0.1", min_length=1, description="Address that health and metrics listen on."
+    )
+    doorbell: Literal["auto", "on", "off"] = Field(
+        "auto",
+        description="Whether writers wake a sleeping daemon by NOTIFY. `auto`: yes, unless the "
+        "server has `max_prepared_transactions > 0`. Off, changes are found within a second.",
+    )
+    window: int = Field(
+        1000, ge=1, le=100_000, description="Deliveries held in memory for one webhook."
+    )
+    total_window: int = Field(
+        50_000, ge=1, le=10_000_000, description="Deliveries held in memory by one process."
+    )
+    max_concurrency: int = Field(
+        10,
+        ge=1,
+        le=1000,
+        description="Requests under way at once to one webhook, unless the webhook says otherwise.",
+    )
+    attempt_timeout: float = Field(
+        15.0, ge=0.05, le=300, description="Seconds for a whole attempt, from dialling to the end."
+    )
+    connect_timeout: float = Field(
+        5.0, ge=0.05, le=60, description="Seconds to connect, TLS included."
+    )
+    answer_limit: int = Field(
+        65_536, ge=1024, le=16_777_216, description="Bytes read of an answer's body."
+    )
+    excerpt_limit: int = Field(
+        1024, ge=0, le=1024, description="Bytes of an answer's body kept in the attempt log."
+    )
+    retry_schedule: Schedule = Field(
+        (5, 300, 1800, 7200, 18000, 36000, 50400, 72000, 86400),
+        max_length=100,
+        description="Seconds between one attempt of a delivery and the next; after the last one "
+        "it is dead.",
+    )
+    retry_jitter: float = Field(
+        0.2,
+        ge=0,
+        le=0.9,
+        description="Share by which each of these delays is stretched or shortened at random.",
+    )
+    retry_after_cap: float = Field(
+        3600,
+        ge=0,
+        le=7 * _DAY,
+        description="Longest wait, in seconds, that a receiver can ask for by `Retry-After`.",
+    )
+    breaker_failures: int = Field(
+        5, ge=1, le=1000, description="Failures in a row that make a lane stop and only probe."
+    )
+    breaker_first_probe: float = Field(
+        1.0, ge=0.01, le=3600, description="Seconds to the first probe; doubled after each failure."
+    )
+    breaker_max_probe: float = Field(
+        60, ge=0.01, le=_DAY, description="Longest time, in seconds, between two probes."
+    )
+    suspend_after_days: float = Field(
+        5,
+        gt=0,
+        le=365,
+        description="Days of failing without one success after which a webhook is suspended.",
+    )
+    log_days: int = Field(14, ge=1, le=30, description="Days that the attempt log is kept.")
+    held_days: float = Field(
+        14, gt=0, le=365, description="Days that held and dead deliveries are kept."
+    )
+    webhooks_per_company: int = Field(
+        100, ge=1, le=10_000, description="Webhooks that one company may have."
+    )
+    webhooks_per_event: int = Field(
+        20, ge=1, le=1000, description="Webhooks that one company may have on one event."
+    )
+    stop_grace: float = Field(
+        10,
+        ge=0,
+        le=600,
+        description="Seconds that requests under way may take to end when the daemon stops.",
+    )
+    log_format: Literal["auto", "json", "text"] = Field(
+        "auto", description="Form of log lines. `auto`: text in a terminal, json otherwise."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Least serious log lines to write."
+    )
+
+    # Which keys the file and the environment gave, and which file that was; set by load.
+    _sources: dict[str, Source] = PrivateAttr(default_factory=dict)
+    _config_path: Path | None = PrivateAttr(default=None)
+
+    @property
+    def sources(self) -> dict[str, Source]:
+        """Where the value of each key came from."""
+        return {key: self._sources.get(key, "default") for key in type(self).model_fields}
+
+    @property
+    def config_path(self) -> Path | None:
+        """The file that was read, None without one."""
+        return self._config_path
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        # load() reads the environment itself, to know what came from where.
+        return (init_settings,)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _truth_is_no_number(cls, value: object, info: ValidationInfo) -> object:
+        # Python counts true as 1; a person who wrote `window = true` meant something else.
+        field = cls.model_fields[info.field_name or ""]
+        if isinstance(value, bool) and field.annotation is not bool:
+            raise ValueError("true and false have no meaning here")
+        return value
+
+    @field_validator("database_url")
+    @classmethod
+    def _is_a_database_address(cls, value: str) -> str:
+        try:
+            Conninfo.parse(value.encode())
+        except psycopg.Error:
+            # libpq's message would repeat the address, and with it a password.
+            raise ValueError("PostgreSQL's client cannot read it") from None
+        return value
+
+    @field_validator("base_url")
+    @classmethod
+    def _is_a_base_url(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        parts = urlsplit(value)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError("it has to begin with https:// and a host")
+        if parts.query or parts.fragment or "@" in parts.netloc:
+            raise ValueError("it may hold no user, query or fragment")
+        return value if value.endswith("/") else value + "/"
+
+    @field_validator("log_level", mode="before")
+    @classmethod
+    def _in_small_letters(cls, value: object) -> object:
+        return value.lower() if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _limits_fit_together(self) -> Self:
+        for smaller, larger in (
+            ("connect_timeout", "attempt_timeout"),
+            ("breaker_first_probe", "breaker_max_probe"),
+            ("window", "total_window"),
+            ("excerpt_limit", "answer_limit"),
+        ):
+            low, high = getattr(self, smaller), getattr(self, larger)
+            if low > high:
+                raise ValueError(f"{smaller} ({low:g}) may not exceed {larger} ({high:g})")
+        return self

@@ -1,0 +1,122 @@
+"""What people are told about the settings: names, ranges, values without passwords."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import NoneType
+from typing import Literal, NamedTuple, get_args, get_origin
+
+from annotated_types import Ge, Gt, Le
+from psycopg.conninfo import make_conninfo
+from psycopg.pq import Conninfo
+from pydantic.fields import FieldInfo
+
+from cdc.settings.model import Settings, Source
+
+_WORDS = {bool: "true or false", int: "whole number", float: "number", Path: "path"}
+
+
+class Key(NamedTuple):
+    """A setting.
+
+    name:        as the file spells it.
+    env:         the environment variable.
+    type:        what is accepted, with the range, in words.
+    default:     as the environment would spell it; empty where there is none.
+    description: meaning and unit, in Markdown.
+    """
+
+    name: str
+    env: str
+    type: str
+    default: str
+    description: str
+
+
+class Value(NamedTuple):
+    """A setting's value as the environment would spell it, without passwords, and its source."""
+
+    name: str
+    value: str
+    source: Source
+
+
+def describe() -> tuple[Key, ...]:
+    """All settings, in the order of their declaration."""
+    return tuple(
+        Key(name, env_name(name), _type(field), _text(field.default), field.description or "")
+        for name, field in Settings.model_fields.items()
+    )
+
+
+def values(settings: Settings) -> tuple[Value, ...]:
+    """What holds now and why, for `cdc config show`; safe to print."""
+    return tuple(
+        Value(name, _text(shown), source)
+        for name, source in settings.sources.items()
+        for shown in [getattr(settings, name)]
+        for shown in [redact_dsn(shown) if name == "database_url" else shown]
+    )
+
+
+def env_name(key: str) -> str:
+    return f"CDC_{key.upper()}"
+
+
+def redact_dsn(address: str) -> str:
+    """A database address in libpq's keyword form, with ``***`` for whatever is secret.
+
+    Raises psycopg.OperationalError (with the address in its message) for what is no address.
+    """
+    if not address:
+        return ""
+    shown = {
+        option.keyword.decode(): "***" if option.dispchar == b"*" else option.val.decode()
+        for option in Conninfo.parse(address.encode())
+        if option.val is not None
+    }
+    return make_conninfo("", **shown)
+
+
+def _text(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        return str(int(value)) if value.is_integer() else str(value)
+    if isinstance(value, tuple):
+        return ",".join(_text(part) for part in value)
+    return str(value)
+
+
+def _type(field: FieldInfo) -> str:
+    """What a field accepts, in words."""
+    annotation = next(
+        (part for part in get_args(field.annotation) if NoneType in get_args(field.annotation)),
+        field.annotation,
+    )
+    if get_origin(annotation) is Literal:
+        *names, last = get_args(annotation)
+        return f"{', '.join(names)} or {last}"
+    if get_origin(annotation) is tuple:
+        kind, *constraints = get_args(get_args(annotation)[0])
+        limits = [limit for c in constraints if isinstance(c, FieldInfo) for limit in c.metadata]
+        noun = "numbers" if kind is float else "networks"
+        return f"{noun} with commas between{_range(limits)}"
+    for kind, word in _WORDS.items():
+        if annotation is kind:
+            return word + _range(field.metadata)
+    return "text"
+
+
+def _range(metadata: list[object]) -> str:
+    low = high = ""
+    for limit in metadata:
+        if isinstance(limit, Ge):
+            low = f"{_text(limit.ge)} to"
+        elif isinstance(limit, Gt):
+            low = f"above {_text(limit.gt)}, up to"
+        elif isinstance(limit, Le):
+            high = _text(limit.le)
+    return f", {low} {high}" if low and high else ""

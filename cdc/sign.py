@@ -1,0 +1,265 @@
+"""Sign: a body becomes a request that its receiver can verify. Pure: no network, no clock.
+
+Rules: Standard Webhooks 1.0.0, scheme ``v1``. The signed content is ``{id}.{timestamp}.{body}``,
+the signature HMAC-SHA256 of it, and a secret is written ``whsec_`` + base64 of 24 to 64 bytes.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hmac
+import re
+import secrets as random_source
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from urllib.parse import unquote
+
+from cdc.errors import UsageError
+from cdc.road import Delivery, Request, Webhook
+
+SECRET_PREFIX = "whsec_"  # noqa: S105 - the public prefix of every secret, not one itself
+SECRET_BYTES = (24, 64)
+TOLERANCE = 300
+"""Seconds a timestamp may lie off the receiver's clock, either way."""
+
+USER_AGENT = "interview suite webhook"
+_OURS: tuple[tuple[str, str], ...] = (
+    ("Content-Type", "application/json"),
+    ("User-Agent", USER_AGENT),
+)
+
+_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_VALUE = re.compile(r"[\t\x20-\x7e]*")
+_RESERVED = frozenset(
+    {
+        # what we send ourselves
+        "content-type",
+        "user-agent",
+        "host",
+        "content-length",
+        # what steers the connection and would let a registration confuse proxies on the way
+        "connection",
+        "expect",
+        "keep-alive",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+        # we keep an excerpt of the answer for people, so it must come as it is
+        "accept-encoding",
+        "content-encoding",
+    }
+)
+_RESERVED_PREFIXES = ("webhook-", "proxy-")
+MAX_HEADERS = 32
+MAX_HEADER_VALUE = 4096
+
+
+def new_secret() -> str:
+    """A fresh signing secret: ``whsec_`` and 32 random bytes."""
+    return SECRET_PREFIX + base64.b64encode(random_source.token_bytes(32)).decode()
+
+
+def parse_secret(text: str) -> bytes:
+    """The key inside a written secret.
+
+    Raises UsageError for another form and for keys shorter than 24 or longer than 64 bytes. The
+    message never repeats the secret.
+    """
+    least, most = SECRET_BYTES
+    hint = f"A secret is {SECRET_PREFIX} and the base64 of {least} to {most} random bytes."
+    if not text.startswith(SECRET_PREFIX):
+        raise UsageError(f"the secret does not begin with {SECRET_PREFIX}", hint)
+    encoded = text[len(SECRET_PREFIX) :]
+    try:
+        # Some senders write the padding, some leave it out: both are read.
+        key = base64.b64decode(encoded + "=" * (-len(encoded) % 4), validate=True)
+    except (binascii.Error, ValueError):
+        # Without "from": the original would carry the secret into a traceback.
+        raise UsageError("the secret is not written in base64", hint) from None
+    if not least <= len(key) <= most:
+        raise UsageError(f"the secret has {len(key)} bytes, not {least} to {most}", hint)
+    return key
+
+
+class Signer:
+    """Signs for one webhook; the secrets are decoded once.
+
+    secrets: newest first; while a rotation is in its time of grace there are several, and the
+             signature header holds one signature for each.
+
+    Raises UsageError if there is no secret or a wrong one.
+    """
+
+    __slots__ = ("_keys",)
+
+    def __init__(self, secrets: Sequence[str]) -> None:
+        if not secrets:
+            raise UsageError("a webhook without a secret cannot be signed for")
+        self._keys = tuple(parse_secret(secret) for secret in secrets)
+
+    def headers(self, uid: str, timestamp: int, body: bytes) -> tuple[tuple[str, str], ...]:
+        """The three headers of an attempt.
+
+        uid:       the ``webhook-id``, same for all attempts.
+        timestamp: Unix seconds of this attempt.
+        """
+        content = _content(uid, str(timestamp), body)
+        signatures = " ".join("v1," + _signature(key, content) for key in self._keys)
+        return (
+            ("webhook-id", uid),
+            ("webhook-timestamp", str(timestamp)),
+            ("webhook-signature", signatures),
+        )
+
+
+def _content(uid: str, timestamp: str, body: bytes) -> bytes:
+    # surrogateescape: a receiver may be sent header bytes that are no text; they only have to
+    # lead to a signature that differs.
+    return f"{uid}.{timestamp}.".encode(errors="surrogateescape") + body
+
+
+def _signature(key: bytes, content: bytes) -> str:
+    return binascii.b2a_base64(hmac.digest(key, content, "sha256"), newline=False).decode()
+
+
+class Problem(StrEnum):
+    """Why a request is not to be trusted."""
+
+    NO_SECRET = "no secret to verify with"  # noqa: S105 - a sentence, not a secret
+    NO_ID = "webhook-id is missing"
+    NO_TIMESTAMP = "webhook-timestamp is missing"
+    NO_SIGNATURE = "webhook-signature is missing"
+    BAD_TIMESTAMP = "webhook-timestamp is no number of seconds"
+    TOO_OLD = "webhook-timestamp is too old"
+    TOO_NEW = "webhook-timestamp is in the future"
+    NO_V1 = "webhook-signature holds no v1 signature"
+    MISMATCH = "no signature matches: another secret, or the body was changed"
+
+
+def verify(
+    secrets: Sequence[str],
+    headers: Mapping[str, str],
+    body: bytes,
+    now: float,
+    tolerance: float = TOLERANCE,
+) -> Problem | None:
+    """What is wrong with a received request; None if it is genuine.
+
+    headers:   names in any case.
+    now:       Unix seconds of the receiver's clock.
+    tolerance: seconds the timestamp may lie off it.
+
+    Raises UsageError for a wrong secret. Signatures are compared in constant time.
+    """
+    found = {name.lower(): value for name, value in headers.items()}
+    uid = found.get("webhook-id", "")
+    stamp = found.get("webhook-timestamp", "")
+    signed = found.get("webhook-signature", "")
+    if not uid:
+        return Problem.NO_ID
+    if not stamp:
+        return Problem.NO_TIMESTAMP
+    if not signed:
+        return Problem.NO_SIGNATURE
+    if not re.fullmatch(r"[0-9]{1,15}", stamp):
+        return Problem.BAD_TIMESTAMP
+    if int(stamp) < now - tolerance:
+        return Problem.TOO_OLD
+    if int(stamp) > now + tolerance:
+        return Problem.TOO_NEW
+    given = [part[3:] for part in signed.split(" ") if part.startswith("v1,")]
+    if not given:
+        return Problem.NO_V1
+    if not secrets:
+        return Problem.NO_SECRET
+    content = _content(uid, stamp, body)
+    matched = False
+    for secret in secrets:
+        wanted = _signature(parse_secret(secret), content).encode()
+        for signature in given:
+            # No early end: the time taken must not tell which secret or signature matched.
+            candidate = signature.encode(errors="surrogateescape")
+            matched |= hmac.compare_digest(wanted, candidate)
+    return None if matched else Problem.MISMATCH
+
+
+def split_endpoint(endpoint: str) -> tuple[str, tuple[str, str] | None]:
+    """An endpoint's URL without user and password, and these two, if it has them.
+
+    Nothing else of the text is touched: what is registered is what is called. User and password
+    are percent-decoded, as a URL means them.
+    """
+    scheme, separator, rest = endpoint.partition("://")
+    end = next((i for i, char in enumerate(rest) if char in "/?#"), len(rest))
+    userinfo, at, host = rest[:end].rpartition("@")
+    if not at:
+        return endpoint, None
+    user, _, password = userinfo.partition(":")
+    return scheme + separator + host + rest[end:], (unquote(user), unquote(password))
+
+
+def check_headers(headers: Mapping[str, str], endpoint: str = "") -> None:
+    """Refuse additional headers that may not or cannot be sent.
+
+    endpoint: where given, also refuse an Authorization beside a user and password in it.
+
+    Raises UsageError naming the header; never its value, which may be a password.
+    """
+    if len(headers) > MAX_HEADERS:
+        raise UsageError(f"{len(headers)} additional headers; at most {MAX_HEADERS} are sent")
+    seen: set[str] = set()
+    for name, value in headers.items():
+        lower = name.lower()
+        if not _NAME.fullmatch(name):
+            raise UsageError(
+                f"{name!r} is no header name", "Use letters, digits and hyphens, as in X-Api-Key."
+            )
+        if lower in _RESERVED or lower.startswith(_RESERVED_PREFIXES):
+            raise UsageError(f"the header {name} is set by us", "Leave it out.")
+        if lower in seen:
+            raise UsageError(f"the header {name} is given twice", "Leave one of them out.")
+        seen.add(lower)
+        if not _VALUE.fullmatch(value) or value != value.strip() or len(value) > MAX_HEADER_VALUE:
+            raise UsageError(
+                f"the value of the header {name} cannot be sent",
+                "A value is one line of plain ASCII without spaces around it, "
+                f"of at most {MAX_HEADER_VALUE} characters.",
+            )
+    if "authorization" in seen and split_endpoint(endpoint)[1] is not None:
+        raise UsageError(
+            "the endpoint holds a user and password, and there is an Authorization header too",
+            "Keep one of the two.",
+        )
+
+
+class Sealer:
+    """Makes the requests of one webhook; all that stays the same is computed once.
+
+    url: the endpoint without user and password: what is called, and what the body tells.
+
+    Raises UsageError if the registration's secrets or headers cannot be used.
+    """
+
+    __slots__ = ("_after", "_signer", "url")
+
+    def __init__(self, webhook: Webhook) -> None:
+        check_headers(webhook.headers, webhook.endpoint)
+        self._signer = Signer(webhook.secrets)
+        self.url, login = split_endpoint(webhook.endpoint)
+        after: list[tuple[str, str]] = []
+        if login is not None:
+            token = base64.b64encode(":".join(login).encode()).decode()
+            after.append(("Authorization", f"Basic {token}"))
+        after.extend(webhook.headers.items())
+        self._after = tuple(after)
+
+    def seal(self, delivery: Delivery, body: bytes, now: int) -> Request:
+        """The signed request of one attempt.
+
+        body: the delivery's bytes, the same for all its attempts.
+        now:  Unix seconds of this attempt.
+        """
+        signed = self._signer.headers(delivery.uid, now, body)
+        return Request(self.url, _OURS + signed + self._after, body)

@@ -1,0 +1,212 @@
+"""One tenure: from connecting to the database to losing it. Owns shards, looks, and listens.
+
+A tenure holds nothing that outlives its connection: after a crash transaction ids are handed out
+again, so the next one begins with a full look.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+
+import psycopg
+
+from cdc import channel as channels
+from cdc.care import Care
+from cdc.dispatch import Dispatch
+from cdc.doorbell import Doorbell
+from cdc.observe import Observer
+from cdc.queue.look import Looker, Seen, Snapshot
+from cdc.queue.ownership import Ownership
+from cdc.queue.session import ANSWER_WITHIN, Connection, Layouts, boottime, open_session, run
+from cdc.queue.settle import Settler
+from cdc.road import Resource
+
+# Without an answered look this recent nothing is sent: the session's idle timeout (5 s) might have
+# let somebody else take over. Less a margin for the request to leave.
+PING_WITHIN = 3.5
+REBALANCE = 2.0
+HAND_OVER_GRACE = 1.0
+LOST_GRACE = 1.0
+
+
+class Tenure:
+    """Runs until the connection is lost or the task is cancelled.
+
+    epochs_before: shard to the epoch in which this daemon owned it last. Where nobody else came in
+                   between, what is still to be settled stays valid.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        observer: Observer,
+        settler: Settler,
+        make_dispatch: Callable[[Callable[[], Snapshot], Callable[[], list[int]]], Dispatch],
+        care: Care,
+        epochs_before: dict[int, int],
+        *,
+        use_bell: bool,
+    ) -> None:
+        self._url = url
+        self._observer = observer
+        self._settler = settler
+        self._care = care
+        self._before = epochs_before
+        self._bell = Doorbell(usable=use_bell)
+        self._rung = False
+        self._looker: Looker | None = None
+        self._ownership: Ownership | None = None
+        self._layouts = Layouts()
+        self.dispatch = make_dispatch(self._snapshot, lambda: sorted(self.epochs))
+
+    @property
+    def epochs(self) -> dict[int, int]:
+        """The shards owned, with their epochs."""
+        return self._ownership.epochs if self._ownership is not None else {}
+
+    def may_send(self) -> bool:
+        """Whether the last look was answered so recently that nobody can have taken over."""
+        return self._looker is not None and boottime() - self._looker.answered_at < PING_WITHIN
+
+    async def run(self) -> None:
+        """Owns, looks and sends. Raises psycopg.OperationalError when the connection is lost."""
+        conn = await open_session(self._url, "watch", owning=True)
+        try:
+            await self._begin(conn)
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self.dispatch.run(self._url, self._layouts))
+                tasks.create_task(self._care.run(self.dispatch))
+                tasks.create_task(self._watch(conn))
+        except* psycopg.OperationalError as group:
+            raise _first(group) from None
+        finally:
+            await self.dispatch.let_go(None, LOST_GRACE)
+            await conn.close()
+
+    async def _begin(self, conn: Connection) -> None:
+        conn.add_notify_handler(self._ring)
+        await conn.execute(b"listen cdc")
+        self._ownership = Ownership(conn)
+        await self._ownership.join()
+        await run(conn, "future_rows")
+        await run(conn, "future_ids")
+        await self._layouts.load(conn)
+        self._looker = Looker(conn)
+        await self._looker.begin()
+        await self._take(conn, self._looker)
+
+    async def _take(self, conn: Connection, looker: Looker) -> None:
+        """Takes over what is free, up to a fair share."""
+        ownership = self._ownership
+        assert ownership is not None
+        epochs = await ownership.acquire()
+        if not epochs:
+            return
+        taken = sorted(epochs)
+        self._settler.forget(
+            {s for s, epoch in epochs.items() if self._before.get(s, epoch) != epoch}
+        )
+        # What was sent before a reconnection is recorded before it is looked at again.
+        try:
+            async with asyncio.timeout(ANSWER_WITHIN - 1):
+                await self._settler.flushed()
+        except TimeoutError:
+            raise psycopg.OperationalError("settling does not get through") from None
+        lowest = await looker.all(taken)
+        kept = {webhook: (n, seconds) for webhook, n, seconds in await run(conn, "lanes", [taken])}
+        blocked = [
+            (webhook, Resource(event, key), waiting, due_in)
+            for webhook, event, key, waiting, due_in in await run(conn, "blocked", [taken])
+        ]
+        known = {*lowest, *kept, *(webhook for webhook, *_ in blocked)}
+        registrations = await channels.load(conn, known) if known else []
+        looker.answered_at = boottime()
+        self.dispatch.take_over(registrations, kept, blocked, lowest)
+        self._observer.shards(len(taken), 0, len(ownership.epochs))
+        self._observer.connected(len(ownership.epochs), len(lowest))
+
+    async def _watch(self, conn: Connection) -> None:
+        looker = self._looker
+        assert looker is not None
+        bell = self._bell
+        balanced = time.monotonic()
+        mode = bell.mode
+        while True:
+            sent = time.monotonic()
+            self._rung = False
+            seen = await looker.look(arm=bell.arms(sent))
+            bell.looked(sent, found=bool(seen.lowest), armed=seen.armed, xmin=seen.snapshot.xmin)
+            self._observer.counts.looks += 1
+            self._tell(seen)
+            if bell.needs_xid():
+                bell.guard(await looker.take_xid())
+            if sent - balanced > REBALANCE:
+                balanced = sent
+                await self._rebalance(conn, looker)
+            if bell.mode is not mode:
+                mode = bell.mode
+                self._observer.bell(mode)
+            wait = bell.wait()
+            if not wait.listen:
+                await asyncio.sleep(wait.seconds)
+            elif wait.seconds and not self._rung:
+                await _readable(conn, wait.seconds)
+
+    def _tell(self, seen: Seen) -> None:
+        ownership = self._ownership
+        assert ownership is not None
+        for webhook_id, lowest in seen.lowest.items():
+            if ownership.owns(webhook_id):
+                self.dispatch.noticed(webhook_id, lowest)
+        if seen.touched:
+            self.dispatch.touched([w for w in seen.touched if ownership.owns(w)])
+        if seen.unresolved:
+            self._care.resolve_soon()
+
+    async def _rebalance(self, conn: Connection, looker: Looker) -> None:
+        ownership = self._ownership
+        assert ownership is not None
+        if surplus := await ownership.surplus():
+            # No look meanwhile, so the ping stands still: the grace is short enough for that.
+            await self.dispatch.let_go(surplus, HAND_OVER_GRACE)
+            await self._settler.flushed()
+            await ownership.release(surplus)
+            self._observer.shards(0, len(surplus), len(ownership.epochs))
+        else:
+            await self._take(conn, looker)
+
+    def _ring(self, _: object) -> None:
+        self._rung = True
+
+    def _snapshot(self) -> Snapshot:
+        assert self._looker is not None
+        assert self._looker.snapshot is not None
+        return self._looker.snapshot
+
+
+async def _readable(conn: Connection, seconds: float) -> None:
+    """Waits until the server sends something of its own accord, or for so long.
+
+    That is a ring, or the end of the connection; the look that follows reads which. (psycopg's own
+    generator of notifications keeps a backlog of those that came during a look.)
+    """
+    loop = asyncio.get_running_loop()
+    heard = asyncio.Event()
+    loop.add_reader(conn.fileno(), heard.set)
+    try:
+        async with asyncio.timeout(seconds):
+            await heard.wait()
+    except TimeoutError:
+        pass
+    finally:
+        loop.remove_reader(conn.fileno())
+
+
+def _first(group: BaseExceptionGroup[psycopg.OperationalError]) -> psycopg.OperationalError:
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    assert isinstance(error, psycopg.OperationalError)
+    return error

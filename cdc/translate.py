@@ -1,0 +1,152 @@
+"""Queue row -> payload. Pure: the same row, mapping and endpoint always give the same bytes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import UTC
+from urllib.parse import quote, urlsplit, urlunsplit
+
+from cdc.errors import CdcError
+from cdc.mapping import Mapping, UrlTemplate
+from cdc.road import Delivery, Layout
+
+Refs = tuple[str | None, ...]
+Address = Callable[[Refs], str | None]
+
+
+class Untranslatable(CdcError):
+    """A row was queued for an event that the mapping no longer has."""
+
+
+class Translator:
+    """Makes payloads for one mapping.
+
+    base_url: of the suite's API; the mapping's own when None. A company with a base URL or a host
+              of its own (``base_url_column``) keeps that.
+    """
+
+    def __init__(self, mapping: Mapping, base_url: str | None = None) -> None:
+        self._mapping = mapping
+        base = base_url or mapping.base_url
+        self._base = base if base.endswith("/") else base + "/"
+        self._bases: dict[str | None, str] = {None: self._base, "": self._base}
+        self._members: dict[int, list[tuple[str, Address]]] = {}
+
+    def body(self, delivery: Delivery, endpoint: str) -> bytes:
+        """The payload's exact bytes.
+
+        endpoint: the URL to be called, without user and password.
+        Raises Untranslatable.
+        """
+        members = self._members.get(delivery.layout.id)
+        if members is None:
+            members = self._members[delivery.layout.id] = self._compile(delivery.layout)
+        refs = delivery.refs
+        data = [f'"action": "{delivery.action}"']
+        for opening, address in members:
+            url = address(refs)
+            data.append(opening + ("null" if url is None else _json(url)))
+        time = delivery.time.astimezone(UTC).isoformat(timespec="microseconds")
+        return (
+            f'{{"endpoint": {_json(endpoint)}, "time": "{time}", '
+            f'"event": {_json(delivery.layout.event)}, "data": {{{", ".join(data)}}}}}'
+        ).encode("ascii")
+
+    def _base_of(self, own: str | None) -> str:
+        """A company's base URL: its own, or ours with the company's host in place of ours."""
+        base = self._bases.get(own)
+        if base is None and own is not None:
+            if "://" in own:
+                base = own if own.endswith("/") else own + "/"
+            else:
+                base = urlunsplit(urlsplit(self._base)._replace(netloc=own))
+            if len(self._bases) < 10_000:
+                self._bases[own] = base
+        return base or self._base
+
+    def _compile(self, layout: Layout) -> list[tuple[str, Address]]:
+        resource = self._mapping.events.get(layout.event)
+        if resource is None:
+            raise Untranslatable(
+                f"the mapping has no event '{layout.event}', but a change was queued for it",
+                "Put the event back into the mapping to deliver it, or let it expire.",
+            )
+        return [
+            (f"{_json(name)}: ", self._address(layout, name, resource.name))
+            for name in resource.data
+        ]
+
+    def _address(self, layout: Layout, name: str, own: str) -> Address:
+        """How the address of ``name`` is made from references; None where a parent is missing."""
+        alternatives = [
+            self._from_template(layout, name, own, template)
+            for template in self._mapping.urls_of(name)
+        ]
+        if len(alternatives) == 1:
+            return alternatives[0]
+
+        def first(refs: Refs) -> str | None:
+            return next((url for make in alternatives if (url := make(refs)) is not None), None)
+
+        return first
+
+    def _from_template(self, layout: Layout, name: str, own: str, template: UrlTemplate) -> Address:
+        base_of = self._base_of
+        fields = layout.fields
+        if name not in fields:
+            return lambda refs: None
+        position = fields.index(name)
+        head: Address
+        if template.names[0] == name:
+            literal = template.parts[0][0]
+
+            def head(refs: Refs) -> str | None:
+                key = refs[position]
+                return None if key is None else f"{base_of(refs[0])}{literal}{_segment(key)}"
+
+            rest = template.parts[1:]
+        else:
+            parent = template.names[0]
+            apart = f"{name}.{parent}"
+            parent_address = self._address(
+                _seen_from(layout, name, parent) if apart in fields else layout, parent, own
+            )
+            head = parent_address
+            rest = template.parts[1:]
+
+        def address(refs: Refs) -> str | None:
+            key = refs[position]
+            url = None if key is None else head(refs)
+            if url is None or key is None:
+                return None
+            segment = _segment(key)
+            return url + "".join(literal + (segment if part else "") for literal, part in rest)
+
+        return address
+
+
+def _seen_from(layout: Layout, child: str, parent: str) -> Layout:
+    """The layout in which ``parent`` means the child's own: reference ``child.parent``, and what
+    lies above it as ``child.parent.grandparent``."""
+    apart, above = f"{child}.{parent}", f"{child}.{parent}."
+
+    def seen(field: str) -> str:
+        if field == apart or field.startswith(above):
+            return field[len(child) + 1 :]
+        # Somebody else's: out of sight, but in its place.
+        return f"({field})" if field == parent or field.startswith(f"{parent}.") else field
+
+    return Layout(layout.id, layout.event, tuple(seen(field) for field in layout.fields))
+
+
+def _segment(key: str) -> str:
+    """A key as one segment of a path."""
+    return key if key.isalnum() and key.isascii() else quote(key, safe="-._~")
+
+
+_encoder = json.JSONEncoder(ensure_ascii=True)
+
+
+def _json(text: str) -> str:
+    return _encoder.encode(text)

@@ -1,0 +1,21 @@
+-- Installs schema cdc with psql alone, as one transaction:
+--
+--   psql -X -v ON_ERROR_STOP=1 -f sql/install.sql "$CDC_DATABASE_URL"
+--
+-- The same as `cdc migrate` does on an empty database (a test holds the two equal). No table of the
+-- suite is touched, and no lock taken that anybody could notice. Afterwards: sql/triggers.sql.
+\set ON_ERROR_STOP on
+begin;
+\ir schema/10_roles.sql
+\ir schema/20_schema.sql
+set local role cdc_owner;
+\ir schema/25_version.sql
+\ir schema/30_installation.sql
+\ir schema/40_registry.sql
+\ir schema/50_queue.sql
+\ir schema/60_retry.sql
+\ir schema/70_attempt.sql
+\ir schema/80_fleet.sql
+\ir schema/85_unresolved.sql
+\ir schema/90_grants.sql
+commit;

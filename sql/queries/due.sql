@@ -1,0 +1,18 @@
+-- due: rows of the retry table whose time has come, for some lanes; the lowest of each resource.
+--
+-- $1 webhooks   $2 how many   $3, $4 webhook and id of rows that the daemon holds already
+-- Reads cdc.retry by retry_due.
+select r.webhook_id, r.id, r.xid, r.uid, r.layout, r.action, r."time", r.refs,
+       r.attempts, r.tries, r.body
+  from unnest($1::bigint[], $2::int[]) as lane (webhook_id, most)
+ cross join lateral (
+         select * from cdc.retry r
+          where r.webhook_id = lane.webhook_id and r.due_at <= clock_timestamp()
+            and not exists (select from unnest($3::bigint[], $4::bigint[]) as held (webhook_id, id)
+                             where held.webhook_id = r.webhook_id and held.id = r.id)
+            and not exists (select from cdc.retry lower
+                             where lower.webhook_id = r.webhook_id and lower.event = r.event
+                               and lower.key = r.key and lower.id < r.id
+                               and lower.due_at is not null)
+          order by r.due_at, r.id
+          limit lane.most) r

@@ -1,0 +1,16 @@
+-- fetch, its supplement: created rows beyond the window whose modified row lies in it.
+--
+-- Where the suite has a trigger of its own that updates what was just inserted, the modified row gets
+-- the lower id. Within a transaction created goes first, so when a window ends in the middle of one,
+-- the created rows that belong to its modified ones are fetched too.
+--
+-- $1 webhook   $2 transactions of the window's modified rows   $3 last id of the window
+-- $4 the look's snapshot   $5 layouts and $6 keys of those rows
+-- Reads cdc.queue by queue_xid: only created rows of these transactions.
+select q.webhook_id, q.id, q.xid, q.uid, q.layout, q.action, q."time", q.refs
+  from cdc.queue q
+ where q.xid = any($2) and q.action = 'c'
+   and q.webhook_id = $1 and q.id > $3
+   and pg_visible_in_snapshot(q.xid, $4::pg_snapshot)
+   and (q.layout, q.refs[cardinality(q.refs)]) in (select * from unnest($5::int[], $6::text[]))
+ order by q.id

@@ -1,0 +1,30 @@
+-- look: which webhooks have rows that were not visible at the last look?
+--
+-- Ids do not commit in order, so `id > last` would lose rows. What a snapshot did not show is exactly
+-- the transactions at or beyond its xmax, and those that were running then; the client parses both
+-- out of the last look's snapshot (functions in the query would make it a sequential scan).
+--
+-- $1 xmax of the last snapshot   $2 ids of transactions running then   $3 arm the doorbell?
+-- Reads cdc.queue and cdc.webhook by index on xid; sets cdc.bell. Locks nothing.
+-- The answer also counts as the ping that keeps this session, and its shards, alive.
+select pg_current_snapshot()::text as snapshot,
+       news.webhooks,
+       news.lowest,
+       touched.webhooks as touched,
+       case when $3 then
+         (select setval('cdc.bell', (extract(epoch from clock_timestamp()) * 1000000)::bigint + 3000000)
+           -- A full notification queue would make writers' commits fail.
+           where pg_notification_queue_usage() < 0.25)
+       end as armed_until,
+       case when $3 then
+         exists (select from cdc.unresolved u where u.retry_at <= clock_timestamp())
+       end as unresolved
+  from (select coalesce(array_agg(n.webhook_id), '{}') as webhooks,
+               coalesce(array_agg(n.lowest), '{}') as lowest
+          from (select q.webhook_id, min(q.id) as lowest
+                  from cdc.queue q
+                 where q.xid >= $1 or q.xid = any($2)
+                 group by q.webhook_id) n) news,
+       (select coalesce(array_agg(w.id), '{}') as webhooks
+          from cdc.webhook w
+         where w.xid >= $1 or w.xid = any($2)) touched

@@ -1,0 +1,5 @@
+-- settle: the receiver is gone (410), or failed for days without one success.
+--
+-- $1 webhook  $2 reason
+-- Writes cdc.webhook; its trigger raises the version and tells all daemons.
+update cdc.webhook set state = 'suspended', reason = $2 where id = $1 and state = 'active'

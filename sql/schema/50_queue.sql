@@ -1,0 +1,41 @@
+-- The queue: deliveries that wait. Append only for writers, emptied by the daemon.
+--
+-- Written by the capture functions in the transaction of whoever changes a row of the suite, so this
+-- table must never make anybody wait: no foreign key, no unique index, no row that is updated.
+
+-- CACHE 1 (the default), so that ids follow the order in which changes are made. Bumped by the
+-- daemon at its start if it lags behind the table (a restored dump).
+create sequence cdc.queue_id;
+
+create table cdc.queue (
+  id          bigint not null default nextval('cdc.queue_id'),
+  xid         xid8 not null default pg_current_xact_id(),   -- found by snapshot, never by id > last
+  webhook_id  bigint not null,
+  uid         uuid not null default gen_random_uuid(),      -- webhook-id: same for all attempts
+  layout      int not null,                                 -- what refs mean: cdc.layout
+  action      "char" not null,                              -- 'c'reated or 'm'odified
+  "time"      timestamptz not null,                         -- when the change triggered the webhook
+  refs        text[] not null                               -- keys of the row and its parents
+) with (
+  -- Truncating a table's end takes a lock that makes inserts wait.
+  vacuum_truncate = off,
+  -- Emptied as fast as it fills: vacuum early and without pauses, or the indexes keep dead entries.
+  autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 10000,
+  autovacuum_vacuum_insert_scale_factor = 0, autovacuum_vacuum_insert_threshold = 100000,
+  autovacuum_analyze_scale_factor = 0, autovacuum_analyze_threshold = 100000,
+  autovacuum_vacuum_cost_delay = 0
+);
+-- fetch: the next rows of a lane. Not unique on purpose (see ARCHITECTURE.md, "Identity").
+create index queue_lane on cdc.queue (webhook_id, id);
+-- look: rows that were not visible before; and the created rows of a transaction (see fetch.sql).
+create index queue_xid on cdc.queue (xid, action);
+
+-- The doorbell: armed until this many microseconds of the epoch. A sequence, because it is read alike
+-- by every snapshot, blocks nobody and leaves no dead versions; unlogged, because after a crash it
+-- starts anew at 1, which means silent.
+create unlogged sequence cdc.bell minvalue 1 start 1;
+
+-- What a capture function read and is about to queue (it reads guarded, into variables, and writes
+-- outside the guard: a guarded write would cost a second transaction id).
+create type cdc.captured as (source bigint, webhook_id bigint, refs text[]);
+create type cdc.unplaced as (key text, own jsonb);

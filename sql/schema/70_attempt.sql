@@ -1,0 +1,37 @@
+-- The attempt log: one row an attempt, and one for each delivery that ended without one.
+--
+-- A fixed ring of partitions, one a day (day number modulo 32), made once and emptied by TRUNCATE:
+-- dropping partitions would wait for a pg_dump, and make the daemon wait behind it.
+-- Written by settle, emptied by the daemon's pruning, read by people.
+create table cdc.attempt (
+  slot        smallint not null check (slot between 0 and 31),
+  at          timestamptz not null,
+  delivery    bigint not null,              -- cdc.queue.id
+  uid         uuid not null,
+  webhook_id  bigint not null,
+  layout      int not null,
+  action      "char" not null,
+  "time"      timestamptz not null,         -- of the change
+  refs        text[] not null,
+  try         int not null,                 -- 1 for the first
+  outcome     text not null
+              check (outcome in ('delivered', 'failed', 'dead', 'expired', 'dropped')),
+  status      smallint,                     -- HTTP status, null without a complete answer
+  error       text,
+  detail      text not null default '',
+  duration_ms real not null default 0,
+  excerpt     text not null default ''
+) partition by list (slot);
+
+create index attempt_delivery on cdc.attempt (delivery);
+create index attempt_at on cdc.attempt using brin (at) with (pages_per_range = 32);
+
+do $ring$
+begin
+  for slot in 0..31 loop
+    execute format('create table cdc.attempt_%s partition of cdc.attempt for values in (%s)'
+                   ' with (vacuum_truncate = off)',
+                   lpad(slot::text, 2, '0'), slot);
+  end loop;
+end
+$ring$;

@@ -1,0 +1,112 @@
+-- Changes whose company could not be found when they were made.
+--
+-- Written by the capture functions; turns health red while rows stay. Two reasons:
+--  * a parent row does not exist yet (deferred foreign keys): resolved by the deferred trigger below,
+--    at COMMIT of the same transaction, under the id reserved here;
+--  * the suite's schema changed under the mapping, or a parent is not visible to the writer:
+--    retried by the daemon, and captured once that is mended (`cdc doctor` shows what is left).
+create table cdc.unresolved (
+  id        bigint primary key default nextval('cdc.queue_id'),
+  xid       xid8 not null default pg_current_xact_id(),
+  resource  text not null,                  -- name in the mapping, e.g. rating
+  source    text not null,                  -- the table
+  key       text,                           -- null when even the key could not be read
+  action    "char" not null,
+  "time"    timestamptz not null,
+  own       jsonb not null default '{}',    -- the row's own key and parents' keys, by column
+  reason    text not null,
+  tries     int not null default 0,
+  retry_at  timestamptz not null default clock_timestamp()
+);
+-- resolve_at_commit: rows of one transaction, without walking over what lies here already.
+create index unresolved_new on cdc.unresolved (xid) where tries = 0;
+-- The daemon: what is to be tried again.
+create index unresolved_due on cdc.unresolved (retry_at);
+
+-- What to keep of a row: the columns that the mapping names. When one of them is not there any more,
+-- nobody can say which of the others it was: then everything short, and the columns' numbers, which
+-- outlast a renaming (under '', which is no name a column can have).
+-- Called by the capture functions, for rows they could not read the parents of.
+create function cdc.kept(own jsonb, columns text[], relation oid) returns jsonb
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select case
+    when own ?& columns then
+      (select jsonb_object_agg(c, own -> c) from unnest(columns) c)
+    else
+      coalesce((select jsonb_object_agg(e.key, e.value) from jsonb_each(own) e
+                 where jsonb_typeof(e.value) in ('number', 'string')
+                   and octet_length(e.value::text) <= 200), '{}')
+      || jsonb_build_object('', (
+           select jsonb_build_object('table', relation::regclass::text, 'oid', relation,
+                                     'numbers', jsonb_object_agg(a.attname, a.attnum))
+             from pg_attribute a
+            where a.attrelid = relation and a.attnum > 0 and not a.attisdropped))
+  end
+$$;
+
+-- What was kept of a row, under today's names of the columns.
+-- Called by the generated cdc.resolve_<resource>(ids).
+create function cdc.renamed(own jsonb) returns jsonb
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select own || coalesce(
+    (select jsonb_object_agg(a.attname, own -> n.name)
+       from jsonb_each_text(own -> '' -> 'numbers') n (name, number)
+       join pg_attribute a on a.attrelid = (own -> '' ->> 'oid')::oid and a.attnum = n.number::int
+      where not a.attisdropped and own ? n.name
+        -- Another table has got this number since, in a restored database.
+        and a.attrelid::regclass::text = own -> '' ->> 'table'), '{}')
+$$;
+
+-- Tries again to resolve the given rows: calls the generated cdc.resolve_<resource>(ids), some
+-- thousands at a time. Rows that somebody else is at just now are left to them.
+-- Called by the trigger below at COMMIT, and by the daemon. Returns how many were resolved.
+-- Never raises for what a row or the suite's schema holds. Locks the rows.
+create function cdc.resolve(ids bigint[]) returns bigint
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  kind text;
+  batch bigint[];
+  placed bigint;
+  resolved bigint := 0;
+begin
+  for kind, batch in
+    select mine.resource, array_agg(mine.id)
+      from (select locked.id, locked.resource,
+                   row_number() over (partition by locked.resource order by locked.id) / 5000 as part
+              from (select u.id, u.resource from cdc.unresolved u
+                     where u.id = any(ids)
+                       for update skip locked) locked) mine
+     group by mine.resource, mine.part
+  loop
+    continue when to_regprocedure(format('cdc.%I(bigint[])', 'resolve_' || kind)) is null;
+    execute format('select cdc.%I($1)', 'resolve_' || kind) into placed using batch;
+    resolved := resolved + placed;
+  end loop;
+  return resolved;
+end
+$$;
+
+-- Rows of this transaction are resolved together: the first of them that fires takes all.
+create function cdc.resolve_at_commit() returns trigger
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp
+set enable_seqscan = off  -- its plan is made when the table may be empty, and kept by the session
+as $$
+begin
+  if exists (select from cdc.unresolved u where u.id = new.id and u.tries = 0) then
+    perform cdc.resolve(array(
+      select u.id from cdc.unresolved u where u.xid = pg_current_xact_id() and u.tries = 0));
+  end if;
+  return null;
+end
+$$;
+
+create constraint trigger resolve_at_commit after insert on cdc.unresolved
+  deferrable initially deferred
+  for each row execute function cdc.resolve_at_commit();

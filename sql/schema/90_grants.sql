@@ -1,0 +1,42 @@
+-- Who may do what. Everything is owned by cdc_owner; nobody else has any right by default.
+revoke all on all tables in schema cdc from public;
+revoke all on all sequences in schema cdc from public;
+revoke all on all functions in schema cdc from public;
+
+-- The daemon: moves deliveries along. It reads registrations and secrets, and may suspend a webhook.
+grant select on cdc.installation, cdc.layout, cdc.webhook, cdc.webhook_secret, cdc.subscription,
+                cdc.unresolved to cdc_daemon;
+grant select on cdc.schema_version to cdc_daemon, cdc_admin, cdc_reader;
+grant select, insert, update, delete on cdc.queue, cdc.retry, cdc.dead, cdc.lane to cdc_daemon;
+grant select, update on cdc.shard to cdc_daemon;
+grant update (state, reason, xid) on cdc.webhook to cdc_daemon;
+grant select, insert on cdc.attempt to cdc_daemon;
+grant select, update on sequence cdc.bell, cdc.queue_id to cdc_daemon;
+grant execute on function cdc.resolve(bigint[]) to cdc_daemon;
+do $ring$
+begin
+  for slot in 0..31 loop
+    execute format('grant select, truncate on cdc.attempt_%s to cdc_daemon', lpad(slot::text, 2, '0'));
+  end loop;
+end
+$ring$;
+
+-- Administration: registrations, replays.
+grant select, insert, update, delete on cdc.webhook, cdc.webhook_secret, cdc.subscription to cdc_admin;
+grant select, insert, update, delete on cdc.retry, cdc.dead to cdc_admin;
+grant select, update on cdc.installation to cdc_admin;
+grant select on cdc.layout, cdc.queue, cdc.attempt, cdc.lane, cdc.shard, cdc.unresolved,
+                cdc.bell, cdc.queue_id to cdc_admin;
+
+-- Readers: the state of everything, no secrets (webhook.headers may hold a token, so not that either).
+grant select (id, company, description, state, reason, since, max_concurrency, rate_limit, created_at,
+              version) on cdc.webhook to cdc_reader;
+grant select on cdc.installation, cdc.layout, cdc.subscription, cdc.lane, cdc.shard, cdc.unresolved,
+                cdc.bell, cdc.queue_id to cdc_reader;
+grant select (id, xid, webhook_id, uid, layout, action, "time", refs) on cdc.queue to cdc_reader;
+grant select (id, webhook_id, uid, action, "time", event, key, attempts, tries, due_at, moved_at,
+              last_status, last_error) on cdc.retry to cdc_reader;
+grant select (id, webhook_id, uid, action, "time", event, key, attempts, tries, died_at, last_status,
+              last_error) on cdc.dead to cdc_reader;
+grant select (at, delivery, uid, webhook_id, action, "time", refs, try, outcome, status, error,
+              duration_ms) on cdc.attempt to cdc_reader;

@@ -1,0 +1,71 @@
+"""A real PostgreSQL for the tests: a server per worker, a fresh database per test."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from importlib import import_module
+from importlib.util import find_spec
+from itertools import count
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from cdc.embedded import EmbeddedPostgres
+
+# Settings and a database that happen to be in the environment are none of our business.
+for name in list(os.environ):
+    if name.startswith(("CDC_", "PG")) and not name.startswith("CDC_TEST_"):
+        del os.environ[name]
+
+_numbers = count(1)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[EmbeddedPostgres]:
+    """A server for the tests of this worker. A test that stops it takes one of its own."""
+    with EmbeddedPostgres(
+        settings={"max_connections": "100", "max_prepared_transactions": "0"}
+    ) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def admin(postgres: EmbeddedPostgres) -> Iterator[psycopg.Connection]:
+    """A connection to make and drop databases with."""
+    with psycopg.connect(postgres.url(), autocommit=True) as connection:
+        yield connection
+
+
+@pytest.fixture(scope="session")
+def template_db(postgres: EmbeddedPostgres, admin: psycopg.Connection) -> str:
+    """Name of the database that ``database`` copies, filled by tests.support.prepare_template."""
+    admin.execute("create database template_cdc")
+    if find_spec("tests.support"):
+        import_module("tests.support").prepare_template(postgres.url("template_cdc"))
+    return "template_cdc"
+
+
+@pytest.fixture
+def empty_database(postgres: EmbeddedPostgres, admin: psycopg.Connection) -> Iterator[str]:
+    """Address of a fresh database with nothing in it."""
+    yield from _fresh_database(postgres, admin, "template0")
+
+
+@pytest.fixture
+def database(
+    postgres: EmbeddedPostgres, admin: psycopg.Connection, template_db: str
+) -> Iterator[str]:
+    """Address of a fresh copy of the prepared database."""
+    yield from _fresh_database(postgres, admin, template_db)
+
+
+def _fresh_database(
+    postgres: EmbeddedPostgres, admin: psycopg.Connection, template: str
+) -> Iterator[str]:
+    name = f"test_{next(_numbers)}"
+    create = sql.SQL("create database {} template {}")
+    admin.execute(create.format(sql.Identifier(name), sql.Identifier(template)))
+    yield postgres.url(name)
+    admin.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))

@@ -1,0 +1,142 @@
+"""What the tests of the HTTP client share."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address, ip_network
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from cdc.deliver import Client, Guard
+from cdc.road import Answer, Outcome, Request
+from tests import hostile
+from tests.hostile import OK, keeps_saying, read_request, says
+
+LOOPBACK = Guard([ip_network("127.0.0.0/8"), ip_network("::1/128")], allow_http=True)
+CLOSED = Guard([], allow_http=True)
+
+DEADLINE = 0.4
+"""Of clients that meet a receiver who never ends."""
+
+
+def request_to(url: str, **headers: str) -> Request:
+    ours = (
+        ("Content-Type", "application/json"),
+        ("User-Agent", "interview suite webhook"),
+        ("webhook-id", "id-1"),
+        ("webhook-timestamp", "1614265330"),
+        ("webhook-signature", "v1,c2ln"),
+    )
+    extra = tuple((name.replace("_", "-"), value) for name, value in headers.items())
+    return Request(url, ours + extra, b'{"endpoint": "x"}')
+
+
+def assert_failed(outcome: Outcome, error: str) -> None:
+    assert (outcome.answer, outcome.status, outcome.error) == (Answer.FAILURE, None, error)
+    assert outcome.detail
+    assert outcome.detail.isprintable()
+
+
+BROKEN = {
+    "closes without an answer": (says(b""), "reset"),
+    "resets without an answer": (hostile.resets_after(b""), "reset"),
+    "closes in the status line": (says(b"HTTP/1.1 20"), "reset"),
+    "closes in the headers": (says(b"HTTP/1.1 200 OK\r\nX-A: "), "reset"),
+    "closes in the body": (says(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n12"), "reset"),
+    "closes in a chunk": (
+        says(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n12"),
+        "reset",
+    ),
+    "resets in the body": (
+        hostile.resets_after(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n12"),
+        "reset",
+    ),
+    "garbage": (hostile.garbage, "protocol"),
+    "HTTP/0.9": (hostile.http09, "protocol"),
+    "bad chunk": (
+        says(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n\x1b[2J\r\n"),
+        "protocol",
+    ),
+    "bad length": (says(b"HTTP/1.1 200 OK\r\nContent-Length: -5\r\n\r\n"), "protocol"),
+    "two lengths": (
+        says(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nxx"),
+        "protocol",
+    ),
+    "headers without end": (hostile.endless_headers, "protocol"),
+    "a line without end": (hostile.endless_line, "protocol"),
+    "interim answers without end": (hostile.endless_interim, "protocol"),
+    "chunk extension without end": (hostile.endless_extension, "protocol"),
+}
+
+
+def once_then(end: hostile.Behaviour) -> hostile.Behaviour:
+    """Answers the first request of the first connection properly, its second one with `end`;
+    later connections answer properly throughout."""
+    first = True
+
+    async def behave(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal first
+        if not first:
+            return await keeps_saying(OK)(reader, writer)
+        first = False
+        await read_request(reader)
+        writer.write(OK)
+        await end(reader, writer)
+
+    return behave
+
+
+async def closed_post(url: str, *found: str, guard: Guard = CLOSED) -> Outcome:
+    """One POST by a client of its own, for whom every name resolves to `found`."""
+
+    async def look(name: str, port: int) -> list[str]:
+        return list(found)
+
+    client = Client(guard, deadline=5, look=look if found else None)
+    try:
+        return await client.post(request_to(url))
+    finally:
+        await client.close()
+
+
+def certificate(folder: Path, *names: str) -> tuple[Path, ssl.SSLContext]:
+    """A self-signed certificate for names or addresses: its file, and a server's context."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    who = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test")])
+    alternatives: list[x509.GeneralName] = []
+    for name in names:
+        try:
+            alternatives.append(x509.IPAddress(ip_address(name)))
+        except ValueError:
+            alternatives.append(x509.DNSName(name))
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(who)
+        .issuer_name(who)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(hours=1))
+        .not_valid_after(now + timedelta(hours=1))
+        .add_extension(x509.SubjectAlternativeName(alternatives), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    public, private = folder / "cert.pem", folder / "key.pem"
+    public.write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    private.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(public, private)
+    return public, context

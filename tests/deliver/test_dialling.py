@@ -1,0 +1,94 @@
+"""The guard, as far as it depends on the address dialled."""
+
+from __future__ import annotations
+
+import socket
+from ipaddress import ip_network
+
+import pytest
+
+from cdc.deliver import Client, Guard, wire
+from cdc.road import Answer
+from tests.deliver.kit import CLOSED, assert_failed, closed_post, request_to
+from tests.hostile import OK, Hostile, keeps_saying, says
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]", "[::ffff:127.0.0.1]", "0"])
+async def test_inside_is_refused_when_dialled(host: str) -> None:
+    async with Hostile(keeps_saying(OK)) as peer:
+        outcome = await closed_post(f"http://{host}:{peer.port}/")
+        assert peer.connections == 0
+    assert_failed(outcome, "guard")
+    assert "CDC_ALLOWED_NETWORKS" in outcome.detail
+
+
+@pytest.mark.parametrize("found", ["127.0.0.1", "::1", "::ffff:127.0.0.1", "64:ff9b::7f00:1"])
+async def test_a_name_that_resolves_to_the_inside_is_refused(found: str) -> None:
+    async with Hostile(keeps_saying(OK)) as peer:
+        outcome = await closed_post(f"http://public.example:{peer.port}/", found)
+        assert peer.connections == 0
+    assert_failed(outcome, "guard")
+    assert "CDC_ALLOWED_NETWORKS" in outcome.detail
+    assert "not a public address" in outcome.detail
+
+
+async def test_of_a_mix_only_the_allowed_is_dialled() -> None:
+    only = Guard([ip_network("127.0.0.2/32")], allow_http=True)
+    async with Hostile(keeps_saying(OK), host="127.0.0.2") as good:
+        url = f"http://mixed.example:{good.port}/"
+        for order in (["127.0.0.1", "127.0.0.2"], ["127.0.0.2", "::1"]):
+            outcome = await closed_post(url, *order, guard=only)
+            assert outcome.answer is Answer.SUCCESS
+        assert good.connections == 2
+
+
+async def test_every_new_connection_is_judged_again() -> None:
+    """A name that is public first and then ours (DNS rebinding)."""
+    answers = [["127.0.0.1"], ["127.0.0.2"]]
+
+    async def look(name: str, port: int) -> list[str]:
+        return answers.pop(0)
+
+    only_first = Guard([ip_network("127.0.0.1/32")], allow_http=True)
+    client = Client(only_first, deadline=5, look=look)
+    async with Hostile(says(OK)) as peer:
+        first = await client.post(request_to(peer.url(name="rebinding.example")))
+        assert client._session is not None
+        client._session.connector.clear_dns_cache()  # type: ignore[union-attr]
+        second = await client.post(request_to(peer.url(name="rebinding.example")))
+    await client.close()
+    assert first.answer is Answer.SUCCESS
+    assert_failed(second, "guard")
+    assert "127.0.0.2" in second.detail
+
+
+async def test_the_last_gate_stands_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Were URL check and name check both fooled, the dialled address would still be judged."""
+    monkeypatch.setattr(wire, "usable", lambda guard, addresses: addresses)
+    monkeypatch.setattr(Guard, "check_url", lambda self, url: None)
+    async with Hostile(keeps_saying(OK)) as peer:
+        for host in ("127.0.0.1", "any.example"):
+            outcome = await closed_post(f"http://{host}:{peer.port}/", "127.0.0.1")
+            assert_failed(outcome, "guard")
+        assert peer.connections == 0
+
+
+async def test_a_name_that_does_not_resolve() -> None:
+    async def look(name: str, port: int) -> list[str]:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    client = Client(CLOSED, look=look)
+    outcome = await client.post(request_to("https://no.example/tok3n"))
+    await client.close()
+    assert_failed(outcome, "dns")
+    assert outcome.detail == (
+        "the name of no.example:443 cannot be resolved: Name or service not known"
+    )
+
+
+async def test_http_and_bad_urls_are_refused() -> None:
+    plain = await closed_post("http://1.1.1.1/", guard=Guard([], allow_http=False))
+    assert_failed(plain, "guard")
+    assert "CDC_ALLOW_HTTP" in plain.detail
+    assert_failed(await closed_post("https://a b.com/"), "guard")
+    assert_failed(await closed_post("ftp://a.com/"), "guard")

@@ -1,0 +1,78 @@
+"""Statuses, Retry-After, excerpts and exceptions become outcomes: the pure part."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+
+import pytest
+
+from cdc.deliver.outcome import excerpt, explain, retry_after
+from tests.deliver.kit import request_to
+
+NOW = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        (None, None),
+        ("120", 120),
+        (" 5 ", 5),
+        ("0", None),
+        ("-5", None),
+        ("+5", None),
+        ("1.5", None),
+        ("soon", None),
+        ("", None),
+        ("99999", 86_400),
+        ("9" * 5000, 86_400),
+        ("\u0665", None),
+        (format_datetime(NOW + timedelta(seconds=90), usegmt=True), 90),
+        (format_datetime(NOW - timedelta(seconds=90), usegmt=True), None),
+        ("Sunday, 01-Mar-26 12:00:30 GMT", 30),
+        ("Sun Mar  1 12:00:30 2026", 30),
+        ("Fri, 31 Dec 9999 23:59:59 GMT", 86_400),
+        ("Fri, 99 Dec 9999 99:99:99 GMT", None),
+        ("Sun, 01 Mar 2026 12:00:30 +99999999", None),
+    ],
+)
+def test_retry_after(value: str | None, seconds: float | None) -> None:
+    assert retry_after(value, NOW.timestamp()) == seconds
+
+
+def test_retry_after_is_capped_as_told() -> None:
+    assert retry_after("500", 0, cap=60) == 60
+
+
+def test_an_excerpt_is_one_short_printable_line() -> None:
+    request = request_to("https://a.com/")
+    assert excerpt(b"", request) == ""
+    told = excerpt(b"\x1b[2Jred\x00\r\nalert\t\xff \xe2\x80\xae evil", request)
+    assert told == "[2Jred   alert ?   evil"
+    assert told.isprintable()
+    long = excerpt("ä".encode() * 5000, request)
+    assert len(long.encode()) == 1024
+
+
+def test_an_excerpt_hides_credentials_that_are_echoed() -> None:
+    request = request_to(
+        "https://a.com/",
+        Authorization="Basic bWU6aHVudGVyMg==",
+        X_Api_Key="key-12345",
+        X_Short="yes",
+    )
+    echo = b"got Basic bWU6aHVudGVyMg== and bWU6aHVudGVyMg== me:hunter2 hunter2 key-12345 yes"
+    told = excerpt(echo, request)
+    assert "hunter2" not in told
+    assert "bWU6" not in told
+    assert "key-12345" not in told
+    assert told.endswith("yes")
+    # One that lies across the edge does not leave its first half behind.
+    told = excerpt(b"x" * 1020 + b"key-12345", request)
+    assert "key-" not in told
+
+
+def test_what_is_not_foreseen_is_told_without_its_text() -> None:
+    error, detail = explain(LookupError("https://me:pw@a.com/"), "a.com:443")
+    assert (error, detail) == ("protocol", "LookupError while talking to a.com:443")

@@ -1,0 +1,67 @@
+"""Rules that every file keeps."""
+
+from __future__ import annotations
+
+import re
+
+from tests.house.files import TOP, files, name
+
+# The hosts of package indexes: a clone installs from whatever index the machine is set up with.
+INDEX_HOSTS = re.compile(r"[p]ypi\.org|[p]ythonhosted|[r]egistry\.npmjs|[d]eb\.debian\.org")
+SILENCED = re.compile(
+    r"#\s*(?:noqa(?::\s*[A-Z]+\d+(?:,\s*[A-Z]+\d+)*)?|type:\s*ignore(?:\[[^]]*\])?|fmt:\s*off)(.*)"
+)
+# ruff keeps Python at 100; prose may be wider, and neither tables nor addresses can be broken.
+WIDEST_LINE = 140
+UNBREAKABLE = re.compile(r"^\s*\||https?://\S{60}")
+LONGEST_PYTHON = 350
+
+
+def test_lines_fit_on_a_screen() -> None:
+    wide = [
+        f"{name(path)}:{number}"
+        for path in files(".md", ".sql", ".toml", ".yml", ".yaml", ".txt", "")
+        for number, line in enumerate(path.read_text("utf-8").splitlines(), 1)
+        if len(line) > WIDEST_LINE and not UNBREAKABLE.search(line)
+    ]
+    assert not wide
+
+
+def test_no_package_index_is_named() -> None:
+    assert not [
+        name(path) for path in files() if INDEX_HOSTS.search(path.read_text("utf-8", "replace"))
+    ]
+
+
+def test_python_files_hold_one_idea() -> None:
+    long = {
+        name(path): lines
+        for path in files(".py")
+        if (lines := len(path.read_text("utf-8").splitlines())) > LONGEST_PYTHON
+    }
+    assert not long
+
+
+def test_a_silenced_check_says_why() -> None:
+    """The reason stands behind it on the line, or in a comment just above."""
+    bare = []
+    for path in files(".py"):
+        above = ""
+        for number, line in enumerate(path.read_text("utf-8").splitlines(), 1):
+            found = SILENCED.search(line)
+            if found and not found[1].strip(" #:-") and not above.startswith("#"):
+                bare.append(f"{name(path)}:{number}")
+            above = line.strip()
+    assert not bare
+
+
+def test_every_query_is_used() -> None:
+    code = "\n".join(path.read_text("utf-8") for path in files(".py"))
+    # A name may be put together, as in f"settle_{kind}".
+    prefixes = tuple(re.findall(r"""f["']([a-z]+_)\{""", code))
+    unused = [
+        name(path)
+        for path in (TOP / "sql" / "queries").glob("*.sql")
+        if not re.search(rf"""["']{path.stem}["']""", code) and not path.stem.startswith(prefixes)
+    ]
+    assert not unused

@@ -1,0 +1,352 @@
+"""Where to fetch from: position, room, tombstones, drop and pause."""
+
+from __future__ import annotations
+
+from cdc.lanes import LaneRules
+from cdc.road import Delivery
+
+from .made import BAD, OK, delivery, feed, feed_due, ids, lane, resource
+
+SMALL = LaneRules(window=10, cap=2, jitter=0.0)
+
+
+def rows(first: int, last: int) -> list[Delivery]:
+    return [delivery(id) for id in range(first, last + 1)]
+
+
+def test_nothing_is_fetched_while_nothing_is_known() -> None:
+    assert lane().plan_fetch() is None
+
+
+def test_the_first_fetch_takes_a_whole_window() -> None:
+    a = lane(SMALL)
+    a.noticed(7)
+    plan = a.plan_fetch()
+    assert plan is not None
+    assert (plan.from_id, plan.limit, plan.room) == (7, 10, 10)
+    assert a.plan_fetch() is None, "one at a time"
+
+
+def test_fewer_rows_than_asked_for_mean_that_nothing_is_beyond() -> None:
+    a = lane(SMALL)
+    feed(a, rows(1, 3))
+    assert a.plan_fetch() is None
+    assert not a.knows(4, "uid-4")
+    assert a.knows(3, "uid-3")
+
+
+def test_a_full_fetch_goes_on_with_its_last_id() -> None:
+    a = lane(SMALL)
+    a.noticed(1)
+    plan = a.plan_fetch()
+    assert plan is not None
+    a.fetched(plan, rows(1, 10))
+    assert a.plan_fetch() is None, "no room"
+    for _ in range(5):
+        for row in a.start(0.0):
+            a.finish(row, OK, 0.0)
+            a.settled(row)
+    plan = a.plan_fetch()
+    assert plan is not None
+    assert (plan.from_id, plan.limit, plan.room) == (10, 10, 10)
+
+
+def test_rows_noticed_during_a_fetch_are_kept() -> None:
+    a = lane(SMALL)
+    a.noticed(5)
+    plan = a.plan_fetch()
+    assert plan is not None
+    a.noticed(9)
+    a.noticed(8)
+    a.fetched(plan, rows(5, 6))
+    plan = a.plan_fetch()
+    assert plan is not None
+    assert plan.from_id == 8
+
+
+def test_held_rows_do_not_count_against_the_limit() -> None:
+    a = lane(SMALL)
+    feed(a, rows(5, 6))
+    a.start(0.0)
+    a.noticed(3)
+    plan = a.plan_fetch()
+    assert plan is not None
+    assert (plan.from_id, plan.limit, plan.room) == (3, 10, 8)
+    assert a.fetched(plan, rows(3, 12)) == []
+    assert a.size == 10
+    assert a.plan_fetch() is None
+
+
+def test_never_more_than_the_room_even_if_held_rows_were_settled_meanwhile() -> None:
+    a = lane(SMALL)
+    feed(a, rows(101, 102))
+    one, two = a.start(0.0)
+    a.finish(one, OK, 0.0)
+    a.finish(two, OK, 0.0)
+    a.noticed(1)
+    plan = a.plan_fetch()
+    assert plan is not None
+    a.settled(one)
+    a.fetched(plan, rows(1, 10))
+    assert a.size == 9
+    a.settled(two)
+    for row in a.start(0.0):
+        a.finish(row, OK, 0.0)
+        a.settled(row)
+    started = []
+    for _ in range(8):
+        for row in a.start(0.0):
+            started.append(row.id)
+            a.finish(row, OK, 0.0)
+            a.settled(row)
+    assert started == [3, 4, 5, 6, 7, 8]
+    plan = a.plan_fetch()
+    assert plan is not None
+    assert plan.from_id == 9
+
+
+def test_a_settled_row_returned_by_an_older_fetch_is_not_sent_again() -> None:
+    a = lane(SMALL)
+    feed(a, rows(1, 2))
+    one, two = a.start(0.0)
+    a.finish(one, OK, 0.0)
+    a.noticed(1)
+    plan = a.plan_fetch()
+    assert plan is not None
+    a.settled(one)
+    a.fetched(plan, rows(1, 3))
+    assert a.size == 2
+    a.finish(two, OK, 0.0)
+    assert ids(a.start(0.0)) == [3]
+
+
+def test_a_moved_row_returned_by_an_older_fetch_is_not_sent_again() -> None:
+    a = lane(SMALL)
+    feed(a, [delivery(1)])
+    (one,) = a.start(0.0)
+    a.finish(one, BAD, 0.0)
+    a.noticed(1)
+    plan = a.plan_fetch()
+    assert plan is not None
+    a.settled(one)
+    feed_due(a, [delivery(1, attempts=1, retrying=True)], 5.0)
+    (again,) = a.start(5.0)
+    a.finish(again, OK, 5.0)
+    a.settled(again)
+    assert a.fetched(plan, [delivery(1)]) == []
+    assert a.size == 0
+
+
+def test_tombstones_end_with_the_fetch() -> None:
+    a = lane(SMALL)
+    feed(a, [delivery(1)])
+    (one,) = a.start(0.0)
+    a.finish(one, OK, 0.0)
+    a.noticed(1)
+    plan = a.plan_fetch()
+    assert plan is not None
+    a.settled(one)
+    a.fetched(plan, [])
+    # A restored database may know the id and uid again.
+    feed(a, [delivery(1)])
+    assert ids(a.start(0.0)) == [1]
+
+
+def test_a_lost_fetch_is_planned_again() -> None:
+    a = lane(SMALL)
+    a.noticed(4)
+    plan = a.plan_fetch()
+    assert plan is not None
+    a.noticed(2)
+    a.fetch_failed(plan)
+    again = a.plan_fetch()
+    assert again is not None
+    assert again.from_id == 2
+    a.fetch_failed(plan)
+    assert a.fetched(plan, rows(2, 3)) == []
+    assert a.size == 0, "the lost fetch does not count any more"
+
+
+def test_fetches_wait_for_half_a_window_unless_the_lane_runs_dry() -> None:
+    a = lane(SMALL)
+    a.noticed(1)
+    plan = a.plan_fetch()
+    assert plan is not None
+    a.fetched(plan, rows(1, 10))
+    for fetches in (False, False, False, True):
+        assert (a.plan_fetch() is not None) is fetches
+        for row in a.start(0.0):
+            a.finish(row, OK, 0.0)
+            a.settled(row)
+
+
+def test_a_lane_that_waits_for_settlements_does_not_run_dry() -> None:
+    a = lane(SMALL)
+    a.noticed(1)
+    plan = a.plan_fetch()
+    assert plan is not None
+    a.fetched(plan, rows(1, 10))
+    done = []
+    while started := a.start(0.0):
+        done += started
+        for row in started:
+            a.finish(row, OK, 0.0)
+    assert a.plan_fetch() is None
+    a.settled(done[0])
+    plan = a.plan_fetch()
+    assert plan is not None
+    assert plan.room == 1
+
+
+def test_the_daemon_may_limit_a_fetch() -> None:
+    a = lane(SMALL)
+    a.noticed(1)
+    assert a.plan_fetch(most=0) is None
+    plan = a.plan_fetch(most=3)
+    assert plan is not None
+    assert plan.room == 3
+
+
+def test_too_many_blocked_resources_stop_fetching() -> None:
+    a = lane(LaneRules(blocked_limit=2))
+    a.load_blocked(resource("x"), 0)
+    a.noticed(1)
+    a.load_blocked(resource("y"), 0)
+    assert a.plan_fetch() is None
+    assert a.promoted(resource("y"), found=False) is False
+    assert a.plan_fetch() is not None
+
+
+def test_rows_noticed_and_equal_ids_at_the_end_of_a_fetch() -> None:
+    a = lane(LaneRules(window=2, cap=2))
+    a.noticed(1)
+    plan = a.plan_fetch()
+    assert plan is not None
+    a.fetched(plan, [delivery(1), delivery(2, uid="a")])
+    for row in a.start(0.0):
+        a.finish(row, OK, 0.0)
+        a.settled(row)
+    plan = a.plan_fetch()
+    assert plan is not None
+    a.fetched(plan, [delivery(2, uid="b")])
+    assert [row.uid for row in a.start(0.0)] == ["b"]
+
+
+def test_a_paused_lane_starts_and_fetches_nothing() -> None:
+    a = lane(SMALL)
+    a.noticed(1)
+    plan = a.plan_fetch()
+    assert plan is not None
+    a.fetched(plan, rows(1, 3))
+    one, _ = a.start(0.0)
+    a.noticed_due(0.0)
+    a.pause()
+    assert a.paused
+    assert not a.idle
+    assert a.start(0.0) == []
+    assert a.wake_at(0.0) is None
+    assert a.plan_fetch() is None
+    assert a.plan_due(1.0) is None
+    assert a.due_at() is None
+    a.finish(one, OK, 0.0)
+    a.resume()
+    assert ids(a.start(0.0)) == [3]
+
+
+def test_what_comes_while_paused_is_left_for_later() -> None:
+    a = lane(SMALL)
+    a.noticed(1)
+    a.noticed_due(0.0)
+    fetch, due = a.plan_fetch(), a.plan_due(0.0)
+    assert fetch is not None
+    assert due is not None
+    a.pause()
+    a.fetched(fetch, rows(1, 3))
+    a.take_due(due, [delivery(9, retrying=True)], None)
+    assert a.size == 0
+    a.resume()
+    assert a.plan_fetch() is not None
+    assert a.plan_due(0.0) is not None
+
+
+def test_drop_forgets_what_was_not_started_and_fetches_it_again() -> None:
+    a = lane(SMALL)
+    a.noticed_due(0.0)
+    feed(a, [delivery(4, "x"), delivery(5, "x"), delivery(6, "x"), delivery(7), delivery(8)])
+    four, _ = a.start(0.0)
+    feed_due(a, [delivery(1, retrying=True)], 0.0)
+    a.pause()
+    a.drop()
+    assert ids([four]) == [4]
+    assert (a.size, a.waiting, a.in_flight) == (2, 0, 2)
+    a.finish(four, BAD, 0.0)
+    a.resume()
+    assert a.plan_due(0.0) is not None
+    plan = a.plan_fetch()
+    assert plan is not None
+    assert plan.from_id == 5
+    assert ids(a.fetched(plan, rows(5, 6))) == []
+    assert a.knows(5, "uid-5")
+
+
+def test_drop_makes_a_fetch_under_way_worthless() -> None:
+    a = lane(SMALL)
+    feed(a, [delivery(1, "x")])
+    a.noticed(2)
+    plan = a.plan_fetch()
+    assert plan is not None
+    a.drop()
+    assert a.fetched(plan, [delivery(2, "x")]) == []
+    assert a.size == 0
+    again = a.plan_fetch()
+    assert again is not None
+    assert again.from_id == 1
+
+
+def test_due_rows_in_memory_are_bounded_and_excluded() -> None:
+    a = lane(SMALL)
+    a.noticed_due(0.0)
+    plan = a.plan_due(0.0)
+    assert plan is not None
+    assert (plan.limit, plan.exclude) == (8, ())
+    assert a.plan_due(0.0) is None, "one at a time"
+    a.take_due(plan, [delivery(id, retrying=True) for id in range(1, 9)], 0.0)
+    assert a.plan_due(0.0) is None, "no room"
+    for _ in range(2):
+        for row in a.start(0.0):
+            a.finish(row, OK, 0.0)
+            a.settled(row)
+    plan = a.plan_due(0.0)
+    assert plan is not None
+    assert (plan.limit, sorted(plan.exclude)) == (4, [5, 6, 7, 8])
+
+
+def test_a_lost_due_plan_is_planned_again() -> None:
+    a = lane()
+    a.noticed_due(3.0)
+    plan = a.plan_due(3.0)
+    assert plan is not None
+    a.noticed_due(4.0)
+    a.due_failed(plan)
+    assert a.due_at() == 3.0
+    again = a.plan_due(3.0)
+    assert again is not None
+    a.due_failed(plan)
+    assert a.take_due(plan, [delivery(1, retrying=True)], None) == []
+    assert a.size == 0
+    a.noticed_due(6.0)
+    a.take_due(again, [], 7.0)
+    assert a.due_at() == 6.0
+
+
+def test_a_due_row_whose_move_is_not_confirmed_is_loaded_later() -> None:
+    a = lane()
+    feed(a, [delivery(1)])
+    (one,) = a.start(0.0)
+    a.finish(one, BAD, 0.0)
+    a.noticed_due(5.0)
+    feed_due(a, [delivery(1, attempts=1, retrying=True)], 5.0)
+    assert a.start(5.0) == []
+    a.settled(one)
+    feed_due(a, [delivery(1, attempts=1, retrying=True)], 5.0)
+    assert ids(a.start(5.0)) == [1]

@@ -1,0 +1,413 @@
+"""A simple model of all that surrounds a lane: writers, queue and retry tables, looks, fetches
+under way, and settlements that commit in order and are confirmed later.
+
+It checks what the lane starts. It is one object with steps that may be taken in any order; the
+state machine chooses them, and ``finish_everything()`` takes the sensible ones until all is done.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from random import Random
+
+from cdc.lanes import Dead, Decision, DuePlan, FetchPlan, Lane, LaneRules, Retry
+from cdc.lanes.pace import CATCH_UP
+from cdc.road import Answer, Delivery, Outcome, Resource
+
+from .made import OK, delivery
+
+
+@dataclass
+class Parked:
+    """A row of the retry table; parked while it has no due time."""
+
+    row: Delivery
+    due: float | None
+
+
+@dataclass
+class Move:
+    """One settlement on its way: what it does to the tables, and what its confirmation tells."""
+
+    commit: Callable[[], bool]
+    confirm: Callable[[bool], None]
+    found: bool | None = None  # set once committed
+
+
+@dataclass
+class Fetch:
+    """A fetch under way; it has rows once its statement has run."""
+
+    plan: FetchPlan
+    look: int
+    rows: list[Delivery] | None = None
+
+
+@dataclass
+class Due:
+    """A read of due rows under way."""
+
+    plan: DuePlan
+    rows: list[Delivery] | None = None
+    next_due: float | None = None
+
+
+class World:
+    def __init__(self, rules: LaneRules, seed: int) -> None:
+        self.rules = rules
+        self.due_limit = rules.due_limit
+        self.random = Random(seed)
+        self.now = 1000.0
+        # writers
+        self.open: dict[int, list[Delivery]] = {}
+        self.locks: dict[str, int] = {}
+        self.next_xid = 1
+        self.next_id = 1
+        # tables; `commits` orders transactions, a snapshot is how many of them had committed
+        self.commits: dict[int, int] = {}
+        self.queue: dict[int, Delivery] = {}
+        self.retry: dict[int, Parked] = {}
+        self.dead: dict[int, Delivery] = {}
+        # the ledger
+        self.committed: dict[int, Delivery] = {}
+        self.final: set[int] = set()
+        self.doubtful: set[int] = set()  # final before a crash, not settled: may be sent again
+        self.unannounced: set[int] = set()  # replayed, and the lane has not loaded it yet
+        # the daemon
+        self.began: dict[int, float] = {}
+        self.take_over()
+
+    def take_over(self) -> None:
+        """A new daemon, after a crash or at first: what was in memory or under way is lost."""
+        self.looked = len(self.commits)
+        self.flying: dict[int, Delivery] = {}
+        self.moves: deque[Move] = deque()
+        self.fetches: list[Fetch] = []
+        self.dues: list[Due] = []
+        self.starts: list[float] = []
+        self.streak = 0
+        self.opened_at: float | None = None
+        self.probes: list[float] = []
+        self.probing: int | None = None
+        self.before_open: set[int] = set()
+        self.paused = False
+        undone = self.queue.keys() | self.retry.keys()
+        self.doubtful |= self.final & undone
+        self.final -= undone
+        self.unannounced.clear()
+        self.lane = Lane(1, self.rules, self.random)
+        by_resource: dict[Resource, list[Parked]] = {}
+        for parked in self.retry.values():
+            by_resource.setdefault(parked.row.resource, []).append(parked)
+        for resource, rows in by_resource.items():
+            if all(p.due is None for p in rows):  # parked just after the retried one was done
+                min(rows, key=lambda p: p.row.id).due = self.now
+            due = min(p.due for p in rows if p.due is not None)
+            waiting = sum(p.due is None for p in rows)
+            assert self.lane.load_blocked(resource, waiting, due) == []
+        if self.queue:
+            self.lane.noticed(min(self.queue))
+
+    # -- writers ----------------------------------------------------------------------------------
+
+    def write(self, xid: int | None, key: str, action: str) -> None:
+        """A statement, in an open transaction or a new one; its row is locked until the end."""
+        if xid is None or xid not in self.open:
+            xid, self.next_xid = self.next_xid, self.next_xid + 1
+            self.open[xid] = []
+        if self.locks.setdefault(key, xid) == xid:
+            self.open[xid].append(delivery(self.next_id, key, xid=xid, action=action))
+            self.next_id += 1
+
+    def end(self, xid: int, commit: bool) -> None:
+        rows = self.open.pop(xid)
+        self.locks = {key: owner for key, owner in self.locks.items() if owner != xid}
+        if commit:
+            self.commits[xid] = len(self.commits) + 1
+            for row in rows:
+                self.queue[row.id] = row
+                self.committed[row.id] = row
+
+    # -- look and fetch ---------------------------------------------------------------------------
+
+    def look(self) -> None:
+        new = [id for id, row in self.queue.items() if self.commits[row.xid] > self.looked]
+        self.looked = len(self.commits)
+        if new:
+            self.lane.noticed(min(new))
+
+    def plan_fetch(self) -> bool:
+        plan = self.lane.plan_fetch()
+        if plan is not None:
+            assert not self.paused
+            self.fetches.append(Fetch(plan, self.looked))
+        return plan is not None
+
+    def run_fetch(self) -> None:
+        for fetch in self.fetches:
+            if fetch.rows is None:
+                visible = [
+                    replace(row)
+                    for id, row in sorted(self.queue.items())
+                    if id >= fetch.plan.from_id and self.commits[row.xid] <= fetch.look
+                ]
+                fetch.rows = visible[: fetch.plan.limit]
+
+    def end_fetch(self, lost: bool = False) -> None:
+        for fetch in [fetch for fetch in self.fetches if fetch.rows is not None]:
+            self.fetches.remove(fetch)
+            if lost:
+                self.lane.fetch_failed(fetch.plan)
+            else:
+                self.park(self.lane.fetched(fetch.plan, fetch.rows or []))
+
+    # -- due rows ---------------------------------------------------------------------------------
+
+    def plan_due(self) -> bool:
+        plan = self.lane.plan_due(self.now)
+        if plan is not None:
+            assert plan.limit > 0
+            self.dues.append(Due(plan))
+        return plan is not None
+
+    def run_due(self) -> None:
+        for due in self.dues:
+            if due.rows is None:
+                lowest: dict[Resource, tuple[int, float]] = {}
+                for id, parked in sorted(self.retry.items()):
+                    if parked.due is not None:
+                        lowest.setdefault(parked.row.resource, (id, parked.due))
+                first = sorted((at, id) for id, at in lowest.values())
+                first = [(at, id) for at, id in first if id not in due.plan.exclude]
+                taken = [id for at, id in first if at <= self.now][: due.plan.limit]
+                due.rows = [replace(self.retry[id].row) for id in taken]
+                due.next_due = min((at for at, id in first if id not in taken), default=None)
+
+    def end_due(self, lost: bool = False) -> None:
+        for due in [due for due in self.dues if due.rows is not None]:
+            self.dues.remove(due)
+            if lost:
+                self.lane.due_failed(due.plan)
+                continue
+            rows = due.rows or []
+            self.park(self.lane.take_due(due.plan, rows, due.next_due))
+            self.unannounced -= {row.id for row in rows if row.resource in self.lane.blocked}
+
+    def replay(self) -> None:
+        """Somebody replays a dead delivery: it is due at once unless its resource is retried."""
+        if self.dead:
+            id, row = min(self.dead.items())
+            if not any(p.row.resource == row.resource for p in self.retry.values()):
+                del self.dead[id]
+                self.retry[id] = Parked(replace(row, attempts=0, retrying=True), self.now)
+                self.final.discard(id)
+                self.unannounced.add(id)
+                self.lane.noticed_due(self.now)
+
+    # -- sending ----------------------------------------------------------------------------------
+
+    def start(self) -> int:
+        wake = self.lane.wake_at(self.now)
+        rows = self.lane.start(self.now)
+        if wake is not None and wake <= self.now:
+            assert rows, "woken for nothing"
+        for row in rows:
+            self.check_start(row)
+            self.flying[row.id] = row
+        after = self.lane.wake_at(self.now)
+        assert after is None or after > self.now, "would have to be asked again at once"
+        return len(rows)
+
+    def check_start(self, row: Delivery) -> None:
+        assert not self.paused
+        assert row.id in self.committed, "rolled back"
+        assert row.id not in self.final, "sent again without a reason"
+        assert row.id not in self.flying, "in flight twice"
+        assert len(self.flying) < self.rules.cap
+        for other in self.committed.values():
+            if other.resource != row.resource or other.id == row.id:
+                continue
+            assert other.id not in self.flying, "two of one resource in flight"
+            if other.id in self.final or other.id in self.unannounced:
+                continue
+            together = other.xid == row.xid and other.action != row.action
+            if together and row.action == "created" and other.id < row.id:
+                behind = other.id not in self.retry or self.retry[other.id].due is None
+                assert behind, "overtakes a retried one"
+            elif together and other.action == "created" and other.id > row.id:
+                in_memory = (other.id, other.uid) in self.lane._lines.held
+                known = in_memory and not row.retrying and row.id not in self.began
+                assert not known, "modified before created"
+            else:
+                assert other.id > row.id, "overtakes a lower one"
+        if self.rules.rate is not None:
+            self.starts.append(self.now)
+            for first, begin in enumerate(self.starts):
+                allowed = self.rules.rate * (self.now - begin)
+                allowed += max(1.0, self.rules.rate * CATCH_UP)
+                assert len(self.starts) - first <= allowed + 1e-6, "too fast"
+        self.began[row.id] = self.now
+        if self.opened_at is not None:
+            last = self.probes[-1] if self.probes else self.opened_at
+            wait = min(self.rules.first_probe * 2 ** len(self.probes), self.rules.max_probe)
+            assert self.now >= last + wait - 1e-6, "probes too early"
+            assert self.flying.keys() <= self.before_open, "two probes"
+            self.probes.append(self.now)
+            self.probing = row.id
+
+    def finish(self, row: Delivery, outcome: Outcome) -> None:
+        del self.flying[row.id]
+        decision = self.lane.finish(row, outcome, self.now)
+        probe = self.probing == row.id
+        if probe:
+            self.probing = None
+        if outcome.answer is Answer.SUCCESS:
+            assert (self.opened_at is not None) is (decision.transition is not None)
+            self.streak, self.opened_at, self.probes, self.probing = 0, None, [], None
+            self.final.add(row.id)
+        elif outcome.answer is Answer.FAILURE or probe:
+            self.streak += 1
+            opens = self.streak >= self.rules.breaker_failures and self.opened_at is None
+            assert opens is (decision.transition is not None)
+            if opens:
+                self.opened_at = self.now
+                self.before_open = set(self.flying)
+        if isinstance(decision.settlement, Dead):
+            self.final.add(row.id)
+        elif isinstance(decision.settlement, Retry) and (
+            probe or outcome.answer in (Answer.BUSY, Answer.GONE)
+        ):
+            assert decision.settlement.attempts == row.attempts
+        self.paused = self.paused or decision.suspend
+        self.settle(row, decision)
+
+    def abandon(self, row: Delivery) -> None:
+        del self.flying[row.id]
+        if self.probing == row.id:
+            self.probing = None
+            self.probes.pop()
+        self.lane.abandon(row)
+
+    # -- settle -----------------------------------------------------------------------------------
+
+    def settle(self, row: Delivery, decision: Decision) -> None:
+        settlement, promote = decision.settlement, decision.promote
+
+        def commit() -> bool:
+            table: dict[int, Parked] | dict[int, Delivery]
+            table = self.retry if row.retrying else self.queue
+            assert table.pop(row.id, None) is not None, "settled twice"
+            if isinstance(settlement, Retry):
+                kept = replace(row, attempts=settlement.attempts, retrying=True)
+                self.retry[row.id] = Parked(kept, self.now + settlement.due_in)
+            elif isinstance(settlement, Dead):
+                self.dead[row.id] = row
+            return promote is not None and self.promote(promote)
+
+        def confirm(found: bool) -> None:
+            self.lane.settled(row)
+            if promote is not None:
+                self.promoted(promote, found)
+
+        self.moves.append(Move(commit, confirm))
+        self.park(list(decision.park))
+
+    def park(self, rows: list[Delivery]) -> None:
+        for row in rows:
+            self.moves.append(Move(partial(self.commit_park, row), partial(self.confirm_park, row)))
+
+    def commit_park(self, row: Delivery) -> bool:
+        assert self.queue.pop(row.id).id == row.id
+        self.retry[row.id] = Parked(replace(row, retrying=True), None)
+        return True
+
+    def confirm_park(self, row: Delivery, _: bool) -> None:
+        self.lane.settled(row)
+
+    def promote(self, resource: Resource) -> bool:
+        rows = [parked for _, parked in sorted(self.retry.items())]
+        rows = [parked for parked in rows if parked.row.resource == resource]
+        if rows and all(parked.due is None for parked in rows):
+            rows[0].due = self.now
+        return bool(rows)
+
+    def promoted(self, resource: Resource, found: bool) -> None:
+        if self.lane.promoted(resource, found):
+            self.moves.append(
+                Move(lambda: self.promote(resource), lambda again: self.promoted(resource, again))
+            )
+
+    def commit(self) -> None:
+        for move in self.moves:
+            if move.found is None:
+                move.found = move.commit()
+                return
+
+    def confirm(self) -> None:
+        if self.moves and self.moves[0].found is not None:
+            move = self.moves.popleft()
+            move.confirm(bool(move.found))
+
+    # -- pause ------------------------------------------------------------------------------------
+
+    def pause(self) -> None:
+        self.lane.pause()
+        self.paused = True
+
+    def resume(self) -> None:
+        if self.paused:
+            self.lane.resume()
+            self.paused = False
+            # Probing may begin at once.
+            if self.opened_at is not None:
+                self.opened_at, self.probes = self.now - 1e6, []
+
+    def reconfigure(self, cap: int, rate: float | None) -> None:
+        self.rules = replace(self.rules, cap=cap, rate=rate)
+        self.due_limit = max(self.due_limit, self.rules.due_limit)
+        self.starts.clear()
+        self.lane.reconfigure(self.rules)
+
+    # -- always, and at the end -------------------------------------------------------------------
+
+    def check(self) -> None:
+        lane = self.lane
+        assert lane.size <= self.rules.window + self.due_limit
+        assert lane.in_flight == len(self.flying)
+        assert lane.idle is not bool(self.flying)
+        assert lane.waiting >= 0
+
+    def finish_everything(self) -> None:
+        """The receiver is good from now on: everything arrives, without outside help."""
+        for xid in list(self.open):
+            self.end(xid, commit=True)
+        self.resume()
+        for _ in range(5000):
+            self.look()
+            busy = self.plan_fetch() | self.plan_due() | bool(self.fetches or self.dues)
+            self.run_fetch()
+            self.end_fetch()
+            self.run_due()
+            self.end_due()
+            busy = bool(self.start()) | bool(self.moves or self.flying) | busy
+            for row in list(self.flying.values()):
+                self.finish(row, OK)
+            while self.moves:
+                self.commit()
+                self.confirm()
+            self.check()
+            if not self.queue and not self.retry:
+                break
+            if not busy:
+                times = (self.lane.wake_at(self.now), self.lane.due_at())
+                known = [at for at in times if at is not None]
+                assert known, "stuck: nothing to do, nothing to wait for"
+                assert min(known) > self.now, "woken for nothing"
+                self.now = min(known)
+        else:
+            raise AssertionError("no end")
+        assert self.final == set(self.committed), "not everything arrived"
+        assert self.lane.size == 0

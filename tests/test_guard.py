@@ -1,0 +1,377 @@
+"""The address guard: every form of address that leads where webhooks may not go."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from ipaddress import ip_network
+
+import pytest
+
+from cdc.deliver import dns
+from cdc.deliver.guard import Guard, Refused, usable
+from cdc.deliver.url import numeric, parse
+from cdc.errors import CdcError, ConfigError, UsageError
+
+
+def guard(*allowed: str, http: bool = True) -> Guard:
+    return Guard([ip_network(network) for network in allowed], http)
+
+
+REFUSED = [
+    ("0.0.0.0", "unspecified"),
+    ("0.1.2.3", "unspecified"),
+    ("10.0.0.0", "private"),
+    ("10.255.255.255", "private"),
+    ("100.64.0.1", "NAT"),
+    ("100.127.255.255", "NAT"),
+    ("100.100.100.200", "metadata"),
+    ("127.0.0.1", "loopback"),
+    ("127.255.255.254", "loopback"),
+    ("168.63.129.16", "metadata"),
+    ("169.254.0.1", "link-local"),
+    ("169.254.169.254", "metadata"),
+    ("172.16.0.1", "private"),
+    ("172.31.255.255", "private"),
+    ("192.0.0.8", "reserved"),
+    ("192.0.2.1", "documentation"),
+    ("192.88.99.1", "6to4"),
+    ("192.168.0.1", "private"),
+    ("198.18.0.1", "benchmarking"),
+    ("198.19.255.255", "benchmarking"),
+    ("198.51.100.7", "documentation"),
+    ("203.0.113.9", "documentation"),
+    ("224.0.0.1", "multicast"),
+    ("239.255.255.255", "multicast"),
+    ("240.0.0.1", "reserved"),
+    ("255.255.255.255", "broadcast"),
+    ("::", "unspecified"),
+    ("::1", "loopback"),
+    ("::2", "compatible"),
+    ("::127.0.0.1", "compatible"),
+    ("::8.8.8.8", "compatible"),
+    ("::ffff:127.0.0.1", "loopback"),
+    ("::ffff:7f00:1", "loopback"),
+    ("::ffff:169.254.169.254", "metadata"),
+    ("::ffff:10.1.2.3", "private"),
+    ("::ffff:0:127.0.0.1", "translated"),
+    ("64:ff9b::127.0.0.1", "loopback"),
+    ("64:ff9b::a9fe:a9fe", "metadata"),
+    ("64:ff9b::10.0.0.1", "private"),
+    ("64:ff9b:1::8.8.8.8", "NAT64"),
+    ("64:ff9b:2::1", "reserved"),
+    ("100::1", "discard"),
+    ("2001::1", "Teredo"),
+    ("2001:0:4136:e378:8000:63bf:3fff:fdd2", "Teredo"),
+    ("2001:2::1", "benchmarking"),
+    ("2001:10::1", "protocols"),
+    ("2001:20::1", "protocols"),
+    ("2001:db8::1", "documentation"),
+    ("2002:7f00:1::", "6to4"),
+    ("2002:808:808::1", "6to4"),
+    ("3fff::1", "documentation"),
+    ("4000::1", "reserved"),
+    ("5f00::1", "reserved"),
+    ("fc00::1", "unique local"),
+    ("fd00:ec2::254", "unique local"),
+    ("fe80::1", "link-local"),
+    ("fe80::1%2", "zone"),
+    ("2a00::1%eth0", "zone"),
+    ("fec0::1", "site-local"),
+    ("ff02::1", "multicast"),
+    ("not an address", "not an address"),
+    ("127.1", "not an address"),
+]
+
+
+@pytest.mark.parametrize(("address", "rule"), REFUSED)
+def test_refused_by_name(address: str, rule: str) -> None:
+    with pytest.raises(Refused) as caught:
+        guard().check_address(address)
+    assert rule in caught.value.rule
+    if rule != "not an address":
+        told = caught.value.message + caught.value.hint
+        assert "CDC_ALLOWED_NETWORKS" in told
+        assert caught.value.rule in told
+
+
+def test_the_message_names_address_rule_and_setting() -> None:
+    with pytest.raises(Refused) as caught:
+        guard().check_address("::ffff:10.1.2.3")
+    error = caught.value
+    # How the mapped form is written differs between Python versions.
+    assert error.message.startswith("::ffff:")
+    assert error.message.endswith(
+        ", which means 10.1.2.3, is not a public address (private); webhooks are not sent there"
+    )
+    assert error.hint == "If it is meant to be called, allow it: CDC_ALLOWED_NETWORKS=10.1.2.3/32"
+    assert error.exit_code == 1
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "1.1.1.1",
+        "9.255.255.255",
+        "11.0.0.0",
+        "100.63.255.255",
+        "100.128.0.0",
+        "126.255.255.255",
+        "128.0.0.0",
+        "169.253.255.255",
+        "172.15.255.255",
+        "172.32.0.0",
+        "192.0.1.0",
+        "192.167.255.255",
+        "198.17.255.255",
+        "198.20.0.0",
+        "223.255.255.255",
+        "::ffff:8.8.8.8",
+        "64:ff9b::8.8.8.8",
+        "2001:200::1",
+        "2001:4860:4860::8888",
+        "2606:4700:4700::1111",
+        "2a00:1450::1",
+    ],
+)
+def test_public_addresses_pass(address: str) -> None:
+    guard().check_address(address)
+
+
+@pytest.mark.parametrize(
+    ("allowed", "address"),
+    [
+        ("127.0.0.0/8", "127.0.0.1"),
+        ("127.0.0.0/8", "::ffff:127.0.0.1"),
+        ("10.1.2.0/24", "10.1.2.255"),
+        ("169.254.169.254/32", "169.254.169.254"),
+        ("::1/128", "::1"),
+        ("fd00::/8", "fd12::1"),
+        ("2002::/16", "2002:808:808::1"),
+        ("::ffff:0:0/96", "::ffff:127.0.0.1"),
+    ],
+)
+def test_allowed_networks(allowed: str, address: str) -> None:
+    guard(allowed).check_address(address)
+
+
+@pytest.mark.parametrize(
+    ("allowed", "address"),
+    [
+        ("10.1.2.0/24", "10.1.3.0"),
+        ("127.0.0.0/8", "::1"),
+        ("127.0.0.0/8", "::127.0.0.1"),
+        ("10.0.0.0/8", "64:ff9b::10.0.0.1"),
+        ("10.0.0.0/8", "2002:a00:1::"),
+        ("fe80::/10", "fe80::1%2"),
+        ("::ffff:0:0/96", "127.0.0.1"),
+    ],
+)
+def test_allowing_one_does_not_allow_another(allowed: str, address: str) -> None:
+    with pytest.raises(Refused):
+        guard(allowed).check_address(address)
+
+
+@pytest.mark.parametrize("network", ["0.0.0.0/0", "::/0"])
+def test_the_guard_is_not_switched_off_whole(network: str) -> None:
+    with pytest.raises(ConfigError, match=network):
+        guard(network)
+
+
+@pytest.mark.parametrize(
+    ("host", "address"),
+    [
+        ("127.0.0.1", "127.0.0.1"),
+        ("2130706433", "127.0.0.1"),
+        ("0x7f000001", "127.0.0.1"),
+        ("0X7F000001", "127.0.0.1"),
+        ("017700000001", "127.0.0.1"),
+        ("0177.0.0.1", "127.0.0.1"),
+        ("0x7f.1", "127.0.0.1"),
+        ("127.1", "127.0.0.1"),
+        ("127.0.1", "127.0.0.1"),
+        ("127.65535", "127.0.255.255"),
+        ("0", "0.0.0.0"),
+        ("0x", "0.0.0.0"),
+        ("0xa9.0xfe.0xa9.0xfe", "169.254.169.254"),
+        ("169.254.43518", "169.254.169.254"),
+        ("4294967295", "255.255.255.255"),
+    ],
+)
+def test_numbers_mean_what_the_system_takes_them_for(host: str, address: str) -> None:
+    assert str(numeric(host)) == address
+    if host != "0x":  # here systems differ; both readings are refused
+        assert socket.inet_ntoa(socket.inet_aton(host)) == address
+    with pytest.raises(Refused, match=address.replace(".", r"\.")):
+        guard().check_url(f"http://{host}/")
+
+
+@pytest.mark.parametrize("host", ["1.2.3.4.5", "256.1.1.1", "1.2.3.256", "4294967296", "08.1.1.1"])
+def test_numbers_that_are_no_address_are_no_name_either(host: str) -> None:
+    with pytest.raises(UsageError):
+        guard().check_url(f"http://{host}/")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://localhost/",
+        "http://LOCALHOST:80/",
+        "http://localhost./",
+        "http://some.localhost/",
+        "http://127.0.0.1/",
+        "http://127.0.0.1.:9/",
+        "http://user:pw@127.0.0.1/",
+        "http://[::1]:8443/",
+        "http://[::ffff:127.0.0.1]/",
+        "http://[0:0:0:0:0:ffff:7f00:0001]/",
+        "http://169.254.169.254/latest/meta-data",
+    ],
+)
+def test_urls_that_lead_inside(url: str) -> None:
+    with pytest.raises(Refused, match="webhooks are not sent there"):
+        guard().check_url(url)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "https:",
+        "https://",
+        "https:///path",
+        "//a.com/",
+        "a.com",
+        "ftp://a.com/",
+        "file:///etc/passwd",
+        "unix:///run/x.sock",
+        "ws://a.com",
+        "https://a.com:0/",
+        "https://a.com:65536/",
+        "https://a.com:/",
+        "https://a.com:http/",
+        "https://a.com:443x/",
+        "https://a.com/ x",
+        "https://a.com/\r\nHost: b.com",
+        "https://a.com/\x00",
+        "https://a.com/\x7f",
+        " https://a.com/",
+        "https://a.com/ä",
+        "https://bücher.example/",
+        "https://a.com\\@b.com/",
+        "https://a@b@c.com/",
+        "https://user:pw@/",
+        "https://a..com/",
+        "https://a.com../",
+        "https://-a.com/",
+        "https://%61.com/",
+        "https://a_b$.com/",
+        "https://a.com/#part",
+        "https://[::1",
+        "https://[::1]x/",
+        "https://[v1.fe80::1]/",
+        "https://[fe80::1%25eth0]/",
+        "https://[127.0.0.1]/",
+        "https://::1/",
+        "https://" + "a" * 64 + ".com/",
+        "https://a.com/" + "x" * 2048,
+    ],
+)
+def test_malformed_urls(url: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        guard().check_url(url)
+    assert "pw" not in caught.value.message
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://a.com",
+        "HTTPS://Hooks.A.com:8443/x/%7Ey?a=b&c=[d]@e",
+        "https://user:pw@a.com/",
+        "https://xn--bcher-kva.example./x",
+        "https://my_host.a.com?x",
+        "http://1.1.1.1:1/",
+        "https://[2606:4700::1111]:65535/",
+        "https://1.2.3.a/",
+    ],
+)
+def test_good_urls(url: str) -> None:
+    guard().check_url(url)
+
+
+def test_a_good_address_has_to_be_written_plainly() -> None:
+    with pytest.raises(UsageError, match=r"1\.1\.1\.1"):
+        guard().check_url("https://0x01010101/")
+    with pytest.raises(UsageError, match=r"127\.0\.0\.1"):
+        guard("127.0.0.0/8").check_url("http://127.1/")
+
+
+def test_where_a_url_leads() -> None:
+    target = parse("https://User:Pw@Hooks.Example.com.:8443/Path")
+    assert (target.scheme, target.host, target.port) == ("https", "hooks.example.com", 8443)
+    assert parse("http://a.com").port == 80
+
+
+def test_plain_http_needs_its_setting() -> None:
+    with pytest.raises(Refused, match="http") as caught:
+        guard(http=False).check_url("http://a.com/")
+    assert "CDC_ALLOW_HTTP" in caught.value.hint
+    guard(http=False).check_url("https://a.com/")
+
+
+def test_of_a_mix_only_the_good_ones_are_used() -> None:
+    assert usable(guard(), ["10.0.0.1", "1.1.1.1", "::1"]) == ["1.1.1.1"]
+    with pytest.raises(Refused, match=r"10\.0\.0\.1"):
+        usable(guard(), ["10.0.0.1", "::1"])
+
+
+async def test_preview_tells_what_would_be_refused() -> None:
+    async def look(name: str, port: int) -> list[str]:
+        assert (name, port) == ("a.com", 8443)
+        return ["1.1.1.1", "10.0.0.1"]
+
+    notes = await guard().preview("https://a.com:8443/", look=look)
+    assert len(notes) == 1
+    assert notes[0].startswith("a.com resolves to 10.0.0.1: ")
+
+
+async def test_preview_tells_of_names_that_do_not_resolve() -> None:
+    async def look(name: str, port: int) -> list[str]:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    notes = await guard().preview("https://a.com/", look=look)
+    assert notes == ["the name a.com cannot be resolved now (Name or service not known)"]
+    assert await guard().preview("https://1.1.1.1/") == []
+    with pytest.raises(CdcError):
+        await guard().preview("https://127.0.0.1/")
+
+
+async def test_preview_does_not_wait_for_a_hanging_name_server(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    release = threading.Event()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *a, **k: release.wait(10) and [])
+    try:
+        notes = await guard().preview("https://a.com/", limit=0.05)
+    finally:
+        release.set()
+    assert "no answer within 0.05 s" in notes[0]
+
+
+async def test_lookup_of_a_real_name() -> None:
+    found = await dns.lookup("localhost", 80)
+    assert found
+    assert set(found) <= {"127.0.0.1", "::1"}
+
+
+@pytest.mark.parametrize("name", ["no-such-name.invalid", "a" * 300, "a..b"])
+async def test_lookup_of_names_that_are_not(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if name.endswith(".invalid"):
+        # The system would ask a name server for this one; tests stay on this machine.
+        def unknown(*args: object, **more: object) -> None:
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+        monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    with pytest.raises(OSError, match=r"host name|not known"):
+        await dns.lookup(name, 80)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from collections import Counter
 from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any
@@ -17,7 +18,7 @@ from cdc.deliver import Client, Guard
 from cdc.dispatch import Dispatch
 from cdc.lanes import Lane
 from cdc.mapping import load_mapping
-from cdc.observe import Observer
+from cdc.observe import HealthServer, Observer, State
 from cdc.pipeline import DAY, Pipeline
 from cdc.queue.session import open_session
 from cdc.queue.settle import Settler
@@ -72,6 +73,11 @@ class App:
             lambda: self._tenure is not None and self._tenure.may_send(),
             suspend_after=settings.suspend_after_days * DAY,
         )
+        health = HealthServer(self.observer.metrics)
+        self.observer.metrics.watch(self._state)
+        if settings.http_port is not None:
+            port = await health.start(settings.http_host, settings.http_port)
+            self.observer.serving(settings.http_host, port)
         settling = asyncio.create_task(settler.run())
         holding = asyncio.create_task(self._tenures(url, settler, pipeline, use_bell))
         stopped = asyncio.create_task(self._stop.wait())
@@ -84,6 +90,7 @@ class App:
             results = await asyncio.gather(stopped, holding, settling, return_exceptions=True)
             await settler.close()
             await client.close()
+            await health.stop()
         _raise_first(results)
 
     async def _checked(self, url: str) -> bool:
@@ -147,6 +154,20 @@ class App:
             async with asyncio.timeout(FLUSH_WITHIN):
                 await settler.flushed()
         self.observer.stopped(abandoned)
+
+    def _state(self) -> State:
+        tenure = self._tenure
+        if tenure is None:
+            return State(0, 0, 0, Counter(), "none", False)
+        channels = tenure.dispatch.channels.values()
+        return State(
+            shards=len(tenure.epochs),
+            in_flight=tenure.dispatch.in_flight,
+            in_memory=sum(c.lane.size for c in channels),
+            lanes=Counter("held" if c.lane.paused else c.lane.breaker.value for c in channels),
+            bell=tenure.bell_mode,
+            ready=tenure.may_send() and not self._stop.is_set(),
+        )
 
     def _epoch_of(self, shard: int) -> int | None:
         return None if self._tenure is None else self._tenure.epochs.get(shard)

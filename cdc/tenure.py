@@ -66,6 +66,10 @@ class Tenure:
         """The shards owned, with their epochs."""
         return self._ownership.epochs if self._ownership is not None else {}
 
+    @property
+    def bell_mode(self) -> str:
+        return self._bell.mode.value
+
     def may_send(self) -> bool:
         """Whether the last look was answered so recently that nobody can have taken over."""
         return self._looker is not None and boottime() - self._looker.answered_at < PING_WITHIN

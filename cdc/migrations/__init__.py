@@ -85,7 +85,7 @@ def offline_sql() -> str:
 
 def _supported(connection: sa.Connection) -> None:
     version = connection.dialect.server_version_info or (0,)
-    if version[0] < SUPPORTED:
+    if int(version[0]) < SUPPORTED:
         raise DatabaseError(
             f"this is PostgreSQL {'.'.join(map(str, version))}; {SUPPORTED} or newer is needed"
         )

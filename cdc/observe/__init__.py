@@ -1,6 +1,8 @@
-"""What is worth observing: one list, to which the log subscribes (metrics will)."""
+"""What is worth observing: one list, which feeds the log and the metrics."""
 
 from cdc.observe.events import Observer
+from cdc.observe.http import HealthServer
 from cdc.observe.log import configure_logging
+from cdc.observe.metrics import State
 
-__all__ = ["Observer", "configure_logging"]
+__all__ = ["HealthServer", "Observer", "State", "configure_logging"]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 from typing import Any
 
 import structlog
 
+from cdc.observe.metrics import Metrics
 from cdc.road import Delivery, Outcome
 
 
@@ -27,11 +29,15 @@ class Observer:
 
     log: Any = field(default_factory=lambda: structlog.get_logger("cdc"))
     counts: Counts = field(default_factory=Counts)
+    metrics: Metrics = field(default_factory=Metrics)
 
     # -- the daemon -------------------------------------------------------------------------------
 
     def started(self, version: str, database: str) -> None:
         self.log.info("started", version=version, database=database)
+
+    def serving(self, host: str, port: int) -> None:
+        self.log.info("serving health and metrics", host=host, port=port)
 
     def connected(self, shards: int, waiting: int) -> None:
         self.log.info("connected", shards=shards, webhooks_with_waiting_rows=waiting)
@@ -61,8 +67,10 @@ class Observer:
     def attempted(self, delivery: Delivery, outcome: Outcome, fate: str) -> None:
         if outcome.error is None:
             self.counts.delivered += 1
+            self.metrics.latency.observe(time.time() - delivery.time.timestamp())
         else:
             self.counts.failed += 1
+        self.metrics.attempts.labels(outcome.error or "delivered").inc()
         if fate == "Dead":
             self.counts.dead += 1
         if not self.log.is_enabled_for(10):
@@ -113,6 +121,7 @@ class Observer:
 
     def swept(self, webhook_id: int, lowest: int) -> None:
         self.counts.swept += 1
+        self.metrics.swept.inc()
         self.log.warning("sweep found a row nobody held", webhook=webhook_id, delivery=lowest)
 
 

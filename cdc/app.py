@@ -63,6 +63,8 @@ class App:
             deadline=settings.attempt_timeout,
             connect_timeout=settings.connect_timeout,
             retry_after_cap=settings.retry_after_cap,
+            answer_limit=settings.answer_limit,
+            excerpt_limit=settings.excerpt_limit,
         )
         settler = Settler(url, self.observer, self._epoch_of, self._confirmed)
         pipeline = Pipeline(
@@ -98,8 +100,7 @@ class App:
         pause = FIRST_PAUSE
         while True:
             try:
-                conn = await open_session(url, "start")
-                break
+                return await self._check(url)
             except psycopg.OperationalError as error:
                 start_checks.refuse_if_hopeless(error)
                 self.observer.connection_lost(error, pause)
@@ -108,6 +109,9 @@ class App:
                 if self._stop.is_set():
                     raise start_checks.unreachable(error) from None
                 pause = min(pause * 2, LONGEST_PAUSE)
+
+    async def _check(self, url: str) -> bool:
+        conn = await open_session(url, "start")
         try:
             return await start_checks.run(conn, self._mapping, self.settings.doorbell)
         finally:
@@ -118,30 +122,38 @@ class App:
     ) -> None:
         """One tenure after the other: the database may go away and come back."""
         pause = FIRST_PAUSE
-        while True:
-            care = Care(url, self.observer, self.settings.log_days, self.settings.held_days)
-            tenure = Tenure(
-                url,
-                self.observer,
-                settler,
-                lambda snapshot, shards: Dispatch(
-                    self.settings, pipeline, self.observer, snapshot, shards
-                ),
-                care,
-                self._epochs,
-                use_bell=use_bell,
-            )
-            self._tenure = tenure
+        came_back = False
+        while not self._stop.is_set():
             began = asyncio.get_running_loop().time()
             try:
-                await tenure.run()
+                if came_back:
+                    # It may be another one: a copy, or migrated meanwhile.
+                    use_bell = await self._check(url)
+                self._tenure = tenure = self._new_tenure(url, settler, pipeline, use_bell)
+                try:
+                    await tenure.run()
+                finally:
+                    self._epochs = {**self._epochs, **tenure.epochs}
             except psycopg.OperationalError as error:
                 if asyncio.get_running_loop().time() - began > 5.0:
                     pause = FIRST_PAUSE
                 self.observer.connection_lost(error, pause)
-            self._epochs = {**self._epochs, **tenure.epochs}
+            came_back = True
             await asyncio.sleep(pause)
             pause = min(pause * 2, LONGEST_PAUSE)
+
+    def _new_tenure(self, url: str, settler: Settler, pipeline: Pipeline, use_bell: bool) -> Tenure:
+        return Tenure(
+            url,
+            self.observer,
+            settler,
+            lambda snapshot, shards: Dispatch(
+                self.settings, pipeline, self.observer, snapshot, shards
+            ),
+            Care(url, self.observer, self.settings.log_days, self.settings.held_days),
+            self._epochs,
+            use_bell=use_bell,
+        )
 
     async def _wind_down(self, settler: Settler) -> None:
         tenure = self._tenure
@@ -170,7 +182,9 @@ class App:
         )
 
     def _epoch_of(self, shard: int) -> int | None:
-        return None if self._tenure is None else self._tenure.epochs.get(shard)
+        """Of a shard that is ours, or was until the connection was lost: then the fence decides."""
+        epochs = self._tenure.epochs if self._tenure is not None else {}
+        return epochs.get(shard, self._epochs.get(shard))
 
     def _confirmed(self, lanes: set[Lane]) -> None:
         if self._tenure is not None:

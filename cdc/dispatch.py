@@ -18,10 +18,12 @@ from cdc.queue.fetch import Fetcher
 from cdc.queue.look import Snapshot
 from cdc.queue.ownership import shard_of
 from cdc.queue.session import Connection, Layouts, open_session
-from cdc.queue.settle import Parked
+from cdc.queue.settle import Parked, Promote
 from cdc.road import Delivery, Resource, WebhookState
 from cdc.settings import Settings
 from cdc.sign import Sealer
+
+UNSURE_POLL = 0.05  # how soon to ask again whether we may send
 
 
 class Dispatch:
@@ -50,6 +52,8 @@ class Dispatch:
         self._hungry: set[Channel] = set()
         self._work = asyncio.Event()
         self._open = True
+        self._leaving: set[int] = set()  # shards handed over, or about to be
+        self._defect: BaseException | None = None
 
     # -- told by the look -------------------------------------------------------------------------
 
@@ -91,16 +95,21 @@ class Dispatch:
     ) -> None:
         """Begins with the webhooks of shards that have just become ours."""
         now = time.monotonic()
+        self._leaving.difference_update(self._shards())
         for registration in registrations:
             self._register(registration)
         for webhook_id, (failures, failing_for) in kept.items():
             if webhook_id in self.channels:
                 self.channels[webhook_id].lane.restore(failures, failing_for, now)
         for webhook_id, resource, waiting, due_in in blocked:
-            if webhook_id in self.channels:
-                due = now if due_in is None else now + due_in
-                self.channels[webhook_id].lane.load_blocked(resource, waiting, due)
-                self._hungry.add(self.channels[webhook_id])
+            if (channel := self.channels.get(webhook_id)) is None:
+                continue
+            due = None if due_in is None else now + due_in
+            channel.lane.load_blocked(resource, waiting, due)
+            if due is None:
+                # Parked behind nobody: a crash came before the promotion was recorded.
+                self._pipeline.settler.submit(Promote(channel.lane, resource))
+            self._hungry.add(channel)
         for webhook_id, number in lowest.items():
             self.noticed(webhook_id, number)
         for channel in list(self.channels.values()):
@@ -112,6 +121,9 @@ class Dispatch:
         which = None if shards is None else set(shards)
         if which is None:
             self._open = False
+        else:
+            # A registration that is being loaded just now must not open a channel there any more.
+            self._leaving |= which
         mine = [
             c for c in self.channels.values() if which is None or shard_of(c.webhook.id) in which
         ]
@@ -144,6 +156,8 @@ class Dispatch:
             while True:
                 await self._work.wait()
                 self._work.clear()
+                if self._defect is not None:
+                    raise self._defect
                 await self._follow_registrations(conn)
                 await self._fill(fetcher)
         finally:
@@ -182,27 +196,33 @@ class Dispatch:
                 windows[channel.webhook.id] = plan
             if (due := channel.lane.plan_due(now)) is not None:
                 dues[channel.webhook.id] = due
-        await self._fetch(fetcher, windows, snapshot)
-        await self._fetch_due(fetcher, dues)
+        # A channel may be handed over while we wait for rows; its lane takes them all the same.
+        lanes = {channel.webhook.id: channel.lane for channel in hungry}
+        await self._fetch(fetcher, windows, snapshot, lanes)
+        await self._fetch_due(fetcher, dues, lanes)
         for channel in hungry:
             self.pump(channel)
 
     async def _fetch(
-        self, fetcher: Fetcher, plans: dict[int, FetchPlan], snapshot: Snapshot
+        self,
+        fetcher: Fetcher,
+        plans: dict[int, FetchPlan],
+        snapshot: Snapshot,
+        lanes: dict[int, Lane],
     ) -> None:
         if not plans:
             return
-        lanes = {webhook_id: self.channels[webhook_id].lane for webhook_id in plans}
         found = await fetcher.fetch(plans, snapshot)
         for webhook_id, plan in plans.items():
             window = found[webhook_id]
             lane = lanes[webhook_id]
             self._park(lane, lane.fetched(plan, window.rows, window.created))
 
-    async def _fetch_due(self, fetcher: Fetcher, plans: dict[int, DuePlan]) -> None:
+    async def _fetch_due(
+        self, fetcher: Fetcher, plans: dict[int, DuePlan], lanes: dict[int, Lane]
+    ) -> None:
         if not plans:
             return
-        lanes = {webhook_id: self.channels[webhook_id].lane for webhook_id in plans}
         found = await fetcher.due(plans)
         now = time.monotonic()
         for webhook_id, plan in plans.items():
@@ -223,6 +243,10 @@ class Dispatch:
             return
         now = time.monotonic()
         lane = channel.lane
+        if not self._pipeline.may_send():
+            # The ping is late. Started attempts would be given up at once, and started again.
+            self._again(channel, UNSURE_POLL)
+            return
         for delivery in lane.start(now):
             task = asyncio.create_task(self._pipeline.carry(channel, delivery))
             channel.tasks.add(task)
@@ -245,18 +269,21 @@ class Dispatch:
         channel.tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             # A defect of ours: the lane would stand still silently, so the daemon goes down loudly.
-            asyncio.get_running_loop().call_exception_handler(
-                {"message": "an attempt failed in an unforeseen way", "exception": error}
-            )
+            self._defect = error
+            self._work.set()
             return
         self.pump(channel)
 
     def _alarm(self, channel: Channel, now: float) -> None:
         times = [t for t in (channel.lane.wake_at(now), channel.lane.due_at()) if t is not None]
+        self._again(channel, min(times) - now if times else 0.0)
+
+    def _again(self, channel: Channel, delay: float) -> None:
+        """Pumps the channel once more so many seconds later; 0: no more."""
         if channel.timer is not None:
             channel.timer.cancel()
             channel.timer = None
-        if times and (delay := min(times) - now) > 0:
+        if delay > 0:
             channel.timer = asyncio.get_running_loop().call_later(delay, self.pump, channel)
 
     def _rest(self, channel: Channel) -> None:
@@ -270,7 +297,7 @@ class Dispatch:
 
     def _register(self, registration: Registration) -> None:
         webhook = registration.webhook
-        if not self._open:
+        if not self._open or shard_of(webhook.id) in self._leaving:
             return
         channel = self.channels.get(webhook.id)
         if channel is None:

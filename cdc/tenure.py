@@ -19,7 +19,15 @@ from cdc.doorbell import Doorbell
 from cdc.observe import Observer
 from cdc.queue.look import Looker, Seen, Snapshot
 from cdc.queue.ownership import Ownership
-from cdc.queue.session import ANSWER_WITHIN, Connection, Layouts, boottime, open_session, run
+from cdc.queue.session import (
+    ANSWER_WITHIN,
+    Connection,
+    Layouts,
+    boottime,
+    execute,
+    open_session,
+    run,
+)
 from cdc.queue.settle import Settler
 from cdc.road import Resource
 
@@ -29,6 +37,7 @@ PING_WITHIN = 3.5
 REBALANCE = 2.0
 HAND_OVER_GRACE = 1.0
 LOST_GRACE = 1.0
+AT_ONCE = 10_000  # restored rows that are mended at a time: each statement has to end in time
 
 
 class Tenure:
@@ -91,10 +100,11 @@ class Tenure:
 
     async def _begin(self, conn: Connection) -> None:
         conn.add_notify_handler(self._ring)
-        await conn.execute(b"listen cdc")
+        await execute(conn, b"listen cdc", name="listen")
         self._ownership = Ownership(conn)
         await self._ownership.join()
-        await run(conn, "future_rows")
+        while (await run(conn, "future_rows", [AT_ONCE]))[0][0]:
+            pass
         await run(conn, "future_ids")
         await self._layouts.load(conn)
         self._looker = Looker(conn)
@@ -105,19 +115,16 @@ class Tenure:
         """Takes over what is free, up to a fair share."""
         ownership = self._ownership
         assert ownership is not None
-        epochs = await ownership.acquire()
-        if not epochs:
+        async with self._settler.still:
+            epochs = await ownership.acquire()
+            taken = sorted(epochs)
+            self._settler.forget(
+                {s for s, epoch in epochs.items() if self._before.get(s, epoch) != epoch}
+            )
+        if not taken:
             return
-        taken = sorted(epochs)
-        self._settler.forget(
-            {s for s, epoch in epochs.items() if self._before.get(s, epoch) != epoch}
-        )
         # What was sent before a reconnection is recorded before it is looked at again.
-        try:
-            async with asyncio.timeout(ANSWER_WITHIN - 1):
-                await self._settler.flushed()
-        except TimeoutError:
-            raise psycopg.OperationalError("settling does not get through") from None
+        await self._flushed()
         lowest = await looker.all(taken)
         kept = {webhook: (n, seconds) for webhook, n, seconds in await run(conn, "lanes", [taken])}
         blocked = [
@@ -175,11 +182,18 @@ class Tenure:
         if surplus := await ownership.surplus():
             # No look meanwhile, so the ping stands still: the grace is short enough for that.
             await self.dispatch.let_go(surplus, HAND_OVER_GRACE)
-            await self._settler.flushed()
+            await self._flushed()
             await ownership.release(surplus)
             self._observer.shards(0, len(surplus), len(ownership.epochs))
         else:
             await self._take(conn, looker)
+
+    async def _flushed(self) -> None:
+        try:
+            async with asyncio.timeout(ANSWER_WITHIN - 1):
+                await self._settler.flushed()
+        except TimeoutError:
+            raise psycopg.OperationalError("settling does not get through") from None
 
     def _ring(self, _: object) -> None:
         self._rung = True

@@ -7,7 +7,7 @@ from typing import Any
 
 import psycopg
 
-from cdc.capture.reading import BY_INDEX, CAREFUL
+from cdc.capture.reading import OPTIONS
 from cdc.mapping import Table
 
 Connection = psycopg.Connection[Any]
@@ -153,7 +153,7 @@ def triggers(conn: Connection) -> list[InstalledTrigger]:
 
 def functions(conn: Connection) -> dict[str, InstalledFunction]:
     """Our generated functions by name."""
-    options = [option.replace(" = ", "=") for option in (*CAREFUL, *BY_INDEX)]
+    options = [option.replace(" = ", "=") for option in OPTIONS]
     rows = conn.execute(
         """
         select p.proname::text, p.prosrc,

@@ -14,7 +14,7 @@ import psycopg
 
 from cdc.capture import catalog
 from cdc.capture.catalog import Connection, Relation
-from cdc.capture.reading import BY_INDEX, CAREFUL, probe
+from cdc.capture.reading import OPTIONS, probe
 from cdc.errors import MappingError
 from cdc.mapping import Mapping, Resource, Table, roads_of
 from cdc.mapping.model import COMPANY, quote
@@ -148,7 +148,7 @@ def _nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
 def _as_our_functions(conn: Connection) -> Iterator[None]:
     """The options of a capture function, until the end of the block."""
     with conn.transaction(force_rollback=True):
-        for option in (*CAREFUL, *BY_INDEX):
+        for option in OPTIONS:
             conn.execute(f"set local {option}".encode())
         yield
 

@@ -86,9 +86,7 @@ def plan(conn: Connection, mapping: Mapping, relations: dict[Table, Relation]) -
     return steps
 
 
-def _generated_functions(
-    known: Iterable[str], apart_from: Collection[str] = ()
-) -> Iterator[Step]:
+def _generated_functions(known: Iterable[str], apart_from: Collection[str] = ()) -> Iterator[Step]:
     for name in sorted(set(known) - set(apart_from)):
         arguments = "wanted bigint[]" if name.startswith("resolve_") else ""
         sql = f"drop function if exists cdc.{name}({arguments});"
@@ -105,12 +103,10 @@ def _triggers(conn: Connection, mapping: Mapping, relations: dict[Table, Relatio
                 wrong = there is not None and (
                     not there.as_rendered or there.function != f"capture_{resource.name}"
                 )
-                if there is not None and wrong:
-                    sql = render.drop_trigger(name, table)
-                    steps.append(Step(sql, f"{name} was altered", DROP_LOCK, table))
                 if there is None or wrong:
                     sql = render.trigger(name, table, resource)
-                    steps.append(Step(sql, f"{name} on {table}", TRIGGER_LOCK, table))
+                    why = f"{name} on {table}" if there is None else f"{name} was altered"
+                    steps.append(Step(sql, why, TRIGGER_LOCK, table))
                 elif there.enabled not in FIRES:
                     sql = f"alter table {table.sql} enable trigger {name};"
                     steps.append(Step(sql, f"{name} was disabled", TRIGGER_LOCK, table))

@@ -1,26 +1,30 @@
-"""How a changed row's parents are read: the query that capture and resolve share. Pure."""
+"""How a changed row's parents are read: the query that capture and resolve share. Pure.
+
+A few rows look their parents up, each by its key. That is no wish but the query's form: in a
+subquery with an offset nothing else can be planned than a look-up by index, whatever the tables held
+when the session made its plan. Written as joins, the plan made for a parent of one row reads the
+whole parent, and goes on reading it when it holds a million. Many rows are joined, by a plan made
+for them alone.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
-from cdc.capture.text import literal
+from cdc.capture.text import build_object, lines, literal
 from cdc.mapping import Mapping, Resource, Roads, Table, roads_of
 from cdc.mapping.model import COMPANY, quote
 from cdc.mapping.roads import Column
 
-# Options of every function of ours. The planner settings make the cached plan one of index look-ups
-# whatever the tables held when the session ran its first statement.
-CAREFUL = ("search_path = pg_catalog, pg_temp",)
-BY_INDEX = ("enable_seqscan = off", "enable_hashjoin = off", "enable_mergejoin = off")
+# Options of every function of ours. Without the second, a small table's index would not be used.
+OPTIONS = ("search_path = pg_catalog, pg_temp", "enable_seqscan = off")
 
 
 def found(
-    roads: Roads, mapping: Mapping, *, source: str, rows: str, keep_unplaced: bool
+    roads: Roads, mapping: Mapping, *, source: str, rows: str, keep_unplaced: bool, many: bool
 ) -> str:
     """Selects, of changed rows (alias ``own``), ``source, key, company, refs``.
 
     keep_unplaced: and ``own``, what to keep of a row whose place is not known yet, else null.
+    many:          whether to join the parents, rather than to look them up one by one.
     """
     resource = roads.resource
 
@@ -33,6 +37,7 @@ def found(
 
     base = f"company.{quote(roads.base)}::text" if roads.base else "null"
     refs = [base, *(f"{first(columns)}::text" for columns in roads.values.values())]
+    reads = _columns_read(mapping, roads)
     joins = []
     unplaced = [f"{first(roads.values[COMPANY])} is null"]
     for join in roads.joins:
@@ -40,14 +45,20 @@ def found(
         alias = _alias(join.name, resource)
         road = first(join.roads)
         key = f"{alias}.{quote(join_key)}"
-        joins.append(f"  left join {table.sql} {alias} on {key} = {road}")
+        if many:
+            joins.append(f"  left join {table.sql} {alias} on {key} = {road}")
+        else:
+            columns = ", ".join(f"t.{quote(column)}" for column in reads[join.name])
+            joins.append(
+                f"  left join lateral (select {columns} from {table.sql} t\n"
+                f"                      where t.{quote(join_key)} = {road} offset 0) {alias} on true"
+            )
         unplaced.append(f"({road} is not null and {key} is null)")
     own = ""
     if keep_unplaced:
-        kept = (f"{literal(column)}, own.{quote(column)}" for column in resource.columns)
         own = (
-            f",\n       case when {_lines(unplaced, ' or', 17)}\n"
-            f"            then jsonb_build_object({_lines(kept, ',', 36)})\n"
+            f",\n       case when {lines(unplaced, ' or', 17)}\n"
+            f"            then {build_object('own', resource.columns, 17)}\n"
             f"       end as own"
         )
     return "\n".join(
@@ -56,17 +67,27 @@ def found(
             f"       own.{quote(resource.key)}::text as key,",
             # A collation of its own: the company's column may have one that ours cannot meet.
             f'       {first(roads.values[COMPANY])}::text collate "C" as company,',
-            f"       array[{_lines(refs, ',', 13)}] as refs{own}",
+            f"       array[{lines(refs, ',', 13)}] as refs{own}",
             f"  from {rows}",
             *joins,
         ]
     )
 
 
-def wants(roads: Roads, join: str) -> str:
-    """Joins the webhooks that want ``found``."""
+def wanted_few(roads: Roads) -> str:
+    """The webhooks that want a few rows of ``found``, none for those without a place."""
     return (
-        f"  {join} cdc.subscription wants\n"
+        f"  left join lateral (select s.webhook_id from cdc.subscription s\n"
+        f"                      where s.company = found.company\n"
+        f"                        and s.event = {literal(roads.layout.event)} offset 0) wants\n"
+        f"    on true"
+    )
+
+
+def wanted_many(roads: Roads) -> str:
+    """The same for many rows; those that nobody wants are left out."""
+    return (
+        f"  join cdc.subscription wants\n"
         f"    on wants.company = found.company and wants.event = {literal(roads.layout.event)}"
     )
 
@@ -79,6 +100,7 @@ def probe(mapping: Mapping, resource: Resource) -> str:
         source="null::bigint",
         rows="new_rows own",
         keep_unplaced=True,
+        many=False,
     )
     return (
         f"with new_rows as materialized (\n"
@@ -92,14 +114,24 @@ def tables_read(mapping: Mapping) -> dict[Table, tuple[str, ...]]:
     for resource in mapping.captured:
         roads = roads_of(mapping, resource)
         for join in roads.joins:
-            table, key = _table(mapping, join.resource)
+            table, _ = _table(mapping, join.resource)
             named = columns.setdefault(table, {})
-            named[key] = None
-            for values in (*roads.values.values(), *(j.roads for j in roads.joins)):
-                named.update((c.column, None) for c in values if c.resource == join.name)
-            if join.name == COMPANY and roads.base:
-                named[roads.base] = None
+            named.update(dict.fromkeys(_columns_read(mapping, roads)[join.name]))
     return {table: tuple(named) for table, named in columns.items()}
+
+
+def _columns_read(mapping: Mapping, roads: Roads) -> dict[str, tuple[str, ...]]:
+    """Of each joined ancestor: its key, and the columns that lead on from it."""
+    read: dict[str, tuple[str, ...]] = {}
+    for join in roads.joins:
+        _, key = _table(mapping, join.resource)
+        named = {key: None}
+        for columns in (*roads.values.values(), *(other.roads for other in roads.joins)):
+            named.update((c.column, None) for c in columns if c.resource == join.name)
+        if join.name == COMPANY and roads.base:
+            named[roads.base] = None
+        read[join.name] = tuple(named)
+    return read
 
 
 def _table(mapping: Mapping, name: str) -> tuple[Table, str]:
@@ -111,7 +143,3 @@ def _table(mapping: Mapping, name: str) -> tuple[Table, str]:
 
 def _alias(name: str, resource: Resource) -> str:
     return "own" if name == resource.name else quote(name) if name != COMPANY else "company"
-
-
-def _lines(parts: Iterable[str], between: str, columns: int) -> str:
-    return f"{between}\n{' ' * columns}".join(parts)

@@ -7,14 +7,15 @@ is told in ARCHITECTURE.md, "The queue is written by the trigger".
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
-from cdc.capture.reading import BY_INDEX, CAREFUL, found, wants
-from cdc.capture.text import dollar_quoted, indent, literal, literals
+from cdc.capture.reading import OPTIONS, found, wanted_few, wanted_many
+from cdc.capture.text import build_object, dollar_quoted, indent, literal, literals
 from cdc.mapping import Mapping, Resource, Roads, Table, roads_of
 from cdc.mapping.model import quote
 
-# Up to this many rows a statement of the suite is served by the plan cached in the session, made
-# for few rows; beyond, the query is planned afresh for what it meets.
+# Up to this many rows a statement of the suite is served by the plan cached in the session, beyond by
+# one made for it.
 FEW = 64
 
 TRIGGERS = {"cdc_capture_insert": "insert", "cdc_capture_update": "update"}
@@ -35,7 +36,7 @@ class Function:
 
     @property
     def sql(self) -> str:
-        options = "\n".join(f"set {option}" for option in (*CAREFUL, *BY_INDEX))
+        options = "\n".join(f"set {option}" for option in OPTIONS)
         return (
             f"create or replace function {self.signature} returns {self.returns}\n"
             f"language plpgsql security definer\n{options}\n"
@@ -90,9 +91,7 @@ def layouts(mapping: Mapping) -> str:
     rows = []
     for resource in mapping.captured:
         layout = roads_of(mapping, resource).layout
-        rows.append(
-            f"  ({layout.id}, {literal(layout.event)}, array[{literals(layout.fields)}])"
-        )
+        rows.append(f"  ({layout.id}, {literal(layout.event)}, array[{literals(layout.fields)}])")
     values = ",\n".join(rows)
     return (
         f"insert into cdc.layout (id, event, fields) values\n{values}\n"
@@ -103,8 +102,8 @@ def layouts(mapping: Mapping) -> str:
 def _capture(roads: Roads, mapping: Mapping) -> Function:
     resource = roads.resource
     name, table = literal(resource.name), literal(str(resource.table))
-    rows = found(
-        roads, mapping, source="null::bigint", rows="new_rows own", keep_unplaced=True
+    read = partial(
+        found, roads, mapping, source="null::bigint", rows="new_rows own", keep_unplaced=True
     )
     few = f"""\
 select array_agg((found.source, wants.webhook_id, found.refs)::cdc.captured)
@@ -112,17 +111,17 @@ select array_agg((found.source, wants.webhook_id, found.refs)::cdc.captured)
        array_agg((found.key, found.own)::cdc.unplaced) filter (where found.own is not null)
   into captured, unplaced
   from (
-{indent(rows, 4)}
+{indent(read(many=False), 4)}
   ) found
-{wants(roads, "left join")} and found.own is null"""
+{wanted_few(roads)} and found.own is null"""
     many = f"""
 with found as materialized (
-{indent(rows, 2)}
+{indent(read(many=True), 2)}
 ), queued as (
   insert into cdc.queue (webhook_id, layout, action, "time", refs)
   select wants.webhook_id, {roads.layout.id}, $1, $2, found.refs
     from found
-{indent(wants(roads, "join"), 2)} and found.own is null
+{indent(wanted_many(roads), 2)} and found.own is null
   returning 1
 ), unplaced as (
   insert into cdc.unresolved (resource, source, key, action, "time", own, reason)
@@ -156,8 +155,6 @@ begin
     else
       -- Planned afresh for what it meets, and written at once: variables would have to hold it all.
       set local enable_seqscan = on;
-      set local enable_hashjoin = on;
-      set local enable_mergejoin = on;
       execute {dollar_quoted("many", indent(many, 8) + "      ")}
         into queued using action, happened, problem;
     end if;
@@ -171,14 +168,26 @@ begin
       queued := false;
       begin
         insert into cdc.unresolved (resource, source, key, action, "time", own, reason)
-        select {name}, {table}, line ->> {literal(resource.key)}, action, happened,
-               cdc.kept(line, array[{literals(resource.columns)}], tg_relid), problem
-          from (select to_jsonb(own) as line from new_rows own) lines;
+        select {name}, {table}, own.{quote(resource.key)}::text, action, happened,
+               {build_object("own", resource.columns, 18)}, problem
+          from new_rows own;
       exception
         when serialization_failure or deadlock_detected then
           raise;
         when others then
-          unplaced := array[(null, '{{}}')::cdc.unplaced];
+          -- A column of the table's own was renamed.
+          begin
+            insert into cdc.unresolved (resource, source, key, action, "time", own, reason)
+            select {name}, {table}, row_.kept ->> {literal(resource.key)}, action, happened,
+                   row_.kept, problem
+              from (select cdc.kept(row_to_json(own), tg_relid) as kept
+                      from new_rows own offset 0) row_;
+          exception
+            when serialization_failure or deadlock_detected then
+              raise;
+            when others then
+              unplaced := array[(null, '{{}}')::cdc.unplaced];
+          end;
       end;
   end;
   -- Written outside the guard: a guarded write would cost a second transaction id.
@@ -211,6 +220,7 @@ def _resolve(roads: Roads, mapping: Mapping) -> Function:
         rows="cdc.unresolved u\n"
         "  cross join lateral jsonb_to_record(cdc.renamed(u.own)) as own (<types>)",
         keep_unplaced=False,
+        many=False,
     )
     query = f"""
 select array_agg((found.source, wants.webhook_id, found.refs)::cdc.captured)
@@ -220,7 +230,7 @@ select array_agg((found.source, wants.webhook_id, found.refs)::cdc.captured)
 {indent(rows, 4)}
      where u.id = any($1) and own.{quote(resource.key)} is not null
   ) found
-{wants(roads, "left join")}
+{wanted_few(roads)}
 """
     before, after = indent(query, 6).split("<types>", 1)
     body = f"""

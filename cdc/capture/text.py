@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Iterable
+
+from cdc.mapping.model import quote
 
 
 def literal(text: str) -> str:
@@ -13,6 +16,17 @@ def literal(text: str) -> str:
 
 def literals(texts: tuple[str, ...]) -> str:
     return ", ".join(literal(text) for text in texts)
+
+
+def build_object(alias: str, columns: Iterable[str], column: int) -> str:
+    """The named columns of a row as jsonb; ``column`` is where the expression stands."""
+    parts = (f"{literal(name)}, {alias}.{quote(name)}" for name in columns)
+    return f"jsonb_build_object({lines(parts, ',', column + len('jsonb_build_object('))})"
+
+
+def lines(parts: Iterable[str], between: str, column: int) -> str:
+    """One part a line, each below the first."""
+    return f"{between}\n{' ' * column}".join(parts)
 
 
 def dollar_quoted(tag: str, text: str) -> str:

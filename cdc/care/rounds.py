@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterable
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -28,6 +28,8 @@ class Lanes(Protocol):
     def missing(self, webhook_id: int, delivery_id: int, uid: str) -> bool: ...
 
     def noticed(self, webhook_id: int, lowest: int) -> None: ...
+
+    def touched(self, webhook_ids: Iterable[int]) -> None: ...
 
     def shards(self) -> list[int]: ...
 
@@ -57,13 +59,16 @@ class Care:
         }
         while True:
             now = time.monotonic()
+            soon = self._soon.is_set()
+            # At once, whatever becomes of it: a look sets it again while there is something to do.
+            self._soon.clear()
             due = [name for name, seconds in every.items() if now - last[name] >= seconds]
-            if due == ["removed"] and not lanes.removed() and not self._soon.is_set():
+            if due == ["removed"] and not lanes.removed() and not soon:
                 last["removed"] = now
                 due = []
-            if due or self._soon.is_set():
+            if due or soon:
                 last.update(dict.fromkeys(due, now))
-                await self._round(lanes, due)
+                await self._round(lanes, [*due, "unresolved"] if soon else due)
             try:
                 await asyncio.wait_for(self._soon.wait(), 1.0)
             except TimeoutError:
@@ -76,8 +81,7 @@ class Care:
             self.observer.care_failed("connecting", error)
             return
         try:
-            if self._soon.is_set():
-                self._soon.clear()
+            if "unresolved" in due:
                 await self._one("unresolved", unresolved.run_once(conn, self.observer))
             if "removed" in due:
                 for webhook_id in lanes.removed():

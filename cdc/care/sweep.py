@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Protocol
 
 from cdc.observe import Observer
@@ -17,12 +18,18 @@ class Lanes(Protocol):
 
     def noticed(self, webhook_id: int, lowest: int) -> None: ...
 
+    def touched(self, webhook_ids: Iterable[int]) -> None: ...
+
     def shards(self) -> list[int]: ...
 
 
 async def run_once(conn: Connection, lanes: Lanes, observer: Observer) -> None:
-    """Compares the lowest old row of each webhook with what its lane knows."""
+    """Compares the lowest old row of each webhook with what its lane knows, and has those retried
+    that are parked behind nobody."""
     for webhook_id, number, uid in await run(conn, "sweep", [lanes.shards(), OLDER_THAN]):
         if lanes.missing(webhook_id, number, uid):
             observer.swept(webhook_id, number)
             lanes.noticed(webhook_id, number)
+    for webhook_id, number in await run(conn, "sweep_retry", [lanes.shards(), OLDER_THAN]):
+        observer.swept(webhook_id, number)
+        lanes.touched([webhook_id])

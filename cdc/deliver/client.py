@@ -21,8 +21,6 @@ from cdc.deliver.guard import Guard
 from cdc.errors import ConfigError
 from cdc.road import Outcome, Request
 
-READ_LIMIT = 64 * 1024
-"""Bytes of an answer's body that are read; the status counts, the rest is not wanted."""
 
 _NO_CEIL = 1e9  # aiohttp rounds limits above this up to whole seconds; ours are exact
 
@@ -36,6 +34,8 @@ class Client:
     ca_file:         certificates to trust in addition to the system's, PEM.
     keepalive:       seconds an idle connection is kept.
     retry_after_cap: the most seconds a receiver's Retry-After is believed.
+    answer_limit:    bytes read of an answer's body; the status counts, the rest is not wanted.
+    excerpt_limit:   bytes of it that are kept for people, 1 KiB at most.
     look:            how names are looked up.
 
     Raises ConfigError if the CA file cannot be read.
@@ -50,6 +50,8 @@ class Client:
         ca_file: Path | None = None,
         keepalive: float = 15.0,
         retry_after_cap: float = outcome.RETRY_AFTER_CAP,
+        answer_limit: int = 64 * 1024,
+        excerpt_limit: int = outcome.EXCERPT,
         look: Lookup | None = None,
     ) -> None:
         self._guard = guard
@@ -57,6 +59,8 @@ class Client:
         self._connect_timeout = connect_timeout
         self._keepalive = keepalive
         self._cap = retry_after_cap
+        self._answer_limit = answer_limit
+        self._excerpt_limit = excerpt_limit
         self._ssl = _trust(ca_file)
         # The name server gets a little less than connecting as a whole, so that the detail tells
         # which of the two it was.
@@ -90,7 +94,7 @@ class Client:
                 return outcome.failed(error, host, elapsed, "connection")
             # Where we have cut it ourselves, aiohttp only tells that it ended.
             return outcome.failed(attempt.wire.cut or error, host, elapsed, "complete answer")
-        excerpt = outcome.excerpt(body, request)
+        excerpt = outcome.excerpt(body, request, self._excerpt_limit)
         pause = None if wait is None else outcome.retry_after(wait, time.time(), self._cap)
         return outcome.answered(status, time.perf_counter() - started, excerpt, pause)
 
@@ -106,7 +110,7 @@ class Client:
             attempt.fresh, attempt.wire = True, None
             response = await self._send(url, request, attempt)
         try:
-            body = await _read(response)
+            body = await _read(response, self._answer_limit)
         except BaseException:
             response.close()
             raise
@@ -166,21 +170,21 @@ class _OnlyOurHeaders(aiohttp.ClientRequest):
     DEFAULT_HEADERS = {}  # noqa: RUF012 - the parent's form, and never written to
 
 
-async def _read(response: aiohttp.ClientResponse) -> bytes:
-    """At most READ_LIMIT bytes of the body; a longer one costs its connection."""
+async def _read(response: aiohttp.ClientResponse, limit: int) -> bytes:
+    """At most ``limit`` bytes of the body; a longer one costs its connection."""
     if response.status == 101:
         response.close()  # we have asked for no other protocol, and there is no body to wait for
         return b""
     content = response.content
     body = await content.readany()
-    while len(body) < READ_LIMIT:
+    while len(body) < limit:
         more = await content.readany()
         if not more:
             return body
         body += more
     if not content.at_eof():
         response.close()
-    return body[:READ_LIMIT]
+    return body[:limit]
 
 
 def _trust(ca_file: Path | None) -> ssl.SSLContext:

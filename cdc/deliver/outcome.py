@@ -103,8 +103,8 @@ def retry_after(value: str | None, now: float, cap: float = RETRY_AFTER_CAP) -> 
     return min(seconds, cap) if seconds > 0 else None
 
 
-def excerpt(body: bytes, request: Request) -> str:
-    """The beginning of an answer as one printable line of at most 1 KiB (in UTF-8).
+def excerpt(body: bytes, request: Request, limit: int = EXCERPT) -> str:
+    """The beginning of an answer as one printable line of at most ``limit`` bytes (in UTF-8).
 
     Receivers like to echo what they got; the credentials among our headers are taken out.
     """
@@ -114,7 +114,7 @@ def excerpt(body: bytes, request: Request) -> str:
     for secret in _credentials(request):
         text = text.replace(secret, _HIDDEN)
     text = "".join(char if char.isprintable() else " " for char in text)
-    return text.encode()[:EXCERPT].decode(errors="ignore").strip()
+    return text.encode()[:limit].decode(errors="ignore").strip()
 
 
 def _credentials(request: Request) -> list[str]:

@@ -6,47 +6,17 @@ older change of its row is a fault, and so is one that nobody is owed.
 
 from __future__ import annotations
 
-from collections import defaultdict
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
 
 from cdc.demo import protocol
+from cdc.demo.arrivals import Arrival, Fault, FaultKind, gather, in_time, match, timeless
 from cdc.demo.ledger import Entry, Kind
 from cdc.receiver import Received
 
 LATE_AFTER = 30.0
 """Seconds from COMMIT to receipt beyond which a delivery counts as wrong."""
-
-FaultKind = Literal["missing", "wrong", "order", "repeated", "unexpected", "rolled back"]
-
-
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """event: empty when it cannot be told."""
-
-    kind: FaultKind
-    event: str
-    text: str
-
-
-@dataclass(slots=True)
-class Arrival:
-    """All attempts of one delivery: the POSTs with one webhook-id at one path, as they came."""
-
-    attempts: list[Received]
-    entry: Entry | None = None
-
-    @property
-    def first(self) -> Received:
-        return self.attempts[0]
-
-    @property
-    def latency(self) -> float | None:
-        """Seconds from just before COMMIT to the last byte of the first attempt."""
-        if self.entry is None or self.entry.statement.commit is None:
-            return None
-        return self.first.clock - self.entry.statement.commit
 
 
 @dataclass(slots=True)
@@ -54,6 +24,7 @@ class Line:
     """One line of the closing table.
 
     received:  deliveries that came, right or wrong.
+    missing:   deliveries that never came, or came and were not accepted in the end.
     wrong:     deliveries that were not as owed, or owed to nobody.
     repeated:  POSTs beyond the attempts that the receiver's own answers called for.
     latencies: seconds from commit to receipt, sorted.
@@ -67,16 +38,17 @@ class Line:
     latencies: list[float] = field(default_factory=list)
 
     def percentile(self, share: float) -> float | None:
-        """The latency that the given share (0 to 1) of deliveries kept within."""
+        """The latency that the given share (0 to 1) of the deliveries kept within."""
         if not self.latencies:
             return None
-        return self.latencies[max(0, -int(-share * len(self.latencies) // 1) - 1)]
+        return self.latencies[max(0, math.ceil(share * len(self.latencies)) - 1)]
 
 
 @dataclass(slots=True)
 class Account:
-    """events: by event, in the protocol's order, ``""`` for what names none; latencies are those of
-    live changes. kinds: the same by kind of entry, with the latencies of that kind.
+    """events: by event in the protocol's order, ``""`` for what names none; their latencies, and
+            the total's, are those of live changes only.
+    kinds:  by kind of entry, with the latencies of that kind.
     """
 
     arrivals: list[Arrival] = field(default_factory=list)
@@ -89,8 +61,13 @@ class Account:
     def ok(self) -> bool:
         return not self.faults
 
-    def count(self, kind: FaultKind) -> int:
-        return sum(fault.kind == kind for fault in self.faults)
+    def count(self, *kinds: FaultKind) -> int:
+        return sum(fault.kind in kinds for fault in self.faults)
+
+    def lines(self, event: str, kind: Kind | None) -> list[Line]:
+        """The lines in which a delivery counts."""
+        lines = [self.total, self.events.setdefault(event, Line())]
+        return lines if kind is None else [*lines, self.kinds.setdefault(kind, Line())]
 
 
 def draw_up(
@@ -104,235 +81,117 @@ def draw_up(
 
     received: in the order of their coming.
     """
-    account = Account(arrivals=_gather(received))
-    _match(account.arrivals, entries, forbidden)
-    for entry in _unmatched(account.arrivals, entries):
-        account.faults.append(Fault("missing", entry.event, f"never came: {entry}"))
+    account = Account(arrivals=gather(received))
+    account.events = {event: Line() for event in protocol.EVENTS}
+    missing = match(account.arrivals, entries, forbidden)
     for arrival in account.arrivals:
-        if arrival.entry is None:
-            account.faults.append(_stranger(arrival, forbidden))
-        else:
-            account.faults += _faults(arrival, arrival.entry, late_after)
-    account.faults += _ids_used_twice(account.arrivals)
-    account.faults += _out_of_order(account.arrivals)
-    _count(account, entries)
+        arrival.faults += _faults(arrival, late_after)
+    _same_id_elsewhere(account.arrivals)
+    _out_of_order(account.arrivals)
+    for entry in entries:
+        for line in account.lines(entry.event, entry.kind):
+            line.expected += 1
+    for entry in missing:
+        account.faults.append(Fault("missing", f"never came: {entry}"))
+        for line in account.lines(entry.event, entry.kind):
+            line.missing += 1
+    for arrival in account.arrivals:
+        account.faults += arrival.faults
+        _count(account, arrival)
+    for line in (account.total, *account.events.values(), *account.kinds.values()):
+        line.latencies.sort()
     return account
 
 
-def _gather(received: Iterable[Received]) -> list[Arrival]:
-    found: dict[tuple[str, str], Arrival] = {}
-    nameless: list[Arrival] = []
-    for got in received:
-        if not got.uid:
-            nameless.append(Arrival([got]))
-        elif (key := (got.path, got.uid)) in found:
-            found[key].attempts.append(got)
-        else:
-            found[key] = Arrival([got])
-    return [*found.values(), *nameless]
+def _faults(arrival: Arrival, late_after: float) -> Iterable[Fault]:
+    entry, first = arrival.entry, arrival.first
+    if arrival.forbidden is not None:
+        told = f"was rolled back and came all the same: {arrival.forbidden}"
+        yield Fault("rolled back", told)
+        return
+    if entry is None:
+        yield Fault("unexpected", f"nobody is owed this: {_shown(first)}")
+        return
+    for problem in _problems(arrival, entry):
+        yield Fault("wrong", f"{entry}: {problem}")
+    if arrival.latency is not None and arrival.latency > late_after:
+        yield Fault("wrong", f"{entry}: came {arrival.latency:.1f} s after its COMMIT")
+    answers = tuple(got.status for got in arrival.attempts)
+    if len(answers) > len(entry.answers):
+        extra = len(answers) - len(entry.answers)
+        yield Fault("repeated", f"{entry}: {extra} POSTs more than its answers called for")
+    elif len(answers) < len(entry.answers):
+        yield Fault("missing", f"{entry}: was answered {answers[-1]} and did not come again")
+    elif answers != entry.answers:
+        yield Fault("wrong", f"{entry}: was answered {answers}; planned was {entry.answers}")
 
 
-def _match(
-    arrivals: Sequence[Arrival], entries: Sequence[Entry], forbidden: Sequence[Entry]
-) -> None:
-    """Finds the entry of each arrival: by exact body and time, else by whatever fits best."""
-    by_body: dict[bytes, list[Entry]] = defaultdict(list)
-    for entry in entries:
-        by_body[_timeless(entry)].append(entry)
-    rest: list[Arrival] = []
-    for arrival in arrivals:
-        candidates = _candidates(arrival, by_body)
-        arrival.entry = next((e for e in candidates if _in_time(arrival, e)), None)
-        if arrival.entry is not None:
-            candidates.remove(arrival.entry)
-        else:
-            rest.append(arrival)
-    for arrival in rest:
-        # Better no match than to take what was rolled back for something else.
-        if _rolled_back(arrival, forbidden) is None and (same := _candidates(arrival, by_body)):
-            arrival.entry = same.pop(0)
-    left = [entry for same in by_body.values() for entry in same]
-    for arrival in rest:
-        if arrival.entry is None and _rolled_back(arrival, forbidden) is None:
-            arrival.entry = next((e for e in left if _resembles(arrival, e)), None)
-            if arrival.entry is not None:
-                left.remove(arrival.entry)
-
-
-def _candidates(arrival: Arrival, by_body: dict[bytes, list[Entry]]) -> list[Entry]:
-    parts = protocol.split(arrival.first.body)
-    same = by_body.get(parts[0], []) if parts else []
-    return same if same and same[0].hook.path == arrival.first.path else []
-
-
-def _timeless(entry: Entry) -> bytes:
-    return entry.body("")
-
-
-def _in_time(arrival: Arrival, entry: Entry) -> bool:
-    parts = protocol.split(arrival.first.body)
-    if parts is None:
-        return False
-    ended = entry.statement.ended or arrival.first.at
-    return entry.statement.began <= parts[1] <= min(ended, arrival.first.at)
-
-
-def _resembles(arrival: Arrival, entry: Entry) -> bool:
-    body = arrival.first.body
-    return (
-        arrival.first.path == entry.hook.path
-        and b'"%s"' % entry.event.encode() in body
-        and b'"%s"' % entry.row.url.encode() in body
-    )
-
-
-def _rolled_back(arrival: Arrival, forbidden: Sequence[Entry]) -> Entry | None:
-    parts = protocol.split(arrival.first.body)
-    for entry in forbidden:
-        if (
-            parts is not None
-            and arrival.first.path == entry.hook.path
-            and parts[0] == _timeless(entry)
-            and _in_time(arrival, entry)
-        ):
-            return entry
-    return None
-
-
-def _unmatched(arrivals: Sequence[Arrival], entries: Sequence[Entry]) -> list[Entry]:
-    matched = {arrival.entry.number for arrival in arrivals if arrival.entry is not None}
-    return [entry for entry in entries if entry.number not in matched]
-
-
-def _stranger(arrival: Arrival, forbidden: Sequence[Entry]) -> Fault:
-    entry = _rolled_back(arrival, forbidden)
-    if entry is not None:
-        return Fault("rolled back", entry.event, f"was rolled back and came all the same: {entry}")
-    event = next((e for e in protocol.EVENTS if f'"{e}"'.encode() in arrival.first.body), "")
-    return Fault("unexpected", event, f"nobody is owed this: {_shown(arrival.first)}")
-
-
-def _faults(arrival: Arrival, entry: Entry, late_after: float) -> Iterable[Fault]:
+def _problems(arrival: Arrival, entry: Entry) -> Iterable[str]:
     first = arrival.first
     for got in arrival.attempts:
-        for problem in _improper(got):
-            yield Fault("wrong", entry.event, f"{entry}: {problem}")
+        if not got.verified:
+            yield f"not verified: {got.problem}"
+        if got.method != protocol.METHOD:
+            yield f"came by {got.method}"
+        for name, value in protocol.HEADERS.items():
+            if got.headers.get(name) != value:
+                yield f"header {name} is {got.headers.get(name)!r}, not {value!r}"
         if got.body != first.body:
-            yield Fault("wrong", entry.event, f"{entry}: a retry has other bytes than the first try")
+            yield f"a retry has other bytes: first {_shown(first)}, then {_shown(got)}"
     parts = protocol.split(first.body)
-    if parts is None or parts[0] != _timeless(entry):
-        owed = entry.body("<time>").decode()
-        yield Fault("wrong", entry.event, f"{entry}: owed was {owed}, but {_shown(first)} came")
-    elif not _in_time(arrival, entry):
+    if parts is None or parts[0] != timeless(entry):
+        yield f"owed was {entry.body('<time>').decode()}, but {_shown(first)} came"
+    elif not in_time(arrival, entry):
         began, ended = entry.statement.began, entry.statement.ended
-        yield Fault(
-            "wrong",
-            entry.event,
-            f"{entry}: its time {parts[1]} does not lie within its statement ({began} to {ended})",
-        )
-    if arrival.latency is not None and arrival.latency > late_after:
-        late = f"came {arrival.latency:.1f} s after its COMMIT"
-        yield Fault("wrong", entry.event, f"{entry}: {late}")
-    answers = tuple(got.status for got in arrival.attempts)
-    if answers != entry.answers:
-        if len(answers) > len(entry.answers):
-            extra = len(answers) - len(entry.answers)
-            yield Fault("repeated", entry.event, f"{entry}: came {extra} times too often")
-        elif len(answers) < len(entry.answers):
-            yield Fault(
-                "missing", entry.event, f"{entry}: was answered {answers[-1]} and not tried again"
-            )
-        else:
-            yield Fault(
-                "wrong",
-                entry.event,
-                f"{entry}: was answered {_list(answers)} instead of {_list(entry.answers)}",
-            )
+        yield f"time {parts[1]} lies outside its statement ({began} to {ended}), or after receipt"
 
 
-def _improper(got: Received) -> Iterable[str]:
-    if not got.verified:
-        yield f"not verified: {got.problem}"
-    if got.method != protocol.METHOD:
-        yield f"came by {got.method}"
-    for name, value in protocol.HEADERS.items():
-        if got.headers.get(name) != value:
-            yield f"header {name} is {got.headers.get(name)!r}, not {value!r}"
-
-
-def _ids_used_twice(arrivals: Sequence[Arrival]) -> Iterable[Fault]:
+def _same_id_elsewhere(arrivals: Sequence[Arrival]) -> None:
     seen: set[str] = set()
     for arrival in arrivals:
         uid = arrival.first.uid
         if uid in seen:
-            yield Fault("wrong", "", f"webhook-id {uid} names deliveries at two webhooks")
+            told = f"webhook-id {uid} was another delivery's already: {_shown(arrival.first)}"
+            arrival.faults.append(Fault("wrong", told))
         elif uid:
             seen.add(uid)
 
 
-def _out_of_order(arrivals: Sequence[Arrival]) -> Iterable[Fault]:
-    """Per webhook and row: an older change must have been answered for good before the next comes."""
+def _out_of_order(arrivals: Sequence[Arrival]) -> None:
+    """Per webhook and row: an older change must have been accepted before the next one comes."""
     before: dict[tuple[str, str], Arrival] = {}
     for arrival in arrivals:
         entry = arrival.entry
         if entry is None:
             continue
-        older = before.get(entry.resource)
-        before[entry.resource] = arrival
-        if older is None or older.entry is None:
+        older = before.setdefault(entry.resource, arrival)
+        if older is arrival or older.entry is None:
             continue
         if older.entry.number > entry.number:
-            yield Fault("order", entry.event, f"{entry}: came after a later change of the same row")
-        elif arrival.first.clock < older.attempts[-1].clock:
-            yield Fault(
-                "order", entry.event, f"{entry}: came before an older change had been accepted"
-            )
-
-
-def _count(account: Account, entries: Sequence[Entry]) -> None:
-    for name in protocol.EVENTS:
-        account.events[name] = Line()
-    for entry in entries:
-        for line in _lines(account, entry.event, entry.kind):
-            line.expected += 1
-    bad: set[int] = set()
-    for number, arrival in enumerate(account.arrivals):
-        entry = arrival.entry
-        event = entry.event if entry is not None else _stranger(arrival, ()).event
-        lines = _lines(account, event, entry.kind if entry is not None else None)
-        for line in lines:
-            line.received += 1
-        if entry is None:
-            bad.add(number)
+            told = f"{entry}: came after a later change of the same row"
+            arrival.faults.append(Fault("order", told))
             continue
-        latency = arrival.latency
-        if latency is not None:
-            account.kinds[entry.kind].latencies.append(latency)
-            if entry.kind == "live":
-                account.events[entry.event].latencies.append(latency)
-                account.total.latencies.append(latency)
-    for fault in account.faults:
-        for line in (account.total, account.events.setdefault(fault.event, Line())):
-            if fault.kind == "missing":
-                line.missing += 1
-            elif fault.kind == "repeated":
-                line.repeated += 1
-            else:
-                line.wrong += 1
-    for line in (account.total, *account.events.values(), *account.kinds.values()):
-        line.latencies.sort()
+        if arrival.first.clock < older.attempts[-1].clock:
+            told = f"{entry}: came before an older change of the same row was accepted"
+            arrival.faults.append(Fault("order", told))
+        before[entry.resource] = arrival
 
 
-def _lines(account: Account, event: str, kind: Kind | None) -> list[Line]:
-    lines = [account.total, account.events.setdefault(event, Line())]
-    if kind is not None:
-        lines.append(account.kinds.setdefault(kind, Line()))
-    return lines
+def _count(account: Account, arrival: Arrival) -> None:
+    entry, kinds = arrival.entry, {fault.kind for fault in arrival.faults}
+    for line in account.lines(arrival.event, None if entry is None else entry.kind):
+        line.received += 1
+        line.missing += "missing" in kinds
+        line.wrong += bool(kinds - {"missing", "repeated"})
+        if entry is not None and "repeated" in kinds:
+            line.repeated += len(arrival.attempts) - len(entry.answers)
+    if entry is None or arrival.latency is None:
+        return
+    account.kinds[entry.kind].latencies.append(arrival.latency)
+    if entry.kind == "live":
+        account.events[entry.event].latencies.append(arrival.latency)
+        account.total.latencies.append(arrival.latency)
 
 
 def _shown(got: Received) -> str:
     return f"{got.method} {got.path} {got.body[:600].decode(errors='replace')}"
-
-
-def _list(answers: Sequence[int | None]) -> str:
-    return ", ".join(str(answer) for answer in answers)

@@ -131,8 +131,6 @@ class Ledger:
                 if hook.company == change.row.company and change.row.event in hook.events:
                     number = first + len(made)
                     made.append(
-                        Entry(
-                            number, hook, change.row, change.action, statement, answers, kind
-                        )
+                        Entry(number, hook, change.row, change.action, statement, answers, kind)
                     )
         return made

@@ -180,7 +180,12 @@ def body(
     endpoint: str, time: str, event: str, action: str, data: Mapping[str, str | None]
 ) -> bytes:
     """The exact bytes of a POST. time: as the protocol writes it, see ``split``."""
-    payload = {"endpoint": endpoint, "time": time, "event": event, "data": {"action": action, **data}}
+    payload = {
+        "endpoint": endpoint,
+        "time": time,
+        "event": event,
+        "data": {"action": action, **data},
+    }
     return json.dumps(payload).encode()
 
 

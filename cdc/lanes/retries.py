@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from cdc.lanes.decision import DuePlan
-from cdc.lanes.lines import Lines
+from cdc.lanes.lines import DONE, Lines
 from cdc.road import Delivery, Resource
 
 AT_ONCE = 0.0  # before any reading of a monotonic clock
@@ -27,13 +27,17 @@ class Retries:
     expiry change the retry table without asking the lane.
     """
 
-    __slots__ = ("_due", "_lines", "_noted", "blocked", "plan")
+    __slots__ = ("_asked", "_due", "_lines", "_noted", "_overtaken", "blocked", "plan")
 
     def __init__(self, lines: Lines) -> None:
         self._lines = lines
         # Each resource being retried, with the number of rows parked behind it. The number is
         # exact unless rows were parked or removed by others.
         self.blocked: dict[Resource, int] = {}
+        # Promotions that wait for their answers, and those of them that cannot free the resource
+        # any more, because a row of it (a replay) was loaded since: it will ask again.
+        self._asked: dict[Resource, int] = {}
+        self._overtaken: set[Resource] = set()
         self.plan: DuePlan | None = None
         self._due: float | None = None
         self._noted: float | None = None  # noted while a plan is under way: its answer may lack it
@@ -55,16 +59,26 @@ class Retries:
         """A promotion was handed out."""
         waiting = self.blocked.get(resource, 0)
         self.blocked[resource] = waiting - 1 if waiting else 0
+        self._asked[resource] = self._asked.get(resource, 0) + 1
+        self._overtaken.discard(resource)
 
     def promoted(self, resource: Resource, found: bool) -> bool:
         """The promotion's answer. True: ask again, rows were parked meanwhile."""
+        left = self._asked.pop(resource, 1) - 1
+        overtaken = resource in self._overtaken
+        self._overtaken.discard(resource)
+        if left:
+            self._asked[resource] = left
         if found:
             self.note(AT_ONCE)
+            return False
+        if left or overtaken:
             return False
         # Rows parked after the promotion was handed out were moved after it on the same
         # connection: it did not see them. One more question sees all that are counted now.
         if self.blocked.get(resource):
             self.blocked[resource] = 0
+            self._asked[resource] = 1
             return True
         self.blocked.pop(resource, None)
         return False
@@ -89,9 +103,15 @@ class Retries:
         due = self.due_at(limit)
         if due is None or due > now:
             return None
-        retrying = self._lines.retrying
-        ids = tuple(delivery_id for delivery_id, _ in retrying)
-        self.plan = DuePlan(limit - len(retrying), ids)
+        lines = self._lines
+        for key in lines.retrying:
+            held = lines.held[key]
+            # Dead, but not confirmed yet: somebody may have replayed it already, and this plan
+            # would not see that. Ask again once it is confirmed.
+            if held.state == DONE and held.due is None:
+                held.due = AT_ONCE
+        ids = tuple(delivery_id for delivery_id, _ in lines.retrying)
+        self.plan = DuePlan(limit - len(ids), ids)
         return self.plan
 
     def take(self, rows: Sequence[Delivery], next_due: float | None) -> list[Delivery]:
@@ -99,9 +119,14 @@ class Retries:
         park: list[Delivery] = []
         for row in rows:
             key = (row.id, row.uid)
-            if key in self._lines.held:  # its move is not confirmed yet; settled() will ask for it
+            if (held := self._lines.held.get(key)) is not None:
+                # Its settlement is not confirmed yet (it was moved, or died and was replayed):
+                # ask again then.
+                held.due = AT_ONCE if held.due is None else held.due
                 continue
             resource = row.resource
+            if resource in self._asked:
+                self._overtaken.add(resource)
             if resource not in self.blocked:
                 park += self.block(resource, 0)
             self._lines.add(key, row, resource)

@@ -86,14 +86,23 @@ class Window:
         # As many rows as asked for: there may be more. Ids may be equal (a damaged database), so
         # the next fetch begins with the last one again.
         next_id = rows[-1].id if rows and len(rows) >= plan.limit else None
-        for row in rows:
+        cut: int | None = None
+        for place, row in enumerate(rows):
             if (row.id, row.uid) in held or (row.id, row.uid) in graves:
                 continue
             if not room:
-                next_id = row.id
+                next_id, cut = row.id, place
                 break
             room -= 1
             self._admit(row, blocked, park)
+        if cut is not None:
+            # Where the lane takes fewer rows than came, its window ends earlier.
+            taken = {(row.xid, row.resource) for row in rows[:cut] if row.action == "modified"}
+            created = [
+                row
+                for row in (*rows[cut:], *created)
+                if row.action == "created" and (row.xid, row.resource) in taken
+            ]
         # They lie beyond the window, so they do not move the position; a later fetch skips them.
         for row in created:
             if (row.id, row.uid) not in held and (row.id, row.uid) not in graves:
@@ -102,9 +111,7 @@ class Window:
         self._over()
         return park
 
-    def _admit(
-        self, row: Delivery, blocked: dict[Resource, int], park: list[Delivery]
-    ) -> None:
+    def _admit(self, row: Delivery, blocked: dict[Resource, int], park: list[Delivery]) -> None:
         key, resource = (row.id, row.uid), row.resource
         if blocked and resource in blocked:
             self._lines.add_done(key, row, resource)

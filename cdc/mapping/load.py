@@ -323,5 +323,3 @@ def _table(text: str, place: str) -> Table:
     if table.schema in ("cdc", "information_schema") or table.schema.startswith("pg_"):
         raise _Wrong(place, f"{table} is no table of the suite's")
     return table
-
-

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from cdc.queue.session import Connection, boottime, run
+from cdc.queue.session import Connection, boottime, execute, run
 
 
 class Snapshot(NamedTuple):
@@ -30,7 +30,7 @@ class Seen:
     lowest:     webhook to its lowest new id.
     touched:    webhooks whose registration changed.
     armed:      the doorbell is armed since.
-    unresolved: changes wait in cdc.unresolved for another try (asked when arming).
+    unresolved: changes wait in cdc.unresolved for another try.
     """
 
     snapshot: Snapshot
@@ -55,10 +55,10 @@ class Looker:
 
     async def begin(self) -> Snapshot:
         """The first snapshot: what it shows is found by ``all()``, what comes by ``look()``."""
-        cursor = await self._conn.execute(b"select pg_current_snapshot()::text")
-        row = await cursor.fetchone()
-        assert row is not None
-        self.snapshot = Snapshot.parse(row[0])
+        [(text,)] = await execute(
+            self._conn, b"select pg_current_snapshot()::text", name="the first snapshot"
+        )
+        self.snapshot = Snapshot.parse(text)
         return self.snapshot
 
     async def all(self, shards: list[int]) -> dict[int, int]:
@@ -83,12 +83,12 @@ class Looker:
             dict(zip(webhooks, lowest, strict=True)),
             tuple(touched),
             armed_until is not None,
-            bool(unresolved),
+            unresolved,
         )
 
     async def take_xid(self) -> int:
         """A transaction id of our own, over as soon as it is taken."""
-        cursor = await self._conn.execute(b"select pg_current_xact_id()")
-        row = await cursor.fetchone()
-        assert row is not None
-        return int(row[0])
+        [(xid,)] = await execute(
+            self._conn, b"select pg_current_xact_id()", name="a transaction id"
+        )
+        return int(xid)

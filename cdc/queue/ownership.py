@@ -11,7 +11,7 @@ import random
 import socket
 from math import ceil
 
-from cdc.queue.session import Connection
+from cdc.queue.session import Connection, execute
 
 SHARDS = 64
 LOCK_CLASS = 0x434443  # "CDC"
@@ -34,13 +34,17 @@ class Ownership:
         return webhook_id % SHARDS in self.epochs
 
     async def join(self) -> None:
-        await self._conn.execute(
-            b"select pg_advisory_lock_shared($1::int, $2::int)", [LOCK_CLASS, MEMBER]
+        await execute(
+            self._conn,
+            b"select pg_advisory_lock_shared($1::int, $2::int)",
+            [LOCK_CLASS, MEMBER],
+            "join",
         )
 
     async def fleet(self) -> tuple[int, set[int]]:
         """How many daemons there are, and which shards are owned by anybody."""
-        cursor = await self._conn.execute(
+        [(daemons, owned)] = await execute(
+            self._conn,
             b"""
             select count(*) filter (where objid = $2),
                    array_agg(objid::int) filter (where objid < $2)
@@ -49,10 +53,9 @@ class Ownership:
                and database = (select oid from pg_database where datname = current_database())
             """,
             [LOCK_CLASS, MEMBER],
+            "fleet",
         )
-        row = await cursor.fetchone()
-        assert row is not None
-        return max(1, row[0]), set(row[1] or ())
+        return max(1, daemons), set(owned or ())
 
     async def acquire(self) -> dict[int, int]:
         """Takes free shards up to a fair share. Returns the new ones, with the epochs before.
@@ -66,21 +69,25 @@ class Ownership:
             return {}
         # Shuffled: daemons that start together do not all reach for the same ones.
         random.shuffle(free)
-        cursor = await self._conn.execute(
+        locked = await execute(
+            self._conn,
             b"select s from unnest($1::int[]) s where pg_try_advisory_lock($2::int, s) limit $3",
             [free, LOCK_CLASS, room],
+            "acquire",
         )
-        got = sorted(row[0] for row in await cursor.fetchall())
+        got = sorted(row[0] for row in locked)
         if not got:
             return {}
-        cursor = await self._conn.execute(
+        raised = await execute(
+            self._conn,
             b"""
             update cdc.shard set epoch = epoch + 1, owner = $2, since = clock_timestamp()
              where id = any($1::int[]) returning id::int, epoch
             """,
             [got, OWNER],
+            "take over",
         )
-        epochs = {shard: epoch for shard, epoch in await cursor.fetchall()}
+        epochs = {shard: epoch for shard, epoch in raised}
         self.epochs.update(epochs)
         return {shard: epoch - 1 for shard, epoch in epochs.items()}
 
@@ -93,6 +100,9 @@ class Ownership:
         """Lets go of shards in which nothing is under way any more."""
         for shard in shards:
             self.epochs.pop(shard, None)
-        await self._conn.execute(
-            b"select pg_advisory_unlock($1::int, s) from unnest($2::int[]) s", [LOCK_CLASS, shards]
+        await execute(
+            self._conn,
+            b"select pg_advisory_unlock($1::int, s) from unnest($2::int[]) s",
+            [LOCK_CLASS, shards],
+            "release",
         )

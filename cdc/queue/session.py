@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import psycopg
@@ -54,11 +57,13 @@ _PLANS = (
 )
 # Settling may lose progress in a crash, never a delivery: what is not recorded is sent again.
 _LAZY = "set synchronous_commit = off;"
-# The session that owns shards lets go of them when its daemon stands still.
-_OWNING = (
-    "set idle_session_timeout = '5s'; set tcp_keepalives_idle = 2; set tcp_keepalives_interval = 1;"
-    " set tcp_keepalives_count = 3; set tcp_user_timeout = 5000;"
+# A daemon that stands still or is cut off must not keep a row locked: others would wait for it.
+_SHORT = (
+    "set idle_in_transaction_session_timeout = '5s'; set tcp_keepalives_idle = 2;"
+    " set tcp_keepalives_interval = 1; set tcp_keepalives_count = 3; set tcp_user_timeout = 5000;"
 )
+# The session that owns shards lets go of them when its daemon stands still.
+_OWNING = "set idle_session_timeout = '5s';"
 
 
 async def open_session(url: str, role: str, *, owning: bool = False) -> Connection:
@@ -67,7 +72,13 @@ async def open_session(url: str, role: str, *, owning: bool = False) -> Connecti
     conn.prepare_threshold = 0
     conn.adapters.register_loader(XID8, Int8BinaryLoader)
     conn.adapters.register_loader(UUID, _UuidAsText)
-    await conn.execute((_PLANS + _LAZY + (_OWNING if owning else "")).encode(), prepare=False)
+    setup = _PLANS + _LAZY + _SHORT + (_OWNING if owning else "")
+    try:
+        with answering(conn, "the session's settings"):
+            await conn.execute(setup.encode(), prepare=False)
+    except BaseException:
+        await conn.close()
+        raise
     return conn
 
 
@@ -76,14 +87,43 @@ async def run(conn: Connection, name: str, params: Sequence[Any] = ()) -> list[R
 
     Raises psycopg.OperationalError when no answer comes in time, as for a lost connection.
     """
+    return await execute(conn, sqlfiles.query(name).encode(), params, name)
+
+
+async def execute(
+    conn: Connection, sql: bytes, params: Sequence[Any] = (), name: str = "a query"
+) -> list[Row]:
+    """Runs one statement and returns its rows; raises as ``run`` does."""
+    with answering(conn, name):
+        cursor = await conn.execute(sql, params, binary=True)
+        return await cursor.fetchall() if cursor.description else []
+
+
+@contextmanager
+def answering(conn: Connection, what: str) -> Iterator[None]:
+    """Raises psycopg.OperationalError if the block takes longer than ``ANSWER_WITHIN``.
+
+    The connection is cut then. Cancelling would not do: psycopg asks the server to cancel and waits
+    for its answer, and a stalled connection answers neither.
+    """
+    late = asyncio.get_running_loop().call_later(ANSWER_WITHIN, _cut, conn)
+    began = time.monotonic()
     try:
-        async with asyncio.timeout(ANSWER_WITHIN):
-            cursor = await conn.execute(sqlfiles.query(name).encode(), params, binary=True)
-            return await cursor.fetchall() if cursor.description else []
-    except TimeoutError:
+        yield
+    except psycopg.OperationalError as error:
+        if time.monotonic() - began < ANSWER_WITHIN:
+            raise
         raise psycopg.OperationalError(
-            f"no answer to '{name}' within {ANSWER_WITHIN:.0f} s"
-        ) from None
+            f"no answer to '{what}' within {ANSWER_WITHIN:.0f} s"
+        ) from error
+    finally:
+        late.cancel()
+
+
+def _cut(conn: Connection) -> None:
+    # A copy of the descriptor: the connection is still psycopg's to close.
+    with suppress(OSError), socket.socket(fileno=os.dup(conn.fileno())) as sock:
+        sock.shutdown(socket.SHUT_RDWR)
 
 
 def boottime() -> float:
@@ -98,11 +138,8 @@ class Layouts:
         self._known: dict[int, Layout] = {}
 
     async def load(self, conn: Connection) -> None:
-        cursor = await conn.execute(b"select id, event, fields from cdc.layout")
-        self._known = {
-            number: Layout(number, event, tuple(fields))
-            for number, event, fields in await cursor.fetchall()
-        }
+        rows = await execute(conn, b"select id, event, fields from cdc.layout", name="layouts")
+        self._known = {n: Layout(n, event, tuple(fields)) for n, event, fields in rows}
 
     async def deliveries(self, conn: Connection, rows: Sequence[Row]) -> list[Delivery]:
         """Rows as fetch and due return them."""

@@ -19,7 +19,7 @@ import psycopg
 from cdc.lanes import Dead, Decision, Delivered, Lane, Retry
 from cdc.observe import Observer
 from cdc.queue.ownership import shard_of
-from cdc.queue.session import Connection, open_session, run
+from cdc.queue.session import Connection, answering, open_session, run
 from cdc.road import Delivery, Outcome, Resource
 
 BATCH = 1000
@@ -94,29 +94,42 @@ class Settler:
         self._epoch_of = epoch_of
         self._confirmed = confirmed
         self._records: list[Record] = []
+        self._recorded = 0
+        self._advanced = asyncio.Event()
         self._work = asyncio.Event()
-        self._empty = asyncio.Event()
-        self._empty.set()
         self._conn: Connection | None = None
         self._full = asyncio.Event()
+        # Held while a batch is recorded, and by a take-over while epochs change: a batch that was
+        # fenced with the old one would be refused although nobody else owned the shard.
+        self.still = asyncio.Lock()
 
     def submit(self, record: Record) -> None:
         """Takes a record; its lane hears of it when it is committed."""
         self._records.append(record)
-        self._empty.clear()
         self._work.set()
         if len(self._records) >= BATCH:
             self._full.set()
 
     def forget(self, shards: set[int]) -> None:
-        """Drops what was submitted for these shards: somebody else owned them meanwhile."""
-        self._records = [r for r in self._records if shard_of(r.lane.webhook_id) not in shards]
-        if not self._records:
-            self._empty.set()
+        """Drops what was submitted for these shards: somebody else owned them meanwhile.
+
+        Only while ``still`` is held.
+        """
+        kept = [r for r in self._records if shard_of(r.lane.webhook_id) not in shards]
+        self._advance(len(self._records) - len(kept))
+        self._records = kept
 
     async def flushed(self) -> None:
-        """Returns when all that was submitted is recorded."""
-        await self._empty.wait()
+        """Returns when all that was submitted until now is recorded. What is submitted meanwhile is
+        not waited for: under load there is always some."""
+        until = self._recorded + len(self._records)
+        while self._recorded < until:
+            self._advanced.clear()
+            await self._advanced.wait()
+
+    def _advance(self, records: int) -> None:
+        self._recorded += records
+        self._advanced.set()
 
     async def run(self) -> None:
         """Records until cancelled."""
@@ -127,12 +140,14 @@ class Settler:
                 self._full.clear()
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._full.wait(), LINGER)
-            batch = self._records[:BATCH]
-            if not batch:
-                self._work.clear()
-                continue
             try:
-                lanes = await self._record(batch)
+                async with self.still:
+                    batch = self._records[:BATCH]
+                    if not batch:
+                        self._work.clear()
+                        continue
+                    lanes = await self._record(batch)
+                    del self._records[: len(batch)]
             except psycopg.OperationalError as error:
                 self._observer.settling_failed(error, len(self._records))
                 await self._close()
@@ -140,11 +155,7 @@ class Settler:
                 pause = min(pause * 2, 1.0)
                 continue
             pause = 0.05
-            done = set(map(id, batch))
-            self._records = [r for r in self._records if id(r) not in done]
-            if not self._records:
-                self._work.clear()
-                self._empty.set()
+            self._advance(len(batch))
             self._confirmed(lanes)
 
     async def close(self) -> None:
@@ -166,12 +177,12 @@ class Settler:
             epoch = self._epoch_of(shard)
             if epoch is not None:
                 shards[shard] = epoch
-        async with conn.transaction():
-            ours = {
-                row[0] for row in await run(conn, "fence", [list(shards), list(shards.values())])
-            }
-            mine = [r for r in batch if shard_of(r.lane.webhook_id) in ours]
-            found = await _Batch(mine).write(conn)
+        with answering(conn, "settling"):
+            async with conn.transaction():
+                fenced = await run(conn, "fence", [list(shards), list(shards.values())])
+                ours = {row[0] for row in fenced}
+                mine = [r for r in batch if shard_of(r.lane.webhook_id) in ours]
+                found = await _Batch(mine).write(conn)
         lanes: set[Lane] = set()
         for record in mine:
             lanes.add(record.lane)

@@ -1,4 +1,4 @@
-"""What a registration must look like. Pure: what other registrations say is checked in store.py."""
+"""What a registration must look like, by itself and beside others. Pure."""
 
 from __future__ import annotations
 
@@ -6,15 +6,29 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 from difflib import get_close_matches
+from typing import Any
 
-from cdc.errors import UsageError
-from cdc.registry.model import HIDDEN, NewWebhook, Rules, in_order
+from cdc.errors import CdcError, UsageError
+from cdc.registry.model import (
+    HIDDEN,
+    Changes,
+    Duplicate,
+    LimitReached,
+    NewWebhook,
+    Registration,
+    Rules,
+    Secret,
+    in_order,
+    same_place,
+)
 from cdc.sign import check_headers, parse_secret, split_endpoint
 
 MAX_COMPANY = 200
 MAX_TEXT = 1000
 CAP = (1, 1000)
 MOST_RATE = 1_000_000.0
+MOST_SECRETS = 5
+"""Secrets valid at once: each adds a signature to every request."""
 
 
 def checked(new: NewWebhook, rules: Rules) -> NewWebhook:
@@ -88,3 +102,65 @@ def rate(value: float) -> None:
 def text(what: str, value: str) -> None:
     if len(value) > MAX_TEXT or "\0" in value:
         raise UsageError(f"the {what} is too long", f"At most {MAX_TEXT} characters are kept.")
+
+
+def room(others: Sequence[Registration], new: NewWebhook, rules: Rules) -> None:
+    """Refuses a duplicate of the company's others, and one too many.
+
+    Raises Duplicate, LimitReached.
+    """
+    for other in others:
+        twice = sorted(set(other.events) & set(new.events))
+        if twice and same_place(other.endpoint, new.endpoint):
+            raise Duplicate(
+                f"webhook {other.id} of company {new.company} has this endpoint for "
+                f"{', '.join(twice)} already",
+                f"`cdc webhook update {other.id}` changes it, `cdc webhook remove {other.id}` "
+                "makes room for a new one.",
+            )
+    if len(others) >= rules.per_company:
+        raise LimitReached(
+            f"company {new.company} has {len(others)} webhooks already",
+            "Remove one, or raise CDC_WEBHOOKS_PER_COMPANY.",
+        )
+    for event in new.events:
+        count = sum(event in other.events for other in others)
+        if count >= rules.per_event:
+            raise LimitReached(
+                f"company {new.company} has {count} webhooks on {event} already",
+                "Remove one, or raise CDC_WEBHOOKS_PER_EVENT.",
+            )
+
+
+def values(old: Registration, changes: Changes, rules: Rules) -> dict[str, Any]:
+    """What a change writes into the row. Raises UsageError or Refused."""
+    written: dict[str, Any] = {}
+    if changes.endpoint is not None:
+        written["endpoint"] = checked_endpoint(changes.endpoint, rules)
+    if changes.headers is not None:
+        headers(changes.headers, changes.endpoint or old.endpoint)
+        written["headers"] = changes.headers
+    elif changes.endpoint is not None:
+        check_headers(old.headers, changes.endpoint)
+    if changes.description is not None:
+        text("description", changes.description)
+        written["description"] = changes.description
+    if changes.cap is not None:
+        cap(changes.cap)
+        written["max_concurrency"] = changes.cap
+    if changes.rate is not None:
+        if changes.rate:
+            rate(changes.rate)
+        written["rate_limit"] = changes.rate or None
+    return written
+
+
+def may_rotate(secrets: Sequence[Secret], webhook_id: int, made: str) -> None:
+    """Refuses a secret that is in use already, and one too many."""
+    if any(secret.secret == made for secret in secrets):
+        raise UsageError("this secret is in use for the webhook already", "Give a new one.")
+    if len(secrets) >= MOST_SECRETS:
+        raise CdcError(
+            f"webhook {webhook_id} has {len(secrets)} valid secrets already",
+            "Wait for the old ones to end, or end them at once with --grace 0.",
+        )

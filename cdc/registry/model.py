@@ -89,7 +89,7 @@ class NewWebhook:
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """What is to be changed of a registration; None: left as it is. A rate of 0 takes the limit off."""
+    """What is to be changed; None: left as it is. A rate of 0 takes the limit off."""
 
     events: tuple[str, ...] | None = None
     endpoint: str | None = field(default=None, repr=False)

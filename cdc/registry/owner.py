@@ -37,7 +37,10 @@ select coalesce((select l.version from cdc.lane l where l.webhook_id = %(webhook
 
 
 def wait_until_stopped(url: str, webhook_id: int, version: int, timeout: float) -> Stopped:
-    """Waits until the owner acts on this version of a paused webhook, at most ``timeout`` seconds."""
+    """Waits until the owner acts on this version of a paused webhook.
+
+    timeout: seconds to wait at most.
+    """
     deadline = time.monotonic() + timeout
     with explained(), connect(url) as conn:
         while True:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import psycopg
 import sqlalchemy as sa
@@ -18,22 +18,17 @@ from cdc.registry import checks, tables
 from cdc.registry.model import (
     Added,
     Changes,
-    Duplicate,
-    LimitReached,
     NewWebhook,
     Registration,
     Rotated,
     Rules,
     Secret,
     in_order,
-    same_place,
 )
 from cdc.road import Webhook, WebhookState
-from cdc.sign import check_headers, new_secret, parse_secret
+from cdc.sign import new_secret, parse_secret, split_endpoint
 
 GRACE = timedelta(hours=24)
-MOST_SECRETS = 5
-"""Secrets valid at once: each adds a signature to every request."""
 
 
 class Registry:
@@ -51,6 +46,7 @@ class Registry:
             "postgresql+psycopg://",
             creator=lambda: psycopg.connect(url, application_name="cdc command"),
             poolclass=sa.NullPool,
+            use_native_hstore=False,  # spares a question at each connection
         )
 
     def close(self) -> None:
@@ -102,6 +98,13 @@ class Registry:
             tables.fetch(conn, webhook_id)
             return tables.secrets_of(conn, webhook_id)
 
+    def with_secrets(self) -> list[tuple[Registration, tuple[Secret, ...]]]:
+        """All registrations but removed ones, with the secrets valid now."""
+        with self._transaction() as conn:
+            found = tables.search(conn)
+            secrets = tables.all_secrets(conn)
+        return [(self._ordered(one), secrets.get(one.id, ())) for one in found]
+
     def sendable(self, webhook_id: int) -> Webhook:
         """The webhook as the daemon has it, with its secrets. Raises UnknownWebhook if removed."""
         with self._transaction() as conn:
@@ -129,7 +132,7 @@ class Registry:
         new = checks.checked(new, self.rules)
         with self._transaction() as conn:
             tables.lock_company(conn, new.company)
-            self._room(tables.search(conn, new.company), new)
+            checks.room(tables.search(conn, new.company), new, self.rules)
             return self._insert(conn, new)
 
     def add_all(self, news: Sequence[NewWebhook]) -> list[Added]:
@@ -148,7 +151,7 @@ class Registry:
             added: list[Added] = []
             for number, new in enumerate(good, 1):
                 try:
-                    self._room(tables.search(conn, new.company), new)
+                    checks.room(tables.search(conn, new.company), new, self.rules)
                 except CdcError as error:
                     problems.append(f"{number}. {error.message}")
                 else:
@@ -164,14 +167,14 @@ class Registry:
         with self._transaction() as conn:
             tables.lock_company(conn, tables.fetch(conn, webhook_id).company)
             old = tables.alive(conn, webhook_id)
-            values = self._values(old, changes)
+            values = checks.values(old, changes, self.rules)
             events = old.events
             if changes.events is not None:
                 events = checks.checked_events(changes.events, self.rules)
             if changes.events is not None or changes.endpoint is not None:
                 others = [o for o in tables.search(conn, old.company) if o.id != webhook_id]
                 wanted = NewWebhook(old.company, events, values.get("endpoint", old.endpoint))
-                self._room(others, wanted)
+                checks.room(others, wanted, self.rules)
                 tables.subscribe(conn, webhook_id, old.company, events)
             tables.change(conn, webhook_id, values)
             return self._ordered(tables.fetch(conn, webhook_id))
@@ -198,7 +201,7 @@ class Registry:
             old = tables.alive(conn, webhook_id)
             tables.subscribe(conn, webhook_id, old.company, ())
             tables.drop_secrets(conn, webhook_id)
-            bare = checks.split_endpoint(old.endpoint)[0]
+            bare = split_endpoint(old.endpoint)[0]
             values = {"state": "removed", "reason": reason, "headers": {}, "endpoint": bare}
             tables.change(conn, webhook_id, values)
             return tables.fetch(conn, webhook_id)
@@ -217,7 +220,7 @@ class Registry:
         with self._transaction() as conn:
             tables.alive(conn, webhook_id)
             if grace:
-                self._may_rotate(tables.secrets_of(conn, webhook_id), webhook_id, made)
+                checks.may_rotate(tables.secrets_of(conn, webhook_id), webhook_id, made)
                 tables.sunset(conn, webhook_id, grace)
                 tables.drop_secrets(conn, webhook_id, expired=True)
             else:
@@ -247,61 +250,6 @@ class Registry:
         tables.keep_secrets(conn, webhook_id, secrets)
         found = self._ordered(tables.fetch(conn, webhook_id))
         return Added(found, secrets[0].secret, generated=not new.secrets)
-
-    def _room(self, others: Sequence[Registration], new: NewWebhook) -> None:
-        """Refuses a duplicate of the company's others, and one too many."""
-        for other in others:
-            twice = sorted(set(other.events) & set(new.events))
-            if twice and same_place(other.endpoint, new.endpoint):
-                raise Duplicate(
-                    f"webhook {other.id} of company {new.company} has this endpoint for "
-                    f"{', '.join(twice)} already",
-                    f"`cdc webhook update {other.id}` changes it, `cdc webhook remove {other.id}` "
-                    "makes room for a new one.",
-                )
-        if len(others) >= self.rules.per_company:
-            raise LimitReached(
-                f"company {new.company} has {len(others)} webhooks already",
-                "Remove one, or raise CDC_WEBHOOKS_PER_COMPANY.",
-            )
-        for event in new.events:
-            count = sum(event in other.events for other in others)
-            if count >= self.rules.per_event:
-                raise LimitReached(
-                    f"company {new.company} has {count} webhooks on {event} already",
-                    "Remove one, or raise CDC_WEBHOOKS_PER_EVENT.",
-                )
-
-    def _values(self, old: Registration, changes: Changes) -> dict[str, Any]:
-        values: dict[str, Any] = {}
-        if changes.endpoint is not None:
-            values["endpoint"] = checks.checked_endpoint(changes.endpoint, self.rules)
-        if changes.headers is not None:
-            checks.headers(changes.headers, changes.endpoint or old.endpoint)
-            values["headers"] = changes.headers
-        elif changes.endpoint is not None:
-            check_headers(old.headers, changes.endpoint)
-        if changes.description is not None:
-            checks.text("description", changes.description)
-            values["description"] = changes.description
-        if changes.cap is not None:
-            checks.cap(changes.cap)
-            values["max_concurrency"] = changes.cap
-        if changes.rate is not None:
-            if changes.rate:
-                checks.rate(changes.rate)
-            values["rate_limit"] = changes.rate or None
-        return values
-
-    @staticmethod
-    def _may_rotate(secrets: Sequence[Secret], webhook_id: int, made: str) -> None:
-        if any(secret.secret == made for secret in secrets):
-            raise UsageError("this secret is in use for the webhook already", "Give a new one.")
-        if len(secrets) >= MOST_SECRETS:
-            raise CdcError(
-                f"webhook {webhook_id} has {len(secrets)} valid secrets already",
-                "Wait for the old ones to end, or end them at once with --grace 0.",
-            )
 
 
 def _refuse(problems: Sequence[str], total: int, kind: type[CdcError]) -> None:

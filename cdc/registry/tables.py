@@ -39,8 +39,15 @@ _REGISTRATION = sa.select(
     webhook.c.version,
 )
 
+_VALID = (
+    sa.select(webhook_secret.c.secret, webhook_secret.c.expires_at)
+    .where(sa.or_(webhook_secret.c.expires_at.is_(None), webhook_secret.c.expires_at > NOW))
+    .order_by(webhook_secret.c.created_at.desc())
+)
 
-def registration(row: sa.Row[Any]) -> Registration:
+
+def registration(row: Any) -> Registration:
+    # Any: SQLAlchemy 2.0 and 2.1 write the type of a row differently.
     return Registration(
         id=row.id,
         company=row.company,
@@ -149,26 +156,29 @@ def change(conn: sa.Connection, webhook_id: int, values: dict[str, Any]) -> None
 
 
 def keep_secrets(conn: sa.Connection, webhook_id: int, secrets: Sequence[Secret]) -> None:
-    """Adds secrets, newest first: readers tell their order by created_at."""
-    for age, secret in enumerate(secrets):
+    """Adds secrets, given newest first. Their order is that of created_at, which the database sets:
+    so the oldest goes in first."""
+    for secret in reversed(secrets):
         conn.execute(
             sa.insert(webhook_secret).values(
-                webhook_id=webhook_id,
-                secret=secret.secret,
-                created_at=NOW - timedelta(microseconds=age * 1000),
-                expires_at=secret.expires_at,
+                webhook_id=webhook_id, secret=secret.secret, expires_at=secret.expires_at
             )
         )
 
 
+def all_secrets(conn: sa.Connection) -> dict[int, tuple[Secret, ...]]:
+    """Those of all webhooks that are valid now, newest first."""
+    rows = conn.execute(_VALID.add_columns(webhook_secret.c.webhook_id))
+    found: dict[int, tuple[Secret, ...]] = {}
+    for row in rows:
+        kept = found.get(row.webhook_id, ())
+        found[row.webhook_id] = (*kept, Secret(row.secret, row.expires_at))
+    return found
+
+
 def secrets_of(conn: sa.Connection, webhook_id: int) -> tuple[Secret, ...]:
     """Those that are valid now, newest first."""
-    rows = conn.execute(
-        sa.select(webhook_secret.c.secret, webhook_secret.c.expires_at)
-        .where(webhook_secret.c.webhook_id == webhook_id)
-        .where(sa.or_(webhook_secret.c.expires_at.is_(None), webhook_secret.c.expires_at > NOW))
-        .order_by(webhook_secret.c.created_at.desc())
-    )
+    rows = conn.execute(_VALID.where(webhook_secret.c.webhook_id == webhook_id))
     return tuple(Secret(row.secret, row.expires_at) for row in rows)
 
 
@@ -188,4 +198,3 @@ def sunset(conn: sa.Connection, webhook_id: int, grace: timedelta) -> None:
         .where(webhook_secret.c.webhook_id == webhook_id)
         .values(expires_at=sa.func.least(webhook_secret.c.expires_at, ends))
     )
-

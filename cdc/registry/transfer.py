@@ -11,7 +11,6 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from cdc.errors import UsageError
 from cdc.registry.model import HIDDEN, NewWebhook, Registration, Secret, without_login
-from cdc.registry.store import Registry
 from cdc.road import WebhookState
 
 FORMAT = "cdc webhooks"
@@ -46,13 +45,13 @@ class _File(_Strict):
     webhooks: list[_Webhook]
 
 
-def dump(registry: Registry, *, secrets: bool) -> dict[str, Any]:
-    """All registrations but removed ones. Without ``secrets`` everything secret is left out or
-    hidden: signing secrets, users and passwords of endpoints, values of headers."""
+def dump(entries: Sequence[tuple[Registration, tuple[Secret, ...] | None]]) -> dict[str, Any]:
+    """Registrations as a file holds them. Those that come without secrets (None) have everything
+    secret left out or hidden: signing secrets, logins of endpoints, values of headers."""
     return {
         "format": FORMAT,
         "version": VERSION,
-        "webhooks": [_dumped(registry, one, secrets=secrets) for one in registry.find()],
+        "webhooks": [_dumped(one, secrets) for one, secrets in entries],
     }
 
 
@@ -61,22 +60,21 @@ def hidden(registrations: Sequence[Registration]) -> list[int]:
     return [w.id for w in registrations if w.headers or without_login(w.endpoint) != w.endpoint]
 
 
-def _dumped(registry: Registry, one: Registration, *, secrets: bool) -> dict[str, Any]:
+def _dumped(one: Registration, secrets: tuple[Secret, ...] | None) -> dict[str, Any]:
+    shown = secrets is None
     entry: dict[str, Any] = {
         "company": one.company,
         "events": list(one.events),
-        "endpoint": one.endpoint if secrets else without_login(one.endpoint),
+        "endpoint": without_login(one.endpoint) if shown else one.endpoint,
         "description": one.description,
         "state": str(one.state),
         "reason": one.reason,
         "cap": one.cap,
         "rate": one.rate,
-        "headers": one.headers if secrets else dict.fromkeys(one.headers, HIDDEN),
+        "headers": dict.fromkeys(one.headers, HIDDEN) if shown else one.headers,
     }
-    if secrets:
-        entry["secrets"] = [
-            {"secret": s.secret, "expires_at": s.expires_at} for s in registry.secrets(one.id)
-        ]
+    if secrets is not None:
+        entry["secrets"] = [{"secret": s.secret, "expires_at": s.expires_at} for s in secrets]
     return entry
 
 

@@ -128,7 +128,7 @@ class Settings(BaseSettings):
         5.0, ge=0.05, le=60, description="Seconds to connect, TLS included."
     )
     answer_limit: int = Field(
-        65_536, ge=1024, le=16_777_216, description="Bytes read of an answer's body."
+        65_536, ge=1024, le=131_072, description="Bytes read of an answer's body."
     )
     excerpt_limit: int = Field(
         1024, ge=0, le=1024, description="Bytes of an answer's body kept in the attempt log."

@@ -1,13 +1,13 @@
 -- due: rows of the retry table whose time has come, for some lanes; the lowest of each resource.
 --
 -- $1 webhooks   $2 how many   $3, $4 webhook and id of rows that the daemon holds already
--- Reads cdc.retry by retry_due.
+-- Reads cdc.retry by retry_due, only what is due (a condition on clock_timestamp() would read all).
 select r.webhook_id, r.id, r.xid, r.uid, r.layout, r.action, r."time", r.refs,
        r.attempts, r.tries, r.body
   from unnest($1::bigint[], $2::int[]) as lane (webhook_id, most)
  cross join lateral (
          select * from cdc.retry r
-          where r.webhook_id = lane.webhook_id and r.due_at <= clock_timestamp()
+          where r.webhook_id = lane.webhook_id and r.due_at <= statement_timestamp()
             and not exists (select from unnest($3::bigint[], $4::bigint[]) as held (webhook_id, id)
                              where held.webhook_id = r.webhook_id and held.id = r.id)
             and not exists (select from cdc.retry lower

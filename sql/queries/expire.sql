@@ -2,7 +2,7 @@
 --
 -- $1 seconds  $2 how many at a time. Returns how many expired.
 -- Held means: the webhook is paused or suspended.
--- Writes cdc.queue, cdc.retry, cdc.dead, cdc.attempt.
+-- Writes cdc.queue by queue_lane, cdc.retry, cdc.dead by dead_age, cdc.attempt.
 with held as (
   select w.id from cdc.webhook w where w.state in ('paused', 'suspended')
 ), queued as (
@@ -12,15 +12,15 @@ with held as (
              from held h
             cross join lateral (select o.webhook_id, o.id, o."time" from cdc.queue o
                                  where o.webhook_id = h.id order by o.id limit $2) l
-            where l."time" < clock_timestamp() - $1 * interval '1 second')
+            where l."time" < statement_timestamp() - $1 * interval '1 second')
   returning q.webhook_id, q.id, q.uid, q.layout, q.action, q."time", q.refs, 0 as tries
 ), retried as (
   delete from cdc.retry r
    where r.webhook_id in (select id from held)
-     and r."time" < clock_timestamp() - $1 * interval '1 second'
+     and r."time" < statement_timestamp() - $1 * interval '1 second'
   returning r.webhook_id, r.id, r.uid, r.layout, r.action, r."time", r.refs, r.tries
 ), forgotten as (
-  delete from cdc.dead d where d.died_at < clock_timestamp() - $1 * interval '1 second'
+  delete from cdc.dead d where d.died_at < statement_timestamp() - $1 * interval '1 second'
   returning d.webhook_id, d.id, d.uid, d.layout, d.action, d."time", d.refs, d.tries
 ), logged as (
   insert into cdc.attempt (slot, at, delivery, uid, webhook_id, layout, action, "time", refs, try,

@@ -1,9 +1,15 @@
 -- start: rows restored from a dump may carry transaction ids of the future, and would be found by
 -- every look. A visible row always has an id below xmax, so one that has not was restored.
--- Writes cdc.queue, cdc.webhook.
-with queued as (
-  update cdc.queue set xid = pg_current_xact_id()
-   where xid >= pg_snapshot_xmax(pg_current_snapshot())
+--
+-- $1 how many at a time. Returns how many were mended.
+-- Writes cdc.queue by queue_xid, cdc.webhook.
+with future as (
+  select q.ctid from cdc.queue q
+   where q.xid >= pg_snapshot_xmax(pg_current_snapshot())
+   order by q.xid limit $1
+), queued as (
+  update cdc.queue q set xid = pg_current_xact_id()
+    from future where q.ctid = future.ctid
   returning 1
 ), registered as (
   update cdc.webhook set xid = pg_current_xact_id()

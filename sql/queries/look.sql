@@ -5,7 +5,8 @@
 -- out of the last look's snapshot (functions in the query would make it a sequential scan).
 --
 -- $1 xmax of the last snapshot   $2 ids of transactions running then   $3 arm the doorbell?
--- Reads cdc.queue and cdc.webhook by index on xid; sets cdc.bell. Locks nothing.
+-- Reads cdc.queue and cdc.webhook by index on xid, cdc.unresolved by unresolved_due (a condition on
+-- clock_timestamp() would not use it); sets cdc.bell. Locks nothing.
 -- The answer also counts as the ping that keeps this session, and its shards, alive.
 select pg_current_snapshot()::text as snapshot,
        news.webhooks,
@@ -16,9 +17,7 @@ select pg_current_snapshot()::text as snapshot,
            -- A full notification queue would make writers' commits fail.
            where pg_notification_queue_usage() < 0.25)
        end as armed_until,
-       case when $3 then
-         exists (select from cdc.unresolved u where u.retry_at <= clock_timestamp())
-       end as unresolved
+       exists (select from cdc.unresolved u where u.retry_at <= statement_timestamp()) as unresolved
   from (select coalesce(array_agg(n.webhook_id), '{}') as webhooks,
                coalesce(array_agg(n.lowest), '{}') as lowest
           from (select q.webhook_id, min(q.id) as lowest

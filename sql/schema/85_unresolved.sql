@@ -23,27 +23,25 @@ create index unresolved_new on cdc.unresolved (xid) where tries = 0;
 -- The daemon: what is to be tried again.
 create index unresolved_due on cdc.unresolved (retry_at);
 
--- What to keep of a row: the columns that the mapping names. When one of them is not there any more,
--- nobody can say which of the others it was: then everything short, and the columns' numbers, which
--- outlast a renaming (under '', which is no name a column can have).
--- Called by the capture functions, for rows they could not read the parents of.
-create function cdc.kept(own jsonb, columns text[], relation oid) returns jsonb
+-- What to keep of a row when a column that the mapping names is not there any more: nobody can say
+-- which of the others it was, so everything that is short, and the columns' numbers, which outlast a
+-- renaming (under '', which is no name that a column can have).
+-- Called by the capture functions. `line` is json, since jsonb refuses some of what json can hold.
+create function cdc.kept(line json, relation oid) returns jsonb
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
-  select case
-    when own ?& columns then
-      (select jsonb_object_agg(c, own -> c) from unnest(columns) c)
-    else
-      coalesce((select jsonb_object_agg(e.key, e.value) from jsonb_each(own) e
-                 where jsonb_typeof(e.value) in ('number', 'string')
-                   and octet_length(e.value::text) <= 200), '{}')
+  select coalesce((
+           select jsonb_object_agg(e.key, e.value)
+             from json_each(line) e
+            where json_typeof(e.value) in ('number', 'string')
+              and octet_length(e.value::text) <= 200
+              and position(E'\\u0000' in e.value::text) = 0), '{}')
       || jsonb_build_object('', (
            select jsonb_build_object('table', relation::regclass::text, 'oid', relation,
                                      'numbers', jsonb_object_agg(a.attname, a.attnum))
              from pg_attribute a
             where a.attrelid = relation and a.attnum > 0 and not a.attisdropped))
-  end
 $$;
 
 -- What was kept of a row, under today's names of the columns.
@@ -68,6 +66,7 @@ $$;
 create function cdc.resolve(ids bigint[]) returns bigint
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp
+set enable_seqscan = off  -- plans are made when the table may be empty, and kept by the session
 as $$
 declare
   kind text;
@@ -96,7 +95,7 @@ $$;
 create function cdc.resolve_at_commit() returns trigger
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp
-set enable_seqscan = off  -- its plan is made when the table may be empty, and kept by the session
+set enable_seqscan = off
 as $$
 begin
   if exists (select from cdc.unresolved u where u.id = new.id and u.tries = 0) then

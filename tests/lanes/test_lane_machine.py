@@ -33,12 +33,25 @@ PICK = st.integers(0, 99)
 class LaneMachine(RuleBasedStateMachine):
     world: World
 
-    @initialize(window=st.integers(1, 8), cap=CAPS, rate=RATES, seed=st.integers(0, 99))
-    def begin(self, window: int, cap: int, rate: float | None, seed: int) -> None:
+    @initialize(
+        window=st.integers(1, 8),
+        cap=CAPS,
+        rate=RATES,
+        schedule=st.sampled_from([(), (5.0,), (5.0, 30.0)]),
+        failures=st.sampled_from([2, 4, 50]),
+    )
+    def begin(
+        self,
+        window: int,
+        cap: int,
+        rate: float | None,
+        schedule: tuple[float, ...],
+        failures: int,
+    ) -> None:
         rules = LaneRules(
-            window=window, cap=cap, rate=rate, schedule=(5.0, 30.0), breaker_failures=3
+            window=window, cap=cap, rate=rate, schedule=schedule, breaker_failures=failures
         )
-        self.world = World(rules, seed)
+        self.world = World(rules, seed=1)
 
     # -- the suite --------------------------------------------------------------------------------
 
@@ -98,8 +111,11 @@ class LaneMachine(RuleBasedStateMachine):
             *(world.plan_due, world.run_due, world.end_due),
             *(world.start, world.start, world.commit, world.confirm, self.advance_to_wake),
         ]
+        rare = [world.replay, world.replay, world.pause, world.resume, world.drop, self.abandon_one]
         for _ in range(turns * 5):
             random.choice(steps)()
+            if random.random() < 0.05:
+                random.choice(rare)()
             if random.random() < 0.15:
                 self.write(
                     random.randrange(9),
@@ -132,11 +148,10 @@ class LaneMachine(RuleBasedStateMachine):
         for row in list(self.world.flying.values()):
             self.world.finish(row, outcome(Answer.FAILURE if bad else Answer.SUCCESS))
 
-    @precondition(lambda self: self.world.flying)
-    @rule(pick=PICK)
-    def abandon(self, pick: int) -> None:
-        rows = list(self.world.flying.values())
-        self.world.abandon(rows[pick % len(rows)])
+    @rule()
+    def abandon_one(self) -> None:
+        for row in list(self.world.flying.values())[-1:]:
+            self.world.abandon(row)
 
     @precondition(lambda self: self.world.moves)
     @rule(commits=st.integers(0, 9), confirms=st.integers(0, 9))
@@ -164,7 +179,7 @@ class LaneMachine(RuleBasedStateMachine):
         else:
             self.world.pause()
         if drop:
-            self.world.lane.drop()
+            self.world.drop()
 
     @precondition(lambda self: self.world.paused)
     @rule()
@@ -197,4 +212,4 @@ class LaneMachine(RuleBasedStateMachine):
 
 
 TestLane: Any = LaneMachine.TestCase
-TestLane.settings = settings(max_examples=300, stateful_step_count=50, deadline=None, database=None)
+TestLane.settings = settings(max_examples=400, stateful_step_count=50, deadline=None, database=None)

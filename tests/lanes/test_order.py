@@ -178,6 +178,68 @@ def test_replay_behind_a_row_that_succeeds_is_next() -> None:
     assert a.finish(one, OK, 1.0).promote == resource("x")
 
 
+def test_replay_before_its_death_is_confirmed_is_not_overlooked() -> None:
+    a = lane(LaneRules(schedule=()))
+    a.noticed_due(0.0)
+    feed_due(a, [delivery(1, "x", retrying=True)], 0.0)
+    (one,) = a.start(0.0)
+    a.finish(one, BAD, 0.0)
+    a.noticed_due(1.0)
+    plan = a.plan_due(1.0)
+    assert plan is not None
+    assert plan.exclude == (1,)
+    a.take_due(plan, [], None)
+    a.settled(one)
+    feed_due(a, [delivery(1, "x", retrying=True)], 1.0)
+    assert ids(a.start(1.0)) == [1]
+
+
+def test_replay_of_a_queue_row_before_its_death_is_confirmed_is_not_overlooked() -> None:
+    a = lane(LaneRules(schedule=()))
+    feed(a, [delivery(1, "x")])
+    (one,) = a.start(0.0)
+    a.finish(one, BAD, 0.0)
+    a.noticed_due(1.0)
+    feed_due(a, [delivery(1, "x", retrying=True)], 1.0)
+    assert a.start(1.0) == []
+    a.settled(one)
+    feed_due(a, [delivery(1, "x", retrying=True)], 1.0)
+    assert ids(a.start(1.0)) == [1]
+
+
+def test_replay_loaded_before_an_older_promotion_is_answered_keeps_its_resource() -> None:
+    a = lane()
+    a.noticed_due(0.0)
+    feed_due(a, [delivery(3, "x", retrying=True)], 0.0)
+    (three,) = a.start(0.0)
+    assert a.finish(three, OK, 0.0).promote == resource("x")
+    a.noticed_due(0.0)
+    feed_due(a, [delivery(1, "x", retrying=True)], 0.0)
+    a.settled(three)
+    assert a.promoted(resource("x"), found=False) is False
+    assert resource("x") in a.blocked, "the answer is older than the replay"
+    (one,) = a.start(0.0)
+    a.finish(one, OK, 0.0)
+    a.settled(one)
+    assert a.promoted(resource("x"), found=False) is False
+    assert a.blocked == {}
+
+
+def test_only_the_last_of_several_answers_frees_a_resource() -> None:
+    a = lane()
+    a.noticed_due(0.0)
+    rows = [delivery(id, "x", retrying=True) for id in (1, 2)]
+    feed_due(a, rows, 0.0)
+    for row in rows:
+        a.start(0.0)
+        a.finish(row, OK, 0.0)
+        a.settled(row)
+    assert a.promoted(resource("x"), found=False) is False
+    assert resource("x") in a.blocked
+    assert a.promoted(resource("x"), found=False) is False
+    assert a.blocked == {}
+
+
 def test_abandoned_attempt_is_started_again() -> None:
     a = lane()
     feed(a, [delivery(1, "x"), delivery(2, "x")])

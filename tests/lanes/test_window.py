@@ -350,3 +350,66 @@ def test_a_due_row_whose_move_is_not_confirmed_is_loaded_later() -> None:
     a.settled(one)
     feed_due(a, [delivery(1, attempts=1, retrying=True)], 5.0)
     assert ids(a.start(5.0)) == [1]
+
+
+def test_created_rows_from_beyond_the_window_come_along() -> None:
+    a = lane(LaneRules(window=2, cap=2))
+    a.noticed(1)
+    plan = a.plan_fetch()
+    assert plan is not None
+    late = delivery(9, "x", xid=7, action="created")
+    a.fetched(plan, [delivery(1, "x", xid=7), delivery(2)], [late])
+    started = a.start(0.0)
+    assert ids(started) == [2, 9]
+    for row in started:
+        a.finish(row, OK, 0.0)
+        a.settled(row)
+    assert ids(a.start(0.0)) == [1]
+    plan = a.plan_fetch()
+    assert plan is not None
+    assert plan.from_id == 2, "the position is where the window ended"
+
+
+def test_created_rows_beyond_what_was_taken_come_along_and_no_others() -> None:
+    a = lane(LaneRules(window=3, cap=3))
+    feed(a, [delivery(50)])
+    (fifty,) = a.start(0.0)
+    a.finish(fifty, OK, 0.0)
+    a.noticed(1)
+    plan = a.plan_fetch()
+    assert plan is not None
+    assert (plan.limit, plan.room) == (3, 2)
+    a.settled(fifty)
+    window = [delivery(1, "x", xid=7), delivery(2), delivery(3, "x", xid=7, action="created")]
+    others = [delivery(4, "z", xid=8, action="created")]
+    a.fetched(plan, window, others)
+    assert ids(a.start(0.0)) == [2, 3]
+    plan = a.plan_fetch()
+    assert plan is None or plan.from_id == 3
+
+
+def test_created_rows_beyond_the_window_that_are_held_or_settled_are_skipped() -> None:
+    a = lane(SMALL)
+    feed(a, [delivery(8, "x", xid=7, action="created"), delivery(9, "y", xid=7, action="created")])
+    (eight, _) = a.start(0.0)
+    a.finish(eight, OK, 0.0)
+    a.noticed(1)
+    plan = a.plan_fetch()
+    assert plan is not None
+    a.settled(eight)
+    created = [delivery(8, "x", xid=7, action="created"), delivery(9, "y", xid=7, action="created")]
+    a.fetched(plan, [delivery(1, "x", xid=7), delivery(2, "y", xid=7)], created)
+    assert a.size == 3
+
+
+def test_wants_fetch_agrees_with_plan_fetch() -> None:
+    a = lane(SMALL)
+    wants = [a.wants_fetch]
+    a.noticed(1)
+    wants.append(a.wants_fetch)
+    a.pause()
+    wants.append(a.wants_fetch)
+    a.resume()
+    assert a.plan_fetch() is not None
+    wants.append(a.wants_fetch)
+    assert wants == [False, True, False, False]

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from random import Random
 
 from cdc.lanes import Dead, Decision, DuePlan, FetchPlan, Lane, LaneRules, Retry
+from cdc.lanes.lines import DONE
 from cdc.lanes.pace import CATCH_UP
 from cdc.road import Answer, Delivery, Outcome, Resource
 
@@ -44,6 +45,7 @@ class Fetch:
     plan: FetchPlan
     look: int
     rows: list[Delivery] | None = None
+    created: list[Delivery] = field(default_factory=list)
 
 
 @dataclass
@@ -76,6 +78,7 @@ class World:
         self.final: set[int] = set()
         self.doubtful: set[int] = set()  # final before a crash, not settled: may be sent again
         self.unannounced: set[int] = set()  # replayed, and the lane has not loaded it yet
+        self.replayed: set[int] = set()
         # the daemon
         self.began: dict[int, float] = {}
         self.take_over()
@@ -92,6 +95,8 @@ class World:
         self.opened_at: float | None = None
         self.probes: list[float] = []
         self.probing: int | None = None
+        self.slow_until = 0.0
+        self.abandoned: set[int] = set()
         self.before_open: set[int] = set()
         self.paused = False
         undone = self.queue.keys() | self.retry.keys()
@@ -155,6 +160,12 @@ class World:
                     if id >= fetch.plan.from_id and self.commits[row.xid] <= fetch.look
                 ]
                 fetch.rows = visible[: fetch.plan.limit]
+                changed = {(r.xid, r.resource) for r in fetch.rows if r.action == "modified"}
+                fetch.created = [
+                    row
+                    for row in visible[fetch.plan.limit :]
+                    if row.action == "created" and (row.xid, row.resource) in changed
+                ]
 
     def end_fetch(self, lost: bool = False) -> None:
         for fetch in [fetch for fetch in self.fetches if fetch.rows is not None]:
@@ -162,7 +173,7 @@ class World:
             if lost:
                 self.lane.fetch_failed(fetch.plan)
             else:
-                self.park(self.lane.fetched(fetch.plan, fetch.rows or []))
+                self.park(self.lane.fetched(fetch.plan, fetch.rows or [], fetch.created))
 
     # -- due rows ---------------------------------------------------------------------------------
 
@@ -194,7 +205,9 @@ class World:
                 continue
             rows = due.rows or []
             self.park(self.lane.take_due(due.plan, rows, due.next_due))
-            self.unannounced -= {row.id for row in rows if row.resource in self.lane.blocked}
+            held = self.lane._lines.held
+            keys = [key for row in rows if (key := (row.id, row.uid)) in held]
+            self.unannounced -= {id for id, uid in keys if held[id, uid].state != DONE}
 
     def replay(self) -> None:
         """Somebody replays a dead delivery: it is due at once unless its resource is retried."""
@@ -205,6 +218,7 @@ class World:
                 self.retry[id] = Parked(replace(row, attempts=0, retrying=True), self.now)
                 self.final.discard(id)
                 self.unannounced.add(id)
+                self.replayed.add(id)
                 self.lane.noticed_due(self.now)
 
     # -- sending ----------------------------------------------------------------------------------
@@ -223,6 +237,7 @@ class World:
 
     def check_start(self, row: Delivery) -> None:
         assert not self.paused
+        assert self.now >= self.slow_until, "asked to slow down"
         assert row.id in self.committed, "rolled back"
         assert row.id not in self.final, "sent again without a reason"
         assert row.id not in self.flying, "in flight twice"
@@ -233,14 +248,15 @@ class World:
             assert other.id not in self.flying, "two of one resource in flight"
             if other.id in self.final or other.id in self.unannounced:
                 continue
+            if row.id in self.abandoned and other.id in self.retry:
+                continue  # a replay came while it was in flight; what was begun goes first
             together = other.xid == row.xid and other.action != row.action
             if together and row.action == "created" and other.id < row.id:
                 behind = other.id not in self.retry or self.retry[other.id].due is None
+                behind = behind or row.id in self.replayed  # anew, and created goes first
                 assert behind, "overtakes a retried one"
             elif together and other.action == "created" and other.id > row.id:
-                in_memory = (other.id, other.uid) in self.lane._lines.held
-                known = in_memory and not row.retrying and row.id not in self.began
-                assert not known, "modified before created"
+                assert row.retrying or row.id in self.began, "modified before created"
             else:
                 assert other.id > row.id, "overtakes a lower one"
         if self.rules.rate is not None:
@@ -275,6 +291,9 @@ class World:
             if opens:
                 self.opened_at = self.now
                 self.before_open = set(self.flying)
+        if outcome.answer in (Answer.BUSY, Answer.SLOW):
+            wait = max(outcome.retry_after or 0.0, 1.0)
+            self.slow_until = max(self.slow_until, self.now + wait)
         if isinstance(decision.settlement, Dead):
             self.final.add(row.id)
         elif isinstance(decision.settlement, Retry) and (
@@ -288,7 +307,8 @@ class World:
         del self.flying[row.id]
         if self.probing == row.id:
             self.probing = None
-            self.probes.pop()
+            del self.probes[-1:]  # empty after a resume, which begins anew
+        self.abandoned.add(row.id)
         self.lane.abandon(row)
 
     # -- settle -----------------------------------------------------------------------------------
@@ -331,7 +351,12 @@ class World:
         rows = [parked for _, parked in sorted(self.retry.items())]
         rows = [parked for parked in rows if parked.row.resource == resource]
         if rows and all(parked.due is None for parked in rows):
-            rows[0].due = self.now
+            first = rows[0].row
+            for parked in rows:  # created first within a transaction, as in a lane
+                if parked.row.xid == first.xid and parked.row.action == "created":
+                    first = parked.row
+                    break
+            self.retry[first.id].due = self.now
         return bool(rows)
 
     def promoted(self, resource: Resource, found: bool) -> None:
@@ -357,10 +382,15 @@ class World:
         self.lane.pause()
         self.paused = True
 
+    def drop(self) -> None:
+        self.lane.drop()
+        assert self.lane.waiting == 0
+
     def resume(self) -> None:
         if self.paused:
             self.lane.resume()
             self.paused = False
+            self.slow_until = 0.0
             # Probing may begin at once.
             if self.opened_at is not None:
                 self.opened_at, self.probes = self.now - 1e6, []
@@ -375,7 +405,10 @@ class World:
 
     def check(self) -> None:
         lane = self.lane
-        assert lane.size <= self.rules.window + self.due_limit
+        # Created rows from beyond the window come on top, one for each modified one at most.
+        created = sum(held.delivery.action == "created" for held in lane._lines.held.values())
+        assert lane._lines.queued - created <= self.rules.window
+        assert lane.size - lane._lines.queued <= self.due_limit
         assert lane.in_flight == len(self.flying)
         assert lane.idle is not bool(self.flying)
         assert lane.waiting >= 0

@@ -1,0 +1,54 @@
+"""`cdc adopt`: this database is the real one."""
+
+from __future__ import annotations
+
+import typer
+
+from cdc.cli.common import AsJson, Yes, confirm, connect, counted, load_settings, print_json, say
+
+_HERE = """
+select c.system_identifier, d.oid::bigint
+  from pg_control_system() c, pg_database d where d.datname = current_database()
+"""
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the command."""
+    app.command("adopt")(adopt)
+
+
+def adopt(ctx: typer.Context, yes: Yes = False, as_json: AsJson = False) -> None:
+    """Say that this database is the real one, no copy.
+
+    A copy of a production database (a restored dump, a template copy) must not POST to real
+    customers, so a daemon that finds itself in another database than the one that schema cdc was
+    installed in refuses to run. After this command it runs here.
+    """
+    from cdc.db import explained
+
+    with explained(), connect(load_settings(ctx)) as conn:
+        here = conn.execute(_HERE).fetchone()
+        known = conn.execute(
+            "select system_identifier, database_oid::bigint from cdc.installation"
+        ).fetchone()
+        row = conn.execute("select count(*) from cdc.webhook where state = 'active'").fetchone()
+        assert here is not None
+        active = row[0] if row else 0
+        changed = here != known
+        if changed:
+            confirm(
+                f"{counted(active, 'active webhook')} will be called from here. Go on?", yes=yes
+            )
+            conn.execute(
+                "update cdc.installation set system_identifier = %s, database_oid = %s", here
+            )
+    if as_json:
+        # As text: an identifier of 64 bits is no number that every JSON reader can hold.
+        print_json({"changed": changed, "system_identifier": str(here[0]), "database_oid": here[1]})
+    elif changed:
+        say(
+            "This database is the real one from now on; it has "
+            f"{counted(active, 'active webhook')}."
+        )
+    else:
+        say("Nothing to do: this is the database that schema cdc was installed in.")

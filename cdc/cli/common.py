@@ -1,0 +1,257 @@
+"""What all commands share: settings, connections, output for people and for programs.
+
+Data goes to stdout, everything else to stderr. Heavy imports stay inside functions.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cdc.errors import CdcError, UsageError
+
+if TYPE_CHECKING:
+    import psycopg
+    from rich.text import Text
+
+    from cdc.mapping import Mapping
+    from cdc.settings import Settings
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, and nothing else.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+
+# Wide enough for every table of ours where nobody's terminal sets a limit.
+_PIPE_WIDTH = 1000
+
+GOOD, SO_SO, BAD, FAINT = "green", "yellow", "red", "dim"
+
+
+@dataclass(frozen=True, slots=True)
+class Global:
+    """Options before the command."""
+
+    config: Path | None = None
+
+
+def load_settings(ctx: typer.Context, *, need_database: bool = True) -> Settings:
+    """The settings as ``--config`` and the environment give them. Raises ConfigError."""
+    from cdc.settings import load
+
+    given = ctx.find_object(Global) or Global()
+    return load(given.config, need_database=need_database)
+
+
+def load_mapping(settings: Settings) -> Mapping:
+    """The mapping that the settings name. Raises MappingError."""
+    from cdc.mapping import load_mapping
+
+    return load_mapping(settings.mapping)
+
+
+def connect(settings: Settings) -> psycopg.Connection[Any]:
+    """A connection in autocommit. Raises DatabaseError."""
+    from cdc.db import connect
+
+    return connect(settings.database_url)
+
+
+# -- errors ---------------------------------------------------------------------------------------
+
+
+def translated(error: Exception) -> CdcError | None:
+    """The error as one of ours; None for a defect, which keeps its traceback."""
+    if isinstance(error, CdcError):
+        return error
+    original = getattr(error, "orig", None)  # SQLAlchemy wraps the driver's errors
+    if isinstance(original, Exception):
+        error = original
+    if "psycopg" not in sys.modules:
+        return None
+    import psycopg
+
+    from cdc.db import explained
+
+    if isinstance(error, psycopg.Error):
+        try:
+            with explained():
+                raise error
+        except CdcError as ours:
+            return ours
+    return None
+
+
+def report(error: CdcError) -> None:
+    """Tells a person what is wrong and what to do next."""
+    lines = [typer.style("error: ", fg="red") + printable(error.message, lines=True)]
+    lines += [f"  {line}" for line in printable(error.hint, lines=True).splitlines()]
+    typer.echo("\n".join(lines), err=True)
+
+
+# -- output ---------------------------------------------------------------------------------------
+
+
+def say(message: str) -> None:
+    """Something for people only."""
+    typer.echo(printable(message, lines=True), err=True)
+
+
+def warn(message: str) -> None:
+    typer.echo(typer.style("warning: ", fg="yellow") + printable(message, lines=True), err=True)
+
+
+def print_json(value: Any) -> None:
+    import orjson
+
+    # Keys may be numbers; what orjson does not know (paths, states) is told as text.
+    options = orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS
+    typer.echo(orjson.dumps(value, default=str, option=options).decode())
+
+
+def printable(text: str, *, lines: bool = False) -> str:
+    """Whatever somebody else wrote must not steer the terminal."""
+    return "".join(c if c.isprintable() or (lines and c == "\n") else " " for c in text)
+
+
+def styled(value: object, style: str = "") -> Text:
+    """A cell of a table; None is shown as nothing, times in local time."""
+    from rich.text import Text
+
+    if value is None:
+        return Text("")
+    if isinstance(value, datetime):
+        value = value.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    elif isinstance(value, float):
+        value = f"{value:g}"
+    return Text(printable(str(value)), style)
+
+
+def print_table(
+    heads: Sequence[str], rows: Iterable[Sequence[object]], *, title: str = "", right: str = ""
+) -> None:
+    """A table for people.
+
+    rows:  cells, plain or made by ``styled``.
+    right: heads of columns that hold numbers, with spaces between.
+    """
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    made = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, title_justify="left")
+    made.title = Text(title, "bold") if title else None
+    numbers = right.split()
+    for head in heads:
+        made.add_column(head, justify="right" if head in numbers else "left", overflow="fold")
+    for row in rows:
+        made.add_row(*(cell if isinstance(cell, Text) else styled(cell) for cell in row))
+    _print(made)
+
+
+def print_facts(facts: dict[str, object]) -> None:
+    """One thing's facts, a line each; empty ones are left out."""
+    from rich.table import Table
+    from rich.text import Text
+
+    made = Table.grid(padding=(0, 2))
+    made.add_column(style="bold")
+    made.add_column(overflow="fold")
+    for name, value in facts.items():
+        if value is None or value == "":
+            continue
+        made.add_row(name, value if isinstance(value, Text) else styled(value))
+    _print(made)
+
+
+def print_text(text: Text) -> None:
+    _print(text)
+
+
+def _print(made: Any) -> None:
+    from rich.console import Console
+
+    width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else _PIPE_WIDTH
+    Console(highlight=False, width=width).print(made)
+
+
+# -- asking, reading ------------------------------------------------------------------------------
+
+
+def confirm(question: str, *, yes: bool, must: bool = False) -> None:
+    """Asks in a terminal, unless told --yes.
+
+    must: without a terminal --yes is needed; otherwise nobody is asked then.
+    Raises UsageError where nobody can be asked, typer.Abort for a no.
+    """
+    if yes:
+        return
+    if sys.stdin.isatty() and sys.stderr.isatty():
+        typer.confirm(question, abort=True, err=True)
+    elif must:
+        raise UsageError(f"{question} Nobody can be asked here.", "Add --yes.")
+
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def duration(text: str) -> timedelta:
+    """``90s``, ``30m``, ``24h``, ``7d`` or ``0``. Raises UsageError."""
+    found = re.fullmatch(r"([0-9]{1,9})([smhd])|0", text.strip())
+    if found is None:
+        raise UsageError(f"{text!r} is no length of time", "Write 90s, 30m, 24h or 7d.")
+    seconds = int(found[1]) * _UNITS[found[2]] if found[1] else 0
+    if seconds > 3650 * 86400:
+        raise UsageError(f"{text} is longer than ten years")
+    return timedelta(seconds=seconds)
+
+
+def moment(text: str) -> datetime:
+    """A time in ISO form, or a length of time ago. Raises UsageError."""
+    try:
+        found = datetime.fromisoformat(text.strip())
+    except ValueError:
+        try:
+            return datetime.now(UTC) - duration(text)
+        except UsageError:
+            raise UsageError(
+                f"{text!r} is no time",
+                "Write 30m or 2d (ago), or 2025-03-16T15:32:34 with or without an offset.",
+            ) from None
+    return found.astimezone(UTC)
+
+
+def age(seconds: float | None) -> str:
+    """Seconds in the form in which people compare them."""
+    if seconds is None:
+        return ""
+    if seconds < 1:
+        return f"{max(seconds, 0) * 1000:.0f} ms"
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    if seconds < 7200:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.0f} h" if seconds < 172_800 else f"{seconds / 86400:.0f} days"
+
+
+def counted(number: int, one: str, many: str = "") -> str:
+    """``1 webhook``, ``2 webhooks``."""
+    return f"{number} {one if number == 1 else many or one + 's'}"
+
+
+def fields_of(made: Any) -> dict[str, Any]:
+    """A dataclass with slots as a dictionary, for JSON."""
+    from dataclasses import asdict
+
+    return asdict(made)
+
+
+def one_line(text: str, most: int = 100) -> str:
+    shown = " ".join(text.split())
+    return shown if len(shown) <= most else shown[: most - 3] + "..."

@@ -1,0 +1,67 @@
+"""`cdc config`: what the settings are and where they come from."""
+
+from __future__ import annotations
+
+import typer
+
+from cdc.cli.common import (
+    FAINT,
+    AsJson,
+    load_mapping,
+    load_settings,
+    print_json,
+    print_table,
+    say,
+    styled,
+)
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the group."""
+    group = typer.Typer(no_args_is_help=True, help="Settings: what holds and why.")
+    group.command("show")(show)
+    group.command("check")(check)
+    app.add_typer(group, name="config")
+
+
+def show(ctx: typer.Context, as_json: AsJson = False) -> None:
+    """Show all settings, their values without passwords, and where each comes from."""
+    from cdc.settings import describe, values
+
+    settings = load_settings(ctx, need_database=False)
+    keys = {key.name: key for key in describe()}
+    found = values(settings)
+    if as_json:
+        print_json(
+            {v.name: {"value": v.value, "source": v.source, "env": keys[v.name].env} for v in found}
+        )
+        return
+    print_table(
+        ["setting", "value", "source", "environment"],
+        [
+            (
+                v.name,
+                v.value,
+                styled(v.source, FAINT if v.source == "default" else ""),
+                keys[v.name].env,
+            )
+            for v in found
+        ],
+    )
+    if settings.config_path is not None:
+        say(f"The file is {settings.config_path}.")
+    say("docs/configuration.md tells what each means.")
+
+
+def check(ctx: typer.Context, as_json: AsJson = False) -> None:
+    """Check settings and mapping file, without touching the database."""
+    from cdc.deliver.guard import Guard
+
+    settings = load_settings(ctx)
+    mapping = load_mapping(settings)
+    Guard(settings.allowed_networks, settings.allow_http)
+    events = list(mapping.events)
+    if as_json:
+        print_json({"ok": True, "events": events, "fingerprint": mapping.fingerprint})
+        return
+    say(f"Settings and mapping are fine. Events: {', '.join(events)}.")

@@ -1,0 +1,168 @@
+"""`cdc delivery`: where a change is on its way to a webhook, and why."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Annotated, Any
+
+import typer
+
+from cdc.cli import common
+from cdc.cli.common import AsJson, load_settings, moment, print_facts, print_json, print_table, say
+from cdc.errors import CdcError, UsageError
+
+STYLE = {
+    "delivered": common.GOOD,
+    "retrying": common.SO_SO,
+    "parked": common.SO_SO,
+    "held": common.SO_SO,
+    "dead": common.BAD,
+    "expired": common.BAD,
+    "dropped": common.FAINT,
+}
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the group."""
+    group = typer.Typer(
+        no_args_is_help=True,
+        help="Deliveries: where a change is, and why.\n\nA delivery is one change owed to one "
+        "webhook. It is queued, retrying, parked (behind a retrying one) or held (its webhook is "
+        "paused), and ends delivered, dead, expired or dropped.",
+    )
+    group.command("list")(list_)
+    group.command("show")(show)
+    app.add_typer(group, name="delivery")
+
+
+def list_(
+    ctx: typer.Context,
+    webhook: Annotated[int | None, typer.Option(help="Only this webhook's.")] = None,
+    company: Annotated[str | None, typer.Option(help="Only this company's.")] = None,
+    event: Annotated[str | None, typer.Option(help="Only this event.")] = None,
+    state: Annotated[
+        str | None,
+        typer.Option(
+            help="queued, retrying, parked, held, delivered, dead, expired, dropped or waiting "
+            "(the first four)."
+        ),
+    ] = None,
+    since: Annotated[
+        str | None,
+        typer.Option(help="Only changes since then: 30m, 2d, or a time in ISO form."),
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, max=100_000, help="At most so many.")] = 50,
+    as_json: AsJson = False,
+) -> None:
+    """List deliveries, the newest changes first.
+
+    Without --since the log of those that have ended is searched a day back.
+    """
+    from cdc.cli import deliveries
+    from cdc.db import explained
+
+    if state is not None and state not in deliveries.STATES:
+        raise UsageError(f"there is no state '{state}'", f"Known: {', '.join(deliveries.STATES)}.")
+    wanted = deliveries.Wanted(
+        webhook, company, event, state, moment(since) if since else None, limit
+    )
+    with explained(), common.connect(load_settings(ctx)) as conn:
+        found = deliveries.search(conn, wanted)
+    if as_json:
+        print_json(found)
+        return
+    if not found:
+        say("No such deliveries." if since else "No such deliveries within the last day.")
+        return
+    print_table(
+        ["id", "change at", "webhook", "event", "action", "key", "state", "tries", "last answer"],
+        [
+            (
+                row["id"],
+                row["time"],
+                row["webhook"],
+                row["event"],
+                row["action"],
+                row["key"],
+                common.styled(row["state"], STYLE.get(row["state"], "")),
+                row["tries"],
+                row["status"] or row["error"],
+            )
+            for row in found
+        ],
+        right="id webhook tries",
+    )
+    if len(found) == limit:
+        say(f"Only the first {limit}; --limit shows more.")
+
+
+def show(
+    ctx: typer.Context,
+    delivery: Annotated[
+        str, typer.Argument(metavar="ID", help="Number in the queue, or webhook-id.")
+    ],
+    as_json: AsJson = False,
+) -> None:
+    """Show where a delivery is, and all its attempts.
+
+    Several webhooks may be owed one change under one number; then all of them are shown.
+    """
+    from cdc.cli import deliveries
+    from cdc.db import explained
+
+    number, uid = _id(delivery)
+    with explained(), common.connect(load_settings(ctx)) as conn:
+        found = deliveries.trace(conn, number, uid)
+        reason = deliveries.unresolved(conn, number) if number and not found else None
+    if reason:
+        raise CdcError(f"change {delivery} has found no company: {reason}", "See `cdc doctor`.")
+    if not found:
+        raise CdcError(
+            f"no delivery {delivery} is known",
+            "The log keeps what has ended for as long as CDC_LOG_DAYS says.",
+        )
+    if as_json:
+        print_json(found)
+        return
+    for one in found:
+        _show(one)
+
+
+def _id(text: str) -> tuple[int | None, str | None]:
+    if text.isdecimal() and text.isascii() and int(text) < 2**63:
+        return int(text), None
+    try:
+        return None, str(uuid.UUID(text))
+    except ValueError:
+        raise UsageError(
+            f"{text!r} is no delivery",
+            "Give its number, or the webhook-id that the receiver saw.",
+        ) from None
+
+
+def _show(one: dict[str, Any]) -> None:
+    attempts = one["attempts"]
+    facts = {name: value for name, value in one.items() if name not in ("attempts", "refs")}
+    facts["state"] = common.styled(one["state"], STYLE.get(one["state"], ""))
+    facts["refs"] = ", ".join(f"{k}={v}" for k, v in one["refs"].items() if v is not None)
+    print_facts({name.replace("_", " "): value for name, value in facts.items()})
+    if attempts:
+        typer.echo()
+        print_table(
+            ["try", "at", "outcome", "status", "error", "took", "detail", "answer"],
+            [
+                (
+                    a["try"],
+                    a["at"],
+                    common.styled(a["outcome"], STYLE.get(a["outcome"], common.SO_SO)),
+                    a["status"],
+                    a["error"],
+                    common.age(a["duration_ms"] / 1000),
+                    a["detail"],
+                    common.one_line(a["excerpt"]),
+                )
+                for a in attempts
+            ],
+            right="try status",
+        )
+    typer.echo()

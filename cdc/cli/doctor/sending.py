@@ -1,0 +1,124 @@
+"""Checks of the way out: doorbell, daemons, endpoints, secrets."""
+
+from __future__ import annotations
+
+import asyncio
+
+from cdc.cli import health
+from cdc.cli.common import age, counted
+from cdc.cli.doctor.base import Check, Patient, Told, fail, ok, warn
+from cdc.deliver.guard import Guard
+from cdc.errors import CdcError
+from cdc.queue.ownership import SHARDS
+
+_HOSTS = 200  # names looked up; the guard asks again whenever it dials
+_AT_ONCE = 32
+
+
+def doorbell(see: Patient) -> Told:
+    (prepared,) = see.row("select current_setting('max_prepared_transactions')::int")
+    wanted = see.settings.doorbell
+    if wanted == "on" and prepared:
+        return fail(
+            f"the doorbell is on, and max_prepared_transactions is {prepared}: PREPARE refuses "
+            "transactions that have rung it",
+            "Set CDC_DOORBELL=auto, unless nobody uses prepared transactions.",
+        )
+    if wanted == "off" or prepared:
+        why = "switched off" if wanted == "off" else f"silent: max_prepared_transactions {prepared}"
+        return ok(f"{why}; changes are found within a second")
+    return ok("writers wake a sleeping daemon")
+
+
+def daemons(see: Patient) -> Told:
+    members, owners = health.fleet(see.conn)
+    owned = sum(len(daemon.shards) for daemon in owners)
+    if not members and not owned:
+        return warn("none is running; changes are collected and not sent", "Start `cdc run`.")
+    if owned < SHARDS:
+        return warn(
+            f"{counted(members, 'daemon')} with {owned} of {SHARDS} shards",
+            "They take over the rest within seconds; if not, read their logs.",
+        )
+    return ok(f"{counted(members, 'daemon')} with all shards")
+
+
+def backlog(see: Patient) -> Told:
+    lanes = health.lanes(see.conn)
+    late = [lane for lane in lanes if lane.late]
+    suspended = [lane for lane in lanes if lane.state == "suspended"]
+    if suspended:
+        named = ", ".join(str(lane.webhook_id) for lane in suspended[:10])
+        return fail(
+            f"{counted(len(suspended), 'webhook')} suspended: {named}",
+            "When the receiver works again: `cdc webhook resume ID`.",
+        )
+    if late:
+        named = ", ".join(str(lane.webhook_id) for lane in late[:10])
+        return fail(
+            f"{counted(len(late), 'webhook')} late, by more than {age(health.LATE)}: {named}",
+            "`cdc status` shows why; `cdc delivery list --state waiting` which.",
+        )
+    return ok("nothing waits for long")
+
+
+def endpoints(see: Patient) -> Told:
+    """What the address guard would say of all endpoints now."""
+    guard = Guard(see.settings.allowed_networks, see.settings.allow_http)
+    rows = see.rows(
+        "select id, endpoint from cdc.webhook where state in ('active', 'paused') order by id"
+    )
+    bad: dict[int, str] = {}
+    names: dict[str, int] = {}
+    for number, endpoint in rows:
+        try:
+            guard.check_url(endpoint)
+        except CdcError as error:
+            bad[number] = error.message
+        else:
+            names.setdefault(endpoint, number)
+    chosen = dict(list(names.items())[:_HOSTS])
+    for endpoint, note in asyncio.run(_previews(guard, list(chosen))):
+        bad[chosen[endpoint]] = note
+    if bad:
+        number, note = min(bad.items())
+        more = f", and {len(bad) - 1} more" if len(bad) > 1 else ""
+        return warn(
+            f"webhook {number} cannot be called: {note}{more}",
+            "Correct it with `cdc webhook update`, or allow its network: CDC_ALLOWED_NETWORKS.",
+        )
+    return ok(f"{counted(len(rows), 'endpoint')} may be called")
+
+
+def secrets(see: Patient) -> Told:
+    rows = see.rows(
+        "select w.id from cdc.webhook w where w.state <> 'removed' and not exists ("
+        " select from cdc.webhook_secret s where s.webhook_id = w.id"
+        " and (s.expires_at is null or s.expires_at > clock_timestamp()))"
+    )
+    if not rows:
+        return ok("every webhook has a valid one")
+    return fail(
+        f"{counted(len(rows), 'webhook')} without one, such as {rows[0][0]}: nothing can be signed",
+        "`cdc webhook rotate-secret ID` gives it one.",
+    )
+
+
+async def _previews(guard: Guard, endpoints: list[str]) -> list[tuple[str, str]]:
+    gate = asyncio.Semaphore(_AT_ONCE)
+
+    async def one(endpoint: str) -> list[tuple[str, str]]:
+        async with gate:
+            return [(endpoint, note) for note in await guard.preview(endpoint)]
+
+    found = await asyncio.gather(*map(one, endpoints))
+    return [note for notes in found for note in notes]
+
+
+CHECKS: dict[str, Check] = {
+    "doorbell": doorbell,
+    "daemons": daemons,
+    "backlog": backlog,
+    "endpoints": endpoints,
+    "secrets": secrets,
+}

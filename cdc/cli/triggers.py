@@ -1,0 +1,262 @@
+"""`cdc triggers`: capture on the suite's tables."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cdc.cli import common
+from cdc.cli.common import AsJson, Yes, load_mapping, load_settings, print_json, say
+from cdc.errors import DatabaseError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import psycopg
+
+    from cdc.capture.plan import Step
+    from cdc.mapping import Mapping
+    from cdc.settings import Settings
+
+    Connection = psycopg.Connection[Any]
+
+LockTimeout = Annotated[
+    int,
+    typer.Option(
+        min=10, max=60_000, help="Milliseconds to wait for a lock at a time; writers wait as long."
+    ),
+]
+Tries = Annotated[int, typer.Option(min=1, max=10_000, help="How often to try, a second apart.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the group."""
+    group = typer.Typer(
+        no_args_is_help=True,
+        help="Capture: triggers on the suite's tables.\n\nThe mapping (CDC_MAPPING) says which "
+        "tables and columns; everything here follows from it.",
+    )
+    for command in (plan, install, status, remove, sql, off, on):
+        group.command()(command)
+    app.add_typer(group, name="triggers")
+
+
+def plan(ctx: typer.Context, as_json: AsJson = False) -> None:
+    """Show each statement that an installation would run, and the locks it takes."""
+    settings = load_settings(ctx)
+    mapping = load_mapping(settings)
+    with common.connect(settings) as conn:
+        steps = _planned(conn, mapping)
+        noted = _noted(conn, mapping)
+    if as_json:
+        print_json({"steps": [_step(step) for step in steps], "mapping_noted": noted})
+        return
+    if not steps:
+        say("Nothing to do." if noted else "Only the mapping would be noted as installed.")
+        return
+    for step in steps:
+        where = f"{step.lock} on {step.table}" if step.lock else "no lock on the suite's tables"
+        typer.echo(f"-- {step.why}; {where}\n{step.sql}\n")
+    locked = common.counted(len({step.table for step in steps if step.lock}), "table")
+    say(
+        f"{common.counted(len(steps), 'statement')}, locks on {locked}, one table at a time. "
+        "Nothing was changed; `cdc triggers install` carries it out."
+    )
+
+
+def install(
+    ctx: typer.Context,
+    lock_timeout: LockTimeout = 500,
+    tries: Tries = 20,
+    as_json: AsJson = False,
+) -> None:
+    """Install capture as the mapping says, or bring it up to date.
+
+    Checks the mapping against the tables first; what is there already takes no lock. Tables are
+    done one after the other, each for a moment; where one is busy it is tried again.
+    """
+    from cdc.capture.install import Patience, carry_out, remember
+
+    settings = load_settings(ctx)
+    mapping = load_mapping(settings)
+    with _changing(settings) as conn:
+        steps = _planned(conn, mapping, lock_timeout)
+        noted = _noted(conn, mapping)
+        carry_out(conn, steps, say, Patience(lock_timeout, tries))
+        remember(conn, mapping)
+    if as_json:
+        print_json({"done": [_step(step) for step in steps], "changed": bool(steps) or not noted})
+    elif steps or not noted:
+        say(f"Capture is installed: {', '.join(str(r.table) for r in mapping.captured)}.")
+    else:
+        say("Nothing to do: capture is installed as the mapping says.")
+
+
+def status(ctx: typer.Context, as_json: AsJson = False) -> None:
+    """Show how capture stands on each table and partition. Exit code 1 if anything is wrong."""
+    from cdc.cli import capture
+
+    settings = load_settings(ctx)
+    mapping = load_mapping(settings)
+    with common.connect(settings) as conn:
+        capture.refuse_unless_migrated(conn)
+        rows = capture.standing(conn, mapping)
+        noted = _noted(conn, mapping)
+    wrong = [row for row in rows if row.state != "installed"]
+    if as_json:
+        tables = [{**common.fields_of(row), "table": str(row.table)} for row in rows]
+        print_json({"ok": noted and not wrong, "mapping_noted": noted, "tables": tables})
+    else:
+        common.print_table(
+            ["table", "event", "state", "detail"],
+            [(str(r.table), r.event, _state(r.state), r.detail) for r in rows],
+        )
+        if wrong:
+            what = "`cdc triggers on` switches it on." if _off(rows) else "See `cdc triggers plan`."
+            say(f"{len(wrong)} of {len(rows)} tables are not captured as they should be. {what}")
+        elif not noted:
+            say("The mapping is not the installed one; `cdc triggers install` installs it.")
+    if wrong or not noted:
+        raise typer.Exit(1)
+
+
+def remove(
+    ctx: typer.Context,
+    yes: Yes = False,
+    lock_timeout: LockTimeout = 500,
+    tries: Tries = 20,
+    as_json: AsJson = False,
+) -> None:
+    """Take capture off the suite's tables; schema cdc and what is queued stay.
+
+    Each table is locked (ACCESS EXCLUSIVE) for a moment. From then on changes are lost.
+    """
+    from cdc.capture.install import Patience, carry_out, forget
+    from cdc.capture.plan import removal
+
+    with _changing(load_settings(ctx)) as conn:
+        steps = removal(conn)
+        if steps:
+            common.confirm(
+                "Changes made from now on will be lost. Take capture off?", yes=yes, must=True
+            )
+        carry_out(conn, steps, say, Patience(lock_timeout, tries))
+        forget(conn)
+    if as_json:
+        print_json({"done": [_step(step) for step in steps], "changed": bool(steps)})
+    else:
+        say("Capture is removed." if steps else "Nothing to do: no capture is installed.")
+
+
+def sql(
+    ctx: typer.Context,
+    database: Annotated[
+        bool,
+        typer.Option("--database", help="Only what this database lacks, partitions included."),
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Print the installation as a script for psql, for a DBA to read and run."""
+    from cdc.capture import script
+    from cdc.capture.install import script as as_script
+
+    settings = load_settings(ctx, need_database=database)
+    mapping = load_mapping(settings)
+    if database:
+        with common.connect(settings) as conn:
+            steps = _planned(conn, mapping)
+            done = not steps and _noted(conn, mapping)
+            text = "" if done else "\n".join(as_script(steps, mapping))
+        if done:
+            say("Nothing to do: capture is installed as the mapping says.")
+    else:
+        name = settings.mapping.name if settings.mapping else "interview_suite.toml"
+        text = script.offline(mapping, name).rstrip("\n")
+    if as_json:
+        print_json({"sql": text})
+    elif text:
+        typer.echo(text)
+
+
+def off(ctx: typer.Context, as_json: AsJson = False) -> None:
+    """Stop capture at once, without a lock on any table of the suite.
+
+    For emergencies: while it is off, changes are lost, and nobody can say later what they were.
+    """
+    _switch(ctx, on=False, as_json=as_json)
+    common.warn("changes are lost until `cdc triggers on`.")
+
+
+def on(ctx: typer.Context, as_json: AsJson = False) -> None:
+    """Start capture again after `cdc triggers off`."""
+    _switch(ctx, on=True, as_json=as_json)
+
+
+def _switch(ctx: typer.Context, *, on: bool, as_json: bool) -> None:
+    from cdc.capture.catalog import functions, installed_mapping
+    from cdc.capture.install import carry_out, switch
+
+    settings = load_settings(ctx)
+    mapping = load_mapping(settings)
+    with _changing(settings) as conn:
+        installed = installed_mapping(conn)
+        if installed != mapping.fingerprint or not functions(conn):
+            raise DatabaseError(
+                "capture is not installed" if installed is None else "another mapping is installed",
+                "`cdc triggers status` shows how it stands.",
+            )
+        carry_out(conn, switch(mapping, on=on), lambda _: None)
+    tables = [str(r.table) for r in mapping.captured]
+    if as_json:
+        print_json({"capture": "on" if on else "off", "tables": tables})
+    else:
+        say(f"Capture is {'on' if on else 'off'}: {', '.join(tables)}.")
+
+
+def _changing(settings: Settings) -> Connection:
+    """A connection to change things with. Raises DatabaseError unless schema cdc is up to date."""
+    from cdc.cli.capture import refuse_unless_migrated
+
+    conn = common.connect(settings)
+    try:
+        refuse_unless_migrated(conn)
+    except BaseException:
+        conn.close()
+        raise
+    return conn
+
+
+def _planned(conn: Connection, mapping: Mapping, lock_timeout: int = 5000) -> Sequence[Step]:
+    from cdc.capture.check import check
+    from cdc.capture.plan import plan
+    from cdc.cli.capture import refuse_unless_migrated
+
+    refuse_unless_migrated(conn)
+    # Looking at a table waits too, where somebody has locked it whole.
+    conn.execute("select set_config('lock_timeout', %s, false)", (str(lock_timeout),))
+    return plan(conn, mapping, check(conn, mapping))
+
+
+def _noted(conn: Connection, mapping: Mapping) -> bool:
+    from cdc.capture.catalog import installed_mapping
+
+    return installed_mapping(conn) == mapping.fingerprint
+
+
+def _step(step: Step) -> dict[str, Any]:
+    return {
+        "sql": step.sql,
+        "why": step.why,
+        "lock": step.lock or None,
+        "table": str(step.table) if step.table else None,
+        "as_owner": step.owner,
+    }
+
+
+def _state(state: str) -> Any:
+    return common.styled(state, common.GOOD if state == "installed" else common.BAD)
+
+
+def _off(rows: Sequence[Any]) -> bool:
+    return any(row.state == "off" for row in rows)

@@ -1,0 +1,107 @@
+"""What the commands on webhooks share."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cdc.cli import common
+from cdc.errors import CdcError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from cdc.mapping import Mapping
+    from cdc.registry import Registration, Registry, Rules
+    from cdc.settings import Settings
+
+WebhookId = Annotated[int, typer.Argument(metavar="ID", help="Number of the webhook.")]
+Event = typer.Option("--event", metavar="EVENT", help="Event to be told of. Repeatable.")
+Header = typer.Option("--header", metavar="'NAME: VALUE'", help="Header to send along. Repeatable.")
+Cap = typer.Option(help="Requests under way at once.")
+Secret = typer.Option(
+    metavar="whsec_...", help="A secret of your own; - reads it from stdin. Without: one is made."
+)
+Reason = Annotated[str, typer.Option(help="Why, for those who look at it later.")]
+
+_AT_ONCE = 32  # names looked up at the same time
+
+STATE_STYLE = {
+    "active": common.GOOD,
+    "paused": common.SO_SO,
+    "suspended": common.BAD,
+    "removed": common.FAINT,
+}
+
+
+def open_registry(ctx: typer.Context) -> tuple[Registry, Settings, Mapping]:
+    """The registry as the settings have it."""
+    from cdc.registry import Registry, Rules
+
+    settings = common.load_settings(ctx)
+    mapping = common.load_mapping(settings)
+    return Registry(settings.database_url, Rules.of(settings, mapping)), settings, mapping
+
+
+def headers_of(given: Sequence[str]) -> dict[str, str]:
+    """``Name: value`` texts as headers. Raises UsageError, without repeating a value."""
+    headers: dict[str, str] = {}
+    for text in given:
+        name, colon, value = text.partition(":")
+        if not colon:
+            raise UsageError("a header without a colon", "Write --header 'X-Api-Key: value'.")
+        if name.lower() in (known.lower() for known in headers):
+            raise UsageError(f"the header {name} is given twice", "Leave one of them out.")
+        headers[name] = value.strip()
+    return headers
+
+
+def secret_of(given: str | None) -> str | None:
+    """A secret as given, or read from stdin, where no list of processes shows it."""
+    return sys.stdin.readline().strip() if given == "-" else given
+
+
+def warn_of_companies(settings: Settings, mapping: Mapping, companies: Iterable[str]) -> None:
+    """Says so when the suite has no such company, as far as it can be seen.
+
+    Raises UsageError for one that no company can be.
+    """
+    from cdc.registry import company
+
+    for doubt in company.doubts(settings.database_url, mapping, companies):
+        common.warn(f"{doubt}; the webhook will be called once there are changes of it.")
+
+
+def warn_of_endpoints(rules: Rules, endpoints: Iterable[str]) -> None:
+    """Says what the address guard would refuse if the endpoints were called now."""
+    import asyncio
+
+    for note in asyncio.run(_previews(rules, endpoints)):
+        common.warn(note)
+
+
+async def _previews(rules: Rules, endpoints: Iterable[str]) -> list[str]:
+    import asyncio
+
+    gate = asyncio.Semaphore(_AT_ONCE)
+
+    async def one(endpoint: str) -> list[str]:
+        async with gate:
+            try:
+                return await rules.guard.preview(endpoint)
+            except CdcError as error:
+                return [error.message]
+
+    found = await asyncio.gather(*map(one, dict.fromkeys(endpoints)))
+    return list(dict.fromkeys(note for notes in found for note in notes))
+
+
+def state(value: object) -> Any:
+    return common.styled(value, STATE_STYLE.get(str(value), ""))
+
+
+def headline(webhook: Registration) -> str:
+    shown = webhook.shown()
+    return f"webhook {webhook.id} (company {webhook.company}, {shown['endpoint']})"

@@ -1,0 +1,108 @@
+"""`cdc webhook add` and `update`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from cdc.cli.common import AsJson, print_facts, print_json, say
+from cdc.cli.webhook import base
+from cdc.cli.webhook.base import WebhookId, open_registry, warn_of_companies, warn_of_endpoints
+from cdc.errors import UsageError
+
+
+def add(
+    ctx: typer.Context,
+    company: Annotated[str, typer.Option(help="The company's key in the suite.")],
+    event: Annotated[list[str], base.Event],
+    url: Annotated[str, typer.Option(help="Endpoint to POST to.")],
+    secret: Annotated[str | None, base.Secret] = None,
+    cap: Annotated[int | None, base.Cap] = None,
+    rate: Annotated[
+        float | None, typer.Option(help="Requests per second. Without: no limit.")
+    ] = None,
+    header: Annotated[list[str] | None, base.Header] = None,
+    description: Annotated[str, typer.Option(help="For people.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Register a webhook; prints its number and its secret, which is shown only now.
+
+    It receives the changes of every transaction that begins from now on.
+    """
+    from cdc.registry import NewWebhook, Secret
+
+    own = base.secret_of(secret)
+    new = NewWebhook(
+        company=company,
+        events=tuple(event),
+        endpoint=url,
+        description=description,
+        cap=cap,
+        rate=rate,
+        headers=base.headers_of(header or ()),
+        secrets=() if own is None else (Secret(own),),
+    )
+    registry, settings, mapping = open_registry(ctx)
+    with registry:
+        warn_of_companies(settings, mapping, [company])
+        added = registry.add(new)
+    warn_of_endpoints(registry.rules, [added.webhook.endpoint])
+    if as_json:
+        print_json({**added.webhook.shown(), "secret": added.secret})
+        return
+    print_facts({"id": added.webhook.id, "secret": added.secret})
+    say(
+        "The receiver needs the secret to verify signatures; it is not shown again. "
+        f"Try it out: `cdc webhook test {added.webhook.id}`."
+    )
+
+
+def update(
+    ctx: typer.Context,
+    webhook_id: WebhookId,
+    event: Annotated[
+        list[str] | None,
+        typer.Option(metavar="EVENT", help="Its events from now on. Repeatable."),
+    ] = None,
+    url: Annotated[str | None, typer.Option(help="Endpoint to POST to.")] = None,
+    cap: Annotated[int | None, base.Cap] = None,
+    rate: Annotated[
+        float | None, typer.Option(help="Requests per second; 0 takes the limit off.")
+    ] = None,
+    header: Annotated[
+        list[str] | None,
+        typer.Option(metavar="'NAME: VALUE'", help="All its headers from now on. Repeatable."),
+    ] = None,
+    no_headers: Annotated[bool, typer.Option("--no-headers", help="Drop its headers.")] = False,
+    description: Annotated[str | None, typer.Option(help="For people.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Change a webhook: what is given replaces what was.
+
+    Deliveries that are being retried keep their body, and go to the new endpoint.
+    """
+    from cdc.registry import Changes
+
+    if header and no_headers:
+        raise UsageError("--header and --no-headers contradict each other")
+    headers = {} if no_headers else base.headers_of(header) if header else None
+    changes = Changes(
+        events=tuple(event) if event else None,
+        endpoint=url,
+        description=description,
+        cap=cap,
+        rate=rate,
+        headers=headers,
+    )
+    if changes == Changes():
+        raise UsageError("nothing to change is given", "`cdc webhook update --help` lists options.")
+    registry, _, _ = open_registry(ctx)
+    with registry:
+        changed = registry.update(webhook_id, changes)
+    if url is not None:
+        warn_of_endpoints(registry.rules, [changed.endpoint])
+    if as_json:
+        print_json(changed.shown())
+    else:
+        say(f"Changed {base.headline(changed)}.")

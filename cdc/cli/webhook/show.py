@@ -1,0 +1,77 @@
+"""`cdc webhook list` and `show`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from cdc.cli.common import AsJson, print_facts, print_json, print_table, say
+from cdc.cli.webhook.base import WebhookId, open_registry, state
+from cdc.errors import UsageError
+from cdc.road import WebhookState
+
+
+def list_(
+    ctx: typer.Context,
+    company: Annotated[str | None, typer.Option(help="Only those of this company.")] = None,
+    event: Annotated[str | None, typer.Option(help="Only those on this event.")] = None,
+    in_state: Annotated[
+        str | None, typer.Option("--state", help="active, paused, suspended or removed.")
+    ] = None,
+    all_: Annotated[bool, typer.Option("--all", help="Removed ones, too.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """List webhooks, without secrets, passwords and values of headers."""
+    if in_state is not None and in_state not in list(WebhookState):
+        raise UsageError(f"there is no state '{in_state}'", f"Known: {', '.join(WebhookState)}.")
+    registry, _, _ = open_registry(ctx)
+    with registry:
+        wanted = WebhookState(in_state) if in_state else None
+        found = registry.find(company, event, wanted, removed=all_)
+    if as_json:
+        print_json([webhook.shown() for webhook in found])
+        return
+    if not found:
+        say("No webhooks." if not (company or event or in_state) else "No such webhooks.")
+        return
+    print_table(
+        ["id", "company", "state", "events", "endpoint", "description"],
+        [
+            (
+                webhook.id,
+                webhook.company,
+                state(webhook.state),
+                ", ".join(webhook.events),
+                webhook.shown()["endpoint"],
+                webhook.description,
+            )
+            for webhook in found
+        ],
+        right="id",
+    )
+
+
+def show(ctx: typer.Context, webhook_id: WebhookId, as_json: AsJson = False) -> None:
+    """Show all there is to know of a webhook, but for what is secret."""
+    registry, _, _ = open_registry(ctx)
+    with registry:
+        found = registry.get(webhook_id)
+        secrets = registry.secrets(webhook_id)
+    ends = [secret.expires_at for secret in secrets if secret.expires_at]
+    shown = {**found.shown(), "secrets": len(secrets), "old_secret_until": max(ends, default=None)}
+    if as_json:
+        print_json(shown)
+        return
+    rate = f"{found.rate:g} requests per second" if found.rate else "no limit"
+    print_facts(
+        {
+            **shown,
+            "events": ", ".join(found.events),
+            "state": state(found.state),
+            "cap": f"{found.cap} requests at once",
+            "rate": rate,
+            "headers": ", ".join(found.headers),
+            "secrets": f"{len(secrets)} valid",
+        }
+    )

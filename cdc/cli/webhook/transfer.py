@@ -1,0 +1,122 @@
+"""`cdc webhook export` and `import`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cdc.cli.common import AsJson, counted, print_json, print_table, say, warn
+from cdc.cli.webhook.base import open_registry, warn_of_companies, warn_of_endpoints
+from cdc.errors import CdcError, UsageError
+
+
+def export(
+    ctx: typer.Context,
+    secrets: Annotated[
+        bool, typer.Option("--secrets", help="With signing secrets, passwords and headers.")
+    ] = False,
+    output: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="File to write, readable by you only.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write all webhooks as JSON, to stdout or into a file; removed ones are left out.
+
+    Without --secrets an import makes new secrets, which the receivers have to be told.
+    """
+    import orjson
+
+    from cdc.registry import transfer
+
+    registry, _, _ = open_registry(ctx)
+    with registry:
+        if secrets:
+            data = transfer.dump(registry.with_secrets())
+        else:
+            found = registry.find()
+            data = transfer.dump([(webhook, None) for webhook in found])
+            if hidden := transfer.hidden(found):
+                warn(
+                    "passwords and values of headers are hidden (***) in webhooks "
+                    f"{', '.join(map(str, hidden))}; write them before an import, or use --secrets."
+                )
+    if output is None:
+        print_json(data)
+        return
+    _write_private(output, orjson.dumps(data, option=orjson.OPT_INDENT_2) + b"\n")
+    if as_json:
+        print_json({"file": output, "webhooks": len(data["webhooks"])})
+    else:
+        say(f"{counted(len(data['webhooks']), 'webhook')} written to {output}.")
+
+
+def import_(
+    ctx: typer.Context,
+    file: Annotated[Path, typer.Argument(help="What `cdc webhook export` wrote; - is stdin.")],
+    as_json: AsJson = False,
+) -> None:
+    """Register all webhooks of a file or, if one of them cannot be, none.
+
+    Prints their new numbers, and the secrets of those that came without one.
+    """
+    from cdc.registry import transfer
+
+    news = transfer.parse(_read(file), str(file))
+    registry, settings, mapping = open_registry(ctx)
+    with registry:
+        companies = dict.fromkeys(new.company for new in news)
+        warn_of_companies(settings, mapping, companies)
+        added = registry.add_all(news)
+    warn_of_endpoints(registry.rules, [one.webhook.endpoint for one in added])
+    if as_json:
+        print_json(
+            [
+                {**one.webhook.shown(), "secret": one.secret if one.generated else None}
+                for one in added
+            ]
+        )
+        return
+    if not added:
+        say("The file holds no webhooks.")
+        return
+    print_table(
+        ["id", "company", "endpoint", "new secret"],
+        [
+            (
+                one.webhook.id,
+                one.webhook.company,
+                one.webhook.shown()["endpoint"],
+                one.secret if one.generated else "",
+            )
+            for one in added
+        ],
+        right="id",
+    )
+    made = sum(one.generated for one in added)
+    say(
+        f"{counted(len(added), 'webhook')} registered."
+        + (f" {counted(made, 'new secret')}, not shown again." if made else "")
+    )
+
+
+def _read(file: Path) -> bytes:
+    try:
+        return sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
+    except OSError as error:
+        raise UsageError(f"{file} cannot be read: {error.strerror}") from None
+
+
+def _write_private(path: Path, data: bytes) -> None:
+    try:
+        # Made anew: an existing file might be readable by others.
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+    except OSError as error:
+        raise CdcError(
+            f"{path} cannot be written: {error.strerror}", "Name a file that is not there yet."
+        ) from None

@@ -1,0 +1,1389 @@
+-- Capture for the mapping interview_suite.toml: what makes the suite's changes reach cdc.queue.
+--
+--   psql -X -v ON_ERROR_STOP=1 -f triggers.sql "$CDC_DATABASE_URL"
+--
+-- After schema cdc (`cdc migrate`, or install.sql). Rendered by `cdc triggers sql`; not written by hand.
+-- Needs: the owner of the suite's tables, member of cdc_owner.
+-- Locks: SHARE ROW EXCLUSIVE on one table of the suite at a time, for a moment; writers of it wait, readers
+-- do not. Where it is busy for longer than lock_timeout, the script stops: nothing waits behind it.
+--
+-- `cdc triggers install` does the same and more: it checks the mapping first, skips what is there, tries
+-- again where a table is locked, and puts triggers on partitions, of which this script knows nothing.
+\set ON_ERROR_STOP on
+
+-- schema cdc
+begin;
+set local lock_timeout = '500ms';
+set local role cdc_owner;
+insert into cdc.layout (id, event, fields) values
+  (1688101114, 'project_changed', array['base', 'company', 'project']),
+  (750384663, 'candidate_changed', array['base', 'company', 'project', 'candidate']),
+  (2064936391, 'answervideo_changed', array['base', 'company', 'project', 'candidate', 'question', 'question.project', 'answervideo']),
+  (82425801, 'rating_changed', array['base', 'company', 'project', 'candidate', 'rating']),
+  (676882923, 'note_changed', array['base', 'company', 'project', 'customer', 'answervideo', 'candidate', 'answervideo.candidate', 'answervideo.candidate.project', 'note'])
+on conflict (event, fields) do nothing;
+reset role;
+commit;
+
+-- public.project
+begin;
+set local lock_timeout = '500ms';
+grant usage on schema "public" to cdc_owner;
+grant select ("id", "company_id") on "public"."project" to cdc_owner;
+commit;
+
+-- public.candidate
+begin;
+set local lock_timeout = '500ms';
+grant usage on schema "public" to cdc_owner;
+grant select ("id", "project_id") on "public"."candidate" to cdc_owner;
+commit;
+
+-- public.question
+begin;
+set local lock_timeout = '500ms';
+grant usage on schema "public" to cdc_owner;
+grant select ("id", "project_id") on "public"."question" to cdc_owner;
+commit;
+
+-- public.customer
+begin;
+set local lock_timeout = '500ms';
+grant usage on schema "public" to cdc_owner;
+grant select ("id", "company_id") on "public"."customer" to cdc_owner;
+commit;
+
+-- public.answervideo
+begin;
+set local lock_timeout = '500ms';
+grant usage on schema "public" to cdc_owner;
+grant select ("id", "candidate_id", "question_id") on "public"."answervideo" to cdc_owner;
+commit;
+
+-- schema cdc
+begin;
+set local lock_timeout = '500ms';
+set local role cdc_owner;
+create or replace function cdc.capture_project() returns trigger
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+as $cdc$
+-- Queues the changes of public.project for the webhooks that want project_changed.
+-- Fired after each statement; reads parents, writes cdc.queue, rings the bell if it is armed.
+-- Takes no lock but those of reading the parents and of inserting. Never raises for what rows hold.
+declare
+  action constant "char" := case tg_op when 'INSERT' then 'c' else 'm' end;
+  happened constant timestamptz := clock_timestamp();
+  problem text := 'a parent row is not there (yet), or no company was found';
+  captured cdc.captured[];
+  unplaced cdc.unplaced[];
+  queued boolean := false;
+  few int;
+begin
+  few := (select count(*) from (select from new_rows limit 65) sample);
+  if few = 0 then
+    return null;
+  end if;
+  -- A guarded read: whatever the suite did to its tables, its writers must not fail because of us.
+  begin
+    if few <= 64 then
+      select array_agg((found.source, wants.webhook_id, found.refs)::cdc.captured)
+               filter (where wants.webhook_id is not null),
+             array_agg((found.key, found.own)::cdc.unplaced) filter (where found.own is not null)
+        into captured, unplaced
+        from (
+          select null::bigint as source,
+                 own."id"::text as key,
+                 own."company_id"::text collate "C" as company,
+                 array[null,
+                       own."company_id"::text,
+                       own."id"::text] as refs,
+                 case when own."company_id" is null
+                      then jsonb_build_object('id', own."id",
+                                              'company_id', own."company_id")
+                 end as own
+            from new_rows own
+        ) found
+        left join lateral (select s.webhook_id from cdc.subscription s
+                            where s.company = found.company
+                              and s.event = 'project_changed' offset 0) wants
+          on true and found.own is null;
+    else
+      -- Planned afresh for what it meets, and written at once: variables would have to hold it all.
+      set local enable_seqscan = on;
+      execute $many$
+        with found as materialized (
+          select null::bigint as source,
+                 own."id"::text as key,
+                 own."company_id"::text collate "C" as company,
+                 array[null,
+                       own."company_id"::text,
+                       own."id"::text] as refs,
+                 case when own."company_id" is null
+                      then jsonb_build_object('id', own."id",
+                                              'company_id', own."company_id")
+                 end as own
+            from new_rows own
+        ), queued as (
+          insert into cdc.queue (webhook_id, layout, action, "time", refs)
+          select wants.webhook_id, 1688101114, $1, $2, found.refs
+            from found
+            join cdc.subscription wants
+              on wants.company = found.company and wants.event = 'project_changed' and found.own is null
+          returning 1
+        ), unplaced as (
+          insert into cdc.unresolved (resource, source, key, action, "time", own, reason)
+          select 'project', 'public.project', found.key, $1, $2, found.own, $3
+            from found
+           where found.own is not null
+        )
+        select exists (select from queued)
+      $many$
+        into queued using action, happened, problem;
+    end if;
+  exception
+    when serialization_failure or deadlock_detected then
+      raise;
+    when others then
+      problem := format('%s (%s)', sqlerrm, sqlstate);
+      captured := null;
+      unplaced := null;
+      queued := false;
+      begin
+        insert into cdc.unresolved (resource, source, key, action, "time", own, reason)
+        select 'project', 'public.project', own."id"::text, action, happened,
+               jsonb_build_object('id', own."id",
+                                     'company_id', own."company_id"), problem
+          from new_rows own;
+      exception
+        when serialization_failure or deadlock_detected then
+          raise;
+        when others then
+          -- A column of the table's own was renamed.
+          begin
+            insert into cdc.unresolved (resource, source, key, action, "time", own, reason)
+            select 'project', 'public.project', row_.kept ->> 'id', action, happened,
+                   row_.kept, problem
+              from (select cdc.kept(row_to_json(own), tg_relid) as kept
+                      from new_rows own offset 0) row_;
+          exception
+            when serialization_failure or deadlock_detected then
+              raise;
+            when others then
+              unplaced := array[(null, '{}')::cdc.unplaced];
+          end;
+      end;
+  end;
+  -- Written outside the guard: a guarded write would cost a second transaction id.
+  if captured is not null then
+    insert into cdc.queue (webhook_id, layout, action, "time", refs)
+    select c.webhook_id, 1688101114, action, happened, c.refs
+      from unnest(captured) c;
+    queued := true;
+  end if;
+  if unplaced is not null then
+    insert into cdc.unresolved (resource, source, key, action, "time", own, reason)
+    select 'project', 'public.project', u.key, action, happened, u.own, problem
+      from unnest(unplaced) u;
+  end if;
+  if queued and (select last_value from cdc.bell) > extract(epoch from happened) * 1000000 then
+    perform pg_notify('cdc', '');
+  end if;
+  return null;
+end
+$cdc$;
+reset role;
+set local role cdc_owner;
+revoke all on function cdc.capture_project() from public;
+reset role;
+set local role cdc_owner;
+create or replace function cdc.resolve_project(wanted bigint[]) returns bigint
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+as $cdc$
+-- Tries again to capture changes of public.project that lie in cdc.unresolved.
+-- Called by cdc.resolve(): at COMMIT of the writer, later by the daemon. Returns how many it
+-- placed.
+declare
+  captured cdc.captured[];
+  placed bigint[];
+  problem text := 'no road led to a company';
+begin
+  begin
+    -- The columns' types are today's: only the catalogue knows them.
+    execute $before$
+      select array_agg((found.source, wants.webhook_id, found.refs)::cdc.captured)
+               filter (where wants.webhook_id is not null),
+             array_agg(distinct found.source) filter (where found.company is not null)
+        from (
+          select u.id as source,
+                 own."id"::text as key,
+                 own."company_id"::text collate "C" as company,
+                 array[null,
+                       own."company_id"::text,
+                       own."id"::text] as refs
+            from cdc.unresolved u
+            cross join lateral jsonb_to_record(cdc.renamed(u.own)) as own ($before$
+      || (select string_agg(format('%I %s', a.attname, format_type(a.atttypid, a.atttypmod)), ', ')
+            from pg_namespace n
+            join pg_class c on c.relnamespace = n.oid
+            join pg_attribute a on a.attrelid = c.oid
+           where n.nspname = 'public'
+             and c.relname = 'project'
+             and a.attname = any(array['id', 'company_id']))
+      || $after$)
+           where u.id = any($1) and own."id" is not null
+        ) found
+        left join lateral (select s.webhook_id from cdc.subscription s
+                            where s.company = found.company
+                              and s.event = 'project_changed' offset 0) wants
+          on true
+    $after$
+      into captured, placed using wanted;
+  exception
+    when serialization_failure or deadlock_detected then
+      raise;
+    when others then
+      problem := format('%s (%s)', sqlerrm, sqlstate);
+      captured := null;
+      placed := null;
+  end;
+  if captured is not null then
+    insert into cdc.queue (id, webhook_id, layout, action, "time", refs)
+    select u.id, c.webhook_id, 1688101114, u.action, u."time", c.refs
+      from unnest(captured) c
+      join cdc.unresolved u on u.id = c.source
+     order by u.id;
+    if (select last_value from cdc.bell) > extract(epoch from clock_timestamp()) * 1000000 then
+      perform pg_notify('cdc', '');
+    end if;
+  end if;
+  delete from cdc.unresolved where id = any(placed);
+  update cdc.unresolved
+     set tries = tries + 1, reason = problem,
+         retry_at = clock_timestamp() + interval '1 second' * least(3600, 2 ^ least(tries, 12))
+   where id = any(wanted);
+  return coalesce(cardinality(placed), 0);
+end
+$cdc$;
+reset role;
+set local role cdc_owner;
+revoke all on function cdc.resolve_project(wanted bigint[]) from public;
+reset role;
+set local role cdc_owner;
+create or replace function cdc.capture_candidate() returns trigger
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+as $cdc$
+-- Queues the changes of public.candidate for the webhooks that want candidate_changed.
+-- Fired after each statement; reads parents, writes cdc.queue, rings the bell if it is armed.
+-- Takes no lock but those of reading the parents and of inserting. Never raises for what rows hold.
+declare
+  action constant "char" := case tg_op when 'INSERT' then 'c' else 'm' end;
+  happened constant timestamptz := clock_timestamp();
+  problem text := 'a parent row is not there (yet), or no company was found';
+  captured cdc.captured[];
+  unplaced cdc.unplaced[];
+  queued boolean := false;
+  few int;
+begin
+  few := (select count(*) from (select from new_rows limit 65) sample);
+  if few = 0 then
+    return null;
+  end if;
+  -- A guarded read: whatever the suite did to its tables, its writers must not fail because of us.
+  begin
+    if few <= 64 then
+      select array_agg((found.source, wants.webhook_id, found.refs)::cdc.captured)
+               filter (where wants.webhook_id is not null),
+             array_agg((found.key, found.own)::cdc.unplaced) filter (where found.own is not null)
+        into captured, unplaced
+        from (
+          select null::bigint as source,
+                 own."id"::text as key,
+                 "project"."company_id"::text collate "C" as company,
+                 array[null,
+                       "project"."company_id"::text,
+                       own."project_id"::text,
+                       own."id"::text] as refs,
+                 case when "project"."company_id" is null or
+                           (own."project_id" is not null and "project"."id" is null)
+                      then jsonb_build_object('id', own."id",
+                                              'project_id', own."project_id")
+                 end as own
+            from new_rows own
+            left join lateral (select t."id", t."company_id" from "public"."project" t
+                                where t."id" = own."project_id" offset 0) "project" on true
+        ) found
+        left join lateral (select s.webhook_id from cdc.subscription s
+                            where s.company = found.company
+                              and s.event = 'candidate_changed' offset 0) wants
+          on true and found.own is null;
+    else
+      -- Planned afresh for what it meets, and written at once: variables would have to hold it all.
+      set local enable_seqscan = on;
+      execute $many$
+        with found as materialized (
+          select null::bigint as source,
+                 own."id"::text as key,
+                 "project"."company_id"::text collate "C" as company,
+                 array[null,
+                       "project"."company_id"::text,
+                       own."project_id"::text,
+                       own."id"::text] as refs,
+                 case when "project"."company_id" is null or
+                           (own."project_id" is not null and "project"."id" is null)
+                      then jsonb_build_object('id', own."id",
+                                              'project_id', own."project_id")
+                 end as own
+            from new_rows own
+            left join "public"."project" "project" on "project"."id" = own."project_id"
+        ), queued as (
+          insert into cdc.queue (webhook_id, layout, action, "time", refs)
+          select wants.webhook_id, 750384663, $1, $2, found.refs
+            from found
+            join cdc.subscription wants
+              on wants.company = found.company and wants.event = 'candidate_changed' and found.own is null
+          returning 1
+        ), unplaced as (
+          insert into cdc.unresolved (resource, source, key, action, "time", own, reason)
+          select 'candidate', 'public.candidate', found.key, $1, $2, found.own, $3
+            from found
+           where found.own is not null
+        )
+        select exists (select from queued)
+      $many$
+        into queued using action, happened, problem;
+    end if;
+  exception
+    when serialization_failure or deadlock_detected then
+      raise;
+    when others then
+      problem := format('%s (%s)', sqlerrm, sqlstate);
+      captured := null;
+      unplaced := null;
+      queued := false;
+      begin
+        insert into cdc.unresolved (resource, source, key, action, "time", own, reason)
+        select 'candidate', 'public.candidate', own."id"::text, action, happened,
+               jsonb_build_object('id', own."id",
+                                     'project_id', own."project_id"), problem
+          from new_rows own;
+      exception
+        when serialization_failure or deadlock_detected then
+          raise;
+        when others then
+          -- A column of the table's own was renamed.
+          begin
+            insert into cdc.unresolved (resource, source, key, action, "time", own, reason)
+            select 'candidate', 'public.candidate', row_.kept ->> 'id', action, happened,
+                   row_.kept, problem
+              from (select cdc.kept(row_to_json(own), tg_relid) as kept
+                      from new_rows own offset 0) row_;
+          exception
+            when serialization_failure or deadlock_detected then
+              raise;
+            when others then
+              unplaced := array[(null, '{}')::cdc.unplaced];
+          end;
+      end;
+  end;
+  -- Written outside the guard: a guarded write would cost a second transaction id.
+  if captured is not null then
+    insert into cdc.queue (webhook_id, layout, action, "time", refs)
+    select c.webhook_id, 750384663, action, happened, c.refs
+      from unnest(captured) c;
+    queued := true;
+  end if;
+  if unplaced is not null then
+    insert into cdc.unresolved (resource, source, key, action, "time", own, reason)
+    select 'candidate', 'public.candidate', u.key, action, happened, u.own, problem
+      from unnest(unplaced) u;
+  end if;
+  if queued and (select last_value from cdc.bell) > extract(epoch from happened) * 1000000 then
+    perform pg_notify('cdc', '');
+  end if;
+  return null;
+end
+$cdc$;
+reset role;
+set local role cdc_owner;
+revoke all on function cdc.capture_candidate() from public;
+reset role;
+set local role cdc_owner;
+create or replace function cdc.resolve_candidate(wanted bigint[]) returns bigint
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+as $cdc$
+-- Tries again to capture changes of public.candidate that lie in cdc.unresolved.
+-- Called by cdc.resolve(): at COMMIT of the writer, later by the daemon. Returns how many it
+-- placed.
+declare
+  captured cdc.captured[];
+  placed bigint[];
+  problem text := 'no road led to a company';
+begin
+  begin
+    -- The columns' types are today's: only the catalogue knows them.
+    execute $before$
+      select array_agg((found.source, wants.webhook_id, found.refs)::cdc.captured)
+               filter (where wants.webhook_id is not null),
+             array_agg(distinct found.source) filter (where found.company is not null)
+        from (
+          select u.id as source,
+                 own."id"::text as key,
+                 "project"."company_id"::text collate "C" as company,
+                 array[null,
+                       "project"."company_id"::text,
+                       own."project_id"::text,
+                       own."id"::text] as refs
+            from cdc.unresolved u
+            cross join lateral jsonb_to_record(cdc.renamed(u.own)) as own ($before$
+      || (select string_agg(format('%I %s', a.attname, format_type(a.atttypid, a.atttypmod)), ', ')
+            from pg_namespace n
+            join pg_class c on c.relnamespace = n.oid
+            join pg_attribute a on a.attrelid = c.oid
+           where n.nspname = 'public'
+             and c.relname = 'candidate'
+             and a.attname = any(array['id', 'project_id']))
+      || $after$)
+            left join lateral (select t."id", t."company_id" from "public"."project" t
+                                where t."id" = own."project_id" offset 0) "project" on true
+           where u.id = any($1) and own."id" is not null
+        ) found
+        left join lateral (select s.webhook_id from cdc.subscription s
+                            where s.company = found.company
+                              and s.event = 'candidate_changed' offset 0) wants
+          on true
+    $after$
+      into captured, placed using wanted;
+  exception
+    when serialization_failure or deadlock_detected then
+      raise;
+    when others then
+      problem := format('%s (%s)', sqlerrm, sqlstate);
+      captured := null;
+      placed := null;
+  end;
+  if captured is not null then
+    insert into cdc.queue (id, webhook_id, layout, action, "time", refs)
+    select u.id, c.webhook_id, 750384663, u.action, u."time", c.refs
+      from unnest(captured) c
+      join cdc.unresolved u on u.id = c.source
+     order by u.id;
+    if (select last_value from cdc.bell) > extract(epoch from clock_timestamp()) * 1000000 then
+      perform pg_notify('cdc', '');
+    end if;
+  end if;
+  delete from cdc.unresolved where id = any(placed);
+  update cdc.unresolved
+     set tries = tries + 1, reason = problem,
+         retry_at = clock_timestamp() + interval '1 second' * least(3600, 2 ^ least(tries, 12))
+   where id = any(wanted);
+  return coalesce(cardinality(placed), 0);
+end
+$cdc$;
+reset role;
+set local role cdc_owner;
+revoke all on function cdc.resolve_candidate(wanted bigint[]) from public;
+reset role;
+set local role cdc_owner;
+create or replace function cdc.capture_answervideo() returns trigger
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+as $cdc$
+-- Queues the changes of public.answervideo for the webhooks that want answervideo_changed.
+-- Fired after each statement; reads parents, writes cdc.queue, rings the bell if it is armed.
+-- Takes no lock but those of reading the parents and of inserting. Never raises for what rows hold.
+declare
+  action constant "char" := case tg_op when 'INSERT' then 'c' else 'm' end;
+  happened constant timestamptz := clock_timestamp();
+  problem text := 'a parent row is not there (yet), or no company was found';
+  captured cdc.captured[];
+  unplaced cdc.unplaced[];
+  queued boolean := false;
+  few int;
+begin
+  few := (select count(*) from (select from new_rows limit 65) sample);
+  if few = 0 then
+    return null;
+  end if;
+  -- A guarded read: whatever the suite did to its tables, its writers must not fail because of us.
+  begin
+    if few <= 64 then
+      select array_agg((found.source, wants.webhook_id, found.refs)::cdc.captured)
+               filter (where wants.webhook_id is not null),
+             array_agg((found.key, found.own)::cdc.unplaced) filter (where found.own is not null)
+        into captured, unplaced
+        from (
+          select null::bigint as source,
+                 own."id"::text as key,
+                 "project"."company_id"::text collate "C" as company,
+                 array[null,
+                       "project"."company_id"::text,
+                       coalesce("candidate"."project_id", "question"."project_id")::text,
+                       own."candidate_id"::text,
+                       own."question_id"::text,
+                       "question"."project_id"::text,
+                       own."id"::text] as refs,
+                 case when "project"."company_id" is null or
+                           (own."candidate_id" is not null and "candidate"."id" is null) or
+                           (own."question_id" is not null and "question"."id" is null) or
+                           (coalesce("candidate"."project_id", "question"."project_id") is not null and "project"."id" is null)
+                      then jsonb_build_object('id', own."id",
+                                              'candidate_id', own."candidate_id",
+                                              'question_id', own."question_id")
+                 end as own
+            from new_rows own
+            left join lateral (select t."id", t."project_id" from "public"."candidate" t
+                                where t."id" = own."candidate_id" offset 0) "candidate" on true
+            left join lateral (select t."id", t."project_id" from "public"."question" t
+                                where t."id" = own."question_id" offset 0) "question" on true
+            left join lateral (select t."id", t."company_id" from "public"."project" t
+                                where t."id" = coalesce("candidate"."project_id", "question"."project_id") offset 0) "project" on true
+        ) found
+        left join lateral (select s.webhook_id from cdc.subscription s
+                            where s.company = found.company
+                              and s.event = 'answervideo_changed' offset 0) wants
+          on true and found.own is null;
+    else
+      -- Planned afresh for what it meets, and written at once: variables would have to hold it all.
+      set local enable_seqscan = on;
+      execute $many$
+        with found as materialized (
+          select null::bigint as source,
+                 own."id"::text as key,
+                 "project"."company_id"::text collate "C" as company,
+                 array[null,
+                       "project"."company_id"::text,
+                       coalesce("candidate"."project_id", "question"."project_id")::text,
+                       own."candidate_id"::text,
+                       own."question_id"::text,
+                       "question"."project_id"::text,
+                       own."id"::text] as refs,
+                 case when "project"."company_id" is null or
+                           (own."candidate_id" is not null and "candidate"."id" is null) or
+                           (own."question_id" is not null and "question"."id" is null) or
+                           (coalesce("candidate"."project_id", "question"."project_id") is not null and "project"."id" is null)
+                      then jsonb_build_object('id', own."id",
+                                              'candidate_id', own."candidate_id",
+                                              'question_id', own."question_id")
+                 end as own
+            from new_rows own
+            left join "public"."candidate" "candidate" on "candidate"."id" = own."candidate_id"
+            left join "public"."question" "question" on "question"."id" = own."question_id"
+            left join "public"."project" "project" on "project"."id" = coalesce("candidate"."project_id", "question"."project_id")
+        ), queued as (
+          insert into cdc.queue (webhook_id, layout, action, "time", refs)
+          select wants.webhook_id, 2064936391, $1, $2, found.refs
+            from found
+            join cdc.subscription wants
+              on wants.company = found.company and wants.event = 'answervideo_changed' and found.own is null
+          returning 1
+        ), unplaced as (
+          insert into cdc.unresolved (resource, source, key, action, "time", own, reason)
+          select 'answervideo', 'public.answervideo', found.key, $1, $2, found.own, $3
+            from found
+           where found.own is not null
+        )
+        select exists (select from queued)
+      $many$
+        into queued using action, happened, problem;
+    end if;
+  exception
+    when serialization_failure or deadlock_detected then
+      raise;
+    when others then
+      problem := format('%s (%s)', sqlerrm, sqlstate);
+      captured := null;
+      unplaced := null;
+      queued := false;
+      begin
+        insert into cdc.unresolved (resource, source, key, action, "time", own, reason)
+        select 'answervideo', 'public.answervideo', own."id"::text, action, happened,
+               jsonb_build_object('id', own."id",
+                                     'candidate_id', own."candidate_id",
+                                     'question_id', own."question_id"), problem
+          from new_rows own;
+      exception
+        when serialization_failure or deadlock_detected then
+          raise;
+        when others then
+          -- A column of the table's own was renamed.
+          begin
+            insert into cdc.unresolved (resource, source, key, action, "time", own, reason)
+            select 'answervideo', 'public.answervideo', row_.kept ->> 'id', action, happened,
+                   row_.kept, problem
+              from (select cdc.kept(row_to_json(own), tg_relid) as kept
+                      from new_rows own offset 0) row_;
+          exception
+            when serialization_failure or deadlock_detected then
+              raise;
+            when others then
+              unplaced := array[(null, '{}')::cdc.unplaced];
+          end;
+      end;
+  end;
+  -- Written outside the guard: a guarded write would cost a second transaction id.
+  if captured is not null then
+    insert into cdc.queue (webhook_id, layout, action, "time", refs)
+    select c.webhook_id, 2064936391, action, happened, c.refs
+      from unnest(captured) c;
+    queued := true;
+  end if;
+  if unplaced is not null then
+    insert into cdc.unresolved (resource, source, key, action, "time", own, reason)
+    select 'answervideo', 'public.answervideo', u.key, action, happened, u.own, problem
+      from unnest(unplaced) u;
+  end if;
+  if queued and (select last_value from cdc.bell) > extract(epoch from happened) * 1000000 then
+    perform pg_notify('cdc', '');
+  end if;
+  return null;
+end
+$cdc$;
+reset role;
+set local role cdc_owner;
+revoke all on function cdc.capture_answervideo() from public;
+reset role;
+set local role cdc_owner;
+create or replace function cdc.resolve_answervideo(wanted bigint[]) returns bigint
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+as $cdc$
+-- Tries again to capture changes of public.answervideo that lie in cdc.unresolved.
+-- Called by cdc.resolve(): at COMMIT of the writer, later by the daemon. Returns how many it
+-- placed.
+declare
+  captured cdc.captured[];
+  placed bigint[];
+  problem text := 'no road led to a company';
+begin
+  begin
+    -- The columns' types are today's: only the catalogue knows them.
+    execute $before$
+      select array_agg((found.source, wants.webhook_id, found.refs)::cdc.captured)
+               filter (where wants.webhook_id is not null),
+             array_agg(distinct found.source) filter (where found.company is not null)
+        from (
+          select u.id as source,
+                 own."id"::text as key,
+                 "project"."company_id"::text collate "C" as company,
+                 array[null,
+                       "project"."company_id"::text,
+                       coalesce("candidate"."project_id", "question"."project_id")::text,
+                       own."candidate_id"::text,
+                       own."question_id"::text,
+                       "question"."project_id"::text,
+                       own."id"::text] as refs
+            from cdc.unresolved u
+            cross join lateral jsonb_to_record(cdc.renamed(u.own)) as own ($before$
+      || (select string_agg(format('%I %s', a.attname, format_type(a.atttypid, a.atttypmod)), ', ')
+            from pg_namespace n
+            join pg_class c on c.relnamespace = n.oid
+            join pg_attribute a on a.attrelid = c.oid
+           where n.nspname = 'public'
+             and c.relname = 'answervideo'
+             and a.attname = any(array['id', 'candidate_id', 'question_id']))
+      || $after$)
+            left join lateral (select t."id", t."project_id" from "public"."candidate" t
+                                where t."id" = own."candidate_id" offset 0) "candidate" on true
+            left join lateral (select t."id", t."project_id" from "public"."question" t
+                                where t."id" = own."question_id" offset 0) "question" on true
+            left join lateral (select t."id", t."company_id" from "public"."project" t
+                                where t."id" = coalesce("candidate"."project_id", "question"."project_id") offset 0) "project" on true
+           where u.id = any($1) and own."id" is not null
+        ) found
+        left join lateral (select s.webhook_id from cdc.subscription s
+                            where s.company = found.company
+                              and s.event = 'answervideo_changed' offset 0) wants
+          on true
+    $after$
+      into captured, placed using wanted;
+  exception
+    when serialization_failure or deadlock_detected then
+      raise;
+    when others then
+      problem := format('%s (%s)', sqlerrm, sqlstate);
+      captured := null;
+      placed := null;
+  end;
+  if captured is not null then
+    insert into cdc.queue (id, webhook_id, layout, action, "time", refs)
+    select u.id, c.webhook_id, 2064936391, u.action, u."time", c.refs
+      from unnest(captured) c
+      join cdc.unresolved u on u.id = c.source
+     order by u.id;
+    if (select last_value from cdc.bell) > extract(epoch from clock_timestamp()) * 1000000 then
+      perform pg_notify('cdc', '');
+    end if;
+  end if;
+  delete from cdc.unresolved where id = any(placed);
+  update cdc.unresolved
+     set tries = tries + 1, reason = problem,
+         retry_at = clock_timestamp() + interval '1 second' * least(3600, 2 ^ least(tries, 12))
+   where id = any(wanted);
+  return coalesce(cardinality(placed), 0);
+end
+$cdc$;
+reset role;
+set local role cdc_owner;
+revoke all on function cdc.resolve_answervideo(wanted bigint[]) from public;
+reset role;
+set local role cdc_owner;
+create or replace function cdc.capture_rating() returns trigger
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+as $cdc$
+-- Queues the changes of public.rating for the webhooks that want rating_changed.
+-- Fired after each statement; reads parents, writes cdc.queue, rings the bell if it is armed.
+-- Takes no lock but those of reading the parents and of inserting. Never raises for what rows hold.
+declare
+  action constant "char" := case tg_op when 'INSERT' then 'c' else 'm' end;
+  happened constant timestamptz := clock_timestamp();
+  problem text := 'a parent row is not there (yet), or no company was found';
+  captured cdc.captured[];
+  unplaced cdc.unplaced[];
+  queued boolean := false;
+  few int;
+begin
+  few := (select count(*) from (select from new_rows limit 65) sample);
+  if few = 0 then
+    return null;
+  end if;
+  -- A guarded read: whatever the suite did to its tables, its writers must not fail because of us.
+  begin
+    if few <= 64 then
+      select array_agg((found.source, wants.webhook_id, found.refs)::cdc.captured)
+               filter (where wants.webhook_id is not null),
+             array_agg((found.key, found.own)::cdc.unplaced) filter (where found.own is not null)
+        into captured, unplaced
+        from (
+          select null::bigint as source,
+                 own."id"::text as key,
+                 coalesce("customer"."company_id", "project"."company_id")::text collate "C" as company,
+                 array[null,
+                       coalesce("customer"."company_id", "project"."company_id")::text,
+                       "candidate"."project_id"::text,
+                       own."candidate_id"::text,
+                       own."id"::text] as refs,
+                 case when coalesce("customer"."company_id", "project"."company_id") is null or
+                           (own."candidate_id" is not null and "candidate"."id" is null) or
+                           (own."customer_id" is not null and "customer"."id" is null) or
+                           ("candidate"."project_id" is not null and "project"."id" is null)
+                      then jsonb_build_object('id', own."id",
+                                              'candidate_id', own."candidate_id",
+                                              'customer_id', own."customer_id")
+                 end as own
+            from new_rows own
+            left join lateral (select t."id", t."project_id" from "public"."candidate" t
+                                where t."id" = own."candidate_id" offset 0) "candidate" on true
+            left join lateral (select t."id", t."company_id" from "public"."customer" t
+                                where t."id" = own."customer_id" offset 0) "customer" on true
+            left join lateral (select t."id", t."company_id" from "public"."project" t
+                                where t."id" = "candidate"."project_id" offset 0) "project" on true
+        ) found
+        left join lateral (select s.webhook_id from cdc.subscription s
+                            where s.company = found.company
+                              and s.event = 'rating_changed' offset 0) wants
+          on true and found.own is null;
+    else
+      -- Planned afresh for what it meets, and written at once: variables would have to hold it all.
+      set local enable_seqscan = on;
+      execute $many$
+        with found as materialized (
+          select null::bigint as source,
+                 own."id"::text as key,
+                 coalesce("customer"."company_id", "project"."company_id")::text collate "C" as company,
+                 array[null,
+                       coalesce("customer"."company_id", "project"."company_id")::text,
+                       "candidate"."project_id"::text,
+                       own."candidate_id"::text,
+                       own."id"::text] as refs,
+                 case when coalesce("customer"."company_id", "project"."company_id") is null or
+                           (own."candidate_id" is not null and "candidate"."id" is null) or
+                           (own."customer_id" is not null and "customer"."id" is null) or
+                           ("candidate"."project_id" is not null and "project"."id" is null)
+                      then jsonb_build_object('id', own."id",
+                                              'candidate_id', own."candidate_id",
+                                              'customer_id', own."customer_id")
+                 end as own
+            from new_rows own
+            left join "public"."candidate" "candidate" on "candidate"."id" = own."candidate_id"
+            left join "public"."customer" "customer" on "customer"."id" = own."customer_id"
+            left join "public"."project" "project" on "project"."id" = "candidate"."project_id"
+        ), queued as (
+          insert into cdc.queue (webhook_id, layout, action, "time", refs)
+          select wants.webhook_id, 82425801, $1, $2, found.refs
+            from found
+            join cdc.subscription wants
+              on wants.company = found.company and wants.event = 'rating_changed' and found.own is null
+          returning 1
+        ), unplaced as (
+          insert into cdc.unresolved (resource, source, key, action, "time", own, reason)
+          select 'rating', 'public.rating', found.key, $1, $2, found.own, $3
+            from found
+           where found.own is not null
+        )
+        select exists (select from queued)
+      $many$
+        into queued using action, happened, problem;
+    end if;
+  exception
+    when serialization_failure or deadlock_detected then
+      raise;
+    when others then
+      problem := format('%s (%s)', sqlerrm, sqlstate);
+      captured := null;
+      unplaced := null;
+      queued := false;
+      begin
+        insert into cdc.unresolved (resource, source, key, action, "time", own, reason)
+        select 'rating', 'public.rating', own."id"::text, action, happened,
+               jsonb_build_object('id', own."id",
+                                     'candidate_id', own."candidate_id",
+                                     'customer_id', own."customer_id"), problem
+          from new_rows own;
+      exception
+        when serialization_failure or deadlock_detected then
+          raise;
+        when others then
+          -- A column of the table's own was renamed.
+          begin
+            insert into cdc.unresolved (resource, source, key, action, "time", own, reason)
+            select 'rating', 'public.rating', row_.kept ->> 'id', action, happened,
+                   row_.kept, problem
+              from (select cdc.kept(row_to_json(own), tg_relid) as kept
+                      from new_rows own offset 0) row_;
+          exception
+            when serialization_failure or deadlock_detected then
+              raise;
+            when others then
+              unplaced := array[(null, '{}')::cdc.unplaced];
+          end;
+      end;
+  end;
+  -- Written outside the guard: a guarded write would cost a second transaction id.
+  if captured is not null then
+    insert into cdc.queue (webhook_id, layout, action, "time", refs)
+    select c.webhook_id, 82425801, action, happened, c.refs
+      from unnest(captured) c;
+    queued := true;
+  end if;
+  if unplaced is not null then
+    insert into cdc.unresolved (resource, source, key, action, "time", own, reason)
+    select 'rating', 'public.rating', u.key, action, happened, u.own, problem
+      from unnest(unplaced) u;
+  end if;
+  if queued and (select last_value from cdc.bell) > extract(epoch from happened) * 1000000 then
+    perform pg_notify('cdc', '');
+  end if;
+  return null;
+end
+$cdc$;
+reset role;
+set local role cdc_owner;
+revoke all on function cdc.capture_rating() from public;
+reset role;
+set local role cdc_owner;
+create or replace function cdc.resolve_rating(wanted bigint[]) returns bigint
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+as $cdc$
+-- Tries again to capture changes of public.rating that lie in cdc.unresolved.
+-- Called by cdc.resolve(): at COMMIT of the writer, later by the daemon. Returns how many it
+-- placed.
+declare
+  captured cdc.captured[];
+  placed bigint[];
+  problem text := 'no road led to a company';
+begin
+  begin
+    -- The columns' types are today's: only the catalogue knows them.
+    execute $before$
+      select array_agg((found.source, wants.webhook_id, found.refs)::cdc.captured)
+               filter (where wants.webhook_id is not null),
+             array_agg(distinct found.source) filter (where found.company is not null)
+        from (
+          select u.id as source,
+                 own."id"::text as key,
+                 coalesce("customer"."company_id", "project"."company_id")::text collate "C" as company,
+                 array[null,
+                       coalesce("customer"."company_id", "project"."company_id")::text,
+                       "candidate"."project_id"::text,
+                       own."candidate_id"::text,
+                       own."id"::text] as refs
+            from cdc.unresolved u
+            cross join lateral jsonb_to_record(cdc.renamed(u.own)) as own ($before$
+      || (select string_agg(format('%I %s', a.attname, format_type(a.atttypid, a.atttypmod)), ', ')
+            from pg_namespace n
+            join pg_class c on c.relnamespace = n.oid
+            join pg_attribute a on a.attrelid = c.oid
+           where n.nspname = 'public'
+             and c.relname = 'rating'
+             and a.attname = any(array['id', 'candidate_id', 'customer_id']))
+      || $after$)
+            left join lateral (select t."id", t."project_id" from "public"."candidate" t
+                                where t."id" = own."candidate_id" offset 0) "candidate" on true
+            left join lateral (select t."id", t."company_id" from "public"."customer" t
+                                where t."id" = own."customer_id" offset 0) "customer" on true
+            left join lateral (select t."id", t."company_id" from "public"."project" t
+                                where t."id" = "candidate"."project_id" offset 0) "project" on true
+           where u.id = any($1) and own."id" is not null
+        ) found
+        left join lateral (select s.webhook_id from cdc.subscription s
+                            where s.company = found.company
+                              and s.event = 'rating_changed' offset 0) wants
+          on true
+    $after$
+      into captured, placed using wanted;
+  exception
+    when serialization_failure or deadlock_detected then
+      raise;
+    when others then
+      problem := format('%s (%s)', sqlerrm, sqlstate);
+      captured := null;
+      placed := null;
+  end;
+  if captured is not null then
+    insert into cdc.queue (id, webhook_id, layout, action, "time", refs)
+    select u.id, c.webhook_id, 82425801, u.action, u."time", c.refs
+      from unnest(captured) c
+      join cdc.unresolved u on u.id = c.source
+     order by u.id;
+    if (select last_value from cdc.bell) > extract(epoch from clock_timestamp()) * 1000000 then
+      perform pg_notify('cdc', '');
+    end if;
+  end if;
+  delete from cdc.unresolved where id = any(placed);
+  update cdc.unresolved
+     set tries = tries + 1, reason = problem,
+         retry_at = clock_timestamp() + interval '1 second' * least(3600, 2 ^ least(tries, 12))
+   where id = any(wanted);
+  return coalesce(cardinality(placed), 0);
+end
+$cdc$;
+reset role;
+set local role cdc_owner;
+revoke all on function cdc.resolve_rating(wanted bigint[]) from public;
+reset role;
+set local role cdc_owner;
+create or replace function cdc.capture_note() returns trigger
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+as $cdc$
+-- Queues the changes of public.note for the webhooks that want note_changed.
+-- Fired after each statement; reads parents, writes cdc.queue, rings the bell if it is armed.
+-- Takes no lock but those of reading the parents and of inserting. Never raises for what rows hold.
+declare
+  action constant "char" := case tg_op when 'INSERT' then 'c' else 'm' end;
+  happened constant timestamptz := clock_timestamp();
+  problem text := 'a parent row is not there (yet), or no company was found';
+  captured cdc.captured[];
+  unplaced cdc.unplaced[];
+  queued boolean := false;
+  few int;
+begin
+  few := (select count(*) from (select from new_rows limit 65) sample);
+  if few = 0 then
+    return null;
+  end if;
+  -- A guarded read: whatever the suite did to its tables, its writers must not fail because of us.
+  begin
+    if few <= 64 then
+      select array_agg((found.source, wants.webhook_id, found.refs)::cdc.captured)
+               filter (where wants.webhook_id is not null),
+             array_agg((found.key, found.own)::cdc.unplaced) filter (where found.own is not null)
+        into captured, unplaced
+        from (
+          select null::bigint as source,
+                 own."id"::text as key,
+                 coalesce("customer"."company_id", "project"."company_id")::text collate "C" as company,
+                 array[null,
+                       coalesce("customer"."company_id", "project"."company_id")::text,
+                       coalesce("candidate"."project_id", "question"."project_id")::text,
+                       own."customer_id"::text,
+                       own."answervideo_id"::text,
+                       coalesce(own."candidate_id", "answervideo"."candidate_id")::text,
+                       "answervideo"."candidate_id"::text,
+                       "answervideo.candidate"."project_id"::text,
+                       own."id"::text] as refs,
+                 case when coalesce("customer"."company_id", "project"."company_id") is null or
+                           (own."answervideo_id" is not null and "answervideo"."id" is null) or
+                           (own."customer_id" is not null and "customer"."id" is null) or
+                           (coalesce(own."candidate_id", "answervideo"."candidate_id") is not null and "candidate"."id" is null) or
+                           ("answervideo"."question_id" is not null and "question"."id" is null) or
+                           (coalesce("candidate"."project_id", "question"."project_id") is not null and "project"."id" is null) or
+                           ("answervideo"."candidate_id" is not null and "answervideo.candidate"."id" is null)
+                      then jsonb_build_object('id', own."id",
+                                              'answervideo_id', own."answervideo_id",
+                                              'customer_id', own."customer_id",
+                                              'candidate_id', own."candidate_id")
+                 end as own
+            from new_rows own
+            left join lateral (select t."id", t."candidate_id", t."question_id" from "public"."answervideo" t
+                                where t."id" = own."answervideo_id" offset 0) "answervideo" on true
+            left join lateral (select t."id", t."company_id" from "public"."customer" t
+                                where t."id" = own."customer_id" offset 0) "customer" on true
+            left join lateral (select t."id", t."project_id" from "public"."candidate" t
+                                where t."id" = coalesce(own."candidate_id", "answervideo"."candidate_id") offset 0) "candidate" on true
+            left join lateral (select t."id", t."project_id" from "public"."question" t
+                                where t."id" = "answervideo"."question_id" offset 0) "question" on true
+            left join lateral (select t."id", t."company_id" from "public"."project" t
+                                where t."id" = coalesce("candidate"."project_id", "question"."project_id") offset 0) "project" on true
+            left join lateral (select t."id", t."project_id" from "public"."candidate" t
+                                where t."id" = "answervideo"."candidate_id" offset 0) "answervideo.candidate" on true
+        ) found
+        left join lateral (select s.webhook_id from cdc.subscription s
+                            where s.company = found.company
+                              and s.event = 'note_changed' offset 0) wants
+          on true and found.own is null;
+    else
+      -- Planned afresh for what it meets, and written at once: variables would have to hold it all.
+      set local enable_seqscan = on;
+      execute $many$
+        with found as materialized (
+          select null::bigint as source,
+                 own."id"::text as key,
+                 coalesce("customer"."company_id", "project"."company_id")::text collate "C" as company,
+                 array[null,
+                       coalesce("customer"."company_id", "project"."company_id")::text,
+                       coalesce("candidate"."project_id", "question"."project_id")::text,
+                       own."customer_id"::text,
+                       own."answervideo_id"::text,
+                       coalesce(own."candidate_id", "answervideo"."candidate_id")::text,
+                       "answervideo"."candidate_id"::text,
+                       "answervideo.candidate"."project_id"::text,
+                       own."id"::text] as refs,
+                 case when coalesce("customer"."company_id", "project"."company_id") is null or
+                           (own."answervideo_id" is not null and "answervideo"."id" is null) or
+                           (own."customer_id" is not null and "customer"."id" is null) or
+                           (coalesce(own."candidate_id", "answervideo"."candidate_id") is not null and "candidate"."id" is null) or
+                           ("answervideo"."question_id" is not null and "question"."id" is null) or
+                           (coalesce("candidate"."project_id", "question"."project_id") is not null and "project"."id" is null) or
+                           ("answervideo"."candidate_id" is not null and "answervideo.candidate"."id" is null)
+                      then jsonb_build_object('id', own."id",
+                                              'answervideo_id', own."answervideo_id",
+                                              'customer_id', own."customer_id",
+                                              'candidate_id', own."candidate_id")
+                 end as own
+            from new_rows own
+            left join "public"."answervideo" "answervideo" on "answervideo"."id" = own."answervideo_id"
+            left join "public"."customer" "customer" on "customer"."id" = own."customer_id"
+            left join "public"."candidate" "candidate" on "candidate"."id" = coalesce(own."candidate_id", "answervideo"."candidate_id")
+            left join "public"."question" "question" on "question"."id" = "answervideo"."question_id"
+            left join "public"."project" "project" on "project"."id" = coalesce("candidate"."project_id", "question"."project_id")
+            left join "public"."candidate" "answervideo.candidate" on "answervideo.candidate"."id" = "answervideo"."candidate_id"
+        ), queued as (
+          insert into cdc.queue (webhook_id, layout, action, "time", refs)
+          select wants.webhook_id, 676882923, $1, $2, found.refs
+            from found
+            join cdc.subscription wants
+              on wants.company = found.company and wants.event = 'note_changed' and found.own is null
+          returning 1
+        ), unplaced as (
+          insert into cdc.unresolved (resource, source, key, action, "time", own, reason)
+          select 'note', 'public.note', found.key, $1, $2, found.own, $3
+            from found
+           where found.own is not null
+        )
+        select exists (select from queued)
+      $many$
+        into queued using action, happened, problem;
+    end if;
+  exception
+    when serialization_failure or deadlock_detected then
+      raise;
+    when others then
+      problem := format('%s (%s)', sqlerrm, sqlstate);
+      captured := null;
+      unplaced := null;
+      queued := false;
+      begin
+        insert into cdc.unresolved (resource, source, key, action, "time", own, reason)
+        select 'note', 'public.note', own."id"::text, action, happened,
+               jsonb_build_object('id', own."id",
+                                     'answervideo_id', own."answervideo_id",
+                                     'customer_id', own."customer_id",
+                                     'candidate_id', own."candidate_id"), problem
+          from new_rows own;
+      exception
+        when serialization_failure or deadlock_detected then
+          raise;
+        when others then
+          -- A column of the table's own was renamed.
+          begin
+            insert into cdc.unresolved (resource, source, key, action, "time", own, reason)
+            select 'note', 'public.note', row_.kept ->> 'id', action, happened,
+                   row_.kept, problem
+              from (select cdc.kept(row_to_json(own), tg_relid) as kept
+                      from new_rows own offset 0) row_;
+          exception
+            when serialization_failure or deadlock_detected then
+              raise;
+            when others then
+              unplaced := array[(null, '{}')::cdc.unplaced];
+          end;
+      end;
+  end;
+  -- Written outside the guard: a guarded write would cost a second transaction id.
+  if captured is not null then
+    insert into cdc.queue (webhook_id, layout, action, "time", refs)
+    select c.webhook_id, 676882923, action, happened, c.refs
+      from unnest(captured) c;
+    queued := true;
+  end if;
+  if unplaced is not null then
+    insert into cdc.unresolved (resource, source, key, action, "time", own, reason)
+    select 'note', 'public.note', u.key, action, happened, u.own, problem
+      from unnest(unplaced) u;
+  end if;
+  if queued and (select last_value from cdc.bell) > extract(epoch from happened) * 1000000 then
+    perform pg_notify('cdc', '');
+  end if;
+  return null;
+end
+$cdc$;
+reset role;
+set local role cdc_owner;
+revoke all on function cdc.capture_note() from public;
+reset role;
+set local role cdc_owner;
+create or replace function cdc.resolve_note(wanted bigint[]) returns bigint
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+as $cdc$
+-- Tries again to capture changes of public.note that lie in cdc.unresolved.
+-- Called by cdc.resolve(): at COMMIT of the writer, later by the daemon. Returns how many it
+-- placed.
+declare
+  captured cdc.captured[];
+  placed bigint[];
+  problem text := 'no road led to a company';
+begin
+  begin
+    -- The columns' types are today's: only the catalogue knows them.
+    execute $before$
+      select array_agg((found.source, wants.webhook_id, found.refs)::cdc.captured)
+               filter (where wants.webhook_id is not null),
+             array_agg(distinct found.source) filter (where found.company is not null)
+        from (
+          select u.id as source,
+                 own."id"::text as key,
+                 coalesce("customer"."company_id", "project"."company_id")::text collate "C" as company,
+                 array[null,
+                       coalesce("customer"."company_id", "project"."company_id")::text,
+                       coalesce("candidate"."project_id", "question"."project_id")::text,
+                       own."customer_id"::text,
+                       own."answervideo_id"::text,
+                       coalesce(own."candidate_id", "answervideo"."candidate_id")::text,
+                       "answervideo"."candidate_id"::text,
+                       "answervideo.candidate"."project_id"::text,
+                       own."id"::text] as refs
+            from cdc.unresolved u
+            cross join lateral jsonb_to_record(cdc.renamed(u.own)) as own ($before$
+      || (select string_agg(format('%I %s', a.attname, format_type(a.atttypid, a.atttypmod)), ', ')
+            from pg_namespace n
+            join pg_class c on c.relnamespace = n.oid
+            join pg_attribute a on a.attrelid = c.oid
+           where n.nspname = 'public'
+             and c.relname = 'note'
+             and a.attname = any(array['id', 'answervideo_id', 'customer_id', 'candidate_id']))
+      || $after$)
+            left join lateral (select t."id", t."candidate_id", t."question_id" from "public"."answervideo" t
+                                where t."id" = own."answervideo_id" offset 0) "answervideo" on true
+            left join lateral (select t."id", t."company_id" from "public"."customer" t
+                                where t."id" = own."customer_id" offset 0) "customer" on true
+            left join lateral (select t."id", t."project_id" from "public"."candidate" t
+                                where t."id" = coalesce(own."candidate_id", "answervideo"."candidate_id") offset 0) "candidate" on true
+            left join lateral (select t."id", t."project_id" from "public"."question" t
+                                where t."id" = "answervideo"."question_id" offset 0) "question" on true
+            left join lateral (select t."id", t."company_id" from "public"."project" t
+                                where t."id" = coalesce("candidate"."project_id", "question"."project_id") offset 0) "project" on true
+            left join lateral (select t."id", t."project_id" from "public"."candidate" t
+                                where t."id" = "answervideo"."candidate_id" offset 0) "answervideo.candidate" on true
+           where u.id = any($1) and own."id" is not null
+        ) found
+        left join lateral (select s.webhook_id from cdc.subscription s
+                            where s.company = found.company
+                              and s.event = 'note_changed' offset 0) wants
+          on true
+    $after$
+      into captured, placed using wanted;
+  exception
+    when serialization_failure or deadlock_detected then
+      raise;
+    when others then
+      problem := format('%s (%s)', sqlerrm, sqlstate);
+      captured := null;
+      placed := null;
+  end;
+  if captured is not null then
+    insert into cdc.queue (id, webhook_id, layout, action, "time", refs)
+    select u.id, c.webhook_id, 676882923, u.action, u."time", c.refs
+      from unnest(captured) c
+      join cdc.unresolved u on u.id = c.source
+     order by u.id;
+    if (select last_value from cdc.bell) > extract(epoch from clock_timestamp()) * 1000000 then
+      perform pg_notify('cdc', '');
+    end if;
+  end if;
+  delete from cdc.unresolved where id = any(placed);
+  update cdc.unresolved
+     set tries = tries + 1, reason = problem,
+         retry_at = clock_timestamp() + interval '1 second' * least(3600, 2 ^ least(tries, 12))
+   where id = any(wanted);
+  return coalesce(cardinality(placed), 0);
+end
+$cdc$;
+reset role;
+set local role cdc_owner;
+revoke all on function cdc.resolve_note(wanted bigint[]) from public;
+reset role;
+commit;
+
+-- public.project; locks it SHARE ROW EXCLUSIVE
+begin;
+set local lock_timeout = '500ms';
+create or replace trigger cdc_capture_insert after insert on "public"."project"
+  referencing new table as new_rows
+  for each statement execute function cdc.capture_project();
+create or replace trigger cdc_capture_update after update on "public"."project"
+  referencing new table as new_rows
+  for each statement execute function cdc.capture_project();
+commit;
+
+-- public.candidate; locks it SHARE ROW EXCLUSIVE
+begin;
+set local lock_timeout = '500ms';
+create or replace trigger cdc_capture_insert after insert on "public"."candidate"
+  referencing new table as new_rows
+  for each statement execute function cdc.capture_candidate();
+create or replace trigger cdc_capture_update after update on "public"."candidate"
+  referencing new table as new_rows
+  for each statement execute function cdc.capture_candidate();
+commit;
+
+-- public.answervideo; locks it SHARE ROW EXCLUSIVE
+begin;
+set local lock_timeout = '500ms';
+create or replace trigger cdc_capture_insert after insert on "public"."answervideo"
+  referencing new table as new_rows
+  for each statement execute function cdc.capture_answervideo();
+create or replace trigger cdc_capture_update after update on "public"."answervideo"
+  referencing new table as new_rows
+  for each statement execute function cdc.capture_answervideo();
+commit;
+
+-- public.rating; locks it SHARE ROW EXCLUSIVE
+begin;
+set local lock_timeout = '500ms';
+create or replace trigger cdc_capture_insert after insert on "public"."rating"
+  referencing new table as new_rows
+  for each statement execute function cdc.capture_rating();
+create or replace trigger cdc_capture_update after update on "public"."rating"
+  referencing new table as new_rows
+  for each statement execute function cdc.capture_rating();
+commit;
+
+-- public.note; locks it SHARE ROW EXCLUSIVE
+begin;
+set local lock_timeout = '500ms';
+create or replace trigger cdc_capture_insert after insert on "public"."note"
+  referencing new table as new_rows
+  for each statement execute function cdc.capture_note();
+create or replace trigger cdc_capture_update after update on "public"."note"
+  referencing new table as new_rows
+  for each statement execute function cdc.capture_note();
+commit;
+
+-- Daemons with another mapping than this one refuse to start.
+update cdc.installation set mapping = 'c407ad4bb1cfbd528aeba48ed01517d54d08793a9b4ae546c46a6346fa9661f1',
+  mapped_at = clock_timestamp(), mapping_source = '# What the interview suite''s tables mean: the default mapping.
+#
+# Another installation copies this file, writes its own names and points CDC_MAPPING at it.
+# Names of tables and columns follow SQL: plain ones are folded to lower case and looked up in schema
+# public; others are written quoted: ''"Recruiting"."Job Application"''.
+#
+# A resource has
+#   table    where its rows lie
+#   key      the column that identifies a row (bigint, uuid or text, unique)
+#   parents  column that leads to each parent; where several roads lead to the same ancestor, they are
+#            tried in this order, the row''s own column first
+#   url      its address below base_url; {project} is the address of the row''s project, and in a
+#            project''s own url its key. Of several, the first one whose parents are all there is taken
+#   event    what a webhook registers for; without one, changes of the table are not captured
+#   data     the members of the payload''s data after "action": addresses of these resources
+
+base_url = "https://interview-suite.com/api/v3/"
+
+[company]
+table = "company"
+key = "id"
+url = "companies/{company}/"
+# Companies under a host of their own: a column with it (acme-inc.interview-suite.com), or with a whole
+# base URL; null for ours.
+# base_url_column = "host"
+
+[resources.customer]
+table = "customer"
+key = "id"
+parents = { company = "company_id" }
+url = "{company}customers/{customer}/"
+
+[resources.project]
+table = "project"
+key = "id"
+parents = { company = "company_id" }
+url = "{company}projects/{project}/"
+event = "project_changed"
+data = ["project"]
+
+[resources.question]
+table = "question"
+key = "id"
+parents = { project = "project_id" }
+url = "{project}questions/{question}/"
+
+[resources.candidate]
+table = "candidate"
+key = "id"
+parents = { project = "project_id" }
+url = "{project}candidates/{candidate}/"
+event = "candidate_changed"
+data = ["project", "candidate"]
+
+[resources.answervideo]
+table = "answervideo"
+key = "id"
+parents = { candidate = "candidate_id", question = "question_id" }
+url = ["{candidate}answervideos/{answervideo}/", "{company}answervideos/{answervideo}/"]
+event = "answervideo_changed"
+data = ["project", "candidate", "question", "answervideo"]
+
+[resources.rating]
+table = "rating"
+key = "id"
+parents = { candidate = "candidate_id", customer = "customer_id" }
+url = ["{candidate}ratings/{rating}/", "{company}ratings/{rating}/"]
+event = "rating_changed"
+data = ["project", "candidate", "rating"]
+
+[resources.note]
+table = "note"
+key = "id"
+parents = { answervideo = "answervideo_id", customer = "customer_id", candidate = "candidate_id" }
+url = ["{candidate}notes/{note}/", "{company}notes/{note}/"]
+event = "note_changed"
+data = ["project", "customer", "answervideo", "candidate", "note"]
+';

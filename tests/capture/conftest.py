@@ -1,0 +1,40 @@
+"""Fixtures for tests of capture."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+
+from cdc.embedded import EmbeddedPostgres
+from tests.capture.kit import RESET, ROWS, Suite
+
+
+@pytest.fixture(scope="module")
+def shared_database(
+    postgres: EmbeddedPostgres, admin: psycopg.Connection, template_db: str
+) -> Iterator[str]:
+    """One for a whole file: making one takes longer than most tests."""
+    admin.execute(f"create database shared template {template_db}".encode())
+    yield postgres.url("shared")
+    admin.execute("drop database shared with (force)")
+
+
+@pytest.fixture
+def suite(shared_database: str) -> Iterator[Suite]:
+    """The default mapping's suite with a few rows and nobody registered; its tables are to be left
+    as they are."""
+    made = Suite(shared_database)
+    made.run(RESET)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def own_suite(database: str) -> Iterator[Suite]:
+    """The same in a database of its own, to do with as one likes."""
+    made = Suite(database)
+    made.run(ROWS)
+    yield made
+    made.close()

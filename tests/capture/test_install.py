@@ -1,0 +1,393 @@
+"""Installing, mending, switching and removing capture on a live database."""
+
+from __future__ import annotations
+
+import time
+from threading import Thread
+
+import psycopg
+import pytest
+
+from cdc.capture import catalog, check, install, plan
+from cdc.capture.install import Patience
+from cdc.capture.plan import TRIGGER_LOCK
+from cdc.errors import DatabaseError
+from cdc.mapping import Mapping, Table, default_mapping, parse_mapping
+from tests.capture.kit import Suite, connect
+
+RATING = Table("public", "rating")
+
+
+def changed(*edits: tuple[str, str]) -> Mapping:
+    """The default mapping with texts replaced."""
+    text = default_mapping().source
+    for old, new in edits:
+        assert old in text
+        text = text.replace(old, new, 1)
+    return parse_mapping(text, "changed.toml")
+
+
+def planned(suite: Suite, mapping: Mapping | None = None) -> list[plan.Step]:
+    mapping = mapping or suite.mapping
+    return plan.plan(suite.conn, mapping, check.check(suite.conn, mapping))
+
+
+def test_a_second_installation_has_nothing_to_do(suite: Suite) -> None:
+    assert planned(suite) == []
+    assert set(suite.states().values()) == {"installed"}
+    assert catalog.installed_mapping(suite.conn) == default_mapping().fingerprint
+
+
+@pytest.mark.parametrize(
+    ("broken", "state", "lock"),
+    [
+        ("drop trigger cdc_capture_insert on rating", "missing", TRIGGER_LOCK),
+        (
+            "alter table rating disable trigger cdc_capture_update",
+            "disabled",
+            TRIGGER_LOCK,
+        ),
+        (
+            "alter table rating enable replica trigger cdc_capture_update",
+            "disabled",
+            TRIGGER_LOCK,
+        ),
+        (
+            "create or replace trigger cdc_capture_update after update on rating"
+            " referencing new table as new_rows for each statement"
+            " execute function cdc.capture_note()",
+            "altered",
+            TRIGGER_LOCK,
+        ),
+        (
+            "create or replace trigger cdc_capture_update after update on rating"
+            " referencing new table as other for each statement"
+            " execute function cdc.capture_rating()",
+            "altered",
+            TRIGGER_LOCK,
+        ),
+        (
+            "create or replace trigger cdc_capture_insert after insert on rating"
+            " referencing new table as new_rows for each statement when (false)"
+            " execute function cdc.capture_rating()",
+            "altered",
+            TRIGGER_LOCK,
+        ),
+        (
+            "create or replace trigger cdc_capture_insert after insert or update on rating"
+            " for each row execute function cdc.capture_rating();"
+            " alter table rating disable trigger cdc_capture_insert",
+            "disabled",
+            TRIGGER_LOCK,
+        ),
+        ("drop function cdc.resolve_rating(bigint[])", "missing", ""),
+        ("drop function cdc.capture_rating() cascade", "missing", TRIGGER_LOCK),
+        ("alter function cdc.capture_rating() set search_path = public", "altered", ""),
+        ("alter function cdc.capture_rating() reset enable_seqscan", "altered", ""),
+        ("alter function cdc.capture_rating() security invoker", "altered", ""),
+        ("grant execute on function cdc.capture_rating() to public", "altered", ""),
+        (
+            "create or replace function cdc.capture_rating() returns trigger language plpgsql"
+            " security definer set search_path = pg_catalog, pg_temp set enable_seqscan = off"
+            " as"
+            " 'begin return null; end'",
+            "outdated",
+            "",
+        ),
+    ],
+    ids=lambda value: value[:44] if " " in value else "",
+)
+def test_what_was_changed_by_hand_is_found_and_mended(
+    suite: Suite, broken: str, state: str, lock: str
+) -> None:
+    suite.run(broken)
+    assert suite.states() == {
+        **{f"public.{t}": "installed" for t in ("project", "candidate", "answervideo", "note")},
+        "public.rating": state,
+    }
+    steps = suite.install()
+    # Only what is wrong is touched, under no more of a lock than that needs.
+    assert {step.table for step in steps} <= {None, RATING}
+    assert {step.lock for step in steps} <= {"", lock}
+    assert set(suite.states().values()) == {"installed"}
+    assert planned(suite) == []
+    suite.register("1")
+    suite.run("update rating set stars = 1; insert into rating values (10, 19)")
+    assert suite.changes() == [("m", "9"), ("c", "10")]
+
+
+def test_a_trigger_that_always_fires_is_left_alone(suite: Suite) -> None:
+    """A DBA's way to capture what logical replication applies."""
+    suite.run("alter table rating enable always trigger cdc_capture_update")
+    assert planned(suite) == []
+    assert suite.states()["public.rating"] == "installed"
+    suite.register("1")
+    suite.run("set session_replication_role = replica; update rating set stars = 1")
+    suite.run("reset session_replication_role")
+    assert suite.changes() == [("m", "9")]
+    suite.run("alter table rating enable trigger cdc_capture_update")
+
+
+def test_rights_that_were_taken_away_are_given_again(suite: Suite) -> None:
+    suite.run("revoke select (project_id) on candidate from cdc_owner")
+    (step,) = planned(suite)
+    assert step.sql == (
+        'grant usage on schema "public" to cdc_owner;\n'
+        'grant select ("id", "project_id") on "public"."candidate" to cdc_owner;'
+    )
+    assert step.lock == ""
+    suite.install()
+    assert planned(suite) == []
+
+
+def test_a_mapping_without_an_event_any_more(own_suite: Suite) -> None:
+    """Its triggers, functions and rights go; what is queued under its layout can still be told."""
+    own_suite.register("1")
+    own_suite.run("update note set name = 'x'; update rating set stars = 1")
+    mapping = changed(
+        ('event = "note_changed"\n', ""),
+        ('data = ["project", "customer", "answervideo", "candidate", "note"]', ""),
+    )
+    own_suite.install(mapping)
+    assert planned(own_suite, mapping) == []
+    assert "public.note" not in own_suite.states()
+    assert {t.table.name for t in catalog.triggers(own_suite.conn)} == {
+        "project", "candidate", "answervideo", "rating"
+    }  # fmt: skip
+    assert not any("note" in name for name in catalog.functions(own_suite.conn))
+    # Nothing reads answer videos now, and nothing may.
+    assert Table("public", "answervideo") not in catalog.granted(own_suite.conn)
+    own_suite.run("update note set name = 'y'")
+    assert [d.layout.event for d in own_suite.deliveries()] == ["note_changed", "rating_changed"]
+    # And back again.
+    own_suite.install(default_mapping())
+    assert planned(own_suite) == []
+    own_suite.run("update note set name = 'z'")
+    assert own_suite.deliveries()[-1].layout.event == "note_changed"
+
+
+def test_a_mapping_with_another_column(own_suite: Suite) -> None:
+    own_suite.run("alter table candidate add job_id bigint references project")
+    own_suite.run("update candidate set job_id = 15")
+    mapping = changed(
+        ('table = "candidate"\nkey = "id"\nparents = { project = "project_id" }',
+         'table = "candidate"\nkey = "id"\nparents = { project = "job_id" }')
+    )  # fmt: skip
+    own_suite.register("1")
+    steps = own_suite.install(mapping)
+    # No trigger is touched: functions and rights are enough.
+    assert {step.lock for step in steps} == {""}
+    assert catalog.granted(own_suite.conn)[Table("public", "candidate")] == ("id", "job_id")
+    own_suite.run("update candidate set name = 'x'")
+    (post,) = own_suite.posts()
+    assert "/projects/15/candidates/19/" in post
+
+
+def test_a_resource_with_another_name(own_suite: Suite) -> None:
+    """The table's triggers move to the new function in one transaction: no change slips through."""
+    mapping = changed(
+        ("[resources.rating]", "[resources.score]"),
+        ('"{candidate}ratings/{rating}/", "{company}ratings/{rating}/"',
+         '"{candidate}scores/{score}/", "{company}scores/{score}/"'),
+        ('data = ["project", "candidate", "rating"]', 'data = ["project", "candidate", "score"]'),
+    )  # fmt: skip
+    own_suite.install(mapping)
+    assert planned(own_suite, mapping) == []
+    own_suite.register("1")
+    own_suite.run("update rating set stars = 1")
+    (post,) = own_suite.posts()
+    assert post.endswith('/candidates/19/scores/9/"}}')
+
+
+def test_a_table_that_is_locked_for_long(own_suite: Suite) -> None:
+    """The installation gives up; meanwhile others wait no longer than one try."""
+    own_suite.run("drop trigger cdc_capture_insert on rating")
+    own_suite.run("drop trigger cdc_capture_insert on note")
+    said: list[str] = []
+    with connect(own_suite.url) as idle, connect(own_suite.url) as busy:
+        idle.execute("begin; update rating set stars = 1")
+        waits = []
+
+        def work() -> None:
+            """A writer who goes on all the time."""
+            for number in range(10, 40):
+                began = time.monotonic()
+                busy.execute("insert into rating values (%s, 19)", (number,))
+                waits.append(time.monotonic() - began)
+
+        writer = Thread(target=work)
+        writer.start()
+        with pytest.raises(DatabaseError) as caught:
+            install.carry_out(
+                own_suite.conn,
+                planned(own_suite),
+                said.append,
+                Patience(lock_timeout_ms=100, tries=3, pause=0.05),
+            )
+        writer.join()
+        idle.execute("commit")
+    assert "public.rating is locked by somebody for too long: gave up after 3 tries" in str(
+        caught.value
+    )
+    assert "idle in transaction" in caught.value.hint
+    assert [line for line in said if "locked" in line] == [
+        "public.rating is locked, waiting (try 1 of 3)",
+        "public.rating is locked, waiting (try 2 of 3)",
+    ]
+    # One try at the most, and some time for a machine that is busy otherwise.
+    assert max(waits) < 1.0
+    # Nothing is left half done: the next time goes on from there.
+    assert [str(step.table) for step in planned(own_suite)] in (
+        ["public.rating", "public.note"],
+        ["public.rating"],
+    )
+    own_suite.install()
+    assert planned(own_suite) == []
+
+
+def test_two_who_install_at_once(own_suite: Suite) -> None:
+    """Both come to an end, the second with nothing left to do."""
+    mapping = default_mapping()
+    install.carry_out(own_suite.conn, plan.removal(own_suite.conn), lambda _: None)
+    errors: list[Exception] = []
+
+    def run() -> None:
+        other = Suite(own_suite.url)
+        try:
+            install.carry_out(other.conn, steps, lambda _: None, Patience(5000, 3, 0.01))
+        except Exception as error:
+            errors.append(error)
+        finally:
+            other.close()
+
+    steps = planned(own_suite, mapping)
+    threads = [Thread(target=run) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    assert planned(own_suite, mapping) == []
+
+
+def test_the_switch_takes_no_lock_on_a_table_of_the_suite(suite: Suite) -> None:
+    suite.register("1")
+    with connect(suite.url) as other:
+        other.execute("begin")
+        for resource in suite.mapping.captured:
+            other.execute(f"lock table {resource.table.sql} in access exclusive mode".encode())
+        steps = install.switch(suite.mapping, on=False)
+        install.carry_out(suite.conn, steps, lambda _: None, Patience(1000, 1))
+        other.execute("commit")
+    assert set(suite.states().values()) == {"off"}
+    suite.run("update rating set stars = 1; insert into candidate values (30, 17)")
+    assert suite.queued() == []
+    install.carry_out(suite.conn, install.switch(suite.mapping, on=True), lambda _: None)
+    assert set(suite.states().values()) == {"installed"}
+    assert planned(suite) == []
+    suite.run("update rating set stars = 1")
+    assert suite.changes() == [("m", "9")]
+
+
+def test_what_is_off_is_switched_on_by_an_installation(suite: Suite) -> None:
+    install.carry_out(suite.conn, install.switch(suite.mapping, on=False), lambda _: None)
+    assert [step.lock for step in suite.install()] == [""] * 10
+    assert set(suite.states().values()) == {"installed"}
+
+
+NO_TRACES: dict[str, object] = {
+    kind: [] for kind in ("triggers", "columns", "tables", "schemas", "functions")
+}
+
+
+def traces(suite: Suite) -> dict[str, object]:
+    """What capture leaves on tables and schemas of the suite."""
+    return {
+        "triggers": suite.all(
+            "select tgname from pg_trigger t join pg_class c on c.oid = t.tgrelid"
+            " where not tgisinternal and relnamespace = 'public'::regnamespace"
+        ),
+        "columns": suite.all(
+            "select attrelid::regclass::text, attname, attacl::text from pg_attribute"
+            " where attacl::text like '%%cdc_%%' and attrelid::regclass::text not like 'cdc.%%'"
+        ),
+        "tables": suite.all(
+            "select relname from pg_class where relacl::text like '%%cdc_%%'"
+            " and relnamespace <> 'cdc'::regnamespace"
+        ),
+        "schemas": suite.all(
+            "select nspname from pg_namespace"
+            " where nspacl::text like '%%cdc_%%' and nspname <> 'cdc'"
+        ),
+        "functions": suite.all(
+            "select proname from pg_proc where pronamespace = 'cdc'::regnamespace"
+            " and (proname like 'capture%%' or proname like 'resolve\\_%%')"
+            " and proname <> 'resolve_at_commit'"
+        ),
+    }
+
+
+def test_removal_leaves_nothing_on_the_suite(own_suite: Suite) -> None:
+    own_suite.run("create table candidate_2020 (primary key (id)) inherits (candidate)")
+    own_suite.install()
+    own_suite.register("1")
+    own_suite.run("update rating set stars = 1")
+    assert traces(own_suite)["triggers"]
+    install.carry_out(own_suite.conn, plan.removal(own_suite.conn), lambda _: None)
+    install.forget(own_suite.conn)
+    assert traces(own_suite) == NO_TRACES
+    assert catalog.installed_mapping(own_suite.conn) is None
+    own_suite.run("update rating set stars = 2")
+    # What was queued before is still there to be sent.
+    assert own_suite.changes() == [("m", "9")]
+    assert set(own_suite.states().values()) == {"missing"}
+
+
+def test_removal_also_after_tables_were_dropped(own_suite: Suite) -> None:
+    own_suite.run("drop table note, rating, answervideo, candidate, question cascade")
+    install.carry_out(own_suite.conn, plan.removal(own_suite.conn), lambda _: None)
+    assert traces(own_suite) == NO_TRACES
+
+
+def test_removal_from_one_table(suite: Suite) -> None:
+    install.carry_out(suite.conn, plan.removal(suite.conn, RATING), lambda _: None)
+    states = suite.states()
+    assert states.pop("public.rating") == "missing"
+    assert set(states.values()) == {"installed"}
+    suite.install()
+
+
+def test_an_installer_who_is_no_superuser(own_suite: Suite) -> None:
+    """The owner of the suite's tables, made a member of cdc_owner for it."""
+    install.carry_out(own_suite.conn, plan.removal(own_suite.conn), lambda _: None)
+    own_suite.run("create role suite_dba; grant cdc_owner, cdc_admin to suite_dba")
+    for resource in own_suite.mapping.resources.values():
+        own_suite.run(f"alter table {resource.table.sql} owner to suite_dba")
+    own_suite.run("alter table company owner to suite_dba; grant all on schema public to suite_dba")
+    other = Suite(own_suite.url)
+    other.run("set session authorization suite_dba")
+    other.install()
+    assert set(other.states().values()) == {"installed"}
+    assert planned(other) == []
+    own_suite.register("1")
+    own_suite.run("update rating set stars = 1")
+    assert own_suite.changes() == [("m", "9")]
+    install.carry_out(other.conn, plan.removal(other.conn), lambda _: None)
+    other.close()
+    assert traces(own_suite)["triggers"] == []
+    own_suite.run("reassign owned by suite_dba to postgres; drop owned by suite_dba")
+    own_suite.run("drop role suite_dba")
+
+
+def test_an_installer_without_the_right(own_suite: Suite) -> None:
+    """PostgreSQL's own words reach the caller, and nothing was changed."""
+    own_suite.run("drop trigger cdc_capture_insert on rating; create role suite_guest")
+    own_suite.run("grant cdc_owner to suite_guest; grant select on all tables in schema public"
+                  " to suite_guest")  # fmt: skip
+    other = Suite(own_suite.url)
+    other.run("set session authorization suite_guest")
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        other.install()
+    other.close()
+    assert own_suite.states()["public.rating"] == "missing"
+    own_suite.run("drop owned by suite_guest; drop role suite_guest")

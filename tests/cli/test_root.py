@@ -1,0 +1,134 @@
+"""The command line as a whole: its list of commands, its errors, its speed."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from cdc import __version__
+from cdc.cli import COMMANDS, load
+from tests.cli.command import Command
+
+BUILT = [name for name, listed in COMMANDS.items() if find_spec(listed.module)]
+
+
+def python(code: str, **env: str) -> subprocess.CompletedProcess[str]:
+    clean = {k: v for k, v in os.environ.items() if not k.startswith("CDC_")}
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=clean | env, check=False
+    )
+
+
+def run(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
+    code = f"import sys; sys.argv = ['cdc', *{list(arguments)!r}]; from cdc.cli import main; main()"
+    return python(code, **env)
+
+
+@pytest.mark.parametrize("name", BUILT)
+def test_the_list_tells_what_the_command_itself_tells(name: str) -> None:
+    assert COMMANDS[name].line == load(name).help.splitlines()[0]
+
+
+def test_help_lists_all_commands_without_importing_them() -> None:
+    code = """
+import sys
+sys.argv = ["cdc", "--help"]
+from cdc.cli import main
+try:
+    main()
+except SystemExit as end:
+    assert end.code == 0
+heavy = {"psycopg", "sqlalchemy", "alembic", "aiohttp", "pydantic", "orjson"} & set(sys.modules)
+print("heavy:", heavy or "none")
+"""
+    done = python(code)
+    assert "heavy: none" in done.stdout
+    assert all(f" {name} " in done.stdout for name in BUILT)
+
+
+@pytest.mark.parametrize("name", BUILT)
+def test_every_command_has_help(name: str) -> None:
+    assert Command().good(name, "--help").out
+
+
+def test_version() -> None:
+    assert Command().good("--version").out == f"cdc {__version__}\n"
+
+
+def test_an_unknown_command_is_wrong_usage_and_names_the_likely_one() -> None:
+    done = Command()("webhok", "list")
+    assert done.code == 2
+    assert "'webhook'" in done.err
+
+
+def test_a_database_that_is_down_is_told_without_traceback() -> None:
+    done = run("webhook", "list", CDC_DATABASE_URL="postgresql://me:hush@127.0.0.1:1/nothing")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "error: the database cannot be reached" in done.stderr
+    assert "CDC_DATABASE_URL" in done.stderr
+    assert "hush" not in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("url", "tells"),
+    [
+        ("nonsense", "CDC_DATABASE_URL"),
+        ("", "CDC_DATABASE_URL"),
+        ("postgresql://127.0.0.1:1/db?sslmode=what", "sslmode"),
+    ],
+)
+def test_a_bad_address_is_told(url: str, tells: str) -> None:
+    assert tells in Command({"CDC_DATABASE_URL": url}).refused("status")
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["migrate", "adopt", "triggers plan", "webhook list", "delivery list", "status", "doctor"],
+)
+def test_a_missing_database_is_told_by_every_command(command: str) -> None:
+    cdc = Command({"CDC_DATABASE_URL": "host=127.0.0.1 port=1 dbname=nothing"})
+    assert "cannot be reached" in cdc.refused(*command.split())
+
+
+def test_without_schema_the_first_step_is_named(empty_database: str) -> None:
+    cdc = Command({"CDC_DATABASE_URL": empty_database})
+    for command in ("triggers install", "triggers off", "webhook list", "delivery list", "adopt"):
+        assert "cdc migrate" in cdc.refused(*command.split())
+    done = cdc("status", "--json")
+    assert done.code == 1
+    assert done.json["ok"] is False
+    done = cdc("doctor", "--json")
+    assert done.code == 1
+    assert [c["verdict"] for c in done.json["checks"]] == ["ok", "fail"]
+
+
+def test_settings_come_from_the_file_that_is_named(database: str, tmp_path: Path) -> None:
+    file = tmp_path / "cdc.toml"
+    file.write_text(f"database_url = {json.dumps(database)}\nwebhooks_per_company = 7\n")
+    shown = Command().json("--config", file, "config", "show")
+    assert shown["webhooks_per_company"] == {
+        "value": "7",
+        "source": "file",
+        "env": "CDC_WEBHOOKS_PER_COMPANY",
+    }
+    assert Command().json("--config", file, "webhook", "list") == []
+
+
+def test_output_can_be_cut_off(database: str) -> None:
+    code = "from cdc.cli import main; import sys; sys.argv = ['cdc', 'migrate', '--sql']; main()"
+    clean = {k: v for k, v in os.environ.items() if not k.startswith("CDC_")}
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=clean
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.readline()
+        process.stdout.close()
+        assert b"Traceback" not in process.stderr.read()

@@ -1,0 +1,241 @@
+"""`cdc status` and `cdc doctor`: green when all is well, red and telling when not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from cdc.mapping import default_mapping
+from cdc.queue.ownership import LOCK_CLASS, MEMBER, SHARDS
+from tests.cli.command import Command
+
+LATE = "clock_timestamp() - interval '2 minutes'"
+
+
+@pytest.fixture
+def daemon(cdc: Command, db: psycopg.Connection) -> Iterator[psycopg.Connection]:
+    """What a daemon shows of itself: its locks, and its name at its shards."""
+    with psycopg.connect(cdc.env["CDC_DATABASE_URL"], autocommit=True) as conn:
+        conn.execute("select pg_advisory_lock_shared(%s, %s)", (LOCK_CLASS, MEMBER))
+        conn.execute(
+            "select pg_advisory_lock(%s, s) from generate_series(0, %s) s", (LOCK_CLASS, SHARDS - 1)
+        )
+        conn.execute("update cdc.shard set owner = 'host:17', since = clock_timestamp()")
+        yield conn
+
+
+def owe(db: psycopg.Connection, webhook: int, table: str = "queue", **columns: str) -> None:
+    """One delivery that waits; columns as SQL."""
+    values = {
+        "id": "1",
+        "uid": "gen_random_uuid()",
+        "xid": "pg_current_xact_id()",
+        "webhook_id": str(webhook),
+        "layout": "(select id from cdc.layout where event = 'project_changed')",
+        "action": "'c'",
+        '"time"': "clock_timestamp()",
+        "refs": "array[null, '1', '7']",
+        **({} if table == "queue" else {"event": "'project_changed'", "key": "'7'"}),
+        **columns,
+    }
+    db.execute(
+        f"insert into cdc.{table} ({', '.join(values)}) values ({', '.join(values.values())})"
+    )
+
+
+def status(cdc: Command) -> Any:
+    done = cdc("status", "--json")
+    found = done.json
+    assert done.code == (0 if found["ok"] else 1)
+    assert found["ok"] == (not found["problems"])
+    return found
+
+
+class TestStatus:
+    def test_all_is_well(self, cdc: Command, daemon: psycopg.Connection) -> None:
+        cdc.add()
+        found = status(cdc)
+        assert found["ok"], found["problems"]
+        assert found["mapping"]["same"] is True
+        assert {row["state"] for row in found["capture"]} == {"installed"}
+        assert found["fleet"]["daemons"] == 1
+        assert found["fleet"]["shards_owned"] == SHARDS
+        assert [owner["owner"] for owner in found["fleet"]["owners"]] == ["host:17"]
+        out = cdc.good("status").out
+        assert "All is well" in out
+        assert "host:17" in out
+
+    def test_counts_what_waits_by_webhook(
+        self, cdc: Command, db: psycopg.Connection, daemon: psycopg.Connection
+    ) -> None:
+        busy, quiet = cdc.add()["id"], cdc.add(company="2")["id"]
+        owe(db, busy)
+        owe(db, busy, id="2")
+        owe(db, busy, "retry", due_at="clock_timestamp() + interval '5 s'", body="'x'", tries="1")
+        owe(db, busy, "retry", id="2")
+        owe(db, busy, "dead", tries="10", attempts="10")
+        db.execute(
+            "insert into cdc.lane (webhook_id, breaker, last_error) values (%s, 'open', 'refused')",
+            [busy],
+        )
+        found = status(cdc)
+        assert found["ok"], found["problems"]
+        (row,) = found["webhooks"]
+        assert (row["webhook_id"], row["queued"], row["retrying"], row["parked"], row["dead"]) == (
+            (busy, 2, 1, 1, 1)
+        )
+        assert (row["breaker"], row["last_error"]) == ("open", "refused")
+        assert found["totals"]["queued"] == 2
+        assert found["states"] == {"active": 2}
+        assert quiet != busy
+        assert "refused" in cdc.good("status").out
+
+    def test_late_deliveries_are_wrong_unless_they_are_held(
+        self, cdc: Command, db: psycopg.Connection, daemon: psycopg.Connection
+    ) -> None:
+        number = cdc.add()["id"]
+        owe(db, number, "retry", **{'"time"': LATE, "due_at": "clock_timestamp()", "body": "'x'"})
+        (problem,) = status(cdc)["problems"]
+        assert f"webhook {number} is late" in problem
+        db.execute("update cdc.webhook set state = 'paused'")
+        found = status(cdc)
+        assert found["ok"], found["problems"]
+        assert found["totals"]["held"] == 1
+
+    def test_waiting_without_a_daemon_is_wrong(self, cdc: Command, db: psycopg.Connection) -> None:
+        number = cdc.add()["id"]
+        assert status(cdc)["ok"] is True
+        owe(db, number)
+        (problem,) = status(cdc)["problems"]
+        assert "cdc run" in problem
+
+    def test_suspended_webhooks_are_wrong(
+        self, cdc: Command, db: psycopg.Connection, daemon: psycopg.Connection
+    ) -> None:
+        cdc.add()
+        db.execute("update cdc.webhook set state = 'suspended', reason = 'answered 410'")
+        assert "answered 410" in status(cdc)["problems"][0]
+
+    def test_changes_without_a_company_are_wrong(
+        self, cdc: Command, db: psycopg.Connection, daemon: psycopg.Connection
+    ) -> None:
+        db.execute("insert into rating default values")
+        found = status(cdc)
+        assert "1 change without a company" in found["problems"][0]
+        assert found["unresolved"]["count"] == 1
+
+    def test_capture_that_is_not_as_it_should_be_is_wrong(
+        self, cdc: Command, db: psycopg.Connection, tmp_path: Path
+    ) -> None:
+        cdc.good("triggers", "off")
+        assert "capture of public.project is off and 4 more" in status(cdc)["problems"][0]
+        cdc.good("triggers", "remove", "--yes")
+        assert "not installed" in status(cdc)["problems"][0]
+        cdc.good("triggers", "install")
+        file = tmp_path / "mapping.toml"
+        file.write_text(default_mapping().source.replace("interview-suite.com/", "example.com/"))
+        cdc.env["CDC_MAPPING"] = str(file)
+        assert "another mapping" in status(cdc)["problems"][0]
+
+    def test_a_reader_sees_it_all(
+        self,
+        cdc: Command,
+        db: psycopg.Connection,
+        daemon: psycopg.Connection,
+        as_role: Callable[[str], Command],
+    ) -> None:
+        owe(db, cdc.add()["id"])
+        reader = as_role("cdc_reader")
+        assert status(reader)["totals"]["queued"] == 1
+        assert reader.json("triggers", "status")["ok"] is True
+
+
+def verdicts(cdc: Command) -> dict[str, str]:
+    done = cdc("doctor", "--json")
+    found = {check["check"]: check["verdict"] for check in done.json["checks"]}
+    assert done.code == (1 if "fail" in found.values() else 0)
+    assert done.json["ok"] == (done.code == 0)
+    for check in done.json["checks"]:
+        assert check["message"]
+        assert check["verdict"] == "ok" or check["todo"], check
+    return found
+
+
+class TestDoctor:
+    def test_finds_nothing_where_all_is_well(
+        self, cdc: Command, db: psycopg.Connection, daemon: psycopg.Connection
+    ) -> None:
+        cdc.add()
+        found = verdicts(cdc)
+        assert set(found.values()) == {"ok"}, found
+        assert "0 failed" in cdc.good("doctor").err
+
+    @pytest.mark.parametrize(
+        ("harm", "check", "verdict"),
+        [
+            ("update cdc.installation set system_identifier = 1", "identity", "fail"),
+            ("update cdc.installation set database_oid = 1", "identity", "fail"),
+            ("update cdc.installation set mapping = null", "mapping", "fail"),
+            ("alter table note drop column customer_id", "tables", "fail"),
+            ("alter table note disable trigger cdc_capture_update", "triggers", "fail"),
+            ("drop table note", "triggers", "fail"),
+            ("alter table candidate enable row level security;"
+             " alter table candidate force row level security", "row security", "fail"),
+            ("insert into rating default values", "unresolved", "fail"),
+            ("update cdc.webhook set state = 'suspended'", "backlog", "fail"),
+            ("delete from cdc.webhook_secret", "secrets", "fail"),
+            ("update cdc.webhook_secret set expires_at = now()", "secrets", "fail"),
+            ("update cdc.webhook set endpoint = 'https://10.0.0.1/'", "endpoints", "warn"),
+            ("update cdc.webhook set endpoint = 'https://nowhere.invalid/'", "endpoints", "warn"),
+            ("select pg_terminate_backend(pid) from pg_locks where locktype = 'advisory'",
+             "daemons", "warn"),
+        ],
+    )  # fmt: skip
+    def test_finds_what_is_wrong(
+        self,
+        cdc: Command,
+        db: psycopg.Connection,
+        daemon: psycopg.Connection,
+        harm: str,
+        check: str,
+        verdict: str,
+    ) -> None:
+        cdc.add()
+        db.execute(harm)
+        assert verdicts(cdc)[check] == verdict
+
+    def test_finds_a_partition_without_trigger(
+        self, cdc: Command, db: psycopg.Connection, daemon: psycopg.Connection
+    ) -> None:
+        db.execute(
+            "drop table note; create table note (id bigint, answervideo_id bigint,"
+            " customer_id bigint, candidate_id bigint) partition by list (id)"
+        )
+        db.execute("create table note_1 partition of note for values in (1)")
+        cdc.good("triggers", "install")
+        assert verdicts(cdc)["partitions"] == "ok"
+        db.execute("create table note_2 partition of note for values in (2)")
+        found = verdicts(cdc)
+        assert (found["triggers"], found["partitions"]) == ("ok", "fail")
+        cdc.good("triggers", "install")
+        assert verdicts(cdc)["partitions"] == "ok"
+
+    def test_finds_old_transactions(
+        self, cdc: Command, db: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("cdc.cli.doctor.database.OLD_TRANSACTION", 0.0)
+        with psycopg.connect(cdc.env["CDC_DATABASE_URL"]) as other:
+            other.execute("select 1")
+            assert verdicts(cdc)["transactions"] == "warn"
+
+    def test_what_an_account_may_not_see_is_no_failure(
+        self, cdc: Command, daemon: psycopg.Connection, as_role: Callable[[str], Command]
+    ) -> None:
+        found = verdicts(as_role("cdc_reader"))
+        assert "fail" not in found.values()
+        assert (found["endpoints"], found["secrets"]) == ("warn", "warn")
+        assert found["triggers"] == "ok"

@@ -1,0 +1,118 @@
+"""`cdc webhook export` and `import`."""
+
+from __future__ import annotations
+
+import json
+import stat
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from cdc.sign import parse_secret
+from tests.cli.command import Command
+
+
+@pytest.fixture
+def filled(cdc: Command, db: psycopg.Connection) -> Command:
+    """Three webhooks: one with everything, one paused, one removed."""
+    cdc.add(url="http://me:pass@127.0.0.1:9/a", header="X-Key: 1", rate=2, cap=3, description="A")
+    cdc.good("webhook", "rotate-secret", 1)
+    cdc.add(company="2", event="note_changed")
+    cdc.good("webhook", "pause", 2, "--reason", "later")
+    cdc.add(company="2", event="rating_changed")
+    cdc.good("webhook", "remove", 3)
+    return cdc
+
+
+def stored(db: psycopg.Connection) -> list[Any]:
+    """All that matters of the webhooks that are not removed, without their numbers."""
+    return db.execute(
+        "select company, endpoint, description, state, reason, max_concurrency, rate_limit,"
+        " headers,"
+        " array(select event from cdc.subscription where webhook_id = w.id order by 1),"
+        " array(select row(secret, expires_at)::text from cdc.webhook_secret s"
+        "        where s.webhook_id = w.id order by s.created_at desc)"
+        " from cdc.webhook w where state <> 'removed' order by company, endpoint"
+    ).fetchall()
+
+
+def test_with_secrets_everything_comes_back(filled: Command, db: psycopg.Connection) -> None:
+    exported = filled.good("webhook", "export", "--secrets").out
+    before = stored(db)
+    for number in (1, 2):
+        filled.good("webhook", "remove", number)
+    added = filled.json("webhook", "import", "-", stdin=exported)
+    assert [(w["id"], w["secret"]) for w in added] == [(4, None), (5, None)]
+    assert stored(db) == before
+    assert len(before) == 2
+
+
+def test_without_secrets_new_ones_are_made(filled: Command) -> None:
+    done = filled.good("webhook", "export")
+    assert "whsec_" not in done.out
+    assert "pass" not in done.out
+    assert "hidden (***) in webhooks 1" in done.err
+    file = json.loads(done.out)
+    for number in (1, 2):
+        filled.good("webhook", "remove", number)
+    told = filled.refused("webhook", "import", "-", code=2, stdin=json.dumps(file))
+    assert "1 of 2" in told
+    assert "hidden" in told
+    file["webhooks"][0] |= {"endpoint": "http://127.0.0.1:9/a", "headers": {}}
+    for webhook in filled.json("webhook", "import", "-", stdin=json.dumps(file)):
+        parse_secret(webhook["secret"])
+
+
+def test_is_all_or_nothing_and_names_every_problem(filled: Command, db: psycopg.Connection) -> None:
+    file = json.loads(filled.good("webhook", "export", "--secrets").out)
+    good = {"company": "1", "events": ["note_changed"], "endpoint": "http://127.0.0.1:9/new"}
+    file["webhooks"].insert(0, good)
+    before = stored(db)
+    told = filled.refused("webhook", "import", "-", stdin=json.dumps(file))
+    assert "2 of 3" in told
+    assert "2. webhook 1 of company 1" in told
+    assert "3. webhook 2 of company 2" in told
+    assert "Nothing was registered" in told
+    assert stored(db) == before
+
+
+def test_twins_within_a_file_are_duplicates(cdc: Command) -> None:
+    one = {"company": "1", "events": ["note_changed"], "endpoint": "http://127.0.0.1:9/new"}
+    file = {"format": "cdc webhooks", "version": 1, "webhooks": [one, one]}
+    assert "1 of 2" in cdc.refused("webhook", "import", "-", stdin=json.dumps(file))
+    assert cdc.json("webhook", "list") == []
+
+
+def test_a_file_of_ones_own_is_not_readable_by_others(filled: Command, tmp_path: Path) -> None:
+    file = tmp_path / "webhooks.json"
+    filled.good("webhook", "export", "--secrets", "--output", file)
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert "not there yet" in filled.refused("webhook", "export", "--output", file)
+    for number in (1, 2):
+        filled.good("webhook", "remove", number)
+    assert "2 webhooks registered" in filled.good("webhook", "import", file).err
+
+
+@pytest.mark.parametrize(
+    ("change", "tells"),
+    [
+        ({"format": "something"}, "format"),
+        ({"version": 2}, "version"),
+        ({"webhooks": [{"company": 1}]}, "webhooks.0.company"),
+        ({"webhooks": [{"company": "1", "events": [], "endpoint": "x", "what": 1}]}, "what"),
+        ({"webhooks": [{"company": "1", "events": [], "endpoint": "https://a.b/"}]}, "no event"),
+        ({"webhooks": [{"company": "9 ", "events": ["x"], "endpoint": "https://a.b/"}]}, "17"),
+    ],
+)  # fmt: skip
+def test_refuses_what_is_no_such_file(
+    unchanged: Command, change: dict[str, Any], tells: str
+) -> None:
+    file = {"format": "cdc webhooks", "version": 1, "webhooks": [], **change}
+    assert tells in unchanged.refused("webhook", "import", "-", code=2, stdin=json.dumps(file))
+
+
+def test_refuses_what_cannot_be_read(unchanged: Command, tmp_path: Path) -> None:
+    assert "no JSON" in unchanged.refused("webhook", "import", "-", code=2, stdin="{")
+    assert "cannot be read" in unchanged.refused("webhook", "import", tmp_path / "nowhere", code=2)

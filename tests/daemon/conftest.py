@@ -1,0 +1,26 @@
+"""Fixtures for tests of the daemon."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from tests import support
+from tests.daemon.world import World
+
+
+@pytest.fixture
+def suite_url(database: str) -> str:
+    """A database with the suite and capture, of which the daemon knows that it is no copy."""
+    support.adopt(database)
+    return database
+
+
+@pytest.fixture
+async def world(suite_url: str) -> AsyncIterator[World]:
+    """The suite with a company, its project and nobody registered yet."""
+    made = World(suite_url)
+    await made.open()
+    yield made
+    await made.close()

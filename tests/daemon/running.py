@@ -1,0 +1,232 @@
+"""A daemon under test: in this process, or as one of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, NamedTuple, Self
+
+import orjson
+
+from cdc.app import App
+from cdc.observe import Observer
+from cdc.settings import Settings
+
+LIMIT = 15.0
+
+
+class Line(NamedTuple):
+    """One thing the daemon has told."""
+
+    level: str
+    event: str
+    values: dict[str, Any]
+
+
+class Log:
+    """Takes the place of the daemon's log: keeps the lines, and lets a test wait for one."""
+
+    def __init__(self, *, attempts: bool = False) -> None:
+        self.lines: list[Line] = []
+        self._attempts = attempts
+        self._news = asyncio.Event()
+
+    def is_enabled_for(self, level: int) -> bool:
+        return self._attempts
+
+    def _write(self, level: str, event: str, values: dict[str, Any]) -> None:
+        self.lines.append(Line(level, event, values))
+        self._news.set()
+
+    def debug(self, event: str, **values: Any) -> None:
+        self._write("debug", event, values)
+
+    def info(self, event: str, **values: Any) -> None:
+        self._write("info", event, values)
+
+    def warning(self, event: str, **values: Any) -> None:
+        self._write("warning", event, values)
+
+    def error(self, event: str, **values: Any) -> None:
+        self._write("error", event, values)
+
+    def all(self, event: str, **values: Any) -> list[Line]:
+        return [
+            line
+            for line in self.lines
+            if line.event == event and values.items() <= line.values.items()
+        ]
+
+    async def seen(
+        self, event: str, *, times: int = 1, limit: float = LIMIT, **values: Any
+    ) -> Line:
+        """Waits until this was told so often; returns the last of them."""
+        try:
+            async with asyncio.timeout(limit):
+                while len(found := self.all(event, **values)) < times:
+                    self._news.clear()
+                    await self._news.wait()
+        except TimeoutError:
+            told = "\n".join(f"{x.level} {x.event} {x.values}" for x in self.lines[-30:])
+            raise TimeoutError(f"not told within {limit:g} s: {event} {values}\n{told}") from None
+        return found[-1]
+
+
+def settings(url: str, **values: Any) -> Settings:
+    """Settings of a daemon that may POST to this machine."""
+    return Settings(
+        **{
+            "database_url": url,
+            "allow_http": True,
+            "allowed_networks": ["127.0.0.0/8"],
+            "stop_grace": 2,
+            **values,
+        }
+    )
+
+
+class Running:
+    """The daemon on the test's own loop: ``async with Running(url) as daemon``.
+
+    Ends with the block, and raises what the daemon has raised.
+    """
+
+    def __init__(self, url: str, *, attempts: bool = False, **values: Any) -> None:
+        self.log = Log(attempts=attempts)
+        self.observer = Observer(log=self.log)
+        self.app = App(settings(url, **values), self.observer)
+        self.task: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        self.begin()
+        await self.until("started")
+        return self
+
+    def begin(self) -> None:
+        """Starts it without waiting for anything."""
+        self.task = asyncio.create_task(self.app.run())
+
+    async def until(self, event: str, **values: Any) -> Line:
+        """Waits until the daemon tells something, or ends."""
+        assert self.task is not None
+        told = asyncio.create_task(self.log.seen(event, **values))
+        await asyncio.wait({told, self.task}, return_when=asyncio.FIRST_COMPLETED)
+        if not told.done():
+            told.cancel()
+            await self.task
+            raise AssertionError(f"the daemon ended before it told: {event}")
+        return await told
+
+    async def stop(self, limit: float = LIMIT) -> None:
+        """Asks it to stop and waits for its end."""
+        self.app.stop("the test")
+        await self.end(limit)
+
+    async def end(self, limit: float = LIMIT) -> None:
+        """Waits for its end; raises what it raised."""
+        assert self.task is not None
+        async with asyncio.timeout(limit):
+            await asyncio.shield(self.task)
+
+    @property
+    def owned(self) -> int:
+        """Shards it owns just now."""
+        tenure = self.app._tenure
+        return 0 if tenure is None else len(tenure.epochs)
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        assert self.task is not None
+        if not self.task.done():
+            await self.stop()
+        elif error is None:
+            await self.task
+
+
+class Process:
+    """The daemon as a process of its own (``cdc run``), for signals."""
+
+    def __init__(self, url: str, **values: Any) -> None:
+        self._env = {
+            name: value for name, value in os.environ.items() if not name.startswith(("CDC_", "PG"))
+        }
+        self._env |= {
+            "CDC_DATABASE_URL": url,
+            "CDC_ALLOW_HTTP": "true",
+            "CDC_ALLOWED_NETWORKS": "127.0.0.0/8",
+            "CDC_LOG_FORMAT": "json",
+            **{f"CDC_{name.upper()}": str(value) for name, value in values.items()},
+        }
+        self.log = Log()
+        self.other: list[str] = []
+        self._process: asyncio.subprocess.Process | None = None
+        self._reading: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        self._process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "cdc", "run"),
+            env=self._env,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        self._reading = asyncio.create_task(self._read())
+        return self
+
+    async def _read(self) -> None:
+        assert self._process is not None
+        assert self._process.stderr is not None
+        async for line in self._process.stderr:
+            try:
+                values = orjson.loads(line)
+            except orjson.JSONDecodeError:
+                self.other.append(line.decode().rstrip())
+                continue
+            self.log._write(values.pop("level", ""), values.pop("event", ""), values)
+
+    async def until(self, event: str, **values: Any) -> Line:
+        return await self.log.seen(event, **values)
+
+    def signal(self, number: signal.Signals) -> None:
+        assert self._process is not None
+        self._process.send_signal(number)
+
+    async def ended(self, limit: float = LIMIT) -> int:
+        """Waits for its end and returns the exit code."""
+        assert self._process is not None
+        assert self._reading is not None
+        async with asyncio.timeout(limit):
+            code = await self._process.wait()
+            await self._reading
+        return code
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        assert self._process is not None
+        if self._process.returncode is None:
+            self._process.kill()
+        await self.ended()
+
+
+async def eventually(
+    holds: Callable[[], bool], what: str, limit: float = LIMIT, pause: float = 0.005
+) -> None:
+    """Waits until a condition holds that nobody signals."""
+    try:
+        async with asyncio.timeout(limit):
+            while not holds():  # noqa: ASYNC110 - nobody signals it
+                await asyncio.sleep(pause)
+    except TimeoutError:
+        raise TimeoutError(f"within {limit:g} s not: {what}") from None

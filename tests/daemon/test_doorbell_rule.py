@@ -1,0 +1,211 @@
+"""The doorbell's rule, with a clock and a database that are played."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from cdc.doorbell import ARMED_FOR, BUSY, DEAF_POLL, POLL, SLOW_POLL, Doorbell, Mode, Wait
+
+
+@dataclass
+class Played:
+    """A database as far as the bell is concerned.
+
+    armed_until: what ``cdc.bell`` says.  open: transaction ids that are running.
+    full: the notification queue is.
+    """
+
+    now: float = 100.0
+    armed_until: float = 0.0
+    next_xid: int = 1000
+    open: set[int] = field(default_factory=set)
+    full: bool = False
+
+    def xmin(self) -> int:
+        return min(self.open, default=self.next_xid)
+
+    def takes_xid(self) -> int:
+        self.next_xid += 1
+        return self.next_xid - 1
+
+    def begins(self) -> int:
+        """A writer has begun."""
+        xid = self.takes_xid()
+        self.open.add(xid)
+        return xid
+
+
+class Daemon:
+    """A doorbell and the loop that uses it, as cdc/tenure.py does."""
+
+    def __init__(self, played: Played, *, usable: bool = True) -> None:
+        self.bell = Doorbell(usable=usable)
+        self.played = played
+        self.next_look = played.now
+        self.looks = 0
+
+    def look(self, *, found: bool = False) -> None:
+        played = self.played
+        arm = self.bell.arms(played.now)
+        armed = arm and not played.full
+        if armed:
+            played.armed_until = played.now + ARMED_FOR
+        self.bell.looked(played.now, found=found, armed=armed, xmin=played.xmin())
+        if self.bell.needs_xid():
+            self.bell.guard(played.takes_xid())
+        self.looks += 1
+        self.next_look = played.now + self.bell.wait().seconds
+
+    def mode(self) -> Mode:
+        return self.bell.mode
+
+
+def run(played: Played, seconds: float, finds: float, *daemons: Daemon) -> None:
+    """Time passes; commits come evenly, ``finds`` a second. A ring wakes who listens; whoever looks
+    first after a commit sees it, and all look."""
+    end = played.now + seconds
+    step = 1.0 / finds if finds else float("inf")
+    next_commit = played.now + step
+    fresh: dict[Daemon, bool] = dict.fromkeys(daemons, False)
+    while True:
+        at = min(next_commit, *(d.next_look for d in daemons))
+        if at >= end:
+            played.now = end
+            return
+        played.now = at
+        if at == next_commit:
+            next_commit += step
+            for daemon in daemons:
+                fresh[daemon] = True
+                if played.armed_until > at and daemon.bell.wait().listen:
+                    daemon.next_look = at
+        for daemon in daemons:
+            if daemon.next_look <= at:
+                daemon.look(found=fresh[daemon])
+                fresh[daemon] = False
+
+
+def test_a_quiet_daemon_sleeps_until_it_is_rung() -> None:
+    played = Played()
+    daemon = Daemon(played)
+    run(played, 1.0, 0, daemon)
+    assert daemon.mode() is Mode.SLEEPING
+    assert daemon.bell.wait().listen
+    assert daemon.bell.wait().seconds == SLOW_POLL
+    looks = daemon.looks
+    run(played, 10.0, 0, daemon)
+    assert daemon.looks - looks == 10
+    assert played.armed_until > played.now
+
+
+def test_a_busy_daemon_polls_and_lets_the_bell_run_out() -> None:
+    played = Played()
+    daemon = Daemon(played)
+    run(played, 5.0, 200, daemon)
+    assert daemon.mode() is Mode.POLLING
+    assert daemon.bell.wait().seconds == POLL
+    assert not daemon.bell.wait().listen
+    assert played.armed_until < played.now
+
+
+def test_when_the_load_ends_it_sleeps_again() -> None:
+    played = Played()
+    daemon = Daemon(played)
+    run(played, 5.0, 200, daemon)
+    run(played, 2.0, 0, daemon)
+    assert daemon.mode() is Mode.SLEEPING
+    assert played.armed_until > played.now
+
+
+def test_few_commits_a_second_are_no_load() -> None:
+    played = Played()
+    daemon = Daemon(played)
+    run(played, 1.0, 0, daemon)
+    run(played, 20.0, BUSY - 5, daemon)
+    assert daemon.mode() is Mode.SLEEPING
+
+
+def test_an_idle_daemon_and_a_busy_one_conclude_the_same() -> None:
+    played = Played()
+    idle, busy = Daemon(played), Daemon(played)
+    # All rows may be the busy one's: looks see them all, so the idle one counts them too.
+    run(played, 5.0, 200, idle, busy)
+    assert idle.mode() is busy.mode() is Mode.POLLING
+    assert played.armed_until < played.now
+    run(played, 3.0, 0, idle, busy)
+    assert idle.mode() is busy.mode() is Mode.SLEEPING
+    assert played.armed_until > played.now
+
+
+def test_one_who_joins_a_busy_fleet_does_not_stay_the_one_who_arms() -> None:
+    played = Played()
+    busy = Daemon(played)
+    run(played, 3.0, 200, busy)
+    late = Daemon(played)
+    run(played, 1.0, 200, busy, late)
+    assert late.mode() is Mode.POLLING
+    run(played, ARMED_FOR, 200, busy, late)
+    assert played.armed_until < played.now
+
+
+def test_it_falls_asleep_only_when_older_writers_have_ended() -> None:
+    played = Played()
+    writer = played.begins()  # it has seen the bell unarmed
+    daemon = Daemon(played)
+    run(played, 2.0, 0, daemon)
+    assert daemon.mode() is Mode.SETTLING
+    # Behind a long writer the looks become rare, but never rarer than the slow poll.
+    looks = daemon.looks
+    run(played, 10.0, 0, daemon)
+    assert 10 <= daemon.looks - looks <= 12
+    played.open.remove(writer)
+    run(played, SLOW_POLL * 1.1, 0, daemon)
+    assert daemon.mode() is Mode.SLEEPING
+
+
+def test_writers_who_begin_after_arming_keep_nobody_awake() -> None:
+    played = Played()
+    daemon = Daemon(played)
+    daemon.look()
+    played.begins()
+    run(played, 0.1, 0, daemon)
+    assert daemon.mode() is Mode.SLEEPING
+
+
+def test_a_bell_that_lapsed_counts_as_silent() -> None:
+    played = Played()
+    daemon = Daemon(played)
+    run(played, 1.0, 0, daemon)
+    assert daemon.mode() is Mode.SLEEPING
+    # The machine stood still; a writer came and saw the bell silent.
+    played.now += ARMED_FOR
+    played.begins()
+    daemon.look()
+    assert daemon.mode() is Mode.SETTLING
+    run(played, 1.0, 0, daemon)
+    assert daemon.mode() is Mode.SETTLING
+
+
+def test_a_bell_that_cannot_be_used_is_replaced_by_polling() -> None:
+    played = Played()
+    daemon = Daemon(played, usable=False)
+    run(played, 5.0, 0, daemon)
+    assert daemon.mode() is Mode.DEAF
+    assert played.armed_until == 0.0
+    assert daemon.bell.wait() == Wait(DEAF_POLL, listen=False)
+    # A change is looked for quickly again as long as there are some.
+    run(played, 1.0, 20, daemon)
+    assert daemon.bell.wait().seconds < DEAF_POLL
+
+
+def test_a_full_notification_queue_makes_everybody_poll() -> None:
+    played = Played()
+    daemon = Daemon(played)
+    run(played, 1.0, 0, daemon)
+    played.full = True
+    run(played, 2.0, 0, daemon)
+    assert daemon.mode() is Mode.DEAF
+    assert not daemon.bell.wait().listen
+    played.full = False
+    run(played, 1.0, 0, daemon)
+    assert daemon.mode() is Mode.SLEEPING

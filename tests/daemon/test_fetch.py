@@ -1,0 +1,132 @@
+"""Fetch: only what the look has seen, never twice, created before modified."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from random import Random
+
+from cdc.lanes import FetchPlan, Lane, LaneRules
+from cdc.queue.fetch import Fetcher
+from cdc.queue.look import Looker
+from cdc.queue.session import Layouts, open_session
+from tests.daemon.running import Running
+from tests.daemon.world import World
+from tests.lanes.made import OK
+
+# A trigger of the suite's own that updates what was just inserted.
+OWN_TRIGGER = """
+create function touch() returns trigger language plpgsql as $$
+begin
+  update candidate set name = '1' where id = new.id;
+  return new;
+end $$;
+create trigger touch after insert on candidate for each row execute function touch();
+"""
+
+
+async def test_a_row_committed_after_the_look_is_not_fetched(world: World) -> None:
+    hook = await world.hook("candidate")
+    writer, late = await world.writer(), await world.writer()
+    key = await writer.insert("candidate", project_id=1)
+    await world.run("delete from cdc.queue")
+    conn = await open_session(world.url, "test")
+    looker, fetcher = Looker(conn), Fetcher(conn, Layouts())
+    async with writer.transaction():
+        await writer.change("candidate", await writer.insert("candidate", project_id=1))
+        snapshot = await looker.begin()
+        # Committed between the look and the fetch, with higher ids than a row still to come.
+        await late.change("candidate", key)
+        plan = {hook.id: FetchPlan(0, 10, 10)}
+        assert (await fetcher.fetch(plan, snapshot))[hook.id].rows == []
+        seen = await looker.look(arm=False)
+        rows = (await fetcher.fetch(plan, seen.snapshot))[hook.id].rows
+        assert [(row.action, row.refs[-1]) for row in rows] == [("modified", key)]
+        assert seen.lowest == {hook.id: rows[0].id}
+    seen = await looker.look(arm=False)
+    fetched = (await fetcher.fetch(plan, seen.snapshot))[hook.id].rows
+    assert [row.id for row in fetched] == sorted(row.id for row in fetched)
+    assert len(fetched) == 3
+    assert seen.lowest[hook.id] < rows[0].id
+    await conn.close()
+
+
+async def test_what_was_settled_while_a_fetch_was_under_way_is_not_sent_again(
+    world: World,
+) -> None:
+    hook = await world.hook("candidate")
+    writer = await world.writer()
+    for _ in range(3):
+        await writer.insert("candidate", project_id=1)
+    conn, other = [await open_session(world.url, "test") for _ in range(2)]
+    looker = Looker(conn)
+    snapshot = await looker.begin()
+    lane = Lane(hook.id, LaneRules(window=4, cap=4), Random(1))
+    lane.noticed(0)
+    plan = lane.plan_fetch(2)
+    assert plan is not None
+    found = await Fetcher(conn, Layouts()).fetch({hook.id: plan}, snapshot)
+    lane.fetched(plan, found[hook.id].rows)
+    first = lane.start(0.0)[0]
+    # A fetch from the beginning (somebody committed late) that sees the row before its settlement
+    # commits, and ends after it.
+    lane.noticed(0)
+    plan = lane.plan_fetch()
+    assert plan is not None
+    window = (await Fetcher(other, Layouts()).fetch({hook.id: plan}, snapshot))[hook.id]
+    assert first.id in [row.id for row in window.rows]
+    lane.finish(first, OK, 0.0)
+    await world.run("delete from cdc.queue where id = %s", first.id)
+    lane.settled(first)
+    lane.fetched(plan, window.rows)
+    assert first.id not in [row.id for row in lane.start(0.0)]
+    for session in (conn, other):
+        await session.close()
+
+
+async def test_thousands_are_sent_once_while_settling_races_fetching(world: World) -> None:
+    hooks = [await world.hook("candidate"), await world.hook("candidate")]
+    writer = await world.writer()
+    keys = await writer.write(
+        "candidate",
+        "created",
+        "insert into candidate (project_id) select 1 from generate_series(1, 500)"
+        " returning id, name",
+    )
+    async with Running(world.url, window=60) as daemon:
+        await writer.change("candidate", *keys)
+        await world.arrived(*hooks, limit=60)
+        await world.settled()
+        assert daemon.observer.counts.swept == 0
+    assert [world.repeats(hook) for hook in hooks] == [0, 0]
+    assert world.overlaps == 0
+
+
+async def test_created_comes_before_modified_of_the_same_transaction(world: World) -> None:
+    await world.run(OWN_TRIGGER)
+    hook = await world.hook("candidate")
+    async with Running(world.url, window=100):
+        await world.run("insert into candidate (project_id) values (1)")
+        await world.receiver.wait_for(2)
+        await world.run("insert into candidate (project_id) select 1 from generate_series(1, 3000)")
+        await world.receiver.wait_for(2 + 6000, limit=60)
+        await world.settled()
+    assert world.repeats(hook) == 0
+    came: dict[str, list[str]] = {}
+    for got in world.came[hook.path]:
+        data = json.loads(got.body)["data"]
+        came.setdefault(data["candidate"], []).append(data["action"])
+    assert len(came) == 3001
+    assert set(map(tuple, came.values())) == {("created", "modified")}
+
+
+async def test_many_lanes_are_filled_by_one_statement(world: World) -> None:
+    hooks = [await world.hook() for _ in range(70)]  # more than there are shards
+    writer = await world.writer()
+    async with Running(world.url):
+        async with writer.transaction():
+            for _ in range(3):
+                await writer.insert("candidate", project_id=1)
+        await world.arrived(*hooks)
+        await asyncio.gather(*(world.arrived(hook) for hook in hooks))
+    assert sum(map(world.repeats, hooks)) == 0

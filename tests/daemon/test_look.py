@@ -1,0 +1,155 @@
+"""The look: every committed row is seen by exactly one, in whichever order transactions end."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter
+
+from cdc.embedded import EmbeddedPostgres
+from cdc.queue.look import Looker
+from cdc.queue.session import Connection, open_session
+from tests import support
+from tests.daemon.running import Running
+from tests.daemon.world import Undo, World, Writer
+
+SHARDS = list(range(64))
+NEXT = "select pg_snapshot_xmax(pg_current_snapshot())::text::bigint"
+
+
+async def test_looks_see_every_committed_row_once(world: World) -> None:
+    await world.hook("candidate")
+    writers = [await world.writer() for _ in range(8)]
+    rows = [await writers[0].insert("candidate", project_id=1) for _ in writers]
+    conn = await open_session(world.url, "test")
+    looker = Looker(conn)
+    await looker.begin()
+    before = await _rows(conn, None)
+    seen: Counter[int] = Counter()
+    out_of_order = 0
+    highest = max(before)
+    looks = 0
+    writing = asyncio.gather(
+        *(
+            _write(writer, key, seed)
+            for seed, (writer, key) in enumerate(zip(writers, rows, strict=True))
+        )
+    )
+    while True:
+        over = writing.done()
+        last = looker.snapshot
+        assert last is not None
+        news = await looker.look(arm=False)
+        looks += 1
+        # What this look's snapshot shows and the last one's did not.
+        new = await _rows(conn, (last.text, news.snapshot.text))
+        assert bool(new) == bool(news.lowest)
+        if new:
+            assert min(new) == min(news.lowest.values())
+            out_of_order += sum(1 for row in new if row < highest)
+            highest = max(highest, *new)
+        seen.update(new)
+        if over:
+            break
+    await writing
+    everything = await _rows(conn, None)
+    await conn.close()
+    assert set(seen) == everything - before
+    assert set(seen.values()) == {1}
+    # Whoever asks for `id > last` would have lost these.
+    assert out_of_order > 0
+    assert looks > 50
+    assert len(everything) == len(world.ledger.entries)
+
+
+async def _write(writer: Writer, key: str, seed: int) -> None:
+    """Transactions that stay open for various times, with savepoints kept and undone."""
+    chance = random.Random(seed)
+    for _ in range(30):
+        async with writer.transaction():
+            await writer.change("candidate", key)
+            async with writer.transaction():
+                await writer.change("candidate", key)
+                await writer.conn.execute(f"select pg_sleep({chance.random() * 0.01})".encode())
+                if chance.random() < 0.3:
+                    raise Undo
+            await writer.insert("candidate", project_id=1)
+            if chance.random() < 0.2:
+                raise Undo
+
+
+async def _rows(conn: Connection, between: tuple[str, str] | None) -> set[int]:
+    """Ids of rows that the second snapshot shows and the first one does not; None: all of them."""
+    if between is None:
+        cursor = await conn.execute(b"select id from cdc.queue")
+    else:
+        cursor = await conn.execute(
+            b"select id from cdc.queue where not pg_visible_in_snapshot(xid, $1::pg_snapshot)"
+            b" and pg_visible_in_snapshot(xid, $2::pg_snapshot)",
+            list(between),
+        )
+    return {row[0] for row in await cursor.fetchall()}
+
+
+async def test_a_change_of_a_registration_is_seen_by_one_look(world: World) -> None:
+    conn = await open_session(world.url, "test")
+    looker = Looker(conn)
+    await looker.begin()
+    hook = await world.hook()
+    assert (await looker.look(arm=False)).touched == (hook.id,)
+    assert (await looker.look(arm=False)).touched == ()
+    await world.run("update cdc.webhook set description = 'x' where id = %s", hook.id)
+    assert (await looker.look(arm=False)).touched == (hook.id,)
+    await conn.close()
+
+
+async def test_a_new_looker_begins_with_everything(world: World) -> None:
+    hook, other = await world.hook(), await world.hook()
+    writer = await world.writer()
+    await writer.insert("project", company_id=1)
+    conn = await open_session(world.url, "test")
+    looker = Looker(conn)
+    await looker.begin()
+    lowest = await looker.all(SHARDS)
+    assert lowest.keys() == {hook.id, other.id}
+    assert await looker.all([hook.id % 64]) == {hook.id: lowest[hook.id]}
+    assert (await looker.look(arm=False)).lowest == {}
+    await conn.close()
+
+
+async def test_after_a_crash_of_the_server_nothing_is_lost() -> None:
+    """Transaction ids that were handed out before the crash are handed out again after it: a
+    snapshot of before says of new rows that they were seen."""
+    with EmbeddedPostgres(durable=True) as server:
+        support.prepare_template(server.url())
+        world = World(server.url())
+        await world.open()
+        hook = await world.hook()
+        writer = await world.writer()
+        async with Running(world.url) as daemon:
+            key = await writer.insert("candidate", project_id=1)
+            await world.arrived(hook)
+            # Ids of transactions that leave nothing behind; a snapshot knows of them.
+            for _ in range(20):
+                await world.run("select pg_current_xact_id()")
+            await world.until("select last_value > 1 from cdc.bell")
+            before = await world.one(NEXT)
+            server.stop("immediate")
+            server.start()
+            await world.reconnect()
+            assert await world.one(NEXT) < before
+            writer = await world.writer()
+            await writer.change("candidate", key)
+            await world.arrived(hook)
+            for _ in range(5):
+                await writer.change("candidate", key)
+            await world.arrived(hook)
+            await world.settled()
+            assert daemon.observer.counts.swept == 0
+        # After a crash nobody is there to be rung, until somebody arms the bell again.
+        await world.close()
+        server.stop("immediate")
+        server.start()
+        await world.reconnect()
+        assert await world.one("select last_value from cdc.bell") == 1
+        await world.conn.close()

@@ -1,0 +1,185 @@
+"""Every statement of the daemon goes by index, however much waits: their plans on full tables.
+
+Made as the daemon makes them: with its session's settings, prepared, and generic.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import psycopg
+import pytest
+
+from cdc import sqlfiles
+from cdc.embedded import EmbeddedPostgres
+from cdc.queue.session import open_session
+from tests import support
+from tests.conftest import _fresh_database
+
+HOOKS = 200
+QUEUED = 100_000
+RETRIED = 20_000
+
+FILL = f"""
+insert into cdc.webhook (company, endpoint)
+select '1', 'https://abc.com/' || g from generate_series(1, {HOOKS}) g;
+update cdc.webhook set state = 'paused' where id = 7;
+update cdc.webhook set state = 'removed' where id = 8;
+insert into cdc.webhook_secret (webhook_id, secret)
+select id, 'whsec_' || id from cdc.webhook;
+insert into cdc.lane (webhook_id, failures) select id, id % 2 from cdc.webhook;
+insert into cdc.queue (webhook_id, layout, action, "time", refs)
+select 1 + g % {HOOKS}, l.id, case g % 5 when 0 then 'c' else 'm' end::"char",
+       clock_timestamp(), array[null, '1', '1', (g % 1000)::text]
+  from generate_series(1, {QUEUED}) g, (select id from cdc.layout order by id limit 1) l;
+-- One in a hundred is due, most are due later, some are parked.
+insert into cdc.retry (webhook_id, id, uid, xid, layout, action, "time", refs, event, key, body,
+                       tries, due_at)
+select 1 + g % 20, g, gen_random_uuid(), '1', 1, 'm', now(), '{{}}', 'candidate_changed', g::text,
+       'x', 1, case when g % 100 = 0 then now() - interval '1 hour'
+                    when g % 10 <> 1 then now() + interval '1 day' end
+  from generate_series(1, {RETRIED}) g;
+insert into cdc.dead (webhook_id, id, uid, xid, layout, action, "time", refs, event, key, attempts,
+                      tries, died_at)
+select 1 + g % 20, g, gen_random_uuid(), '1', 1, 'm', now(), '{{}}', 'candidate_changed', g::text,
+       1, 1, now() - (g % 28) * interval '1 day'
+  from generate_series(1, {RETRIED}) g;
+insert into cdc.unresolved (resource, source, key, action, "time", reason, tries, retry_at)
+select 'rating', 'rating', g::text, 'c', now(), 'x', 1, now() + interval '1 hour'
+  from generate_series(1, {RETRIED}) g;
+"""
+
+# The arguments of an attempt's settlement, for a row of webhook 3: of the queue, or of retries.
+ATTEMPT = "'{{3}}', '{{{id}}}', '{{{uid}}}', '{{1}}', '{{200}}', '{{1.5}}', '{{ok}}', '{{0.1}}'"
+ERRORS = ", '{{status}}', '{{bad}}', '{{1}}'"
+BODY = ", '{{abc}}', '{{candidate_changed}}', '{{3}}'"
+ALL_SHARDS = "'{{" + ",".join(map(str, range(64))) + "}}'"
+
+
+class Case(NamedTuple):
+    """Arguments of a query, and which indexes it has to use.
+
+    read: rows of queue and retry table that it may look at, at most.
+    """
+
+    arguments: str
+    indexes: tuple[str, ...] = ()
+    read: int = 20
+
+
+CASES = {
+    "look": Case("'{xmax}', '{{}}', true", ("queue_xid", "webhook_xid", "unresolved_due")),
+    "look_all": Case(ALL_SHARDS, ("queue_lane",), HOOKS),
+    "fetch": Case("'{{3,4}}', '{{{id},1}}', '{{9,9}}', '{snapshot}'", ("queue_lane",)),
+    "fetch_created": Case(
+        "3, '{{{xid}}}', {id}, '{snapshot}', '{{{layout}}}', '{{5}}'",
+        ("queue_xid",),
+        QUEUED // 5,
+    ),
+    "due": Case("'{{3,4}}', '{{9,9}}', '{{3}}', '{{302}}'", ("retry_due", "retry_resource"), 100),
+    "due_next": Case("'{{3,4}}', '{{3}}', '{{302}}'", ("retry_due", "retry_resource"), 100),
+    "blocked": Case(ALL_SHARDS, (), RETRIED),
+    "lanes": Case(ALL_SHARDS),
+    "webhooks": Case("'{{3,4}}'", ("webhook_pkey",)),
+    "fence": Case("'{{3}}', '{{0}}'", ("shard_pkey",)),
+    "settle_delivered": Case(ATTEMPT, ("queue_lane",)),
+    "settle_recovered": Case(ATTEMPT, ("retry_pkey",)),
+    "settle_failed": Case(ATTEMPT + ERRORS + ", '{{5.0}}'" + BODY, ("queue_lane", "retry_pkey")),
+    "settle_dead": Case(ATTEMPT + ERRORS + BODY, ("queue_lane", "retry_pkey")),
+    "park": Case("'{{3}}', '{{{id}}}', '{{{uid}}}', '{{e}}', '{{k}}'", ("queue_lane",)),
+    "promote": Case("'{{12}}', '{{candidate_changed}}', '{{11}}'", ("retry_resource",)),
+    "keep_lane": Case("3, 'open', 5, 1.0, 'bad', 2", ("webhook_pkey",)),
+    "suspend": Case("3, 'gone'", ("webhook_pkey",)),
+    "future_rows": Case("10000", ("queue_xid",)),
+    "future_ids": Case("", ("queue_lane", "retry_pkey"), 2 * HOOKS),
+    "sweep": Case(f"{ALL_SHARDS}, 60", ("queue_lane",), HOOKS),
+    "sweep_retry": Case(f"{ALL_SHARDS}, 60", ("retry_resource",), 2 * RETRIED),
+    "expire": Case("1209600, 1000", ("queue_lane", "dead_age"), 2000),
+    "drop_removed": Case("8, 1000", ("queue_lane",), 4000),
+}
+
+
+@pytest.fixture(scope="module", params=["analyzed", "never analyzed"])
+def full(
+    request: pytest.FixtureRequest,
+    postgres: EmbeddedPostgres,
+    admin: psycopg.Connection,
+    template_db: str,
+) -> Iterator[str]:
+    """A database with a long queue, many retries and dead ones."""
+    for url in _fresh_database(postgres, admin, template_db):
+        support.adopt(url)
+        with psycopg.connect(url, autocommit=True) as conn:
+            conn.execute("set synchronous_commit = off")
+            # Not by autovacuum either, in the middle of the test.
+            for table in ("queue", "retry", "dead"):
+                conn.execute(f"alter table cdc.{table} set (autovacuum_enabled = off)".encode())
+            conn.execute(FILL.encode())
+            if request.param == "analyzed":
+                conn.execute("analyze")
+        yield url
+
+
+def test_there_is_a_case_for_each_query() -> None:
+    folder = Path(__file__).parents[2] / "sql" / "queries"
+    assert {path.stem for path in folder.glob("*.sql")} == CASES.keys()
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_it_goes_by_index(full: str, name: str) -> None:
+    plan = asyncio.run(_plan(full, name))
+    nodes = list(_walk(plan))
+    used = {node["Index Name"] for node in nodes if "Index Name" in node}
+    assert set(CASES[name].indexes) <= used
+    looked_at = 0
+    for node in nodes:
+        relation = node.get("Relation Name")
+        if relation not in ("queue", "retry") and not str(relation).startswith("attempt"):
+            continue
+        assert node["Node Type"] != "Seq Scan", node
+        if node["Node Type"] in ("Index Scan", "Index Only Scan", "Bitmap Heap Scan"):
+            removed = node.get("Rows Removed by Filter", 0)
+            removed += node.get("Rows Removed by Index Recheck", 0)
+            looked_at += (node["Actual Rows"] + removed) * node["Actual Loops"]
+    assert looked_at <= CASES[name].read
+
+
+def _walk(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield node
+    for child in node.get("Plans", ()):
+        yield from _walk(child)
+
+
+async def _plan(url: str, name: str) -> dict[str, Any]:
+    """Runs the query, rolled back; returns what it did."""
+    conn = await open_session(url, "test")
+    try:
+        cursor = await conn.execute(
+            b"select id, uid, xid::text, layout, pg_current_snapshot()::text as snapshot,"
+            b"       pg_snapshot_xmax(pg_current_snapshot())::text as xmax"
+            b"  from cdc.queue where webhook_id = 3 order by id offset 100 limit 1"
+        )
+        row = await cursor.fetchone()
+        assert row is not None
+        here = dict(zip(("id", "uid", "xid", "layout", "snapshot", "xmax"), row, strict=True))
+        # Something new for the look to see.
+        await conn.execute(b"begin")
+        await conn.execute(
+            b'insert into cdc.queue (webhook_id, layout, action, "time", refs)'
+            b' select webhook_id, layout, action, "time", refs from cdc.queue'
+            b" where webhook_id = 3 order by id limit 1"
+        )
+        await conn.execute(f"prepare it as {sqlfiles.query(name)}".encode())
+        arguments = CASES[name].arguments.format(**here)
+        call = f"execute it({arguments})" if arguments else "execute it"
+        cursor = await conn.execute(f"explain (analyze, format json) {call}".encode())
+        found = await cursor.fetchone()
+        assert found is not None
+        await conn.execute(b"rollback")
+    finally:
+        await conn.close()
+    plan: dict[str, Any] = found[0][0]["Plan"]
+    return plan

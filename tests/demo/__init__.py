@@ -1,0 +1,1 @@
+"""The demo: its account is pure and tested without anything real; its command is run for real."""

@@ -1,0 +1,1 @@
+"""What the guides say, held against what the program does."""

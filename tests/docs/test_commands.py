@@ -1,0 +1,103 @@
+"""Every command that a page, a message or a container file names is one that the program has."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from typer.main import get_command
+
+from cdc.cli import COMMANDS, app
+from tests.docs.pages import console, mentioned, page, pages
+from tests.house.files import TOP, files, name
+
+
+def accepted(words: list[str]) -> None:
+    """Raises what the command line raises for arguments that it does not take."""
+    command: Any = get_command(app)
+    context = command.make_context("cdc", list(words))
+    while hasattr(command, "resolve_command"):
+        rest = [*context._protected_args, *context.args]
+        found, command, rest = command.resolve_command(context, rest)
+        context = command.make_context(found, rest, parent=context)
+
+
+def known(words: list[str]) -> bool:
+    """Whether a command and the options that are named exist; arguments may be left out."""
+    command: Any = get_command(app)
+    context = command.make_context("cdc", [], resilient_parsing=True)
+    options = set(_options(command))
+    for word in words:
+        if word.startswith("--"):
+            if word.split("=")[0] not in options:
+                return False
+        elif hasattr(command, "resolve_command") and re.fullmatch(r"[a-z-]+", word):
+            _, command, _ = command.resolve_command(context, [word])
+            if command is None:
+                return False
+            context = command.make_context(word, [], parent=context, resilient_parsing=True)
+            options = set(_options(command))
+    return True
+
+
+def _options(command: Any) -> list[str]:
+    return ["--help", *(option for param in command.params for option in param.opts)]
+
+
+@pytest.mark.parametrize("path", pages(), ids=name)
+def test_commands_to_type_are_accepted(path: Path) -> None:
+    for words in console(path.read_text("utf-8")):
+        if words[0].rpartition("/")[2] == "cdc":
+            try:
+                accepted(words[1:])
+            except typer.Exit:  # --version and --help are done at once
+                continue
+            except Exception as error:
+                raise AssertionError(f"{' '.join(words)}: {error}") from error
+
+
+def test_commands_that_are_mentioned_exist() -> None:
+    """In the guides, and in messages, hints and comments."""
+    unknown = {
+        f"{name(path)}: {' '.join(words)}"
+        for path in (*pages(), *files(".py", ".sql", ".toml", ".yml"))
+        for words in mentioned(path.read_text("utf-8"))
+        if not known(words)
+    }
+    assert not unknown
+
+
+@pytest.mark.parametrize("path", pages(), ids=name)
+def test_files_given_to_psql_are_there(path: Path) -> None:
+    lines = [words for words in console(path.read_text("utf-8")) if words[0] == "psql"]
+    named = [words[words.index("-f") + 1] for words in lines]
+    assert not [file for file in named if not (TOP / file).exists()]
+
+
+def test_the_check_would_notice() -> None:
+    assert known(["webhook", "add", "--event"])
+    assert not known(["webhook", "invent"])
+    assert not known(["webhook", "add", "--invented"])
+    with pytest.raises(Exception, match="No such option"):
+        accepted(["status", "--invented"])
+    with pytest.raises(Exception, match="Missing"):
+        accepted(["webhook", "add", "--company", "1"])
+
+
+def test_every_command_is_told_of() -> None:
+    everything = "\n".join(page.read_text("utf-8") for page in pages())
+    assert not [command for command in COMMANDS if f"cdc {command}" not in everything]
+
+
+def test_make_targets_exist() -> None:
+    makefile = page("Makefile")
+    named = {target for path in pages() for target in _made(path.read_text("utf-8"))}
+    assert named
+    assert not [target for target in named if f"\n.PHONY: {target}\n" not in makefile]
+
+
+def _made(text: str) -> list[str]:
+    return re.findall(r"(?:`|\$ )make ([a-z]+)", text)

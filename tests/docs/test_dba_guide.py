@@ -1,0 +1,170 @@
+"""docs/dba.md: the SQL runs, accounts can do what is told, and the numbers are ours."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from inspect import signature
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from cdc.capture.install import Patience
+from cdc.cli import triggers
+from cdc.embedded import EmbeddedPostgres
+from cdc.mapping import default_mapping
+from cdc.migrations import SUPPORTED
+from cdc.settings import Settings
+from cdc.suite import tables_sql
+from tests.docs.pages import blocks, codes, page, table
+from tests.docs.running import Terminal, as_account
+
+GUIDE = page("docs/dba.md")
+SQL = [block.text for block in blocks(GUIDE, "sql")]
+ROLES = ("cdc_owner", "cdc_daemon", "cdc_admin", "cdc_reader")
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[EmbeddedPostgres]:
+    """A server of its own: roles belong to the whole server."""
+    with EmbeddedPostgres() as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def database(server: EmbeddedPostgres) -> str:
+    """A suite whose owner is no superuser, as the guide asks for no more."""
+    with psycopg.connect(server.url(), autocommit=True) as conn:
+        conn.execute("create role dba login createrole password 'of-the-dba'")
+        conn.execute("create database suite")
+        conn.execute("grant create on database suite to dba")
+    url = server.url("suite")
+    with psycopg.connect(url, autocommit=True) as conn:
+        conn.execute("grant create on schema public to dba")
+        conn.execute("set role dba")
+        conn.execute(tables_sql(default_mapping()).encode())
+    return url
+
+
+@pytest.fixture(scope="module")
+def installed(database: str) -> Terminal:
+    """Capture installed by an account that has what the guide says is needed."""
+    dba = Terminal(as_account(database, "dba", "of-the-dba"))
+    dba.run("migrate")
+    for command in ("plan", "install", "status", "off", "on", "sql"):
+        dba.run("triggers", command)
+    with psycopg.connect(database, autocommit=True) as conn:
+        for statement in SQL[0].splitlines():
+            conn.execute(statement.encode())
+    return Terminal(database)
+
+
+def account(here: Terminal, name: str) -> Terminal:
+    """The guide's account of this name."""
+    found = re.search(rf"create role {name} login password '([^']+)'", SQL[0])
+    assert found
+    password = found[1].replace(" ", "%20")
+    return Terminal(as_account(here.database_url, name, password))
+
+
+def test_the_roles_are_those_told(installed: Terminal) -> None:
+    with psycopg.connect(installed.database_url) as conn:
+        rows = conn.execute("select rolname from pg_roles where rolname like 'cdc\\_%'").fetchall()
+    assert {row[0] for row in rows} == set(ROLES)
+    assert tuple(codes(row["role"])[0] for row in table(GUIDE, "role", "sees")) == ROLES
+
+
+def test_an_account_to_administer_with(installed: Terminal) -> None:
+    admin = account(installed, "suite_admin")
+    # An address that has no name to look up, and where nobody listens.
+    admin.environment = {"CDC_ALLOW_HTTP": "true", "CDC_ALLOWED_NETWORKS": "127.0.0.1/32"}
+    add = "webhook add --company 1 --event note_changed --url http://127.0.0.1:9/"
+    admin.run(*add.split())
+    for command in (
+        *("webhook list", "webhook show 1", "webhook update 1 --cap 3"),
+        *("webhook pause 1", "webhook resume 1", "webhook rotate-secret 1"),
+        *("webhook export --secrets", "delivery list", "status", "adopt"),
+        "webhook remove 1 --yes",
+    ):
+        admin.run(*command.split())
+
+
+def test_an_account_to_watch_with(installed: Terminal) -> None:
+    watch = account(installed, "suite_watch")
+    watch.run("status")
+    watch.run("triggers", "status")
+    said = watch.run("webhook", "list", fails=True)
+    assert "permission denied" in said
+    assert "docs/dba.md" in said
+
+
+async def test_an_account_to_run_with(installed: Terminal) -> None:
+    daemon = account(installed, "suite_daemon")
+    async with daemon.running("run", ready='"connected"'):
+        for command in ("status", "doctor"):
+            await account(installed, "suite_watch").run_beside(command)
+
+
+@pytest.mark.parametrize("text", SQL[1:])
+def test_the_sql_shown_runs(installed: Terminal, text: str) -> None:
+    with psycopg.connect(installed.database_url) as conn:
+        for statement in text.split(";\n"):
+            if statement.strip():
+                conn.execute(statement.encode())
+        conn.rollback()
+
+
+def test_removal_leaves_the_suite_as_it_was(installed: Terminal) -> None:
+    """The last of them: the triggers are gone afterwards."""
+    dba = Terminal(as_account(installed.database_url, "dba", "of-the-dba"))
+    dba.run("triggers", "remove", "--yes")
+    with psycopg.connect(installed.database_url) as conn:
+        left = conn.execute(
+            "select tgrelid::regclass, tgname from pg_trigger t join pg_class c on c.oid = tgrelid"
+            " where c.relnamespace = 'public'::regnamespace and tgname like 'cdc%'"
+        ).fetchall()
+        assert not left
+        for table_name in ("company", "project", "candidate"):
+            readable = conn.execute(
+                sql.SQL("select has_any_column_privilege('cdc_owner', {}, 'select')").format(
+                    sql.Literal(table_name)
+                )
+            ).fetchone()
+            assert readable == (False,)
+
+
+def test_locks_told_are_those_taken() -> None:
+    from cdc.capture.plan import DROP_LOCK, TRIGGER_LOCK
+
+    rows = {
+        codes(row["command"])[0]: row["locks on tables of the suite"]
+        for row in table(GUIDE, "command", "needs", "locks on tables of the suite")
+    }
+    assert rows["cdc triggers install"].startswith(TRIGGER_LOCK)
+    assert rows["cdc triggers remove"].startswith(DROP_LOCK)
+    assert {
+        lock for command, lock in rows.items() if command.split()[-1] not in ("install", "remove")
+    } == {"none"}
+
+
+def test_the_numbers_told_are_the_defaults() -> None:
+    told = " ".join(GUIDE.split())
+    patience, defaults = Patience(), Settings()
+    assert f"waits for {patience.lock_timeout_ms} ms at most (`--lock-timeout`)" in told
+    assert f"{patience.tries} times (`--tries`)" in told
+    given = signature(triggers.install).parameters
+    assert given["lock_timeout"].default == patience.lock_timeout_ms
+    assert given["tries"].default == patience.tries
+    assert f"PostgreSQL {SUPPORTED} or newer" in told
+    assert f"after {defaults.log_days} days (`CDC_LOG_DAYS`)" in told
+    assert f"after {defaults.held_days:g} days (`CDC_HELD_DAYS`)" in told
+
+
+def test_what_lies_unresolved_is_red() -> None:
+    """What the guide says of cdc.unresolved and `cdc status`."""
+    from cdc.cli.health import Health, Unresolved
+
+    fine = Health((), "same", True, 1, (), (), Unresolved(0, None, ""))
+    assert not fine.problems()
+    assert Health((), "same", True, 1, (), (), Unresolved(1, 5.0, "gone")).problems()

@@ -1,0 +1,80 @@
+"""docs/operator.md: states, metrics and numbers are the program's."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+
+from cdc.app import FLUSH_WITHIN
+from cdc.cli import deliveries
+from cdc.lanes.breaker import BreakerState
+from cdc.observe import Observer, State
+from cdc.queue.ownership import SHARDS
+from cdc.road import Outcome, WebhookState
+from cdc.settings import Settings
+from tests.docs.pages import codes, page, table
+from tests.house.files import TOP
+
+GUIDE = page("docs/operator.md")
+
+
+def first(rows: list[dict[str, str]], head: str) -> list[str]:
+    return [(codes(row[head]) or [row[head]])[0] for row in rows]
+
+
+def test_states_of_a_webhook() -> None:
+    rows = table(GUIDE, "state", "collects", "sends")
+    assert first(rows, "state") == list(WebhookState)
+    assert [row["collects"].split(",")[0] for row in rows] == ["yes", "yes", "yes", "no"]
+    assert [row["sends"].split(",")[0] for row in rows] == ["yes", "no", "no", "no"]
+
+
+def test_states_of_a_delivery() -> None:
+    rows = table(GUIDE, "state", "means")
+    told = first(rows, "state")
+    assert set(told) - {"in flight"} == set(deliveries.STATES) - {"waiting"}
+    # Those that end are what the log may hold, beside attempts that were followed by another.
+    schema = (TOP / "sql/schema/70_attempt.sql").read_text("utf-8")
+    listed = re.search(r"outcome in \(([^)]+)\)", schema)
+    assert listed
+    ends = {
+        state for state, row in zip(told, rows, strict=True) if row["means"].startswith("ended")
+    }
+    assert ends | {"failed"} == set(re.findall(r"'(\w+)'", listed[1]))
+
+
+def test_states_of_a_breaker() -> None:
+    assert all(f"`{state}` (" in GUIDE for state in BreakerState)
+
+
+def test_every_metric_is_told_of() -> None:
+    observer = Observer()
+    observer.metrics.watch(lambda: State(0, 0, 0, Counter(), "sleeping", True))
+    page = observer.metrics.page().decode()
+    kinds = re.findall(r"^# TYPE (\w+) (\w+)$", page, re.MULTILINE)
+    exported = {name for name, _ in kinds if not name.endswith("_created")}
+    assert set(first(table(GUIDE, "metric", "means"), "metric")) == exported
+
+
+def test_every_error_is_told_of() -> None:
+    """All classes of errors that an attempt can end with, but a status, which speaks for itself."""
+    assert Outcome.__doc__
+    listed = Outcome.__doc__.partition("error:")[2].partition("detail:")[0]
+    known = set(re.findall(r"``(\w+)``", listed))
+    rows = table(GUIDE, "you see", "it means")
+    told = {code for row in rows if "error" in row["you see"] for code in codes(row["you see"])}
+    assert told == known - {"status"}
+
+
+def test_the_numbers_told_are_the_defaults() -> None:
+    told = " ".join(GUIDE.split())
+    defaults = Settings()
+    assert f"end within {defaults.stop_grace:g} s (`CDC_STOP_GRACE`)" in told
+    assert defaults.stop_grace + FLUSH_WITHIN < 20
+    assert "it 20 s before it kills" in told
+    assert f"{defaults.breaker_failures} failures in a row" in told
+    assert f"failed for {defaults.suspend_after_days:g} days" in told
+    assert told.count(f"for {defaults.held_days:g} days") >= 2
+    assert f"spread over {SHARDS} shards" in told
+    (grace,) = re.findall(r"TimeoutStopSec=(\d+)", GUIDE)
+    assert int(grace) > defaults.stop_grace + FLUSH_WITHIN

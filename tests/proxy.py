@@ -1,0 +1,170 @@
+"""A TCP proxy in front of PostgreSQL whose connections can be cut and stalled, one by one.
+
+async with Proxy(url) as proxy:
+    ... connect to proxy.url ...
+    proxy.cut("watch")     # reset the connections of that role
+    proxy.stall()          # open, but nothing passes any more
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+from contextlib import suppress
+from types import TracebackType
+from typing import Self
+
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+_PIECE = 65_536
+
+
+class _Link:
+    """One connection through the proxy."""
+
+    def __init__(self, client: asyncio.StreamWriter, server: asyncio.StreamWriter) -> None:
+        self.client = client
+        self.server = server
+        self.role = ""
+        self.open = asyncio.Event()
+        self.open.set()
+
+    def reset(self) -> None:
+        for writer in (self.client, self.server):
+            sock = writer.get_extra_info("socket")
+            with suppress(OSError):  # it has ended already
+                # A linger time of zero makes closing a reset.
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            writer.transport.abort()
+
+
+class Proxy:
+    """Passes bytes on to the server that ``target`` names, until told otherwise.
+
+    url: the same database by way of the proxy. TLS and GSS are off, so that the proxy can read
+         who connects: the role is what follows ``cdc`` in the application's name.
+    """
+
+    def __init__(self, target: str) -> None:
+        self._target = conninfo_to_dict(target)
+        self._links: set[_Link] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._stalled: set[str] = set()
+        self._refusing = False
+        self._stalled_all = False
+        self.url = ""
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+        port = self._server.sockets[0].getsockname()[1]
+        here = {"host": "127.0.0.1", "port": port, "sslmode": "disable", "gssencmode": "disable"}
+        self.url = make_conninfo(**{**self._target, **here})
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._server.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    @property
+    def roles(self) -> list[str]:
+        """Of the connections that stand."""
+        return sorted(link.role for link in self._links)
+
+    def cut(self, role: str | None = None) -> int:
+        """Resets the connections of a role, or all. Returns how many."""
+        cut = [link for link in self._links if role in (None, link.role)]
+        for link in cut:
+            link.reset()
+        return len(cut)
+
+    def stall(self, role: str | None = None) -> None:
+        """From now on nothing passes in the connections of a role (None: all), new ones included;
+        they stay open."""
+        if role is None:
+            self._stalled_all = True
+        else:
+            self._stalled.add(role)
+        for link in self._links:
+            self._set(link)
+
+    def go_on(self) -> None:
+        """What was stalled passes again; what was refused is accepted."""
+        self._stalled_all = self._refusing = False
+        self._stalled.clear()
+        for link in self._links:
+            self._set(link)
+
+    def refuse(self) -> None:
+        """New connections are reset at once."""
+        self._refusing = True
+
+    def _set(self, link: _Link) -> None:
+        if self._stalled_all or link.role in self._stalled:
+            link.open.clear()
+        else:
+            link.open.set()
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        if self._refusing:
+            writer.transport.abort()
+            return
+        try:
+            answers, server = await asyncio.open_connection(
+                str(self._target["host"]), int(self._target["port"] or 5432)
+            )
+        except OSError:
+            writer.transport.abort()
+            return
+        link = _Link(writer, server)
+        self._links.add(link)
+        ways = [
+            asyncio.create_task(self._pass(link, reader, server, asks=True)),
+            asyncio.create_task(self._pass(link, answers, writer)),
+        ]
+        try:
+            # When one side has gone, so does the other: no half-open connections here.
+            await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            self._links.discard(link)
+            for way in ways:
+                way.cancel()
+            for end in (writer, server):
+                end.transport.abort()
+            await asyncio.gather(*ways, return_exceptions=True)
+
+    async def _pass(
+        self,
+        link: _Link,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        *,
+        asks: bool = False,
+    ) -> None:
+        first = asks
+        while piece := await reader.read(_PIECE):
+            if first:
+                link.role = _role(piece)
+                self._set(link)
+                first = False
+            await link.open.wait()
+            writer.write(piece)
+            await writer.drain()
+
+
+def _role(startup: bytes) -> str:
+    """Who connects, out of the startup message (PostgreSQL's protocol: pairs of C strings)."""
+    fields = startup[8:].split(b"\0")
+    names = dict(zip(fields[::2], fields[1::2], strict=False))
+    return names.get(b"application_name", b"").decode().removeprefix("cdc").strip()

@@ -19,12 +19,21 @@ OPTIONS = ("search_path = pg_catalog, pg_temp", "enable_seqscan = off")
 
 
 def found(
-    roads: Roads, mapping: Mapping, *, source: str, rows: str, keep_unplaced: bool, many: bool
+    roads: Roads,
+    mapping: Mapping,
+    *,
+    source: str,
+    rows: str,
+    many: bool = False,
+    anyway: str | None = None,
 ) -> str:
-    """Selects, of changed rows (alias ``own``), ``source, key, company, refs``.
+    """Selects, of changed rows (alias ``own``), ``source, key, company, refs, own``.
 
-    keep_unplaced: and ``own``, what to keep of a row whose place is not known yet, else null.
-    many:          whether to join the parents, rather than to look them up one by one.
+    A row has its place when it has a company and none of its parents' rows is missing; until then
+    ``own`` is what to keep of it.
+    many:   whether to join the parents, rather than to look them up one by one.
+    anyway: condition under which a company is enough. Then there is no ``own``, and rows that have
+            no place have no ``company``.
     """
     resource = roads.resource
 
@@ -39,7 +48,8 @@ def found(
     refs = [base, *(f"{first(columns)}::text" for columns in roads.values.values())]
     reads = _columns_read(mapping, roads)
     joins = []
-    unplaced = [f"{first(roads.values[COMPANY])} is null"]
+    company = first(roads.values[COMPANY])
+    missing = []
     for join in roads.joins:
         table, join_key = _table(mapping, join.resource)
         alias = _alias(join.name, resource)
@@ -53,9 +63,18 @@ def found(
                 f"  left join lateral (select {columns} from {table.sql} t\n"
                 f"                      where t.{quote(join_key)} = {road} offset 0) {alias} on true"
             )
-        unplaced.append(f"({road} is not null and {key} is null)")
-    own = ""
-    if keep_unplaced:
+        missing.append(f"({road} is not null and {key} is null)")
+    # A collation of its own: the company's column may have one that ours cannot meet.
+    placed = f'{company}::text collate "C"'
+    if anyway is not None:
+        if missing:
+            placed = (
+                f"case when {anyway} or not ({lines(missing, ' or', 17)})\n"
+                f"            then {placed}\n       end"
+            )
+        own = ""
+    else:
+        unplaced = [f"{company} is null", *missing]
         own = (
             f",\n       case when {lines(unplaced, ' or', 17)}\n"
             f"            then {build_object('own', resource.columns, 17)}\n"
@@ -65,8 +84,7 @@ def found(
         [
             f"select {source} as source,",
             f"       own.{quote(resource.key)}::text as key,",
-            # A collation of its own: the company's column may have one that ours cannot meet.
-            f'       {first(roads.values[COMPANY])}::text collate "C" as company,',
+            f"       {placed} as company,",
             f"       array[{lines(refs, ',', 13)}] as refs{own}",
             f"  from {rows}",
             *joins,
@@ -99,8 +117,6 @@ def probe(mapping: Mapping, resource: Resource) -> str:
         mapping,
         source="null::bigint",
         rows="new_rows own",
-        keep_unplaced=True,
-        many=False,
     )
     return (
         f"with new_rows as materialized (\n"

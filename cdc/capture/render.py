@@ -102,16 +102,14 @@ def layouts(mapping: Mapping) -> str:
 def _capture(roads: Roads, mapping: Mapping) -> Function:
     resource = roads.resource
     name, table = literal(resource.name), literal(str(resource.table))
-    read = partial(
-        found, roads, mapping, source="null::bigint", rows="new_rows own", keep_unplaced=True
-    )
+    read = partial(found, roads, mapping, source="null::bigint", rows="new_rows own")
     few = f"""\
 select array_agg((found.source, wants.webhook_id, found.refs)::cdc.captured)
          filter (where wants.webhook_id is not null),
        array_agg((found.key, found.own)::cdc.unplaced) filter (where found.own is not null)
   into captured, unplaced
   from (
-{indent(read(many=False), 4)}
+{indent(read(), 4)}
   ) found
 {wanted_few(roads)} and found.own is null"""
     many = f"""
@@ -219,8 +217,8 @@ def _resolve(roads: Roads, mapping: Mapping) -> Function:
         source="u.id",
         rows="cdc.unresolved u\n"
         "  cross join lateral jsonb_to_record(cdc.renamed(u.own)) as own (<types>)",
-        keep_unplaced=False,
-        many=False,
+        # At COMMIT the rest may still be on its way, from another transaction.
+        anyway="u.tries > 0",
     )
     query = f"""
 select array_agg((found.source, wants.webhook_id, found.refs)::cdc.captured)
@@ -240,7 +238,7 @@ select array_agg((found.source, wants.webhook_id, found.refs)::cdc.captured)
 declare
   captured cdc.captured[];
   placed bigint[];
-  problem text := 'no road led to a company';
+  problem text := 'a parent row is not there, or no company was found';
 begin
   begin
     -- The columns' types are today's: only the catalogue knows them.

@@ -15,13 +15,13 @@ HEADER = """\
 --
 --   psql -X -v ON_ERROR_STOP=1 -f triggers.sql "$CDC_DATABASE_URL"
 --
--- After schema cdc (`cdc migrate`, or install.sql). Rendered by `cdc triggers sql`; not written by hand.
+-- After schema cdc (`cdc migrate`, or install.sql). Rendered by `cdc triggers sql`, not by hand.
 -- Needs: the owner of the suite's tables, member of cdc_owner.
--- Locks: SHARE ROW EXCLUSIVE on one table of the suite at a time, for a moment; writers of it wait, readers
--- do not. Where it is busy for longer than lock_timeout, the script stops: nothing waits behind it.
+-- Locks: SHARE ROW EXCLUSIVE on one table of the suite at a time, for a moment; its writers wait,
+-- readers do not. Where it is busy for longer than lock_timeout, the script stops and is run again.
 --
--- `cdc triggers install` does the same and more: it checks the mapping first, skips what is there, tries
--- again where a table is locked, and puts triggers on partitions, of which this script knows nothing.
+-- `cdc triggers install` does the same and more: it checks the mapping first, skips what is there,
+-- tries again where a table is locked, and puts triggers on partitions, which this script cannot know.
 \\set ON_ERROR_STOP on
 """
 

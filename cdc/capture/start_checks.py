@@ -71,7 +71,7 @@ async def _version(conn: Connection) -> None:
 
 
 async def _pooler(conn: Connection) -> None:
-    """Session locks and LISTEN need a session: a transaction pooler hands out a new one each time."""
+    """Session locks and LISTEN need a session; a transaction pooler gives a new one each time."""
     pid = conn.info.backend_pid
     (real,) = await _one(conn, b"select pg_backend_pid()")
     if pid != real:

@@ -79,7 +79,6 @@ def search(conn: Connection, wanted: Wanted) -> list[dict[str, Any]]:
 _CHANGE = 'd.webhook_id, d.uid::text, d.layout, d.action, d."time", d.refs'
 _WHERE = "where d.id = %(number)s or d.uid = %(uid)s::uuid"
 
-# Put together of the constants above.
 _PLACES = f"""
 select d.id, 'queued' as place, {_CHANGE}, 0 as tries, 0 as attempts, null::timestamptz as due_at,
        null::bytea as body
@@ -91,7 +90,7 @@ select d.id, case when d.due_at is null then 'parked' else 'retrying' end, {_CHA
 union all
 select d.id, 'dead', {_CHANGE}, d.tries, d.attempts, null, d.body
   from cdc.dead d {_WHERE}
-"""  # noqa: S608
+"""  # noqa: S608 - put together of the constants above
 
 _ATTEMPTS = """
 select a.delivery as id, a.webhook_id, a.uid::text, a.layout, a.action, a."time", a.refs, a.at,

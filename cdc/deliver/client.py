@@ -21,7 +21,6 @@ from cdc.deliver.guard import Guard
 from cdc.errors import ConfigError
 from cdc.road import Outcome, Request
 
-
 _NO_CEIL = 1e9  # aiohttp rounds limits above this up to whole seconds; ours are exact
 
 

@@ -70,7 +70,7 @@ def _is_there(conn: Connection, mapping: Mapping, company: str, kind: str) -> bo
             return bool(
                 conn.execute(
                     # Names quoted by us, a type named by the catalogue; the value is a parameter.
-                    f"select 1 from {table} where {key} = cast($1::text as {kind})",  # noqa: S608
+                    f"select 1 from {table} where {key} = cast($1::text as {kind})",  # noqa: S608 - see above
                     [company],
                 ).fetchone()
             )

@@ -1,4 +1,4 @@
-"""A mapping that does not fit the database is refused before anything is changed, naming the place."""
+"""A mapping that does not fit the database is refused, naming the place, before any change."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ WRONG = {
     "quoted name": Wrong(
         "",
         (('candidate = "candidate_id", question', "candidate = '\"Candidate_Id\"', question"),),
-        'resources.answervideo.parents.candidate: table public.answervideo has no column'
+        "resources.answervideo.parents.candidate: table public.answervideo has no column"
         ' "Candidate_Id", did you mean "candidate_id"?',
     ),
     "unknown base url": Wrong(
@@ -60,7 +60,8 @@ WRONG = {
         "resources.rating.table: public.rating is a view; statement triggers",
     ),
     "a parent that is a view": Wrong(
-        "alter table question rename to real_q; create materialized view question as select * from real_q",
+        "alter table question rename to real_q; create materialized view"
+        " question as select * from real_q",
         (),
         "resources.question.table: public.question is a materialized view; statement triggers",
     ),
@@ -82,8 +83,8 @@ WRONG = {
     "a key without an index": Wrong(
         "alter table candidate drop constraint candidate_pkey cascade",
         (),
-        'resources.candidate.key: no index of public.candidate begins with "id", so every change of a'
-        " child would read the whole table",
+        'resources.candidate.key: no index of public.candidate begins with "id", so every change'
+        " of a child would read the whole table",
         'create unique index concurrently on "public"."candidate" ("id")',
     ),
     "a key with a partial index": Wrong(
@@ -99,8 +100,7 @@ WRONG = {
         "A key identifies one row; give it a unique index.",
     ),
     "types that cannot be compared": Wrong(
-        "alter table rating drop constraint rating_candidate_id_fkey,"
-        " alter candidate_id type text",
+        "alter table rating drop constraint rating_candidate_id_fkey, alter candidate_id type text",
         (),
         'resources.rating.parents.candidate: column "candidate_id" of public.rating cannot be'
         ' compared with the key "id" of public.candidate: their types differ',
@@ -109,16 +109,18 @@ WRONG = {
         "alter table rating drop constraint rating_candidate_id_fkey,"
         " alter candidate_id type numeric",
         (),
-        "resources.rating.parents: no index of public.candidate can be used to find the row's parent",
+        "resources.rating.parents: no index of public.candidate can be used to find the row's",
         "The columns that lead to a key need its type (and collation)",
     ),
     "collations that exclude each other": Wrong(
-        'drop table note, rating, answervideo, candidate; create table candidate'
+        "drop table note, rating, answervideo, candidate; create table candidate"
         ' (id text collate "C" primary key, project_id bigint);'
-        ' create table answervideo (id bigint, candidate_id text collate "POSIX", question_id bigint);'
+        " create table answervideo"
+        ' (id bigint, candidate_id text collate "POSIX", question_id bigint);'
         " create unique index on answervideo (id);"
         ' create table rating (id bigint, candidate_id text collate "POSIX", customer_id bigint);'
-        ' create table note (id bigint, answervideo_id bigint, customer_id bigint, candidate_id text)',
+        " create table note"
+        " (id bigint, answervideo_id bigint, customer_id bigint, candidate_id text)",
         (),
         "no index of public.candidate can be used to find the row's parent there",
     ),
@@ -139,7 +141,7 @@ WRONG = {
         (('# base_url_column = "host"', 'base_url_column = "host"'),),
         "company.table: row-level security of public.company would hide rows",
     ),
-}  # fmt: skip
+}
 
 
 @pytest.fixture(scope="module")
@@ -212,7 +214,8 @@ def test_row_level_security_that_hides_nothing_is_accepted(own_suite: Suite) -> 
 def test_row_level_security_that_comes_later_loses_nothing(own_suite: Suite) -> None:
     """Parents that are hidden look as if they were not there: kept, shown, captured later."""
     own_suite.register("1")
-    own_suite.run("alter table candidate enable row level security; update rating set stars = 1")
+    own_suite.run("alter table candidate enable row level security")
+    own_suite.run("update rating set stars = 1")
     assert own_suite.queued() == []
     assert own_suite.unresolved() == [("rating", "9")]
     own_suite.run("alter table candidate disable row level security")
@@ -239,11 +242,12 @@ def test_keys_of_other_types(own_suite: Suite, kind: str) -> None:
             "smallint": "alter table project alter id type smallint",
             "varchar": "alter table note drop constraint note_answervideo_id_fkey,"
             " alter answervideo_id type varchar(40);"
-            " alter table answervideo alter id drop identity, alter id type text",
+            " alter table answervideo alter id drop identity;"
+            " alter table answervideo alter id type text",
             "uuid": "alter table note drop constraint note_answervideo_id_fkey,"
             " alter answervideo_id type uuid using null;"
-            " alter table answervideo alter id drop identity, alter id type uuid"
-            " using gen_random_uuid()",
+            " alter table answervideo alter id drop identity;"
+            " alter table answervideo alter id type uuid using gen_random_uuid()",
         }[kind]
     )
     relations = check.check(own_suite.conn, own_suite.mapping)

@@ -11,14 +11,23 @@ PARENTS = ("candidate", "project", "company", "subscription")
 
 @pytest.fixture
 def big(own_suite: Suite) -> Suite:
-    own_suite.run("alter table rating add more int not null default 0")
+    # Foreign keys read parents, too, by plans that are cached like ours, but are not ours.
+    own_suite.run(
+        """
+        alter table candidate drop constraint candidate_project_id_fkey;
+        alter table rating drop constraint rating_candidate_id_fkey,
+          add more int not null default 0;
+        """
+    )
     own_suite.register("1")
     return own_suite
 
 
 def one_row(suite: Suite, times: int) -> None:
+    """Changes of the row whose parent lies last in its index."""
+    last = suite.one("select max(id) from rating")
     for number in range(times):
-        suite.conn.execute("update rating set more = %s where id = 9", (number,))
+        suite.conn.execute("update rating set more = %s where id = %s", (number, last))
 
 
 def bulk(suite: Suite) -> None:
@@ -33,8 +42,7 @@ def assert_by_index(suite: Suite) -> None:
     before = {table: suite.rows_read(table) for table in PARENTS}
     one_row(suite, 8)
     for table in PARENTS:
-        # The foreign key is checked, too, once a row is updated twice in a transaction.
-        assert suite.rows_read(table) - before[table] <= 8 * 2
+        assert suite.rows_read(table) - before[table] <= 8
     suite.run("commit")
 
 

@@ -264,7 +264,7 @@ class TestHold:
         number = cdc.add(url=f"http://me:{PASSWORD}@127.0.0.1:9/", header="X-Key: 1")["id"]
         db.execute("insert into project (company_id) values (1)")
         done = cdc.good("webhook", "remove", number, "--reason", "left")
-        assert "1 delivery that waited" in done.err
+        assert "what still waits (1 delivery)" in done.err
         assert PASSWORD not in done.err
         row = db.execute("select state, reason, headers, endpoint from cdc.webhook").fetchone()
         assert row == ("removed", "left", {}, "http://127.0.0.1:9/")

@@ -54,6 +54,7 @@ async def test_every_new_connection_is_judged_again() -> None:
     async with Hostile(says(OK)) as peer:
         first = await client.post(request_to(peer.url(name="rebinding.example")))
         assert client._session is not None
+        # aiohttp types the connector as optional; an open session has one
         client._session.connector.clear_dns_cache()  # type: ignore[union-attr]
         second = await client.post(request_to(peer.url(name="rebinding.example")))
     await client.close()

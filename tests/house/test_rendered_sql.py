@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -21,11 +22,12 @@ def test_is_current(name: str) -> None:
     assert found == rendered()[name], "run: python -m tests.house.rendered_sql"
 
 
-def test_psql_alone_installs_what_the_program_would(empty_database: str) -> None:
+def test_psql_alone_installs_what_the_program_would(empty_database: str, tmp_path: Path) -> None:
     migrations.upgrade(empty_database)
     for name in ("sample_suite.sql", "triggers.sql", "triggers.sql"):  # twice: it can be run again
         psql = find_binaries() / "psql"
-        file = sqlfiles.root() / name
+        file = tmp_path / name
+        file.write_text(rendered()[name], encoding="utf-8")
         done = subprocess.run(
             [psql, "-X", "-q", "-v", "ON_ERROR_STOP=1", "-f", file, empty_database],
             capture_output=True,

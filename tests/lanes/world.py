@@ -76,7 +76,7 @@ class World:
         # the ledger
         self.committed: dict[int, Delivery] = {}
         self.final: set[int] = set()
-        self.doubtful: set[int] = set()  # final before a crash, not settled: may be sent again
+        self.repeats: set[int] = set()  # begun before a crash, and not settled: sent again
         self.unannounced: set[int] = set()  # replayed, and the lane has not loaded it yet
         self.replayed: set[int] = set()
         # the daemon
@@ -100,7 +100,7 @@ class World:
         self.before_open: set[int] = set()
         self.paused = False
         undone = self.queue.keys() | self.retry.keys()
-        self.doubtful |= self.final & undone
+        self.repeats |= self.began.keys() & undone
         self.final -= undone
         self.unannounced.clear()
         self.lane = Lane(1, self.rules, self.random)
@@ -250,6 +250,10 @@ class World:
                 continue
             if row.id in self.abandoned and other.id in self.retry:
                 continue  # a replay came while it was in flight; what was begun goes first
+            if row.retrying and other.id in self.repeats and other.id in self.queue:
+                # A replay sent `row` to be parked while `other` was in flight, then came a crash:
+                # `other` was sent before, its repeat comes late.
+                continue
             together = other.xid == row.xid and other.action != row.action
             if together and row.action == "created" and other.id < row.id:
                 behind = other.id not in self.retry or self.retry[other.id].due is None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from functools import partial
 from ipaddress import ip_network
 from threading import Barrier
 
@@ -22,6 +23,7 @@ from cdc.registry import (
     Rules,
     Secret,
     UnknownWebhook,
+    tables,
 )
 from cdc.road import WebhookState
 from cdc.sign import new_secret
@@ -128,7 +130,7 @@ def test_identical_ones_at_once_become_one(registry: Registry) -> None:
 
 def test_limits_hold_for_those_at_once(registry: Registry) -> None:
     done = at_once(
-        [lambda n=n: registry.add(hook(n, events=("note_changed",))) for n in range(6)]  # type: ignore[misc]  # mypy cannot infer the type of a lambda with a default
+        [partial(registry.add, hook(number, events=("note_changed",))) for number in range(6)]
     )
     assert sum(isinstance(one, LimitReached) for one in done) == 3
     assert len(registry.find(event="note_changed")) == 3
@@ -153,8 +155,6 @@ def test_a_daemons_notes_do_not_wait_for_a_change(
 ) -> None:
     number = registry.add(hook()).webhook.id
     with registry._transaction() as conn:
-        from cdc.registry import tables
-
         tables.alive(conn, number)  # the row is locked as every change locks it
         db.execute("set lock_timeout = '5s'")
         db.execute("insert into cdc.lane (webhook_id, version) values (%s, 1)", [number])
@@ -166,8 +166,6 @@ def test_writers_of_the_suite_do_not_wait_for_a_registration(
     number = registry.add(hook()).webhook.id
     db.execute("insert into company default values")
     with registry._transaction() as conn:
-        from cdc.registry import tables
-
         tables.lock_company(conn, "1")
         tables.alive(conn, number)
         tables.subscribe(conn, number, "1", ())

@@ -74,17 +74,19 @@ def remove(
     with registry:
         found = registry.get(webhook_id)
         waiting = _waiting(settings, webhook_id)
-        common.confirm(f"Remove {headline(found)}, dropping {_deliveries(waiting)}?", yes=yes)
+        common.confirm(
+            f"Remove {headline(found)}, dropping what waits ({_deliveries(waiting)})?", yes=yes
+        )
         removed = registry.remove(webhook_id, reason)
     if as_json:
         print_json({**removed.shown(), "dropped": waiting})
     else:
-        left = f"; the daemon drops {_deliveries(waiting)}" if waiting else ""
+        left = f"; the daemon drops what still waits ({_deliveries(waiting)})" if waiting else ""
         say(f"Removed {headline(removed)}{left}.")
 
 
 def _deliveries(count: int) -> str:
-    return common.counted(count, "delivery", "deliveries") + " that waited"
+    return common.counted(count, "delivery", "deliveries")
 
 
 def _waiting(settings: Settings, webhook_id: int) -> int:

@@ -1,0 +1,225 @@
+"""Registrations change while the daemon runs: it follows, without restart and within a second."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+
+import pytest
+
+from cdc.care import rounds
+from cdc.receiver import Reply, Script
+from cdc.sign import new_secret
+from tests.daemon.running import Running
+from tests.daemon.world import Hook, World
+
+# What a person notices as "at once", on a machine that has other things to do.
+SOON = 3.0
+
+
+async def state(world: World, hook: Hook, state: str) -> None:
+    await world.run("update cdc.webhook set state = %s where id = %s", state, hook.id)
+
+
+async def acknowledged(world: World, hook: Hook) -> None:
+    """Waits until the owner acts on the registration as it is now."""
+    await world.until(
+        "select l.version >= w.version from cdc.webhook w join cdc.lane l on l.webhook_id = w.id"
+        " where w.id = %s",
+        hook.id,
+        limit=SOON,
+    )
+
+
+async def test_a_new_webhook_gets_what_is_written_from_then_on(world: World) -> None:
+    writer = await world.writer()
+    async with Running(world.url) as daemon:
+        await daemon.until("connected")
+        await writer.insert("candidate", project_id=1)
+        world.ledger.entries.clear()  # nobody was registered
+        hooks = [await world.hook() for _ in range(3)]
+        await writer.insert("candidate", project_id=1)
+        await world.arrived(*hooks, limit=SOON)
+
+
+async def test_paused_it_collects_and_resumed_it_sends_in_order(world: World) -> None:
+    hook, other = await world.hook(), await world.hook()
+    writer = await world.writer()
+    async with Running(world.url, window=5):
+        key = await writer.insert("candidate", project_id=1)
+        await world.arrived(hook, other)
+        await state(world, hook, "paused")
+        await acknowledged(world, hook)
+        sent = len(world.came[hook.path])
+        for _ in range(20):
+            await writer.change("candidate", key)
+        await world.arrived(other)
+        assert len(world.came[hook.path]) == sent
+        began = time.monotonic()
+        await state(world, hook, "active")
+        await world.arrived(hook)
+        assert time.monotonic() - began < SOON
+        await world.settled()
+
+
+async def test_a_pause_is_acknowledged_when_nothing_is_under_way(world: World) -> None:
+    hook = await world.hook()
+    going, go_on = asyncio.Event(), asyncio.Event()
+
+    async def answer(_: object) -> int:
+        going.set()
+        await go_on.wait()
+        return 204
+
+    world.receiver.script(hook.path, Script(answer=answer))
+    writer = await world.writer()
+    async with Running(world.url) as daemon:
+        key = await writer.insert("candidate", project_id=1)
+        await going.wait()
+        await writer.change("candidate", key)
+        await state(world, hook, "paused")
+        await daemon.until("registration changed", state="paused")
+        # The proof that it had the time to: a later registration is acknowledged.
+        later = await world.hook()
+        await state(world, later, "paused")
+        await acknowledged(world, later)
+        lane = "select coalesce(max(version), 0) from cdc.lane where webhook_id = %s"
+        assert await world.one(lane, hook.id) < await world.version(hook)
+        go_on.set()
+        await acknowledged(world, hook)
+        await world.until("select count(*) = 1 from cdc.attempt")
+        assert len(world.came[hook.path]) == 1
+        await state(world, hook, "active")
+        await world.arrived(hook)
+
+
+async def test_removed_it_gets_nothing_more_and_the_rest_is_logged(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rounds, "REMOVED_EVERY", 0.1)
+    hook, other = await world.hook(), await world.hook()
+    world.receiver.script(hook.path, Script(reply=Reply(503)))
+    writer = await world.writer()
+    late = await world.connect()
+    async with Running(world.url, attempts=True) as daemon:
+        for _ in range(5):
+            await writer.insert("candidate", project_id=1)
+        await world.until("select exists (select from cdc.retry)")
+        # A writer that is still open brings a stray after the removal.
+        async with late.transaction():
+            await late.execute(b"insert into project (company_id) values (1)")
+            await world.run("delete from cdc.subscription where webhook_id = %s", hook.id)
+            await world.run("delete from cdc.webhook_secret where webhook_id = %s", hook.id)
+            await state(world, hook, "removed")
+            await daemon.until("dropped for a removed webhook")
+            sent = len(world.came[hook.path])
+        gone = "select not exists (select from cdc.queue where webhook_id = %s)"
+        await world.until(gone, hook.id)
+        assert await world.one("select not exists (select from cdc.retry)")
+        log = "select count(*) from cdc.attempt where webhook_id = %s and outcome = 'dropped'"
+        assert await world.one(log, hook.id) == 6
+        await writer.insert("candidate", project_id=1)
+        await world.receiver.wait_for(lambda _: len(world.done[other.path]) == 7)
+        assert len(world.came[hook.path]) == sent
+
+
+async def test_while_a_secret_is_rotated_both_sign(world: World) -> None:
+    hook = await world.hook()
+    writer = await world.writer()
+    new = new_secret()
+
+    async def sent() -> list[str]:
+        await writer.insert("candidate", project_id=1)
+        await world.arrived(hook, limit=SOON)
+        return world.came[hook.path][-1].headers["webhook-signature"].split()
+
+    async with Running(world.url) as daemon:
+        assert len(await sent()) == 1
+        async with world.conn.transaction():
+            await world.run(
+                "update cdc.webhook_secret set expires_at = clock_timestamp() + interval '2 s'"
+                " where webhook_id = %s",
+                hook.id,
+            )
+            await world.run(
+                "insert into cdc.webhook_secret (webhook_id, secret, created_at)"
+                " values (%s, %s, clock_timestamp())",
+                hook.id,
+                new,
+            )
+            await world.run("update cdc.webhook set description = 'x' where id = %s", hook.id)
+        await daemon.until("registration changed", webhook=hook.id, version=2)
+        assert len(await sent()) == 2  # verified with the old one
+        world.receiver.expect(hook.path, new)
+        await sent()  # and with the new one
+        # The old one runs out, without anybody telling.
+        await daemon.until("registration changed", webhook=hook.id, version=2, times=2)
+        assert len(await sent()) == 1
+
+
+async def test_an_endpoint_moves(world: World) -> None:
+    hook = await world.hook()
+    writer = await world.writer()
+    world.receiver.expect("/moved", hook.secret)
+    async with Running(world.url) as daemon:
+        key = await writer.insert("candidate", project_id=1)
+        await world.arrived(hook)
+        await world.run(
+            "update cdc.webhook set endpoint = %s where id = %s",
+            world.receiver.url("/moved"),
+            hook.id,
+        )
+        await daemon.until("registration changed", webhook=hook.id)
+        await writer.change("candidate", key)
+        await world.receiver.wait_for(lambda _: len(world.done["/moved"]) == 1, SOON)
+    assert len(world.came[hook.path]) == 1
+    [got] = world.came["/moved"]
+    assert got.verified
+    assert json.loads(got.body)["endpoint"] == world.receiver.url("/moved")
+
+
+async def test_limits_change(world: World) -> None:
+    hook = await world.hook("candidate", max_concurrency=1)
+    flying = most = 0
+    go_on = asyncio.Event()
+
+    async def answer(_: object) -> int:
+        nonlocal flying, most
+        flying += 1
+        most = max(most, flying)
+        await go_on.wait()
+        flying -= 1
+        return 204
+
+    world.receiver.script(hook.path, Script(answer=answer))
+    writer = await world.writer()
+    async with Running(world.url):
+        async with writer.transaction():
+            for _ in range(10):
+                await writer.insert("candidate", project_id=1)
+        await world.receiver.wait_for(lambda got: len(got) == 1)
+        await world.run("update cdc.webhook set max_concurrency = 4 where id = %s", hook.id)
+        await world.receiver.wait_for(lambda got: len(got) == 4, SOON)
+        go_on.set()
+        await world.arrived(hook)
+    assert most == 4
+
+
+async def test_a_registration_that_cannot_be_used_is_held(world: World) -> None:
+    hook, other = await world.hook(), await world.hook()
+    await world.run("delete from cdc.webhook_secret where webhook_id = %s", hook.id)
+    writer = await world.writer()
+    async with Running(world.url) as daemon:
+        await writer.insert("candidate", project_id=1)
+        await world.arrived(other)
+        await daemon.until("registration cannot be used", webhook=hook.id)
+        assert world.came[hook.path] == []
+        async with world.conn.transaction():
+            await world.run(
+                "insert into cdc.webhook_secret (webhook_id, secret) values (%s, %s)",
+                hook.id,
+                hook.secret,
+            )
+            await world.run("update cdc.webhook set description = 'x' where id = %s", hook.id)
+        await world.arrived(hook)

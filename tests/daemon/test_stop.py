@@ -1,0 +1,148 @@
+"""Stopping: what is under way may end, what hangs is left to the next daemon."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+
+import pytest
+
+from cdc.receiver import Received, Script
+from tests.daemon.running import Process, Running
+from tests.daemon.world import World
+from tests.proxy import Proxy
+
+
+class Gate:
+    """A receiver that takes a request and answers when it is told to."""
+
+    def __init__(self, world: World, path: str) -> None:
+        self.came = asyncio.Event()
+        self.opened = asyncio.Event()
+        world.receiver.script(path, Script(answer=self._answer))
+
+    async def _answer(self, _: Received) -> int:
+        self.came.set()
+        await self.opened.wait()
+        return 204
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_signal_lets_what_is_under_way_end(world: World, number: signal.Signals) -> None:
+    hook = await world.hook()
+    gate = Gate(world, hook.path)
+    writer = await world.writer()
+    async with Process(world.url, stop_grace=10) as daemon:
+        await daemon.until("connected")
+        key = await writer.insert("candidate", project_id=1)
+        await gate.came.wait()
+        await writer.change("candidate", key)  # is not started any more
+        daemon.signal(number)
+        await daemon.until("stopping", in_flight=1)
+        gate.opened.set()
+        assert await daemon.ended() == 0, daemon.other
+        assert daemon.other == []
+        assert daemon.log.lines[-1].event == "stopped"
+    assert len(world.came[hook.path]) == 1
+    assert await world.all("select outcome from cdc.attempt") == [("delivered",)]
+    assert await world.one("select count(*) from cdc.queue") == 1
+    async with Running(world.url):
+        await world.arrived(hook)
+    assert world.repeats(hook) == 0
+
+
+async def test_what_hangs_longer_is_sent_again_under_the_same_id(world: World) -> None:
+    hook = await world.hook()
+    gate = Gate(world, hook.path)
+    writer = await world.writer()
+    async with Running(world.url, stop_grace=0.1) as daemon:
+        await writer.insert("candidate", project_id=1)
+        await gate.came.wait()
+        await daemon.stop()
+        assert daemon.log.lines[-1].values["abandoned"] == 1
+    assert await world.one("select count(*) from cdc.attempt") == 0
+    gate.opened.set()
+    async with Running(world.url):
+        await world.receiver.wait_for(2)
+        await world.settled()
+    world.check(hook)
+    assert world.repeats(hook) == 1
+
+
+async def test_a_killed_daemon_loses_nothing(world: World) -> None:
+    hook = await world.hook()
+    writer = await world.writer()
+    keys = [await writer.insert("candidate", project_id=1) for _ in range(20)]
+    for _ in range(3):
+        async with Process(world.url, window=20) as daemon:
+            for _ in range(10):
+                await writer.change("candidate", *keys)
+            came = len(world.came[hook.path])
+            await world.receiver.wait_for(
+                lambda _, n=came: len(world.came[hook.path]) >= n + 60  # type: ignore[misc]
+            )
+            daemon.signal(signal.SIGKILL)
+            assert await daemon.ended() == -signal.SIGKILL
+    async with Running(world.url):
+        await world.arrived(hook)
+        await world.settled()
+
+
+async def test_it_stops_while_the_database_is_away(world: World) -> None:
+    hook = await world.hook()
+    gate = Gate(world, hook.path)
+    writer = await world.writer()
+    async with Proxy(world.url) as proxy, Running(proxy.url) as daemon:
+        await writer.insert("candidate", project_id=1)
+        await gate.came.wait()
+        proxy.refuse()
+        proxy.cut()
+        await daemon.until("connection lost")
+        gate.opened.set()
+        await daemon.stop()
+    # Nobody has written down that it arrived.
+    async with Running(world.url):
+        await world.settled()
+    assert world.repeats(hook) == 1
+
+
+async def test_it_stops_while_the_database_does_not_answer(world: World) -> None:
+    async with Proxy(world.url) as proxy, Running(proxy.url, stop_grace=0) as daemon:
+        await daemon.until("connected")
+        proxy.stall()
+        await daemon.stop(limit=25)
+
+
+async def test_when_stopping_no_new_tenure_begins(world: World) -> None:
+    """The connection is lost during the grace: whoever comes next begins, not this daemon."""
+    hook = await world.hook("candidate")
+    gate = Gate(world, hook.path)
+    writer = await world.writer()
+    async with Proxy(world.url) as proxy, Running(proxy.url) as daemon:
+        keys = [await writer.insert("candidate", project_id=1) for _ in range(2)]
+        await world.receiver.wait_for(lambda got: len(got) == 2)
+        await writer.change("candidate", *keys)
+        daemon.app.stop("the test")
+        await daemon.until("stopping", in_flight=2)
+        proxy.cut("watch")
+        await daemon.until("connection lost")
+        gate.opened.set()
+        await daemon.end()
+        assert len(daemon.log.all("connected")) == 1
+    assert len(world.came[hook.path]) == 2
+    async with Running(world.url):
+        await world.arrived(hook)
+    # The end of the first two was recorded by the one who had sent them.
+    assert world.repeats(hook) == 0
+
+
+async def test_a_second_stop_changes_nothing_and_it_is_quick(world: World) -> None:
+    began = time.monotonic()
+    async with Running(world.url, stop_grace=60) as daemon:
+        await daemon.until("connected")
+        daemon.app.stop("one")
+        daemon.app.stop("two")
+        await daemon.end()
+        assert (await daemon.log.seen("stopping")).values["reason"] == "one"
+    assert time.monotonic() - began < 10

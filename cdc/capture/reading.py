@@ -1,10 +1,9 @@
 """How a changed row's parents are read: the query that capture and resolve share. Pure.
 
-A few rows look their parents up, each by its key. That is no wish but the query's form: in a
-subquery with an offset nothing else can be planned than a look-up by index, whatever the tables held
-when the session made its plan. Written as joins, the plan made for a parent of one row reads the
-whole parent, and goes on reading it when it holds a million. Many rows are joined, by a plan made
-for them alone.
+A few rows look their parents up, each by its key. That is no wish but the query's form: a subquery
+with an offset can only be planned as a look-up by index, whatever the tables held when the session
+made its plan. Written as joins, the plan made for a parent of one row reads the whole parent, and
+goes on reading it when it holds a million. Many rows are joined, by a plan made for them alone.
 """
 
 from __future__ import annotations
@@ -58,10 +57,11 @@ def found(
         if many:
             joins.append(f"  left join {table.sql} {alias} on {key} = {road}")
         else:
-            columns = ", ".join(f"t.{quote(column)}" for column in reads[join.name])
+            columns = ", ".join(f"{alias}.{quote(column)}" for column in reads[join.name])
             joins.append(
-                f"  left join lateral (select {columns} from {table.sql} t\n"
-                f"                      where t.{quote(join_key)} = {road} offset 0) {alias} on true"
+                f"  left join lateral (\n"
+                f"    select {columns} from {table.sql} {alias}\n"
+                f"     where {key} = {road} offset 0) {alias} on true"
             )
         missing.append(f"({road} is not null and {key} is null)")
     # A collation of its own: the company's column may have one that ours cannot meet.
@@ -95,10 +95,10 @@ def found(
 def wanted_few(roads: Roads) -> str:
     """The webhooks that want a few rows of ``found``, none for those without a place."""
     return (
-        f"  left join lateral (select s.webhook_id from cdc.subscription s\n"
-        f"                      where s.company = found.company\n"
-        f"                        and s.event = {literal(roads.layout.event)} offset 0) wants\n"
-        f"    on true"
+        f"  left join lateral (\n"
+        f"    select s.webhook_id from cdc.subscription s\n"
+        f"     where s.company = found.company and s.event = {literal(roads.layout.event)}\n"
+        f"    offset 0) wants on true"
     )
 
 

@@ -14,8 +14,8 @@ from cdc.capture.text import build_object, dollar_quoted, indent, literal, liter
 from cdc.mapping import Mapping, Resource, Roads, Table, roads_of
 from cdc.mapping.model import quote
 
-# Up to this many rows a statement of the suite is served by the plan cached in the session, beyond by
-# one made for it.
+# Up to this many rows a statement of the suite is served by the plan cached in the session, beyond
+# by one made for it.
 FEW = 64
 
 TRIGGERS = {"cdc_capture_insert": "insert", "cdc_capture_update": "update"}

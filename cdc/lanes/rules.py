@@ -20,7 +20,7 @@ class LaneRules:
     first_probe:      wait before the first probe of an open breaker; doubles with each failed one.
     max_probe:        longest wait between two probes.
     blocked_limit:    resources being retried at which the lane takes no more rows from the queue:
-                      they are remembered one by one (some 250 bytes each), so they need a bound.
+                      they are remembered one by one (some 200 bytes each), so they need a bound.
     """
 
     window: int = 1000

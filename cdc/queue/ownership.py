@@ -94,7 +94,11 @@ class Ownership:
     async def surplus(self) -> list[int]:
         """Shards beyond a fair share, to be handed over: a daemon has joined."""
         daemons, _ = await self.fleet()
-        return sorted(self.epochs)[ceil(SHARDS / daemons) :]
+        mine = sorted(self.epochs)
+        many = len(mine) - ceil(SHARDS / daemons)
+        # Spread evenly: webhooks are numbered from 1, and where there are few of them the upper
+        # half of the shards would be no work at all.
+        return [mine[turn * len(mine) // many] for turn in range(many)]
 
     async def release(self, shards: list[int]) -> None:
         """Lets go of shards in which nothing is under way any more."""

@@ -1,5 +1,5 @@
-"""A simple model of all that surrounds a lane: writers, queue and retry tables, looks, fetches
-under way, and settlements that commit in order and are confirmed later.
+"""A simple model of all that surrounds a lane: the database (``tables.py``), looks, fetches under
+way, and settlements that commit in order and are confirmed later.
 
 It checks what the lane starts. It is one object with steps that may be taken in any order; the
 state machine chooses them, and ``finish_everything()`` takes the sensible ones until all is done.
@@ -8,73 +8,26 @@ state machine chooses them, and ``finish_everything()`` takes the sensible ones 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from random import Random
 
-from cdc.lanes import Dead, Decision, DuePlan, FetchPlan, Lane, LaneRules, Retry
+from cdc.lanes import Dead, Decision, Lane, LaneRules, Retry
 from cdc.lanes.lines import DONE
 from cdc.lanes.pace import CATCH_UP
 from cdc.road import Answer, Delivery, Outcome, Resource
 
-from .made import OK, delivery
+from .made import OK
+from .tables import Due, Fetch, Move, Parked, Tables
 
 
-@dataclass
-class Parked:
-    """A row of the retry table; parked while it has no due time."""
-
-    row: Delivery
-    due: float | None
-
-
-@dataclass
-class Move:
-    """One settlement on its way: what it does to the tables, and what its confirmation tells."""
-
-    commit: Callable[[], bool]
-    confirm: Callable[[bool], None]
-    found: bool | None = None  # set once committed
-
-
-@dataclass
-class Fetch:
-    """A fetch under way; it has rows once its statement has run."""
-
-    plan: FetchPlan
-    look: int
-    rows: list[Delivery] | None = None
-    created: list[Delivery] = field(default_factory=list)
-
-
-@dataclass
-class Due:
-    """A read of due rows under way."""
-
-    plan: DuePlan
-    rows: list[Delivery] | None = None
-    next_due: float | None = None
-
-
-class World:
+class World(Tables):
     def __init__(self, rules: LaneRules, seed: int) -> None:
+        super().__init__()
         self.rules = rules
         self.due_limit = rules.due_limit
         self.random = Random(seed)
-        self.now = 1000.0
-        # writers
-        self.open: dict[int, list[Delivery]] = {}
-        self.locks: dict[str, int] = {}
-        self.next_xid = 1
-        self.next_id = 1
-        # tables; `commits` orders transactions, a snapshot is how many of them had committed
-        self.commits: dict[int, int] = {}
-        self.queue: dict[int, Delivery] = {}
-        self.retry: dict[int, Parked] = {}
-        self.dead: dict[int, Delivery] = {}
         # the ledger
-        self.committed: dict[int, Delivery] = {}
         self.final: set[int] = set()
         self.repeats: set[int] = set()  # begun before a crash, and not settled: sent again
         self.unannounced: set[int] = set()  # replayed, and the lane has not loaded it yet
@@ -104,37 +57,12 @@ class World:
         self.final -= undone
         self.unannounced.clear()
         self.lane = Lane(1, self.rules, self.random)
-        by_resource: dict[Resource, list[Parked]] = {}
-        for parked in self.retry.values():
-            by_resource.setdefault(parked.row.resource, []).append(parked)
-        for resource, rows in by_resource.items():
-            if all(p.due is None for p in rows):  # parked just after the retried one was done
-                min(rows, key=lambda p: p.row.id).due = self.now
+        for resource, rows in self.blocked().items():
             due = min(p.due for p in rows if p.due is not None)
             waiting = sum(p.due is None for p in rows)
             assert self.lane.load_blocked(resource, waiting, due) == []
         if self.queue:
             self.lane.noticed(min(self.queue))
-
-    # -- writers ----------------------------------------------------------------------------------
-
-    def write(self, xid: int | None, key: str, action: str) -> None:
-        """A statement, in an open transaction or a new one; its row is locked until the end."""
-        if xid is None or xid not in self.open:
-            xid, self.next_xid = self.next_xid, self.next_xid + 1
-            self.open[xid] = []
-        if self.locks.setdefault(key, xid) == xid:
-            self.open[xid].append(delivery(self.next_id, key, xid=xid, action=action))
-            self.next_id += 1
-
-    def end(self, xid: int, commit: bool) -> None:
-        rows = self.open.pop(xid)
-        self.locks = {key: owner for key, owner in self.locks.items() if owner != xid}
-        if commit:
-            self.commits[xid] = len(self.commits) + 1
-            for row in rows:
-                self.queue[row.id] = row
-                self.committed[row.id] = row
 
     # -- look and fetch ---------------------------------------------------------------------------
 
@@ -154,18 +82,7 @@ class World:
     def run_fetch(self) -> None:
         for fetch in self.fetches:
             if fetch.rows is None:
-                visible = [
-                    replace(row)
-                    for id, row in sorted(self.queue.items())
-                    if id >= fetch.plan.from_id and self.commits[row.xid] <= fetch.look
-                ]
-                fetch.rows = visible[: fetch.plan.limit]
-                changed = {(r.xid, r.resource) for r in fetch.rows if r.action == "modified"}
-                fetch.created = [
-                    row
-                    for row in visible[fetch.plan.limit :]
-                    if row.action == "created" and (row.xid, row.resource) in changed
-                ]
+                fetch.rows, fetch.created = self.read_queue(fetch.plan, fetch.look)
 
     def end_fetch(self, lost: bool = False) -> None:
         for fetch in [fetch for fetch in self.fetches if fetch.rows is not None]:
@@ -187,15 +104,7 @@ class World:
     def run_due(self) -> None:
         for due in self.dues:
             if due.rows is None:
-                lowest: dict[Resource, tuple[int, float]] = {}
-                for id, parked in sorted(self.retry.items()):
-                    if parked.due is not None:
-                        lowest.setdefault(parked.row.resource, (id, parked.due))
-                first = sorted((at, id) for id, at in lowest.values())
-                first = [(at, id) for at, id in first if id not in due.plan.exclude]
-                taken = [id for at, id in first if at <= self.now][: due.plan.limit]
-                due.rows = [replace(self.retry[id].row) for id in taken]
-                due.next_due = min((at for at, id in first if id not in taken), default=None)
+                due.rows, due.next_due = self.read_due(due.plan)
 
     def end_due(self, lost: bool = False) -> None:
         for due in [due for due in self.dues if due.rows is not None]:
@@ -250,9 +159,9 @@ class World:
                 continue
             if row.id in self.abandoned and other.id in self.retry:
                 continue  # a replay came while it was in flight; what was begun goes first
-            if row.retrying and other.id in self.repeats and other.id in self.queue:
-                # A replay sent `row` to be parked while `other` was in flight, then came a crash:
-                # `other` was sent before, its repeat comes late.
+            if row.retrying and other.id in self.repeats and self.was_replayed(row.resource):
+                # The one gap: a replay had `row` parked while `other` was in flight, then came a
+                # crash. `other` was sent before `row`; its repeat may come after it.
                 continue
             together = other.xid == row.xid and other.action != row.action
             if together and row.action == "created" and other.id < row.id:
@@ -277,6 +186,9 @@ class World:
             assert self.flying.keys() <= self.before_open, "two probes"
             self.probes.append(self.now)
             self.probing = row.id
+
+    def was_replayed(self, resource: Resource) -> bool:
+        return any(self.committed[id].resource == resource for id in self.replayed)
 
     def finish(self, row: Delivery, outcome: Outcome) -> None:
         del self.flying[row.id]
@@ -321,14 +233,7 @@ class World:
         settlement, promote = decision.settlement, decision.promote
 
         def commit() -> bool:
-            table: dict[int, Parked] | dict[int, Delivery]
-            table = self.retry if row.retrying else self.queue
-            assert table.pop(row.id, None) is not None, "settled twice"
-            if isinstance(settlement, Retry):
-                kept = replace(row, attempts=settlement.attempts, retrying=True)
-                self.retry[row.id] = Parked(kept, self.now + settlement.due_in)
-            elif isinstance(settlement, Dead):
-                self.dead[row.id] = row
+            self.settle_row(row, settlement)
             return promote is not None and self.promote(promote)
 
         def confirm(found: bool) -> None:
@@ -341,27 +246,10 @@ class World:
 
     def park(self, rows: list[Delivery]) -> None:
         for row in rows:
-            self.moves.append(Move(partial(self.commit_park, row), partial(self.confirm_park, row)))
-
-    def commit_park(self, row: Delivery) -> bool:
-        assert self.queue.pop(row.id).id == row.id
-        self.retry[row.id] = Parked(replace(row, retrying=True), None)
-        return True
+            self.moves.append(Move(partial(self.park_row, row), partial(self.confirm_park, row)))
 
     def confirm_park(self, row: Delivery, _: bool) -> None:
         self.lane.settled(row)
-
-    def promote(self, resource: Resource) -> bool:
-        rows = [parked for _, parked in sorted(self.retry.items())]
-        rows = [parked for parked in rows if parked.row.resource == resource]
-        if rows and all(parked.due is None for parked in rows):
-            first = rows[0].row
-            for parked in rows:  # created first within a transaction, as in a lane
-                if parked.row.xid == first.xid and parked.row.action == "created":
-                    first = parked.row
-                    break
-            self.retry[first.id].due = self.now
-        return bool(rows)
 
     def promoted(self, resource: Resource, found: bool) -> None:
         if self.lane.promoted(resource, found):

@@ -1,0 +1,173 @@
+"""Care: what is held or dead too long goes, the log stays small, nothing is forgotten."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+
+import psycopg
+import pytest
+
+from cdc.care import Care, expire, prune, rounds, sweep
+from cdc.lanes import Lane
+from cdc.observe import Observer
+from cdc.queue.session import Connection, open_session
+from tests.daemon.running import Log, Running
+from tests.daemon.world import World
+
+
+@pytest.fixture
+def observer() -> Observer:
+    return Observer(log=Log())
+
+
+class Lanes:
+    """Lanes that know nothing, and note what they are told."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[int, int]] = []
+        self.asked: list[int] = []
+
+    def removed(self) -> list[int]:
+        return []
+
+    def missing(self, webhook_id: int, delivery_id: int, uid: str) -> bool:
+        return True
+
+    def noticed(self, webhook_id: int, lowest: int) -> None:
+        self.told.append((webhook_id, lowest))
+
+    def touched(self, webhook_ids: Iterable[int]) -> None:
+        self.asked += webhook_ids
+
+    def shards(self) -> list[int]:
+        return list(range(64))
+
+
+async def test_what_is_held_too_long_expires_and_is_logged(
+    world: World, observer: Observer
+) -> None:
+    held, other = await world.hook(state="paused"), await world.hook()
+    writer = await world.writer()
+    for _ in range(3):
+        await writer.insert("candidate", project_id=1)
+    await world.run("update cdc.queue set time = time - interval '2 days' where id < 5")
+    conn = await open_session(world.url, "test")
+    await expire.run_once(conn, 1.0, observer)
+    await conn.close()
+    log = await world.all("select webhook_id, outcome, try from cdc.attempt")
+    assert log == [(held.id, "expired", 0)] * 2
+    # Only what is held: an active webhook's rows are on their way.
+    assert await world.all("select webhook_id, count(*) from cdc.queue group by 1 order by 1") == [
+        (held.id, 1),
+        (other.id, 3),
+    ]
+
+
+async def test_old_days_of_the_log_are_emptied_without_waiting(
+    world: World, observer: Observer
+) -> None:
+    today = await world.one("select floor(extract(epoch from clock_timestamp()) / 86400)::int")
+    for ago in (0, 1, 3, 5):
+        await world.run(
+            "insert into cdc.attempt (slot, at, delivery, uid, webhook_id, layout, action, time,"
+            " refs, try, outcome) values (%s, now(), %s, gen_random_uuid(), 1, 1, 'c', now(), '{}',"
+            " 1, 'delivered')",
+            (today - ago) % 32,
+            ago,
+        )
+    conn = await open_session(world.url, "test")
+    reader = await world.connect()
+    days = "select array_agg(delivery order by delivery) from cdc.attempt"
+    async with reader.transaction():
+        # A pg_dump reads the oldest: it is left for the next round.
+        await reader.execute(f"select from cdc.attempt_{(today - 5) % 32:02d}".encode())
+        await prune.run_once(conn, 2, observer)
+        assert await world.one(days) == [0, 1, 5]
+    await prune.run_once(conn, 2, observer)
+    assert await world.one(days) == [0, 1]
+    await conn.close()
+
+
+async def _swept(world: World, lanes: Lanes, observer: Observer, conn: Connection) -> int:
+    await sweep.run_once(conn, lanes, observer)
+    return observer.counts.swept
+
+
+async def test_the_sweep_finds_what_nobody_holds(world: World, observer: Observer) -> None:
+    hook = await world.hook()
+    writer = await world.writer()
+    await writer.insert("candidate", project_id=1)
+    lanes = Lanes()
+    conn = await open_session(world.url, "test")
+    assert await _swept(world, lanes, observer, conn) == 0
+    await world.run("update cdc.queue set time = time - interval '2 minutes'")
+    assert await _swept(world, lanes, observer, conn) == 1
+    assert lanes.told == [(hook.id, await world.one("select id from cdc.queue"))]
+    await conn.close()
+
+
+async def test_the_sweep_frees_what_is_parked_behind_nobody(
+    world: World, observer: Observer
+) -> None:
+    hook = await world.hook()
+    for number in (7, 8):
+        await world.run(
+            "insert into cdc.retry (webhook_id, id, uid, xid, layout, action, time, refs, event,"
+            " key, moved_at) select %s, %s, gen_random_uuid(), '1', id, 'm', now(), '{}',"
+            " 'candidate_changed', 'x', now() - interval '2 minutes' from cdc.layout limit 1",
+            hook.id,
+            number,
+        )
+    lanes = Lanes()
+    conn = await open_session(world.url, "test")
+    assert await _swept(world, lanes, observer, conn) == 1
+    assert lanes.asked == [hook.id]
+    assert await world.all("select id from cdc.retry where due_at <= clock_timestamp()") == [(7,)]
+    # Behind somebody now, the other one is left alone.
+    assert await _swept(world, lanes, observer, conn) == 1
+    await conn.close()
+
+
+async def test_a_lane_knows_what_it_is_told_by_the_sweep(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A row that a look has missed, by whatever magic, is sent after all."""
+    monkeypatch.setattr(rounds, "SWEEP_EVERY", 0.1)
+    hook = await world.hook()
+    writer = await world.writer()
+    monkeypatch.setattr(Lane, "noticed", lambda *_: None)
+    async with Running(world.url) as daemon:
+        await daemon.until("connected")
+        key = await writer.insert("candidate", project_id=1)
+        await world.run("update cdc.queue set time = time - interval '2 minutes'")
+        await daemon.until("sweep found a row nobody held", webhook=hook.id)
+        monkeypatch.undo()
+        await world.receiver.wait_for(1)
+        await writer.change("candidate", key)
+        await world.receiver.wait_for(2)
+
+
+async def test_a_connection_that_cannot_be_had_is_tried_again_without_hurry(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries = 0
+
+    async def refuse(*_: object) -> Connection:
+        nonlocal tries
+        tries += 1
+        raise psycopg.OperationalError("too many connections")
+
+    monkeypatch.setattr(rounds, "open_session", refuse)
+    log = Log()
+    care = Care(world.url, Observer(log=log), 14, 14)
+    care.resolve_soon()
+    task = asyncio.create_task(care.run(Lanes()))
+    await log.seen("care failed")
+    care.resolve_soon()
+    await log.seen("care failed", times=2)
+    # It sleeps now; who cannot connect must not try as fast as it can.
+    for _ in range(100):
+        await asyncio.sleep(0)
+    task.cancel()
+    assert tries == 2

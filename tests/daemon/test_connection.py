@@ -1,0 +1,187 @@
+"""The database goes away and comes back; connections are cut and stall. Nothing is lost."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from cdc import tenure
+from cdc.embedded import EmbeddedPostgres
+from cdc.queue import session
+from tests import support
+from tests.daemon.running import Running, eventually
+from tests.daemon.world import Hook, World, Writer
+from tests.proxy import Proxy
+
+
+@asynccontextmanager
+async def writing(world: World, rows: int = 10) -> AsyncIterator[None]:
+    """Somebody writes, directly to the database, for as long as the block lasts."""
+    writer = await world.writer()
+    keys = [await writer.insert("candidate", project_id=1) for _ in range(rows)]
+    stop = asyncio.Event()
+
+    async def write(writer: Writer) -> None:
+        while not stop.is_set():
+            await writer.change("candidate", *keys)
+            await asyncio.sleep(0.01)
+
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(write(writer))
+        try:
+            yield
+        finally:
+            stop.set()
+
+
+async def sent(world: World, hook: Hook, more: int) -> None:
+    """Waits until so many more have come."""
+    until = len(world.came[hook.path]) + more
+    await world.receiver.wait_for(lambda _: len(world.came[hook.path]) >= until)
+
+
+@pytest.mark.parametrize("role", [None, "watch", "fetch", "settle"])
+async def test_a_connection_is_cut_again_and_again(world: World, role: str | None) -> None:
+    hook = await world.hook()
+    async with Proxy(world.url) as proxy, Running(proxy.url, window=15) as daemon:
+        async with writing(world):
+            for _ in range(3):
+                await eventually(lambda: "watch" in proxy.roles, "it is connected")
+                await sent(world, hook, 20)
+                proxy.cut(role)
+            await sent(world, hook, 20)
+        await world.arrived(hook, limit=30)
+        await world.settled()
+        assert daemon.observer.counts.swept == 0
+    # What was under way is sent again, or was recorded later: never under another id.
+    assert world.repeats(hook) < 100
+
+
+async def test_a_restart_of_the_server_repeats_little_and_loses_nothing() -> None:
+    with EmbeddedPostgres() as server:
+        support.prepare_template(server.url())
+        world = World(server.url())
+        await world.open()
+        hook = await world.hook()
+        writer = await world.writer()
+        keys = [await writer.insert("candidate", project_id=1) for _ in range(50)]
+        async with Running(world.url, window=40) as daemon:
+            for round_ in range(2):
+                for _ in range(20):
+                    await writer.change("candidate", *keys)
+                await sent(world, hook, 100)
+                server.stop("immediate" if round_ else "fast")
+                lost = len(daemon.log.all("connection lost"))
+                await daemon.log.seen("connection lost", times=lost + 2)  # it keeps trying
+                server.start()
+                await world.reconnect()
+                writer = await world.writer()
+                await sent(world, hook, 100)
+            await world.arrived(hook, limit=60)
+            await world.settled()
+            assert daemon.observer.counts.swept == 0
+        # With synchronous_commit off a crash may forget the last moments of settling.
+        assert world.repeats(hook) < 800
+        await world.close()
+
+
+async def test_a_stalled_connection_stops_the_sending_and_is_replaced(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Shorter, for the test; the session's idle timeout at the server stays at 5 s.
+    monkeypatch.setattr(tenure, "PING_WITHIN", 0.7)
+    monkeypatch.setattr(session, "ANSWER_WITHIN", 1.5)
+    hook = await world.hook()
+    async with Proxy(world.url) as proxy, Running(proxy.url, window=10_000) as daemon:
+        watching = daemon.app._tenure
+        async with writing(world):
+            await sent(world, hook, 50)
+            proxy.stall("watch")
+            stalled = time.perf_counter()
+            await daemon.until("connection lost")
+            lost = time.perf_counter()
+            proxy.go_on()
+            await daemon.until("connected", times=2)
+        await world.arrived(hook, limit=30)
+        assert watching is not daemon.app._tenure
+    assert lost - stalled < 6
+    came = [got.clock for got in world.came[hook.path]]
+    # The last answered look may be as old as the stall; what was on its way then may still come.
+    assert not [at for at in came if stalled + 0.7 + 0.3 < at < lost]
+    assert [at for at in came if at > lost]
+
+
+async def test_a_stalled_settlement_is_given_up_and_made_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session, "ANSWER_WITHIN", 0.5)
+    hook = await world.hook()
+    writer = await world.writer()
+    async with Proxy(world.url) as proxy, Running(proxy.url) as daemon:
+        key = await writer.insert("candidate", project_id=1)
+        await world.settled()
+        proxy.stall("settle")
+        await writer.change("candidate", key)
+        await world.arrived(hook)
+        await daemon.until("settling failed")
+        proxy.go_on()
+        await world.settled()
+    assert world.repeats(hook) == 0
+    assert await world.one("select count(*) from cdc.attempt") == 2
+
+
+async def test_it_waits_for_a_database_that_is_down_at_the_start(world: World) -> None:
+    hook = await world.hook()
+    writer = await world.writer()
+    await writer.insert("candidate", project_id=1)
+    async with Proxy(world.url) as proxy:
+        proxy.refuse()
+        daemon = Running(proxy.url)
+        daemon.begin()
+        await daemon.until("connection lost", times=2)
+        proxy.go_on()
+        await world.arrived(hook)
+        await daemon.stop()
+
+
+@pytest.mark.parametrize("owning", [True, False])
+async def test_no_session_outlives_a_daemon_that_stands_still(suite_url: str, owning: bool) -> None:
+    """Who is stopped in the middle of a transaction must not keep rows locked for ever, and who is
+    stopped at all no shards."""
+    conn = await session.open_session(suite_url, "test", owning=owning)
+    cursor = await conn.execute(
+        b"select name, setting || coalesce(unit, '') from pg_settings where name = any($1)",
+        [["idle_in_transaction_session_timeout", "idle_session_timeout", "tcp_user_timeout"]],
+    )
+    assert dict(await cursor.fetchall()) == {
+        "idle_in_transaction_session_timeout": "5000ms",
+        "idle_session_timeout": "5000ms" if owning else "0ms",
+        "tcp_user_timeout": "5000ms",
+    }
+    cursor = await conn.execute(
+        b"select name, setting from pg_settings where name like 'tcp_keepalives_%'"
+    )
+    assert dict(await cursor.fetchall()) == {
+        "tcp_keepalives_count": "3",
+        "tcp_keepalives_idle": "2",
+        "tcp_keepalives_interval": "1",
+    }
+    await conn.close()
+
+
+async def test_another_database_in_its_place_is_refused(world: World) -> None:
+    """What comes back may be a copy: nothing may be sent from there."""
+    daemon = Running(world.url)
+    daemon.begin()
+    await daemon.until("connected")
+    await world.run("update cdc.installation set system_identifier = 1")
+    await world.run(
+        "select pg_terminate_backend(pid) from pg_stat_activity"
+        " where application_name = 'cdc watch' and datname = current_database()"
+    )
+    with pytest.raises(Exception, match="copy"):
+        await daemon.end()

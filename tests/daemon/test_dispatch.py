@@ -1,0 +1,99 @@
+"""Lanes kept going: what holds when a ping is late, a shard leaves, or we have made a mistake."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from cdc import tenure
+from cdc.channel import Channel, Registration
+from cdc.dispatch import Dispatch
+from cdc.observe import Observer
+from cdc.pipeline import Pipeline
+from cdc.queue.look import Snapshot
+from cdc.road import Delivery, Webhook, WebhookState
+from cdc.settings import Settings
+from cdc.sign import new_secret
+from cdc.translate import Translator
+from tests.daemon.running import Log, Running, eventually
+from tests.daemon.world import World
+
+
+async def test_a_late_ping_stops_the_sending_without_a_busy_loop(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hook = await world.hook()
+    writer = await world.writer()
+    started = 0
+    carry = Pipeline.carry
+
+    async def counted(self: Pipeline, channel: Channel, delivery: Delivery) -> None:
+        nonlocal started
+        started += 1
+        await carry(self, channel, delivery)
+
+    monkeypatch.setattr(Pipeline, "carry", counted)
+    async with Running(world.url) as daemon:
+        key = await writer.insert("candidate", project_id=1)
+        await world.arrived(hook)
+        monkeypatch.setattr(tenure, "PING_WITHIN", -1.0)
+        await writer.change("candidate", key)
+        looks = daemon.observer.counts.looks
+        # The bell has told of it, and the slow poll has looked again.
+        await world.until("select count(*) = 1 from cdc.queue")
+        await eventually(lambda: daemon.observer.counts.looks >= looks + 3, "it goes on looking")
+        assert started == 1
+        monkeypatch.setattr(tenure, "PING_WITHIN", 3.5)
+        await world.arrived(hook)
+        assert started == 2
+
+
+async def test_a_mistake_of_ours_ends_the_daemon_loudly(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await world.hook()
+    writer = await world.writer()
+
+    def broken(*_: Any) -> bytes:
+        raise ZeroDivisionError("nobody has thought of this")
+
+    monkeypatch.setattr(Translator, "body", broken)
+    daemon = Running(world.url)
+    daemon.begin()
+    await daemon.until("connected")
+    await writer.insert("candidate", project_id=1)
+    # Nothing is worse than a lane that stands still and says nothing.
+    with pytest.raises(BaseExceptionGroup) as raised:
+        await daemon.end()
+    assert raised.group_contains(ZeroDivisionError)
+    assert await world.one("select count(*) from cdc.queue") == 1
+
+
+async def test_a_shard_that_leaves_opens_no_channel_any_more() -> None:
+    """A registration may be on its way from the database while its shard is handed over."""
+    shards = [3, 4]
+    observer = Observer(log=Log())
+    pipeline = Pipeline(None, None, None, observer, lambda: True)  # type: ignore[arg-type]
+    settings = Settings(database_url="dbname=x")
+    dispatch = Dispatch(
+        settings, pipeline, observer, lambda: Snapshot.parse("1:1:"), lambda: shards
+    )
+
+    def loaded(number: int) -> Registration:
+        state = WebhookState.ACTIVE
+        return Registration(
+            Webhook(number, "1", "https://abc.com/", state, 1, (new_secret(),)), None
+        )
+
+    dispatch.take_over([loaded(3), loaded(4)], {}, [], {})
+    await dispatch.let_go([3], 0.0)
+    dispatch._register(loaded(3))
+    dispatch._register(loaded(4 + 64))
+    assert dispatch.channels.keys() == {4, 68}
+    # It comes back one day.
+    dispatch.take_over([loaded(3)], {}, [], {})
+    assert dispatch.channels.keys() == {3, 4, 68}
+    await dispatch.let_go(None, 0.0)
+    dispatch._register(loaded(4))
+    assert dispatch.channels == {}

@@ -1,0 +1,133 @@
+"""Several daemons: shards are shared, handed over, taken over; order holds throughout."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+
+import pytest
+
+from cdc import tenure
+from tests.daemon.running import Process, Running, eventually
+from tests.daemon.world import World, Writer
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The fleet looks after itself more often than it would."""
+    monkeypatch.setattr(tenure, "REBALANCE", 0.2)
+
+
+class Load:
+    """Writers at work until told to stop."""
+
+    def __init__(self, world: World, rows: int = 4) -> None:
+        self.world = world
+        self.rows = rows
+        self.rounds = 0
+
+    async def __aenter__(self) -> Load:
+        writer = await self.world.writer()
+        keys = [await writer.insert("candidate", project_id=1) for _ in range(self.rows)]
+        self._stop = asyncio.Event()
+        self._task = asyncio.create_task(self._write(writer, keys))
+        return self
+
+    async def _write(self, writer: Writer, keys: list[str]) -> None:
+        while not self._stop.is_set():
+            await writer.change("candidate", *keys)
+            self.rounds += 1
+            await asyncio.sleep(0.05)
+
+    async def more(self, rounds: int = 10) -> None:
+        """Returns when so much more was written."""
+        until = self.rounds + rounds
+        await eventually(lambda: self.rounds >= until, "the writer goes on")
+
+    async def __aexit__(self, *_: object) -> None:
+        self._stop.set()
+        await self._task
+
+
+async def shared(*daemons: Running) -> None:
+    """Waits until each daemon has its fair share of the 64 shards."""
+    fair = -(-64 // len(daemons))
+    await eventually(
+        lambda: all(d.owned <= fair for d in daemons) and sum(d.owned for d in daemons) == 64,
+        "the shards are shared",
+    )
+
+
+async def test_one_who_joins_gets_half_and_one_who_leaves_gives_it_back(world: World) -> None:
+    hooks = [await world.hook() for _ in range(8)]
+    async with Running(world.url) as first:
+        await shared(first)
+        async with Load(world) as load:
+            await load.more()
+            async with Running(world.url) as second:
+                await shared(first, second)
+                await load.more()
+                assert first.observer.counts.delivered > 0
+                await second.until("connected")
+                await eventually(lambda: second.observer.counts.delivered > 0, "the second sends")
+            await shared(first)
+            await load.more()
+        await world.arrived(*hooks, limit=60)
+        await world.settled()
+        assert first.observer.counts.swept == 0
+    # Handing over waits for what is under way.
+    assert sum(map(world.repeats, hooks)) == 0
+    assert world.overlaps == 0
+
+
+async def test_three_daemons_share(world: World) -> None:
+    async with Running(world.url) as a, Running(world.url) as b, Running(world.url) as c:
+        await shared(a, b, c)
+        assert min(d.owned for d in (a, b, c)) == 20
+        owners = await world.all("select count(*) from cdc.shard where owner <> ''")
+        assert owners == [(64,)]
+
+
+async def test_a_killed_daemon_is_taken_over(world: World) -> None:
+    hooks = [await world.hook() for _ in range(8)]
+    async with Running(world.url) as survivor:
+        await shared(survivor)
+        async with Load(world) as load:
+            async with Process(world.url) as killed:
+                await eventually(lambda: survivor.owned == 32, "half is handed over")
+                await killed.until("connected")
+                await load.more()
+                killed.signal(signal.SIGKILL)
+            await shared(survivor)
+            await load.more()
+        await world.arrived(*hooks, limit=60)
+        await world.settled()
+        assert survivor.observer.counts.swept == 0
+
+
+async def test_a_daemon_that_stands_still_is_taken_over_and_sends_nothing_more(
+    world: World,
+) -> None:
+    hooks = [await world.hook() for _ in range(8)]
+    async with Running(world.url) as survivor:
+        await shared(survivor)
+        async with Process(world.url) as stopped:
+            async with Load(world) as load:
+                await eventually(lambda: survivor.owned == 32, "half is handed over")
+                await stopped.until("connected")
+                await load.more(20)
+                stopped.signal(signal.SIGSTOP)
+                await shared(survivor)
+            await world.arrived(*hooks, limit=60)
+            before = [len(world.came[hook.path]) for hook in hooks]
+            stopped.signal(signal.SIGCONT)
+            await stopped.until("connection lost")
+            # It comes back as one of two, and goes on with what is new.
+            await eventually(lambda: survivor.owned == 32, "half is handed over again")
+            writer = await world.writer()
+            await writer.insert("candidate", project_id=1)
+            await world.arrived(*hooks)
+            after = [len(world.came[hook.path]) for hook in hooks]
+            # What was on its way when it was stopped may come once more, under the same id.
+            assert sum(after) - sum(before) - len(hooks) <= 4 * len(hooks)
+        await world.settled()

@@ -1,0 +1,95 @@
+"""What a daemon refuses to start with, and that it says so in words."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import psycopg
+import pytest
+from psycopg.conninfo import make_conninfo
+
+from cdc import mapping
+from cdc.app import App
+from cdc.errors import DatabaseError
+from tests import support
+from tests.daemon.running import settings
+
+
+async def refused(url: str, **values: object) -> DatabaseError:
+    with pytest.raises(DatabaseError) as raised:
+        await App(settings(url, **values)).run()
+    assert raised.value.hint
+    return raised.value
+
+
+def execute(url: str, sql: str) -> None:
+    with psycopg.connect(url, autocommit=True) as conn:
+        conn.execute(sql.encode())
+
+
+async def test_nothing_installed(empty_database: str) -> None:
+    error = await refused(empty_database)
+    assert "schema cdc is not installed" in error.message
+    assert "cdc migrate" in error.hint
+
+
+async def test_no_capture_installed(suite_url: str) -> None:
+    execute(suite_url, "update cdc.installation set mapping = null")
+    error = await refused(suite_url)
+    assert "capture is not installed" in error.message
+    assert "cdc triggers install" in error.hint
+
+
+async def test_an_old_schema(suite_url: str) -> None:
+    execute(suite_url, "update cdc.schema_version set version_num = '0000'")
+    error = await refused(suite_url)
+    assert "0000" in error.message
+    assert "cdc migrate" in error.hint
+
+
+async def test_another_mapping(suite_url: str, tmp_path: Path) -> None:
+    text = mapping.default_mapping().source
+    other = tmp_path / "mapping.toml"
+    other.write_text(text.replace('"rating"', '"ratings"', 1))
+    assert mapping.load_mapping(other).fingerprint != mapping.default_mapping().fingerprint
+    error = await refused(suite_url, mapping=other)
+    assert "mapping" in error.message
+    assert "CDC_MAPPING" in error.hint
+
+
+async def test_a_copy_until_it_is_adopted(database: str) -> None:
+    error = await refused(database)
+    assert "copy" in error.message
+    assert "cdc adopt" in error.hint
+    support.adopt(database)
+    app = App(settings(database))
+    app.stop("at once")
+    await app.run()
+
+
+async def test_a_wrong_password(suite_url: str) -> None:
+    error = await refused(make_conninfo(suite_url, password="wrong"))
+    assert "password authentication failed" in error.message
+    assert "wrong" not in error.message
+    assert "CDC_DATABASE_URL" in error.hint
+
+
+async def test_no_such_database(suite_url: str) -> None:
+    error = await refused(make_conninfo(suite_url, dbname="nowhere"))
+    assert "nowhere" in error.message
+
+
+async def test_an_account_without_rights(suite_url: str) -> None:
+    execute(suite_url, "create role nobody_much login password 'x'")
+    try:
+        error = await refused(make_conninfo(suite_url, user="nobody_much", password="x"))
+        assert "cdc_daemon" in error.hint
+    finally:
+        execute(suite_url, "drop role nobody_much")
+
+
+async def test_stopped_while_it_waits_for_the_database(suite_url: str) -> None:
+    app = App(settings(make_conninfo(suite_url, port=1)))
+    app.stop("the test")
+    with pytest.raises(DatabaseError, match="cannot be reached"):
+        await app.run()

@@ -1,0 +1,76 @@
+"""sql/README.md tells of every object, and of nothing that is not there."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import pytest
+
+from cdc import sqlfiles
+from tests.capture.kit import Connection, connect
+
+
+@pytest.fixture
+def conn(database: str) -> Iterator[Connection]:
+    with connect(database) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def readme() -> str:
+    return (sqlfiles.root() / "README.md").read_text(encoding="utf-8")
+
+
+def names(conn: Connection, query: str) -> set[str]:
+    return {row[0] for row in conn.execute(query.encode())}
+
+
+RELATIONS = """
+select case when relkind in ('i', 'I') then relname else 'cdc.' || relname end from pg_class c
+ where relnamespace = 'cdc'::regnamespace and not relispartition
+   and not exists (select from pg_constraint where conindid = c.oid and contype in ('p', 'u'))
+"""
+FUNCTIONS = """
+select 'cdc.' || proname from pg_proc
+ where pronamespace = 'cdc'::regnamespace
+   and (proname not like 'capture\\_%' and proname not like 'resolve\\_%'
+        or proname = 'resolve_at_commit')
+"""
+TRIGGERS = "select distinct tgname from pg_trigger where not tgisinternal"
+ROLES = "select rolname from pg_roles where rolname like 'cdc\\_%'"
+
+
+@pytest.mark.parametrize("query", [RELATIONS, FUNCTIONS, TRIGGERS, ROLES])
+def test_every_object_is_told_of(conn: Connection, readme: str, query: str) -> None:
+    told = set(re.findall(r"`([\w.]+)", readme))
+    found = names(conn, query)
+    assert found
+    assert found - told == set()
+
+
+def test_nothing_is_told_of_that_is_not_there(conn: Connection, readme: str) -> None:
+    told = {
+        name
+        for name in re.findall(r"`cdc\.(\w+)", readme)
+        if not name.startswith(("capture_", "resolve_")) or name == "resolve_at_commit"
+    }
+    there = names(
+        conn,
+        "select relname from pg_class where relnamespace = 'cdc'::regnamespace"
+        " union select proname from pg_proc where pronamespace = 'cdc'::regnamespace",
+    )
+    assert told - there == set()
+
+
+def test_every_file_is_told_of(readme: str) -> None:
+    for path in sqlfiles.root().iterdir():
+        assert f"`{path.name}{'/' if path.is_dir() else ''}`" in readme or path.name in (
+            "README.md",
+        )
+
+
+def test_every_file_has_a_head(readme: str) -> None:
+    """Purpose first, in the file itself."""
+    for path in sqlfiles.root().rglob("*.sql"):
+        assert path.read_text(encoding="utf-8").startswith("-- "), path.name

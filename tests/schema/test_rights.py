@@ -1,0 +1,246 @@
+"""Who may do what, role by role: what each needs, and nothing beyond."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+
+from tests.capture.kit import ROWS, Connection, connect
+
+TABLES = [
+    "attempt", "dead", "installation", "lane", "layout", "queue", "retry", "schema_version",
+    "shard", "subscription", "unresolved", "webhook", "webhook_secret",
+]  # fmt: skip
+SUITE = [
+    "answervideo", "candidate", "company", "customer", "note", "project", "question", "rating"
+]  # fmt: skip
+
+# s: select, i: insert, u: update, d: delete, t: truncate; lower case of some columns only is "(s)".
+WANTED = {
+    "cdc_daemon": {
+        "attempt": "si", "dead": "siud", "installation": "s", "lane": "siud", "layout": "s",
+        "queue": "siud", "retry": "siud", "schema_version": "s", "shard": "su", "subscription": "s",
+        "unresolved": "s", "webhook": "s(u)", "webhook_secret": "s",
+    },
+    "cdc_admin": {
+        "attempt": "s", "dead": "siud", "installation": "su", "lane": "s", "layout": "s",
+        "queue": "s", "retry": "siud", "schema_version": "s", "shard": "s", "subscription": "siud",
+        "unresolved": "s", "webhook": "siud", "webhook_secret": "siud",
+    },
+    "cdc_reader": {
+        "attempt": "(s)", "dead": "(s)", "installation": "s", "lane": "s", "layout": "s",
+        "queue": "(s)", "retry": "(s)", "schema_version": "s", "shard": "s", "subscription": "s",
+        "unresolved": "s", "webhook": "(s)",
+    },
+}  # fmt: skip
+
+# What nobody sees who is only to watch.
+HIDDEN = {
+    "webhook": {"endpoint", "headers"},
+    "retry": {"body", "refs"},
+    "dead": {"body", "refs"},
+    "attempt": {"detail", "excerpt"},
+}
+
+
+@pytest.fixture
+def conn(database: str) -> Iterator[Connection]:
+    with connect(database) as made:
+        made.execute(ROWS.encode())
+        yield made
+
+
+def rights(conn: Connection, role: str, table: str) -> str:
+    found = ""
+    for letter, privilege in zip("siudt", ["select", "insert", "update", "delete", "truncate"],
+                                 strict=True):  # fmt: skip
+        row = conn.execute("select has_table_privilege(%s, %s, %s)", (role, table, privilege))
+        whole = row.fetchall()[0][0]
+        some = (
+            privilege in ("select", "insert", "update")
+            and conn.execute(
+                "select has_any_column_privilege(%s, %s, %s)", (role, table, privilege)
+            ).fetchall()[0][0]
+        )
+        found += letter if whole else f"({letter})" if some else ""
+    return found
+
+
+@pytest.mark.parametrize("role", WANTED)
+def test_rights_on_our_tables(conn: Connection, role: str) -> None:
+    found = {table: rights(conn, role, f"cdc.{table}") for table in TABLES}
+    assert {table: r for table, r in found.items() if r} == WANTED[role]
+
+
+def test_every_table_of_ours_is_looked_at_here(conn: Connection) -> None:
+    found = conn.execute(
+        "select relname from pg_class where relnamespace = 'cdc'::regnamespace"
+        " and relkind in ('r', 'p', 'v', 'm') and not relispartition order by 1"
+    ).fetchall()
+    assert [row[0] for row in found] == TABLES
+
+
+def test_only_the_daemon_empties_the_log(conn: Connection) -> None:
+    for slot in range(32):
+        table = f"cdc.attempt_{slot:02}"
+        assert rights(conn, "cdc_daemon", table) == "st"
+        assert rights(conn, "cdc_admin", table) == rights(conn, "cdc_reader", table) == ""
+
+
+@pytest.mark.parametrize("table", HIDDEN)
+def test_what_a_reader_does_not_see(conn: Connection, table: str) -> None:
+    columns = conn.execute(
+        "select attname, has_column_privilege('cdc_reader', attrelid, attnum, 'select')"
+        "  from pg_attribute where attrelid = ('cdc.' || %s)::regclass and attnum > 0",
+        (table,),
+    ).fetchall()
+    hidden = {name for name, visible in columns if not visible}
+    assert hidden >= HIDDEN[table]
+
+
+def test_the_daemon_may_suspend_and_nothing_else_of_a_registration(conn: Connection) -> None:
+    columns = conn.execute(
+        "select attname from pg_attribute where attrelid = 'cdc.webhook'::regclass and attnum > 0"
+        "   and has_column_privilege('cdc_daemon', attrelid, attnum, 'update')"
+    ).fetchall()
+    # xid: a restored dump may hold ids of the future, which the daemon puts right at its start.
+    assert {row[0] for row in columns} == {"state", "reason", "xid"}
+
+
+@pytest.mark.parametrize("role", ["cdc_daemon", "cdc_admin", "cdc_reader"])
+def test_no_right_on_the_suite(conn: Connection, role: str) -> None:
+    assert {table: rights(conn, role, table) for table in SUITE} == dict.fromkeys(SUITE, "")
+
+
+def test_the_owner_reads_keys_and_nothing_else(conn: Connection) -> None:
+    found = conn.execute(
+        "select a.attrelid::regclass::text, a.attname from pg_attribute a"
+        " where a.attrelid = any(%s::regclass[]) and a.attnum > 0 and not attisdropped"
+        "   and has_column_privilege('cdc_owner', a.attrelid, a.attnum, 'select') order by 1, 2",
+        (SUITE,),
+    ).fetchall()
+    assert found == [
+        ("answervideo", "candidate_id"), ("answervideo", "id"), ("answervideo", "question_id"),
+        ("candidate", "id"), ("candidate", "project_id"), ("customer", "company_id"),
+        ("customer", "id"), ("project", "company_id"), ("project", "id"), ("question", "id"),
+        ("question", "project_id"),
+    ]  # fmt: skip
+    for table in SUITE:
+        assert rights(conn, "cdc_owner", table) in ("", "(s)")
+
+
+def test_our_roles_are_nobody_special(conn: Connection) -> None:
+    found = conn.execute(
+        "select rolname from pg_roles where rolname like 'cdc\\_%'"
+        " and (rolsuper or rolcreaterole or rolcreatedb or rolcanlogin or rolreplication"
+        "      or rolbypassrls)"
+    ).fetchall()
+    assert found == []
+    # None of them is a member of another: rights do not add up behind anybody's back.
+    members = conn.execute(
+        "select m.member::regrole, m.roleid::regrole from pg_auth_members m"
+        " where m.member::regrole::text like 'cdc\\_%' or (m.roleid::regrole::text like 'cdc\\_%'"
+        "   and m.member <> 'postgres'::regrole)"
+    ).fetchall()
+    assert members == []
+
+
+def test_the_public_has_no_right_on_anything(conn: Connection) -> None:
+    conn.execute("create role anybody")
+    try:
+        for table in TABLES:
+            assert rights(conn, "anybody", f"cdc.{table}") == ""
+        (seen,) = conn.execute(
+            "select has_schema_privilege('anybody', 'cdc', 'usage'),"
+            "       has_schema_privilege('anybody', 'cdc', 'create')"
+        ).fetchall()
+        assert seen == (False, False)
+        functions = conn.execute(
+            "select proname from pg_proc where pronamespace = 'cdc'::regnamespace"
+            "   and has_function_privilege('anybody', oid, 'execute')"
+        ).fetchall()
+        assert functions == []
+        sequences = conn.execute(
+            "select relname from pg_class where relnamespace = 'cdc'::regnamespace"
+            "   and case relkind when 'S'"
+            "       then has_sequence_privilege('anybody', oid, 'usage, select, update') end"
+        ).fetchall()
+        assert sequences == []
+    finally:
+        conn.execute("drop role anybody")
+
+
+def test_functions_and_who_may_execute_them(conn: Connection) -> None:
+    rows = conn.execute(
+        "select p.proname, p.proowner::regrole::text, p.prosecdef, p.proconfig[1],"
+        "       array(select r from unnest(array['cdc_daemon', 'cdc_admin', 'cdc_reader']) r"
+        "              where has_function_privilege(r, p.oid, 'execute'))"
+        "  from pg_proc p where pronamespace = 'cdc'::regnamespace"
+    ).fetchall()
+    assert len(rows) > 10
+    for name, owner, definer, path, executors in rows:
+        assert owner == "cdc_owner"
+        assert path == "search_path=pg_catalog, pg_temp"
+        assert executors == (["cdc_daemon"] if name == "resolve" else [])
+        assert definer == (name not in ("webhook_changed", "kept", "renamed"))
+
+
+def test_nobody_else_can_attach_our_functions_to_a_table(conn: Connection) -> None:
+    """With one, rows could be written to the queue that no table of the suite ever held."""
+    conn.execute("create role anybody; grant create, usage on schema public, cdc to anybody")
+    try:
+        conn.execute("set role anybody")
+        conn.execute("create table forged (id bigint, company_id bigint)")
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            conn.execute(
+                "create trigger x after insert on forged referencing new table as new_rows"
+                " for each statement execute function cdc.capture_project()"
+            )
+    finally:
+        conn.execute("reset role; drop owned by anybody; drop role anybody")
+
+
+def test_the_daemon_can_do_its_work(conn: Connection) -> None:
+    """The rights are enough, by the statements themselves."""
+    conn.execute("insert into cdc.webhook (company, endpoint) values ('1', 'https://x/')")
+    conn.execute("alter table candidate drop constraint candidate_project_id_fkey")
+    conn.execute(
+        "insert into cdc.subscription select '1', 'candidate_changed', id from cdc.webhook"
+    )
+    conn.execute("insert into candidate values (30, 77)")
+    conn.execute("insert into project values (77, 1)")
+    conn.execute("set role cdc_daemon")
+    for statement in (
+        "select cdc.resolve(array(select id from cdc.unresolved))",
+        "select setval('cdc.bell', 1), last_value from cdc.bell",
+        "select setval('cdc.queue_id', greatest(last_value, 5)) from cdc.queue_id",
+        "select system_identifier from pg_control_system()",
+        "select pg_current_snapshot(), pg_notification_queue_usage()",
+        "update cdc.webhook set state = 'suspended', reason = 'gone'",
+        "select epoch from cdc.shard where id = 1 for share",
+        "update cdc.shard set epoch = epoch + 1 where id = 1",
+        "truncate cdc.attempt_00",
+        "delete from cdc.queue",
+        "listen cdc",
+    ):
+        conn.execute(statement.encode())
+    for forbidden in (
+        "select from candidate",
+        "select id from rating",
+        "update cdc.webhook set endpoint = 'https://thief/'",
+        "insert into cdc.subscription values ('2', 'note_changed', 1)",
+        "delete from cdc.webhook_secret",
+        "delete from cdc.unresolved",
+        'insert into cdc.unresolved (resource, source, action, "time", reason)'
+        " values ('rating', 'x', 'c', now(), '')",
+        "select cdc.resolve_rating('{}')",
+        "create table cdc.mine ()",
+        "update cdc.installation set mapping = ''",
+        "truncate cdc.queue",
+    ):
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            conn.execute(forbidden.encode())
+    conn.execute("reset role")
+    assert conn.execute("select count(*) from cdc.unresolved").fetchall() == [(0,)]

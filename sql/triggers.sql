@@ -8,7 +8,7 @@
 -- readers do not. Where it is busy for longer than lock_timeout, the script stops and is run again.
 --
 -- `cdc triggers install` does the same and more: it checks the mapping first, skips what is there,
--- tries again where a table is locked, and puts triggers on partitions, which this script cannot know.
+-- tries again where a table is locked, and puts triggers on partitions (unknown to this script).
 \set ON_ERROR_STOP on
 
 -- schema cdc
@@ -16,11 +16,17 @@ begin;
 set local lock_timeout = '500ms';
 set local role cdc_owner;
 insert into cdc.layout (id, event, fields) values
-  (1688101114, 'project_changed', array['base', 'company', 'project']),
-  (750384663, 'candidate_changed', array['base', 'company', 'project', 'candidate']),
-  (2064936391, 'answervideo_changed', array['base', 'company', 'project', 'candidate', 'question', 'question.project', 'answervideo']),
-  (82425801, 'rating_changed', array['base', 'company', 'project', 'candidate', 'rating']),
-  (676882923, 'note_changed', array['base', 'company', 'project', 'customer', 'answervideo', 'candidate', 'answervideo.candidate', 'answervideo.candidate.project', 'note'])
+  (1688101114, 'project_changed',
+   array['base', 'company', 'project']),
+  (750384663, 'candidate_changed',
+   array['base', 'company', 'project', 'candidate']),
+  (2064936391, 'answervideo_changed',
+   array['base', 'company', 'project', 'candidate', 'question', 'question.project', 'answervideo']),
+  (82425801, 'rating_changed',
+   array['base', 'company', 'project', 'candidate', 'rating']),
+  (676882923, 'note_changed',
+   array['base', 'company', 'project', 'customer', 'answervideo', 'candidate',
+         'answervideo.candidate', 'answervideo.candidate.project', 'note'])
 on conflict (event, fields) do nothing;
 reset role;
 commit;
@@ -105,10 +111,10 @@ begin
                  end as own
             from new_rows own
         ) found
-        left join lateral (select s.webhook_id from cdc.subscription s
-                            where s.company = found.company
-                              and s.event = 'project_changed' offset 0) wants
-          on true and found.own is null;
+        left join lateral (
+          select s.webhook_id from cdc.subscription s
+           where s.company = found.company and s.event = 'project_changed'
+          offset 0) wants on true and found.own is null;
     else
       -- Planned afresh for what it meets, and written at once: variables would have to hold it all.
       set local enable_seqscan = on;
@@ -209,7 +215,7 @@ as $cdc$
 declare
   captured cdc.captured[];
   placed bigint[];
-  problem text := 'no road led to a company';
+  problem text := 'a parent row is not there, or no company was found';
 begin
   begin
     -- The columns' types are today's: only the catalogue knows them.
@@ -236,10 +242,10 @@ begin
       || $after$)
            where u.id = any($1) and own."id" is not null
         ) found
-        left join lateral (select s.webhook_id from cdc.subscription s
-                            where s.company = found.company
-                              and s.event = 'project_changed' offset 0) wants
-          on true
+        left join lateral (
+          select s.webhook_id from cdc.subscription s
+           where s.company = found.company and s.event = 'project_changed'
+          offset 0) wants on true
     $after$
       into captured, placed using wanted;
   exception
@@ -315,13 +321,14 @@ begin
                                               'project_id', own."project_id")
                  end as own
             from new_rows own
-            left join lateral (select t."id", t."company_id" from "public"."project" t
-                                where t."id" = own."project_id" offset 0) "project" on true
+            left join lateral (
+              select "project"."id", "project"."company_id" from "public"."project" "project"
+               where "project"."id" = own."project_id" offset 0) "project" on true
         ) found
-        left join lateral (select s.webhook_id from cdc.subscription s
-                            where s.company = found.company
-                              and s.event = 'candidate_changed' offset 0) wants
-          on true and found.own is null;
+        left join lateral (
+          select s.webhook_id from cdc.subscription s
+           where s.company = found.company and s.event = 'candidate_changed'
+          offset 0) wants on true and found.own is null;
     else
       -- Planned afresh for what it meets, and written at once: variables would have to hold it all.
       set local enable_seqscan = on;
@@ -425,7 +432,7 @@ as $cdc$
 declare
   captured cdc.captured[];
   placed bigint[];
-  problem text := 'no road led to a company';
+  problem text := 'a parent row is not there, or no company was found';
 begin
   begin
     -- The columns' types are today's: only the catalogue knows them.
@@ -436,7 +443,9 @@ begin
         from (
           select u.id as source,
                  own."id"::text as key,
-                 "project"."company_id"::text collate "C" as company,
+                 case when u.tries > 0 or not ((own."project_id" is not null and "project"."id" is null))
+                      then "project"."company_id"::text collate "C"
+                 end as company,
                  array[null,
                        "project"."company_id"::text,
                        own."project_id"::text,
@@ -451,14 +460,15 @@ begin
              and c.relname = 'candidate'
              and a.attname = any(array['id', 'project_id']))
       || $after$)
-            left join lateral (select t."id", t."company_id" from "public"."project" t
-                                where t."id" = own."project_id" offset 0) "project" on true
+            left join lateral (
+              select "project"."id", "project"."company_id" from "public"."project" "project"
+               where "project"."id" = own."project_id" offset 0) "project" on true
            where u.id = any($1) and own."id" is not null
         ) found
-        left join lateral (select s.webhook_id from cdc.subscription s
-                            where s.company = found.company
-                              and s.event = 'candidate_changed' offset 0) wants
-          on true
+        left join lateral (
+          select s.webhook_id from cdc.subscription s
+           where s.company = found.company and s.event = 'candidate_changed'
+          offset 0) wants on true
     $after$
       into captured, placed using wanted;
   exception
@@ -540,17 +550,20 @@ begin
                                               'question_id', own."question_id")
                  end as own
             from new_rows own
-            left join lateral (select t."id", t."project_id" from "public"."candidate" t
-                                where t."id" = own."candidate_id" offset 0) "candidate" on true
-            left join lateral (select t."id", t."project_id" from "public"."question" t
-                                where t."id" = own."question_id" offset 0) "question" on true
-            left join lateral (select t."id", t."company_id" from "public"."project" t
-                                where t."id" = coalesce("candidate"."project_id", "question"."project_id") offset 0) "project" on true
+            left join lateral (
+              select "candidate"."id", "candidate"."project_id" from "public"."candidate" "candidate"
+               where "candidate"."id" = own."candidate_id" offset 0) "candidate" on true
+            left join lateral (
+              select "question"."id", "question"."project_id" from "public"."question" "question"
+               where "question"."id" = own."question_id" offset 0) "question" on true
+            left join lateral (
+              select "project"."id", "project"."company_id" from "public"."project" "project"
+               where "project"."id" = coalesce("candidate"."project_id", "question"."project_id") offset 0) "project" on true
         ) found
-        left join lateral (select s.webhook_id from cdc.subscription s
-                            where s.company = found.company
-                              and s.event = 'answervideo_changed' offset 0) wants
-          on true and found.own is null;
+        left join lateral (
+          select s.webhook_id from cdc.subscription s
+           where s.company = found.company and s.event = 'answervideo_changed'
+          offset 0) wants on true and found.own is null;
     else
       -- Planned afresh for what it meets, and written at once: variables would have to hold it all.
       set local enable_seqscan = on;
@@ -663,7 +676,7 @@ as $cdc$
 declare
   captured cdc.captured[];
   placed bigint[];
-  problem text := 'no road led to a company';
+  problem text := 'a parent row is not there, or no company was found';
 begin
   begin
     -- The columns' types are today's: only the catalogue knows them.
@@ -674,7 +687,11 @@ begin
         from (
           select u.id as source,
                  own."id"::text as key,
-                 "project"."company_id"::text collate "C" as company,
+                 case when u.tries > 0 or not ((own."candidate_id" is not null and "candidate"."id" is null) or
+                           (own."question_id" is not null and "question"."id" is null) or
+                           (coalesce("candidate"."project_id", "question"."project_id") is not null and "project"."id" is null))
+                      then "project"."company_id"::text collate "C"
+                 end as company,
                  array[null,
                        "project"."company_id"::text,
                        coalesce("candidate"."project_id", "question"."project_id")::text,
@@ -692,18 +709,21 @@ begin
              and c.relname = 'answervideo'
              and a.attname = any(array['id', 'candidate_id', 'question_id']))
       || $after$)
-            left join lateral (select t."id", t."project_id" from "public"."candidate" t
-                                where t."id" = own."candidate_id" offset 0) "candidate" on true
-            left join lateral (select t."id", t."project_id" from "public"."question" t
-                                where t."id" = own."question_id" offset 0) "question" on true
-            left join lateral (select t."id", t."company_id" from "public"."project" t
-                                where t."id" = coalesce("candidate"."project_id", "question"."project_id") offset 0) "project" on true
+            left join lateral (
+              select "candidate"."id", "candidate"."project_id" from "public"."candidate" "candidate"
+               where "candidate"."id" = own."candidate_id" offset 0) "candidate" on true
+            left join lateral (
+              select "question"."id", "question"."project_id" from "public"."question" "question"
+               where "question"."id" = own."question_id" offset 0) "question" on true
+            left join lateral (
+              select "project"."id", "project"."company_id" from "public"."project" "project"
+               where "project"."id" = coalesce("candidate"."project_id", "question"."project_id") offset 0) "project" on true
            where u.id = any($1) and own."id" is not null
         ) found
-        left join lateral (select s.webhook_id from cdc.subscription s
-                            where s.company = found.company
-                              and s.event = 'answervideo_changed' offset 0) wants
-          on true
+        left join lateral (
+          select s.webhook_id from cdc.subscription s
+           where s.company = found.company and s.event = 'answervideo_changed'
+          offset 0) wants on true
     $after$
       into captured, placed using wanted;
   exception
@@ -783,17 +803,20 @@ begin
                                               'customer_id', own."customer_id")
                  end as own
             from new_rows own
-            left join lateral (select t."id", t."project_id" from "public"."candidate" t
-                                where t."id" = own."candidate_id" offset 0) "candidate" on true
-            left join lateral (select t."id", t."company_id" from "public"."customer" t
-                                where t."id" = own."customer_id" offset 0) "customer" on true
-            left join lateral (select t."id", t."company_id" from "public"."project" t
-                                where t."id" = "candidate"."project_id" offset 0) "project" on true
+            left join lateral (
+              select "candidate"."id", "candidate"."project_id" from "public"."candidate" "candidate"
+               where "candidate"."id" = own."candidate_id" offset 0) "candidate" on true
+            left join lateral (
+              select "customer"."id", "customer"."company_id" from "public"."customer" "customer"
+               where "customer"."id" = own."customer_id" offset 0) "customer" on true
+            left join lateral (
+              select "project"."id", "project"."company_id" from "public"."project" "project"
+               where "project"."id" = "candidate"."project_id" offset 0) "project" on true
         ) found
-        left join lateral (select s.webhook_id from cdc.subscription s
-                            where s.company = found.company
-                              and s.event = 'rating_changed' offset 0) wants
-          on true and found.own is null;
+        left join lateral (
+          select s.webhook_id from cdc.subscription s
+           where s.company = found.company and s.event = 'rating_changed'
+          offset 0) wants on true and found.own is null;
     else
       -- Planned afresh for what it meets, and written at once: variables would have to hold it all.
       set local enable_seqscan = on;
@@ -904,7 +927,7 @@ as $cdc$
 declare
   captured cdc.captured[];
   placed bigint[];
-  problem text := 'no road led to a company';
+  problem text := 'a parent row is not there, or no company was found';
 begin
   begin
     -- The columns' types are today's: only the catalogue knows them.
@@ -915,7 +938,11 @@ begin
         from (
           select u.id as source,
                  own."id"::text as key,
-                 coalesce("customer"."company_id", "project"."company_id")::text collate "C" as company,
+                 case when u.tries > 0 or not ((own."candidate_id" is not null and "candidate"."id" is null) or
+                           (own."customer_id" is not null and "customer"."id" is null) or
+                           ("candidate"."project_id" is not null and "project"."id" is null))
+                      then coalesce("customer"."company_id", "project"."company_id")::text collate "C"
+                 end as company,
                  array[null,
                        coalesce("customer"."company_id", "project"."company_id")::text,
                        "candidate"."project_id"::text,
@@ -931,18 +958,21 @@ begin
              and c.relname = 'rating'
              and a.attname = any(array['id', 'candidate_id', 'customer_id']))
       || $after$)
-            left join lateral (select t."id", t."project_id" from "public"."candidate" t
-                                where t."id" = own."candidate_id" offset 0) "candidate" on true
-            left join lateral (select t."id", t."company_id" from "public"."customer" t
-                                where t."id" = own."customer_id" offset 0) "customer" on true
-            left join lateral (select t."id", t."company_id" from "public"."project" t
-                                where t."id" = "candidate"."project_id" offset 0) "project" on true
+            left join lateral (
+              select "candidate"."id", "candidate"."project_id" from "public"."candidate" "candidate"
+               where "candidate"."id" = own."candidate_id" offset 0) "candidate" on true
+            left join lateral (
+              select "customer"."id", "customer"."company_id" from "public"."customer" "customer"
+               where "customer"."id" = own."customer_id" offset 0) "customer" on true
+            left join lateral (
+              select "project"."id", "project"."company_id" from "public"."project" "project"
+               where "project"."id" = "candidate"."project_id" offset 0) "project" on true
            where u.id = any($1) and own."id" is not null
         ) found
-        left join lateral (select s.webhook_id from cdc.subscription s
-                            where s.company = found.company
-                              and s.event = 'rating_changed' offset 0) wants
-          on true
+        left join lateral (
+          select s.webhook_id from cdc.subscription s
+           where s.company = found.company and s.event = 'rating_changed'
+          offset 0) wants on true
     $after$
       into captured, placed using wanted;
   exception
@@ -1030,23 +1060,29 @@ begin
                                               'candidate_id', own."candidate_id")
                  end as own
             from new_rows own
-            left join lateral (select t."id", t."candidate_id", t."question_id" from "public"."answervideo" t
-                                where t."id" = own."answervideo_id" offset 0) "answervideo" on true
-            left join lateral (select t."id", t."company_id" from "public"."customer" t
-                                where t."id" = own."customer_id" offset 0) "customer" on true
-            left join lateral (select t."id", t."project_id" from "public"."candidate" t
-                                where t."id" = coalesce(own."candidate_id", "answervideo"."candidate_id") offset 0) "candidate" on true
-            left join lateral (select t."id", t."project_id" from "public"."question" t
-                                where t."id" = "answervideo"."question_id" offset 0) "question" on true
-            left join lateral (select t."id", t."company_id" from "public"."project" t
-                                where t."id" = coalesce("candidate"."project_id", "question"."project_id") offset 0) "project" on true
-            left join lateral (select t."id", t."project_id" from "public"."candidate" t
-                                where t."id" = "answervideo"."candidate_id" offset 0) "answervideo.candidate" on true
+            left join lateral (
+              select "answervideo"."id", "answervideo"."candidate_id", "answervideo"."question_id" from "public"."answervideo" "answervideo"
+               where "answervideo"."id" = own."answervideo_id" offset 0) "answervideo" on true
+            left join lateral (
+              select "customer"."id", "customer"."company_id" from "public"."customer" "customer"
+               where "customer"."id" = own."customer_id" offset 0) "customer" on true
+            left join lateral (
+              select "candidate"."id", "candidate"."project_id" from "public"."candidate" "candidate"
+               where "candidate"."id" = coalesce(own."candidate_id", "answervideo"."candidate_id") offset 0) "candidate" on true
+            left join lateral (
+              select "question"."id", "question"."project_id" from "public"."question" "question"
+               where "question"."id" = "answervideo"."question_id" offset 0) "question" on true
+            left join lateral (
+              select "project"."id", "project"."company_id" from "public"."project" "project"
+               where "project"."id" = coalesce("candidate"."project_id", "question"."project_id") offset 0) "project" on true
+            left join lateral (
+              select "answervideo.candidate"."id", "answervideo.candidate"."project_id" from "public"."candidate" "answervideo.candidate"
+               where "answervideo.candidate"."id" = "answervideo"."candidate_id" offset 0) "answervideo.candidate" on true
         ) found
-        left join lateral (select s.webhook_id from cdc.subscription s
-                            where s.company = found.company
-                              and s.event = 'note_changed' offset 0) wants
-          on true and found.own is null;
+        left join lateral (
+          select s.webhook_id from cdc.subscription s
+           where s.company = found.company and s.event = 'note_changed'
+          offset 0) wants on true and found.own is null;
     else
       -- Planned afresh for what it meets, and written at once: variables would have to hold it all.
       set local enable_seqscan = on;
@@ -1169,7 +1205,7 @@ as $cdc$
 declare
   captured cdc.captured[];
   placed bigint[];
-  problem text := 'no road led to a company';
+  problem text := 'a parent row is not there, or no company was found';
 begin
   begin
     -- The columns' types are today's: only the catalogue knows them.
@@ -1180,7 +1216,14 @@ begin
         from (
           select u.id as source,
                  own."id"::text as key,
-                 coalesce("customer"."company_id", "project"."company_id")::text collate "C" as company,
+                 case when u.tries > 0 or not ((own."answervideo_id" is not null and "answervideo"."id" is null) or
+                           (own."customer_id" is not null and "customer"."id" is null) or
+                           (coalesce(own."candidate_id", "answervideo"."candidate_id") is not null and "candidate"."id" is null) or
+                           ("answervideo"."question_id" is not null and "question"."id" is null) or
+                           (coalesce("candidate"."project_id", "question"."project_id") is not null and "project"."id" is null) or
+                           ("answervideo"."candidate_id" is not null and "answervideo.candidate"."id" is null))
+                      then coalesce("customer"."company_id", "project"."company_id")::text collate "C"
+                 end as company,
                  array[null,
                        coalesce("customer"."company_id", "project"."company_id")::text,
                        coalesce("candidate"."project_id", "question"."project_id")::text,
@@ -1200,24 +1243,30 @@ begin
              and c.relname = 'note'
              and a.attname = any(array['id', 'answervideo_id', 'customer_id', 'candidate_id']))
       || $after$)
-            left join lateral (select t."id", t."candidate_id", t."question_id" from "public"."answervideo" t
-                                where t."id" = own."answervideo_id" offset 0) "answervideo" on true
-            left join lateral (select t."id", t."company_id" from "public"."customer" t
-                                where t."id" = own."customer_id" offset 0) "customer" on true
-            left join lateral (select t."id", t."project_id" from "public"."candidate" t
-                                where t."id" = coalesce(own."candidate_id", "answervideo"."candidate_id") offset 0) "candidate" on true
-            left join lateral (select t."id", t."project_id" from "public"."question" t
-                                where t."id" = "answervideo"."question_id" offset 0) "question" on true
-            left join lateral (select t."id", t."company_id" from "public"."project" t
-                                where t."id" = coalesce("candidate"."project_id", "question"."project_id") offset 0) "project" on true
-            left join lateral (select t."id", t."project_id" from "public"."candidate" t
-                                where t."id" = "answervideo"."candidate_id" offset 0) "answervideo.candidate" on true
+            left join lateral (
+              select "answervideo"."id", "answervideo"."candidate_id", "answervideo"."question_id" from "public"."answervideo" "answervideo"
+               where "answervideo"."id" = own."answervideo_id" offset 0) "answervideo" on true
+            left join lateral (
+              select "customer"."id", "customer"."company_id" from "public"."customer" "customer"
+               where "customer"."id" = own."customer_id" offset 0) "customer" on true
+            left join lateral (
+              select "candidate"."id", "candidate"."project_id" from "public"."candidate" "candidate"
+               where "candidate"."id" = coalesce(own."candidate_id", "answervideo"."candidate_id") offset 0) "candidate" on true
+            left join lateral (
+              select "question"."id", "question"."project_id" from "public"."question" "question"
+               where "question"."id" = "answervideo"."question_id" offset 0) "question" on true
+            left join lateral (
+              select "project"."id", "project"."company_id" from "public"."project" "project"
+               where "project"."id" = coalesce("candidate"."project_id", "question"."project_id") offset 0) "project" on true
+            left join lateral (
+              select "answervideo.candidate"."id", "answervideo.candidate"."project_id" from "public"."candidate" "answervideo.candidate"
+               where "answervideo.candidate"."id" = "answervideo"."candidate_id" offset 0) "answervideo.candidate" on true
            where u.id = any($1) and own."id" is not null
         ) found
-        left join lateral (select s.webhook_id from cdc.subscription s
-                            where s.company = found.company
-                              and s.event = 'note_changed' offset 0) wants
-          on true
+        left join lateral (
+          select s.webhook_id from cdc.subscription s
+           where s.company = found.company and s.event = 'note_changed'
+          offset 0) wants on true
     $after$
       into captured, placed using wanted;
   exception

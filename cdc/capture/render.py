@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from textwrap import fill
 
 from cdc.capture.reading import OPTIONS, found, wanted_few, wanted_many
 from cdc.capture.text import build_object, dollar_quoted, indent, literal, literals
@@ -91,7 +92,8 @@ def layouts(mapping: Mapping) -> str:
     rows = []
     for resource in mapping.captured:
         layout = roads_of(mapping, resource).layout
-        rows.append(f"  ({layout.id}, {literal(layout.event)}, array[{literals(layout.fields)}])")
+        fields = fill(f"array[{literals(layout.fields)}]", 96, subsequent_indent=" " * 9)
+        rows.append(f"  ({layout.id}, {literal(layout.event)},\n   {fields})")
     values = ",\n".join(rows)
     return (
         f"insert into cdc.layout (id, event, fields) values\n{values}\n"

@@ -21,7 +21,7 @@ HEADER = """\
 -- readers do not. Where it is busy for longer than lock_timeout, the script stops and is run again.
 --
 -- `cdc triggers install` does the same and more: it checks the mapping first, skips what is there,
--- tries again where a table is locked, and puts triggers on partitions, which this script cannot know.
+-- tries again where a table is locked, and puts triggers on partitions (unknown to this script).
 \\set ON_ERROR_STOP on
 """
 

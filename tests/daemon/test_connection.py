@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Literal
 
 import pytest
 
@@ -61,7 +62,12 @@ async def test_a_connection_is_cut_again_and_again(world: World, role: str | Non
     assert world.repeats(hook) < 100
 
 
-async def test_a_restart_of_the_server_repeats_little_and_loses_nothing() -> None:
+# How often something may come again: what was under way and what was just being settled; after a
+# crash also what was settled in its last moments, because settling does not wait for the disk.
+@pytest.mark.parametrize(("mode", "again"), [("fast", 30), ("immediate", 500)])
+async def test_a_restart_of_the_server_loses_nothing(
+    mode: Literal["fast", "immediate"], again: int
+) -> None:
     with EmbeddedPostgres() as server:
         support.prepare_template(server.url())
         world = World(server.url())
@@ -70,22 +76,17 @@ async def test_a_restart_of_the_server_repeats_little_and_loses_nothing() -> Non
         writer = await world.writer()
         keys = [await writer.insert("candidate", project_id=1) for _ in range(50)]
         async with Running(world.url, window=40) as daemon:
-            for round_ in range(2):
-                for _ in range(20):
-                    await writer.change("candidate", *keys)
-                await sent(world, hook, 100)
-                server.stop("immediate" if round_ else "fast")
-                lost = len(daemon.log.all("connection lost"))
-                await daemon.log.seen("connection lost", times=lost + 2)  # it keeps trying
-                server.start()
-                await world.reconnect()
-                writer = await world.writer()
-                await sent(world, hook, 100)
+            for _ in range(20):
+                await writer.change("candidate", *keys)
+            await world.receiver.wait_for(100)
+            server.stop(mode)
+            await daemon.log.seen("connection lost", times=2)  # it keeps trying
+            server.start()
+            await world.reconnect()
             await world.arrived(hook, limit=60)
             await world.settled()
             assert daemon.observer.counts.swept == 0
-        # With synchronous_commit off a crash may forget the last moments of settling.
-        assert world.repeats(hook) < 800
+        assert world.repeats(hook) <= again
         await world.close()
 
 

@@ -76,10 +76,11 @@ async def test_a_killed_daemon_loses_nothing(world: World) -> None:
     keys = [await writer.insert("candidate", project_id=1) for _ in range(20)]
     for _ in range(3):
         async with Process(world.url, window=20) as daemon:
+            came = len(world.came[hook.path])
             for _ in range(10):
                 await writer.change("candidate", *keys)
-            came = len(world.came[hook.path])
             await world.receiver.wait_for(
+                # mypy cannot infer a lambda with a default
                 lambda _, n=came: len(world.came[hook.path]) >= n + 60  # type: ignore[misc]
             )
             daemon.signal(signal.SIGKILL)

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from cdc.observe import Observer
-from cdc.queue.session import Connection
+from cdc.queue.session import Connection, execute
 
 AT_ONCE = 500
 
 
 async def run_once(conn: Connection, observer: Observer) -> None:
-    """Tries those whose time has come. Two daemons do not try the same row: they are locked."""
-    async with conn.transaction():
-        cursor = await conn.execute(
-            b"select cdc.resolve(array("
-            b" select id from cdc.unresolved where retry_at <= clock_timestamp()"
-            b" order by id limit $1 for update skip locked))",
-            [AT_ONCE],
-        )
-        row = await cursor.fetchone()
-    if row is not None and row[0]:
-        observer.care("captured late", row[0])
+    """Tries those whose time has come. Two daemons do not try the same row: cdc.resolve() locks
+    them, and leaves out those that are locked. (The daemon itself has no right to.)"""
+    [(resolved,)] = await execute(
+        conn,
+        b"select cdc.resolve(array("
+        b" select id from cdc.unresolved where retry_at <= statement_timestamp()"
+        b" order by id limit $1))",
+        [AT_ONCE],
+        "resolve",
+    )
+    if resolved:
+        observer.care("captured late", resolved)

@@ -19,7 +19,11 @@ def connect(url: str, role: str = "command", **options: Any) -> psycopg.Connecti
     """A synchronous connection in autocommit, for commands. Raises DatabaseError."""
     try:
         return psycopg.connect(
-            url, autocommit=True, application_name=f"{APPLICATION} {role}", **options
+            url,
+            autocommit=True,
+            application_name=f"{APPLICATION} {role}",
+            client_encoding="utf8",
+            **options,
         )
     except (psycopg.OperationalError, psycopg.ProgrammingError) as error:
         raise unreachable(error) from None
@@ -31,7 +35,11 @@ async def connect_async(
     """An asynchronous connection in autocommit, for the daemon; psycopg's errors pass through."""
     options = {"connect_timeout": 5, **options}
     return await psycopg.AsyncConnection.connect(
-        url, autocommit=True, application_name=f"{APPLICATION} {role}", **options
+        url,
+        autocommit=True,
+        application_name=f"{APPLICATION} {role}",
+        client_encoding="utf8",
+        **options,
     )
 
 

@@ -66,7 +66,7 @@ class Pipeline:
         self.settler.submit(Settled(channel.lane, delivery, outcome, decision, now))
         if outcome.error is not None:
             channel.last_error = outcome.error
-            self._failing(channel, decision, now)
+            self._failing(channel, decision, outcome, now)
         for parked in decision.park:
             self.settler.submit(Parked(channel.lane, parked))
         if decision.promote is not None:
@@ -81,8 +81,10 @@ class Pipeline:
         """Has the lane's state kept for people and for the next owner."""
         self.settler.submit(KeepLane(channel.lane, channel.acknowledged, channel.last_error))
 
-    def _failing(self, channel: Channel, decision: Decision, now: float) -> None:
+    def _failing(self, channel: Channel, decision: Decision, outcome: Outcome, now: float) -> None:
         lane = channel.lane
+        if lane.failures == 1:
+            self.observer.failing(channel.webhook.id, outcome)
         if decision.suspend:
             self._suspend(channel, "the receiver answered 410 Gone")
         elif not lane.paused and lane.failing_for(now) >= self.suspend_after:

@@ -74,6 +74,7 @@ create or replace function cdc.capture_project() returns trigger
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp
 set enable_seqscan = off
+set jit = off
 as $cdc$
 -- Queues the changes of public.project for the webhooks that want project_changed.
 -- Fired after each statement; reads parents, writes cdc.queue, rings the bell if it is armed.
@@ -199,8 +200,6 @@ begin
   return null;
 end
 $cdc$;
-reset role;
-set local role cdc_owner;
 revoke all on function cdc.capture_project() from public;
 reset role;
 set local role cdc_owner;
@@ -208,6 +207,7 @@ create or replace function cdc.resolve_project(wanted bigint[]) returns bigint
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp
 set enable_seqscan = off
+set jit = off
 as $cdc$
 -- Tries again to capture changes of public.project that lie in cdc.unresolved.
 -- Called by cdc.resolve(): at COMMIT of the writer, later by the daemon. Returns how many it
@@ -274,8 +274,6 @@ begin
   return coalesce(cardinality(placed), 0);
 end
 $cdc$;
-reset role;
-set local role cdc_owner;
 revoke all on function cdc.resolve_project(wanted bigint[]) from public;
 reset role;
 set local role cdc_owner;
@@ -283,6 +281,7 @@ create or replace function cdc.capture_candidate() returns trigger
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp
 set enable_seqscan = off
+set jit = off
 as $cdc$
 -- Queues the changes of public.candidate for the webhooks that want candidate_changed.
 -- Fired after each statement; reads parents, writes cdc.queue, rings the bell if it is armed.
@@ -416,8 +415,6 @@ begin
   return null;
 end
 $cdc$;
-reset role;
-set local role cdc_owner;
 revoke all on function cdc.capture_candidate() from public;
 reset role;
 set local role cdc_owner;
@@ -425,6 +422,7 @@ create or replace function cdc.resolve_candidate(wanted bigint[]) returns bigint
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp
 set enable_seqscan = off
+set jit = off
 as $cdc$
 -- Tries again to capture changes of public.candidate that lie in cdc.unresolved.
 -- Called by cdc.resolve(): at COMMIT of the writer, later by the daemon. Returns how many it
@@ -497,8 +495,6 @@ begin
   return coalesce(cardinality(placed), 0);
 end
 $cdc$;
-reset role;
-set local role cdc_owner;
 revoke all on function cdc.resolve_candidate(wanted bigint[]) from public;
 reset role;
 set local role cdc_owner;
@@ -506,6 +502,7 @@ create or replace function cdc.capture_answervideo() returns trigger
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp
 set enable_seqscan = off
+set jit = off
 as $cdc$
 -- Queues the changes of public.answervideo for the webhooks that want answervideo_changed.
 -- Fired after each statement; reads parents, writes cdc.queue, rings the bell if it is armed.
@@ -660,8 +657,6 @@ begin
   return null;
 end
 $cdc$;
-reset role;
-set local role cdc_owner;
 revoke all on function cdc.capture_answervideo() from public;
 reset role;
 set local role cdc_owner;
@@ -669,6 +664,7 @@ create or replace function cdc.resolve_answervideo(wanted bigint[]) returns bigi
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp
 set enable_seqscan = off
+set jit = off
 as $cdc$
 -- Tries again to capture changes of public.answervideo that lie in cdc.unresolved.
 -- Called by cdc.resolve(): at COMMIT of the writer, later by the daemon. Returns how many it
@@ -752,8 +748,6 @@ begin
   return coalesce(cardinality(placed), 0);
 end
 $cdc$;
-reset role;
-set local role cdc_owner;
 revoke all on function cdc.resolve_answervideo(wanted bigint[]) from public;
 reset role;
 set local role cdc_owner;
@@ -761,6 +755,7 @@ create or replace function cdc.capture_rating() returns trigger
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp
 set enable_seqscan = off
+set jit = off
 as $cdc$
 -- Queues the changes of public.rating for the webhooks that want rating_changed.
 -- Fired after each statement; reads parents, writes cdc.queue, rings the bell if it is armed.
@@ -911,8 +906,6 @@ begin
   return null;
 end
 $cdc$;
-reset role;
-set local role cdc_owner;
 revoke all on function cdc.capture_rating() from public;
 reset role;
 set local role cdc_owner;
@@ -920,6 +913,7 @@ create or replace function cdc.resolve_rating(wanted bigint[]) returns bigint
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp
 set enable_seqscan = off
+set jit = off
 as $cdc$
 -- Tries again to capture changes of public.rating that lie in cdc.unresolved.
 -- Called by cdc.resolve(): at COMMIT of the writer, later by the daemon. Returns how many it
@@ -1001,8 +995,6 @@ begin
   return coalesce(cardinality(placed), 0);
 end
 $cdc$;
-reset role;
-set local role cdc_owner;
 revoke all on function cdc.resolve_rating(wanted bigint[]) from public;
 reset role;
 set local role cdc_owner;
@@ -1010,6 +1002,7 @@ create or replace function cdc.capture_note() returns trigger
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp
 set enable_seqscan = off
+set jit = off
 as $cdc$
 -- Queues the changes of public.note for the webhooks that want note_changed.
 -- Fired after each statement; reads parents, writes cdc.queue, rings the bell if it is armed.
@@ -1189,8 +1182,6 @@ begin
   return null;
 end
 $cdc$;
-reset role;
-set local role cdc_owner;
 revoke all on function cdc.capture_note() from public;
 reset role;
 set local role cdc_owner;
@@ -1198,6 +1189,7 @@ create or replace function cdc.resolve_note(wanted bigint[]) returns bigint
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp
 set enable_seqscan = off
+set jit = off
 as $cdc$
 -- Tries again to capture changes of public.note that lie in cdc.unresolved.
 -- Called by cdc.resolve(): at COMMIT of the writer, later by the daemon. Returns how many it
@@ -1295,8 +1287,6 @@ begin
   return coalesce(cardinality(placed), 0);
 end
 $cdc$;
-reset role;
-set local role cdc_owner;
 revoke all on function cdc.resolve_note(wanted bigint[]) from public;
 reset role;
 commit;

@@ -68,14 +68,9 @@ def plan(conn: Connection, mapping: Mapping, relations: dict[Table, Relation]) -
         found = known.get(function.name)
         if found is None or found.body != function.body or not found.careful:
             why = "new" if found is None else "changed"
-            steps.append(Step(function.sql, f"function {function.signature} ({why})", owner=True))
-            steps.append(
-                Step(
-                    f"revoke all on function {function.signature} from public;",
-                    "nobody else may attach it to a table of theirs",
-                    owner=True,
-                )
-            )
+            # Revoked at once: whoever may execute it could attach it to a table of theirs.
+            sql = f"{function.sql}\nrevoke all on function {function.signature} from public;"
+            steps.append(Step(sql, f"function {function.signature} ({why})", owner=True))
     steps += _triggers(conn, mapping, relations)
     steps += _generated_functions(known, apart_from={f.name for f in wanted})
     for table, granted in catalog.granted(conn).items():
@@ -90,7 +85,7 @@ def _generated_functions(known: Iterable[str], apart_from: Collection[str] = ())
     for name in sorted(set(known) - set(apart_from)):
         arguments = "wanted bigint[]" if name.startswith("resolve_") else ""
         sql = f"drop function if exists cdc.{name}({arguments});"
-        yield Step(sql, f"cdc.{name} is no longer in the mapping", owner=True)
+        yield Step(sql, f"drop function cdc.{name}", owner=True)
 
 
 def _triggers(conn: Connection, mapping: Mapping, relations: dict[Table, Relation]) -> list[Step]:
@@ -112,7 +107,8 @@ def _triggers(conn: Connection, mapping: Mapping, relations: dict[Table, Relatio
                     steps.append(Step(sql, f"{name} was disabled", TRIGGER_LOCK, table))
     for left in found.values():
         sql = render.drop_trigger(left.name, left.table)
-        steps.append(Step(sql, "no longer in the mapping", DROP_LOCK, left.table))
+        why = f"drop {left.name} of {left.table}, no longer in the mapping"
+        steps.append(Step(sql, why, DROP_LOCK, left.table))
     return steps
 
 
@@ -122,16 +118,16 @@ def removal(conn: Connection, only: Table | None = None) -> list[Step]:
     for there in catalog.triggers(conn):
         if only is None or there.table == only:
             sql = render.drop_trigger(there.name, there.table)
-            steps.append(Step(sql, f"capture of {there.table}", DROP_LOCK, there.table))
+            steps.append(Step(sql, f"drop {there.name} of {there.table}", DROP_LOCK, there.table))
     if only is not None:
         return steps
     steps += _generated_functions(catalog.functions(conn))
     for table in catalog.granted(conn):
         sql = f"revoke all on {table.sql} from cdc_owner;"
-        steps.append(Step(sql, f"keys of {table}", table=table))
+        steps.append(Step(sql, f"revoke the keys of {table} from cdc_owner", table=table))
     for schema in catalog.schemas_granted(conn):
         sql = f"revoke all on schema {quote(schema)} from cdc_owner;"
-        steps.append(Step(sql, f"schema {schema}"))
+        steps.append(Step(sql, f"revoke schema {schema} from cdc_owner"))
     return steps
 
 

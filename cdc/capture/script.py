@@ -39,9 +39,8 @@ def steps(mapping: Mapping) -> list[Step]:
         made.append(Step(sql, f"cdc_owner reads keys of {table}", table=table))
     for resource in mapping.captured:
         for function in render.functions(mapping, resource):
-            made.append(Step(function.sql, f"function {function.signature}", owner=True))
-            revoke = f"revoke all on function {function.signature} from public;"
-            made.append(Step(revoke, "nobody else may attach it to their table", owner=True))
+            sql = f"{function.sql}\nrevoke all on function {function.signature} from public;"
+            made.append(Step(sql, f"function {function.signature}", owner=True))
     for resource in mapping.captured:
         for trigger in render.TRIGGERS:
             sql = render.trigger(trigger, resource.table, resource)

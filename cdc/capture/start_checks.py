@@ -28,10 +28,12 @@ def refuse_if_hopeless(error: psycopg.OperationalError) -> None:
 
 
 async def run(conn: Connection, mapping: Mapping, doorbell: str) -> bool:
-    """Raises DatabaseError for a database that cannot be used as it is.
+    """Raises DatabaseError for a database that cannot be used as it is, psycopg.OperationalError
+    where waiting may help.
 
     Returns whether the doorbell can be used.
     """
+    await _primary(conn)
     await _version(conn)
     await _pooler(conn)
     await _mapping(conn, mapping)
@@ -44,6 +46,13 @@ async def _one(conn: Connection, sql: bytes) -> tuple[Any, ...]:
     row = await cursor.fetchone()
     assert row is not None
     return row
+
+
+async def _primary(conn: Connection) -> None:
+    """A standby may become the primary (fail-over): something to wait for, not to end at."""
+    (standby,) = await _one(conn, b"select pg_is_in_recovery()")
+    if standby:
+        raise psycopg.OperationalError("the server is a standby; waiting until it is the primary")
 
 
 async def _version(conn: Connection) -> None:

@@ -93,8 +93,19 @@ class Observer:
     def untranslatable(self, delivery: Delivery, error: Exception) -> None:
         self.log.error("cannot be translated", delivery=delivery.id, error=_line(error))
 
+    def failing(self, webhook_id: int, outcome: Outcome) -> None:
+        """The first failure after a success; what follows is logged at debug."""
+        self.log.warning(
+            "deliveries fail",
+            webhook=webhook_id,
+            status=outcome.status,
+            error=outcome.error,
+            detail=outcome.detail,
+        )
+
     def breaker(self, webhook_id: int, opened: bool, reason: str) -> None:
-        self.log.info("lane opened" if opened else "lane closed", webhook=webhook_id, reason=reason)
+        tell = self.log.warning if opened else self.log.info
+        tell("lane opened" if opened else "lane closed", webhook=webhook_id, reason=reason)
 
     def suspended(self, webhook_id: int, reason: str) -> None:
         self.log.warning("webhook suspended", webhook=webhook_id, reason=reason)

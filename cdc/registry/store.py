@@ -187,8 +187,15 @@ class Registry:
         return self._move(webhook_id, WebhookState.PAUSED, reason)
 
     def resume(self, webhook_id: int) -> Registration:
-        """Ends a pause or a suspension; what was held is sent in order. Raises UnknownWebhook."""
-        return self._move(webhook_id, WebhookState.ACTIVE, "")
+        """Ends a pause or a suspension; what was held is sent in order. What waits for a later
+        attempt is due at once, also of an active webhook: a person says the endpoint is well again.
+        Raises UnknownWebhook."""
+        with self._transaction() as conn:
+            old = tables.alive(conn, webhook_id)
+            hurried = tables.due_now(conn, webhook_id)
+            if hurried or old.state is not WebhookState.ACTIVE or old.reason:
+                tables.change(conn, webhook_id, {"state": "active", "reason": ""})
+            return self._ordered(tables.fetch(conn, webhook_id))
 
     def remove(self, webhook_id: int, reason: str = "") -> Registration:
         """Ends a registration for good. The daemon drops what is queued and logs it.

@@ -9,7 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from cdc.models import subscription, webhook, webhook_secret
+from cdc.models import retry, subscription, webhook, webhook_secret
 from cdc.registry.model import NewWebhook, Registration, Secret, UnknownWebhook
 from cdc.road import WebhookState
 
@@ -153,6 +153,16 @@ def change(conn: sa.Connection, webhook_id: int, values: dict[str, Any]) -> None
     """Changes the row; a trigger raises its version and tells the daemons, even with no values."""
     values = values or {"version": webhook.c.version + 1}
     conn.execute(sa.update(webhook).where(webhook.c.id == webhook_id).values(values))
+
+
+def due_now(conn: sa.Connection, webhook_id: int) -> bool:
+    """Makes all that is being retried due at once. Whether there was any that had to wait."""
+    moved = conn.execute(
+        sa.update(retry)
+        .where(retry.c.webhook_id == webhook_id, retry.c.due_at > sa.func.clock_timestamp())
+        .values(due_at=sa.func.clock_timestamp())
+    )
+    return moved.rowcount > 0
 
 
 def keep_secrets(conn: sa.Connection, webhook_id: int, secrets: Sequence[Secret]) -> None:

@@ -67,6 +67,7 @@ create function cdc.resolve(ids bigint[]) returns bigint
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp
 set enable_seqscan = off  -- plans are made when the table may be empty, and kept by the session
+set jit = off
 as $$
 declare
   kind text;
@@ -96,6 +97,7 @@ create function cdc.resolve_at_commit() returns trigger
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp
 set enable_seqscan = off
+set jit = off
 as $$
 begin
   if exists (select from cdc.unresolved u where u.id = new.id and u.tries = 0) then

@@ -122,6 +122,24 @@ def test_what_does_not_change_anything_does_not_ring(registry: Registry) -> None
     assert registry.pause(number, "why").version == paused
 
 
+def test_resuming_makes_what_waits_due_and_tells_the_daemon(
+    registry: Registry, db: psycopg.Connection
+) -> None:
+    number = registry.add(hook()).webhook.id
+    db.execute(
+        "insert into cdc.retry (webhook_id, id, uid, xid, layout, action, time, refs, event, key,"
+        "                       body, tries, due_at)"
+        " select %s, n, gen_random_uuid(), '5', 1, 'm', now(), array['a', 'b', 'c'], 'x', 'c',"
+        "        'body', 1, case when n = 1 then now() + interval '2 hours' end"
+        "   from generate_series(1, 2) n",
+        (number,),
+    )
+    assert registry.resume(number).version == 2
+    due = db.execute("select id, due_at <= clock_timestamp() from cdc.retry order by id")
+    assert due.fetchall() == [(1, True), (2, None)]
+    assert registry.resume(number).version == 2
+
+
 def test_identical_ones_at_once_become_one(registry: Registry) -> None:
     done = at_once([lambda: registry.add(hook())] * 6)
     assert sum(isinstance(one, Duplicate) for one in done) == 5

@@ -52,7 +52,10 @@ def pause(
 
 
 def resume(ctx: typer.Context, webhook_id: WebhookId, as_json: AsJson = False) -> None:
-    """End a pause or a suspension; what was held is sent, in order."""
+    """End a pause or a suspension; what was held is sent, in order, and what waits is tried now.
+
+    Also of use for an active webhook whose endpoint is well again: its retries are due at once.
+    """
     registry, _, _ = open_registry(ctx)
     with registry:
         resumed = registry.resume(webhook_id)

@@ -25,7 +25,9 @@ Connection = psycopg.Connection[Any]
 class Lane:
     """A webhook and what it owes.
 
-    oldest: age in seconds of the oldest change that waits, in the queue or for a retry.
+    oldest:     age in seconds of the oldest change that waits, in the queue or for a retry.
+    last_error: why the next one to be retried failed last.
+    next_try:   seconds until then.
     """
 
     webhook_id: int
@@ -41,6 +43,7 @@ class Lane:
     breaker: str
     failing_since: datetime | None
     last_error: str | None
+    next_try: float | None
 
     @property
     def waiting(self) -> int:
@@ -132,7 +135,9 @@ class Health:
                 )
         for lane in sorted(self.lanes, key=lambda lane: -(lane.oldest or 0.0)):
             if lane.late:
-                why = f" ({lane.last_error})" if lane.last_error else ""
+                why = f": {lane.last_error}" if lane.last_error else ""
+                if lane.next_try is not None and lane.next_try > 0:
+                    why += f", next try in {age(lane.next_try)} (`cdc webhook resume` hurries it)"
                 found.append(
                     f"webhook {lane.webhook_id} is late, its oldest delivery waits for "
                     f"{age(lane.oldest)}{why}"
@@ -182,7 +187,10 @@ with queued as (
   select webhook_id, count(*) as n, min("time") as oldest from cdc.queue group by webhook_id
 ), retried as (
   select webhook_id, count(due_at) as retrying, count(*) - count(due_at) as parked,
-         min("time") as oldest
+         min("time") as oldest, extract(epoch from min(due_at) - clock_timestamp()) as next_try,
+         (array_agg(case last_error when 'status' then 'answered ' || last_status
+                                    else last_error end
+                    order by due_at) filter (where due_at is not null))[1] as error
     from cdc.retry group by webhook_id
 ), buried as (
   select webhook_id, count(*) as n from cdc.dead group by webhook_id
@@ -190,7 +198,8 @@ with queued as (
 select w.id, w.company, w.state, w.reason, w.since, coalesce(q.n, 0), coalesce(r.retrying, 0),
        coalesce(r.parked, 0), coalesce(d.n, 0),
        extract(epoch from clock_timestamp() - least(q.oldest, r.oldest))::float8,
-       coalesce(l.breaker, 'closed'), l.failing_since, l.last_error
+       coalesce(l.breaker, 'closed'), l.failing_since,
+       coalesce(r.error, case when l.breaker <> 'closed' then l.last_error end), r.next_try::float8
   from cdc.webhook w
   left join queued q on q.webhook_id = w.id
   left join retried r on r.webhook_id = w.id

@@ -32,7 +32,7 @@ def test_the_switch_takes_no_lock_on_a_table_of_the_suite(suite: Suite) -> None:
 
 def test_what_is_off_is_switched_on_by_an_installation(suite: Suite) -> None:
     install.carry_out(suite.conn, install.switch(suite.mapping, on=False), lambda _: None)
-    assert [step.lock for step in suite.install()] == [""] * 10
+    assert [step.lock for step in suite.install()] == [""] * 5
     assert set(suite.states().values()) == {"installed"}
 
 

@@ -92,8 +92,12 @@ class Tenure:
                 tasks.create_task(self.dispatch.run(self._url, self._layouts))
                 tasks.create_task(self._care.run(self.dispatch))
                 tasks.create_task(self._watch(conn))
-        except* psycopg.OperationalError as group:
-            raise _first(group) from None
+        except BaseExceptionGroup as group:
+            # Not except*: what is raised there comes out in a group of its own on some Pythons.
+            lost, other = group.split(psycopg.OperationalError)
+            if lost is None or other is not None:
+                raise
+            raise _first(lost) from None
         finally:
             await self.dispatch.let_go(None, LOST_GRACE)
             await conn.close()

@@ -71,7 +71,7 @@ def rules_of(webhook: Webhook, settings: Settings) -> LaneRules:
 
 
 def open_channel(registration: Registration, settings: Settings, random: Random) -> Channel:
-    """A channel for a webhook that had none. Raises UsageError as Sealer does."""
+    """A channel for a webhook that had none; it gets its sealer with the registration."""
     webhook = registration.webhook
     lane = Lane(webhook.id, rules_of(webhook, settings), random)
     return Channel(webhook, lane, None)

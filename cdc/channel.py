@@ -22,6 +22,7 @@ class Channel:
     sealer:  None while the registration cannot be used (no secret, say): the lane is held then.
     secrets_until: loop time at which a rotated secret runs out, or None.
     tasks:   the attempts under way.
+    noted:   cdc.lane says that it is failing: to be corrected at the first success.
     closing: handed over or removed: nothing new is started.
     """
 
@@ -33,6 +34,7 @@ class Channel:
     reload: asyncio.TimerHandle | None = None
     acknowledged: int = 0
     last_error: str | None = None
+    noted: bool = False
     closing: bool = False
 
     @property

@@ -11,7 +11,7 @@ from random import Random
 from cdc import channel as channels
 from cdc.channel import Channel, Registration
 from cdc.errors import UsageError
-from cdc.lanes import DuePlan, FetchPlan, Lane
+from cdc.lanes import DuePlan, FetchPlan, Kept, Lane
 from cdc.observe import Observer
 from cdc.pipeline import Pipeline
 from cdc.queue.fetch import Fetcher
@@ -89,7 +89,7 @@ class Dispatch:
     def take_over(
         self,
         registrations: Iterable[Registration],
-        kept: dict[int, tuple[int, float]],
+        kept: dict[int, Kept],
         blocked: Iterable[tuple[int, Resource, int, float | None]],
         lowest: dict[int, int],
     ) -> None:
@@ -98,9 +98,10 @@ class Dispatch:
         self._leaving.difference_update(self._shards())
         for registration in registrations:
             self._register(registration)
-        for webhook_id, (failures, failing_for) in kept.items():
-            if webhook_id in self.channels:
-                self.channels[webhook_id].lane.restore(failures, failing_for, now)
+        for webhook_id, lane in kept.items():
+            if (channel := self.channels.get(webhook_id)) is not None:
+                channel.lane.restore(lane, now)
+                channel.noted = True
         for webhook_id, resource, waiting, due_in in blocked:
             if (channel := self.channels.get(webhook_id)) is None:
                 continue
@@ -300,6 +301,7 @@ class Dispatch:
         if not self._open or shard_of(webhook.id) in self._leaving:
             return
         channel = self.channels.get(webhook.id)
+        changed = channel is None or channel.webhook.version != webhook.version
         if channel is None:
             channel = channels.open_channel(registration, self._settings, self._random)
             self.channels[webhook.id] = channel
@@ -313,7 +315,9 @@ class Dispatch:
             channel.sealer = None
             self._observer.unusable(webhook.id, error)
         if webhook.state is WebhookState.ACTIVE and channel.sealer is not None:
-            channel.lane.resume()
+            # Whoever changes a registration, or resumes it, wants to see it tried now.
+            if changed or channel.lane.paused:
+                channel.lane.resume()
             channel.acknowledged = webhook.version
         else:
             channel.lane.pause()

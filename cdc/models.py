@@ -224,6 +224,7 @@ lane = sa.Table(
     _column("since", TIME, server_default=NOW),
     _column("failures", sa.Integer, server_default="0"),
     _column("failing_since", TIME, null=True),
+    _column("slow_until", TIME, null=True),
     _column("last_error", sa.Text, null=True),
     _column("version", sa.BigInteger, server_default="0"),
 )

@@ -75,10 +75,16 @@ class Pipeline:
             self.observer.breaker(
                 channel.webhook.id, decision.transition.opened, decision.transition.reason
             )
+        if (
+            decision.transition is not None
+            or decision.slowed
+            or (channel.noted and outcome.answer is Answer.SUCCESS)
+        ):
             self.keep(channel)
 
     def keep(self, channel: Channel) -> None:
         """Has the lane's state kept for people and for the next owner."""
+        channel.noted = channel.lane.kept(time.monotonic()).failing_for is not None
         self.settler.submit(KeepLane(channel.lane, channel.acknowledged, channel.last_error))
 
     def _failing(self, channel: Channel, decision: Decision, outcome: Outcome, now: float) -> None:

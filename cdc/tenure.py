@@ -16,11 +16,13 @@ from cdc import channel as channels
 from cdc.care import Care
 from cdc.dispatch import Dispatch
 from cdc.doorbell import Doorbell
+from cdc.lanes import Kept
 from cdc.observe import Observer
 from cdc.queue.look import Looker, Seen, Snapshot
-from cdc.queue.ownership import Ownership
+from cdc.queue.ownership import Fleet, Ownership
 from cdc.queue.session import (
     ANSWER_WITHIN,
+    OWNED_FOR,
     Connection,
     Layouts,
     boottime,
@@ -31,10 +33,13 @@ from cdc.queue.session import (
 from cdc.queue.settle import Settler
 from cdc.road import Resource
 
-# Without an answered look this recent nothing is sent: the session's idle timeout (5 s) might have
-# let somebody else take over. Less a margin for the request to leave.
-PING_WITHIN = 3.5
-REBALANCE = 2.0
+# Without an answered look this recent nothing is sent: the session's idle timeout might have let
+# somebody else take over. Less a margin for the request to leave.
+PING_WITHIN = OWNED_FOR - 1.0
+PING_EVERY = 0.5
+# How often to see who owns what, at most: a shard that is nobody's is found within this time while
+# there is work, else within the slow poll.
+FLEET_EVERY = 0.25
 HAND_OVER_GRACE = 1.0
 LOST_GRACE = 1.0
 AT_ONCE = 10_000  # restored rows that are mended at a time: each statement has to end in time
@@ -65,6 +70,9 @@ class Tenure:
         self._before = epochs_before
         self._bell = Doorbell(usable=use_bell)
         self._rung = False
+        self._wake = asyncio.Event()  # the server sent something, or a hand-over is ready
+        self._handing = False  # a hand-over is under way
+        self._handed: list[int] = []  # it is ready: nothing is under way in these shards any more
         self._looker: Looker | None = None
         self._ownership: Ownership | None = None
         self._layouts = Layouts()
@@ -91,7 +99,7 @@ class Tenure:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self.dispatch.run(self._url, self._layouts))
                 tasks.create_task(self._care.run(self.dispatch))
-                tasks.create_task(self._watch(conn))
+                tasks.create_task(self._watch(conn, tasks))
         except BaseExceptionGroup as group:
             # Not except*: what is raised there comes out in a group of its own on some Pythons.
             lost, other = group.split(psycopg.OperationalError)
@@ -105,22 +113,84 @@ class Tenure:
     async def _begin(self, conn: Connection) -> None:
         conn.add_notify_handler(self._ring)
         await execute(conn, b"listen cdc", name="listen")
-        self._ownership = Ownership(conn)
-        await self._ownership.join()
         while (await run(conn, "future_rows", [AT_ONCE]))[0][0]:
             pass
         await run(conn, "future_ids")
         await self._layouts.load(conn)
         self._looker = Looker(conn)
         await self._looker.begin()
-        await self._take(conn, self._looker)
+        self._ownership = Ownership(conn)
+        await self._ownership.join()
 
-    async def _take(self, conn: Connection, looker: Looker) -> None:
-        """Takes over what is free, up to a fair share."""
+    async def _watch(self, conn: Connection, tasks: asyncio.TaskGroup) -> None:
+        looker, ownership = self._looker, self._ownership
+        assert looker is not None
+        assert ownership is not None
+        bell = self._bell
+        counted = 0.0
+        mode = bell.mode
+        while True:
+            sent = time.monotonic()
+            self._rung = False
+            due = bool(self._handed) or sent - counted >= FLEET_EVERY
+            seen = await looker.look(arm=bell.arms(sent), fleet=due)
+            bell.looked(sent, found=bool(seen.lowest), armed=seen.armed, xmin=seen.snapshot.xmin)
+            self._observer.counts.looks += 1
+            self._tell(seen, ownership)
+            if bell.needs_xid():
+                bell.guard(await looker.take_xid())
+            if seen.fleet is not None:
+                counted = sent
+                await self._rebalance(seen.fleet, conn, tasks)
+            if bell.mode is not mode:
+                mode = bell.mode
+                self._observer.bell(mode)
+            wait = bell.wait()
+            if not wait.listen:
+                await asyncio.sleep(wait.seconds)
+            elif wait.seconds and not self._rung and not self._handed:
+                await self._sleep(conn, wait.seconds)
+
+    def _tell(self, seen: Seen, ownership: Ownership) -> None:
+        for webhook_id, lowest in seen.lowest.items():
+            if ownership.owns(webhook_id):
+                self.dispatch.noticed(webhook_id, lowest)
+        if seen.touched:
+            self.dispatch.touched([w for w in seen.touched if ownership.owns(w)])
+        if seen.unresolved:
+            self._care.resolve_soon()
+
+    # -- who owns what ----------------------------------------------------------------------------
+
+    async def _rebalance(self, fleet: Fleet, conn: Connection, tasks: asyncio.TaskGroup) -> None:
+        """Takes what is nobody's, or hands over what is too much; one after the other."""
         ownership = self._ownership
         assert ownership is not None
+        if self._handed:
+            shards, self._handed, self._handing = self._handed, [], False
+            await ownership.release(shards)
+            self._observer.shards(0, len(shards), len(ownership.epochs))
+        elif self._handing:
+            return
+        elif surplus := ownership.surplus(fleet):
+            self._handing = True
+            tasks.create_task(self._hand_over(surplus))
+        elif free := ownership.may_take(fleet):
+            await self._take(free, fleet, conn)
+
+    async def _hand_over(self, surplus: list[int]) -> None:
+        """Ends what is under way there. The looks go on meanwhile, and so do all other lanes."""
+        await self.dispatch.let_go(surplus, HAND_OVER_GRACE)
+        await self._flushed()
+        self._handed = surplus
+        self._wake.set()
+
+    async def _take(self, free: list[int], fleet: Fleet, conn: Connection) -> None:
+        ownership, looker = self._ownership, self._looker
+        assert ownership is not None
+        assert looker is not None
         async with self._settler.still:
-            epochs = await ownership.acquire()
+            epochs = await ownership.acquire(free, fleet)
             taken = sorted(epochs)
             self._settler.forget(
                 {s for s, epoch in epochs.items() if self._before.get(s, epoch) != epoch}
@@ -128,9 +198,9 @@ class Tenure:
         if not taken:
             return
         # What was sent before a reconnection is recorded before it is looked at again.
-        await self._flushed()
+        await self._flushed(looker)
         lowest = await looker.all(taken)
-        kept = {webhook: (n, seconds) for webhook, n, seconds in await run(conn, "lanes", [taken])}
+        kept = {webhook: Kept(*lane) for webhook, *lane in await run(conn, "lanes", [taken])}
         blocked = [
             (webhook, Resource(event, key), waiting, due_in)
             for webhook, event, key, waiting, due_in in await run(conn, "blocked", [taken])
@@ -142,62 +212,40 @@ class Tenure:
         self._observer.shards(len(taken), 0, len(ownership.epochs))
         self._observer.connected(len(ownership.epochs), len(lowest))
 
-    async def _watch(self, conn: Connection) -> None:
-        looker = self._looker
-        assert looker is not None
-        bell = self._bell
-        balanced = time.monotonic()
-        mode = bell.mode
-        while True:
-            sent = time.monotonic()
-            self._rung = False
-            seen = await looker.look(arm=bell.arms(sent))
-            bell.looked(sent, found=bool(seen.lowest), armed=seen.armed, xmin=seen.snapshot.xmin)
-            self._observer.counts.looks += 1
-            self._tell(seen)
-            if bell.needs_xid():
-                bell.guard(await looker.take_xid())
-            if sent - balanced > REBALANCE:
-                balanced = sent
-                await self._rebalance(conn, looker)
-            if bell.mode is not mode:
-                mode = bell.mode
-                self._observer.bell(mode)
-            wait = bell.wait()
-            if not wait.listen:
-                await asyncio.sleep(wait.seconds)
-            elif wait.seconds and not self._rung:
-                await _readable(conn, wait.seconds)
+    async def _flushed(self, looker: Looker | None = None) -> None:
+        """Waits until all that was submitted is recorded; with ``looker`` its session is kept.
 
-    def _tell(self, seen: Seen) -> None:
-        ownership = self._ownership
-        assert ownership is not None
-        for webhook_id, lowest in seen.lowest.items():
-            if ownership.owns(webhook_id):
-                self.dispatch.noticed(webhook_id, lowest)
-        if seen.touched:
-            self.dispatch.touched([w for w in seen.touched if ownership.owns(w)])
-        if seen.unresolved:
-            self._care.resolve_soon()
-
-    async def _rebalance(self, conn: Connection, looker: Looker) -> None:
-        ownership = self._ownership
-        assert ownership is not None
-        if surplus := await ownership.surplus():
-            # No look meanwhile, so the ping stands still: the grace is short enough for that.
-            await self.dispatch.let_go(surplus, HAND_OVER_GRACE)
-            await self._flushed()
-            await ownership.release(surplus)
-            self._observer.shards(0, len(surplus), len(ownership.epochs))
-        else:
-            await self._take(conn, looker)
-
-    async def _flushed(self) -> None:
+        Raises psycopg.OperationalError if that does not come about.
+        """
+        flushing = asyncio.ensure_future(self._settler.flushed())
         try:
-            async with asyncio.timeout(ANSWER_WITHIN - 1):
-                await self._settler.flushed()
+            for _ in range(round((ANSWER_WITHIN - 1) / PING_EVERY)):
+                if (await asyncio.wait({flushing}, timeout=PING_EVERY))[0]:
+                    return
+                if looker is not None:
+                    await looker.ping()
+        finally:
+            flushing.cancel()
+        raise psycopg.OperationalError("settling does not get through")
+
+    # -- sleeping ---------------------------------------------------------------------------------
+
+    async def _sleep(self, conn: Connection, seconds: float) -> None:
+        """Waits until the server sends something of its own accord, or for so long.
+
+        That is a ring, or the end of the connection; the look that follows reads which. (psycopg's
+        own generator of notifications keeps a backlog of those that came during a look.)
+        """
+        self._wake.clear()
+        loop = asyncio.get_running_loop()
+        loop.add_reader(conn.fileno(), self._wake.set)
+        try:
+            async with asyncio.timeout(seconds):
+                await self._wake.wait()
         except TimeoutError:
-            raise psycopg.OperationalError("settling does not get through") from None
+            pass
+        finally:
+            loop.remove_reader(conn.fileno())
 
     def _ring(self, _: object) -> None:
         self._rung = True
@@ -206,24 +254,6 @@ class Tenure:
         assert self._looker is not None
         assert self._looker.snapshot is not None
         return self._looker.snapshot
-
-
-async def _readable(conn: Connection, seconds: float) -> None:
-    """Waits until the server sends something of its own accord, or for so long.
-
-    That is a ring, or the end of the connection; the look that follows reads which. (psycopg's own
-    generator of notifications keeps a backlog of those that came during a look.)
-    """
-    loop = asyncio.get_running_loop()
-    heard = asyncio.Event()
-    loop.add_reader(conn.fileno(), heard.set)
-    try:
-        async with asyncio.timeout(seconds):
-            await heard.wait()
-    except TimeoutError:
-        pass
-    finally:
-        loop.remove_reader(conn.fileno())
 
 
 def _first(group: BaseExceptionGroup[psycopg.OperationalError]) -> psycopg.OperationalError:

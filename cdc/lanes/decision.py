@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from cdc.road import Delivery, Resource
 
@@ -48,6 +49,19 @@ class Transition:
     reason: str
 
 
+class Kept(NamedTuple):
+    """What the next owner of a lane has to know; all in seconds from now.
+
+    failures:    in a row, since the last success.
+    failing_for: since the first bad answer after the last success; None while all is well.
+    slow_for:    the receiver asked to be left alone for so long; 0.0: it did not.
+    """
+
+    failures: int
+    failing_for: float | None
+    slow_for: float
+
+
 @dataclass(frozen=True, slots=True)
 class Decision:
     """The effects of one outcome, to be carried out in this order, on one connection.
@@ -61,6 +75,7 @@ class Decision:
     suspend:    the receiver is gone (410): the webhook is to be suspended. The lane has paused
                 itself.
     transition: the breaker opened or closed: to log and to keep.
+    slowed:     the lane starts nothing for a while longer than before: to keep.
     """
 
     settlement: Settlement
@@ -68,6 +83,7 @@ class Decision:
     promote: Resource | None = None
     suspend: bool = False
     transition: Transition | None = None
+    slowed: bool = False
 
 
 # Most outcomes are this one; it is shared so that success allocates nothing.

@@ -13,16 +13,21 @@ from cdc.lanes.pace import SlowDown
 from cdc.lanes.rules import LaneRules
 from cdc.road import Answer, Outcome
 
+# Seconds: requests that were under way together move the end of a wait by less.
+WORTH_KEEPING = 0.5
+
 
 class Verdict(NamedTuple):
     """due_in: seconds to the next attempt, None: there is none, the delivery is dead.
 
     attempts: tries that used up the budget, now.
+    slowed:   the lane's wait has become longer.
     """
 
     due_in: float | None
     attempts: int
     transition: Transition | None = None
+    slowed: bool = False
 
 
 class Judge:
@@ -50,22 +55,25 @@ class Judge:
             asked = min(max(asked, 0.0), rules.retry_after_cap)
         wait = asked or 0.0
         slowing = answer is Answer.BUSY or answer is Answer.SLOW
+        slowed = False
         if slowing:
+            before = self._slow.until
             wait = self._slow.hit(held.started, asked, now)
+            slowed = self._slow.until > before + WORTH_KEEPING
         if breaker.probe is held:
             next_probe = breaker.probe_failed(outcome.status is not None, now)
-            return Verdict(max(next_probe, wait), attempts)
+            return Verdict(max(next_probe, wait), attempts, None, slowed)
         transition = None
         if not slowing:
             transition = breaker.failure(outcome.detail or outcome.error or "no detail", now)
         if held.probe:  # it was started as one; another success has closed the breaker meanwhile
-            return Verdict(max(rules.first_probe, wait), attempts, transition)
+            return Verdict(max(rules.first_probe, wait), attempts, transition, slowed)
         if answer is Answer.BUSY:
-            return Verdict(wait, attempts)
+            return Verdict(wait, attempts, None, slowed)
         delay = self._delay(attempts + 1)
         if delay is not None and asked is not None:
             delay = max(delay, asked)
-        return Verdict(delay, attempts + 1, transition)
+        return Verdict(delay, attempts + 1, transition, slowed)
 
     def _delay(self, attempts: int) -> float | None:
         """Seconds until the next attempt after ``attempts`` that used up the budget."""

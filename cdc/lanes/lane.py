@@ -20,6 +20,7 @@ from cdc.lanes.decision import (
     Delivered,
     DuePlan,
     FetchPlan,
+    Kept,
     Retry,
     Settlement,
     Transition,
@@ -122,10 +123,9 @@ class Lane:
 
     def resume(self) -> None:
         """Go on; what held the lane back before (breaker, slow-down) is tried anew at once."""
-        if self._paused:
-            self._paused = False
-            self._sending.breaker.forgive()
-            self._sending.slow.forgive()
+        self._paused = False
+        self._sending.breaker.forgive()
+        self._sending.slow.forgive()
 
     def drop(self) -> None:
         """Forget what was not started, to free memory; it will be fetched again.
@@ -141,9 +141,18 @@ class Lane:
             else:
                 self._retries.note(AT_ONCE)
 
-    def restore(self, failures: int, failing_for: float, now: float) -> None:
-        """Take over what was kept of the breaker: failures in a row, and for how many seconds."""
-        self._sending.breaker.restore(failures, now - failing_for if failures else None)
+    def kept(self, now: float) -> Kept:
+        """What the next owner of this lane has to know."""
+        breaker = self._sending.breaker
+        failing = None if breaker.failing_since is None else self.failing_for(now)
+        return Kept(breaker.failures, failing, max(0.0, self._sending.slow.until - now))
+
+    def restore(self, kept: Kept, now: float) -> None:
+        """Take over what the last owner kept."""
+        since = None if kept.failing_for is None else now - kept.failing_for
+        self._sending.breaker.restore(kept.failures, since)
+        if kept.slow_for > 0:
+            self._sending.slow.restore(now + kept.slow_for)
 
     # -- the queue --------------------------------------------------------------------------------
 
@@ -269,14 +278,16 @@ class Lane:
         if outcome.answer is Answer.SUCCESS:
             self._sending.slow.success()
             return self._final(held, None, self._sending.breaker.success())
-        due_in, attempts, transition = self._judge.verdict(held, outcome, now)
+        due_in, attempts, transition, slowed = self._judge.verdict(held, outcome, now)
         if due_in is None:
-            return self._final(held, Dead(attempts), transition)
+            return self._final(held, Dead(attempts), transition, slowed)
         suspend = outcome.answer is Answer.GONE
         self._paused = self._paused or suspend
         held.due = now + due_in
         park = tuple(self._behind(held))
-        return Decision(Retry(due_in, attempts), park, suspend=suspend, transition=transition)
+        return Decision(
+            Retry(due_in, attempts), park, suspend=suspend, transition=transition, slowed=slowed
+        )
 
     def abandon(self, delivery: Delivery) -> None:
         """The attempt was cancelled and has no outcome: the delivery is ready again.
@@ -304,7 +315,13 @@ class Lane:
 
     # -- inside -----------------------------------------------------------------------------------
 
-    def _final(self, held: Held, dead: Dead | None, transition: Transition | None) -> Decision:
+    def _final(
+        self,
+        held: Held,
+        dead: Dead | None,
+        transition: Transition | None,
+        slowed: bool = False,
+    ) -> Decision:
         self._lines.final(held)
         promote = None
         if not held.queued:
@@ -313,7 +330,7 @@ class Lane:
         if dead is None and promote is None and transition is None:
             return PLAIN_SUCCESS
         settlement: Settlement = Delivered() if dead is None else dead
-        return Decision(settlement, promote=promote, transition=transition)
+        return Decision(settlement, promote=promote, transition=transition, slowed=slowed)
 
     def _behind(self, held: Held) -> list[Delivery]:
         """The delivery in flight will be retried: what waits behind it is to be parked."""

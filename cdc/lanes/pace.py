@@ -57,6 +57,10 @@ class SlowDown:
         self.until = max(self.until, now + wait)
         return wait
 
+    def restore(self, until: float) -> None:
+        """Take over the wait that the last owner was in."""
+        self.until = max(self.until, until)
+
     def success(self) -> None:
         """The next wait is the first again. The present one stands: the receiver asked for it."""
         self._wait = 0.0

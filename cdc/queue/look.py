@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from cdc.queue.ownership import LOCK_CLASS, Fleet
 from cdc.queue.session import Connection, boottime, execute, run
 
 
@@ -31,6 +32,7 @@ class Seen:
     touched:    webhooks whose registration changed.
     armed:      the doorbell is armed since.
     unresolved: changes wait in cdc.unresolved for another try.
+    fleet:      who owns what, where that was asked for.
     """
 
     snapshot: Snapshot
@@ -38,6 +40,7 @@ class Seen:
     touched: tuple[int, ...]
     armed: bool
     unresolved: bool
+    fleet: Fleet | None
 
 
 class Looker:
@@ -65,17 +68,31 @@ class Looker:
         """Each webhook of these shards with waiting rows, and its lowest id."""
         return {webhook: lowest for webhook, lowest in await run(self._conn, "look_all", [shards])}
 
-    async def look(self, *, arm: bool) -> Seen:
-        """What came since the last look."""
+    async def ping(self) -> None:
+        """Keeps the session, and what it owns, while there is no time to look."""
+        sent = boottime()
+        await execute(self._conn, b"select", name="ping")
+        self.answered_at = sent
+
+    async def look(self, *, arm: bool, fleet: bool = False) -> Seen:
+        """What came since the last look.
+
+        arm: have the writers ring.  fleet: see who owns what, too.
+        """
         last = self.snapshot
         assert last is not None, "begin() comes first"
         sent = boottime()
         rows = await run(
             self._conn,
             "look",
-            [str(last.xmax), "{" + ",".join(map(str, last.running)) + "}", arm],
+            [
+                str(last.xmax),
+                "{" + ",".join(map(str, last.running)) + "}",
+                arm,
+                LOCK_CLASS if fleet else None,
+            ],
         )
-        text, webhooks, lowest, touched, armed_until, unresolved = rows[0]
+        text, webhooks, lowest, touched, armed_until, unresolved, daemons, owned = rows[0]
         self.answered_at = sent
         self.snapshot = Snapshot.parse(text)
         return Seen(
@@ -84,6 +101,7 @@ class Looker:
             tuple(touched),
             armed_until is not None,
             unresolved,
+            Fleet(daemons, frozenset(owned)) if fleet else None,
         )
 
     async def take_xid(self) -> int:

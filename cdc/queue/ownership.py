@@ -10,6 +10,7 @@ import os
 import random
 import socket
 from math import ceil
+from typing import NamedTuple
 
 from cdc.queue.session import Connection, execute
 
@@ -23,6 +24,21 @@ def shard_of(webhook_id: int) -> int:
     return webhook_id % SHARDS
 
 
+class Fleet(NamedTuple):
+    """All daemons of this database, as their locks show them.
+
+    daemons: how many there are, oneself included.  owned: shards that are anybody's.
+    """
+
+    daemons: int
+    owned: frozenset[int]
+
+    @property
+    def share(self) -> int:
+        """Shards that one daemon takes at most."""
+        return ceil(SHARDS / max(1, self.daemons))
+
+
 class Ownership:
     """The shards of this daemon, as long as its session lives."""
 
@@ -34,6 +50,7 @@ class Ownership:
         return webhook_id % SHARDS in self.epochs
 
     async def join(self) -> None:
+        """From here on the others count us, and hand over."""
         await execute(
             self._conn,
             b"select pg_advisory_lock_shared($1::int, $2::int)",
@@ -41,61 +58,50 @@ class Ownership:
             "join",
         )
 
-    async def fleet(self) -> tuple[int, set[int]]:
-        """How many daemons there are, and which shards are owned by anybody."""
-        [(daemons, owned)] = await execute(
-            self._conn,
-            b"""
-            select count(*) filter (where objid = $2),
-                   array_agg(objid::int) filter (where objid < $2)
-              from pg_locks
-             where locktype = 'advisory' and classid = $1 and objsubid = 2 and granted
-               and database = (select oid from pg_database where datname = current_database())
-            """,
-            [LOCK_CLASS, MEMBER],
-            "fleet",
-        )
-        return max(1, daemons), set(owned or ())
+    def may_take(self, fleet: Fleet) -> list[int]:
+        """Shards that are nobody's, if our share is not full."""
+        if len(self.epochs) >= fleet.share:
+            return []
+        return [shard for shard in range(SHARDS) if shard not in fleet.owned]
 
-    async def acquire(self) -> dict[int, int]:
+    async def acquire(self, free: list[int], fleet: Fleet) -> dict[int, int]:
         """Takes free shards up to a fair share. Returns the new ones, with the epochs before.
 
-        At each take-over the epoch is raised: whoever owned the shard cannot settle any more.
+        At each take-over the epoch is raised: whoever owned the shard cannot settle any more. Where
+        somebody is settling at this moment the shard is left for the next round: an owner that
+        stands still in the middle of it must not make us stand still.
         """
-        daemons, owned = await self.fleet()
-        room = ceil(SHARDS / daemons) - len(self.epochs)
-        free = [shard for shard in range(SHARDS) if shard not in owned]
-        if room <= 0 or not free:
-            return {}
         # Shuffled: daemons that start together do not all reach for the same ones.
         random.shuffle(free)
         locked = await execute(
             self._conn,
             b"select s from unnest($1::int[]) s where pg_try_advisory_lock($2::int, s) limit $3",
-            [free, LOCK_CLASS, room],
+            [free, LOCK_CLASS, fleet.share - len(self.epochs)],
             "acquire",
         )
-        got = sorted(row[0] for row in locked)
+        got = {row[0] for row in locked}
         if not got:
             return {}
         raised = await execute(
             self._conn,
             b"""
             update cdc.shard set epoch = epoch + 1, owner = $2, since = clock_timestamp()
-             where id = any($1::int[]) returning id::int, epoch
+             where id in (select id from cdc.shard where id = any($1::int[])
+                           order by id for update skip locked)
+             returning id::int, epoch
             """,
-            [got, OWNER],
+            [sorted(got), OWNER],
             "take over",
         )
-        epochs = {shard: epoch for shard, epoch in raised}
+        epochs: dict[int, int] = {shard: epoch for shard, epoch in raised}
         self.epochs.update(epochs)
+        await self._unlock(sorted(got - epochs.keys()))
         return {shard: epoch - 1 for shard, epoch in epochs.items()}
 
-    async def surplus(self) -> list[int]:
+    def surplus(self, fleet: Fleet) -> list[int]:
         """Shards beyond a fair share, to be handed over: a daemon has joined."""
-        daemons, _ = await self.fleet()
         mine = sorted(self.epochs)
-        many = len(mine) - ceil(SHARDS / daemons)
+        many = len(mine) - fleet.share
         # Spread evenly: webhooks are numbered from 1, and where there are few of them the upper
         # half of the shards would be no work at all.
         return [mine[turn * len(mine) // many] for turn in range(many)]
@@ -104,9 +110,13 @@ class Ownership:
         """Lets go of shards in which nothing is under way any more."""
         for shard in shards:
             self.epochs.pop(shard, None)
-        await execute(
-            self._conn,
-            b"select pg_advisory_unlock($1::int, s) from unnest($2::int[]) s",
-            [LOCK_CLASS, shards],
-            "release",
-        )
+        await self._unlock(shards)
+
+    async def _unlock(self, shards: list[int]) -> None:
+        if shards:
+            await execute(
+                self._conn,
+                b"select pg_advisory_unlock($1::int, s) from unnest($2::int[]) s",
+                [LOCK_CLASS, shards],
+                "release",
+            )

@@ -59,11 +59,13 @@ _PLANS = (
 _LAZY = "set synchronous_commit = off;"
 # A daemon that stands still or is cut off must not keep a row locked: others would wait for it.
 _SHORT = (
-    "set idle_in_transaction_session_timeout = '5s'; set tcp_keepalives_idle = 2;"
+    "set idle_in_transaction_session_timeout = '2s'; set tcp_keepalives_idle = 2;"
     " set tcp_keepalives_interval = 1; set tcp_keepalives_count = 3; set tcp_user_timeout = 5000;"
 )
-# The session that owns shards lets go of them when its daemon stands still.
-_OWNING = "set idle_session_timeout = '5s';"
+# The session that owns shards lets go of them when its daemon stands still. Later than the one that
+# settles: whoever takes over finds its rows unlocked.
+OWNED_FOR = 3.0
+_OWNING = f"set idle_session_timeout = '{OWNED_FOR:.0f}s';"
 
 
 async def open_session(url: str, role: str, *, owning: bool = False) -> Connection:

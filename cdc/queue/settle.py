@@ -56,7 +56,8 @@ class Promote:
 
 @dataclass(slots=True)
 class KeepLane:
-    """The lane's breaker opened or closed, or its owner acts on a version of the registration."""
+    """The lane's breaker opened or closed, it slows down or is well again, or its owner acts on a
+    version of the registration."""
 
     lane: Lane
     version: int
@@ -277,18 +278,11 @@ class _Batch:
             await run(conn, "suspend", [record.lane.webhook_id, record.reason])
             return
         lane = record.lane
-        failing = lane.failing_for(time.monotonic())
+        kept = lane.kept(time.monotonic())
         await run(
             conn,
             "keep_lane",
-            [
-                lane.webhook_id,
-                lane.breaker.value,
-                lane.failures,
-                failing if lane.failures else None,
-                record.error,
-                record.version,
-            ],
+            [lane.webhook_id, lane.breaker.value, *kept, record.error, record.version],
         )
 
 

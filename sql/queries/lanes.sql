@@ -1,7 +1,9 @@
--- take-over: what the last owner kept of its lanes.
+-- take-over: what the last owner kept of its lanes, where it is something.
 --
 -- $1 shards
 select l.webhook_id, l.failures,
-       coalesce(extract(epoch from clock_timestamp() - l.failing_since), 0)::float8 as failing_for
+       extract(epoch from clock_timestamp() - l.failing_since)::float8 as failing_for,
+       greatest(coalesce(extract(epoch from l.slow_until - clock_timestamp()), 0), 0)::float8 as slow_for
   from cdc.lane l
- where (l.webhook_id % 64)::int = any($1::int[]) and l.failures > 0
+ where (l.webhook_id % 64)::int = any($1::int[])
+   and (l.failures > 0 or l.failing_since is not null or l.slow_until > clock_timestamp())

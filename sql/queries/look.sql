@@ -5,6 +5,8 @@
 -- out of the last look's snapshot (functions in the query would make it a sequential scan).
 --
 -- $1 xmax of the last snapshot   $2 ids of transactions running then   $3 arm the doorbell?
+-- $4 class of the daemons' advisory locks, to see who owns what; null: not this time (pg_locks reads
+--    the locks of the whole server)
 -- Reads cdc.queue and cdc.webhook by index on xid, cdc.unresolved by unresolved_due (a condition on
 -- clock_timestamp() would not use it); sets cdc.bell. Locks nothing.
 -- The answer also counts as the ping that keeps this session, and its shards, alive.
@@ -17,7 +19,9 @@ select pg_current_snapshot()::text as snapshot,
            -- A full notification queue would make writers' commits fail.
            where pg_notification_queue_usage() < 0.25)
        end as armed_until,
-       exists (select from cdc.unresolved u where u.retry_at <= statement_timestamp()) as unresolved
+       exists (select from cdc.unresolved u where u.retry_at <= statement_timestamp()) as unresolved,
+       fleet.daemons,
+       fleet.owned
   from (select coalesce(array_agg(n.webhook_id), '{}') as webhooks,
                coalesce(array_agg(n.lowest), '{}') as lowest
           from (select q.webhook_id, min(q.id) as lowest
@@ -26,4 +30,12 @@ select pg_current_snapshot()::text as snapshot,
                  group by q.webhook_id) n) news,
        (select coalesce(array_agg(w.id), '{}') as webhooks
           from cdc.webhook w
-         where w.xid >= $1 or w.xid = any($2)) touched
+         where w.xid >= $1 or w.xid = any($2)) touched,
+       -- Each daemon holds lock 64 of the class, shared, and that of each shard it owns.
+       (select count(*) filter (where l.objid = 64) as daemons,
+               coalesce(array_agg(l.objid::int) filter (where l.objid < 64), '{}') as owned
+          from pg_locks l
+         where $4::oid is not null
+           and l.locktype = 'advisory' and l.classid = $4 and l.objsubid = 2 and l.granted
+           and l.database = (select d.oid from pg_database d
+                              where d.datname = current_database())) fleet

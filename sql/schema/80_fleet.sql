@@ -11,13 +11,15 @@ create table cdc.shard (
 );
 insert into cdc.shard (id) select generate_series(0, 63);
 
--- A lane's state, written at transitions only (opened, closed, acknowledged), by the owner.
+-- A lane's state, written at transitions only (opened, closed, slowed down, acknowledged), by the
+-- owner, for people and for the next owner.
 create table cdc.lane (
   webhook_id     bigint primary key references cdc.webhook on delete cascade,
   breaker        text not null default 'closed' check (breaker in ('closed', 'open', 'probing')),
   since          timestamptz not null default clock_timestamp(),
   failures       int not null default 0,
   failing_since  timestamptz,                -- no success since; null: none failing
+  slow_until     timestamptz,                -- the receiver wants to be left alone until then
   last_error     text,
   version        bigint not null default 0   -- the registration's version the owner acts on
 );

@@ -138,6 +138,17 @@ class Running:
         tenure = self.app._tenure
         return 0 if tenure is None else len(tenure.epochs)
 
+    @property
+    def in_flight(self) -> int:
+        """Requests under way."""
+        tenure = self.app._tenure
+        return 0 if tenure is None else tenure.dispatch.in_flight
+
+    @property
+    def handing_over(self) -> bool:
+        tenure = self.app._tenure
+        return tenure is not None and tenure._handing
+
     async def __aexit__(
         self,
         kind: type[BaseException] | None,

@@ -93,7 +93,7 @@ async def test_a_restart_of_the_server_loses_nothing(
 async def test_a_stalled_connection_stops_the_sending_and_is_replaced(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Shorter, for the test; the session's idle timeout at the server stays at 5 s.
+    # Shorter, for the test; the session's idle timeout at the server stays what it is.
     monkeypatch.setattr(tenure, "PING_WITHIN", 0.7)
     monkeypatch.setattr(session, "ANSWER_WITHIN", 1.5)
     hook = await world.hook()
@@ -159,8 +159,8 @@ async def test_no_session_outlives_a_daemon_that_stands_still(suite_url: str, ow
         [["idle_in_transaction_session_timeout", "idle_session_timeout", "tcp_user_timeout"]],
     )
     assert dict(await cursor.fetchall()) == {
-        "idle_in_transaction_session_timeout": "5000ms",
-        "idle_session_timeout": "5000ms" if owning else "0ms",
+        "idle_in_transaction_session_timeout": "2000ms",
+        "idle_session_timeout": "3000ms" if owning else "0ms",
         "tcp_user_timeout": "5000ms",
     }
     cursor = await conn.execute(

@@ -44,7 +44,7 @@ async def test_a_late_ping_stops_the_sending_without_a_busy_loop(
         await world.until("select count(*) = 1 from cdc.queue")
         await eventually(lambda: daemon.observer.counts.looks >= looks + 3, "it goes on looking")
         assert started == 1
-        monkeypatch.setattr(tenure, "PING_WITHIN", 3.5)
+        monkeypatch.setattr(tenure, "PING_WITHIN", 2.0)
         await world.arrived(hook)
         assert started == 2
 

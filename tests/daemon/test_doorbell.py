@@ -8,9 +8,10 @@ import time
 import psycopg
 import pytest
 
-from cdc import doorbell, tenure
+from cdc import doorbell
 from cdc.queue.look import Looker
 from cdc.queue.session import open_session
+from cdc.tenure import Tenure
 from tests.daemon.running import Running
 from tests.daemon.world import World, Writer
 
@@ -113,10 +114,10 @@ async def test_without_the_bell_everything_arrives(world: World) -> None:
 async def test_lost_rings_cost_a_second_at_most(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def deaf(_: object, seconds: float) -> None:
+    async def deaf(_: Tenure, conn: object, seconds: float) -> None:
         await asyncio.sleep(seconds)
 
-    monkeypatch.setattr(tenure, "_readable", deaf)
+    monkeypatch.setattr(Tenure, "_sleep", deaf)
     hook = await world.hook()
     writer = await world.writer()
     async with Running(world.url) as daemon:

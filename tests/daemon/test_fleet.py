@@ -8,14 +8,11 @@ import signal
 import pytest
 
 from cdc import tenure
+from cdc.deliver import Guard
+from cdc.receiver import Received, Reply, Script
+from cdc.registry import Registry, Rules
 from tests.daemon.running import Process, Running, eventually
-from tests.daemon.world import World, Writer
-
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The fleet looks after itself more often than it would."""
-    monkeypatch.setattr(tenure, "REBALANCE", 0.2)
+from tests.daemon.world import EVENTS, World, Writer
 
 
 class Load:
@@ -131,3 +128,67 @@ async def test_a_daemon_that_stands_still_is_taken_over_and_sends_nothing_more(
             # What was on its way when it was stopped may come once more, under the same id.
             assert sum(after) - sum(before) - len(hooks) <= 4 * len(hooks)
         await world.settled()
+
+
+async def test_a_pause_that_the_receiver_asked_for_outlives_the_daemon(world: World) -> None:
+    """The next owner knows of it, and the other lanes do not wait."""
+    busy, other = await world.hook(), await world.hook()
+    busy_reply = Reply(429, headers={"Retry-After": "600"})
+    world.receiver.script(busy.path, Script(reply=busy_reply))
+    writer = await world.writer()
+    async with Process(world.url) as killed:
+        await killed.until("connected")
+        await writer.insert("candidate", project_id=1)
+        await world.until(
+            "select slow_until > clock_timestamp() + interval '9 min' from cdc.lane"
+            " where webhook_id = %s",
+            busy.id,
+        )
+        await world.arrived(other)
+        killed.signal(signal.SIGKILL)
+    world.receiver.script(busy.path, Script())
+    async with Running(world.url):
+        await writer.insert("candidate", project_id=1)
+        await world.arrived(other)
+        await world.until("select count(*) = 1 from cdc.queue")
+        assert len(world.came[busy.path]) == 1
+        assert await world.one("select failing_since is not null from cdc.lane")
+        # Somebody says that it is well again.
+        with Registry(world.url, Rules(EVENTS, Guard((), allow_http=True))) as registry:
+            registry.resume(busy.id)
+        await world.arrived(busy)
+        await world.until(
+            "select failing_since is null from cdc.lane where webhook_id = %s", busy.id
+        )
+
+
+async def test_handing_over_does_not_stop_the_other_lanes(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While a request of a lane that is handed over takes its time, looks go on."""
+    monkeypatch.setattr(tenure, "HAND_OVER_GRACE", 10.0)
+    answering = asyncio.Event()
+
+    async def slowly(_: Received) -> int:
+        await answering.wait()
+        return 204
+
+    hooks = [await world.hook() for _ in range(8)]
+    for hook in hooks:
+        world.receiver.script(hook.path, Script(answer=slowly))
+    writer = await world.writer()
+    async with Running(world.url) as first:
+        await shared(first)
+        key = await writer.insert("candidate", project_id=1)
+        await eventually(lambda: first.in_flight == 8, "all are under way")
+        async with Running(world.url) as second:
+            await eventually(lambda: first.handing_over, "the hand-over begins")
+            looks = first.observer.counts.looks
+            await eventually(lambda: first.observer.counts.looks > looks + 2, "it goes on looking")
+            assert first.owned == 64, "the hand-over is still under way"
+            answering.set()
+            await shared(first, second)
+            await writer.change("candidate", key)
+            await world.arrived(*hooks)
+    assert world.overlaps == 0
+    assert sum(map(world.repeats, hooks)) == 0

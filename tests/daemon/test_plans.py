@@ -71,7 +71,7 @@ class Case(NamedTuple):
 
 
 CASES = {
-    "look": Case("'{xmax}', '{{}}', true", ("queue_xid", "webhook_xid", "unresolved_due")),
+    "look": Case("'{xmax}', '{{}}', true, 4408387", ("queue_xid", "webhook_xid", "unresolved_due")),
     "look_all": Case(ALL_SHARDS, ("queue_lane",), HOOKS),
     "fetch": Case("'{{3,4}}', '{{{id},1}}', '{{9,9}}', '{snapshot}'", ("queue_lane",)),
     "fetch_created": Case(
@@ -91,7 +91,7 @@ CASES = {
     "settle_dead": Case(ATTEMPT + ERRORS + BODY, ("queue_lane", "retry_pkey")),
     "park": Case("'{{3}}', '{{{id}}}', '{{{uid}}}', '{{e}}', '{{k}}'", ("queue_lane",)),
     "promote": Case("'{{12}}', '{{candidate_changed}}', '{{11}}'", ("retry_resource",)),
-    "keep_lane": Case("3, 'open', 5, 1.0, 'bad', 2", ("webhook_pkey",)),
+    "keep_lane": Case("3, 'open', 5, 1.0, 0.5, 'bad', 2", ("webhook_pkey",)),
     "suspend": Case("3, 'gone'", ("webhook_pkey",)),
     "future_rows": Case("10000", ("queue_xid",)),
     "future_ids": Case("", ("queue_lane", "retry_pkey"), 2 * HOOKS),

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from cdc.lanes import BreakerState, Lane, LaneRules, Retry, Transition
+from cdc.lanes import BreakerState, Delivered, Kept, Lane, LaneRules, Retry, Transition
 from cdc.lanes.pace import CATCH_UP
 from cdc.road import Answer, Outcome
 
@@ -275,16 +275,38 @@ def test_resume_probes_at_once() -> None:
 
 def test_what_was_kept_of_the_breaker_is_taken_over() -> None:
     a = lane()
-    a.restore(7, 3600.0, 100.0)
+    a.restore(Kept(7, 3600.0, 0.0), 100.0)
     assert a.failing_for(100.0) == 3600.0
     assert a.failures == 7
     feed(a, [delivery(1), delivery(2)])
     (probe,) = a.start(100.0)
     assert a.finish(probe, BAD, 100.0).settlement == Retry(1.0, 0)
     b = lane()
-    b.restore(0, 0.0, 100.0)
+    b.restore(Kept(0, None, 0.0), 100.0)
     assert b.breaker is BreakerState.CLOSED
     assert b.failing_for(100.0) == 0.0
+
+
+def test_what_the_receiver_asked_for_holds_for_the_next_owner_too() -> None:
+    first = lane()
+    feed(first, [delivery(1), delivery(2)])
+    first.start(0.0)
+    asked = outcome(Answer.BUSY, 60.0)
+    decision = first.finish(delivery(1), asked, 10.0)
+    assert decision.slowed
+    assert not first.finish(delivery(2), asked, 10.1).slowed, "nothing that is not known already"
+    kept = first.kept(30.0)
+    assert kept[:2] == (0, 20.0)
+    assert kept.slow_for == pytest.approx(40.1)
+    second = lane()
+    second.restore(kept, 1000.0)
+    feed(second, [delivery(3)])
+    assert second.start(1040.0) == []
+    assert second.wake_at(1040.0) == pytest.approx(1040.1)
+    assert second.failing_for(1040.0) == pytest.approx(60.0)
+    assert len(second.start(1040.2)) == 1
+    assert second.finish(delivery(3), OK, 1041.0).settlement == Delivered()
+    assert second.kept(1041.0) == Kept(0, None, 0.0)
 
 
 def test_poison_does_not_hold_the_good_for_ever() -> None:

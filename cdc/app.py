@@ -7,6 +7,7 @@ import signal
 from collections import Counter
 from collections.abc import Iterable
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -32,10 +33,20 @@ FLUSH_WITHIN = 5.0
 
 
 class App:
-    """The daemon. ``run`` returns when it was asked to stop."""
+    """The daemon. ``run`` returns when it was asked to stop.
 
-    def __init__(self, settings: Settings, observer: Observer | None = None) -> None:
+    health_at: a Unix socket to serve health and metrics at, instead of the settings' port.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        observer: Observer | None = None,
+        *,
+        health_at: Path | None = None,
+    ) -> None:
         self.settings = settings
+        self._health_at = health_at
         self.observer = observer or Observer()
         self._mapping = load_mapping(settings.mapping)
         self._translator = Translator(self._mapping, settings.base_url)
@@ -77,7 +88,9 @@ class App:
         )
         health = HealthServer(self.observer.metrics)
         self.observer.metrics.watch(self._state)
-        if settings.http_port is not None:
+        if self._health_at is not None:
+            await health.start_at(self._health_at)
+        elif settings.http_port is not None:
             port = await health.start(settings.http_host, settings.http_port)
             self.observer.serving(settings.http_host, port)
         settling = asyncio.create_task(settler.run())

@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import resource
+import sys
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cdc.cli import common
 from cdc.cli.common import load_settings
-from cdc.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+    from cdc.settings import Settings
 
 
 def register(app: typer.Typer) -> None:
@@ -16,27 +25,83 @@ def register(app: typer.Typer) -> None:
     app.command()(run)
 
 
-def run(ctx: typer.Context) -> None:
+def run(
+    ctx: typer.Context,
+    processes: Annotated[
+        int,
+        typer.Option(
+            min=1, max=64, help="Daemons to run side by side; one parent answers for all of them."
+        ),
+    ] = 1,
+    child: Annotated[Path | None, typer.Option(hidden=True)] = None,
+) -> None:
     """Deliver changes until stopped (SIGTERM or Ctrl-C).
 
     Runs in the foreground and logs to stderr. Start as many as you like, on one host or many: they
     share the webhooks among themselves.
     """
-    import uvloop
-
     from cdc.observe import configure_logging
 
     settings = load_settings(ctx)
-    configure_logging(settings.log_format, settings.log_level)
+    number = None if child is None else int(child.stem)
+    configure_logging(settings.log_format, settings.log_level, number)
     _more_files()
+    if child is not None:
+        _run_as_child(_daemon(settings, child))
+    elif processes == 1:
+        _run(_daemon(settings))
+    else:
+        _run(_parent(ctx, settings, processes))
+
+
+def _run(work: Coroutine[object, object, None]) -> None:
+    import uvloop
+
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_run(settings))
+        runner.run(work)
 
 
-async def _run(settings: Settings) -> None:
+def _run_as_child(work: Coroutine[object, object, None]) -> None:
+    """Tells the parent a mistake of ours, after which it starts another, from a refusal."""
+    from cdc.processes import DEFECT
+
+    try:
+        _run(work)
+    except Exception as error:
+        if common.translated(error) is not None:
+            raise
+        traceback.print_exc()
+        sys.exit(DEFECT)
+
+
+async def _daemon(settings: Settings, child: Path | None = None) -> None:
     from cdc.app import App, run_until_signalled
 
-    await run_until_signalled(App(settings))
+    app = App(settings, health_at=child)
+    if child is None:
+        await run_until_signalled(app)
+        return
+    from cdc.processes import until_parent_ends
+
+    async def follow() -> None:
+        await until_parent_ends()
+        app.stop("its parent has ended")
+
+    following = asyncio.create_task(follow())
+    try:
+        await run_until_signalled(app)
+    finally:
+        following.cancel()
+
+
+async def _parent(ctx: typer.Context, settings: Settings, processes: int) -> None:
+    from cdc.cli.common import load_mapping
+    from cdc.processes import Processes, run_until_signalled
+
+    load_mapping(settings)  # what is wrong with it is told once, not by each of them
+    given = ctx.find_object(common.Global) or common.Global()
+    arguments = [] if given.config is None else ["--config", str(given.config)]
+    await run_until_signalled(Processes(settings, processes, arguments))
 
 
 def _more_files() -> None:

@@ -39,6 +39,12 @@ class Observer:
     def serving(self, host: str, port: int) -> None:
         self.log.info("serving health and metrics", host=host, port=port)
 
+    def processes_started(self, processes: int) -> None:
+        self.log.info("started", processes=processes)
+
+    def process_ended(self, number: int, how: str, again_in: float) -> None:
+        self.log.error("process ended", process=number, how=how, again_in=round(again_in, 2))
+
     def connected(self, shards: int, waiting: int) -> None:
         self.log.info("connected", shards=shards, webhooks_with_waiting_rows=waiting)
 

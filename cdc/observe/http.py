@@ -2,23 +2,53 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Protocol
+
 from aiohttp import web
 
 from cdc.errors import ConfigError
-from cdc.observe.metrics import Metrics
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+
+class Source(Protocol):
+    """Who is asked: a daemon's metrics, or the parent of several daemons."""
+
+    async def ready(self) -> bool:
+        """Connected, and looks are answered."""
+        ...
+
+    async def page(self) -> bytes:
+        """The text format of Prometheus."""
+        ...
 
 
 class HealthServer:
     """Serves until ``stop()``; on loopback unless configured otherwise."""
 
-    def __init__(self, metrics: Metrics) -> None:
-        self._metrics = metrics
+    def __init__(self, source: Source) -> None:
+        self._source = source
         self._runner: web.AppRunner | None = None
 
     async def start(self, host: str, port: int) -> int:
         """Listens; returns the port. Raises ConfigError when the port cannot be had."""
+        runner = await self._open()
+        try:
+            await web.TCPSite(runner, host, port).start()
+        except OSError as error:
+            await runner.cleanup()
+            raise ConfigError(
+                f"cannot listen on {host} port {port}: {error.strerror or error}",
+                "CDC_HTTP_HOST and CDC_HTTP_PORT say where health and metrics are served.",
+            ) from None
+        return int(runner.addresses[0][1])
+
+    async def start_at(self, socket: Path) -> None:
+        """Listens on a Unix socket."""
+        await web.UnixSite(await self._open(), socket).start()
+
+    async def _open(self) -> web.AppRunner:
         app = web.Application()
         app.add_routes(
             [
@@ -29,15 +59,7 @@ class HealthServer:
         )
         self._runner = web.AppRunner(app, access_log=None)
         await self._runner.setup()
-        try:
-            await web.TCPSite(self._runner, host, port).start()
-        except OSError as error:
-            await self._runner.cleanup()
-            raise ConfigError(
-                f"cannot listen on {host} port {port}: {error.strerror or error}",
-                "CDC_HTTP_HOST and CDC_HTTP_PORT say where health and metrics are served.",
-            ) from None
-        return int(self._runner.addresses[0][1])
+        return self._runner
 
     async def stop(self) -> None:
         if self._runner is not None:
@@ -47,10 +69,11 @@ class HealthServer:
         return web.Response(text="alive\n")
 
     async def _ready(self, _: web.Request) -> web.Response:
-        ready = self._metrics.ready()
+        ready = await self._source.ready()
         return web.Response(
             text="ready\n" if ready else "not ready\n", status=200 if ready else 503
         )
 
     async def _page(self, _: web.Request) -> web.Response:
-        return web.Response(body=self._metrics.page(), headers={"Content-Type": CONTENT_TYPE})
+        page = await self._source.page()
+        return web.Response(body=page, headers={"Content-Type": CONTENT_TYPE})

@@ -8,13 +8,19 @@ import sys
 import structlog
 
 
-def configure_logging(form: str = "auto", level: str = "info") -> None:
-    """form: ``json``, ``text`` or ``auto`` (text on a terminal). level: a name of logging's."""
+def configure_logging(form: str = "auto", level: str = "info", process: int | None = None) -> None:
+    """form: ``json``, ``text`` or ``auto`` (text on a terminal). level: a name of logging's.
+
+    process: number of this process, where one parent has several; each line tells it.
+    """
     json = form == "json" or (form == "auto" and not sys.stderr.isatty())
     processors: list[structlog.typing.Processor] = [
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
+    if process is not None:
+        structlog.contextvars.bind_contextvars(process=process)
+        processors.insert(0, structlog.contextvars.merge_contextvars)
     if json:
         processors += [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     else:

@@ -58,11 +58,11 @@ class Metrics:
         self._state = state
         self.registry.register(_States(state))
 
-    def ready(self) -> bool:
+    async def ready(self) -> bool:
         """Connected, and looks are answered."""
         return self._state is not None and self._state().ready
 
-    def page(self) -> bytes:
+    async def page(self) -> bytes:
         """The text format of Prometheus."""
         return generate_latest(self.registry)
 

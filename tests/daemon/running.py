@@ -6,7 +6,7 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
@@ -163,9 +163,13 @@ class Running:
 
 
 class Process:
-    """The daemon as a process of its own (``cdc run``), for signals."""
+    """The daemon as a process of its own (``cdc run``), for signals.
 
-    def __init__(self, url: str, **values: Any) -> None:
+    options: of `cdc run`.
+    """
+
+    def __init__(self, url: str, *, options: Sequence[str] = (), **values: Any) -> None:
+        self._options = options
         self._env = {
             name: value for name, value in os.environ.items() if not name.startswith(("CDC_", "PG"))
         }
@@ -183,7 +187,7 @@ class Process:
 
     async def __aenter__(self) -> Self:
         self._process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "cdc", "run"),
+            *(sys.executable, "-m", "cdc", "run", *self._options),
             env=self._env,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.DEVNULL,
@@ -205,6 +209,11 @@ class Process:
 
     async def until(self, event: str, **values: Any) -> Line:
         return await self.log.seen(event, **values)
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
 
     def signal(self, number: signal.Signals) -> None:
         assert self._process is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections import Counter
 
@@ -50,7 +51,7 @@ def test_states_of_a_breaker() -> None:
 def test_every_metric_is_told_of() -> None:
     observer = Observer()
     observer.metrics.watch(lambda: State(0, 0, 0, Counter(), "sleeping", True))
-    page = observer.metrics.page().decode()
+    page = asyncio.run(observer.metrics.page()).decode()
     kinds = re.findall(r"^# TYPE (\w+) (\w+)$", page, re.MULTILINE)
     exported = {name for name, _ in kinds if not name.endswith("_created")}
     assert set(first(table(GUIDE, "metric", "means"), "metric")) == exported

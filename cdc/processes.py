@@ -1,0 +1,221 @@
+"""Several daemons on one host, each a process of its own, under one parent.
+
+They share the webhooks as daemons on different hosts do, by the database alone. The parent starts
+them, starts one anew that has crashed, stops them, and answers for all of them over HTTP.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+import tempfile
+from asyncio.subprocess import DEVNULL, PIPE
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import aiohttp
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.registry import Collector
+
+from cdc.errors import CdcError
+from cdc.observe import HealthServer, Observer
+from cdc.settings import Settings
+
+MOST = 64  # as many as there are shards
+REFUSED = (1, 2)  # exit codes of a process that has said in words why it does not run
+DEFECT = 70  # ... and of one that has not
+FIRST_PAUSE, LONGEST_PAUSE = 0.2, 5.0
+HEALTHY = 30.0  # seconds after which a process that ends counts as ending for the first time
+RECORDING = 10.0  # seconds that a process may take to record, beyond its time of grace
+ANSWER = 2.0  # seconds that a process may take to tell of itself
+
+
+class Processes:
+    """Keeps ``count`` daemons going. ``run`` returns when it was asked to stop.
+
+    arguments: of `cdc`, as far as they are the same for all: what stands before ``run``.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        count: int,
+        arguments: Sequence[str],
+        observer: Observer | None = None,
+    ) -> None:
+        self._settings = settings
+        self._arguments = arguments
+        self._numbers = range(1, count + 1)
+        self._observer = observer or Observer()
+        self._stop = asyncio.Event()
+        self._folder = Path()
+
+    def stop(self) -> None:
+        """Asks all of them to stop."""
+        self._stop.set()
+
+    async def run(self) -> None:
+        """Raises CdcError when one of them refuses to run; it has told why."""
+        settings = self._settings
+        with tempfile.TemporaryDirectory(prefix="cdc-") as folder:
+            self._folder = Path(folder)
+            health = HealthServer(self)
+            if settings.http_port is not None:
+                port = await health.start(settings.http_host, settings.http_port)
+                self._observer.serving(settings.http_host, port)
+            self._observer.processes_started(len(self._numbers))
+            try:
+                ends = await asyncio.gather(
+                    *(self._keep(number) for number in self._numbers), return_exceptions=True
+                )
+            finally:
+                await health.stop()
+        for end in ends:
+            if end is not None:
+                raise end
+
+    async def _keep(self, number: int) -> None:
+        """One process after the other, until all are to stop."""
+        loop = asyncio.get_running_loop()
+        pause = FIRST_PAUSE
+        while not self._stop.is_set():
+            began = loop.time()
+            code = await self._one(number)
+            if self._stop.is_set():
+                return
+            if code in REFUSED:
+                self.stop()
+                raise Refused(code)
+            if loop.time() - began > HEALTHY:
+                pause = FIRST_PAUSE
+            self._observer.process_ended(number, _how(code), pause)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._stop.wait(), pause)
+            pause = min(pause * 2, LONGEST_PAUSE)
+
+    async def _one(self, number: int) -> int:
+        """Starts a process and waits for its end, which comes by itself or is asked for."""
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "cdc", *self._arguments),
+            *("run", "--child", str(self._socket(number))),
+            # Nothing is ever written to it: it ends with us, however we end.
+            stdin=PIPE,
+            stdout=DEVNULL,
+        )
+        ended = asyncio.create_task(process.wait())
+        stopped = asyncio.create_task(self._stop.wait())
+        try:
+            await asyncio.wait({ended, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            if not ended.done():
+                with suppress(ProcessLookupError):
+                    process.terminate()
+                await asyncio.wait({ended}, timeout=self._settings.stop_grace + RECORDING)
+        finally:
+            stopped.cancel()
+            with suppress(ProcessLookupError):
+                process.kill()
+        return await ended
+
+    # -- answering for all ------------------------------------------------------------------------
+
+    async def ready(self) -> bool:
+        """Whether each of them is."""
+        answers = await self._ask_all("/readyz")
+        return all(answer is not None and answer[0] == 200 for answer in answers)
+
+    async def page(self) -> bytes:
+        """The metrics of all; each tells the number of its process. One that does not answer has
+        none but ``cdc_process_up 0``."""
+        answers = await self._ask_all("/metrics")
+        return merged(
+            {
+                number: answer[1] if answer is not None and answer[0] == 200 else None
+                for number, answer in zip(self._numbers, answers, strict=True)
+            }
+        )
+
+    async def _ask_all(self, path: str) -> list[tuple[int, str] | None]:
+        return list(await asyncio.gather(*(self._ask(number, path) for number in self._numbers)))
+
+    async def _ask(self, number: int, path: str) -> tuple[int, str] | None:
+        connector = aiohttp.UnixConnector(str(self._socket(number)))
+        limit = aiohttp.ClientTimeout(total=ANSWER)
+        try:
+            async with (
+                aiohttp.ClientSession(connector=connector, timeout=limit) as http,
+                http.get(f"http://process{path}") as answer,
+            ):
+                return answer.status, await answer.text()
+        except (aiohttp.ClientError, TimeoutError):
+            return None
+
+    def _socket(self, number: int) -> Path:
+        return self._folder / f"{number}.sock"
+
+
+class Refused(CdcError):
+    """One of the processes does not run, and has said why: there is nothing to add."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__("a process refused to run; its message stands above")
+        self.exit_code = code
+
+
+class _Merged(Collector):
+    def __init__(self, pages: Mapping[int, str | None]) -> None:
+        self._pages = pages
+
+    def collect(self) -> Iterator[Metric]:
+        families: dict[str, Metric] = {}
+        up = GaugeMetricFamily("cdc_process_up", "1: the process answers.", labels=["process"])
+        for number, page in self._pages.items():
+            up.add_metric([str(number)], page is not None)
+            for family in text_string_to_metric_families(page or ""):
+                kept = families.setdefault(
+                    family.name, Metric(family.name, family.documentation, family.type)
+                )
+                kept.samples += [
+                    sample._replace(labels={**sample.labels, "process": str(number)})
+                    for sample in family.samples
+                ]
+        yield up
+        yield from families.values()
+
+
+def merged(pages: Mapping[int, str | None]) -> bytes:
+    """One page of several processes' metrics; None for a process that has not answered."""
+    registry = CollectorRegistry()
+    registry.register(_Merged(pages))
+    return generate_latest(registry)
+
+
+def _how(code: int) -> str:
+    if code >= 0:
+        return f"exit code {code}"
+    with suppress(ValueError):
+        return f"killed by {signal.Signals(-code).name}"
+    return f"killed by signal {-code}"
+
+
+async def run_until_signalled(processes: Processes) -> None:
+    """Runs them; SIGTERM and SIGINT stop them."""
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, processes.stop)
+    await processes.run()
+
+
+async def until_parent_ends() -> None:
+    """For a process that a parent has started: returns when that one is gone. Standard input is a
+    pipe that it holds."""
+    gone = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    loop.add_reader(0, gone.set)
+    try:
+        await gone.wait()
+    finally:
+        loop.remove_reader(0)

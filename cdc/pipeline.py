@@ -15,7 +15,7 @@ from cdc.channel import Channel
 from cdc.deliver import Client
 from cdc.lanes import Decision
 from cdc.observe import Observer
-from cdc.queue.settle import KeepLane, Parked, Promote, Settled, Settler, Suspend
+from cdc.queue.settle import KeepLane, Promote, Settled, Settler, Suspend
 from cdc.road import Answer, Delivery, Outcome
 from cdc.translate import Translator, Untranslatable
 
@@ -67,8 +67,7 @@ class Pipeline:
         if outcome.error is not None:
             channel.last_error = outcome.error
             self._failing(channel, decision, outcome, now)
-        for parked in decision.park:
-            self.settler.submit(Parked(channel.lane, parked))
+        self.settler.park(channel.lane, decision.park)
         if decision.promote is not None:
             self.settler.submit(Promote(channel.lane, decision.promote))
         if decision.transition is not None:

@@ -133,10 +133,10 @@ class Tenure:
             sent = time.monotonic()
             self._rung = False
             due = bool(self._handed) or sent - counted >= FLEET_EVERY
-            seen = await looker.look(arm=bell.arms(sent), fleet=due)
+            seen = await looker.look(arm=bell.arms(sent), fleet=due, shards=ownership.shards)
             bell.looked(sent, found=bool(seen.lowest), armed=seen.armed, xmin=seen.snapshot.xmin)
             self._observer.counts.looks += 1
-            self._tell(seen, ownership)
+            await self._tell(seen, ownership, conn)
             if bell.needs_xid():
                 bell.guard(await looker.take_xid())
             if seen.fleet is not None:
@@ -151,10 +151,13 @@ class Tenure:
             elif wait.seconds and not self._rung and not self._handed:
                 await self._sleep(conn, wait.seconds)
 
-    def _tell(self, seen: Seen, ownership: Ownership) -> None:
-        for webhook_id, lowest in seen.lowest.items():
-            if ownership.owns(webhook_id):
-                self.dispatch.noticed(webhook_id, lowest)
+    async def _tell(self, seen: Seen, ownership: Ownership, conn: Connection) -> None:
+        if seen.rows is None:
+            for webhook_id, lowest in seen.lowest.items():
+                if ownership.owns(webhook_id):
+                    self.dispatch.noticed(webhook_id, lowest)
+        elif seen.rows:
+            self.dispatch.came(await self._layouts.deliveries(conn, seen.rows))
         if seen.touched:
             self.dispatch.touched([w for w in seen.touched if ownership.owns(w)])
         if seen.unresolved:

@@ -22,8 +22,6 @@ from cdc.lanes.decision import (
     FetchPlan,
     Kept,
     Retry,
-    Settlement,
-    Transition,
 )
 from cdc.lanes.judge import Judge
 from cdc.lanes.lines import Held, Lines
@@ -160,6 +158,18 @@ class Lane:
         """A look saw queue rows that were not visible before; ``lowest_id`` is their lowest."""
         self._window.noticed(lowest_id)
 
+    def came(self, rows: Sequence[Delivery]) -> list[Delivery] | None:
+        """A look brought along all queue rows that were not visible before, in order of id.
+
+        Returns those to park, as ``fetched()`` does; None: the lane does not take them so, because
+        it has not read all that was there before them, or has no room. Then ``noticed()`` is to be
+        told.
+        """
+        room = self._rules.window - self._lines.queued
+        if not self._takes or not self._window.is_read or len(rows) > room:
+            return None
+        return self._window.admit(rows, self._retries.blocked)
+
     def plan_fetch(self, most: int | None = None) -> FetchPlan | None:
         """What to read from the queue next, or None while there is nothing to read or no need.
 
@@ -167,18 +177,16 @@ class Lane:
 
         Every plan ends with ``fetched()`` or ``fetch_failed()``; until then there is no other.
         """
-        if self._paused or len(self._retries.blocked) >= self._rules.blocked_limit:
-            return None
-        return self._window.start(self._rules, most)
+        return self._window.start(self._rules, most) if self._takes else None
 
     @property
     def wants_fetch(self) -> bool:
         """Whether ``plan_fetch()`` would have a plan (memory in the whole daemon apart)."""
-        return (
-            not self._paused
-            and len(self._retries.blocked) < self._rules.blocked_limit
-            and self._window.wants(self._rules)
-        )
+        return self._takes and self._window.wants(self._rules)
+
+    @property
+    def _takes(self) -> bool:
+        return not self._paused and len(self._retries.blocked) < self._rules.blocked_limit
 
     def fetched(
         self, plan: FetchPlan, rows: Sequence[Delivery], created: Sequence[Delivery] = ()
@@ -277,10 +285,15 @@ class Lane:
         held = self._lines.in_flight(delivery)
         if outcome.answer is Answer.SUCCESS:
             self._sending.slow.success()
-            return self._final(held, None, self._sending.breaker.success())
+            transition = self._sending.breaker.success()
+            promote = self._done(held)
+            if promote is None and transition is None:
+                return PLAIN_SUCCESS
+            return Decision(Delivered(), promote=promote, transition=transition)
         due_in, attempts, transition, slowed = self._judge.verdict(held, outcome, now)
         if due_in is None:
-            return self._final(held, Dead(attempts), transition, slowed)
+            dead = Dead(attempts)
+            return Decision(dead, promote=self._done(held), transition=transition, slowed=slowed)
         suspend = outcome.answer is Answer.GONE
         self._paused = self._paused or suspend
         held.due = now + due_in
@@ -315,22 +328,13 @@ class Lane:
 
     # -- inside -----------------------------------------------------------------------------------
 
-    def _final(
-        self,
-        held: Held,
-        dead: Dead | None,
-        transition: Transition | None,
-        slowed: bool = False,
-    ) -> Decision:
+    def _done(self, held: Held) -> Resource | None:
+        """The delivery in flight has ended. Returns the resource to promote, if it was retried."""
         self._lines.final(held)
-        promote = None
-        if not held.queued:
-            promote = held.resource
-            self._retries.ask(promote)
-        if dead is None and promote is None and transition is None:
-            return PLAIN_SUCCESS
-        settlement: Settlement = Delivered() if dead is None else dead
-        return Decision(settlement, promote=promote, transition=transition, slowed=slowed)
+        if held.queued:
+            return None
+        self._retries.ask(held.resource)
+        return held.resource
 
     def _behind(self, held: Held) -> list[Delivery]:
         """The delivery in flight will be retried: what waits behind it is to be parked."""

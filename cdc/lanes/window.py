@@ -42,6 +42,19 @@ class Window:
         else:
             self._noted = lower(self._noted, lowest_id)
 
+    @property
+    def is_read(self) -> bool:
+        """All rows that were seen are held, or were: what is new comes after them."""
+        return self._next_id is None and self.plan is None
+
+    def admit(self, rows: Sequence[Delivery], blocked: dict[Resource, int]) -> list[Delivery]:
+        """Take in rows that were read without a plan. Returns those to park."""
+        park: list[Delivery] = []
+        for row in rows:
+            if (row.id, row.uid) not in self._lines.held:
+                self._admit(row, blocked, park)
+        return park
+
     def will_read(self, delivery_id: int) -> bool:
         if self.plan is not None:
             return True

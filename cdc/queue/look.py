@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import NamedTuple
 
 from cdc.queue.ownership import LOCK_CLASS, Fleet
-from cdc.queue.session import Connection, boottime, execute, run
+from cdc.queue.session import Connection, Row, boottime, execute, run
+
+FEW = 200  # rows that a look brings along at most
+ABOUT = 8  # columns about everything, before those of a row
+_id = itemgetter(1)
 
 
 class Snapshot(NamedTuple):
@@ -33,6 +39,8 @@ class Seen:
     armed:      the doorbell is armed since.
     unresolved: changes wait in cdc.unresolved for another try.
     fleet:      who owns what, where that was asked for.
+    rows:       all new rows of the shards owned, in order of id; None: they are too many to be
+                brought along, and have to be fetched.
     """
 
     snapshot: Snapshot
@@ -41,6 +49,7 @@ class Seen:
     armed: bool
     unresolved: bool
     fleet: Fleet | None
+    rows: list[Row] | None
 
 
 class Looker:
@@ -74,15 +83,15 @@ class Looker:
         await execute(self._conn, b"select", name="ping")
         self.answered_at = sent
 
-    async def look(self, *, arm: bool, fleet: bool = False) -> Seen:
+    async def look(self, *, arm: bool, fleet: bool = False, shards: Sequence[int] = ()) -> Seen:
         """What came since the last look.
 
-        arm: have the writers ring.  fleet: see who owns what, too.
+        arm: have the writers ring.  fleet: see who owns what, too.  shards: those owned.
         """
         last = self.snapshot
         assert last is not None, "begin() comes first"
         sent = boottime()
-        rows = await run(
+        about, *rows = await run(
             self._conn,
             "look",
             [
@@ -90,9 +99,11 @@ class Looker:
                 "{" + ",".join(map(str, last.running)) + "}",
                 arm,
                 LOCK_CLASS if fleet else None,
+                list(shards),
+                FEW + 1,
             ],
         )
-        text, webhooks, lowest, touched, armed_until, unresolved, daemons, owned = rows[0]
+        text, webhooks, lowest, touched, armed_until, unresolved, daemons, owned = about[:ABOUT]
         self.answered_at = sent
         self.snapshot = Snapshot.parse(text)
         return Seen(
@@ -102,6 +113,7 @@ class Looker:
             armed_until is not None,
             unresolved,
             Fleet(daemons, frozenset(owned)) if fleet else None,
+            sorted((row[ABOUT:] for row in rows), key=_id) if len(rows) <= FEW else None,
         )
 
     async def take_xid(self) -> int:

@@ -40,11 +40,15 @@ class Fleet(NamedTuple):
 
 
 class Ownership:
-    """The shards of this daemon, as long as its session lives."""
+    """The shards of this daemon, as long as its session lives.
+
+    epochs: shard to its epoch.  shards: the same in order, without.
+    """
 
     def __init__(self, conn: Connection) -> None:
         self._conn = conn
         self.epochs: dict[int, int] = {}
+        self.shards: list[int] = []
 
     def owns(self, webhook_id: int) -> bool:
         return webhook_id % SHARDS in self.epochs
@@ -95,12 +99,13 @@ class Ownership:
         )
         epochs: dict[int, int] = {shard: epoch for shard, epoch in raised}
         self.epochs.update(epochs)
+        self.shards = sorted(self.epochs)
         await self._unlock(sorted(got - epochs.keys()))
         return {shard: epoch - 1 for shard, epoch in epochs.items()}
 
     def surplus(self, fleet: Fleet) -> list[int]:
         """Shards beyond a fair share, to be handed over: a daemon has joined."""
-        mine = sorted(self.epochs)
+        mine = self.shards
         many = len(mine) - fleet.share
         # Spread evenly: webhooks are numbered from 1, and where there are few of them the upper
         # half of the shards would be no work at all.
@@ -110,6 +115,7 @@ class Ownership:
         """Lets go of shards in which nothing is under way any more."""
         for shard in shards:
             self.epochs.pop(shard, None)
+        self.shards = sorted(self.epochs)
         await self._unlock(shards)
 
     async def _unlock(self, shards: list[int]) -> None:

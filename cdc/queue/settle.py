@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -24,7 +24,7 @@ from cdc.road import Delivery, Outcome, Resource
 
 BATCH = 1000
 # Waits so long for company: settling is not urgent, and a full batch costs little more than one.
-LINGER = 0.004
+LINGER = 0.01
 
 
 @dataclass(slots=True)
@@ -110,6 +110,11 @@ class Settler:
         self._work.set()
         if len(self._records) >= BATCH:
             self._full.set()
+
+    def park(self, lane: Lane, deliveries: Iterable[Delivery]) -> None:
+        """Submits changes that wait behind a retried one."""
+        for delivery in deliveries:
+            self.submit(Parked(lane, delivery))
 
     def forget(self, shards: set[int]) -> None:
         """Drops what was submitted for these shards: somebody else owned them meanwhile.

@@ -1,4 +1,5 @@
--- look: which webhooks have rows that were not visible at the last look?
+-- look: which webhooks have rows that were not visible at the last look? Where they are few, it brings
+-- them at once: a change on an idle system needs no second question.
 --
 -- Ids do not commit in order, so `id > last` would lose rows. What a snapshot did not show is exactly
 -- the transactions at or beyond its xmax, and those that were running then; the client parses both
@@ -7,9 +8,11 @@
 -- $1 xmax of the last snapshot   $2 ids of transactions running then   $3 arm the doorbell?
 -- $4 class of the daemons' advisory locks, to see who owns what; null: not this time (pg_locks reads
 --    the locks of the whole server)
+-- $5 shards whose rows to bring   $6 how many at most: when as many come, there may be more
 -- Reads cdc.queue and cdc.webhook by index on xid, cdc.unresolved by unresolved_due (a condition on
 -- clock_timestamp() would not use it); sets cdc.bell. Locks nothing.
 -- The answer also counts as the ping that keeps this session, and its shards, alive.
+-- Returns one row about everything, and one for each row of the queue that it brings.
 select pg_current_snapshot()::text as snapshot,
        news.webhooks,
        news.lowest,
@@ -21,7 +24,9 @@ select pg_current_snapshot()::text as snapshot,
        end as armed_until,
        exists (select from cdc.unresolved u where u.retry_at <= statement_timestamp()) as unresolved,
        fleet.daemons,
-       fleet.owned
+       fleet.owned,
+       null::bigint as webhook_id, null::bigint as id, null::xid8 as xid, null::uuid as uid,
+       null::int as layout, null::"char" as action, null::timestamptz as "time", null::text[] as refs
   from (select coalesce(array_agg(n.webhook_id), '{}') as webhooks,
                coalesce(array_agg(n.lowest), '{}') as lowest
           from (select q.webhook_id, min(q.id) as lowest
@@ -39,3 +44,9 @@ select pg_current_snapshot()::text as snapshot,
            and l.locktype = 'advisory' and l.classid = $4 and l.objsubid = 2 and l.granted
            and l.database = (select d.oid from pg_database d
                               where d.datname = current_database())) fleet
+union all
+(select null, null, null, null, null, null, null, null,
+        q.webhook_id, q.id, q.xid, q.uid, q.layout, q.action, q."time", q.refs
+   from cdc.queue q
+  where (q.xid >= $1 or q.xid = any($2)) and (q.webhook_id % 64)::int = any($5::int[])
+  limit $6)

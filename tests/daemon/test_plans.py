@@ -71,7 +71,10 @@ class Case(NamedTuple):
 
 
 CASES = {
-    "look": Case("'{xmax}', '{{}}', true, 4408387", ("queue_xid", "webhook_xid", "unresolved_due")),
+    "look": Case(
+        "'{xmax}', '{{}}', true, 4408387, '{{1,2,3}}', 201",
+        ("queue_xid", "webhook_xid", "unresolved_due"),
+    ),
     "look_all": Case(ALL_SHARDS, ("queue_lane",), HOOKS),
     "fetch": Case("'{{3,4}}', '{{{id},1}}', '{{9,9}}', '{snapshot}'", ("queue_lane",)),
     "fetch_created": Case(

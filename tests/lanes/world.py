@@ -20,6 +20,8 @@ from cdc.road import Answer, Delivery, Outcome, Resource
 from .made import OK
 from .tables import Due, Fetch, Move, Parked, Tables
 
+FEW = 3  # rows that a look brings along at most
+
 
 class World(Tables):
     def __init__(self, rules: LaneRules, seed: int) -> None:
@@ -67,10 +69,16 @@ class World(Tables):
     # -- look and fetch ---------------------------------------------------------------------------
 
     def look(self) -> None:
-        new = [id for id, row in self.queue.items() if self.commits[row.xid] > self.looked]
+        new = sorted(id for id, row in self.queue.items() if self.commits[row.xid] > self.looked)
         self.looked = len(self.commits)
-        if new:
-            self.lane.noticed(min(new))
+        if not new:
+            return
+        if len(new) <= FEW:
+            park = self.lane.came([replace(self.queue[id]) for id in new])
+            if park is not None:
+                self.park(park)
+                return
+        self.lane.noticed(new[0])
 
     def plan_fetch(self) -> bool:
         plan = self.lane.plan_fetch()

@@ -4,26 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterable
 from functools import partial
 from random import Random
 
 from cdc import channel as channels
 from cdc.channel import Channel, Registration
+from cdc.dispatch.fill import Filler
 from cdc.errors import UsageError
-from cdc.lanes import DuePlan, FetchPlan, Kept, Lane
+from cdc.lanes import Kept, Lane
 from cdc.observe import Observer
 from cdc.pipeline import Pipeline
 from cdc.queue.fetch import Fetcher
 from cdc.queue.look import Snapshot
 from cdc.queue.ownership import shard_of
 from cdc.queue.session import Connection, Layouts, open_session
-from cdc.queue.settle import Parked, Promote
+from cdc.queue.settle import Promote
 from cdc.road import Delivery, Resource, WebhookState
 from cdc.settings import Settings
 from cdc.sign import Sealer
 
 UNSURE_POLL = 0.05  # how soon to ask again whether we may send
+AT_ONCE = 2_000  # rows fetched at a time: while more are to come, these are being sent
 
 
 class Dispatch:
@@ -66,6 +69,19 @@ class Dispatch:
             channel.lane.noticed(lowest)
             self._hungry.add(channel)
         self._work.set()
+
+    def came(self, deliveries: Iterable[Delivery]) -> None:
+        """All rows that were not there before, in order of id: a look brought them along."""
+        by_webhook: dict[int, list[Delivery]] = defaultdict(list)
+        for delivery in deliveries:
+            by_webhook[delivery.webhook_id].append(delivery)
+        for webhook_id, rows in by_webhook.items():
+            channel = self.channels.get(webhook_id)
+            if channel is None or (park := channel.lane.came(rows)) is None:
+                self.noticed(webhook_id, rows[0].id)
+            else:
+                self._pipeline.settler.park(channel.lane, park)
+                self.pump(channel)
 
     def touched(self, webhook_ids: Iterable[int]) -> None:
         """Registrations changed (or something was replayed)."""
@@ -153,14 +169,14 @@ class Dispatch:
         """Fills windows until cancelled. Raises psycopg.OperationalError when it cannot."""
         conn = await open_session(url, "fetch")
         try:
-            fetcher = Fetcher(conn, layouts)
+            filler = Filler(Fetcher(conn, layouts), self._pipeline.settler)
             while True:
                 await self._work.wait()
                 self._work.clear()
                 if self._defect is not None:
                     raise self._defect
                 await self._follow_registrations(conn)
-                await self._fill(fetcher)
+                await self._fill(filler)
         finally:
             await conn.close()
 
@@ -181,60 +197,17 @@ class Dispatch:
                 channel.lane.noticed(lowest)
                 self._hungry.add(channel)
 
-    async def _fill(self, fetcher: Fetcher) -> None:
+    async def _fill(self, filler: Filler) -> None:
         hungry, self._hungry = self._hungry, set()
         hungry = {c for c in hungry if not c.closing and not c.removed}
         if not hungry:
             return
-        now = time.monotonic()
         room = self._settings.total_window - sum(c.lane.size for c in self.channels.values())
-        share = max(self._settings.max_concurrency, room // len(hungry))
-        windows: dict[int, FetchPlan] = {}
-        dues: dict[int, DuePlan] = {}
-        snapshot = self._snapshot()
-        for channel in hungry:
-            if (plan := channel.lane.plan_fetch(share)) is not None:
-                windows[channel.webhook.id] = plan
-            if (due := channel.lane.plan_due(now)) is not None:
-                dues[channel.webhook.id] = due
-        # A channel may be handed over while we wait for rows; its lane takes them all the same.
-        lanes = {channel.webhook.id: channel.lane for channel in hungry}
-        await self._fetch(fetcher, windows, snapshot, lanes)
-        await self._fetch_due(fetcher, dues, lanes)
+        # Each may always have what it needs to go on.
+        share = max(self._settings.max_concurrency, min(room, AT_ONCE) // len(hungry))
+        await filler.fill([channel.lane for channel in hungry], share, self._snapshot())
         for channel in hungry:
             self.pump(channel)
-
-    async def _fetch(
-        self,
-        fetcher: Fetcher,
-        plans: dict[int, FetchPlan],
-        snapshot: Snapshot,
-        lanes: dict[int, Lane],
-    ) -> None:
-        if not plans:
-            return
-        found = await fetcher.fetch(plans, snapshot)
-        for webhook_id, plan in plans.items():
-            window = found[webhook_id]
-            lane = lanes[webhook_id]
-            self._park(lane, lane.fetched(plan, window.rows, window.created))
-
-    async def _fetch_due(
-        self, fetcher: Fetcher, plans: dict[int, DuePlan], lanes: dict[int, Lane]
-    ) -> None:
-        if not plans:
-            return
-        found = await fetcher.due(plans)
-        now = time.monotonic()
-        for webhook_id, plan in plans.items():
-            due = found[webhook_id]
-            lane = lanes[webhook_id]
-            next_due = None if due.next_in is None else now + due.next_in
-            self._park(lane, lane.take_due(plan, due.rows, next_due))
-
-    def _park(self, lane: Lane, deliveries: Iterable[Delivery]) -> None:
-        for delivery in deliveries:
-            self._pipeline.settler.submit(Parked(lane, delivery))
 
     # -- lanes ------------------------------------------------------------------------------------
 
@@ -248,16 +221,37 @@ class Dispatch:
             # The ping is late. Started attempts would be given up at once, and started again.
             self._again(channel, UNSURE_POLL)
             return
-        for delivery in lane.start(now):
-            task = asyncio.create_task(self._pipeline.carry(channel, delivery))
-            channel.tasks.add(task)
-            task.add_done_callback(partial(self._ended, channel))
+        self._begin(channel, lane.start(now))
         if lane.wants_fetch or _reached(lane.due_at(), now):
             self._hungry.add(channel)
             self._work.set()
         if lane.paused and lane.idle:
             self._rest(channel)
         self._alarm(channel, now)
+
+    def _begin(self, channel: Channel, started: Iterable[Delivery]) -> None:
+        for delivery in started:
+            task = asyncio.create_task(self._carry(channel, delivery))
+            channel.tasks.add(task)
+            task.add_done_callback(partial(self._ended, channel))
+
+    async def _carry(self, channel: Channel, delivery: Delivery) -> None:
+        """One attempt after the other, for as long as the end of one lets another begin: a task is
+        dear."""
+        lane = channel.lane
+        while True:
+            await self._pipeline.carry(channel, delivery)
+            if channel.closing or not self._pipeline.may_send():
+                return
+            started = lane.start(time.monotonic())
+            if not started:
+                return
+            delivery = started[0]
+            if len(started) > 1:
+                self._begin(channel, started[1:])
+            if lane.wants_fetch:
+                self._hungry.add(channel)
+                self._work.set()
 
     def confirmed(self, lanes: set[Lane]) -> None:
         """Settlements were committed: windows have room, promoted retries are due."""

@@ -1,0 +1,48 @@
+"""Brings lanes the rows they have room for, and the retries that are due."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from cdc.lanes import DuePlan, FetchPlan, Lane
+from cdc.queue.fetch import Fetcher
+from cdc.queue.look import Snapshot
+from cdc.queue.settle import Settler
+
+
+@dataclass(frozen=True, slots=True)
+class Filler:
+    """Plan, read, take: for many lanes by one statement each. What has to be parked is submitted.
+
+    A lane may be handed over while its rows are read; it takes them all the same.
+    """
+
+    fetcher: Fetcher
+    settler: Settler
+
+    async def fill(self, lanes: Sequence[Lane], share: int, snapshot: Snapshot) -> None:
+        """share: rows that one lane gets at most.  snapshot: the newest look's."""
+        now = time.monotonic()
+        plans = [(lane, lane.plan_fetch(share), lane.plan_due(now)) for lane in lanes]
+        await self._queue([(lane, plan) for lane, plan, _ in plans if plan is not None], snapshot)
+        await self._due([(lane, due) for lane, _, due in plans if due is not None])
+
+    async def _queue(self, plans: Sequence[tuple[Lane, FetchPlan]], snapshot: Snapshot) -> None:
+        if not plans:
+            return
+        found = await self.fetcher.fetch({lane.webhook_id: plan for lane, plan in plans}, snapshot)
+        for lane, plan in plans:
+            window = found[lane.webhook_id]
+            self.settler.park(lane, lane.fetched(plan, window.rows, window.created))
+
+    async def _due(self, plans: Sequence[tuple[Lane, DuePlan]]) -> None:
+        if not plans:
+            return
+        found = await self.fetcher.due({lane.webhook_id: plan for lane, plan in plans})
+        now = time.monotonic()
+        for lane, plan in plans:
+            due = found[lane.webhook_id]
+            next_due = None if due.next_in is None else now + due.next_in
+            self.settler.park(lane, lane.take_due(plan, due.rows, next_due))

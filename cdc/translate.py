@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from datetime import UTC
+from secrets import token_hex
+from typing import Any
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from cdc.errors import CdcError
@@ -32,6 +34,10 @@ class Translator:
         self._base = base if base.endswith("/") else base + "/"
         self._bases: dict[str | None, str] = {None: self._base, "": self._base}
         self._members: dict[int, list[tuple[str, Address]]] = {}
+        # What comes out for a row's parents, with the row's own key left open: that one is another
+        # in each delivery, its parents are the same for many.
+        self._open: dict[tuple[int, Refs], list[str]] = {}
+        self._endpoints: dict[str, str] = {}
 
     def body(self, delivery: Delivery, endpoint: str) -> bytes:
         """The payload's exact bytes.
@@ -39,19 +45,35 @@ class Translator:
         endpoint: the URL to be called, without user and password.
         Raises Untranslatable.
         """
-        members = self._members.get(delivery.layout.id)
+        layout, key = delivery.layout, delivery.refs[-1]
+        parents = (layout.id, delivery.refs[:-1] if key is not None else delivery.refs)
+        pieces = self._open.get(parents)
+        if pieces is None:
+            pieces = self._rendered(layout, delivery.refs)
+            _keep(self._open, parents, pieces)
+        quoted = self._endpoints.get(endpoint)
+        if quoted is None:
+            quoted = _json(endpoint)
+            _keep(self._endpoints, endpoint, quoted)
+        time = delivery.time.astimezone(UTC).isoformat(timespec="microseconds")
+        data = pieces[0] if key is None else _segment(key).join(pieces)
+        return (
+            f'{{"endpoint": {quoted}, "time": "{time}", '
+            f'"event": "{layout.event}", "data": {{"action": "{delivery.action}"{data}}}}}'
+        ).encode("ascii")
+
+    def _rendered(self, layout: Layout, refs: Refs) -> list[str]:
+        """The members of ``data`` after the action, in pieces between which the own key belongs."""
+        members = self._members.get(layout.id)
         if members is None:
-            members = self._members[delivery.layout.id] = self._compile(delivery.layout)
-        refs = delivery.refs
-        data = [f'"action": "{delivery.action}"']
+            members = self._members[layout.id] = self._compile(layout)
+        if refs[-1] is not None:
+            refs = (*refs[:-1], _STAND_IN)
+        data = ""
         for opening, address in members:
             url = address(refs)
-            data.append(opening + ("null" if url is None else _json(url)))
-        time = delivery.time.astimezone(UTC).isoformat(timespec="microseconds")
-        return (
-            f'{{"endpoint": {_json(endpoint)}, "time": "{time}", '
-            f'"event": {_json(delivery.layout.event)}, "data": {{{", ".join(data)}}}}}'
-        ).encode("ascii")
+            data += f", {opening}" + ("null" if url is None else _json(url))
+        return data.split(_STAND_IN)
 
     def _base_of(self, own: str | None) -> str:
         """A company's base URL: its own, or ours with the company's host in place of ours."""
@@ -138,6 +160,18 @@ def _seen_from(layout: Layout, child: str, parent: str) -> Layout:
         return f"({field})" if field == parent or field.startswith(f"{parent}.") else field
 
     return Layout(layout.id, layout.event, tuple(seen(field) for field in layout.fields))
+
+
+# Stands for a key that is not known yet: a word of its own that no key contains, and that needs no
+# quoting in a URL or in JSON.
+_STAND_IN = f"key{token_hex(16)}"
+
+
+def _keep(known: dict[Any, Any], key: object, value: object) -> None:
+    """Remembers; a cache that has grown large begins anew."""
+    if len(known) >= 10_000:
+        known.clear()
+    known[key] = value
 
 
 def _segment(key: str) -> str:

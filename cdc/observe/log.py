@@ -31,5 +31,5 @@ def configure_logging(form: str = "auto", level: str = "info", process: int | No
             logging.getLevelNamesMapping()[level.upper()]
         ),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-        cache_logger_on_first_use=False,
+        cache_logger_on_first_use=True,
     )

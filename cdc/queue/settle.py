@@ -18,6 +18,7 @@ import psycopg
 
 from cdc.lanes import Dead, Decision, Delivered, Lane, Retry
 from cdc.observe import Observer
+from cdc.queue.arrays import plain, texts
 from cdc.queue.ownership import shard_of
 from cdc.queue.session import Connection, answering, open_session, run
 from cdc.road import Delivery, Outcome, Resource
@@ -291,34 +292,36 @@ class _Batch:
         )
 
 
-def _attempts(records: list[Settled], now: float) -> list[list[Any]]:
+def _attempts(records: list[Settled], now: float) -> list[str]:
     return [
-        [r.delivery.webhook_id for r in records],
-        [r.delivery.id for r in records],
-        [r.delivery.uid for r in records],
-        [r.delivery.tries for r in records],
-        [r.outcome.status for r in records],
-        [r.outcome.duration * 1000 for r in records],
-        [_storable(r.outcome.excerpt) for r in records],
-        [now - r.ended for r in records],
+        plain([r.delivery.webhook_id for r in records]),
+        plain([r.delivery.id for r in records]),
+        plain([r.delivery.uid for r in records]),
+        plain([r.delivery.tries for r in records]),
+        plain([r.outcome.status for r in records]),
+        plain([r.outcome.duration * 1000 for r in records]),
+        texts([_storable(r.outcome.excerpt) for r in records]),
+        plain([now - r.ended for r in records]),
     ]
 
 
-def _errors(records: list[Settled]) -> list[list[Any]]:
+def _errors(records: list[Settled]) -> list[str]:
     return [
-        [r.outcome.error for r in records],
-        [_storable(r.outcome.detail) for r in records],
+        texts([r.outcome.error for r in records]),
+        texts([_storable(r.outcome.detail) for r in records]),
     ]
 
 
-def _rows(records: list[Settled]) -> list[list[Any]]:
+def _rows(records: list[Settled]) -> list[Any]:
     return [
         [r.delivery.body for r in records],
-        [r.delivery.resource.event for r in records],
-        [r.delivery.resource.key for r in records],
+        texts([r.delivery.resource.event for r in records]),
+        texts([r.delivery.resource.key for r in records]),
     ]
 
 
 def _storable(text: str) -> str:
     """What a receiver said, as PostgreSQL can keep it: no NUL, no lone surrogates."""
+    if not text:
+        return text
     return text.replace("\0", "").encode("utf-8", "replace").decode("utf-8")

@@ -4,9 +4,11 @@ Writers that ring commit one after another, so the bell is rung only while someb
 
 * quiet:   the daemon arms the bell and sleeps; a slow poll once a second arms it anew and finds
            what the bell did not tell. Correctness never rests on the bell.
-* busy:    looks find something more than ``BUSY`` times a second: nobody arms, everybody polls
-           every few milliseconds. A look sees the rows of all webhooks, so an idle daemon and a
-           busy one conclude the same without talking: neither is deaf because of the other.
+* busy:    looks find something more than ``BUSY`` times a second, and other writers are about to
+           commit when they do (they would wait for each other), or more than ``TOO_BUSY`` times:
+           nobody arms, everybody polls every few milliseconds. A look sees the rows of all
+           webhooks, so an idle daemon and a busy one conclude the same without talking. Where
+           they do not, nobody is deaf either: whoever sleeps has armed the bell itself.
 * falling asleep: after arming, writers may be open that saw the bell unarmed. Take a transaction id
            of your own and look until none older is running; behind a long writer, at growing
            intervals.
@@ -18,7 +20,10 @@ from collections import deque
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-BUSY = 30  # productive looks per second above which nobody sleeps
+BUSY = 30  # productive looks per second above which nobody sleeps if writers would wait
+TOO_BUSY = 300  # ... and above which nobody sleeps in any case
+CROWDED = 1.0  # transactions running at a productive look, on average, from which on they would
+CROWD_LIMIT = 10  # a crowd that is gone is to be forgotten within a second
 POLL = 0.002
 SLOW_POLL = 1.0
 ARMED_FOR = 3.0  # look.sql arms for as long
@@ -57,7 +62,8 @@ class Doorbell:
     _armed_at: float | None = None
     _guard_xid: int | None = None
     _interval: float = POLL
-    _finds: deque[float] = field(default_factory=lambda: deque(maxlen=BUSY + 1))
+    _finds: deque[float] = field(default_factory=lambda: deque(maxlen=TOO_BUSY + 1))
+    _crowd: float = 0.0
 
     def arms(self, now: float) -> bool:
         """Whether the next look is to arm the bell."""
@@ -71,14 +77,16 @@ class Doorbell:
         """The id that was taken: when all older ones have ended, nobody sees the bell unarmed."""
         self._guard_xid = xid
 
-    def looked(self, sent: float, *, found: bool, armed: bool, xmin: int) -> None:
+    def looked(self, sent: float, *, found: bool, armed: bool, xmin: int, running: int = 0) -> None:
         """A look has come back.
 
         sent:  when it was sent.  found: it saw rows that were new.
         armed: the bell is armed since.  xmin: of its snapshot.
+        running: transactions that were open in it.
         """
         if found:
             self._finds.append(sent)
+            self._crowd += (min(running, CROWD_LIMIT) - self._crowd) / BUSY
         if not armed:
             self._armed_at = self._guard_xid = None
             asked = self.arms(sent)
@@ -104,4 +112,7 @@ class Doorbell:
         return Wait(POLL if self.mode is Mode.POLLING else self._interval, listen=False)
 
     def _busy(self, now: float) -> bool:
-        return len(self._finds) > BUSY and now - self._finds[0] < 1.0
+        finds = self._finds
+        if len(finds) > TOO_BUSY and now - finds[0] < 1.0:
+            return True
+        return len(finds) > BUSY and now - finds[-BUSY - 1] < 1.0 and self._crowd >= CROWDED

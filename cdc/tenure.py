@@ -134,7 +134,13 @@ class Tenure:
             self._rung = False
             due = bool(self._handed) or sent - counted >= FLEET_EVERY
             seen = await looker.look(arm=bell.arms(sent), fleet=due, shards=ownership.shards)
-            bell.looked(sent, found=bool(seen.lowest), armed=seen.armed, xmin=seen.snapshot.xmin)
+            bell.looked(
+                sent,
+                found=bool(seen.lowest),
+                armed=seen.armed,
+                xmin=seen.snapshot.xmin,
+                running=len(seen.snapshot.running),
+            )
             self._observer.counts.looks += 1
             await self._tell(seen, ownership, conn)
             if bell.needs_xid():

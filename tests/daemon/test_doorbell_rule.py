@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from cdc.doorbell import ARMED_FOR, BUSY, DEAF_POLL, POLL, SLOW_POLL, Doorbell, Mode, Wait
+from cdc.doorbell import (
+    ARMED_FOR,
+    BUSY,
+    DEAF_POLL,
+    POLL,
+    SLOW_POLL,
+    TOO_BUSY,
+    Doorbell,
+    Mode,
+    Wait,
+)
 
 
 @dataclass
@@ -13,6 +23,7 @@ class Played:
 
     armed_until: what ``cdc.bell`` says.  open: transaction ids that are running.
     full: the notification queue is.
+    crowd: writers that are about to commit whenever one has.
     """
 
     now: float = 100.0
@@ -20,6 +31,7 @@ class Played:
     next_xid: int = 1000
     open: set[int] = field(default_factory=set)
     full: bool = False
+    crowd: int = 0
 
     def xmin(self) -> int:
         return min(self.open, default=self.next_xid)
@@ -50,7 +62,9 @@ class Daemon:
         armed = arm and not played.full
         if armed:
             played.armed_until = played.now + ARMED_FOR
-        self.bell.looked(played.now, found=found, armed=armed, xmin=played.xmin())
+        self.bell.looked(
+            played.now, found=found, armed=armed, xmin=played.xmin(), running=played.crowd
+        )
         if self.bell.needs_xid():
             self.bell.guard(played.takes_xid())
         self.looks += 1
@@ -99,7 +113,7 @@ def test_a_quiet_daemon_sleeps_until_it_is_rung() -> None:
 
 
 def test_a_busy_daemon_polls_and_lets_the_bell_run_out() -> None:
-    played = Played()
+    played = Played(crowd=3)
     daemon = Daemon(played)
     run(played, 5.0, 200, daemon)
     assert daemon.mode() is Mode.POLLING
@@ -108,8 +122,47 @@ def test_a_busy_daemon_polls_and_lets_the_bell_run_out() -> None:
     assert played.armed_until < played.now
 
 
-def test_when_the_load_ends_it_sleeps_again() -> None:
+def test_writers_who_would_not_wait_for_each_other_go_on_ringing() -> None:
     played = Played()
+    daemon = Daemon(played)
+    run(played, 5.0, 200, daemon)
+    assert daemon.mode() is Mode.SLEEPING
+    played.crowd = 2
+    run(played, 1.0, 200, daemon)
+    assert daemon.mode() is Mode.POLLING
+    played.crowd = 0
+    run(played, 1.0, 200, daemon)
+    assert daemon.mode() is Mode.SLEEPING
+
+
+def test_very_many_commits_are_a_load_whoever_waits() -> None:
+    played = Played()
+    daemon = Daemon(played)
+    run(played, 5.0, TOO_BUSY + 100, daemon)
+    assert daemon.mode() is Mode.POLLING
+    assert played.armed_until < played.now
+
+
+def test_when_daemons_disagree_whoever_sleeps_is_rung() -> None:
+    played = Played()
+    crowded, quiet = Daemon(played), Daemon(played)
+    run(played, 2.0, 200, quiet)
+    played.crowd = 3
+    for _ in range(BUSY + 2):  # one of them has seen a crowd that the other has not
+        played.now += 0.001
+        crowded.look(found=True)
+    played.crowd = 0
+    assert crowded.mode() is Mode.POLLING
+    assert quiet.mode() is Mode.SLEEPING
+    run(played, 0.9, 0, crowded, quiet)
+    assert played.armed_until > played.now
+    looks = quiet.looks
+    run(played, 0.05, 200, crowded, quiet)
+    assert quiet.looks - looks >= 9, "it was rung"
+
+
+def test_when_the_load_ends_it_sleeps_again() -> None:
+    played = Played(crowd=3)
     daemon = Daemon(played)
     run(played, 5.0, 200, daemon)
     run(played, 2.0, 0, daemon)
@@ -126,7 +179,7 @@ def test_few_commits_a_second_are_no_load() -> None:
 
 
 def test_an_idle_daemon_and_a_busy_one_conclude_the_same() -> None:
-    played = Played()
+    played = Played(crowd=3)
     idle, busy = Daemon(played), Daemon(played)
     # All rows may be the busy one's: looks see them all, so the idle one counts them too.
     run(played, 5.0, 200, idle, busy)
@@ -138,7 +191,7 @@ def test_an_idle_daemon_and_a_busy_one_conclude_the_same() -> None:
 
 
 def test_one_who_joins_a_busy_fleet_does_not_stay_the_one_who_arms() -> None:
-    played = Played()
+    played = Played(crowd=3)
     busy = Daemon(played)
     run(played, 3.0, 200, busy)
     late = Daemon(played)

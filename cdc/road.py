@@ -101,18 +101,27 @@ class Webhook:
     headers: dict[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Request:
     """One signed POST, ready for any HTTP client.
 
-    url:     the endpoint without user and password.
-    headers: all headers of ours, in the order to send them (``Host`` and ``Content-Length`` are the
-             client's business).
+    url:    the endpoint without user and password.
+    head:   all headers of ours in the order to send them, as they go over the wire, each line with
+            its end (``Host`` and ``Content-Length`` are the client's business).
+    hidden: what must not be shown if the receiver echoes it, longest first.
     """
 
     url: str
-    headers: tuple[tuple[str, str], ...] = field(repr=False)
+    head: bytes = field(repr=False)
     body: bytes
+    hidden: tuple[str, ...] = field(default=(), repr=False)
+
+    @property
+    def headers(self) -> tuple[tuple[str, str], ...]:
+        """The headers, name and value."""
+        lines = self.head.decode("ascii").split("\r\n")[:-1]
+        pairs = (line.partition(": ") for line in lines)
+        return tuple((name, value) for name, _, value in pairs)
 
 
 class Answer(StrEnum):

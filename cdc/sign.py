@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import hmac
 import re
 import secrets as random_source
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 from urllib.parse import unquote
 
@@ -24,10 +25,11 @@ TOLERANCE = 300
 """Seconds a timestamp may lie off the receiver's clock, either way."""
 
 USER_AGENT = "interview suite webhook"
-_OURS: tuple[tuple[str, str], ...] = (
+OURS: tuple[tuple[str, str], ...] = (
     ("Content-Type", "application/json"),
     ("User-Agent", USER_AGENT),
 )
+"""Headers that are the same for everybody."""
 
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _VALUE = re.compile(r"[\t\x20-\x7e]*")
@@ -234,6 +236,36 @@ def check_headers(headers: Mapping[str, str], endpoint: str = "") -> None:
         )
 
 
+def header_lines(headers: Iterable[tuple[str, str]]) -> bytes:
+    """Headers as they go over the wire.
+
+    Raises UsageError for one that is more or less than a line of its own; never with its value.
+    """
+    lines = []
+    for name, value in headers:
+        if not _NAME.fullmatch(name) or not _VALUE.fullmatch(value):
+            raise UsageError(f"the header {name!r} cannot be sent")
+        lines.append(f"{name}: {value}\r\n")
+    return "".join(lines).encode("ascii")
+
+
+def credentials(headers: Iterable[tuple[str, str]]) -> tuple[str, ...]:
+    """What of additional headers must not be shown, longest first so that none is left half."""
+    found: set[str] = set()
+    for name, value in headers:
+        found.add(value)
+        if name.lower() != "authorization":
+            continue
+        kind, _, token = value.partition(" ")
+        found.add(token)
+        if kind == "Basic":
+            with contextlib.suppress(binascii.Error, ValueError):
+                login = base64.b64decode(token).decode()
+                found.update((login, login.partition(":")[2]))
+    # Three letters or fewer are no secret, and taking them out would leave nothing to read.
+    return tuple(sorted((value for value in found if len(value) > 3), key=len, reverse=True))
+
+
 class Sealer:
     """Makes the requests of one webhook; all that stays the same is computed once.
 
@@ -242,7 +274,9 @@ class Sealer:
     Raises UsageError if the registration's secrets or headers cannot be used.
     """
 
-    __slots__ = ("_after", "_signer", "url")
+    __slots__ = ("_after", "_hidden", "_signer", "url")
+
+    _before = header_lines(OURS)
 
     def __init__(self, webhook: Webhook) -> None:
         check_headers(webhook.headers, webhook.endpoint)
@@ -253,7 +287,8 @@ class Sealer:
             token = base64.b64encode(":".join(login).encode()).decode()
             after.append(("Authorization", f"Basic {token}"))
         after.extend(webhook.headers.items())
-        self._after = tuple(after)
+        self._after = header_lines(after)
+        self._hidden = credentials(after)
 
     def seal(self, delivery: Delivery, body: bytes, now: int) -> Request:
         """The signed request of one attempt.
@@ -261,5 +296,5 @@ class Sealer:
         body: the delivery's bytes, the same for all its attempts.
         now:  Unix seconds of this attempt.
         """
-        signed = self._signer.headers(delivery.uid, now, body)
-        return Request(self.url, _OURS + signed + self._after, body)
+        signed = header_lines(self._signer.headers(delivery.uid, now, body))
+        return Request(self.url, self._before + signed + self._after, body, self._hidden)

@@ -22,7 +22,7 @@ from cdc.deliver import Client, Guard
 from cdc.errors import CdcError, UsageError
 from cdc.receiver import Received, Receiver, Reply, Script
 from cdc.road import Answer, Outcome, Request
-from cdc.sign import Problem, Signer, new_secret
+from cdc.sign import Problem, Signer, header_lines, new_secret
 
 SECRET = new_secret()
 BODY = (
@@ -50,7 +50,7 @@ async def post(
     client: Client, url: str, uid: str = "id-1", secret: str = SECRET, body: bytes = BODY
 ) -> Outcome:
     headers = Signer([secret]).headers(uid, int(time.time()), body)
-    return await client.post(Request(url, headers, body))
+    return await client.post(Request(url, header_lines(headers), body))
 
 
 async def test_records_what_came(receiver: Receiver, client: Client) -> None:

@@ -1,8 +1,9 @@
 """Deliver: a signed request goes out, an outcome comes back.
 
-``guard`` says which addresses may be dialled, ``dns`` looks names up, ``client`` is the seam
-(request in, outcome out), ``wire`` keeps a hostile peer in bounds, ``outcome`` puts names to
-what happened.
+``client`` is the seam (request in, outcome out). Below it, in the order of the road: ``url`` (what
+an endpoint means), ``pool`` (a connection is kept or dialled), ``dns`` and ``guard`` (which
+addresses, and which of them may be dialled), ``connection`` (one exchange, with a deadline),
+``answer`` (keeps a hostile peer in bounds), ``outcome`` (puts names to what happened).
 """
 
 from cdc.deliver.client import Client

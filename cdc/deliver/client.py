@@ -1,6 +1,8 @@
 """The seam: a request goes in, an outcome comes out. A bad receiver is a value, no exception.
 
-Inside is aiohttp. Whoever exchanges it keeps ``Client.post`` and ``Client.close`` and the tests.
+Below it: ``pool`` (which connection), ``connection`` (one exchange), ``answer`` (what the peer may
+say). It speaks HTTP/1.1 and does POST, nothing else: no redirect is followed, nothing is unpacked,
+no cookie kept, no proxy taken from the environment.
 """
 
 from __future__ import annotations
@@ -10,18 +12,28 @@ import functools
 import ssl
 import time
 from pathlib import Path
+from typing import NamedTuple
 
-import aiohttp
-from yarl import URL
-
-from cdc.deliver import outcome, wire
+from cdc.deliver import outcome
 from cdc.deliver import url as urls
-from cdc.deliver.dns import AT_ONCE, Lookup, lookup
+from cdc.deliver.answer import Reply
+from cdc.deliver.dns import AT_ONCE, Lookup, Names, lookup
 from cdc.deliver.guard import Guard
+from cdc.deliver.pool import Origin, Pool
 from cdc.errors import ConfigError
 from cdc.road import Outcome, Request
 
-_NO_CEIL = 1e9  # aiohttp rounds limits above this up to whole seconds; ours are exact
+
+class Route(NamedTuple):
+    """Where an endpoint leads.
+
+    name:  host and port, to tell people.
+    start: the request line and Host, as they are sent.
+    """
+
+    origin: Origin
+    name: str
+    start: bytes
 
 
 class Client:
@@ -36,6 +48,7 @@ class Client:
     answer_limit:    bytes read of an answer's body; the status counts, the rest is not wanted.
     excerpt_limit:   bytes of it that are kept for people, 1 KiB at most.
     look:            how names are looked up.
+    most_open:       sockets that may be open at once; None for what the system allows.
 
     Raises ConfigError if the CA file cannot be read.
     """
@@ -52,23 +65,30 @@ class Client:
         answer_limit: int = 64 * 1024,
         excerpt_limit: int = outcome.EXCERPT,
         look: Lookup | None = None,
+        most_open: int | None = None,
     ) -> None:
         self._guard = guard
         self._deadline = deadline
-        self._connect_timeout = connect_timeout
-        self._keepalive = keepalive
         self._cap = retry_after_cap
-        self._answer_limit = answer_limit
         self._excerpt_limit = excerpt_limit
-        self._ssl = _trust(ca_file)
+        self._tls = _trust(ca_file)
         # The name server gets a little less than connecting as a whole, so that the detail tells
         # which of the two it was.
         gate = asyncio.Semaphore(AT_ONCE)
-        self._look = look or functools.partial(lookup, limit=connect_timeout * 0.8, gate=gate)
-        self._session: aiohttp.ClientSession | None = None
+        self._names = Names(
+            look or functools.partial(lookup, limit=connect_timeout * 0.8, gate=gate)
+        )
+        self._pool = Pool(
+            guard,
+            self._names,
+            connect_timeout=connect_timeout,
+            keepalive=keepalive,
+            answer_limit=answer_limit,
+            most=most_open,
+        )
         self._closed = False
         # One entry for each endpoint in use; bounded, because anybody may register new ones.
-        self._target = functools.lru_cache(maxsize=20_000)(self._prepare)
+        self._route = functools.lru_cache(maxsize=20_000)(self._find_route)
 
     async def post(self, request: Request) -> Outcome:
         """Send one request; never raises for what a receiver does.
@@ -80,110 +100,59 @@ class Client:
         """
         if self._closed:
             raise RuntimeError("the client is closed")
-        started = time.perf_counter()
-        host = ""
-        attempt = wire.Attempt()
+        started = time.monotonic()
+        host, waited = "", "complete answer"
         try:
-            url, host = self._target(request.url)
-            async with asyncio.timeout(self._deadline):
-                status, wait, body = await self._exchange(url, request, attempt)
+            origin, host, start = self._route(request.url)
+            due = started + self._deadline
+            body = request.body
+            message = b"%b%bContent-Length: %d\r\n\r\n%b" % (start, request.head, len(body), body)
+            reply = await self._by_kept(origin, message, due)
+            if reply is None:
+                waited = "connection"
+                connection = await self._pool.dial(origin, due)
+                waited = "complete answer"
+                reply = await connection.exchange(message, due)
+                self._pool.give(origin, connection)
         except Exception as error:
-            elapsed = time.perf_counter() - started
-            if attempt.wire is None:
-                return outcome.failed(error, host, elapsed, "connection")
-            # Where we have cut it ourselves, aiohttp only tells that it ended.
-            return outcome.failed(attempt.wire.cut or error, host, elapsed, "complete answer")
-        excerpt = outcome.excerpt(body, request, self._excerpt_limit)
+            return outcome.failed(error, host, time.monotonic() - started, waited)
+        excerpt = outcome.excerpt(reply.body, request, self._excerpt_limit)
+        wait = reply.retry_after
         pause = None if wait is None else outcome.retry_after(wait, time.time(), self._cap)
-        return outcome.answered(status, time.perf_counter() - started, excerpt, pause)
+        return outcome.answered(reply.status, time.monotonic() - started, excerpt, pause)
 
-    async def _exchange(
-        self, url: URL, request: Request, attempt: wire.Attempt
-    ) -> tuple[int, str | None, bytes]:
-        """Status, Retry-After and the body's beginning."""
+    async def _by_kept(self, origin: Origin, message: bytes, due: float) -> Reply | None:
+        """By a kept connection; None if there is none, or if it turns out to have ended."""
+        connection = self._pool.take(origin)
+        if connection is None:
+            return None
         try:
-            response = await self._send(url, request, attempt)
-        except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
-            if attempt.wire is None or not attempt.wire.ended_idle():
+            reply = await connection.exchange(message, due)
+        except OSError as error:
+            if isinstance(error, TimeoutError) or not connection.stale:
                 raise
-            attempt.fresh, attempt.wire = True, None
-            response = await self._send(url, request, attempt)
-        try:
-            body = await _read(response, self._answer_limit)
-        except BaseException:
-            response.close()
-            raise
-        return response.status, response.headers.get("Retry-After"), body
+            return None
+        self._pool.give(origin, connection)
+        return reply
 
-    async def _send(
-        self, url: URL, request: Request, attempt: wire.Attempt
-    ) -> aiohttp.ClientResponse:
-        session = self._session or self._open()
-        token = wire.current.set(attempt)
-        try:
-            return await session.post(
-                url, data=request.body, headers=request.headers, allow_redirects=False
-            )
-        finally:
-            wire.current.reset(token)
+    def _find_route(self, endpoint: str) -> Route:
+        """Raises what the guard raises.
 
-    def _prepare(self, endpoint: str) -> tuple[URL, str]:
-        """The URL as aiohttp wants it, and what to call it; raises what the guard raises.
-
-        Asked again here, though registration did: settings change, and rows can be imported.
+        It is asked again here, though registration did: settings change, and rows can be imported.
         """
         self._guard.check_url(endpoint)
         target = urls.parse(endpoint)
+        tls = target.scheme == "https"
         name = f"[{target.host}]" if ":" in target.host else target.host
-        # encoded: what is registered is sent as it stands.
-        return URL(endpoint, encoded=True), f"{name}:{target.port}"
-
-    def _open(self) -> aiohttp.ClientSession:
-        connector = wire.Connector(self._guard, self._look, self._ssl, self._keepalive)
-        self._session = aiohttp.ClientSession(
-            connector=connector,
-            request_class=_OnlyOurHeaders,
-            timeout=aiohttp.ClientTimeout(
-                total=None, connect=self._connect_timeout, ceil_threshold=_NO_CEIL
-            ),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            trust_env=False,  # no proxy and no .netrc because somebody's shell had one
-            auto_decompress=False,  # an excerpt is not worth a decompression bomb
-            max_line_size=8190,
-            max_field_size=8190,
-            max_headers=100,
-        )
-        return self._session
+        host = name if target.port == (443 if tls else 80) else f"{name}:{target.port}"
+        start = f"POST {target.path} HTTP/1.1\r\nHost: {host}\r\n".encode("ascii")
+        origin = Origin(target.host, target.port, self._tls if tls else None)
+        return Route(origin, f"{name}:{target.port}", start)
 
     async def close(self) -> None:
         """Close all connections; what is under way ends as reset."""
         self._closed = True
-        session, self._session = self._session, None
-        if session is not None:
-            await session.close()
-
-
-class _OnlyOurHeaders(aiohttp.ClientRequest):
-    """A request without the headers that aiohttp would add: the protocol names ours."""
-
-    DEFAULT_HEADERS = {}  # noqa: RUF012 - the parent's form, and never written to
-
-
-async def _read(response: aiohttp.ClientResponse, limit: int) -> bytes:
-    """At most ``limit`` bytes of the body; a longer one costs its connection."""
-    if response.status == 101:
-        response.close()  # we have asked for no other protocol, and there is no body to wait for
-        return b""
-    content = response.content
-    body = await content.readany()
-    while len(body) < limit:
-        more = await content.readany()
-        if not more:
-            return body
-        body += more
-    if not content.at_eof():
-        response.close()
-    return body[:limit]
+        await self._pool.close()
 
 
 def _trust(ca_file: Path | None) -> ssl.SSLContext:

@@ -13,12 +13,59 @@ import contextlib
 import socket
 import threading
 from collections.abc import Awaitable, Callable
+from time import monotonic
 
 AT_ONCE = 64
 """Lookups under way at the same time in one client; more wait, each within its own limit."""
 
+TTL = 10.0
+"""Seconds an answer is used again. Each connection judges its addresses anew all the same."""
+
+_MOST = 5_000  # answers remembered
+
 Lookup = Callable[[str, int], Awaitable[list[str]]]
 """A name and a port become addresses, in the order to try; raises OSError."""
+
+
+class Names:
+    """Looks each name up once, however many wait for it, and remembers the answer for a while.
+
+    look: how it is done.
+    """
+
+    def __init__(self, look: Lookup) -> None:
+        self._look = look
+        self._asked: dict[tuple[str, int], asyncio.Task[list[str]]] = {}
+        self._known: dict[tuple[str, int], tuple[float, list[str]]] = {}
+
+    async def __call__(self, name: str, port: int) -> list[str]:
+        """Addresses of the name. Raises OSError."""
+        key = name, port
+        at, known = self._known.get(key, (0.0, []))
+        if known and monotonic() < at + TTL:
+            return known
+        task = self._asked.get(key)
+        if task is None:
+            self._asked[key] = task = asyncio.create_task(self._ask(key))
+            task.add_done_callback(_heard)
+        # Who is cancelled does not take the answer from the others.
+        return await asyncio.shield(task)
+
+    async def _ask(self, key: tuple[str, int]) -> list[str]:
+        try:
+            found = await self._look(*key)
+        finally:
+            del self._asked[key]
+        if len(self._known) >= _MOST:
+            self._known.clear()
+        self._known[key] = monotonic(), found
+        return found
+
+
+def _heard(task: asyncio.Task[list[str]]) -> None:
+    """An error that nobody is left to hear of is no news to the event loop either."""
+    if not task.cancelled():
+        task.exception()
 
 
 async def lookup(

@@ -6,8 +6,6 @@ no user and password, no header of ours.
 
 from __future__ import annotations
 
-import base64
-import binascii
 import errno
 import re
 import socket
@@ -15,8 +13,6 @@ import ssl
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
-
-import aiohttp
 
 from cdc.deliver.guard import Refused
 from cdc.errors import UsageError
@@ -28,15 +24,14 @@ EXCERPT = 1024
 RETRY_AFTER_CAP = 86_400.0
 """Seconds; a receiver may not ask for more rest than the longest step between attempts, a day."""
 
-_LOOKED_AT = 8192  # of the body, so that a secret on the excerpt's edge is seen whole
-_PUBLIC = frozenset(
-    {"content-type", "user-agent", "webhook-id", "webhook-timestamp", "webhook-signature"}
-)
+LOOKED_AT = 8192
+"""Bytes of it that are looked at, so that a secret on the excerpt's edge is seen whole."""
+
 _HIDDEN = "[hidden]"
 
 
 class RefusedDial(OSError):
-    """A Refused in the clothes in which HTTP clients let it through."""
+    """A Refused in the clothes in which whoever dials lets it through."""
 
     def __init__(self, refused: Refused) -> None:
         super().__init__(refused.message)
@@ -45,6 +40,21 @@ class RefusedDial(OSError):
 
 class TooMuch(Exception):
     """The peer sent more around its answer than any honest answer has."""
+
+
+class NotHttp(Exception):
+    """What the peer sent is no answer of HTTP/1."""
+
+
+class Ended(ConnectionError):
+    """The peer closed the connection before its answer was complete.
+
+    begun: the answer's head was there.
+    """
+
+    def __init__(self, *, begun: bool) -> None:
+        super().__init__("closed")
+        self.begun = begun
 
 
 def answer_for(status: int) -> Answer:
@@ -110,32 +120,13 @@ def excerpt(body: bytes, request: Request, limit: int = EXCERPT) -> str:
     """
     if not body:
         return ""
-    text = body[:_LOOKED_AT].decode(errors="replace").replace("\ufffd", "?")
-    for secret in _credentials(request):
+    text = body[:LOOKED_AT].decode(errors="replace").replace("\ufffd", "?")
+    for secret in request.hidden:
         text = text.replace(secret, _HIDDEN)
-    text = "".join(char if char.isprintable() else " " for char in text)
+    text = text[:limit]
+    if not text.isprintable():
+        text = "".join(char if char.isprintable() else " " for char in text)
     return text.encode()[:limit].decode(errors="ignore").strip()
-
-
-def _credentials(request: Request) -> list[str]:
-    """Values that must not be shown, longest first so that none is left half."""
-    found: set[str] = set()
-    for name, value in request.headers:
-        lower = name.lower()
-        if lower in _PUBLIC:
-            continue
-        found.add(value)
-        if lower == "authorization":
-            kind, _, token = value.partition(" ")
-            found.add(token)
-            if kind == "Basic":
-                try:
-                    login = base64.b64decode(token).decode()
-                except (binascii.Error, ValueError):
-                    continue
-                found.update((login, login.partition(":")[2]))
-    # Three letters or fewer are no secret, and taking them out would leave nothing to read.
-    return sorted((value for value in found if len(value) > 3), key=len, reverse=True)
 
 
 def failed(error: Exception, host: str, duration: float, waited: str = "") -> Outcome:
@@ -163,22 +154,12 @@ def explain(error: BaseException, host: str, waited: str = "") -> tuple[str, str
             return "guard", error.message
         case TooMuch():
             return "protocol", str(error)
-        case aiohttp.ClientConnectorCertificateError():
-            return explain(error.certificate_error, host)
-        case aiohttp.ClientConnectorDNSError() if not isinstance(error.os_error, RefusedDial):
-            reason = _plain(error.os_error.strerror or "unknown error")
-            return "dns", f"the name of {host} cannot be resolved: {reason}"
-        case aiohttp.ClientConnectorError():
-            return explain(error.os_error, host)
-        case aiohttp.ServerDisconnectedError():
+        case NotHttp():
+            return "protocol", _plain(f"{host} answered something that is no HTTP: {error}")
+        case Ended() if error.begun:
+            return "reset", f"{host} broke its answer off"
+        case Ended():
             return "reset", f"{host} closed the connection without a complete answer"
-        case aiohttp.ClientPayloadError():
-            return _broken_body(error, host)
-        case aiohttp.ClientResponseError():
-            first = error.message.strip().splitlines()[:1]
-            return "protocol", _plain(f"{host} answered something that is no HTTP: {first or ''}")
-        case aiohttp.InvalidURL():
-            return "guard", "the endpoint is no URL that can be called"
         case ssl.SSLCertVerificationError():
             return "tls", _plain(f"the certificate of {host} is refused: {error.verify_message}")
         case ssl.SSLError():
@@ -189,18 +170,9 @@ def explain(error: BaseException, host: str, waited: str = "") -> tuple[str, str
             return "timeout", f"no {waited or 'answer'} from {host} in time"
         case OSError():
             return _os_error(error, host)
-        case aiohttp.ClientConnectionError():
-            return "reset", f"the connection to {host} ended"
         case _:
             # Not foreseen; it must not stop a lane. The name alone: its text might hold anything.
             return "protocol", f"{type(error).__name__} while talking to {host}"
-
-
-def _broken_body(error: aiohttp.ClientPayloadError, host: str) -> tuple[str, str]:
-    cause = error.__cause__
-    if isinstance(cause, OSError):
-        return explain(cause, host)
-    return "reset", f"{host} broke its answer off"
 
 
 def _os_error(error: OSError, host: str) -> tuple[str, str]:

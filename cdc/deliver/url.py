@@ -25,12 +25,14 @@ class Target:
 
     host:    in lower case, without brackets and final dot.
     address: the address that the host is, in whatever notation; None for a name.
+    path:    path and query as they stand; what a request line names.
     """
 
     scheme: str
     host: str
     port: int
     address: IPv4Address | IPv6Address | None
+    path: str
 
 
 def parse(url: str) -> Target:
@@ -62,8 +64,11 @@ def parse(url: str) -> Target:
     if authority.count("@") > 1:
         raise UsageError("the URL holds more than one @ before its path", "Write %40 for it.")
     host, port = _split_port(hostport, _PORTS[scheme])
+    path = rest[len(authority) :]
+    if not path.startswith("/"):
+        path = f"/{path}"
     if host.startswith("["):
-        return Target(scheme, host[1:-1].lower(), port, _bracketed(host))
+        return Target(scheme, host[1:-1].lower(), port, _bracketed(host), path)
     name = host.lower().removesuffix(".")
     if not name:
         raise UsageError("the URL has no host", _PLAIN)
@@ -72,7 +77,7 @@ def parse(url: str) -> Target:
         len(name) > 253 or not all(_LABEL.fullmatch(label) for label in name.split("."))
     ):
         raise UsageError(f"{host!r} is no host name", _PLAIN)
-    return Target(scheme, host.lower() if address is not None else name, port, address)
+    return Target(scheme, host.lower() if address is not None else name, port, address, path)
 
 
 def _split_port(hostport: str, default: int) -> tuple[str, int]:

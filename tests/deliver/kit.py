@@ -15,6 +15,7 @@ from cryptography.x509.oid import NameOID
 
 from cdc.deliver import Client, Guard
 from cdc.road import Answer, Outcome, Request
+from cdc.sign import OURS, credentials, header_lines
 from tests import hostile
 from tests.hostile import OK, keeps_saying, read_request, says
 
@@ -26,15 +27,14 @@ DEADLINE = 0.4
 
 
 def request_to(url: str, **headers: str) -> Request:
-    ours = (
-        ("Content-Type", "application/json"),
-        ("User-Agent", "interview suite webhook"),
+    signed = (
         ("webhook-id", "id-1"),
         ("webhook-timestamp", "1614265330"),
         ("webhook-signature", "v1,c2ln"),
     )
     extra = tuple((name.replace("_", "-"), value) for name, value in headers.items())
-    return Request(url, ours + extra, b'{"endpoint": "x"}')
+    head = header_lines((*OURS, *signed, *extra))
+    return Request(url, head, b'{"endpoint": "x"}', credentials(extra))
 
 
 def assert_failed(outcome: Outcome, error: str) -> None:

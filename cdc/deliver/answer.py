@@ -1,0 +1,201 @@
+"""Read a peer's answer, strictly and within bounds. Pure: bytes go in, a reply comes out.
+
+The parser is llhttp, by way of httptools, in its strict mode: no bare LF, no folded headers, one
+Content-Length, nothing beside Transfer-Encoding. What it would still let pass, and how much a
+peer may send around its answer, is decided here. The verdict does not depend on how the bytes are
+cut into pieces.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, NoReturn
+
+from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
+
+from cdc.deliver.outcome import LOOKED_AT, NotHttp, TooMuch
+
+HEAD_LIMIT = 32 * 1024
+"""Bytes up to the end of the headers, interim answers included."""
+
+HEADERS = 100
+"""Header lines of one answer."""
+
+INTERIM_LIMIT = 16
+"""Interim answers (1xx) before the real one."""
+
+RAW_LIMIT = 256 * 1024
+"""Bytes of one answer as it comes over the wire, headers and framing included. Four times what is
+read of a body."""
+
+_SLICE = 16 * 1024  # what is parsed before the limits are looked at again
+
+
+class Reply(NamedTuple):
+    """A complete answer.
+
+    retry_after: the header as it came, None without.
+    body:        its beginning, as much as anybody looks at.
+    keep:        the connection can carry another request.
+    """
+
+    status: int
+    retry_after: str | None
+    body: bytes
+    keep: bool
+
+
+class _Enough(Exception):
+    """Stops the parser: no more of this body is wanted."""
+
+
+class Reader:
+    """Reads the answers of one connection, one after the other.
+
+    limit:    bytes of a body that are read; what is longer is complete then, and not kept.
+    received: bytes that came in for the present answer.
+    complete: the present answer is whole.
+    """
+
+    __slots__ = (
+        "_body",
+        "_framed",
+        "_headers",
+        "_interim",
+        "_keep",
+        "_limit",
+        "_parser",
+        "_read",
+        "_retry_after",
+        "_status",
+        "_wrong",
+        "complete",
+        "received",
+    )
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._parser = HttpResponseParser(self)
+        self._wrong: NotHttp | TooMuch | None = None
+        self.begin()
+
+    def begin(self) -> None:
+        """A request goes out: what comes from now on is its answer."""
+        self.received = 0
+        self.complete = False
+        self._status = 0  # until the head of the real answer is complete
+        self._interim = 0
+        self._keep = False
+        self._read = 0
+        self._body = b""
+        self._fresh_head()
+
+    def _fresh_head(self) -> None:
+        self._headers = 0
+        self._framed = False
+        self._retry_after: bytes | None = None
+
+    def feed(self, data: bytes) -> bool:
+        """Take in what came; True when the answer is complete.
+
+        Raises NotHttp for what breaks the protocol, TooMuch for what goes beyond the bounds. The
+        connection is of no use then.
+        """
+        if not self.received and data[:1] != b"H":
+            raise NotHttp("no status line")
+        rest: bytes | memoryview = data if len(data) <= _SLICE else memoryview(data)
+        while rest and not self.complete:
+            room = (RAW_LIMIT if self._status else HEAD_LIMIT) - self.received
+            if room <= 0:
+                raise TooMuch("the answer is wrapped in more bytes than any honest one")
+            piece = rest[: min(room, _SLICE)]
+            rest = rest[len(piece) :]
+            self.received += len(piece)
+            self._parse(piece)
+        if rest:
+            self._keep = False
+        return self.complete
+
+    def _parse(self, piece: bytes | memoryview) -> None:
+        try:
+            self._parser.feed_data(piece)
+        except (HttpParserError, HttpParserUpgrade) as error:
+            # What a callback raises only stops the parser; it does not always come through.
+            if self._wrong is not None:
+                raise self._wrong from None
+            if not self.complete:
+                raise NotHttp(str(error)) from None
+            self._keep = False
+
+    def _refuse(self, reason: NotHttp | TooMuch) -> NoReturn:
+        self._wrong = reason
+        raise reason
+
+    def end(self) -> bool:
+        """The peer sends no more; True if that completes the answer."""
+        self.complete = self.complete or (self._status > 0 and not self._framed)
+        return self.complete
+
+    @property
+    def begun(self) -> bool:
+        """The head is complete."""
+        return self._status > 0
+
+    def reply(self) -> Reply:
+        """The answer, once it is complete."""
+        wait = self._retry_after
+        return Reply(
+            self._status, None if wait is None else wait.decode("latin-1"), self._body, self._keep
+        )
+
+    # -- called by the parser ---------------------------------------------------------------------
+
+    def on_message_begin(self) -> None:
+        if self.complete:  # a second answer to one question
+            self._keep = False
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._status:
+            return  # a trailer
+        self._headers += 1
+        if self._headers > HEADERS:
+            self._refuse(TooMuch(f"more than {HEADERS} headers"))
+        # By length first: this is called for every header of every answer.
+        match len(name):
+            case 11 if name.lower() == b"retry-after":
+                self._retry_after = self._retry_after or value
+            case 14 if name.lower() == b"content-length":
+                self._framed = True
+            case 17 if name.lower() == b"transfer-encoding":
+                # We have offered no other coding, and two opinions about where a body ends are
+                # one too many.
+                if self._framed or value.strip().lower() != b"chunked":
+                    self._refuse(NotHttp("Transfer-Encoding is not chunked"))
+                self._framed = True
+
+    def on_headers_complete(self) -> None:
+        parser = self._parser
+        status = parser.get_status_code()
+        version = parser.get_http_version()
+        if version not in ("1.1", "1.0") or status < 100:
+            self._refuse(NotHttp("no status line of HTTP/1"))
+        if status < 200 and status != 101:
+            self._interim += 1
+            if self._interim > INTERIM_LIMIT:
+                self._refuse(TooMuch("interim answers (1xx) without end"))
+            self._fresh_head()
+            return
+        self._status = status
+        # 101: we have asked for no other protocol, and nobody knows what follows.
+        self._keep = status != 101 and parser.should_keep_alive()
+        self._framed = self._framed or status in (101, 204, 304)
+
+    def on_body(self, data: bytes) -> None:
+        if self._read < LOOKED_AT:
+            self._body += data[: LOOKED_AT - self._read]
+        self._read += len(data)
+        if self._read > self._limit:
+            self.complete, self._keep = True, False
+            raise _Enough
+
+    def on_message_complete(self) -> None:
+        self.complete = self._status > 0

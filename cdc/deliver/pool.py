@@ -1,0 +1,234 @@
+"""Connections: dialled through the guard, kept for the next request, bounded in number."""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+import socket
+import ssl
+from collections import OrderedDict
+from ipaddress import ip_address
+from time import monotonic
+from typing import NamedTuple
+
+import aiohappyeyeballs
+
+from cdc.deliver.connection import Connection
+from cdc.deliver.dns import Lookup
+from cdc.deliver.guard import Guard, Refused, usable
+from cdc.deliver.outcome import Ended, RefusedDial
+
+IDLE = 1_000
+"""Idle connections that are kept, over all origins."""
+
+IDLE_EACH = 100
+"""Idle connections that are kept for one origin."""
+
+_ATTEMPT_DELAY = 0.25  # between addresses of one name (RFC 8305)
+_SPARE = 100  # file descriptors left to the rest of the process
+_MOST = 20_000
+
+_Info = tuple[int | socket.AddressFamily, int | socket.SocketKind, int, str, tuple[str, int]]
+
+
+class Origin(NamedTuple):
+    """What a connection is good for; requests of the same origin may share one.
+
+    host: a name, or an address in its usual form.
+    tls:  how to trust and be trusted; None for plain http. Another context is another origin: a
+          connection is never lent to somebody with other certificates.
+    """
+
+    host: str
+    port: int
+    tls: ssl.SSLContext | None
+
+
+class Pool:
+    """The connections of a client.
+
+    guard:           asked about each address dialled.
+    look:            how names are looked up.
+    connect_timeout: seconds until a connection stands (name, TCP, TLS).
+    keepalive:       seconds an idle connection is kept.
+    answer_limit:    bytes that are read of an answer's body.
+    most:            sockets that may be open at once; None for what the system allows. Who needs
+                     one more waits, within the connect timeout.
+    """
+
+    def __init__(
+        self,
+        guard: Guard,
+        look: Lookup,
+        *,
+        connect_timeout: float,
+        keepalive: float,
+        answer_limit: int,
+        most: int | None = None,
+    ) -> None:
+        self._guard = guard
+        self._look = look
+        self._connect_timeout = connect_timeout
+        self._keepalive = keepalive
+        self._answer_limit = answer_limit
+        self._free = asyncio.Semaphore(most or _allowed())
+        self._waiting = 0
+        self._all: set[Connection] = set()
+        self._idle: dict[Origin, list[Connection]] = {}
+        self._origins: OrderedDict[Connection, Origin] = OrderedDict()  # of idle ones, oldest first
+        self._closed = False
+        self._gone = asyncio.Event()
+
+    def take(self, origin: Origin) -> Connection | None:
+        """An idle connection that is fit for a request, the one used last."""
+        while idle := self._idle.get(origin):
+            connection = idle.pop()
+            if not idle:
+                del self._idle[origin]
+            del self._origins[connection]
+            if connection.fit:
+                return connection
+            connection.close()
+        return None
+
+    def give(self, origin: Origin, connection: Connection) -> None:
+        """Its exchange is over: keep it, if it is fit and there is room."""
+        idle = self._idle.get(origin)
+        if (
+            not connection.fit
+            or self._waiting
+            or self._closed
+            or (idle is not None and len(idle) >= IDLE_EACH)
+        ):
+            connection.close()
+            return
+        connection.rest(monotonic() + self._keepalive)
+        if idle is None:
+            self._idle[origin] = [connection]
+        else:
+            idle.append(connection)
+        self._origins[connection] = origin
+        if len(self._origins) > IDLE:
+            self._close_oldest()
+
+    async def dial(self, origin: Origin, due: float) -> Connection:
+        """A new connection, before `due` (monotonic).
+
+        Raises TimeoutError; RefusedDial, if the guard allows no address; another OSError or an
+        SSLError.
+        """
+        async with asyncio.timeout(min(self._connect_timeout, due - monotonic())):
+            await self._place()
+            connection = Connection(asyncio.get_running_loop(), self._answer_limit, self._lost)
+            self._all.add(connection)
+            try:
+                await self._connect(connection, origin)
+            except BaseException:
+                connection.close()
+                self._lost(connection)
+                raise
+        if self._closed:
+            connection.close()
+        if not connection.open:
+            raise Ended(begun=False)
+        return connection
+
+    async def close(self) -> None:
+        """Close all; what is under way ends. Returns when none is left open.
+
+        One that is being dialled is closed as soon as it stands.
+        """
+        self._closed = True
+        while made := [connection for connection in self._all if connection.made]:
+            for connection in made:
+                connection.close()
+            self._gone.clear()
+            await self._gone.wait()
+
+    async def _place(self) -> None:
+        if self._free.locked() and self._origins:
+            self._close_oldest()
+        self._waiting += 1
+        try:
+            await self._free.acquire()
+        finally:
+            self._waiting -= 1
+
+    def _close_oldest(self) -> None:
+        connection = next(iter(self._origins))
+        self._forget(connection)
+        connection.close()
+
+    def _forget(self, connection: Connection) -> None:
+        """It is idle no longer, if it was."""
+        origin = self._origins.pop(connection, None)
+        if origin is not None:
+            idle = self._idle[origin]
+            idle.remove(connection)
+            if not idle:
+                del self._idle[origin]
+
+    def _lost(self, connection: Connection) -> None:
+        """It is no more; told by the connection itself, or because it never came about."""
+        if connection in self._all:
+            self._all.remove(connection)
+            self._free.release()
+            self._forget(connection)
+            self._gone.set()
+
+    async def _connect(self, connection: Connection, origin: Origin) -> None:
+        sock = await aiohappyeyeballs.start_connection(
+            await self._addresses(origin),
+            happy_eyeballs_delay=_ATTEMPT_DELAY,
+            socket_factory=self._open_socket,
+        )
+        # The name goes into SNI and is what the certificate must be for.
+        name = origin.host if origin.tls is not None else None
+        await asyncio.get_running_loop().create_connection(
+            lambda: connection,
+            sock=sock,
+            ssl=origin.tls,
+            server_hostname=name,
+            ssl_handshake_timeout=None if origin.tls is None else self._connect_timeout,
+        )
+
+    async def _addresses(self, origin: Origin) -> list[_Info]:
+        """Addresses that may be dialled; a mix is reduced to the good ones."""
+        try:
+            found = [str(ip_address(origin.host))]
+        except ValueError:
+            found = await self._look(origin.host, origin.port)
+        try:
+            good = usable(self._guard, found)
+        except Refused as refused:
+            raise RefusedDial(refused) from refused
+        if not good:
+            raise socket.gaierror(socket.EAI_NONAME, "it has no address")
+        return [
+            (
+                socket.AF_INET6 if ":" in address else socket.AF_INET,
+                socket.SOCK_STREAM,
+                socket.IPPROTO_TCP,
+                "",
+                (address, origin.port),
+            )
+            for address in good
+        ]
+
+    def _open_socket(self, info: _Info) -> socket.socket:
+        """The last place before a connection is made: whatever road led here, this is the
+        address."""
+        family, kind, proto, _, address = info
+        try:
+            self._guard.check_address(address[0])
+        except Refused as refused:
+            raise RefusedDial(refused) from refused
+        return socket.socket(family, kind, proto)
+
+
+def _allowed() -> int:
+    """Sockets that a client may hold open in this process."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY:
+        return _MOST
+    return min(max(soft - _SPARE, soft // 2, 1), _MOST)

@@ -103,7 +103,7 @@ class Webhook:
 
 @dataclass(slots=True)
 class Request:
-    """One signed POST, ready for any HTTP client.
+    """One signed POST, ready for any HTTP client. Nobody changes one (see Outcome).
 
     url:    the endpoint without user and password.
     head:   all headers of ours in the order to send them, as they go over the wire, each line with
@@ -142,9 +142,11 @@ class Answer(StrEnum):
     FAILURE = "failure"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Outcome:
     """How one attempt ended. A bad receiver is a value, never an exception.
+
+    Nobody changes one; it is not frozen because making a frozen one takes three times as long.
 
     status:      HTTP status, None when no complete answer came.
     error:       short class of what went wrong, None on success: ``status``, ``refused``,

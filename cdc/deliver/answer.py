@@ -27,6 +27,7 @@ RAW_LIMIT = 256 * 1024
 """Bytes of one answer as it comes over the wire, headers and framing included. Four times what is
 read of a body."""
 
+_OF_INTEREST = frozenset(map(len, ("content-length", "transfer-encoding", "retry-after")))
 _SLICE = 16 * 1024  # what is parsed before the limits are looked at again
 
 
@@ -64,6 +65,7 @@ class Reader:
         "_keep",
         "_limit",
         "_parser",
+        "_plain",
         "_read",
         "_retry_after",
         "_status",
@@ -90,6 +92,7 @@ class Reader:
         self._fresh_head()
 
     def _fresh_head(self) -> None:
+        self._plain = False
         self._headers = 0
         self._framed = False
         self._retry_after: bytes | None = None
@@ -100,9 +103,16 @@ class Reader:
         Raises NotHttp for what breaks the protocol, TooMuch for what goes beyond the bounds. The
         connection is of no use then.
         """
-        if not self.received and data[:1] != b"H":
-            raise NotHttp("no status line")
-        rest: bytes | memoryview = data if len(data) <= _SLICE else memoryview(data)
+        if not self.received:
+            # llhttp would read RTSP too, and empty lines ahead of an answer.
+            if data[:1] != b"H":
+                raise NotHttp("no status line")
+            self._plain = data.startswith(b"HTTP/1.1 ")
+            if len(data) <= _SLICE:  # as good as every answer
+                self.received = len(data)
+                self._parse(data)
+                return self.complete
+        rest = memoryview(data)
         while rest and not self.complete:
             room = (RAW_LIMIT if self._status else HEAD_LIMIT) - self.received
             if room <= 0:
@@ -159,24 +169,26 @@ class Reader:
         self._headers += 1
         if self._headers > HEADERS:
             self._refuse(TooMuch(f"more than {HEADERS} headers"))
-        # By length first: this is called for every header of every answer.
-        match len(name):
-            case 11 if name.lower() == b"retry-after":
-                self._retry_after = self._retry_after or value
-            case 14 if name.lower() == b"content-length":
-                self._framed = True
-            case 17 if name.lower() == b"transfer-encoding":
-                # We have offered no other coding, and two opinions about where a body ends are
-                # one too many.
-                if self._framed or value.strip().lower() != b"chunked":
-                    self._refuse(NotHttp("Transfer-Encoding is not chunked"))
-                self._framed = True
+        if len(name) not in _OF_INTEREST:
+            return
+        name = name.lower()
+        if name == b"content-length":
+            self._framed = True
+        elif name == b"transfer-encoding":
+            # We have offered no other coding, and two opinions about where a body ends are one
+            # too many.
+            if self._framed or value.strip().lower() != b"chunked":
+                self._refuse(NotHttp("Transfer-Encoding is not chunked"))
+            self._framed = True
+        elif name == b"retry-after":
+            self._retry_after = self._retry_after or value
 
     def on_headers_complete(self) -> None:
         parser = self._parser
         status = parser.get_status_code()
-        version = parser.get_http_version()
-        if version not in ("1.1", "1.0") or status < 100:
+        # llhttp lets 2.0 and 0.9 pass, and status 000. The version is dear to ask for.
+        known = self._plain or parser.get_http_version() in ("1.1", "1.0")
+        if not known or status < 100:
             self._refuse(NotHttp("no status line of HTTP/1"))
         if status < 200 and status != 101:
             self._interim += 1

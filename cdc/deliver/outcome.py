@@ -124,8 +124,9 @@ def excerpt(body: bytes, request: Request, limit: int = EXCERPT) -> str:
     for secret in request.hidden:
         text = text.replace(secret, _HIDDEN)
     text = text[:limit]
-    if not text.isprintable():
-        text = "".join(char if char.isprintable() else " " for char in text)
+    if text.isascii() and text.isprintable():
+        return text.strip()
+    text = "".join(char if char.isprintable() else " " for char in text)
     return text.encode()[:limit].decode(errors="ignore").strip()
 
 

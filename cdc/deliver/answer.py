@@ -46,7 +46,7 @@ class Reply(NamedTuple):
 
 
 class _Enough(Exception):
-    """Stops the parser: no more of this body is wanted."""
+    """Stops the parser: no more is wanted."""
 
 
 class Reader:
@@ -160,8 +160,9 @@ class Reader:
     # -- called by the parser ---------------------------------------------------------------------
 
     def on_message_begin(self) -> None:
-        if self.complete:  # a second answer to one question
+        if self.complete:  # a second answer to one question must not overwrite the first
             self._keep = False
+            raise _Enough
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if self._status:

@@ -1,13 +1,20 @@
-"""Clients that may dial this machine."""
+"""Clients that may dial this machine, on both kinds of event loop."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Callable
 
 import pytest
+import uvloop
 
 from cdc.deliver import Client
 from tests.deliver.kit import DEADLINE, LOOPBACK
+
+
+def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """The daemon runs on uvloop, whose exceptions and transports differ in places."""
+    return {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
 
 
 @pytest.fixture

@@ -77,6 +77,11 @@ class Hostile:
             await self._behaviour(reader, writer)
         except (ConnectionError, asyncio.IncompleteReadError):
             self.gone.set()
+        except RuntimeError:
+            # How uvloop says that a connection has ended, to whoever writes to it.
+            if not writer.is_closing():
+                raise
+            self.gone.set()
         except asyncio.CancelledError:
             pass  # the block has ended
         finally:

@@ -149,6 +149,11 @@ class Client:
         origin = Origin(target.host, target.port, self._tls if tls else None)
         return Route(origin, f"{name}:{target.port}", start)
 
+    @property
+    def open(self) -> int:
+        """Sockets that are open or being opened."""
+        return self._pool.open
+
     async def close(self) -> None:
         """Close all connections; what is under way ends as reset."""
         self._closed = True

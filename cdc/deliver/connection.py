@@ -7,7 +7,7 @@ from collections.abc import Callable
 from time import monotonic
 from typing import cast
 
-from cdc.deliver.answer import Reader, Reply
+from cdc.deliver.answer import HEAD_LIMIT, Reader, Reply
 from cdc.deliver.outcome import Ended, NotHttp, TooMuch
 
 RACE = 1.0
@@ -27,6 +27,7 @@ class Connection(asyncio.Protocol):
 
     __slots__ = (
         "_due",
+        "_early",
         "_fires",
         "_loop",
         "_lost",
@@ -50,6 +51,7 @@ class Connection(asyncio.Protocol):
         self._timer: asyncio.TimerHandle | None = None
         self._fires = self._due = self._since = 0.0
         self._uses = 0
+        self._early = b""
         self.open = False
 
     # -- for the pool and the client --------------------------------------------------------------
@@ -69,6 +71,9 @@ class Connection(asyncio.Protocol):
         self._waiter = waiter
         self._wake(due)
         self._transport.write(message)
+        if self._early:
+            early, self._early = self._early, b""
+            self.data_received(early)
         try:
             return await waiter
         except BaseException:
@@ -113,6 +118,10 @@ class Connection(asyncio.Protocol):
         self.open = True
 
     def data_received(self, data: bytes) -> None:
+        if not self._uses and len(self._early) < HEAD_LIMIT:
+            # It talks before being asked, to refuse us for instance: heard with the first request.
+            self._early += data
+            return
         if self._waiter is None:
             # An answer nobody has asked for would be taken for that of the next request.
             self.close()

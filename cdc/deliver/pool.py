@@ -133,6 +133,11 @@ class Pool:
             raise Ended(begun=False)
         return connection
 
+    @property
+    def open(self) -> int:
+        """Sockets that are open or being opened."""
+        return len(self._all)
+
     async def close(self) -> None:
         """Close all; what is under way ends. Returns when none is left open.
 

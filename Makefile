@@ -28,6 +28,10 @@ test: .venv/.installed ## all tests, on the embedded PostgreSQL
 bulk: .venv/.installed ## three bulk updates of 100,000 rows, some failing at first: all accounted for
 	@$(CLEAN_ENV) .venv/bin/python -m tests.load.bulk
 
+.PHONY: clients
+clients: .venv/.installed ## our HTTP client against aiohttp's and a bare socket: CPU per POST
+	@$(CLEAN_ENV) .venv/bin/python -m tests.load.clients
+
 .PHONY: check
 check: .venv/.installed ## style, types, layers, house rules
 	.venv/bin/ruff check .

@@ -243,7 +243,9 @@ def header_lines(headers: Iterable[tuple[str, str]]) -> bytes:
     """
     lines = []
     for name, value in headers:
-        if not _NAME.fullmatch(name) or not _VALUE.fullmatch(value):
+        # Plain ASCII is told faster than by the expression, and is nearly every value.
+        plain = value.isascii() and value.isprintable()
+        if not _NAME.fullmatch(name) or not (plain or _VALUE.fullmatch(value)):
             raise UsageError(f"the header {name!r} cannot be sent")
         lines.append(f"{name}: {value}\r\n")
     return "".join(lines).encode("ascii")

@@ -21,7 +21,8 @@ AT_ONCE = 64
 TTL = 10.0
 """Seconds an answer is used again. Each connection judges its addresses anew all the same."""
 
-_MOST = 5_000  # answers remembered
+MOST = 5_000
+"""Answers remembered."""
 
 Lookup = Callable[[str, int], Awaitable[list[str]]]
 """A name and a port become addresses, in the order to try; raises OSError."""
@@ -51,12 +52,17 @@ class Names:
         # Who is cancelled does not take the answer from the others.
         return await asyncio.shield(task)
 
+    @property
+    def remembered(self) -> int:
+        """Answers remembered now."""
+        return len(self._known)
+
     async def _ask(self, key: tuple[str, int]) -> list[str]:
         try:
             found = await self._look(*key)
         finally:
             del self._asked[key]
-        if len(self._known) >= _MOST:
+        if len(self._known) >= MOST:
             self._known.clear()
         self._known[key] = monotonic(), found
         return found

@@ -92,6 +92,13 @@ def once_then(end: hostile.Behaviour) -> hostile.Behaviour:
     return behave
 
 
+async def settled(client: Client, number: int) -> None:
+    """Waits until so many of its sockets are open."""
+    async with asyncio.timeout(5):
+        while client.open != number:  # noqa: ASYNC110 - the kernel decides when, and tells nobody
+            await asyncio.sleep(0.01)
+
+
 async def closed_post(url: str, *found: str, guard: Guard = CLOSED) -> Outcome:
     """One POST by a client of its own, for whom every name resolves to `found`."""
 
@@ -105,8 +112,13 @@ async def closed_post(url: str, *found: str, guard: Guard = CLOSED) -> Outcome:
         await client.close()
 
 
-def certificate(folder: Path, *names: str) -> tuple[Path, ssl.SSLContext]:
-    """A self-signed certificate for names or addresses: its file, and a server's context."""
+def certificate(
+    folder: Path, *names: str, valid: timedelta = timedelta(hours=1)
+) -> tuple[Path, ssl.SSLContext]:
+    """A self-signed certificate for names or addresses: its file, and a server's context.
+
+    valid: for how long from now on; negative for one that has expired.
+    """
     key = ec.generate_private_key(ec.SECP256R1())
     who = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test")])
     alternatives: list[x509.GeneralName] = []
@@ -122,8 +134,8 @@ def certificate(folder: Path, *names: str) -> tuple[Path, ssl.SSLContext]:
         .issuer_name(who)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(hours=1))
-        .not_valid_after(now + timedelta(hours=1))
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + valid)
         .add_extension(x509.SubjectAlternativeName(alternatives), critical=False)
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .sign(key, hashes.SHA256())

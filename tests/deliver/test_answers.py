@@ -4,25 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import ssl
 import time
-from pathlib import Path
 
 import pytest
-import uvloop
 
 from cdc.deliver import Client
 from cdc.deliver.outcome import answer_for
-from cdc.road import Answer, Outcome
+from cdc.road import Answer
 from tests import hostile
 from tests.deliver.kit import (
     BROKEN,
     DEADLINE,
     LOOPBACK,
     assert_failed,
-    certificate,
-    closed_post,
-    once_then,
     request_to,
 )
 from tests.hostile import OK, Hostile, keeps_saying, says
@@ -205,35 +199,3 @@ async def test_a_body_until_the_connection_closes_counts(client: Client) -> None
     async with Hostile(says(b"HTTP/1.0 200 OK\r\n\r\nold but fine")) as peer:
         outcome = await client.post(request_to(peer.url()))
     assert (outcome.answer, outcome.excerpt) == (Answer.SUCCESS, "old but fine")
-
-
-def test_the_same_on_uvloop(tmp_path: Path) -> None:
-    """The daemon runs on uvloop, whose exceptions and transports differ in places."""
-    public, context = certificate(tmp_path, "127.0.0.1")
-
-    async def all_of_it() -> None:
-        client = Client(LOOPBACK, deadline=DEADLINE, ca_file=public)
-
-        async def post(behaviour: hostile.Behaviour, tls: ssl.SSLContext | None = None) -> Outcome:
-            async with Hostile(behaviour, tls=tls) as peer:
-                return await client.post(request_to(peer.url()))
-
-        assert (await post(keeps_saying(OK))).answer is Answer.SUCCESS
-        assert (await post(keeps_saying(OK), context)).answer is Answer.SUCCESS
-        assert (await post(hostile.gigabytes)).answer is Answer.SUCCESS
-        for behaviour, error in BROKEN.values():
-            assert_failed(await post(behaviour), error)
-        assert_failed(await post(hostile.hang), "timeout")
-        with hostile.refusing_port() as port:
-            refused = await client.post(request_to(f"http://127.0.0.1:{port}/"))
-            assert_failed(refused, "refused")
-            bad = await client.post(request_to(f"https://127.0.0.1:{port}/"))
-            assert_failed(bad, "refused")
-        async with Hostile(once_then(hostile.resets_after(b""))) as peer:
-            for _ in range(2):
-                assert (await client.post(request_to(peer.url()))).answer is Answer.SUCCESS
-        assert_failed(await closed_post("http://[::1]:9/"), "guard")
-        assert_failed(await closed_post("http://a.example:9/", "10.0.0.1", "::1"), "guard")
-        await client.close()
-
-    uvloop.run(all_of_it())

@@ -15,7 +15,7 @@ from cdc.deliver import Client
 from cdc.deliver.answer import Reply
 from cdc.road import Answer
 from tests import hostile
-from tests.deliver.kit import DEADLINE, LOOPBACK, assert_failed, request_to
+from tests.deliver.kit import DEADLINE, LOOPBACK, assert_failed, request_to, settled
 from tests.deliver.test_reading import GOOD, GOOD_BY_CLOSING, LIMIT, NO_HTTP
 from tests.hostile import OK, Behaviour, Hostile, keeps_saying, read_request, repeats, says
 
@@ -270,6 +270,4 @@ async def test_nothing_is_left_open(client: Client) -> None:
     with socket.socket() as mute:
         mute.bind(("127.0.0.1", 0))
         await client.post(request_to(f"http://127.0.0.1:{mute.getsockname()[1]}/"))
-    async with asyncio.timeout(5):
-        while client.open:
-            await asyncio.sleep(0.01)
+    await settled(client, 0)

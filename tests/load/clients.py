@@ -137,20 +137,20 @@ class _Bare(asyncio.Protocol):
 async def by_socket(url: str, ca_file: Path, count: int, concurrency: int) -> Run:
     loop = asyncio.get_running_loop()
     target = urlsplit(url)
+    assert target.hostname is not None
+    assert target.port is not None
     context = ssl.create_default_context(cafile=ca_file) if target.scheme == "https" else None
     message = (
         f"POST {target.path} HTTP/1.1\r\nHost: {target.netloc}\r\n".encode()
         + header_lines((*OURS, *SIGNED))
         + b"Content-Length: %d\r\n\r\n%b" % (len(BODY), BODY)
     )
-    made = [
-        (
-            await loop.create_connection(
-                lambda: _Bare(message), target.hostname, target.port, ssl=context
-            )
-        )[1]
-        for _ in range(concurrency)
-    ]
+    made = []
+    for _ in range(concurrency):
+        _, bare = await loop.create_connection(
+            lambda: _Bare(message), target.hostname, target.port, ssl=context
+        )
+        made.append(bare)
 
     async def all_of(each: int) -> None:
         await asyncio.gather(*(one.run(each) for one in made))
@@ -210,15 +210,18 @@ def main() -> int:
     if args.json:
         print(json.dumps(result))
         return 0
-    print(
-        f"{'':14}{'concurrency':>12}{'requests/s':>12}{'CPU us':>8}{'per core':>10}{'x aiohttp':>11}"
-    )
+    titles = ("concurrency", "requests/s", "CPU us", "per core", "x aiohttp")
+    print(f"{'':14}" + "".join(f"{title:>12}" for title in titles))
     for kind, clients in result.items():
         for name, got in clients.items():
-            print(
-                f"{kind:6}{name:8}{got['concurrency']:>12}{got['requests_per_second']:>12,}"
-                f"{got['cpu_us']:>8}{got['per_core']:>10,}{got['times_aiohttp']:>11}"
+            cells = (
+                got["concurrency"],
+                f"{got['requests_per_second']:,}",
+                got["cpu_us"],
+                f"{got['per_core']:,}",
+                got["times_aiohttp"],
             )
+            print(f"{kind:6}{name:8}" + "".join(f"{cell:>12}" for cell in cells))
     return 0
 
 

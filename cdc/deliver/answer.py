@@ -198,9 +198,8 @@ class Reader:
             self._fresh_head()
             return
         self._status = status
-        # 101: we have asked for no other protocol, and nobody knows what follows.
-        self._keep = status != 101 and parser.should_keep_alive()
-        self._framed = self._framed or status in (101, 204, 304)
+        # After 101 nobody knows what follows; the parser refuses to go on by itself.
+        self._keep = parser.should_keep_alive()
 
     def on_body(self, data: bytes) -> None:
         if self._read < LOOKED_AT:

@@ -54,12 +54,13 @@ async def test_an_idle_connection_is_closed_in_time() -> None:
     await client.close()
 
 
-@pytest.mark.parametrize("keepalive", [0.05, 60])
-async def test_the_deadline_of_a_kept_connection(keepalive: float) -> None:
+@pytest.mark.parametrize(("keepalive", "rest"), [(0.05, 0), (60, 0), (60, DEADLINE * 1.2)])
+async def test_the_deadline_of_a_kept_connection(keepalive: float, rest: float) -> None:
     """One timer serves idleness and deadlines, whichever is the shorter."""
     client = Client(LOOPBACK, deadline=DEADLINE, keepalive=keepalive)
     async with Hostile(once_then(hostile.stops_after(b""))) as peer:
         await client.post(request_to(peer.url()))
+        await asyncio.sleep(rest)  # in which the timer, set for the first exchange, goes off
         outcome = await client.post(request_to(peer.url()))
         assert_failed(outcome, "timeout")
         assert DEADLINE * 0.9 < outcome.duration < DEADLINE + 1
@@ -211,6 +212,18 @@ async def test_no_place_is_lost_when_dialling_fails() -> None:
         assert (await client.post(request_to(peer.url()))).answer is Answer.SUCCESS
         await settled(client, 1)
     await client.close()
+
+
+async def test_a_connection_about_to_end_is_not_handed_out(client: Client) -> None:
+    """Between its end and the moment the event loop tells, it still lies there."""
+    async with Hostile(keeps_saying(OK)) as peer:
+        await client.post(request_to(peer.url()))
+        connections = client._pool
+        (connection,), (origin,) = connections._origins, connections._idle
+        connection.close()
+        assert connections.take(origin) is None
+        assert (await client.post(request_to(peer.url()))).answer is Answer.SUCCESS
+        assert peer.connections == 2
 
 
 async def test_another_context_is_another_origin() -> None:

@@ -59,6 +59,7 @@ class Reader:
 
     __slots__ = (
         "_body",
+        "_chunked",
         "_framed",
         "_headers",
         "_interim",
@@ -94,7 +95,7 @@ class Reader:
     def _fresh_head(self) -> None:
         self._plain = False
         self._headers = 0
-        self._framed = False
+        self._framed = self._chunked = False
         self._retry_after: bytes | None = None
 
     def feed(self, data: bytes) -> bool:
@@ -180,7 +181,7 @@ class Reader:
             # too many.
             if self._framed or value.strip().lower() != b"chunked":
                 self._refuse(NotHttp("Transfer-Encoding is not chunked"))
-            self._framed = True
+            self._framed = self._chunked = True
         elif name == b"retry-after":
             self._retry_after = self._retry_after or value
 
@@ -188,9 +189,11 @@ class Reader:
         parser = self._parser
         status = parser.get_status_code()
         # llhttp lets 2.0 and 0.9 pass, and status 000. The version is dear to ask for.
-        known = self._plain or parser.get_http_version() in ("1.1", "1.0")
-        if not known or status < 100:
+        version = "1.1" if self._plain else parser.get_http_version()
+        if version not in ("1.1", "1.0") or status < 100:
             self._refuse(NotHttp("no status line of HTTP/1"))
+        if self._chunked and version == "1.0":
+            self._refuse(NotHttp("HTTP/1.0 has no chunks"))
         if status < 200 and status != 101:
             self._interim += 1
             if self._interim > INTERIM_LIMIT:

@@ -143,6 +143,7 @@ NO_HTTP = {
     "gzip only": OK + b"Transfer-Encoding: gzip\r\n\r\n",
     "identity": OK + b"Transfer-Encoding: identity\r\n\r\n",
     "xchunked": OK + b"Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n",
+    "chunks in 1.0": b"HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
     "no coding": OK + b"Transfer-Encoding:\r\n\r\n0\r\n\r\n",
     "chunk size in words": CHUNKED + b"zz\r\n",
     "chunk size negative": CHUNKED + b"-1\r\nx\r\n0\r\n\r\n",

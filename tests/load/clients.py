@@ -171,7 +171,8 @@ def compare(url: str, ca_file: Path, count: int, rounds: int) -> dict[str, Any]:
     """Figures of each client at one address."""
 
     def run(name: str, concurrency: int, count: int) -> Run:
-        return uvloop.run(CLIENTS[name](url, ca_file, count, concurrency))
+        each = max(1, count // concurrency)
+        return uvloop.run(CLIENTS[name](url, ca_file, each * concurrency, concurrency))
 
     best = {
         name: min(CONCURRENCY, key=lambda number: run(name, number, count // 4).cpu)

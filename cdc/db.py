@@ -23,7 +23,9 @@ def connect(url: str, role: str = "command", **options: Any) -> psycopg.Connecti
             autocommit=True,
             application_name=f"{APPLICATION} {role}",
             client_encoding="utf8",
-            **options,
+            # A transaction pooler gives each transaction to another session, which does not know
+            # what was prepared; commands work through one.
+            **{"prepare_threshold": None, **options},
         )
     except (psycopg.OperationalError, psycopg.ProgrammingError) as error:
         raise unreachable(error) from None
@@ -73,7 +75,10 @@ def explained() -> Iterator[None]:
             _line(error), "docs/dba.md lists which right is needed for which command."
         ) from None
     except (pg.LockNotAvailable, pg.QueryCanceled) as error:
-        raise DatabaseError(_line(error), "Somebody holds a lock; try again later.") from None
+        raise DatabaseError(
+            _line(error),
+            "Somebody holds a lock. Where it is on a table of ours, `cdc doctor` names them.",
+        ) from None
     except psycopg.OperationalError as error:
         raise unreachable(error) from None
     except psycopg.Error as error:

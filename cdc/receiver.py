@@ -177,7 +177,7 @@ class Receiver:
         """The URL of a path; only after start."""
         return self._base + path
 
-    async def wait_for(self, until: Until, limit: float = 10.0) -> None:
+    async def wait_for(self, until: Until, limit: float = 60.0) -> None:
         """Wait until so many POSTs have come and were answered, or until a condition holds.
 
         until: a number, or a function of all received ones (asked again whenever one comes or

@@ -1,4 +1,4 @@
-"""What has to be right before a daemon starts: version, mapping, identity, no pooler in between."""
+"""What has to be right before a daemon starts: version, encoding, mapping, identity."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ async def run(conn: Connection, mapping: Mapping, doorbell: str) -> bool:
     """
     await _primary(conn)
     await _version(conn)
-    await _pooler(conn)
+    await _encoding(conn)
     await _mapping(conn, mapping)
     await _identity(conn)
     return await _bell(conn, doorbell)
@@ -79,16 +79,11 @@ async def _version(conn: Connection) -> None:
         )
 
 
-async def _pooler(conn: Connection) -> None:
-    """Session locks and LISTEN need a session; a transaction pooler gives a new one each time."""
-    pid = conn.info.backend_pid
-    (real,) = await _one(conn, b"select pg_backend_pid()")
-    if pid != real:
-        raise DatabaseError(
-            "there is a connection pooler between the daemon and PostgreSQL: LISTEN and session "
-            "locks would break",
-            "Give CDC_DATABASE_URL the database's direct address.",
-        )
+async def _encoding(conn: Connection) -> None:
+    """What receivers answer is kept for people, and only UTF-8 can hold all of it."""
+    (encoding,) = await _one(conn, b"select getdatabaseencoding()::text")
+    if encoding != migrations.ENCODING:
+        raise DatabaseError(*migrations.wrong_encoding(encoding))
 
 
 async def _mapping(conn: Connection, mapping: Mapping) -> None:

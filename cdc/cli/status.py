@@ -33,6 +33,7 @@ def status(ctx: typer.Context, as_json: AsJson = False) -> None:
     older than a minute, changes without a company, suspended webhooks.
     """
     from cdc.cli import capture, health
+    from cdc.cli.doctor.base import LOCK_TIMEOUT
     from cdc.db import explained
 
     settings = load_settings(ctx)
@@ -40,7 +41,10 @@ def status(ctx: typer.Context, as_json: AsJson = False) -> None:
     with explained(), common.connect(settings) as conn:
         version = capture.version(conn)
         try:
-            seen = health.read(conn, mapping)
+            # Not behind somebody's lock for ever, and not for the session: see doctor/base.py.
+            with conn.transaction():
+                conn.execute(f"set local lock_timeout = '{LOCK_TIMEOUT}'".encode())
+                seen = health.read(conn, mapping)
         except DatabaseError as error:
             if as_json:
                 print_json({"ok": False, "problems": [error.message], "schema": version})

@@ -22,6 +22,7 @@ from cdc.errors import DatabaseError
 FOUNDATION = ("10_roles.sql", "20_schema.sql")
 VERSION_TABLE = "schema_version"
 SUPPORTED = 15
+ENCODING = "UTF8"
 
 
 def engine(url: str) -> sa.Engine:
@@ -29,7 +30,8 @@ def engine(url: str) -> sa.Engine:
     return sa.create_engine(
         sa.make_url(url).set(drivername="postgresql+psycopg"),
         poolclass=sa.NullPool,
-        connect_args={"application_name": "cdc command"},
+        # As db.connect has it: no prepared statements, in case of a pooler.
+        connect_args={"application_name": "cdc command", "prepare_threshold": None},
     )
 
 
@@ -61,12 +63,14 @@ def current(connection: sa.Connection) -> str | None:
 def upgrade(url: str) -> tuple[str | None, str]:
     """Brings schema cdc to the newest version. Returns the versions before and after.
 
-    Raises DatabaseError when the server is too old or the schema newer than this program.
+    Raises DatabaseError when the server is too old, the database not in UTF-8, or the schema newer
+    than this program.
     """
     made = engine(url)
     try:
         with made.begin() as connection:
             _supported(connection)
+            _encoded(connection)
             before = current(connection)
             _not_newer(before)
             if before != head():
@@ -89,6 +93,21 @@ def _supported(connection: sa.Connection) -> None:
         raise DatabaseError(
             f"this is PostgreSQL {'.'.join(map(str, version))}; {SUPPORTED} or newer is needed"
         )
+
+
+def _encoded(connection: sa.Connection) -> None:
+    encoding = connection.execute(sa.text("select getdatabaseencoding()::text")).scalar_one()
+    if encoding != ENCODING:
+        raise DatabaseError(*wrong_encoding(encoding))
+
+
+def wrong_encoding(encoding: str) -> tuple[str, str]:
+    """Message and hint for a database in this encoding."""
+    return (
+        f"the database's encoding is {encoding}; only {ENCODING} is supported",
+        "A database gets its encoding when it is made: dump it, and restore the dump into one made "
+        "with: create database ... encoding 'UTF8' template template0",
+    )
 
 
 def _not_newer(version: str | None) -> None:

@@ -16,6 +16,7 @@ from psycopg.adapt import Loader
 from psycopg.types.numeric import Int8BinaryLoader
 
 from cdc import db, sqlfiles
+from cdc.errors import DatabaseError
 from cdc.road import Delivery, Layout
 
 Connection = psycopg.AsyncConnection[tuple[Any, ...]]
@@ -69,7 +70,10 @@ _OWNING = f"set idle_session_timeout = '{OWNED_FOR:.0f}s';"
 
 
 async def open_session(url: str, role: str, *, owning: bool = False) -> Connection:
-    """A connection of the daemon. psycopg's errors pass through."""
+    """A connection of the daemon.
+
+    Raises DatabaseError where it leads to a pooler; psycopg's errors pass through.
+    """
     conn = await db.connect_async(url, role, cursor_factory=AsyncRawCursor, **_CLIENT_KEEPALIVE)
     conn.prepare_threshold = 0
     conn.adapters.register_loader(XID8, Int8BinaryLoader)
@@ -77,11 +81,27 @@ async def open_session(url: str, role: str, *, owning: bool = False) -> Connecti
     setup = _PLANS + _LAZY + _SHORT + (_OWNING if owning else "")
     try:
         with answering(conn, "the session's settings"):
+            # First of all: a transaction pooler would hand a session that has our settings to the
+            # next one who asks, and that is the suite.
+            await _refuse_pooler(conn)
             await conn.execute(setup.encode(), prepare=False)
     except BaseException:
         await conn.close()
         raise
     return conn
+
+
+async def _refuse_pooler(conn: Connection) -> None:
+    """Session locks and LISTEN need a session; a transaction pooler gives a new one each time."""
+    cursor = await conn.execute(b"select pg_backend_pid()", prepare=False)
+    row = await cursor.fetchone()
+    # A pooler makes up the process id that it tells its clients.
+    if row is None or row[0] != conn.info.backend_pid:
+        raise DatabaseError(
+            "there is a connection pooler between the daemon and PostgreSQL: LISTEN and session "
+            "locks would break",
+            "Give CDC_DATABASE_URL the database's direct address.",
+        )
 
 
 async def run(conn: Connection, name: str, params: Sequence[Any] = ()) -> list[Row]:

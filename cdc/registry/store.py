@@ -44,7 +44,9 @@ class Registry:
         self.rules = rules
         self._engine = sa.create_engine(
             "postgresql+psycopg://",
-            creator=lambda: psycopg.connect(url, application_name="cdc command"),
+            creator=lambda: psycopg.connect(
+                url, application_name="cdc command", prepare_threshold=None
+            ),
             poolclass=sa.NullPool,
             use_native_hstore=False,  # spares a question at each connection
         )

@@ -43,8 +43,9 @@ create table cdc.subscription (
 create index subscription_webhook on cdc.subscription (webhook_id);
 
 -- Every change of a registration gets a new version and rings the daemons, whoever makes it: our
--- command line or a DBA with psql. Takes no lock beyond the row's. The NOTIFY is without condition:
--- registrations are rare.
+-- command line or a DBA with psql. Takes no lock beyond the row's. The NOTIFY does not ask whether the
+-- bell is armed: registrations are rare. But where the notification queue fills up it is left out, or
+-- registering would fail with it; daemons find the change by their slow poll.
 create function cdc.webhook_changed() returns trigger
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -57,7 +58,9 @@ begin
       new.since := clock_timestamp();
     end if;
   end if;
-  perform pg_notify('cdc', '');
+  if pg_notification_queue_usage() < 0.5 then
+    perform pg_notify('cdc', '');
+  end if;
   return new;
 end
 $$;

@@ -2,6 +2,7 @@
 
 base.py      what a check is given, and what it finds
 database.py  the server and schema cdc
+locks.py     who stops the suite's writers
 capture.py   mapping, triggers, what the trigger may see
 sending.py   daemons, endpoints, what has not moved
 """

@@ -15,6 +15,9 @@ from cdc.settings import Settings
 
 Verdict = Literal["ok", "warn", "fail"]
 
+LOCK_TIMEOUT = "2s"
+"""How long a check waits for a lock: it is to name the holder, not to wait behind it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Patient:
@@ -69,11 +72,19 @@ def fail(message: str, todo: str) -> Told:
 
 
 def run(name: str, check: Check, patient: Patient) -> Finding:
-    """One check; what it may not see is no failure of the installation."""
+    """One check; what it may not see is no failure of the installation.
+
+    Waits at no lock for longer than ``LOCK_TIMEOUT``. Set for a transaction, not for the session:
+    behind a transaction pooler that would be somebody else's next.
+    """
     try:
-        told = check(patient)
+        with patient.conn.transaction():
+            patient.conn.execute(f"set local lock_timeout = '{LOCK_TIMEOUT}'".encode())
+            told = check(patient)
     except pg.InsufficientPrivilege as error:
         told = _not_seen(error.diag.message_primary or "")
+    except pg.LockNotAvailable:
+        told = warn("a lock keeps it from being looked at", "See the check 'locks'.")
     except psycopg.OperationalError:
         raise  # the database went away: nothing more can be found out
     except DatabaseError as error:

@@ -7,6 +7,7 @@ import time
 from cdc import migrations
 from cdc.cli import capture
 from cdc.cli.common import age
+from cdc.cli.doctor import locks
 from cdc.cli.doctor.base import Check, Patient, Told, fail, ok, warn
 
 OLD_TRANSACTION = 300.0
@@ -28,6 +29,13 @@ def server(see: Patient) -> Told:
             f"PostgreSQL {version} is too old", f"{migrations.SUPPORTED} or newer is needed."
         )
     return ok(f"PostgreSQL {version}")
+
+
+def encoding(see: Patient) -> Told:
+    (found,) = see.row("select getdatabaseencoding()::text")
+    if found == migrations.ENCODING:
+        return ok(f"the database is in {found}")
+    return fail(*migrations.wrong_encoding(found))
 
 
 def schema(see: Patient) -> Told:
@@ -85,7 +93,8 @@ def transactions(see: Patient) -> Told:
         select pid::text, coalesce(state, ''),
                extract(epoch from clock_timestamp() - xact_start)::float8 as seconds
           from pg_stat_activity
-         where xact_start < clock_timestamp() - make_interval(secs => %s)
+         where pid <> pg_backend_pid()
+           and xact_start < clock_timestamp() - make_interval(secs => %s)
            and datname = current_database() and backend_type = 'client backend'
         union all
         select gid, 'prepared', extract(epoch from clock_timestamp() - prepared)::float8
@@ -137,11 +146,12 @@ def vacuum(see: Patient) -> Told:
     return ok("our tables are vacuumed")
 
 
-BEFORE: dict[str, Check] = {"server": server, "schema": schema}
+BEFORE: dict[str, Check] = {"server": server, "encoding": encoding, "schema": schema}
 CHECKS: dict[str, Check] = {
     "identity": identity,
     "pooler": pooler,
     "clock": clock,
+    "locks": locks.writers,
     "transactions": transactions,
     "notifications": notifications,
     "vacuum": vacuum,

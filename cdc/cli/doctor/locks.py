@@ -1,0 +1,83 @@
+"""Who stops the suite's writers: a strong lock on one of the few tables that capture touches."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from cdc.cli.common import age, counted
+from cdc.cli.doctor.base import Patient, Told, fail, ok
+
+# Capture inserts into the first ones and only reads the others; what conflicts follows from that.
+_HOLDERS = """
+with touched(name, conflicting) as (
+  select name, '{ShareLock,ShareRowExclusiveLock,ExclusiveLock,AccessExclusiveLock}'::text[]
+    from unnest('{queue,queue_id,unresolved}'::text[]) name
+  union all
+  select name, '{AccessExclusiveLock}' from unnest('{subscription,bell}'::text[]) name
+), locked as (
+  select l.pid, l.granted, l.mode, l.virtualtransaction, c.oid, c.relname::text as name
+    from pg_locks l
+    join pg_class c on c.oid = l.relation
+    join touched t on t.name = c.relname and l.mode = any(t.conflicting)
+   where c.relnamespace = 'cdc'::regnamespace
+     and l.locktype = 'relation'
+     and l.database = (select oid from pg_database where datname = current_database())
+     and l.pid is distinct from pg_backend_pid()
+)
+select k.pid, p.gid, coalesce(a.application_name, ''), coalesce(a.usename, p.owner)::text,
+       k.mode, k.name, k.granted,
+       extract(epoch from clock_timestamp() - coalesce(a.xact_start, p.prepared))::float8,
+       (select count(*) from pg_locks w where w.relation = k.oid and not w.granted)
+  from locked k
+  left join pg_stat_activity a on a.pid = k.pid
+  -- A prepared transaction has no process; it is known by the lock on its own id.
+  left join pg_locks x on k.pid is null and x.pid is null and x.locktype = 'transactionid'
+                      and x.virtualtransaction = k.virtualtransaction
+  left join pg_prepared_xacts p on p.transaction = x.transactionid
+ order by k.granted desc, coalesce(a.xact_start, p.prepared)
+"""
+
+
+class _Holder(NamedTuple):
+    """pid: None where a prepared transaction holds it (gid). since: seconds; None: not to be seen.
+    waiting: sessions that wait for a lock on the table."""
+
+    pid: int | None
+    gid: str | None
+    application: str
+    user: str | None
+    mode: str
+    name: str
+    granted: bool
+    since: float | None
+    waiting: int
+
+    def __str__(self) -> str:
+        mode = self.mode.removesuffix("Lock")
+        open_for = "" if self.since is None else f", its transaction open for {age(self.since)}"
+        who = (
+            f"prepared transaction {self.gid!r} of {self.user}"
+            if self.pid is None
+            else f"process {self.pid} ({self.application or 'no name'}, user {self.user})"
+        )
+        does = "holds" if self.granted else "waits for"
+        behind = f"{counted(self.waiting, 'session')} waiting" if self.waiting else "nobody waits"
+        return f"{who} {does} the lock {mode} on cdc.{self.name}{open_for}; {behind} there"
+
+    @property
+    def todo(self) -> str:
+        if self.pid is None:
+            end = f"rollback prepared '{self.gid}', or commit it."
+        else:
+            end = f"Let it end, or end it: select pg_terminate_backend({self.pid})"
+        return f"Writers of the suite wait for it; nothing is lost. {end}"
+
+
+def writers(see: Patient) -> Told:
+    """Locks that inserting into the queue has to wait for. None of ours is one."""
+    found: list[tuple[Any, ...]] = see.rows(_HOLDERS)
+    if not found:
+        return ok("nobody holds a lock that stops the suite's writers")
+    holder = _Holder(*found[0])
+    more = f"; and {len(found) - 1} more such" if len(found) > 1 else ""
+    return fail(f"{holder}{more}", holder.todo)

@@ -34,8 +34,8 @@ async def run(conn: Connection, mapping: Mapping, doorbell: str) -> bool:
     Returns whether the doorbell can be used.
     """
     await _primary(conn)
-    await _version(conn)
     await _encoding(conn)
+    await _version(conn)
     await _mapping(conn, mapping)
     await _identity(conn)
     return await _bell(conn, doorbell)

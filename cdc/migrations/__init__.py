@@ -31,7 +31,11 @@ def engine(url: str) -> sa.Engine:
         sa.make_url(url).set(drivername="postgresql+psycopg"),
         poolclass=sa.NullPool,
         # As db.connect has it: no prepared statements, in case of a pooler.
-        connect_args={"application_name": "cdc command", "prepare_threshold": None},
+        connect_args={
+            "application_name": "cdc command",
+            "client_encoding": "utf8",
+            "prepare_threshold": None,
+        },
     )
 
 

@@ -45,7 +45,10 @@ class Registry:
         self._engine = sa.create_engine(
             "postgresql+psycopg://",
             creator=lambda: psycopg.connect(
-                url, application_name="cdc command", prepare_threshold=None
+                url,
+                application_name="cdc command",
+                client_encoding="utf8",
+                prepare_threshold=None,
             ),
             poolclass=sa.NullPool,
             use_native_hstore=False,  # spares a question at each connection

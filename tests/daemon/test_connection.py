@@ -10,7 +10,8 @@ from typing import Literal
 
 import pytest
 
-from cdc import tenure
+from cdc import doorbell, tenure
+from cdc.care import rounds
 from cdc.embedded import EmbeddedPostgres
 from cdc.queue import session
 from tests import support
@@ -133,6 +134,72 @@ async def test_a_stalled_settlement_is_given_up_and_made_again(
         await world.settled()
     assert world.repeats(hook) == 0
     assert await world.one("select count(*) from cdc.attempt") == 2
+
+
+async def test_a_stalled_fetch_is_given_up_and_made_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session, "ANSWER_WITHIN", 1.0)
+    hook = await world.hook()
+    async with Proxy(world.url) as proxy, Running(proxy.url, window=15) as daemon:
+        async with writing(world):
+            await sent(world, hook, 20)
+            proxy.stall("fetch")
+            await daemon.until("connection lost")
+            proxy.go_on()
+            await daemon.until("connected", times=2)
+        await world.arrived(hook, limit=60)
+        await world.settled()
+
+
+async def test_after_a_reconnection_it_listens_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And what was written meanwhile is sent at once. The slow poll is too slow to be the reason."""
+    monkeypatch.setattr(doorbell, "SLOW_POLL", 30.0)
+    # As long as the slow poll is late, the session must not end for idleness, nor sending stop.
+    monkeypatch.setattr(session, "_OWNING", "set idle_session_timeout = '60s';")
+    monkeypatch.setattr(tenure, "PING_WITHIN", 60.0)
+    hook = await world.hook()
+    writer = await world.writer()
+    async with Proxy(world.url) as proxy, Running(proxy.url) as daemon:
+        for times in range(1, 4):
+            await daemon.until("doorbell", mode="sleeping", times=times)
+            proxy.refuse()
+            proxy.cut("watch")
+            await daemon.until("connection lost", times=times)
+            await writer.insert("candidate", project_id=1)
+            came_back = time.monotonic()
+            proxy.go_on()
+            await world.arrived(hook)
+            await daemon.until("doorbell", mode="sleeping", times=times + 1)
+            await writer.insert("candidate", project_id=1)
+            await world.arrived(hook)
+            assert time.monotonic() - came_back < 25, "the slow poll found it, nothing else"
+
+
+@pytest.mark.parametrize("role", ["watch", "fetch", "settle", "care"])
+async def test_a_session_is_terminated_by_the_dba(
+    world: World, monkeypatch: pytest.MonkeyPatch, role: str
+) -> None:
+    """By pg_terminate_backend, again and again, while it works."""
+    monkeypatch.setattr(rounds, "SWEEP_EVERY", 0.0)  # a round of care each second
+    hook = await world.hook()
+    kill = (
+        "select count(pg_terminate_backend(pid)) > 0 from pg_stat_activity"
+        " where application_name = %s and datname = current_database()"
+    )
+    async with Running(world.url, window=15) as daemon:
+        async with writing(world):
+            for _ in range(3):
+                await sent(world, hook, 20)
+                await world.until(kill, f"cdc {role}")
+            await sent(world, hook, 20)
+        await world.arrived(hook, limit=60)
+        await world.settled()
+        assert daemon.observer.counts.swept == 0
+        told = {"settle": "settling failed", "care": "care failed"}.get(role, "connection lost")
+        assert daemon.log.all(told)
 
 
 async def test_it_waits_for_a_database_that_is_down_at_the_start(world: World) -> None:

@@ -8,10 +8,12 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
-from cdc import mapping
+from cdc import mapping, migrations
 from cdc.app import App
+from cdc.embedded import EmbeddedPostgres
 from cdc.errors import DatabaseError
 from tests import support
+from tests.cli.command import Command
 from tests.daemon.running import settings
 
 
@@ -31,6 +33,29 @@ async def test_nothing_installed(empty_database: str) -> None:
     error = await refused(empty_database)
     assert "schema cdc is not installed" in error.message
     assert "cdc migrate" in error.hint
+
+
+@pytest.mark.parametrize("encoding", ["LATIN1", "SQL_ASCII"])
+async def test_a_database_that_is_not_in_utf8(
+    postgres: EmbeddedPostgres, admin: psycopg.Connection, encoding: str
+) -> None:
+    """What a receiver answers could not be recorded there; said before anything is installed."""
+    name = f"in_{encoding.lower()}"
+    admin.execute(
+        f"create database {name} encoding '{encoding}' locale 'C' template template0".encode()
+    )
+    url = postgres.url(name)
+    try:
+        error = await refused(url)
+        assert f"the database's encoding is {encoding}" in error.message
+        with pytest.raises(DatabaseError, match=encoding):
+            migrations.upgrade(url)
+        with psycopg.connect(url) as conn:
+            assert conn.execute("select to_regnamespace('cdc')").fetchone() == (None,)
+        checks = Command({"CDC_DATABASE_URL": url})("doctor", "--json").json["checks"]
+        assert {c["check"]: c["verdict"] for c in checks}["encoding"] == "fail"
+    finally:
+        admin.execute(f"drop database {name} with (force)".encode())
 
 
 async def test_no_capture_installed(suite_url: str) -> None:

@@ -1,0 +1,107 @@
+"""A connection pooler in between: a daemon refuses it, commands work through it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal
+
+import psycopg
+import pytest
+
+from cdc.embedded import EmbeddedPostgres
+from cdc.errors import DatabaseError
+from tests import support
+from tests.capture.kit import connect
+from tests.cli.command import Command
+from tests.daemon.running import Process, Running
+from tests.pooler import PROGRAM, Pooler
+
+pytestmark = pytest.mark.skipif(
+    PROGRAM is None, reason="pgbouncer is not installed (Debian: apt install pgbouncer)"
+)
+
+LOCAL = {"CDC_ALLOW_HTTP": "true", "CDC_ALLOWED_NETWORKS": "127.0.0.0/8"}
+
+# What a session of the daemon is set to, and no session of the suite may be.
+SETTINGS = (
+    "select name, setting from pg_settings where name in ('enable_seqscan', 'synchronous_commit',"
+    " 'idle_in_transaction_session_timeout', 'plan_cache_mode', 'lock_timeout',"
+    " 'statement_timeout') and source = 'session'"
+)
+
+
+@pytest.fixture(scope="module", params=["transaction", "session"])
+def pooler(postgres: EmbeddedPostgres, request: pytest.FixtureRequest) -> Iterator[Pooler]:
+    with Pooler(postgres, request.param) as made:
+        yield made
+
+
+@pytest.fixture
+def pooled(pooler: Pooler, database: str) -> Iterator[str]:
+    """The prepared database by way of the pooler."""
+    support.adopt(database)
+    with connect(database) as conn:
+        conn.execute("insert into company default values; insert into company default values")
+    yield pooler.url(psycopg.conninfo.conninfo_to_dict(database)["dbname"])
+
+
+async def test_a_daemon_refuses_it(pooled: str) -> None:
+    daemon = Running(pooled)
+    daemon.begin()
+    with pytest.raises(DatabaseError, match="connection pooler") as refused:
+        await daemon.end()
+    assert "direct address" in refused.value.hint
+    # The pooler has no session that it would hand to the suite with settings of ours.
+    with connect(pooled) as suite:
+        assert suite.execute(SETTINGS).fetchall() == []
+
+
+async def test_the_command_says_what_to_do(pooled: str) -> None:
+    async with Process(pooled) as daemon:
+        assert await daemon.ended() == 1
+        told = "\n".join(daemon.other)
+        assert "there is a connection pooler between" in told
+        assert "Give CDC_DATABASE_URL the database's direct address." in told
+        assert "Traceback" not in told
+
+
+def test_doctor_warns_of_it(pooled: str) -> None:
+    checks = Command({"CDC_DATABASE_URL": pooled, **LOCAL})("doctor", "--json").json["checks"]
+    found = {check["check"]: check["verdict"] for check in checks}
+    assert found.pop("pooler") == "warn"
+    assert "fail" not in found.values(), found
+    with connect(pooled) as suite:
+        assert suite.execute(SETTINGS).fetchall() == []
+
+
+def test_commands_work_through_it(pooled: str) -> None:
+    cdc = Command({"CDC_DATABASE_URL": pooled, **LOCAL})
+    added = [cdc.add(url=f"http://127.0.0.1:9/{n}")["id"] for n in range(12)]
+    assert [row["id"] for row in cdc.json("webhook", "list")] == added
+    exported = cdc.good("webhook", "export", "--secrets").out
+    for number in added:
+        cdc.good("webhook", "pause", number)
+        cdc.good("webhook", "resume", number)
+        cdc.good("webhook", "remove", number)
+    cdc.good("webhook", "import", "-", stdin=exported)
+    assert cdc.json("status")["states"] == {"active": 12, "removed": 12}
+    cdc.good("triggers", "status")
+    cdc.good("delivery", "list")
+    with connect(pooled) as suite:
+        assert suite.execute(SETTINGS).fetchall() == []
+
+
+def test_an_installation_through_it(pooler: Pooler, empty_database: str) -> None:
+    name = psycopg.conninfo.conninfo_to_dict(empty_database)["dbname"]
+    with connect(empty_database) as conn:
+        conn.execute(support.tables_sql(support.default_mapping(), "bigint").encode())
+    cdc = Command({"CDC_DATABASE_URL": pooler.url(str(name)), **LOCAL})
+    cdc.good("migrate")
+    cdc.good("triggers", "plan")
+    cdc.good("triggers", "install")
+    cdc.good("triggers", "off")
+    cdc.good("triggers", "on")
+    assert cdc.json("triggers", "status")["ok"] is True
+    cdc.good("triggers", "remove", "--yes")
+    with connect(pooler.url(str(name))) as suite:
+        assert suite.execute(SETTINGS).fetchall() == []

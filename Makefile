@@ -32,6 +32,10 @@ bulk: .venv/.installed ## three bulk updates of 100,000 rows, some failing at fi
 clients: .venv/.installed ## our HTTP client against aiohttp's and a bare socket: CPU per POST
 	@$(CLEAN_ENV) .venv/bin/python -m tests.load.clients
 
+.PHONY: writers
+writers: .venv/.installed ## what capture costs writers while no daemon runs, against no triggers
+	@$(CLEAN_ENV) .venv/bin/python -m tests.load.writers
+
 .PHONY: check
 check: .venv/.installed ## style, types, layers, house rules
 	.venv/bin/ruff check .

@@ -233,8 +233,8 @@ def _planned(conn: Connection, mapping: Mapping, lock_timeout: int = 5000) -> Se
     from cdc.cli.capture import refuse_unless_migrated
 
     refuse_unless_migrated(conn)
-    # Looking at a table waits too, where somebody has locked it whole. Not set for the session: behind
-    # a transaction pooler that is the suite's next.
+    # Looking at a table waits too, where somebody has locked it whole. Not set for the session:
+    # behind a transaction pooler that is the suite's next.
     with conn.transaction():
         conn.execute("select set_config('lock_timeout', %s, true)", (str(lock_timeout),))
         return plan(conn, mapping, check(conn, mapping))

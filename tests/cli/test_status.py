@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -105,6 +106,26 @@ class TestStatus:
         found = status(cdc)
         assert found["ok"], found["problems"]
         assert found["totals"]["held"] == 1
+
+    def test_what_is_held_or_broken_is_counted_and_shown_with_its_age(
+        self, cdc: Command, db: psycopg.Connection, daemon: psycopg.Connection
+    ) -> None:
+        paused, suspended, broken = (cdc.add(company=str(n))["id"] for n in (1, 2, 3))
+        db.execute("update cdc.webhook set state = 'paused' where id = %s", [paused])
+        db.execute("update cdc.webhook set state = 'suspended' where id = %s", [suspended])
+        db.execute("insert into cdc.lane (webhook_id, breaker) values (%s, 'open')", [broken])
+        for number in (paused, suspended, broken):
+            owe(db, number, **{'"time"': "clock_timestamp() - interval '50 s'"})
+            owe(db, number, id="2")
+        found = status(cdc)
+        assert found["totals"]["queued"] == 6
+        assert found["totals"]["held"] == 4
+        rows = {row["webhook_id"]: row for row in found["webhooks"]}
+        assert rows.keys() == {paused, suspended, broken}
+        for row in rows.values():
+            assert row["queued"] == 2
+            assert 50 <= row["oldest"] < 59
+        assert len(re.findall(r"\b5\d s\b", cdc("status").out)) >= 3
 
     def test_waiting_without_a_daemon_is_wrong(self, cdc: Command, db: psycopg.Connection) -> None:
         number = cdc.add()["id"]

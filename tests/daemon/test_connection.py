@@ -155,7 +155,7 @@ async def test_a_stalled_fetch_is_given_up_and_made_again(
 async def test_after_a_reconnection_it_listens_again(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And what was written meanwhile is sent at once. The slow poll is too slow to be the reason."""
+    """What was written meanwhile is sent at once; the slow poll is too slow to be the reason."""
     monkeypatch.setattr(doorbell, "SLOW_POLL", 30.0)
     # As long as the slow poll is late, the session must not end for idleness, nor sending stop.
     monkeypatch.setattr(session, "_OWNING", "set idle_session_timeout = '60s';")

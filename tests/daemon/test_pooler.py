@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal
 
-import psycopg
 import pytest
+from psycopg.conninfo import conninfo_to_dict
 
 from cdc.embedded import EmbeddedPostgres
 from cdc.errors import DatabaseError
+from cdc.mapping import default_mapping
+from cdc.suite import tables_sql
 from tests import support
 from tests.capture.kit import connect
 from tests.cli.command import Command
@@ -36,13 +37,18 @@ def pooler(postgres: EmbeddedPostgres, request: pytest.FixtureRequest) -> Iterat
         yield made
 
 
+def through(pooler: Pooler, url: str) -> str:
+    """The same database by way of the pooler."""
+    return pooler.url(str(conninfo_to_dict(url)["dbname"]))
+
+
 @pytest.fixture
-def pooled(pooler: Pooler, database: str) -> Iterator[str]:
+def pooled(pooler: Pooler, database: str) -> str:
     """The prepared database by way of the pooler."""
     support.adopt(database)
     with connect(database) as conn:
         conn.execute("insert into company default values; insert into company default values")
-    yield pooler.url(psycopg.conninfo.conninfo_to_dict(database)["dbname"])
+    return through(pooler, database)
 
 
 async def test_a_daemon_refuses_it(pooled: str) -> None:
@@ -92,10 +98,10 @@ def test_commands_work_through_it(pooled: str) -> None:
 
 
 def test_an_installation_through_it(pooler: Pooler, empty_database: str) -> None:
-    name = psycopg.conninfo.conninfo_to_dict(empty_database)["dbname"]
+    url = through(pooler, empty_database)
     with connect(empty_database) as conn:
-        conn.execute(support.tables_sql(support.default_mapping(), "bigint").encode())
-    cdc = Command({"CDC_DATABASE_URL": pooler.url(str(name)), **LOCAL})
+        conn.execute(tables_sql(default_mapping(), "bigint").encode())
+    cdc = Command({"CDC_DATABASE_URL": url, **LOCAL})
     cdc.good("migrate")
     cdc.good("triggers", "plan")
     cdc.good("triggers", "install")
@@ -103,5 +109,5 @@ def test_an_installation_through_it(pooler: Pooler, empty_database: str) -> None
     cdc.good("triggers", "on")
     assert cdc.json("triggers", "status")["ok"] is True
     cdc.good("triggers", "remove", "--yes")
-    with connect(pooler.url(str(name))) as suite:
+    with connect(url) as suite:
         assert suite.execute(SETTINGS).fetchall() == []

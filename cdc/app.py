@@ -76,6 +76,7 @@ class App:
             retry_after_cap=settings.retry_after_cap,
             answer_limit=settings.answer_limit,
             excerpt_limit=settings.excerpt_limit,
+            may_send=self._may_send,
         )
         settler = Settler(url, self.observer, self._epoch_of, self._confirmed)
         pipeline = Pipeline(
@@ -83,7 +84,7 @@ class App:
             client,
             settler,
             self.observer,
-            lambda: self._tenure is not None and self._tenure.may_send(),
+            self._may_send,
             suspend_after=settings.suspend_after_days * DAY,
         )
         health = HealthServer(self.observer.metrics)
@@ -193,6 +194,9 @@ class App:
             bell=tenure.bell_mode,
             ready=tenure.may_send() and not self._stop.is_set(),
         )
+
+    def _may_send(self) -> bool:
+        return self._tenure is not None and self._tenure.may_send()
 
     def _epoch_of(self, shard: int) -> int | None:
         """Of a shard that is ours, or was until the connection was lost: then the fence decides."""

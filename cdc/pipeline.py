@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from cdc.channel import Channel
-from cdc.deliver import Client
+from cdc.deliver import Client, Withheld
 from cdc.lanes import Decision
 from cdc.observe import Observer
 from cdc.queue.settle import KeepLane, Promote, Settled, Settler, Suspend
@@ -52,6 +52,9 @@ class Pipeline:
             else:
                 request = sealer.seal(delivery, delivery.body, int(time.time()))
                 outcome = await self.client.post(request)
+        except Withheld:
+            channel.lane.abandon(delivery)
+            return
         except asyncio.CancelledError:
             channel.lane.abandon(delivery)
             raise

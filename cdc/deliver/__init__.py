@@ -6,7 +6,7 @@ addresses, and which of them may be dialled), ``connection`` (one exchange, with
 ``answer`` (keeps a hostile peer in bounds), ``outcome`` (puts names to what happened).
 """
 
-from cdc.deliver.client import Client
+from cdc.deliver.client import Client, Withheld
 from cdc.deliver.guard import Guard, Refused
 
-__all__ = ["Client", "Guard", "Refused"]
+__all__ = ["Client", "Guard", "Refused", "Withheld"]

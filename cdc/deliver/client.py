@@ -11,6 +11,7 @@ import asyncio
 import functools
 import ssl
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,6 +23,10 @@ from cdc.deliver.guard import Guard
 from cdc.deliver.pool import Origin, Pool
 from cdc.errors import ConfigError
 from cdc.road import Outcome, Request
+
+
+class Withheld(Exception):
+    """Nothing was sent: it may not be any more, since while the connection was being made."""
 
 
 class Route(NamedTuple):
@@ -49,6 +54,7 @@ class Client:
     excerpt_limit:   bytes of it that are kept for people, 1 KiB at most.
     look:            how names are looked up.
     most_open:       sockets that may be open at once; None for what the system allows.
+    may_send:        asked once more when a connection had to be made: that takes its time.
 
     Raises ConfigError if the CA file cannot be read.
     """
@@ -66,8 +72,10 @@ class Client:
         excerpt_limit: int = outcome.EXCERPT,
         look: Lookup | None = None,
         most_open: int | None = None,
+        may_send: Callable[[], bool] | None = None,
     ) -> None:
         self._guard = guard
+        self._may_send = may_send
         self._deadline = deadline
         self._cap = retry_after_cap
         self._excerpt_limit = excerpt_limit
@@ -97,6 +105,8 @@ class Client:
         without a byte of an answer, it had most likely been closed for idleness while we wrote:
         then, and only then, the request goes out a second time within the same attempt, on a
         new connection.
+
+        Raises Withheld when it may not be sent any more by the time it could be.
         """
         if self._closed:
             raise RuntimeError("the client is closed")
@@ -112,8 +122,13 @@ class Client:
                 waited = "connection"
                 connection = await self._pool.dial(origin, due)
                 waited = "complete answer"
+                if self._may_send is not None and not self._may_send():
+                    self._pool.give(origin, connection)
+                    raise Withheld
                 reply = await connection.exchange(message, due)
                 self._pool.give(origin, connection)
+        except Withheld:
+            raise
         except Exception as error:
             return outcome.failed(error, host, time.monotonic() - started, waited)
         excerpt = outcome.excerpt(reply.body, request, self._excerpt_limit)

@@ -7,9 +7,9 @@ from ipaddress import ip_network
 
 import pytest
 
-from cdc.deliver import Client, Guard, dns, pool
+from cdc.deliver import Client, Guard, Withheld, dns, pool
 from cdc.road import Answer
-from tests.deliver.kit import CLOSED, assert_failed, closed_post, request_to
+from tests.deliver.kit import CLOSED, LOOPBACK, assert_failed, closed_post, request_to
 from tests.hostile import OK, Hostile, keeps_saying, says
 
 
@@ -91,3 +91,18 @@ async def test_http_and_bad_urls_are_refused() -> None:
     assert "CDC_ALLOW_HTTP" in plain.detail
     assert_failed(await closed_post("https://a b.com/"), "guard")
     assert_failed(await closed_post("ftp://a.com/"), "guard")
+
+
+async def test_what_may_not_be_sent_any_more_once_connected_is_not() -> None:
+    """Connecting takes its time; somebody else may own the webhook by then."""
+    ours = False
+    client = Client(LOOPBACK, deadline=5, may_send=lambda: ours)
+    async with Hostile(keeps_saying(OK)) as peer:
+        with pytest.raises(Withheld):
+            await client.post(request_to(peer.url()))
+        ours = True
+        outcome = await client.post(request_to(peer.url()))
+        # The connection was kept, and nothing had been said on it.
+        assert (peer.connections, len(peer.requests)) == (1, 1)
+    await client.close()
+    assert outcome.answer is Answer.SUCCESS

@@ -18,10 +18,10 @@ from cdc.deliver.dns import Lookup
 from cdc.deliver.guard import Guard, Refused, usable
 from cdc.deliver.outcome import Ended, RefusedDial
 
-IDLE = 1_000
+IDLE = 4_000
 """Idle connections that are kept, over all origins."""
 
-IDLE_EACH = 100
+IDLE_EACH = 1_000
 """Idle connections that are kept for one origin."""
 
 _ATTEMPT_DELAY = 0.25  # between addresses of one name (RFC 8305)

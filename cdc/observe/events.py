@@ -73,10 +73,10 @@ class Observer:
     def attempted(self, delivery: Delivery, outcome: Outcome, fate: str) -> None:
         if outcome.error is None:
             self.counts.delivered += 1
-            self.metrics.latency.observe(time.time() - delivery.time.timestamp())
+            self.metrics.attempts.delivered(time.time() - delivery.time.timestamp())
         else:
             self.counts.failed += 1
-        self.metrics.attempts.labels(outcome.error or "delivered").inc()
+            self.metrics.attempts.outcomes[outcome.error] += 1
         if fate == "Dead":
             self.counts.dead += 1
         if not self.log.is_enabled_for(10):

@@ -117,11 +117,11 @@ async def test_pages_are_merged_by_process() -> None:
     pages: dict[int, str | None] = {3: None}
     for number in (1, 2):
         observer = Observer()
-        observer.metrics.attempts.labels("delivered").inc(number)
-        observer.metrics.latency.observe(0.003)
+        observer.metrics.attempts.outcomes["refused"] += number
+        observer.metrics.attempts.delivered(0.003)
         pages[number] = (await observer.metrics.page()).decode()
     page = merged(pages).decode()
-    assert 'cdc_attempts_total{outcome="delivered",process="2"} 2.0' in page
+    assert 'cdc_attempts_total{outcome="refused",process="2"} 2.0' in page
     assert 'cdc_change_to_receipt_seconds_bucket{le="0.005",process="1"} 1.0' in page
     assert 'cdc_process_up{process="3"} 0.0' in page
     assert page.count("# TYPE cdc_attempts_total counter") == 1

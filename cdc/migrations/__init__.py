@@ -2,21 +2,22 @@
 
 ``upgrade`` runs in one transaction, as cdc_owner after the two foundation files (roles, schema).
 The version is kept in cdc.schema_version, as ``sql/install.sql`` writes it too.
+
+Alembic and SQLAlchemy are imported by whoever upgrades: they are a third of the time that a daemon
+needs to start, and it only asks for ``head``.
 """
 
 from __future__ import annotations
 
 import io
 from pathlib import Path
-from typing import Any
-
-import sqlalchemy as sa
-from alembic import command
-from alembic.config import Config
-from alembic.migration import MigrationContext
-from alembic.script import ScriptDirectory
+from typing import TYPE_CHECKING, Any
 
 from cdc.errors import DatabaseError
+
+if TYPE_CHECKING:
+    import sqlalchemy as sa
+    from alembic.config import Config
 
 # Run before Alembic looks for its own table, which lies in the schema that they make.
 FOUNDATION = ("10_roles.sql", "20_schema.sql")
@@ -27,6 +28,8 @@ ENCODING = "UTF8"
 
 def engine(url: str) -> sa.Engine:
     """A SQLAlchemy engine on psycopg 3, without a pool: commands are short."""
+    import sqlalchemy as sa
+
     return sa.create_engine(
         sa.make_url(url).set(drivername="postgresql+psycopg"),
         poolclass=sa.NullPool,
@@ -40,6 +43,8 @@ def engine(url: str) -> sa.Engine:
 
 
 def config(**attributes: Any) -> Config:
+    from alembic.config import Config
+
     made = Config(output_buffer=attributes.pop("output", None))
     made.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
     made.attributes.update(attributes)
@@ -47,12 +52,16 @@ def config(**attributes: Any) -> Config:
 
 
 def head() -> str:
-    """The newest version this program knows."""
-    return str(ScriptDirectory.from_config(config()).get_current_head())
+    """The newest version this program knows: the number that the newest file's name begins with."""
+    files = (Path(__file__).parent / "versions").glob("[0-9]*.py")
+    return max(path.name.partition("_")[0] for path in files)
 
 
 def current(connection: sa.Connection) -> str | None:
     """The database's version, None where nothing is installed."""
+    import sqlalchemy as sa
+    from alembic.migration import MigrationContext
+
     found = connection.execute(
         sa.text("select to_regclass('cdc.schema_version') is not null")
     ).scalar_one()
@@ -70,6 +79,8 @@ def upgrade(url: str) -> tuple[str | None, str]:
     Raises DatabaseError when the server is too old, the database not in UTF-8, or the schema newer
     than this program.
     """
+    from alembic import command
+
     made = engine(url)
     try:
         with made.begin() as connection:
@@ -86,6 +97,8 @@ def upgrade(url: str) -> tuple[str | None, str]:
 
 def offline_sql() -> str:
     """All that an upgrade of an empty database would run, to be read first or run with psql."""
+    from alembic import command
+
     output = io.StringIO()
     command.upgrade(config(output=output), "head", sql=True)
     return output.getvalue()
@@ -115,6 +128,8 @@ def wrong_encoding(encoding: str) -> tuple[str, str]:
 
 
 def _not_newer(version: str | None) -> None:
+    from alembic.script import ScriptDirectory
+
     known = {script.revision for script in ScriptDirectory.from_config(config()).walk_revisions()}
     if version is not None and version not in known:
         raise DatabaseError(

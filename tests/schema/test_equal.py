@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import psycopg
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from psycopg import sql
 
 from cdc import migrations, models, sqlfiles
@@ -153,3 +155,16 @@ def test_a_failing_installation_leaves_nothing(
             "select relname from pg_class where relnamespace = 'cdc'::regnamespace"
         ).fetchall()
     assert found == [("lane",)]
+
+
+def test_the_newest_file_is_the_newest_revision() -> None:
+    """What the daemon compares with is read off the files' names, without Alembic."""
+    script = ScriptDirectory.from_config(migrations.config())
+    assert script.get_current_head() == migrations.head()
+
+
+def test_a_daemon_does_without_alembic() -> None:
+    """It would be a third of its start."""
+    code = "import sys, cdc.app; print([m for m in ('alembic', 'sqlalchemy') if m in sys.modules])"
+    told = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert told.stdout.strip() == "[]"

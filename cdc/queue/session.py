@@ -123,10 +123,11 @@ async def execute(
 
 @contextmanager
 def answering(conn: Connection, what: str) -> Iterator[None]:
-    """Raises psycopg.OperationalError if the block takes longer than ``ANSWER_WITHIN``.
+    """Raises psycopg.OperationalError if the block takes longer than ``ANSWER_WITHIN``, and where
+    the server ends the session, whatever its reason.
 
-    The connection is cut then. Cancelling would not do: psycopg asks the server to cancel and waits
-    for its answer, and a stalled connection answers neither.
+    In the first case the connection is cut. Cancelling would not do: psycopg asks the server to
+    cancel and waits for its answer, and a stalled connection answers neither.
     """
     late = asyncio.get_running_loop().call_later(ANSWER_WITHIN, _cut, conn)
     began = time.monotonic()
@@ -138,6 +139,12 @@ def answering(conn: Connection, what: str) -> Iterator[None]:
         raise psycopg.OperationalError(
             f"no answer to '{what}' within {ANSWER_WITHIN:.0f} s"
         ) from error
+    except psycopg.InternalError as error:
+        # Transactions that stood still for too long end their session, under the codes of an
+        # invalid state (25P03, 25P04).
+        if error.diag.severity_nonlocalized != "FATAL":
+            raise
+        raise psycopg.OperationalError(str(error)) from error
     finally:
         late.cancel()
 

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Literal
 
+import psycopg
 import pytest
 
 from cdc import doorbell, tenure
@@ -253,3 +254,25 @@ async def test_another_database_in_its_place_is_refused(world: World) -> None:
     )
     with pytest.raises(Exception, match="copy"):
         await daemon.end()
+
+
+async def test_a_session_that_the_server_ended_in_a_transaction_is_a_lost_connection(
+    world: World,
+) -> None:
+    """After a daemon stood still (SIGSTOP, a suspended machine) in the middle of settling."""
+    conn = await session.open_session(world.url, "settle")
+    await session.execute(conn, b"set idle_in_transaction_session_timeout = '10ms'")
+
+    async def stand_still() -> None:
+        with session.answering(conn, "settling"):
+            async with conn.transaction():
+                await session.execute(conn, b"select 1")
+                await world.until(
+                    "select not exists (select from pg_stat_activity where pid = %s)",
+                    conn.info.backend_pid,
+                )
+                await session.execute(conn, b"select 1")
+
+    with pytest.raises(psycopg.OperationalError, match="idle-in-transaction"):
+        await stand_still()
+    await conn.close()

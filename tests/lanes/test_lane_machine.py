@@ -5,6 +5,7 @@ from __future__ import annotations
 from random import Random
 from typing import Any
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -112,6 +113,7 @@ class LaneMachine(RuleBasedStateMachine):
             *(world.start, world.start, world.commit, world.confirm, self.advance_to_wake),
         ]
         rare = [world.replay, world.replay, world.pause, world.resume, world.drop, self.abandon_one]
+        rare += [world.hand_over]
         for _ in range(turns * 5):
             random.choice(steps)()
             if random.random() < 0.05:
@@ -199,6 +201,10 @@ class LaneMachine(RuleBasedStateMachine):
     def crash(self) -> None:
         self.world.take_over()
 
+    @rule()
+    def hand_over(self) -> None:
+        self.world.hand_over()
+
     # -- always -----------------------------------------------------------------------------------
 
     @invariant()
@@ -212,4 +218,6 @@ class LaneMachine(RuleBasedStateMachine):
 
 
 TestLane: Any = LaneMachine.TestCase
+# Some 15 s of computing: on a machine that does other things too that takes its time.
+TestLane.pytestmark = [pytest.mark.timeout(600)]
 TestLane.settings = settings(max_examples=400, stateful_step_count=50, deadline=None, database=None)

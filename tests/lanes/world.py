@@ -12,11 +12,12 @@ from dataclasses import replace
 from functools import partial
 from random import Random
 
-from cdc.lanes import Dead, Decision, Lane, LaneRules, Retry
+from cdc.lanes import Dead, Decision, Kept, Lane, LaneRules
 from cdc.lanes.lines import DONE
 from cdc.lanes.pace import CATCH_UP
 from cdc.road import Answer, Delivery, Outcome, Resource
 
+from .endpoint_model import EndpointModel
 from .made import OK
 from .tables import Due, Fetch, Move, Parked, Tables
 
@@ -38,21 +39,19 @@ class World(Tables):
         self.began: dict[int, float] = {}
         self.take_over()
 
-    def take_over(self) -> None:
-        """A new daemon, after a crash or at first: what was in memory or under way is lost."""
+    def take_over(self, kept: Kept | None = None) -> None:
+        """A new daemon, after a crash or at first: what was in memory or under way is lost.
+
+        kept: what the last owner had kept of the lane, if it could.
+        """
         self.looked = len(self.commits)
         self.flying: dict[int, Delivery] = {}
         self.moves: deque[Move] = deque()
         self.fetches: list[Fetch] = []
         self.dues: list[Due] = []
         self.starts: list[float] = []
-        self.streak = 0
-        self.opened_at: float | None = None
-        self.probes: list[float] = []
-        self.probing: int | None = None
-        self.slow_until = 0.0
+        self.endpoint = EndpointModel(self.rules)
         self.abandoned: set[int] = set()
-        self.before_open: set[int] = set()
         self.paused = False
         undone = self.queue.keys() | self.retry.keys()
         self.repeats |= self.began.keys() & undone
@@ -63,8 +62,25 @@ class World(Tables):
             due = min(p.due for p in rows if p.due is not None)
             waiting = sum(p.due is None for p in rows)
             assert self.lane.load_blocked(resource, waiting, due) == []
+        if kept is not None:
+            self.lane.restore(kept, self.now)
         if self.queue:
             self.lane.noticed(min(self.queue))
+
+    def hand_over(self) -> None:
+        """Another daemon goes on: what is under way is given up, what was decided is recorded, and
+        what the lane knows of its endpoint is passed on."""
+        for row in list(self.flying.values()):
+            self.abandon(row)
+        while self.moves:
+            self.commit()
+            self.confirm()
+        kept, endpoint, paused = self.lane.kept(self.now), self.endpoint, self.paused
+        assert kept.failures == endpoint.streak
+        self.take_over(kept)
+        self.endpoint.taken_over(endpoint, self.now)
+        if paused:
+            self.pause()
 
     # -- look and fetch ---------------------------------------------------------------------------
 
@@ -154,11 +170,10 @@ class World(Tables):
 
     def check_start(self, row: Delivery) -> None:
         assert not self.paused
-        assert self.now >= self.slow_until, "asked to slow down"
         assert row.id in self.committed, "rolled back"
         assert row.id not in self.final, "sent again without a reason"
         assert row.id not in self.flying, "in flight twice"
-        assert len(self.flying) < self.rules.cap
+        self.endpoint.starts(row.id, self.flying, self.now)
         for other in self.committed.values():
             if other.resource != row.resource or other.id == row.id:
                 continue
@@ -187,13 +202,6 @@ class World(Tables):
                 allowed += max(1.0, self.rules.rate * CATCH_UP)
                 assert len(self.starts) - first <= allowed + 1e-6, "too fast"
         self.began[row.id] = self.now
-        if self.opened_at is not None:
-            last = self.probes[-1] if self.probes else self.opened_at
-            wait = min(self.rules.first_probe * 2 ** len(self.probes), self.rules.max_probe)
-            assert self.now >= last + wait - 1e-6, "probes too early"
-            assert self.flying.keys() <= self.before_open, "two probes"
-            self.probes.append(self.now)
-            self.probing = row.id
 
     def was_replayed(self, resource: Resource) -> bool:
         return any(self.committed[id].resource == resource for id in self.replayed)
@@ -201,37 +209,17 @@ class World(Tables):
     def finish(self, row: Delivery, outcome: Outcome) -> None:
         del self.flying[row.id]
         decision = self.lane.finish(row, outcome, self.now)
-        probe = self.probing == row.id
-        if probe:
-            self.probing = None
+        self.endpoint.ends(row, outcome, decision, self.flying, self.now)
         if outcome.answer is Answer.SUCCESS:
-            assert (self.opened_at is not None) is (decision.transition is not None)
-            self.streak, self.opened_at, self.probes, self.probing = 0, None, [], None
             self.final.add(row.id)
-        elif outcome.answer is Answer.FAILURE or probe:
-            self.streak += 1
-            opens = self.streak >= self.rules.breaker_failures and self.opened_at is None
-            assert opens is (decision.transition is not None)
-            if opens:
-                self.opened_at = self.now
-                self.before_open = set(self.flying)
-        if outcome.answer in (Answer.BUSY, Answer.SLOW):
-            wait = max(outcome.retry_after or 0.0, 1.0)
-            self.slow_until = max(self.slow_until, self.now + wait)
         if isinstance(decision.settlement, Dead):
             self.final.add(row.id)
-        elif isinstance(decision.settlement, Retry) and (
-            probe or outcome.answer in (Answer.BUSY, Answer.GONE)
-        ):
-            assert decision.settlement.attempts == row.attempts
         self.paused = self.paused or decision.suspend
         self.settle(row, decision)
 
     def abandon(self, row: Delivery) -> None:
         del self.flying[row.id]
-        if self.probing == row.id:
-            self.probing = None
-            del self.probes[-1:]  # empty after a resume, which begins anew
+        self.endpoint.abandoned(row.id)
         self.abandoned.add(row.id)
         self.lane.abandon(row)
 
@@ -290,15 +278,13 @@ class World(Tables):
         if self.paused:
             self.lane.resume()
             self.paused = False
-            self.slow_until = 0.0
-            # Probing may begin at once.
-            if self.opened_at is not None:
-                self.opened_at, self.probes = self.now - 1e6, []
+            self.endpoint.resumed(self.now)
 
     def reconfigure(self, cap: int, rate: float | None) -> None:
         self.rules = replace(self.rules, cap=cap, rate=rate)
         self.due_limit = max(self.due_limit, self.rules.due_limit)
         self.starts.clear()
+        self.endpoint.rules = self.rules
         self.lane.reconfigure(self.rules)
 
     # -- always, and at the end -------------------------------------------------------------------

@@ -136,13 +136,16 @@ class Proxy:
         try:
             # When one side has gone, so does the other: no half-open connections here.
             await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError:
+            pass  # the block has ended
         finally:
             self._links.discard(link)
             for way in ways:
                 way.cancel()
             for end in (writer, server):
                 end.transport.abort()
-            await asyncio.gather(*ways, return_exceptions=True)
+            with suppress(asyncio.CancelledError):
+                await asyncio.gather(*ways, return_exceptions=True)
 
     async def _pass(
         self,

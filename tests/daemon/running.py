@@ -209,13 +209,19 @@ class Process:
                 continue
             self.log._write(values.pop("level", ""), values.pop("event", ""), values)
 
-    async def until(self, event: str, **values: Any) -> Line:
-        return await self.log.seen(event, **values)
+    async def until(self, event: str, *, limit: float = LIMIT, **values: Any) -> Line:
+        return await self.log.seen(event, limit=limit, **values)
 
     @property
     def pid(self) -> int:
         assert self._process is not None
         return self._process.pid
+
+    @property
+    def code(self) -> int | None:
+        """Its exit code, None while it runs."""
+        assert self._process is not None
+        return self._process.returncode
 
     def signal(self, number: signal.Signals) -> None:
         assert self._process is not None

@@ -1,0 +1,37 @@
+"""Holds the account of a run again, from the files that it left.
+
+python -m tests.faults.again FOLDER
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import orjson
+
+from tests.faults import ledger, records
+from tests.faults.accounting import Account, Disturbances, Hook, account
+
+
+def again(folder: Path) -> Account:
+    """The account; what daemons told of their own accord is not in the files that it reads."""
+    run = orjson.loads((folder / "run.json").read_bytes())
+    faults = orjson.loads((folder / "faults.json").read_bytes())
+    hooks = [Hook(n, company, frozenset(events)) for n, company, events in run["hooks"]]
+    return account(
+        ledger.read(folder / "ledger.jsonl"),
+        records.read(folder / "requests.bin", dict(run["secrets"]), run["wall"]),
+        hooks,
+        Disturbances([(span["at"], span["over"]) for kind in faults.values() for span in kind]),
+        frozenset((n, event, key) for n, event, key in run["rejected"]),
+        run["budget"],
+    )
+
+
+if __name__ == "__main__":
+    held = again(Path(sys.argv[1]))
+    for violation in held.violations:
+        print(violation.kind, violation.webhook, violation.text)
+    print(dict(held.counts), held.delivered, "of", held.owed)
+    sys.exit(1 if held.violations else 0)

@@ -1,6 +1,7 @@
 # Everything needs nothing but Python 3.11 or newer, git and make; all of it lands in .venv.
 #
 #   make demo                      make test PYTEST_ARGS="-k order -x"
+#   make faults FAULTS_ARGS="--runs 1 --seconds 60 --seed 7"
 #   make test JOBS=4               CDC_TEST_PG_BIN=/usr/lib/postgresql/15/bin make test
 
 SHELL = /bin/sh
@@ -9,6 +10,7 @@ SHELL = /bin/sh
 
 JOBS ?= 2
 PYTEST_ARGS ?=
+FAULTS_ARGS ?=
 # A database that happens to be named in the environment is none of our business.
 CLEAN_ENV = env $$(env | grep -Eo '^(CDC_|PG)[A-Za-z0-9_]*=' | grep -v '^CDC_TEST_' | tr -d = | sed 's/^/-u /')
 
@@ -35,6 +37,18 @@ clients: .venv/.installed ## our HTTP client against aiohttp's and a bare socket
 .PHONY: writers
 writers: .venv/.installed ## what capture costs writers while no daemon runs, against no triggers
 	@$(CLEAN_ENV) .venv/bin/python -m tests.load.writers
+
+.PHONY: faults
+faults: .venv/.installed ## daemons, PostgreSQL and lines killed at random under load: all accounted for (30 min)
+	@$(CLEAN_ENV) .venv/bin/python -m tests.faults $(FAULTS_ARGS)
+
+.PHONY: takeover
+takeover: .venv/.installed ## how soon the work of a dead or a stopped daemon is taken over
+	@$(CLEAN_ENV) .venv/bin/python -m tests.faults.takeover $(FAULTS_ARGS)
+
+.PHONY: isolation
+isolation: .venv/.installed ## what endpoints that hang do to the latency of the others
+	@$(CLEAN_ENV) .venv/bin/python -m tests.load.isolation $(FAULTS_ARGS)
 
 .PHONY: check
 check: .venv/.installed ## style, types, layers, house rules

@@ -113,6 +113,8 @@ def _supported(connection: sa.Connection) -> None:
 
 
 def _encoded(connection: sa.Connection) -> None:
+    import sqlalchemy as sa
+
     encoding = connection.execute(sa.text("select getdatabaseencoding()::text")).scalar_one()
     if encoding != ENCODING:
         raise DatabaseError(*wrong_encoding(encoding))

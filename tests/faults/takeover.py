@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import shutil
 import sys
 import tempfile
 from asyncio import Runner
@@ -74,6 +75,8 @@ def main() -> int:
             f" {sum(result.account.counts.values()) + len(result.wrong)} violations"
         )
     describe(result, console)
+    if result.clean:
+        shutil.rmtree(folder)
     return 0 if result.clean else 1
 
 

@@ -207,13 +207,15 @@ class Bench:
 async def measure(args: argparse.Namespace, seed: int) -> dict[str, list[Measured]]:
     status = Console(stderr=True)
     turns = args.repeats * len(PHASES)
-    folder = Path(tempfile.mkdtemp(prefix="cdc-isolation-"))
     found: dict[str, list[Measured]] = {phase.name: [] for phase in PHASES}
-    with EmbeddedPostgres(settings={"max_connections": "50"}) as server:
+    with (
+        tempfile.TemporaryDirectory(prefix="cdc-isolation-") as folder,
+        EmbeddedPostgres(settings={"max_connections": "50"}) as server,
+    ):
         url = server.url()
         support.prepare_template(url)
         async with (
-            Peer(folder, turns * ENDPOINTS, seed=seed) as peer,
+            Peer(Path(folder), turns * ENDPOINTS, seed=seed) as peer,
             Process(url) as daemon,
         ):
             await daemon.until("connected", limit=30)

@@ -14,11 +14,15 @@ from cdc.errors import CdcError, DatabaseError
 # Written into every connection, so that a DBA sees in pg_stat_activity who is who.
 APPLICATION = "cdc"
 
+# Nothing that others made is found under a name of PostgreSQL's: neither what lies in schema public
+# nor temporary things (which are searched first, for types, unless they are named last).
+SEARCH_PATH = "set search_path = pg_catalog, pg_temp"
+
 
 def connect(url: str, role: str = "command", **options: Any) -> psycopg.Connection[Any]:
     """A synchronous connection in autocommit, for commands. Raises DatabaseError."""
     try:
-        return psycopg.connect(
+        conn = psycopg.connect(
             url,
             autocommit=True,
             application_name=f"{APPLICATION} {role}",
@@ -27,6 +31,12 @@ def connect(url: str, role: str = "command", **options: Any) -> psycopg.Connecti
             # what was prepared; commands work through one.
             **{"prepare_threshold": None, **options},
         )
+        # Not through a pooler (it makes up process ids): the setting would stay in a session that
+        # goes to somebody else next.
+        row = conn.execute("select pg_catalog.pg_backend_pid()").fetchone()
+        if row is not None and row[0] == conn.info.backend_pid:
+            conn.execute(SEARCH_PATH)
+        return conn
     except (psycopg.OperationalError, psycopg.ProgrammingError) as error:
         raise unreachable(error) from None
 

@@ -6,6 +6,8 @@
 -- suite is touched, and no lock taken that anybody could notice. Afterwards: sql/triggers.sql.
 \set ON_ERROR_STOP on
 begin;
+-- Nobody's nextval(text) in schema public gets into a default of ours.
+set local search_path = pg_catalog, pg_temp;
 \ir schema/10_roles.sql
 \ir schema/20_schema.sql
 set local role cdc_owner;

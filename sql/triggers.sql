@@ -3,7 +3,7 @@
 --   psql -X -v ON_ERROR_STOP=1 -f triggers.sql "$CDC_DATABASE_URL"
 --
 -- After schema cdc (`cdc migrate`, or install.sql). Rendered by `cdc triggers sql`, not by hand.
--- Needs: the owner of the suite's tables, member of cdc_owner.
+-- Needs: the owner of the suite's tables, member of cdc_owner and cdc_capture.
 -- Locks: SHARE ROW EXCLUSIVE on one table of the suite at a time, for a moment; its writers wait,
 -- readers do not. Where it is busy for longer than lock_timeout, the script stops and is run again.
 --
@@ -14,6 +14,7 @@
 -- schema cdc
 begin;
 set local lock_timeout = '500ms';
+set local search_path = pg_catalog, pg_temp;
 set local role cdc_owner;
 insert into cdc.layout (id, event, fields) values
   (1688101114, 'project_changed',
@@ -34,43 +35,51 @@ commit;
 -- public.project
 begin;
 set local lock_timeout = '500ms';
-grant usage on schema "public" to cdc_owner;
-grant select ("id", "company_id") on "public"."project" to cdc_owner;
+set local search_path = pg_catalog, pg_temp;
+grant usage on schema "public" to cdc_capture;
+grant select ("id", "company_id") on "public"."project" to cdc_capture;
 commit;
 
 -- public.candidate
 begin;
 set local lock_timeout = '500ms';
-grant usage on schema "public" to cdc_owner;
-grant select ("id", "project_id") on "public"."candidate" to cdc_owner;
+set local search_path = pg_catalog, pg_temp;
+grant usage on schema "public" to cdc_capture;
+grant select ("id", "project_id") on "public"."candidate" to cdc_capture;
 commit;
 
 -- public.question
 begin;
 set local lock_timeout = '500ms';
-grant usage on schema "public" to cdc_owner;
-grant select ("id", "project_id") on "public"."question" to cdc_owner;
+set local search_path = pg_catalog, pg_temp;
+grant usage on schema "public" to cdc_capture;
+grant select ("id", "project_id") on "public"."question" to cdc_capture;
 commit;
 
 -- public.customer
 begin;
 set local lock_timeout = '500ms';
-grant usage on schema "public" to cdc_owner;
-grant select ("id", "company_id") on "public"."customer" to cdc_owner;
+set local search_path = pg_catalog, pg_temp;
+grant usage on schema "public" to cdc_capture;
+grant select ("id", "company_id") on "public"."customer" to cdc_capture;
 commit;
 
 -- public.answervideo
 begin;
 set local lock_timeout = '500ms';
-grant usage on schema "public" to cdc_owner;
-grant select ("id", "candidate_id", "question_id") on "public"."answervideo" to cdc_owner;
+set local search_path = pg_catalog, pg_temp;
+grant usage on schema "public" to cdc_capture;
+grant select ("id", "candidate_id", "question_id") on "public"."answervideo" to cdc_capture;
 commit;
 
 -- schema cdc
 begin;
 set local lock_timeout = '500ms';
+set local search_path = pg_catalog, pg_temp;
 set local role cdc_owner;
-create or replace function cdc.capture_project() returns trigger
+grant usage, create on schema cdc_capture to cdc_capture;
+set local role cdc_capture;
+create or replace function cdc_capture.capture_project() returns trigger
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp
 set enable_seqscan = off
@@ -200,10 +209,14 @@ begin
   return null;
 end
 $cdc$;
-revoke all on function cdc.capture_project() from public;
+revoke all on function cdc_capture.capture_project() from public;
+set local role cdc_owner;
+revoke usage, create on schema cdc_capture from cdc_capture;
 reset role;
 set local role cdc_owner;
-create or replace function cdc.resolve_project(wanted bigint[]) returns bigint
+grant usage, create on schema cdc_capture to cdc_capture;
+set local role cdc_capture;
+create or replace function cdc_capture.resolve_project(wanted bigint[]) returns bigint
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp
 set enable_seqscan = off
@@ -274,10 +287,15 @@ begin
   return coalesce(cardinality(placed), 0);
 end
 $cdc$;
-revoke all on function cdc.resolve_project(wanted bigint[]) from public;
+revoke all on function cdc_capture.resolve_project(wanted bigint[]) from public;
+grant execute on function cdc_capture.resolve_project(wanted bigint[]) to cdc_owner;
+set local role cdc_owner;
+revoke usage, create on schema cdc_capture from cdc_capture;
 reset role;
 set local role cdc_owner;
-create or replace function cdc.capture_candidate() returns trigger
+grant usage, create on schema cdc_capture to cdc_capture;
+set local role cdc_capture;
+create or replace function cdc_capture.capture_candidate() returns trigger
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp
 set enable_seqscan = off
@@ -415,10 +433,14 @@ begin
   return null;
 end
 $cdc$;
-revoke all on function cdc.capture_candidate() from public;
+revoke all on function cdc_capture.capture_candidate() from public;
+set local role cdc_owner;
+revoke usage, create on schema cdc_capture from cdc_capture;
 reset role;
 set local role cdc_owner;
-create or replace function cdc.resolve_candidate(wanted bigint[]) returns bigint
+grant usage, create on schema cdc_capture to cdc_capture;
+set local role cdc_capture;
+create or replace function cdc_capture.resolve_candidate(wanted bigint[]) returns bigint
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp
 set enable_seqscan = off
@@ -495,10 +517,15 @@ begin
   return coalesce(cardinality(placed), 0);
 end
 $cdc$;
-revoke all on function cdc.resolve_candidate(wanted bigint[]) from public;
+revoke all on function cdc_capture.resolve_candidate(wanted bigint[]) from public;
+grant execute on function cdc_capture.resolve_candidate(wanted bigint[]) to cdc_owner;
+set local role cdc_owner;
+revoke usage, create on schema cdc_capture from cdc_capture;
 reset role;
 set local role cdc_owner;
-create or replace function cdc.capture_answervideo() returns trigger
+grant usage, create on schema cdc_capture to cdc_capture;
+set local role cdc_capture;
+create or replace function cdc_capture.capture_answervideo() returns trigger
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp
 set enable_seqscan = off
@@ -657,10 +684,14 @@ begin
   return null;
 end
 $cdc$;
-revoke all on function cdc.capture_answervideo() from public;
+revoke all on function cdc_capture.capture_answervideo() from public;
+set local role cdc_owner;
+revoke usage, create on schema cdc_capture from cdc_capture;
 reset role;
 set local role cdc_owner;
-create or replace function cdc.resolve_answervideo(wanted bigint[]) returns bigint
+grant usage, create on schema cdc_capture to cdc_capture;
+set local role cdc_capture;
+create or replace function cdc_capture.resolve_answervideo(wanted bigint[]) returns bigint
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp
 set enable_seqscan = off
@@ -748,10 +779,15 @@ begin
   return coalesce(cardinality(placed), 0);
 end
 $cdc$;
-revoke all on function cdc.resolve_answervideo(wanted bigint[]) from public;
+revoke all on function cdc_capture.resolve_answervideo(wanted bigint[]) from public;
+grant execute on function cdc_capture.resolve_answervideo(wanted bigint[]) to cdc_owner;
+set local role cdc_owner;
+revoke usage, create on schema cdc_capture from cdc_capture;
 reset role;
 set local role cdc_owner;
-create or replace function cdc.capture_rating() returns trigger
+grant usage, create on schema cdc_capture to cdc_capture;
+set local role cdc_capture;
+create or replace function cdc_capture.capture_rating() returns trigger
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp
 set enable_seqscan = off
@@ -906,10 +942,14 @@ begin
   return null;
 end
 $cdc$;
-revoke all on function cdc.capture_rating() from public;
+revoke all on function cdc_capture.capture_rating() from public;
+set local role cdc_owner;
+revoke usage, create on schema cdc_capture from cdc_capture;
 reset role;
 set local role cdc_owner;
-create or replace function cdc.resolve_rating(wanted bigint[]) returns bigint
+grant usage, create on schema cdc_capture to cdc_capture;
+set local role cdc_capture;
+create or replace function cdc_capture.resolve_rating(wanted bigint[]) returns bigint
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp
 set enable_seqscan = off
@@ -995,10 +1035,15 @@ begin
   return coalesce(cardinality(placed), 0);
 end
 $cdc$;
-revoke all on function cdc.resolve_rating(wanted bigint[]) from public;
+revoke all on function cdc_capture.resolve_rating(wanted bigint[]) from public;
+grant execute on function cdc_capture.resolve_rating(wanted bigint[]) to cdc_owner;
+set local role cdc_owner;
+revoke usage, create on schema cdc_capture from cdc_capture;
 reset role;
 set local role cdc_owner;
-create or replace function cdc.capture_note() returns trigger
+grant usage, create on schema cdc_capture to cdc_capture;
+set local role cdc_capture;
+create or replace function cdc_capture.capture_note() returns trigger
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp
 set enable_seqscan = off
@@ -1182,10 +1227,14 @@ begin
   return null;
 end
 $cdc$;
-revoke all on function cdc.capture_note() from public;
+revoke all on function cdc_capture.capture_note() from public;
+set local role cdc_owner;
+revoke usage, create on schema cdc_capture from cdc_capture;
 reset role;
 set local role cdc_owner;
-create or replace function cdc.resolve_note(wanted bigint[]) returns bigint
+grant usage, create on schema cdc_capture to cdc_capture;
+set local role cdc_capture;
+create or replace function cdc_capture.resolve_note(wanted bigint[]) returns bigint
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp
 set enable_seqscan = off
@@ -1287,63 +1336,71 @@ begin
   return coalesce(cardinality(placed), 0);
 end
 $cdc$;
-revoke all on function cdc.resolve_note(wanted bigint[]) from public;
+revoke all on function cdc_capture.resolve_note(wanted bigint[]) from public;
+grant execute on function cdc_capture.resolve_note(wanted bigint[]) to cdc_owner;
+set local role cdc_owner;
+revoke usage, create on schema cdc_capture from cdc_capture;
 reset role;
 commit;
 
 -- public.project; locks it SHARE ROW EXCLUSIVE
 begin;
 set local lock_timeout = '500ms';
+set local search_path = pg_catalog, pg_temp;
 create or replace trigger cdc_capture_insert after insert on "public"."project"
   referencing new table as new_rows
-  for each statement execute function cdc.capture_project();
+  for each statement execute function cdc_capture.capture_project();
 create or replace trigger cdc_capture_update after update on "public"."project"
   referencing new table as new_rows
-  for each statement execute function cdc.capture_project();
+  for each statement execute function cdc_capture.capture_project();
 commit;
 
 -- public.candidate; locks it SHARE ROW EXCLUSIVE
 begin;
 set local lock_timeout = '500ms';
+set local search_path = pg_catalog, pg_temp;
 create or replace trigger cdc_capture_insert after insert on "public"."candidate"
   referencing new table as new_rows
-  for each statement execute function cdc.capture_candidate();
+  for each statement execute function cdc_capture.capture_candidate();
 create or replace trigger cdc_capture_update after update on "public"."candidate"
   referencing new table as new_rows
-  for each statement execute function cdc.capture_candidate();
+  for each statement execute function cdc_capture.capture_candidate();
 commit;
 
 -- public.answervideo; locks it SHARE ROW EXCLUSIVE
 begin;
 set local lock_timeout = '500ms';
+set local search_path = pg_catalog, pg_temp;
 create or replace trigger cdc_capture_insert after insert on "public"."answervideo"
   referencing new table as new_rows
-  for each statement execute function cdc.capture_answervideo();
+  for each statement execute function cdc_capture.capture_answervideo();
 create or replace trigger cdc_capture_update after update on "public"."answervideo"
   referencing new table as new_rows
-  for each statement execute function cdc.capture_answervideo();
+  for each statement execute function cdc_capture.capture_answervideo();
 commit;
 
 -- public.rating; locks it SHARE ROW EXCLUSIVE
 begin;
 set local lock_timeout = '500ms';
+set local search_path = pg_catalog, pg_temp;
 create or replace trigger cdc_capture_insert after insert on "public"."rating"
   referencing new table as new_rows
-  for each statement execute function cdc.capture_rating();
+  for each statement execute function cdc_capture.capture_rating();
 create or replace trigger cdc_capture_update after update on "public"."rating"
   referencing new table as new_rows
-  for each statement execute function cdc.capture_rating();
+  for each statement execute function cdc_capture.capture_rating();
 commit;
 
 -- public.note; locks it SHARE ROW EXCLUSIVE
 begin;
 set local lock_timeout = '500ms';
+set local search_path = pg_catalog, pg_temp;
 create or replace trigger cdc_capture_insert after insert on "public"."note"
   referencing new table as new_rows
-  for each statement execute function cdc.capture_note();
+  for each statement execute function cdc_capture.capture_note();
 create or replace trigger cdc_capture_update after update on "public"."note"
   referencing new table as new_rows
-  for each statement execute function cdc.capture_note();
+  for each statement execute function cdc_capture.capture_note();
 commit;
 
 -- Daemons with another mapping than this one refuse to start.

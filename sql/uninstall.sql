@@ -5,7 +5,7 @@
 -- Stop the daemons first: one that runs holds locks on schema cdc. What is queued, the log and all
 -- registrations are gone afterwards.
 --
--- Needs: superuser; or the owner of the suite's tables, member of cdc_owner and, for the roles,
+-- Needs: superuser; or the owner of the suite's tables, member of cdc_owner and cdc_capture and, for the roles,
 -- CREATEROLE with the right to administer them.
 -- Locks: ACCESS EXCLUSIVE on each table of the suite that has a trigger of ours, one at a time, for a
 -- moment; waits for it 500 ms at most, 20 times: whoever waits for such a lock makes all later ones
@@ -25,7 +25,8 @@ begin
       join pg_catalog.pg_proc p on p.oid = t.tgfoid
       join pg_catalog.pg_namespace n on n.oid = p.pronamespace
       join pg_catalog.pg_class c on c.oid = t.tgrelid
-     where n.nspname = 'cdc' and c.relnamespace <> n.oid and not t.tgisinternal
+     where n.nspname in ('cdc', 'cdc_capture') and not t.tgisinternal
+       and c.relnamespace is distinct from pg_catalog.to_regnamespace('cdc')
      order by 2, 1
   loop
     for try in 1..20 loop
@@ -47,7 +48,7 @@ begin
 end
 $triggers$;
 
--- 2. Rights that our roles were given on anything of this database outside schema cdc, then the schema.
+-- 2. Rights that our roles were given on anything of this database outside our schemas, then these.
 begin;
 select format('revoke all on %s %s from %I;', a.kind, a.name, r.rolname)
   from (select case when c.relkind = 'S' then 'sequence' else 'table' end, c.oid::regclass::text,
@@ -71,11 +72,11 @@ select format('revoke all on %s %s from %I;', a.kind, a.name, r.rolname)
           from pg_catalog.pg_database d, aclexplode(d.datacl) x
          where d.datname = current_database()) a (kind, name, grantee, namespace)
   join pg_catalog.pg_roles r on r.oid = a.grantee
- where r.rolname in ('cdc_owner', 'cdc_daemon', 'cdc_admin', 'cdc_reader')
-   and a.namespace is distinct from (select oid from pg_catalog.pg_namespace where nspname = 'cdc')
+ where r.rolname in ('cdc_owner', 'cdc_capture', 'cdc_daemon', 'cdc_admin', 'cdc_reader')
+   and a.namespace not in (select oid from pg_catalog.pg_namespace where nspname in ('cdc', 'cdc_capture'))
 \gexec
 set local client_min_messages = warning;
-drop schema if exists cdc cascade;
+drop schema if exists cdc_capture, cdc cascade;
 commit;
 
 -- 3. Roles, which belong to the whole server: they stay while anything else needs them.
@@ -84,7 +85,7 @@ declare
   ours text;
   needed text;
 begin
-  foreach ours in array array['cdc_daemon', 'cdc_admin', 'cdc_reader', 'cdc_owner'] loop
+  foreach ours in array array['cdc_daemon', 'cdc_admin', 'cdc_reader', 'cdc_capture', 'cdc_owner'] loop
     continue when not exists (select from pg_catalog.pg_roles where rolname = ours);
     needed := (
       select pg_catalog.string_agg(distinct coalesce('database ' || d.datname, 'the server'), ', ')

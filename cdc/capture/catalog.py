@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +24,7 @@ class Relation:
               statement that names one of them fires only that one's triggers.
     foreign:  those of the tree that are foreign tables.
     indexed:  columns that lead an index; unique ones in ``unique``.
-    secured:  row-level security applies to cdc_owner.
+    secured:  row-level security applies to the capture functions.
     """
 
     table: Table
@@ -63,7 +64,7 @@ def relation(conn: Connection, table: Table) -> Relation | None:
         select c.oid, c.relkind::text,
                c.relrowsecurity and not exists (
                  select from pg_roles r
-                  where r.rolname = 'cdc_owner'
+                  where r.rolname = 'cdc_capture'
                     and (r.rolbypassrls or r.rolsuper
                          or (not c.relforcerowsecurity
                              and pg_has_role(r.oid, c.relowner, 'usage'))))
@@ -122,7 +123,7 @@ def similar_tables(conn: Connection) -> list[str]:
         select n.nspname || '.' || c.relname
           from pg_class c join pg_namespace n on n.oid = c.relnamespace
          where c.relkind in ('r', 'p')
-           and n.nspname not in ('pg_catalog', 'information_schema', 'cdc')
+           and n.nspname not in ('pg_catalog', 'information_schema', 'cdc', 'cdc_capture')
         """
     ).fetchall()
     return [row[0] for row in rows]
@@ -141,7 +142,7 @@ def triggers(conn: Connection) -> list[InstalledTrigger]:
           from pg_trigger t
           join pg_class c on c.oid = t.tgrelid join pg_namespace n on n.oid = c.relnamespace
           join pg_proc p on p.oid = t.tgfoid join pg_namespace pn on pn.oid = p.pronamespace
-         where pn.nspname = 'cdc' and p.proname like 'capture\\_%' and not t.tgisinternal
+         where pn.nspname = 'cdc_capture' and p.proname like 'capture\\_%' and not t.tgisinternal
          order by 2, 3, 1
         """
     ).fetchall()
@@ -157,13 +158,12 @@ def functions(conn: Connection) -> dict[str, InstalledFunction]:
     rows = conn.execute(
         """
         select p.proname::text, p.prosrc,
-               p.prosecdef and r.rolname = 'cdc_owner' and not r.rolsuper and p.proconfig = %s
+               p.prosecdef and r.rolname = 'cdc_capture' and not r.rolsuper and p.proconfig = %s
                and not has_function_privilege('public', p.oid, 'execute')
           from pg_proc p join pg_namespace n on n.oid = p.pronamespace
           join pg_roles r on r.oid = p.proowner
-         where n.nspname = 'cdc'
+         where n.nspname = 'cdc_capture'
            and (p.proname like 'capture\\_%%' or p.proname like 'resolve\\_%%')
-           and p.proname <> 'resolve_at_commit'
         """,
         (options,),
     ).fetchall()
@@ -171,15 +171,16 @@ def functions(conn: Connection) -> dict[str, InstalledFunction]:
 
 
 def granted(conn: Connection) -> dict[Table, tuple[str, ...]]:
-    """Columns of the suite's tables that cdc_owner was given to read, by name."""
+    """Columns of the suite's tables that cdc_capture was given to read, by name."""
     rows = conn.execute(
         """
         select n.nspname::text, c.relname::text, array_agg(a.attname::text order by a.attnum)
           from pg_attribute a
           join pg_class c on c.oid = a.attrelid join pg_namespace n on n.oid = c.relnamespace
-         where a.attacl is not null and not a.attisdropped and n.nspname <> 'cdc'
+         where a.attacl is not null and not a.attisdropped
+           and n.nspname not in ('cdc', 'cdc_capture')
            and exists (select from aclexplode(a.attacl) x
-                        where x.grantee = (select oid from pg_roles where rolname = 'cdc_owner')
+                        where x.grantee = (select oid from pg_roles where rolname = 'cdc_capture')
                           and x.privilege_type = 'SELECT')
          group by 1, 2
          order by 1, 2
@@ -189,13 +190,13 @@ def granted(conn: Connection) -> dict[Table, tuple[str, ...]]:
 
 
 def schemas_granted(conn: Connection) -> list[str]:
-    """Schemas of the suite that cdc_owner was given the use of."""
+    """Schemas of the suite that cdc_capture was given the use of."""
     rows = conn.execute(
         """
         select n.nspname::text from pg_namespace n
-         where n.nspname <> 'cdc'
+         where n.nspname not in ('cdc', 'cdc_capture')
            and exists (select from aclexplode(n.nspacl) x
-                        where x.grantee = (select oid from pg_roles where rolname = 'cdc_owner'))
+                        where x.grantee = (select oid from pg_roles where rolname = 'cdc_capture'))
          order by 1
         """
     ).fetchall()
@@ -203,12 +204,33 @@ def schemas_granted(conn: Connection) -> list[str]:
 
 
 def readable(conn: Connection, table: Table, columns: tuple[str, ...]) -> bool:
-    """Whether cdc_owner may read these columns already."""
+    """Whether the capture functions may read these columns already."""
     row = conn.execute(
-        "select has_schema_privilege('cdc_owner', %s, 'usage')"
-        " and (select bool_and(has_column_privilege('cdc_owner', %s, c, 'select'))"
+        "select has_schema_privilege('cdc_capture', %s, 'usage')"
+        " and (select bool_and(has_column_privilege('cdc_capture', %s, c, 'select'))"
         "        from unnest(%s::text[]) c)",
         (table.schema, table.sql, list(columns)),
+    ).fetchone()
+    return bool(row and row[0])
+
+
+def owners_trusted(conn: Connection, tables: Collection[Table]) -> bool:
+    """Whether these tables' owners could do all that this account may do anyway.
+
+    Planning a query on a table may run code of its owner (in an index, say), with the rights of who
+    asks.
+    """
+    row = conn.execute(
+        """
+        select coalesce(bool_and(c.relowner = me.oid or o.rolsuper
+                        or (not me.rolsuper and pg_has_role(me.oid, o.oid, 'usage'))), true)
+          from unnest(%s::text[], %s::text[]) as named (schema, name)
+          join pg_namespace n on n.nspname = named.schema
+          join pg_class c on c.relnamespace = n.oid and c.relname = named.name
+          join pg_roles o on o.oid = c.relowner
+          join pg_roles me on me.rolname = current_user
+        """,
+        ([table.schema for table in tables], [table.name for table in tables]),
     ).fetchone()
     return bool(row and row[0])
 

@@ -47,10 +47,12 @@ def carry_out(
             try:
                 with conn.transaction():
                     conn.execute(f"set local lock_timeout = {patience.lock_timeout_ms}")
+                    conn.execute("set local search_path = pg_catalog, pg_temp")
                     # Two who install at once do so one after the other.
                     conn.execute("select pg_advisory_xact_lock(%s, %s)", (LOCK_CLASS, INSTALLING))
                     for step in batch:
-                        _run(conn, step)
+                        for statement in _statements(step):
+                            conn.execute(statement.encode())
                 break
             except psycopg.errors.LockNotAvailable:
                 if attempt == patience.tries:
@@ -66,12 +68,21 @@ def carry_out(
             say(step.why)
 
 
-def _run(conn: Connection, step: Step) -> None:
-    if step.owner:
-        conn.execute("set local role cdc_owner")
-    conn.execute(step.sql.encode())
-    if step.owner:
-        conn.execute("reset role")
+def _statements(step: Step) -> Iterator[str]:
+    """The step's SQL, as the role that is to run it."""
+    if step.role == render.RUNS_AS:
+        # Only for as long as it takes, and seen by nobody: what runs as this role at other times
+        # must not be able to name its own functions.
+        yield "set local role cdc_owner;"
+        yield f"grant usage, create on schema {render.SCHEMA} to {step.role};"
+    if step.role:
+        yield f"set local role {step.role};"
+    yield step.sql
+    if step.role == render.RUNS_AS:
+        yield "set local role cdc_owner;"
+        yield f"revoke usage, create on schema {render.SCHEMA} from {step.role};"
+    if step.role:
+        yield "reset role;"
 
 
 def remember(conn: Connection, mapping: Mapping) -> None:
@@ -100,7 +111,9 @@ def switch(mapping: Mapping, *, on: bool) -> list[Step]:
         function = render.functions(mapping, resource)[0]
         if not on:
             function = render.switched_off(function)
-        steps.append(Step(function.sql, f"{resource.table} {'on' if on else 'off'}", owner=True))
+        steps.append(
+            Step(function.sql, f"{resource.table} {'on' if on else 'off'}", role=render.RUNS_AS)
+        )
     return steps
 
 
@@ -112,12 +125,9 @@ def script(steps: Sequence[Step], mapping: Mapping | None) -> Iterator[str]:
         yield f"-- {table or 'schema cdc'}" + (f"; locks it {', '.join(locks)}" if locks else "")
         yield "begin;"
         yield "set local lock_timeout = '500ms';"
+        yield "set local search_path = pg_catalog, pg_temp;"
         for step in batch:
-            if step.owner:
-                yield "set local role cdc_owner;"
-            yield step.sql
-            if step.owner:
-                yield "reset role;"
+            yield from _statements(step)
         yield "commit;\n"
     if mapping is not None:
         source = mapping.source.replace("'", "''")

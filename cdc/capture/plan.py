@@ -11,7 +11,7 @@ from typing import Literal
 
 from cdc.capture import catalog, reading, render
 from cdc.capture.catalog import Connection, Relation
-from cdc.capture.render import TRIGGERS
+from cdc.capture.render import RUNS_AS, SCHEMA, TRIGGERS
 from cdc.mapping import Mapping, Resource, Table, roads_of
 from cdc.mapping.model import quote
 
@@ -21,6 +21,7 @@ DROP_LOCK = "ACCESS EXCLUSIVE"
 # As made, or ENABLE ALWAYS, which a DBA chooses to capture what replication applies, too.
 FIRES = ("O", "A")
 
+Role = Literal["", "cdc_owner", "cdc_capture"]
 State = Literal["installed", "missing", "outdated", "disabled", "altered", "off"]
 
 
@@ -30,14 +31,14 @@ class Step:
 
     lock:  the table lock it takes on a table of the suite, empty without.
     table: the table it concerns; steps of one table make one transaction.
-    owner: to be run as cdc_owner.
+    role:  to be run as this role; empty: as whoever installs.
     """
 
     sql: str
     why: str
     lock: str = ""
     table: Table | None = None
-    owner: bool = False
+    role: Role = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,19 +59,18 @@ def plan(conn: Connection, mapping: Mapping, relations: dict[Table, Relation]) -
     wanted = [f for r in mapping.captured for f in render.functions(mapping, r)]
     have = {row[0] for row in conn.execute("select id from cdc.layout").fetchall()}
     if not have >= {roads_of(mapping, r).layout.id for r in mapping.captured}:
-        steps.append(Step(render.layouts(mapping), "layouts of queue rows", owner=True))
+        steps.append(Step(render.layouts(mapping), "layouts of queue rows", role="cdc_owner"))
     reads = reading.tables_read(mapping)
     for table, columns in reads.items():
         if not catalog.readable(conn, table, columns):
             sql = render.grant(table, columns)
-            steps.append(Step(sql, f"cdc_owner reads keys of {table}", table=table))
+            steps.append(Step(sql, f"{RUNS_AS} reads keys of {table}", table=table))
     for function in wanted:
         found = known.get(function.name)
         if found is None or found.body != function.body or not found.careful:
             why = "new" if found is None else "changed"
-            # Revoked at once: whoever may execute it could attach it to a table of theirs.
-            sql = f"{function.sql}\nrevoke all on function {function.signature} from public;"
-            steps.append(Step(sql, f"function {function.signature} ({why})", owner=True))
+            sql = f"{function.sql}\n{function.rights}"
+            steps.append(Step(sql, f"function {function.signature} ({why})", role=RUNS_AS))
     steps += _triggers(conn, mapping, relations)
     steps += _generated_functions(known, apart_from={f.name for f in wanted})
     for table, granted in catalog.granted(conn).items():
@@ -84,8 +84,8 @@ def plan(conn: Connection, mapping: Mapping, relations: dict[Table, Relation]) -
 def _generated_functions(known: Iterable[str], apart_from: Collection[str] = ()) -> Iterator[Step]:
     for name in sorted(set(known) - set(apart_from)):
         arguments = "wanted bigint[]" if name.startswith("resolve_") else ""
-        sql = f"drop function if exists cdc.{name}({arguments});"
-        yield Step(sql, f"drop function cdc.{name}", owner=True)
+        sql = f"drop function if exists {SCHEMA}.{name}({arguments});"
+        yield Step(sql, f"drop function {SCHEMA}.{name}", role="cdc_owner")
 
 
 def _triggers(conn: Connection, mapping: Mapping, relations: dict[Table, Relation]) -> list[Step]:
@@ -123,11 +123,11 @@ def removal(conn: Connection, only: Table | None = None) -> list[Step]:
         return steps
     steps += _generated_functions(catalog.functions(conn))
     for table in catalog.granted(conn):
-        sql = f"revoke all on {table.sql} from cdc_owner;"
-        steps.append(Step(sql, f"revoke the keys of {table} from cdc_owner", table=table))
+        sql = f"revoke all on {table.sql} from {RUNS_AS};"
+        steps.append(Step(sql, f"revoke the keys of {table} from {RUNS_AS}", table=table))
     for schema in catalog.schemas_granted(conn):
-        sql = f"revoke all on schema {quote(schema)} from cdc_owner;"
-        steps.append(Step(sql, f"revoke schema {schema} from cdc_owner"))
+        sql = f"revoke all on schema {quote(schema)} from {RUNS_AS};"
+        steps.append(Step(sql, f"revoke schema {schema} from {RUNS_AS}"))
     return steps
 
 
@@ -168,9 +168,9 @@ def _state(
     for function in (capture, resolve):
         found_function = functions.get(function.name)
         if found_function is None:
-            return "missing", f"function cdc.{function.name}"
+            return "missing", f"function {SCHEMA}.{function.name}"
         if not found_function.careful:
-            return "altered", f"owner or options of function cdc.{function.name}"
+            return "altered", f"owner or options of function {SCHEMA}.{function.name}"
         if found_function.body != function.body:
-            return "outdated", f"function cdc.{function.name}"
+            return "outdated", f"function {SCHEMA}.{function.name}"
     return "installed", ""

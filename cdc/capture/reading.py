@@ -127,7 +127,7 @@ def probe(mapping: Mapping, resource: Resource) -> str:
 
 
 def tables_read(mapping: Mapping) -> dict[Table, tuple[str, ...]]:
-    """What cdc_owner reads of the suite's tables: the columns that lead from row to company."""
+    """What capture reads of the suite's tables: the columns that lead from row to company."""
     columns: dict[Table, dict[str, None]] = {}
     for resource in mapping.captured:
         roads = roads_of(mapping, resource)

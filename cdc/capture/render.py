@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 from textwrap import fill
+from typing import Final
 
 from cdc.capture.reading import OPTIONS, found, wanted_few, wanted_many
 from cdc.capture.text import build_object, dollar_quoted, indent, literal, literals
@@ -18,6 +19,11 @@ from cdc.mapping.model import quote
 # Up to this many rows a statement of the suite is served by the plan cached in the session, beyond
 # by one made for it.
 FEW = 64
+
+# The role the generated functions run as: it can do what capture needs, and nothing else.
+RUNS_AS: Final = "cdc_capture"
+# Their schema, which that role may not use: what runs as it can neither alter nor give them away.
+SCHEMA = "cdc_capture"
 
 TRIGGERS = {"cdc_capture_insert": "insert", "cdc_capture_update": "update"}
 
@@ -33,7 +39,7 @@ class Function:
 
     @property
     def signature(self) -> str:
-        return f"cdc.{self.name}({self.arguments})"
+        return f"{SCHEMA}.{self.name}({self.arguments})"
 
     @property
     def sql(self) -> str:
@@ -43,6 +49,14 @@ class Function:
             f"language plpgsql security definer\n{options}\n"
             f"as {dollar_quoted('cdc', self.body)};"
         )
+
+    @property
+    def rights(self) -> str:
+        """Whoever may execute it could attach it to a table of theirs."""
+        text = f"revoke all on function {self.signature} from public;"
+        if self.returns != "trigger":
+            text += f"\ngrant execute on function {self.signature} to cdc_owner;"  # cdc.resolve()
+        return text
 
 
 def functions(mapping: Mapping, resource: Resource) -> tuple[Function, Function]:
@@ -66,7 +80,7 @@ def trigger(name: str, table: Table, resource: Resource) -> str:
     return (
         f"create or replace trigger {name} after {TRIGGERS[name]} on {table.sql}\n"
         f"  referencing new table as new_rows\n"
-        f"  for each statement execute function cdc.capture_{resource.name}();"
+        f"  for each statement execute function {SCHEMA}.capture_{resource.name}();"
     )
 
 
@@ -75,17 +89,17 @@ def drop_trigger(name: str, table: Table) -> str:
 
 
 def grant(table: Table, columns: tuple[str, ...]) -> str:
-    """Lets cdc_owner read these columns and nothing else of a table."""
+    """Lets the capture functions read these columns and nothing else of a table."""
     named = ", ".join(quote(column) for column in columns)
     return (
-        f"grant usage on schema {quote(table.schema)} to cdc_owner;\n"
-        f"grant select ({named}) on {table.sql} to cdc_owner;"
+        f"grant usage on schema {quote(table.schema)} to {RUNS_AS};\n"
+        f"grant select ({named}) on {table.sql} to {RUNS_AS};"
     )
 
 
 def revoke(table: Table, columns: tuple[str, ...]) -> str:
     named = ", ".join(quote(column) for column in columns)
-    return f"revoke select ({named}) on {table.sql} from cdc_owner;"
+    return f"revoke select ({named}) on {table.sql} from {RUNS_AS};"
 
 
 def layouts(mapping: Mapping) -> str:

@@ -16,7 +16,7 @@ HEADER = """\
 --   psql -X -v ON_ERROR_STOP=1 -f triggers.sql "$CDC_DATABASE_URL"
 --
 -- After schema cdc (`cdc migrate`, or install.sql). Rendered by `cdc triggers sql`, not by hand.
--- Needs: the owner of the suite's tables, member of cdc_owner.
+-- Needs: the owner of the suite's tables, member of cdc_owner and cdc_capture.
 -- Locks: SHARE ROW EXCLUSIVE on one table of the suite at a time, for a moment; its writers wait,
 -- readers do not. Where it is busy for longer than lock_timeout, the script stops and is run again.
 --
@@ -33,14 +33,14 @@ def offline(mapping: Mapping, name: str = "interview_suite.toml") -> str:
 
 def steps(mapping: Mapping) -> list[Step]:
     """What an installation runs where nothing is installed and no table has partitions."""
-    made = [Step(render.layouts(mapping), "layouts of queue rows", owner=True)]
+    made = [Step(render.layouts(mapping), "layouts of queue rows", role="cdc_owner")]
     for table, columns in reading.tables_read(mapping).items():
         sql = render.grant(table, columns)
-        made.append(Step(sql, f"cdc_owner reads keys of {table}", table=table))
+        made.append(Step(sql, f"{render.RUNS_AS} reads keys of {table}", table=table))
     for resource in mapping.captured:
         for function in render.functions(mapping, resource):
-            sql = f"{function.sql}\nrevoke all on function {function.signature} from public;"
-            made.append(Step(sql, f"function {function.signature}", owner=True))
+            sql = f"{function.sql}\n{function.rights}"
+            made.append(Step(sql, f"function {function.signature}", role=render.RUNS_AS))
     for resource in mapping.captured:
         for trigger in render.TRIGGERS:
             sql = render.trigger(trigger, resource.table, resource)

@@ -252,7 +252,7 @@ def _step(step: Step) -> dict[str, Any]:
         "why": step.why,
         "lock": step.lock or None,
         "table": str(step.table) if step.table else None,
-        "as_owner": step.owner,
+        "role": step.role,
     }
 
 

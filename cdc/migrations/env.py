@@ -15,12 +15,15 @@ OPTIONS: dict[str, Any] = {
     "transactional_ddl": True,
 }
 
+# Defaults are made for good: nobody's nextval(text) in schema public may get into one.
+SAFELY = "set local search_path = pg_catalog, pg_temp;"
 AS_OWNER = "set local role cdc_owner;"
 
 if context.is_offline_mode():
     context.configure(dialect_name="postgresql", as_sql=True, **OPTIONS)
     with context.begin_transaction():
         # Printed as they are: execute() would read a colon as a bind parameter.
+        context.get_context().impl.static_output(SAFELY)
         for name in FOUNDATION:
             context.get_context().impl.static_output(sqlfiles.schema_file(name))
         context.get_context().impl.static_output(AS_OWNER)
@@ -28,6 +31,7 @@ if context.is_offline_mode():
 else:
     connection = context.config.attributes["connection"]
     plain = connection.execution_options(no_parameters=True)
+    plain.exec_driver_sql(SAFELY)
     for name in FOUNDATION:
         plain.exec_driver_sql(sqlfiles.schema_file(name))
     plain.exec_driver_sql(AS_OWNER)

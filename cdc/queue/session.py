@@ -78,7 +78,7 @@ async def open_session(url: str, role: str, *, owning: bool = False) -> Connecti
     conn.prepare_threshold = 0
     conn.adapters.register_loader(XID8, Int8BinaryLoader)
     conn.adapters.register_loader(UUID, _UuidAsText)
-    setup = _PLANS + _LAZY + _SHORT + (_OWNING if owning else "")
+    setup = f"{db.SEARCH_PATH};" + _PLANS + _LAZY + _SHORT + (_OWNING if owning else "")
     try:
         with answering(conn, "the session's settings"):
             # First of all: a transaction pooler would hand a session that has our settings to the

@@ -73,6 +73,8 @@ class Registry:
         with db.explained():
             try:
                 with self._engine.begin() as conn:
+                    # For the transaction only: a pooler would hand the session to somebody else.
+                    conn.exec_driver_sql(db.SEARCH_PATH.replace("set", "set local", 1))
                     yield conn
             except sa.exc.DBAPIError as error:
                 raise error.orig or error from None

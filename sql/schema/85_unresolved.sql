@@ -45,7 +45,7 @@ as $$
 $$;
 
 -- What was kept of a row, under today's names of the columns.
--- Called by the generated cdc.resolve_<resource>(ids).
+-- Called by the generated cdc_capture.resolve_<resource>(ids).
 create function cdc.renamed(own jsonb) returns jsonb
 language sql stable
 set search_path = pg_catalog, pg_temp
@@ -59,10 +59,14 @@ as $$
         and a.attrelid::regclass::text = own -> '' ->> 'table'), '{}')
 $$;
 
--- Tries again to resolve the given rows: calls the generated cdc.resolve_<resource>(ids), some
--- thousands at a time. Rows that somebody else is at just now are left to them.
+-- Tries again to resolve the given rows: calls the generated cdc_capture.resolve_<resource>(ids),
+-- some thousands at a time. Rows that somebody else is at just now are left to them.
 -- Called by the trigger below at COMMIT, and by the daemon. Returns how many were resolved.
 -- Never raises for what a row or the suite's schema holds. Locks the rows.
+--
+-- What it calls reads tables of the suite, as cdc_capture, and so runs what their owner may have hidden
+-- there. That can set the session's search_path, beyond the options of the functions around it: it is
+-- set right before anything else is named here. For the same reason call this in a session of its own.
 create function cdc.resolve(ids bigint[]) returns bigint
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp
@@ -84,8 +88,9 @@ begin
                        for update skip locked) locked) mine
      group by mine.resource, mine.part
   loop
-    continue when to_regprocedure(format('cdc.%I(bigint[])', 'resolve_' || kind)) is null;
-    execute format('select cdc.%I($1)', 'resolve_' || kind) into placed using batch;
+    continue when to_regprocedure(format('cdc_capture.%I(bigint[])', 'resolve_' || kind)) is null;
+    execute format('select cdc_capture.%I($1)', 'resolve_' || kind) into placed using batch;
+    perform pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
     resolved := resolved + placed;
   end loop;
   return resolved;

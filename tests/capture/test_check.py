@@ -134,7 +134,7 @@ WRONG = {
         (),
         "resources.candidate.table: row-level security of public.candidate would hide rows from the"
         " capture function, and changes would be missed",
-        "alter role cdc_owner bypassrls",
+        "alter role cdc_capture bypassrls",
     ),
     "row-level security of the companies": Wrong(
         "alter table company add host text; alter table company enable row level security",
@@ -201,14 +201,14 @@ def test_a_stored_generated_column_works(own_suite: Suite) -> None:
 
 def test_row_level_security_that_hides_nothing_is_accepted(own_suite: Suite) -> None:
     own_suite.run("alter table candidate enable row level security")
-    own_suite.run("alter role cdc_owner bypassrls")
+    own_suite.run("alter role cdc_capture bypassrls")
     try:
         assert own_suite.install() == []
         own_suite.register("1")
         own_suite.run("update rating set stars = 1")
         assert own_suite.changes() == [("m", "9")]
     finally:
-        own_suite.run("alter role cdc_owner nobypassrls")
+        own_suite.run("alter role cdc_capture nobypassrls")
 
 
 def test_row_level_security_that_comes_later_loses_nothing(own_suite: Suite) -> None:

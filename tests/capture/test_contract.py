@@ -126,7 +126,7 @@ def seen_by_the_trigger(suite: Suite, code: str) -> None:
         create function look(number bigint) returns bigint language plpgsql as
           $$begin {code}; return number; end$$;
         create view candidate as select id, look(project_id) as project_id from real_candidate;
-        grant select on candidate to cdc_owner;
+        grant select on candidate to cdc_capture;
         """
     )
 

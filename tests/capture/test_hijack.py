@@ -1,4 +1,4 @@
-"""Nobody runs code as cdc_owner by naming things of their own like ours or like PostgreSQL's."""
+"""Nobody runs code as cdc_capture by naming things of their own like ours or like PostgreSQL's."""
 
 from __future__ import annotations
 
@@ -99,6 +99,6 @@ def test_temporary_things_named_like_ours(own_suite: Suite, attacker: Connection
 def test_the_traps_would_spring(own_suite: Suite, attacker: Connection) -> None:
     """Without pg_temp at the end of the path it is searched first, for types."""
     own_suite.register("1")
-    own_suite.run("alter function cdc.capture_rating() set search_path = pg_catalog")
+    own_suite.run("alter function cdc_capture.capture_rating() set search_path = pg_catalog")
     attacker.execute("update public.rating set stars = 1 where id = 9")
-    assert ("cdc_owner",) in own_suite.all("select distinct who from loot")
+    assert ("cdc_capture",) in own_suite.all("select distinct who from loot")

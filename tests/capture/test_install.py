@@ -54,41 +54,41 @@ def test_a_second_installation_has_nothing_to_do(suite: Suite) -> None:
         (
             "create or replace trigger cdc_capture_update after update on rating"
             " referencing new table as new_rows for each statement"
-            " execute function cdc.capture_note()",
+            " execute function cdc_capture.capture_note()",
             "altered",
             TRIGGER_LOCK,
         ),
         (
             "create or replace trigger cdc_capture_update after update on rating"
             " referencing new table as other for each statement"
-            " execute function cdc.capture_rating()",
+            " execute function cdc_capture.capture_rating()",
             "altered",
             TRIGGER_LOCK,
         ),
         (
             "create or replace trigger cdc_capture_insert after insert on rating"
             " referencing new table as new_rows for each statement when (false)"
-            " execute function cdc.capture_rating()",
+            " execute function cdc_capture.capture_rating()",
             "altered",
             TRIGGER_LOCK,
         ),
         (
             "create or replace trigger cdc_capture_insert after insert or update on rating"
-            " for each row execute function cdc.capture_rating();"
+            " for each row execute function cdc_capture.capture_rating();"
             " alter table rating disable trigger cdc_capture_insert",
             "disabled",
             TRIGGER_LOCK,
         ),
-        ("drop function cdc.resolve_rating(bigint[])", "missing", ""),
-        ("drop function cdc.capture_rating() cascade", "missing", TRIGGER_LOCK),
-        ("alter function cdc.capture_rating() set search_path = public", "altered", ""),
-        ("alter function cdc.capture_rating() reset enable_seqscan", "altered", ""),
-        ("alter function cdc.capture_rating() security invoker", "altered", ""),
-        ("grant execute on function cdc.capture_rating() to public", "altered", ""),
+        ("drop function cdc_capture.resolve_rating(bigint[])", "missing", ""),
+        ("drop function cdc_capture.capture_rating() cascade", "missing", TRIGGER_LOCK),
+        ("alter function cdc_capture.capture_rating() set search_path = public", "altered", ""),
+        ("alter function cdc_capture.capture_rating() reset enable_seqscan", "altered", ""),
+        ("alter function cdc_capture.capture_rating() security invoker", "altered", ""),
+        ("grant execute on function cdc_capture.capture_rating() to public", "altered", ""),
         (
-            "create or replace function cdc.capture_rating() returns trigger language plpgsql"
-            " security definer set search_path = pg_catalog, pg_temp set enable_seqscan = off"
-            " set jit = off as"
+            "create or replace function cdc_capture.capture_rating() returns trigger"
+            " language plpgsql security definer set search_path = pg_catalog, pg_temp"
+            " set enable_seqscan = off set jit = off as"
             " 'begin return null; end'",
             "outdated",
             "",
@@ -128,11 +128,11 @@ def test_a_trigger_that_always_fires_is_left_alone(suite: Suite) -> None:
 
 
 def test_rights_that_were_taken_away_are_given_again(suite: Suite) -> None:
-    suite.run("revoke select (project_id) on candidate from cdc_owner")
+    suite.run("revoke select (project_id) on candidate from cdc_capture")
     (step,) = planned(suite)
     assert step.sql == (
-        'grant usage on schema "public" to cdc_owner;\n'
-        'grant select ("id", "project_id") on "public"."candidate" to cdc_owner;'
+        'grant usage on schema "public" to cdc_capture;\n'
+        'grant select ("id", "project_id") on "public"."candidate" to cdc_capture;'
     )
     assert step.lock == ""
     suite.install()

@@ -58,12 +58,10 @@ def traces(suite: Suite) -> dict[str, object]:
         ),
         "schemas": suite.all(
             "select nspname from pg_namespace"
-            " where nspacl::text like '%%cdc_%%' and nspname <> 'cdc'"
+            " where nspacl::text like '%%cdc_%%' and nspname not in ('cdc', 'cdc_capture')"
         ),
         "functions": suite.all(
-            "select proname from pg_proc where pronamespace = 'cdc'::regnamespace"
-            " and (proname like 'capture%%' or proname like 'resolve\\_%%')"
-            " and proname <> 'resolve_at_commit'"
+            "select proname from pg_proc where pronamespace = 'cdc_capture'::regnamespace"
         ),
     }
 
@@ -99,9 +97,9 @@ def test_removal_from_one_table(suite: Suite) -> None:
 
 
 def test_an_installer_who_is_no_superuser(own_suite: Suite) -> None:
-    """The owner of the suite's tables, made a member of cdc_owner for it."""
+    """The owner of the suite's tables, made a member of cdc_owner and cdc_capture for it."""
     install.carry_out(own_suite.conn, plan.removal(own_suite.conn), lambda _: None)
-    own_suite.run("create role suite_dba; grant cdc_owner, cdc_admin to suite_dba")
+    own_suite.run("create role suite_dba; grant cdc_owner, cdc_capture, cdc_admin to suite_dba")
     for resource in own_suite.mapping.resources.values():
         own_suite.run(f"alter table {resource.table.sql} owner to suite_dba")
     own_suite.run("alter table company owner to suite_dba; grant all on schema public to suite_dba")
@@ -123,8 +121,8 @@ def test_an_installer_who_is_no_superuser(own_suite: Suite) -> None:
 def test_an_installer_without_the_right(own_suite: Suite) -> None:
     """PostgreSQL's own words reach the caller, and nothing was changed."""
     own_suite.run("drop trigger cdc_capture_insert on rating; create role suite_guest")
-    own_suite.run("grant cdc_owner to suite_guest; grant select on all tables in schema public"
-                  " to suite_guest")  # fmt: skip
+    own_suite.run("grant cdc_owner, cdc_capture to suite_guest")
+    own_suite.run("grant select on all tables in schema public to suite_guest")
     other = Suite(own_suite.url)
     other.run("set session authorization suite_guest")
     with pytest.raises(psycopg.errors.InsufficientPrivilege):

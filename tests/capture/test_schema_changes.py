@@ -55,13 +55,13 @@ def expect_kept_then_captured(suite: Suite, write: str, mend: str, reason: str) 
             "column candidate.id does not exist (42703)",
         ),
         (
-            "revoke select (id, project_id) on candidate from cdc_owner",
-            "grant select (id, project_id) on candidate to cdc_owner",
+            "revoke select (id, project_id) on candidate from cdc_capture",
+            "grant select (id, project_id) on candidate to cdc_capture",
             "permission denied for table candidate (42501)",
         ),
         (
-            "revoke usage on schema public from public, cdc_owner",
-            "grant usage on schema public to public, cdc_owner",
+            "revoke usage on schema public from public, cdc_capture",
+            "grant usage on schema public to public, cdc_capture",
             "permission denied for schema public (42501)",
         ),
         (
@@ -103,7 +103,7 @@ def test_a_parents_column_is_dropped(own_suite: Suite, write: str) -> None:
         own_suite,
         write,
         "alter table candidate add project_id bigint; update candidate set project_id = 17;"
-        "grant select (project_id) on candidate to cdc_owner; delete from cdc.unresolved"
+        "grant select (project_id) on candidate to cdc_capture; delete from cdc.unresolved"
         " where resource = 'candidate'",
         "column candidate.project_id does not exist",
     )
@@ -117,7 +117,7 @@ def test_a_parent_is_dropped(own_suite: Suite, write: str) -> None:
         write,
         "create table candidate (id bigint primary key, project_id bigint);"
         "insert into candidate values (19, 17);"
-        "grant select (id, project_id) on candidate to cdc_owner",
+        "grant select (id, project_id) on candidate to cdc_capture",
         'relation "public.candidate" does not exist',
     )
 

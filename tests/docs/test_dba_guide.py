@@ -21,8 +21,11 @@ from tests.docs.pages import blocks, codes, page, table
 from tests.docs.running import Terminal, as_account
 
 GUIDE = page("docs/dba.md")
-SQL = [block.text for block in blocks(GUIDE, "sql")]
-ROLES = ("cdc_owner", "cdc_daemon", "cdc_admin", "cdc_reader")
+SHOWN = [block.text for block in blocks(GUIDE, "sql")]
+# For a server that has none of our roles yet.
+BEFOREHAND = next(text for text in SHOWN if text.startswith("create role cdc_owner"))
+SQL = [text for text in SHOWN if text != BEFOREHAND]
+ROLES = ("cdc_owner", "cdc_capture", "cdc_daemon", "cdc_admin", "cdc_reader")
 
 
 @pytest.fixture(scope="module")
@@ -127,11 +130,45 @@ def test_removal_leaves_the_suite_as_it_was(installed: Terminal) -> None:
         assert not left
         for table_name in ("company", "project", "candidate"):
             readable = conn.execute(
-                sql.SQL("select has_any_column_privilege('cdc_owner', {}, 'select')").format(
+                sql.SQL("select has_any_column_privilege('cdc_capture', {}, 'select')").format(
                     sql.Literal(table_name)
                 )
             ).fetchone()
             assert readable == (False,)
+
+
+def test_roles_made_beforehand_spare_the_right_to_make_any() -> None:
+    """The whole installation by an account that is nothing but the owner of the suite's tables."""
+    with EmbeddedPostgres() as server:
+        with psycopg.connect(server.url(), autocommit=True) as conn:
+            conn.execute("create role suite_owner login password 'plain'")
+            conn.execute("create database suite")
+            conn.execute("grant create on database suite to suite_owner")
+        url = server.url("suite")
+        owner = Terminal(as_account(url, "suite_owner", "plain"))
+        with psycopg.connect(url, autocommit=True) as conn:
+            conn.execute("grant create on schema public to suite_owner; set role suite_owner")
+            conn.execute(tables_sql(default_mapping()).encode())
+        said = owner.run("migrate", fails=True)
+        assert "permission denied to create role" in said
+        with psycopg.connect(url, autocommit=True) as conn:
+            conn.execute(BEFOREHAND.encode())
+        owner.run("migrate")
+        owner.run("triggers", "install")
+        owner.run("triggers", "status")
+        # From here on the owner of the tables is nobody special to us.
+        with psycopg.connect(url, autocommit=True) as conn:
+            conn.execute("revoke cdc_owner, cdc_capture from suite_owner")
+            conn.execute("insert into cdc.webhook (company, endpoint) values ('1', 'https://x/')")
+            conn.execute("insert into cdc.subscription values ('1', 'project_changed', 1)")
+        with psycopg.connect(owner.database_url, autocommit=True) as conn:
+            conn.execute("insert into company (id) values (1)")
+            conn.execute("insert into project (id, company_id) values (17, 1)")
+            for forbidden in ("select secret from cdc.webhook_secret", "select from cdc.queue"):
+                with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                    conn.execute(forbidden.encode())
+        with psycopg.connect(url) as conn:
+            assert conn.execute("select count(*) from cdc.queue").fetchone() == (1,)
 
 
 def test_locks_told_are_those_taken() -> None:

@@ -19,6 +19,7 @@ SUITE = [
 
 # s: select, i: insert, u: update, d: delete, t: truncate; lower case of some columns only is "(s)".
 WANTED = {
+    "cdc_capture": {"queue": "(i)", "subscription": "s", "unresolved": "si(u)d"},
     "cdc_daemon": {
         "attempt": "si", "dead": "siud", "installation": "s", "lane": "siud", "layout": "s",
         "queue": "siud", "retry": "siud", "schema_version": "s", "shard": "su", "subscription": "s",
@@ -100,6 +101,22 @@ def test_what_a_reader_does_not_see(conn: Connection, table: str) -> None:
     assert hidden >= HIDDEN[table]
 
 
+def test_what_capture_may_write(conn: Connection) -> None:
+    """Not a delivery's identity, nor its transaction: both come from the database."""
+    columns = conn.execute(
+        "select attrelid::regclass::text, attname, privilege from pg_attribute,"
+        "       unnest(array['insert', 'update']) privilege"
+        " where attrelid = any(array['cdc.queue', 'cdc.unresolved']::regclass[]) and attnum > 0"
+        "   and has_column_privilege('cdc_capture', attrelid, attnum, privilege)"
+    ).fetchall()
+    of_queue = {row[1:] for row in columns if row[0] == "cdc.queue"}
+    assert of_queue == {
+        (name, "insert") for name in ("id", "webhook_id", "layout", "action", "time", "refs")
+    }
+    updated = {row[1] for row in columns if row[0] == "cdc.unresolved" and row[2] == "update"}
+    assert updated == {"tries", "reason", "retry_at"}
+
+
 def test_the_daemon_may_suspend_and_nothing_else_of_a_registration(conn: Connection) -> None:
     columns = conn.execute(
         "select attname from pg_attribute where attrelid = 'cdc.webhook'::regclass and attnum > 0"
@@ -109,16 +126,16 @@ def test_the_daemon_may_suspend_and_nothing_else_of_a_registration(conn: Connect
     assert {row[0] for row in columns} == {"state", "reason", "xid"}
 
 
-@pytest.mark.parametrize("role", ["cdc_daemon", "cdc_admin", "cdc_reader"])
+@pytest.mark.parametrize("role", ["cdc_owner", "cdc_daemon", "cdc_admin", "cdc_reader"])
 def test_no_right_on_the_suite(conn: Connection, role: str) -> None:
     assert {table: rights(conn, role, table) for table in SUITE} == dict.fromkeys(SUITE, "")
 
 
-def test_the_owner_reads_keys_and_nothing_else(conn: Connection) -> None:
+def test_capture_reads_keys_and_nothing_else(conn: Connection) -> None:
     found = conn.execute(
         "select a.attrelid::regclass::text, a.attname from pg_attribute a"
         " where a.attrelid = any(%s::regclass[]) and a.attnum > 0 and not attisdropped"
-        "   and has_column_privilege('cdc_owner', a.attrelid, a.attnum, 'select') order by 1, 2",
+        "   and has_column_privilege('cdc_capture', a.attrelid, a.attnum, 'select') order by 1, 2",
         (SUITE,),
     ).fetchall()
     assert found == [
@@ -128,7 +145,7 @@ def test_the_owner_reads_keys_and_nothing_else(conn: Connection) -> None:
         ("question", "project_id"),
     ]  # fmt: skip
     for table in SUITE:
-        assert rights(conn, "cdc_owner", table) in ("", "(s)")
+        assert rights(conn, "cdc_capture", table) in ("", "(s)")
 
 
 def test_our_roles_are_nobody_special(conn: Connection) -> None:
@@ -158,7 +175,8 @@ def test_the_public_has_no_right_on_anything(conn: Connection) -> None:
         ).fetchall()
         assert seen == (False, False)
         functions = conn.execute(
-            "select proname from pg_proc where pronamespace = 'cdc'::regnamespace"
+            "select proname from pg_proc"
+            " where pronamespace in ('cdc'::regnamespace, 'cdc_capture'::regnamespace)"
             "   and has_function_privilege('anybody', oid, 'execute')"
         ).fetchall()
         assert functions == []
@@ -172,31 +190,146 @@ def test_the_public_has_no_right_on_anything(conn: Connection) -> None:
         conn.execute("drop role anybody")
 
 
+ROLES = ["cdc_owner", "cdc_capture", "cdc_daemon", "cdc_admin", "cdc_reader"]
+
+# Function: who owns it, whether it runs as its owner, who may execute it beside its owner.
+FUNCTIONS = {
+    "cdc.kept": ("cdc_owner", False, ["cdc_capture"]),
+    "cdc.renamed": ("cdc_owner", False, ["cdc_capture"]),
+    "cdc.resolve": ("cdc_owner", True, ["cdc_daemon"]),
+    "cdc.resolve_at_commit": ("cdc_owner", True, []),
+    "cdc.webhook_changed": ("cdc_owner", False, []),
+    "cdc_capture.capture_*": ("cdc_capture", True, []),
+    "cdc_capture.resolve_*": ("cdc_capture", True, ["cdc_owner"]),
+}
+
+
 def test_functions_and_who_may_execute_them(conn: Connection) -> None:
     rows = conn.execute(
-        "select p.proname, p.proowner::regrole::text, p.prosecdef, p.proconfig[1],"
-        "       array(select r from unnest(array['cdc_daemon', 'cdc_admin', 'cdc_reader']) r"
-        "              where has_function_privilege(r, p.oid, 'execute'))"
-        "  from pg_proc p where pronamespace = 'cdc'::regnamespace"
+        "select p.pronamespace::regnamespace::text, p.proname, p.proowner::regrole::text,"
+        "       p.prosecdef, p.proconfig[1],"
+        "       array(select r from unnest(%s::text[]) r"
+        "              where r <> p.proowner::regrole::text"
+        "                and has_function_privilege(r, p.oid, 'execute'))"
+        "  from pg_proc p"
+        " where pronamespace in ('cdc'::regnamespace, 'cdc_capture'::regnamespace)",
+        (ROLES,),
     ).fetchall()
-    assert len(rows) > 10
-    for name, owner, definer, path, executors in rows:
-        assert owner == "cdc_owner"
+    found: dict[str, tuple[str, bool, list[str]]] = {}
+    for schema, name, owner, definer, path, executors in rows:
         assert path == "search_path=pg_catalog, pg_temp"
-        assert executors == (["cdc_daemon"] if name == "resolve" else [])
-        assert definer == (name not in ("webhook_changed", "kept", "renamed"))
+        # No bodies of generated functions differ in their rights.
+        kind = name if schema == "cdc" else name.partition("_")[0] + "_*"
+        assert found.setdefault(f"{schema}.{kind}", (owner, definer, executors)) == (
+            owner,
+            definer,
+            executors,
+        )
+    assert found == FUNCTIONS
+
+
+# Schema, sequence: which privileges who has, apart from the owner.
+SCHEMAS = {
+    "cdc": {role: ["usage"] for role in ROLES[1:]},
+    # Whoever may name the functions in it and runs as their owner could change them.
+    "cdc_capture": {},
+}
+SEQUENCES = {
+    "bell": {
+        "cdc_capture": ["select"], "cdc_daemon": ["select", "update"], "cdc_admin": ["select"],
+        "cdc_reader": ["select"],
+    },
+    "queue_id": {
+        "cdc_capture": ["usage"], "cdc_daemon": ["select", "update"], "cdc_admin": ["select"],
+        "cdc_reader": ["select"],
+    },
+    "webhook_id_seq": {},
+}  # fmt: skip
+
+
+def held(
+    conn: Connection, function: str, names: list[str], privileges: list[str]
+) -> dict[str, dict[str, list[str]]]:
+    """By object and role, all who have any of these privileges."""
+    found: dict[str, dict[str, list[str]]] = {}
+    for name in names:
+        rows = {
+            role: [
+                privilege
+                for privilege in privileges
+                if conn.execute(
+                    f"select {function}(%s, %s, %s)".encode(), (role, name, privilege)
+                ).fetchall()
+                == [(True,)]
+            ]
+            for role in ROLES[1:]
+        }
+        found[name.removeprefix("cdc.")] = {role: had for role, had in rows.items() if had}
+    return found
+
+
+def test_schemas(conn: Connection) -> None:
+    names = [
+        row[0]
+        for row in conn.execute(
+            "select nspname from pg_namespace where nspowner = 'cdc_owner'::regrole"
+        ).fetchall()
+    ]
+    assert held(conn, "has_schema_privilege", names, ["usage", "create"]) == SCHEMAS
+
+
+def test_sequences(conn: Connection) -> None:
+    names = [
+        "cdc." + row[0]
+        for row in conn.execute(
+            "select relname from pg_class where relnamespace = 'cdc'::regnamespace"
+            " and relkind = 'S'"
+        ).fetchall()
+    ]
+    found = held(conn, "has_sequence_privilege", names, ["select", "usage", "update"])
+    assert found == SEQUENCES
+
+
+def test_everything_belongs_to_the_owner(conn: Connection) -> None:
+    """Apart from the generated functions: whoever owns a thing can do all with it."""
+    found = conn.execute(
+        "select relname, relowner::regrole::text from pg_class"
+        " where relnamespace in ('cdc'::regnamespace, 'cdc_capture'::regnamespace)"
+        "   and relowner <> 'cdc_owner'::regrole"
+        " union all select typname, typowner::regrole::text from pg_type"
+        " where typnamespace in ('cdc'::regnamespace, 'cdc_capture'::regnamespace)"
+        "   and typowner <> 'cdc_owner'::regrole"
+    ).fetchall()
+    assert found == []
+
+
+# Rights that could be passed on would have no end.
+def test_nobody_can_pass_a_right_on(conn: Connection) -> None:
+    found = conn.execute(
+        "select x.grantee::regrole::text from pg_class c, aclexplode(c.relacl) x"
+        " where relnamespace in ('cdc'::regnamespace, 'cdc_capture'::regnamespace)"
+        "   and x.is_grantable and x.grantee <> c.relowner"
+        " union all select x.grantee::regrole::text from pg_proc p, aclexplode(p.proacl) x"
+        " where pronamespace in ('cdc'::regnamespace, 'cdc_capture'::regnamespace)"
+        "   and x.is_grantable and x.grantee <> p.proowner"
+        " union all select x.grantee::regrole::text from pg_namespace n, aclexplode(n.nspacl) x"
+        " where nspname like 'cdc%' and x.is_grantable and x.grantee <> n.nspowner"
+    ).fetchall()
+    assert found == []
 
 
 def test_nobody_else_can_attach_our_functions_to_a_table(conn: Connection) -> None:
     """With one, rows could be written to the queue that no table of the suite ever held."""
-    conn.execute("create role anybody; grant create, usage on schema public, cdc to anybody")
+    conn.execute(
+        "create role anybody; grant create, usage on schema public, cdc, cdc_capture to anybody"
+    )
     try:
         conn.execute("set role anybody")
         conn.execute("create table forged (id bigint, company_id bigint)")
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             conn.execute(
                 "create trigger x after insert on forged referencing new table as new_rows"
-                " for each statement execute function cdc.capture_project()"
+                " for each statement execute function cdc_capture.capture_project()"
             )
     finally:
         conn.execute("reset role; drop owned by anybody; drop role anybody")
@@ -235,7 +368,7 @@ def test_the_daemon_can_do_its_work(conn: Connection) -> None:
         "delete from cdc.unresolved",
         'insert into cdc.unresolved (resource, source, action, "time", reason)'
         " values ('rating', 'x', 'c', now(), '')",
-        "select cdc.resolve_rating('{}')",
+        "select cdc_capture.resolve_rating('{}')",
         "create table cdc.mine ()",
         "update cdc.installation set mapping = ''",
         "truncate cdc.queue",

@@ -15,7 +15,7 @@ from cdc.suite import tables_sql
 from tests.capture.kit import ROWS, Suite, connect
 from tests.support import prepare_template
 
-ROLES = ["cdc_admin", "cdc_daemon", "cdc_owner", "cdc_reader"]
+ROLES = ["cdc_admin", "cdc_capture", "cdc_daemon", "cdc_owner", "cdc_reader"]
 
 # Every object and every right of a database, apart from those of PostgreSQL itself. PostgreSQL
 # writes down what everybody has by default once any right was changed, so defaults are spelled out.
@@ -117,7 +117,7 @@ def test_nothing_is_left(server: EmbeddedPostgres) -> None:
         grant select (id) on "Other one"."T" to cdc_daemon;
         grant connect, temporary on database suite to cdc_daemon;
         create trigger "Odd name" after insert on "Other one"."T" referencing new table as new_rows
-          for each statement execute function cdc.capture_rating();
+          for each statement execute function cdc_capture.capture_rating();
         """
     )
     suite.close()

@@ -17,7 +17,8 @@ from aiohttp import web
 from multidict import CIMultiDict
 
 from cdc.errors import CdcError
-from cdc.sign import Problem, parse_secret, verify
+from cdc.keys import verifying
+from cdc.sign import Problem, verify
 
 
 @dataclass(slots=True)
@@ -131,7 +132,7 @@ class Receiver:
         Raises UsageError for a wrong secret.
         """
         for secret in secrets:
-            parse_secret(secret)
+            verifying(secret)
         if path is None:
             self._default_secrets = secrets
         else:

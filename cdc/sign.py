@@ -1,7 +1,7 @@
 """Sign: a body becomes a request that its receiver can verify. Pure: no network, no clock.
 
-Rules: Standard Webhooks 1.0.0, scheme ``v1``. The signed content is ``{id}.{timestamp}.{body}``,
-the signature HMAC-SHA256 of it, and a secret is written ``whsec_`` + base64 of 24 to 64 bytes.
+Rules: Standard Webhooks 1.0.0. The signed content is ``{id}.{timestamp}.{body}``; the secret says
+by which scheme it is signed (``cdc/keys.py``).
 """
 
 from __future__ import annotations
@@ -9,18 +9,15 @@ from __future__ import annotations
 import base64
 import binascii
 import contextlib
-import hmac
 import re
-import secrets as random_source
 from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 from urllib.parse import unquote
 
+from cdc import keys
 from cdc.errors import UsageError
 from cdc.road import Delivery, Request, Webhook
 
-SECRET_PREFIX = "whsec_"  # noqa: S105 - the public prefix of every secret, not one itself
-SECRET_BYTES = (24, 64)
 TOLERANCE = 300
 """Seconds a timestamp may lie off the receiver's clock, either way."""
 
@@ -58,48 +55,21 @@ MAX_HEADERS = 32
 MAX_HEADER_VALUE = 4096
 
 
-def new_secret() -> str:
-    """A fresh signing secret: ``whsec_`` and 32 random bytes."""
-    return SECRET_PREFIX + base64.b64encode(random_source.token_bytes(32)).decode()
-
-
-def parse_secret(text: str) -> bytes:
-    """The key inside a written secret.
-
-    Raises UsageError for another form and for keys shorter than 24 or longer than 64 bytes. The
-    message never repeats the secret.
-    """
-    least, most = SECRET_BYTES
-    hint = f"A secret is {SECRET_PREFIX} and the base64 of {least} to {most} random bytes."
-    if not text.startswith(SECRET_PREFIX):
-        raise UsageError(f"the secret does not begin with {SECRET_PREFIX}", hint)
-    encoded = text[len(SECRET_PREFIX) :]
-    try:
-        # Some senders write the padding, some leave it out: both are read.
-        key = base64.b64decode(encoded + "=" * (-len(encoded) % 4), validate=True)
-    except (binascii.Error, ValueError):
-        # Without "from": the original would carry the secret into a traceback.
-        raise UsageError("the secret is not written in base64", hint) from None
-    if not least <= len(key) <= most:
-        raise UsageError(f"the secret has {len(key)} bytes, not {least} to {most}", hint)
-    return key
-
-
 class Signer:
     """Signs for one webhook; the secrets are decoded once.
 
-    secrets: newest first; while a rotation is in its time of grace there are several, and the
-             signature header holds one signature for each.
+    secrets: newest first; while a rotation is in its time of grace there are several, perhaps of
+             different schemes, and the signature header holds one signature for each.
 
     Raises UsageError if there is no secret or a wrong one.
     """
 
-    __slots__ = ("_keys",)
+    __slots__ = ("_sign",)
 
     def __init__(self, secrets: Sequence[str]) -> None:
         if not secrets:
             raise UsageError("a webhook without a secret cannot be signed for")
-        self._keys = tuple(parse_secret(secret) for secret in secrets)
+        self._sign = tuple(keys.signing(secret) for secret in secrets)
 
     def headers(self, uid: str, timestamp: int, body: bytes) -> tuple[tuple[str, str], ...]:
         """The three headers of an attempt.
@@ -108,7 +78,7 @@ class Signer:
         timestamp: Unix seconds of this attempt.
         """
         content = _content(uid, str(timestamp), body)
-        signatures = " ".join("v1," + _signature(key, content) for key in self._keys)
+        signatures = " ".join([sign(content) for sign in self._sign])
         return (
             ("webhook-id", uid),
             ("webhook-timestamp", str(timestamp)),
@@ -122,10 +92,6 @@ def _content(uid: str, timestamp: str, body: bytes) -> bytes:
     return f"{uid}.{timestamp}.".encode(errors="surrogateescape") + body
 
 
-def _signature(key: bytes, content: bytes) -> str:
-    return binascii.b2a_base64(hmac.digest(key, content, "sha256"), newline=False).decode()
-
-
 class Problem(StrEnum):
     """Why a request is not to be trusted."""
 
@@ -137,6 +103,7 @@ class Problem(StrEnum):
     TOO_OLD = "webhook-timestamp is too old"
     TOO_NEW = "webhook-timestamp is in the future"
     NO_V1 = "webhook-signature holds no v1 signature"
+    NO_V1A = "webhook-signature holds no v1a signature"
     MISMATCH = "no signature matches: another secret, or the body was changed"
 
 
@@ -149,6 +116,7 @@ def verify(
 ) -> Problem | None:
     """What is wrong with a received request; None if it is genuine.
 
+    secrets:   shared secrets (``whsec_``) or public keys (``whpk_``); one that fits is enough.
     headers:   names in any case.
     now:       Unix seconds of the receiver's clock.
     tolerance: seconds the timestamp may lie off it.
@@ -171,19 +139,24 @@ def verify(
         return Problem.TOO_OLD
     if int(stamp) > now + tolerance:
         return Problem.TOO_NEW
-    given = [part[3:] for part in signed.split(" ") if part.startswith("v1,")]
-    if not given:
+    given: dict[str, list[str]] = {}
+    for part in signed.split(" "):
+        version, _, signature = part.partition(",")
+        given.setdefault(version, []).append(signature)
+    if not given.keys() & set(keys.Scheme):
         return Problem.NO_V1
     if not secrets:
         return Problem.NO_SECRET
+    schemes = {keys.scheme_of(secret) for secret in secrets}
+    if not schemes & given.keys():
+        return Problem.NO_V1 if keys.Scheme.V1 in schemes else Problem.NO_V1A
     content = _content(uid, stamp, body)
     matched = False
     for secret in secrets:
-        wanted = _signature(parse_secret(secret), content).encode()
-        for signature in given:
+        genuine = keys.verifying(secret)
+        for signature in given.get(keys.scheme_of(secret), ()):
             # No early end: the time taken must not tell which secret or signature matched.
-            candidate = signature.encode(errors="surrogateescape")
-            matched |= hmac.compare_digest(wanted, candidate)
+            matched |= genuine(content, signature)
     return None if matched else Problem.MISMATCH
 
 

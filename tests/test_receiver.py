@@ -20,9 +20,10 @@ from typer.testing import CliRunner
 from cdc.cli.receive import register
 from cdc.deliver import Client, Guard
 from cdc.errors import CdcError, UsageError
+from cdc.keys import new_secret
 from cdc.receiver import Received, Receiver, Reply, Script
 from cdc.road import Answer, Outcome, Request
-from cdc.sign import Problem, Signer, header_lines, new_secret
+from cdc.sign import Problem, Signer, header_lines
 
 SECRET = new_secret()
 BODY = (

@@ -11,17 +11,9 @@ from standardwebhooks.webhooks import Webhook as Independent
 from standardwebhooks.webhooks import WebhookVerificationError
 
 from cdc.errors import UsageError
+from cdc.keys import new_secret, parse_secret
 from cdc.road import Delivery, Layout, Webhook, WebhookState
-from cdc.sign import (
-    Problem,
-    Sealer,
-    Signer,
-    check_headers,
-    new_secret,
-    parse_secret,
-    split_endpoint,
-    verify,
-)
+from cdc.sign import Problem, Sealer, Signer, check_headers, split_endpoint, verify
 
 VECTORS = [
     (

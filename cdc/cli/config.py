@@ -21,6 +21,7 @@ def register(app: typer.Typer) -> None:
     group = typer.Typer(no_args_is_help=True, help="Settings: what holds and why.")
     group.command("show")(show)
     group.command("check")(check)
+    group.command("new-key")(new_key)
     app.add_typer(group, name="config")
 
 
@@ -51,6 +52,21 @@ def show(ctx: typer.Context, as_json: AsJson = False) -> None:
     if settings.config_path is not None:
         say(f"The file is {settings.config_path}.")
     say("docs/configuration.md tells what each means.")
+
+
+def new_key(as_json: AsJson = False) -> None:
+    """Make a key for CDC_SECRET_KEYS, with which secrets in the database are encrypted."""
+    from cdc import vault
+
+    made = vault.new_key()
+    if as_json:
+        print_json({"key": made})
+        return
+    typer.echo(made)
+    say(
+        "Put it in front of CDC_SECRET_KEYS, for commands and daemons alike, and keep a copy apart "
+        "from the database. Then: `cdc webhook reencrypt-secrets`."
+    )
 
 
 def check(ctx: typer.Context, as_json: AsJson = False) -> None:

@@ -199,7 +199,8 @@ select w.id, w.company, w.state, w.reason, w.since, coalesce(q.n, 0), coalesce(r
        coalesce(r.parked, 0), coalesce(d.n, 0),
        extract(epoch from clock_timestamp() - least(q.oldest, r.oldest))::float8,
        coalesce(l.breaker, 'closed'), l.failing_since,
-       coalesce(r.error, case when l.breaker <> 'closed' then l.last_error end), r.next_try::float8
+       coalesce(r.error, case when l.breaker <> 'closed' or l.last_error like 'cannot be used: %'
+                              then l.last_error end), r.next_try::float8
   from cdc.webhook w
   left join queued q on q.webhook_id = w.id
   left join retried r on r.webhook_id = w.id

@@ -33,7 +33,7 @@ def receive(
         list[str] | None,
         typer.Option(
             metavar="[PATH=]whsec_...",
-            help="Secret to verify with, for one path or for all. Repeatable.",
+            help="Secret or public key (whpk_...) to verify with, for one path or all. Repeatable.",
         ),
     ] = None,
     status: Annotated[

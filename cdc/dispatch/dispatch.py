@@ -12,7 +12,7 @@ from random import Random
 from cdc import channel as channels
 from cdc.channel import Channel, Registration
 from cdc.dispatch.fill import Filler
-from cdc.errors import UsageError
+from cdc.errors import CdcError
 from cdc.lanes import Kept, Lane
 from cdc.observe import Observer
 from cdc.pipeline import Pipeline
@@ -24,7 +24,9 @@ from cdc.queue.settle import Promote
 from cdc.road import Delivery, Resource, WebhookState
 from cdc.settings import Settings
 from cdc.sign import Sealer
+from cdc.vault import Vault
 
+UNUSABLE = "cannot be used: "  # so begins a lane's last error, for status
 UNSURE_POLL = 0.05  # how soon to ask again whether we may send
 AT_ONCE = 2_000  # rows fetched at a time: while more are to come, these are being sent
 
@@ -48,6 +50,7 @@ class Dispatch:
         self._observer = observer
         self._snapshot = snapshot
         self._shards = shards
+        self._vault = Vault(settings.secret_keys)
         self._random = Random()  # noqa: S311 - jitter, no secret
         self.channels: dict[int, Channel] = {}
         self._unknown: dict[int, int] = {}  # webhooks without a channel yet: lowest id
@@ -304,10 +307,15 @@ class Dispatch:
             channel.webhook = webhook
             channel.lane.reconfigure(channels.rules_of(webhook, self._settings))
         try:
-            channel.sealer = Sealer(webhook) if not channel.removed else None
-        except UsageError as error:
+            channel.sealer = Sealer(self._vault.opened(webhook)) if not channel.removed else None
+        except CdcError as error:
+            # Held, and told: a key that is missing here loses nothing.
             channel.sealer = None
+            channel.last_error = UNUSABLE + error.message
             self._observer.unusable(webhook.id, error)
+        else:
+            if (channel.last_error or "").startswith(UNUSABLE):
+                channel.last_error = None
         if webhook.state is WebhookState.ACTIVE and channel.sealer is not None:
             # Whoever changes a registration, or resumes it, wants to see it tried now.
             if changed or channel.lane.paused:

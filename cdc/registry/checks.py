@@ -9,6 +9,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from cdc.errors import CdcError, UsageError
+from cdc.keys import parse_secret
 from cdc.registry.model import (
     HIDDEN,
     Changes,
@@ -21,7 +22,8 @@ from cdc.registry.model import (
     in_order,
     same_place,
 )
-from cdc.sign import check_headers, parse_secret, split_endpoint
+from cdc.sign import check_headers, split_endpoint
+from cdc.vault import sealed
 
 MAX_COMPANY = 200
 MAX_TEXT = 1000
@@ -35,6 +37,8 @@ def checked(new: NewWebhook, rules: Rules) -> NewWebhook:
     """The registration in its stored form. Raises UsageError or Refused, naming what is wrong."""
     company(new.company)
     endpoint = checked_endpoint(new.endpoint, rules)
+    if sealed(new.endpoint) or any(map(sealed, new.headers.values())):
+        raise UsageError("what is encrypted cannot be registered", "Write the plain text.")
     text("description", new.description)
     text("reason", new.reason)
     cap(new.cap)
@@ -136,12 +140,15 @@ def values(old: Registration, changes: Changes, rules: Rules) -> dict[str, Any]:
     """What a change writes into the row. Raises UsageError or Refused."""
     written: dict[str, Any] = {}
     if changes.endpoint is not None:
-        written["endpoint"] = checked_endpoint(changes.endpoint, rules)
+        if sealed(changes.endpoint):
+            raise UsageError("what is encrypted cannot be registered", "Write the plain text.")
+        written["endpoint"] = rules.vault.seal_endpoint(checked_endpoint(changes.endpoint, rules))
     if changes.headers is not None:
         headers(changes.headers, changes.endpoint or old.endpoint)
-        written["headers"] = changes.headers
+        written["headers"] = rules.vault.seal_headers(changes.headers)
     elif changes.endpoint is not None:
-        check_headers(old.headers, changes.endpoint)
+        # Their values were checked before; may they go with this endpoint?
+        check_headers(dict.fromkeys(old.headers, ""), changes.endpoint)
     if changes.description is not None:
         text("description", changes.description)
         written["description"] = changes.description

@@ -9,10 +9,12 @@ from typing import Any
 
 from cdc.deliver.guard import Guard
 from cdc.errors import CdcError
+from cdc.keys import Scheme, public_key, scheme_of
 from cdc.mapping import Mapping
 from cdc.road import WebhookState
 from cdc.settings import Settings
 from cdc.sign import split_endpoint
+from cdc.vault import Vault
 
 HIDDEN = "***"
 """Stands where a secret was left out."""
@@ -39,6 +41,7 @@ class Rules:
     cap:         concurrent requests of a webhook that does not say otherwise.
     per_company: webhooks that one company may have.
     per_event:   webhooks that one company may have on one event.
+    vault:       encrypts and opens what is secret in a registration.
     """
 
     events: tuple[str, ...]
@@ -46,6 +49,7 @@ class Rules:
     cap: int = 10
     per_company: int = 100
     per_event: int = 20
+    vault: Vault = field(default_factory=Vault)
 
     @classmethod
     def of(cls, settings: Settings, mapping: Mapping) -> Rules:
@@ -55,15 +59,28 @@ class Rules:
             cap=settings.max_concurrency,
             per_company=settings.webhooks_per_company,
             per_event=settings.webhooks_per_event,
+            vault=Vault(settings.secret_keys),
         )
 
 
 @dataclass(frozen=True, slots=True)
 class Secret:
-    """A signing secret; ``expires_at`` is None for the current one."""
+    """A signing secret; ``expires_at`` is None for the current one.
+
+    As the database holds it or opened; only opened ones have a scheme and a public key.
+    """
 
     secret: str = field(repr=False)
     expires_at: datetime | None = None
+
+    @property
+    def scheme(self) -> Scheme:
+        return scheme_of(self.secret)
+
+    @property
+    def public_key(self) -> str | None:
+        """What a receiver verifies with, where that is no secret."""
+        return public_key(self.secret) if self.scheme is Scheme.V1A else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +90,7 @@ class NewWebhook:
     cap:     concurrent requests; None: as the settings say.
     rate:    requests per second; None: no limit.
     secrets: newest first; empty: one is made.
+    scheme:  of the one that is made.
     """
 
     company: str
@@ -83,6 +101,7 @@ class NewWebhook:
     rate: float | None = None
     headers: dict[str, str] = field(default_factory=dict, repr=False)
     secrets: tuple[Secret, ...] = ()
+    scheme: Scheme = Scheme.V1
     state: WebhookState = WebhookState.ACTIVE
     reason: str = ""
 
@@ -103,7 +122,8 @@ class Changes:
 class Registration:
     """A webhook as registered, without its secrets.
 
-    endpoint and headers may hold passwords; ``shown`` leaves them out.
+    endpoint and headers may hold passwords, as the database has them: encrypted, if there was a
+    key. ``shown`` leaves them out.
     """
 
     id: int

@@ -14,6 +14,7 @@ import sqlalchemy as sa
 
 from cdc import db
 from cdc.errors import CdcError, UsageError
+from cdc.keys import Scheme, new_secret, parse_secret
 from cdc.registry import checks, tables
 from cdc.registry.model import (
     Added,
@@ -25,8 +26,10 @@ from cdc.registry.model import (
     Secret,
     in_order,
 )
+from cdc.registry.reencrypt import Reencrypted, rewrite
 from cdc.road import Webhook, WebhookState
-from cdc.sign import new_secret, parse_secret, split_endpoint
+from cdc.sign import split_endpoint
+from cdc.vault import Vault
 
 GRACE = timedelta(hours=24)
 
@@ -100,33 +103,44 @@ class Registry:
         return [self._ordered(one) for one in found]
 
     def secrets(self, webhook_id: int) -> tuple[Secret, ...]:
-        """The secrets valid now, newest first. Raises UnknownWebhook."""
+        """The secrets valid now, opened, newest first. Raises UnknownWebhook, CannotOpen."""
         with self._transaction() as conn:
             tables.fetch(conn, webhook_id)
-            return tables.secrets_of(conn, webhook_id)
+            return self._secrets(conn, webhook_id)
 
     def with_secrets(self) -> list[tuple[Registration, tuple[Secret, ...]]]:
-        """All registrations but removed ones, with the secrets valid now."""
+        """All registrations but removed ones, with the secrets valid now; all of it opened.
+
+        Raises CannotOpen.
+        """
         with self._transaction() as conn:
             found = tables.search(conn)
             secrets = tables.all_secrets(conn)
-        return [(self._ordered(one), secrets.get(one.id, ())) for one in found]
+        return [
+            (self._opened(self._ordered(one)), self._open_secrets(secrets.get(one.id, ())))
+            for one in found
+        ]
 
     def sendable(self, webhook_id: int) -> Webhook:
-        """The webhook as the daemon has it, with its secrets. Raises UnknownWebhook if removed."""
+        """The webhook as the daemon has it, with its secrets, all opened.
+
+        Raises UnknownWebhook if removed, CannotOpen.
+        """
         with self._transaction() as conn:
             found = tables.alive(conn, webhook_id)
             secrets = tables.secrets_of(conn, webhook_id)
-        return Webhook(
-            id=found.id,
-            company=found.company,
-            endpoint=found.endpoint,
-            state=found.state,
-            version=found.version,
-            secrets=tuple(secret.secret for secret in secrets),
-            cap=found.cap,
-            rate=found.rate,
-            headers=found.headers,
+        return self.rules.vault.opened(
+            Webhook(
+                id=found.id,
+                company=found.company,
+                endpoint=found.endpoint,
+                state=found.state,
+                version=found.version,
+                secrets=tuple(secret.secret for secret in secrets),
+                cap=found.cap,
+                rate=found.rate,
+                headers=found.headers,
+            )
         )
 
     # -- registering ------------------------------------------------------------------------------
@@ -221,34 +235,69 @@ class Registry:
             return tables.fetch(conn, webhook_id)
 
     def rotate_secret(
-        self, webhook_id: int, grace: timedelta = GRACE, secret: str | None = None
+        self,
+        webhook_id: int,
+        grace: timedelta = GRACE,
+        secret: str | None = None,
+        scheme: Scheme | None = None,
     ) -> Rotated:
         """A new secret; the ones before stay valid for ``grace``, and requests are signed with all.
 
-        secret: the new one; None: one is made. Raises UnknownWebhook, UsageError.
+        secret: the new one; None: one is made.
+        scheme: of the one that is made; None: as the current one has it.
+
+        Raises UnknownWebhook, UsageError; CannotOpen where the secrets before have to be read.
         """
-        made = new_secret() if secret is None else secret
-        parse_secret(made)
+        if secret is not None:
+            parse_secret(secret)
         if grace < timedelta(0):
             raise UsageError("the time of grace is negative", "0 ends the old secret at once.")
         with self._transaction() as conn:
             tables.alive(conn, webhook_id)
+            # With another key the old ones may be lost: replacing them at once must still go.
+            before = self._secrets(conn, webhook_id) if grace or not (scheme or secret) else ()
+            if scheme is None:
+                scheme = before[0].scheme if before else Scheme.V1
+            made = new_secret(scheme) if secret is None else secret
             if grace:
-                checks.may_rotate(tables.secrets_of(conn, webhook_id), webhook_id, made)
+                checks.may_rotate(before, webhook_id, made)
                 tables.sunset(conn, webhook_id, grace)
                 tables.drop_secrets(conn, webhook_id, expired=True)
             else:
                 tables.drop_secrets(conn, webhook_id)
-            tables.keep_secrets(conn, webhook_id, [Secret(made)])
+            tables.keep_secrets(conn, webhook_id, [Secret(self.rules.vault.seal(made))])
             tables.change(conn, webhook_id, {})
             ends = [s.expires_at for s in tables.secrets_of(conn, webhook_id) if s.expires_at]
             found = self._ordered(tables.fetch(conn, webhook_id))
         return Rotated(found, made, max(ends, default=None))
 
+    def reencrypt(self, *, decrypt: bool = False) -> Reencrypted:
+        """Has all secrets of all registrations encrypted with the newest key, or with none.
+
+        decrypt: store them as they are, whatever keys there are.
+        Raises CannotOpen, and nothing is changed then.
+        """
+        with self._transaction() as conn:
+            return rewrite(conn, self.rules.vault, Vault() if decrypt else self.rules.vault)
+
     # -- inside -----------------------------------------------------------------------------------
 
     def _ordered(self, one: Registration) -> Registration:
         return replace(one, events=in_order(one.events, self.rules.events))
+
+    def _opened(self, one: Registration) -> Registration:
+        vault = self.rules.vault
+        return replace(
+            one,
+            endpoint=vault.open_endpoint(one.endpoint),
+            headers=vault.open_headers(one.headers),
+        )
+
+    def _secrets(self, conn: sa.Connection, webhook_id: int) -> tuple[Secret, ...]:
+        return self._open_secrets(tables.secrets_of(conn, webhook_id))
+
+    def _open_secrets(self, secrets: Sequence[Secret]) -> tuple[Secret, ...]:
+        return tuple(replace(one, secret=self.rules.vault.open(one.secret)) for one in secrets)
 
     def _move(self, webhook_id: int, state: WebhookState, reason: str) -> Registration:
         with self._transaction() as conn:
@@ -258,10 +307,17 @@ class Registry:
             return self._ordered(tables.fetch(conn, webhook_id))
 
     def _insert(self, conn: sa.Connection, new: NewWebhook) -> Added:
-        made = new_secret()
-        secrets = new.secrets or (Secret(made),)
-        webhook_id = tables.insert(conn, new, self.rules.cap)
-        tables.keep_secrets(conn, webhook_id, secrets)
+        secrets = new.secrets or (Secret(new_secret(new.scheme)),)
+        vault = self.rules.vault
+        stored = replace(
+            new,
+            endpoint=vault.seal_endpoint(new.endpoint),
+            headers=vault.seal_headers(new.headers),
+        )
+        webhook_id = tables.insert(conn, stored, self.rules.cap)
+        tables.keep_secrets(
+            conn, webhook_id, [replace(one, secret=vault.seal(one.secret)) for one in secrets]
+        )
         found = self._ordered(tables.fetch(conn, webhook_id))
         return Added(found, secrets[0].secret, generated=not new.secrets)
 

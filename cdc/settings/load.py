@@ -107,6 +107,11 @@ def _explain(detail: ErrorDetails, sources: dict[str, Source], path: Path | None
             f"database_url ({place}) is no database address ({why or 'not a text'}); expected "
             "postgresql://user:password@host:5432/database"
         )
+    if name == "secret_keys":
+        return (
+            f"secret_keys ({place}) is not accepted ({why or 'not a list of texts'}); expected up "
+            "to 10 keys with commas between, as `cdc config new-key` makes them"
+        )
     reason = f" ({why})" if why else ""
     # A URL in the wrong place may hold a password.
     value = re.sub(r"//[^/\s]*@", "//***@", repr(detail["input"]))

@@ -7,6 +7,7 @@ Defaults are those of ARCHITECTURE.md, "States, codes, defaults".
 from __future__ import annotations
 
 import ipaddress
+from base64 import urlsafe_b64decode
 from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
@@ -60,6 +61,9 @@ Schedule = Annotated[
 ]
 
 
+Keys = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
+
+
 class Settings(BaseSettings):
     """All settings, checked. Built directly (not by ``load``) it reads no environment."""
 
@@ -78,6 +82,13 @@ class Settings(BaseSettings):
         repr=False,
         description="The suite's database, in which `cdc migrate` installed our schema: "
         "`postgresql://user:password@host:port/database`. A direct address, no transaction pooler.",
+    )
+    secret_keys: Keys = Field(
+        (),
+        repr=False,
+        max_length=10,
+        description="Keys that encrypt signing secrets, header values and logins in the database, "
+        "newest first; `cdc config new-key` makes one. Without: they are stored as they are.",
     )
     mapping: Path | None = Field(
         None,
@@ -232,6 +243,18 @@ class Settings(BaseSettings):
         except psycopg.Error:
             # libpq's message would repeat the address, and with it a password.
             raise ValueError("PostgreSQL's client cannot read it") from None
+        return value
+
+    @field_validator("secret_keys")
+    @classmethod
+    def _are_keys(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for number, key in enumerate(value, 1):
+            try:
+                length = len(urlsafe_b64decode(key.encode()))
+            except ValueError:  # whose message, and trace, would hold the key
+                length = 0
+            if length != 32:
+                raise ValueError(f"number {number} is no key")
         return value
 
     @field_validator("base_url")

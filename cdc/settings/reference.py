@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from types import NoneType
-from typing import Literal, NamedTuple, get_args, get_origin
+from typing import Any, Literal, NamedTuple, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le
 from psycopg.conninfo import make_conninfo
@@ -55,7 +56,7 @@ def values(settings: Settings) -> tuple[Value, ...]:
         Value(name, _text(shown), source)
         for name, source in settings.sources.items()
         for shown in [getattr(settings, name)]
-        for shown in [redact_dsn(shown) if name == "database_url" else shown]
+        for shown in [_HIDE[name](shown) if name in _HIDE else shown]
     )
 
 
@@ -76,6 +77,12 @@ def redact_dsn(address: str) -> str:
         if option.val is not None
     }
     return make_conninfo("", **shown)
+
+
+_HIDE: dict[str, Callable[[Any], object]] = {
+    "database_url": redact_dsn,
+    "secret_keys": lambda keys: ("***",) * len(keys),
+}
 
 
 def _text(value: object) -> str:
@@ -100,9 +107,10 @@ def _type(field: FieldInfo) -> str:
         *names, last = get_args(annotation)
         return f"{', '.join(names)} or {last}"
     if get_origin(annotation) is tuple:
-        kind, *constraints = get_args(get_args(annotation)[0])
+        part = get_args(annotation)[0]
+        kind, *constraints = get_args(part) or (part,)
         limits = [limit for c in constraints if isinstance(c, FieldInfo) for limit in c.metadata]
-        noun = "numbers" if kind is float else "networks"
+        noun = {float: "numbers", str: "keys"}.get(kind, "networks")
         return f"{noun} with commas between{_range(limits)}"
     for kind, word in _WORDS.items():
         if annotation is kind:

@@ -8,10 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 import psycopg
 import pytest
 
+from cdc.keys import new_secret, parse_secret
 from cdc.mapping import default_mapping
 from cdc.registry import Duplicate, NewWebhook, Registry, Rules
 from cdc.settings import Settings
-from cdc.sign import new_secret, parse_secret
 from tests.cli.command import Command
 
 PASSWORD = "hush-hush"
@@ -300,7 +300,9 @@ class TestRotateSecret:
         cdc.good("webhook", "rotate-secret", number, "--grace", "1h")
         own = new_secret()
         rotated = cdc.json("webhook", "rotate-secret", number, "--grace", "0", "--secret", own)
-        assert rotated == {"id": number, "secret": own, "old_secret_until": None}
+        assert rotated == {
+            "id": number, "signature": "v1", "secret": own, "old_secret_until": None
+        }  # fmt: skip
         assert secrets(db, number) == [own]
 
     def test_refuses(self, cdc: Command) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from cdc.sign import parse_secret
+from cdc.keys import parse_secret
 from tests.cli.command import Command
 
 

@@ -9,12 +9,12 @@ import pytest
 from cdc import tenure
 from cdc.channel import Channel, Registration
 from cdc.dispatch import Dispatch
+from cdc.keys import new_secret
 from cdc.observe import Observer
 from cdc.pipeline import Pipeline
 from cdc.queue.look import Snapshot
 from cdc.road import Delivery, Webhook, WebhookState
 from cdc.settings import Settings
-from cdc.sign import new_secret
 from cdc.translate import Translator
 from tests.daemon.running import Log, Running, eventually
 from tests.daemon.world import World

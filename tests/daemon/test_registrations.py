@@ -9,8 +9,8 @@ import time
 import pytest
 
 from cdc.care import rounds
+from cdc.keys import new_secret
 from cdc.receiver import Reply, Script
-from cdc.sign import new_secret
 from tests.daemon.running import Running
 from tests.daemon.world import Hook, World
 

@@ -14,9 +14,9 @@ import pytest
 
 from cdc.app import FLUSH_WITHIN
 from cdc.embedded import EmbeddedPostgres
+from cdc.keys import parse_secret
 from cdc.migrations import SUPPORTED
 from cdc.settings import Settings, describe
-from cdc.sign import parse_secret
 from tests.docs.pages import page
 from tests.docs.running import Terminal, as_account
 from tests.docs.test_commands import accepted

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from cdc.deliver.outcome import answer_for
+from cdc.keys import new_secret
 from cdc.lanes.breaker import Breaker
 from cdc.lanes.judge import Judge
 from cdc.lanes.lines import Held
@@ -21,7 +22,7 @@ from cdc.lanes.pace import SlowDown
 from cdc.lanes.rules import LaneRules
 from cdc.road import Answer, Delivery, Layout, Outcome
 from cdc.settings import Settings
-from cdc.sign import Signer, new_secret
+from cdc.sign import Signer
 from tests.docs.pages import blocks, page, table
 
 GUIDE = page("docs/receiver.md")

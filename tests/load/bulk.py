@@ -24,8 +24,8 @@ from typing import Any
 import psycopg
 
 from cdc.embedded import EmbeddedPostgres
+from cdc.keys import new_secret
 from cdc.receiver import Received, Receiver, Reply, Script
-from cdc.sign import new_secret
 from tests import support
 
 CHUNK = 5_000

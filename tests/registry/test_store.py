@@ -14,6 +14,7 @@ import pytest
 
 from cdc.deliver import Guard
 from cdc.errors import CdcError, DatabaseError, UsageError
+from cdc.keys import new_secret
 from cdc.registry import (
     Changes,
     Duplicate,
@@ -26,7 +27,6 @@ from cdc.registry import (
     tables,
 )
 from cdc.road import WebhookState
-from cdc.sign import new_secret
 
 EVENTS = ("project_changed", "candidate_changed", "note_changed")
 

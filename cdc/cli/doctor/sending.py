@@ -10,6 +10,7 @@ from cdc.cli.doctor.base import Check, Patient, Told, fail, ok, warn
 from cdc.deliver.guard import Guard
 from cdc.errors import CdcError
 from cdc.queue.ownership import SHARDS
+from cdc.vault import Vault
 
 _HOSTS = 200  # names looked up; the guard asks again whenever it dials
 _AT_ONCE = 32
@@ -104,6 +105,47 @@ def secrets(see: Patient) -> Told:
     )
 
 
+def encryption(see: Patient) -> Told:
+    """Whether secrets are encrypted, and can be read with the keys that are set here."""
+    vault = Vault(see.settings.secret_keys)
+    rows = see.rows(
+        "select w.id, w.endpoint, w.headers, array(select s.secret from cdc.webhook_secret s"
+        " where s.webhook_id = w.id"
+        " and (s.expires_at is null or s.expires_at > clock_timestamp()))"
+        " from cdc.webhook w where w.state <> 'removed' order by w.id"
+    )
+    closed: list[int] = []
+    problem: CdcError | None = None
+    behind = 0
+    for number, endpoint, headers, secrets in rows:
+        texts = [*headers.values(), *secrets]
+        try:
+            vault.open_endpoint(endpoint)
+            for text in texts:
+                vault.open(text)
+        except CdcError as error:
+            closed.append(number)
+            problem = problem or error
+        else:
+            behind += not (vault.holds_endpoint(endpoint) and all(map(vault.holds, texts)))
+    if problem is not None:
+        named = ", ".join(map(str, closed[:10]))
+        return fail(
+            f"{counted(len(closed), 'webhook')} held ({named}): {problem.message}", problem.hint
+        )
+    if not vault.locked:
+        return warn(
+            "secrets lie in the database as they are, and in its backups",
+            "Set CDC_SECRET_KEYS (`cdc config new-key`), then `cdc webhook reencrypt-secrets`.",
+        )
+    if behind:
+        return warn(
+            f"{counted(behind, 'webhook')} not encrypted with the newest key",
+            "`cdc webhook reencrypt-secrets`; until then keep all keys.",
+        )
+    return ok("secrets are encrypted with the newest key")
+
+
 async def _previews(guard: Guard, endpoints: list[str]) -> list[tuple[str, str]]:
     gate = asyncio.Semaphore(_AT_ONCE)
 
@@ -121,4 +163,5 @@ CHECKS: dict[str, Check] = {
     "backlog": backlog,
     "endpoints": endpoints,
     "secrets": secrets,
+    "encryption": encryption,
 }

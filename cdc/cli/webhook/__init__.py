@@ -3,7 +3,7 @@
 show.py      list, show
 change.py    add, update
 hold.py      pause, resume, remove
-secrets.py   rotate-secret
+secrets.py   rotate-secret, reencrypt-secrets
 trial.py     test
 transfer.py  export, import
 """
@@ -30,6 +30,7 @@ def register(app: typer.Typer) -> None:
     group.command("resume")(hold.resume)
     group.command("remove")(hold.remove)
     group.command("rotate-secret")(secrets.rotate_secret)
+    group.command("reencrypt-secrets")(secrets.reencrypt_secrets)
     group.command("test")(trial.send_test)
     group.command("export")(transfer.export)
     group.command("import")(transfer.import_)

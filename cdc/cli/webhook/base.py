@@ -13,6 +13,7 @@ from cdc.errors import CdcError, UsageError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from cdc.keys import Scheme
     from cdc.mapping import Mapping
     from cdc.registry import Registration, Registry, Rules
     from cdc.settings import Settings
@@ -22,7 +23,14 @@ Event = typer.Option("--event", metavar="EVENT", help="Event to be told of. Repe
 Header = typer.Option("--header", metavar="'NAME: VALUE'", help="Header to send along. Repeatable.")
 Cap = typer.Option(help="Requests under way at once.")
 Secret = typer.Option(
-    metavar="whsec_...", help="A secret of your own; - reads it from stdin. Without: one is made."
+    metavar="whsec_...",
+    help="A secret of your own, or a private key (whsk_...); - reads it from stdin. Without: one "
+    "is made.",
+)
+Signature = typer.Option(
+    metavar="v1|v1a",
+    help="How to sign: v1 with a shared secret, v1a with a key pair (ed25519), of which the "
+    "receiver only knows the public key.",
 )
 Reason = Annotated[str, typer.Option(help="Why, for those who look at it later.")]
 
@@ -61,6 +69,36 @@ def headers_of(given: Sequence[str]) -> dict[str, str]:
 def secret_of(given: str | None) -> str | None:
     """A secret as given, or read from stdin, where no list of processes shows it."""
     return sys.stdin.readline().strip() if given == "-" else given
+
+
+def scheme_of(signature: str | None, secret: str | None) -> Scheme | None:
+    """The way of signing that is asked for; None: not said. Raises UsageError."""
+    from cdc import keys
+
+    if signature is None:
+        return None if secret is None else keys.scheme_of(secret)
+    if signature not in list(keys.Scheme):
+        raise UsageError(f"there is no signature '{signature}'", "Known: v1 and v1a.")
+    if secret is not None and keys.scheme_of(secret) != signature:
+        raise UsageError(
+            f"the secret is none of {signature}", "v1 takes whsec_..., v1a takes whsk_..."
+        )
+    return keys.Scheme(signature)
+
+
+def told(secret: str) -> dict[str, str | None]:
+    """A new secret, for JSON. Of a key pair only the public part: nobody needs the other."""
+    from cdc import keys
+
+    scheme = keys.scheme_of(secret)
+    if scheme is keys.Scheme.V1A:
+        return {"signature": str(scheme), "secret": None, "public_key": keys.public_key(secret)}
+    return {"signature": str(scheme), "secret": secret}
+
+
+def told_to_people(secret: str) -> dict[str, object]:
+    shown = told(secret)
+    return {"secret": shown["secret"], "public key": shown.get("public_key")}
 
 
 def warn_of_companies(settings: Settings, mapping: Mapping, companies: Iterable[str]) -> None:

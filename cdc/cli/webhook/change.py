@@ -18,6 +18,7 @@ def add(
     event: Annotated[list[str], base.Event],
     url: Annotated[str, typer.Option(help="Endpoint to POST to.")],
     secret: Annotated[str | None, base.Secret] = None,
+    signature: Annotated[str | None, base.Signature] = None,
     cap: Annotated[int | None, base.Cap] = None,
     rate: Annotated[
         float | None, typer.Option(help="Requests per second. Without: no limit.")
@@ -28,11 +29,15 @@ def add(
 ) -> None:
     """Register a webhook; prints its number and its secret, which is shown only now.
 
+    With --signature v1a it prints a public key instead, which is no secret.
+
     It receives the changes of every transaction that begins from now on.
     """
+    from cdc.keys import Scheme
     from cdc.registry import NewWebhook, Secret
 
     own = base.secret_of(secret)
+    scheme = base.scheme_of(signature, own) or Scheme.V1
     new = NewWebhook(
         company=company,
         events=tuple(event),
@@ -42,6 +47,7 @@ def add(
         rate=rate,
         headers=base.headers_of(header or ()),
         secrets=() if own is None else (Secret(own),),
+        scheme=scheme,
     )
     registry, settings, mapping = open_registry(ctx)
     with registry:
@@ -49,13 +55,15 @@ def add(
         added = registry.add(new)
     warn_of_endpoints(registry.rules, [added.webhook.endpoint])
     if as_json:
-        print_json({**added.webhook.shown(), "secret": added.secret})
+        print_json({**added.webhook.shown(), **base.told(added.secret)})
         return
-    print_facts({"id": added.webhook.id, "secret": added.secret})
-    say(
-        "The receiver needs the secret to verify signatures; it is not shown again. "
-        f"Try it out: `cdc webhook test {added.webhook.id}`."
+    print_facts({"id": added.webhook.id, **base.told_to_people(added.secret)})
+    what = (
+        "secret to verify signatures; it is not shown again"
+        if scheme is Scheme.V1
+        else "public key to verify signatures"
     )
+    say(f"The receiver needs the {what}. Try it out: `cdc webhook test {added.webhook.id}`.")
 
 
 def update(

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from cdc.cli.common import AsJson, print_facts, print_json, print_table, say
+from cdc.cli.common import AsJson, print_facts, print_json, print_table, say, warn
 from cdc.cli.webhook.base import WebhookId, open_registry, state
 from cdc.errors import UsageError
 from cdc.road import WebhookState
@@ -54,12 +54,26 @@ def list_(
 
 def show(ctx: typer.Context, webhook_id: WebhookId, as_json: AsJson = False) -> None:
     """Show all there is to know of a webhook, but for what is secret."""
+    from cdc.vault import CannotOpen
+
     registry, _, _ = open_registry(ctx)
     with registry:
         found = registry.get(webhook_id)
-        secrets = registry.secrets(webhook_id)
+        try:
+            secrets = registry.secrets(webhook_id)
+        except CannotOpen as error:
+            secrets = ()
+            warn(f"{error.message}. {error.hint}")
     ends = [secret.expires_at for secret in secrets if secret.expires_at]
-    shown = {**found.shown(), "secrets": len(secrets), "old_secret_until": max(ends, default=None)}
+    signatures = [str(secret.scheme) for secret in secrets]
+    public = [secret.public_key for secret in secrets if secret.public_key]
+    shown = {
+        **found.shown(),
+        "signatures": signatures,
+        "public_keys": public,
+        "secrets": len(secrets),
+        "old_secret_until": max(ends, default=None),
+    }
     if as_json:
         print_json(shown)
         return
@@ -72,6 +86,8 @@ def show(ctx: typer.Context, webhook_id: WebhookId, as_json: AsJson = False) -> 
             "cap": f"{found.cap} requests at once",
             "rate": rate,
             "headers": ", ".join(found.headers),
+            "signatures": ", ".join(signatures),
+            "public_keys": ", ".join(public),
             "secrets": f"{len(secrets)} valid",
         }
     )

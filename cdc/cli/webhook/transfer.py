@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from cdc.cli.common import AsJson, counted, print_json, print_table, say, warn
+from cdc.cli.webhook import base
 from cdc.cli.webhook.base import open_registry, warn_of_companies, warn_of_endpoints
 from cdc.errors import CdcError, UsageError
 
@@ -75,7 +76,10 @@ def import_(
     if as_json:
         print_json(
             [
-                {**one.webhook.shown(), "secret": one.secret if one.generated else None}
+                {
+                    **one.webhook.shown(),
+                    **(base.told(one.secret) if one.generated else {"secret": None}),
+                }
                 for one in added
             ]
         )

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import base64
-import json
+import os
 import re
 import shutil
 import subprocess
 import time
+from pathlib import Path
 from random import Random
 from typing import Any
 
 import pytest
 
 from cdc.deliver.outcome import answer_for
-from cdc.keys import new_secret
+from cdc.keys import Scheme, new_secret, public_key
 from cdc.lanes.breaker import Breaker
 from cdc.lanes.judge import Judge
 from cdc.lanes.lines import Held
@@ -26,71 +27,201 @@ from cdc.sign import Signer
 from tests.docs.pages import blocks, page, table
 
 GUIDE = page("docs/receiver.md")
-SECRET, OTHER = new_secret(), new_secret()
+SECRET, OTHER, PRIVATE = new_secret(), new_secret(), new_secret(Scheme.V1A)
 UID = "0f6ae0b3-5c0d-4a58-9d1c-6a3a2f3e9b57"
 BODY = '{"event": "project_changed", "name": "Müller"}'.encode()
 
 
-def cases() -> dict[str, tuple[dict[str, str], bytes, bool]]:
+def cases(secret: str, other: str) -> dict[str, tuple[dict[str, str], bytes, bool]]:
     """Requests by name: headers, body, genuine or not."""
     now = int(time.time())
 
     def signed(*secrets: str, at: int = now) -> dict[str, str]:
         return dict(Signer(secrets).headers(UID, at, BODY))
 
-    good = signed(SECRET)
+    good = signed(secret)
     signature = good["webhook-signature"]
+    version, _, encoded = signature.partition(",")
     return {
         "genuine": (good, BODY, True),
-        "rotating, the new secret": (signed(SECRET, OTHER), BODY, True),
-        "rotating, the old secret": (signed(OTHER, SECRET), BODY, True),
-        "a minute old": (signed(SECRET, at=now - 60), BODY, True),
-        "an hour old": (signed(SECRET, at=now - 3600), BODY, False),
-        "of the future": (signed(SECRET, at=now + 3600), BODY, False),
-        "another secret": (signed(OTHER), BODY, False),
+        "rotating, the new secret": (signed(secret, other), BODY, True),
+        "rotating, the old secret": (signed(other, secret), BODY, True),
+        "rotating, from another scheme": (signed(new_secret(), PRIVATE, secret), BODY, True),
+        "a minute old": (signed(secret, at=now - 60), BODY, True),
+        "an hour old": (signed(secret, at=now - 3600), BODY, False),
+        "of the future": (signed(secret, at=now + 3600), BODY, False),
+        "another secret": (signed(other), BODY, False),
         "another body": (good, BODY + b" ", False),
         "another id": ({**good, "webhook-id": "other"}, BODY, False),
         "another time": ({**good, "webhook-timestamp": str(now - 1)}, BODY, False),
         "no time": ({**good, "webhook-timestamp": ""}, BODY, False),
         "no number": ({**good, "webhook-timestamp": "1e9"}, BODY, False),
-        "another version": ({**good, "webhook-signature": f"v2,{signature[3:]}"}, BODY, False),
-        "no version": ({**good, "webhook-signature": signature[3:]}, BODY, False),
-        "cut short": ({**good, "webhook-signature": signature[:-1]}, BODY, False),
+        "a number too long": ({**good, "webhook-timestamp": "9" * 40}, BODY, False),
+        "another version": ({**good, "webhook-signature": f"v2,{encoded}"}, BODY, False),
+        "no version": ({**good, "webhook-signature": encoded}, BODY, False),
+        "cut short": ({**good, "webhook-signature": signature[:-4]}, BODY, False),
+        "only a version": ({**good, "webhook-signature": f"{version},"}, BODY, False),
+        "no base64": ({**good, "webhook-signature": f"{version},*%*"}, BODY, False),
         "empty": ({**good, "webhook-signature": ""}, BODY, False),
         "no headers": ({}, BODY, False),
     }
 
 
-def test_the_python_verifier() -> None:
+# What the receiver has, what signs for it, and another one that does the same way.
+KEYS = {
+    "v1": (SECRET, SECRET, OTHER),
+    "v1a": (public_key(PRIVATE), PRIVATE, new_secret(Scheme.V1A)),
+}
+
+
+@pytest.fixture(params=KEYS)
+def given(request: pytest.FixtureRequest) -> tuple[str, list[list[str]], list[bool]]:
+    """The receiver's key; per case id, timestamp, signatures and the body, all in base64 behind an
+    x; what is to come out."""
+    key, secret, other = KEYS[request.param]
+    made = cases(secret, other)
+    names = ("webhook-id", "webhook-timestamp", "webhook-signature")
+    lines = [
+        ["x" + base64.b64encode(part).decode()
+         for part in (*(headers.get(name, "").encode() for name in names), body)]
+        for headers, body, _ in made.values()
+    ]  # fmt: skip
+    return key, lines, [genuine for _, _, genuine in made.values()]
+
+
+def test_the_python_verifier(given: tuple[str, list[list[str]], list[bool]]) -> None:
+    key, lines, wanted = given
     (block,) = blocks(GUIDE, "python verify")
     scope: dict[str, Any] = {}
     exec(compile(block.text, "docs/receiver.md", "exec"), scope)
-    judged = {name: scope["verify"](SECRET, *case[:2]) for name, case in cases().items()}
-    assert judged == {name: genuine for name, (_, _, genuine) in cases().items()}
+    names = ("webhook-id", "webhook-timestamp", "webhook-signature")
+    judged = []
+    for line in lines:
+        *values, body = (base64.b64decode(part[1:]) for part in line)
+        headers = {n: v.decode() for n, v in zip(names, values, strict=True)}
+        judged.append(scope["verify"](key, headers, body))
+    assert judged == wanted
 
 
-@pytest.mark.skipif(shutil.which("node") is None, reason="needs Node.js")
-def test_the_javascript_verifier() -> None:
-    (block,) = blocks(GUIDE, "js verify")
-    driver = """
-const given = JSON.parse(require("node:fs").readFileSync(0, "utf8"));
-const judged = {};
-for (const [name, { headers, body }] of Object.entries(given.cases))
-  judged[name] = verify(given.secret, headers, Buffer.from(body, "base64"));
-console.log(JSON.stringify(judged));
-"""
-    given = {
-        name: {"headers": headers, "body": base64.b64encode(body).decode()}
-        for name, (headers, body, _) in cases().items()
+# For each language: what runs a file, and what stands before and behind the guide's code. Each
+# reads a key and then a line a request (id, timestamp, signatures, body), and judges each.
+DRIVERS = {
+    "js": (["node"], "program.js", "", """
+const [key, ...lines] = require("node:fs").readFileSync(0, "utf8").trimEnd().split("\\n");
+for (const line of lines) {
+  const [id, time, signature, body] = line.split(" ").map((x) => Buffer.from(x.slice(1), "base64"));
+  const headers = { "webhook-id": String(id), "webhook-timestamp": String(time),
+                    "webhook-signature": String(signature) };
+  console.log(verify(key, headers, body));
+}
+"""),
+    "php": (["php"], "program.php", "<?php\n", """
+$key = trim(fgets(STDIN));
+while (($line = fgets(STDIN)) !== false) {
+    $parts = array_map(fn($x) => base64_decode(substr($x, 1)), explode(' ', trim($line)));
+    $headers = ['webhook-id' => $parts[0], 'webhook-timestamp' => $parts[1],
+                'webhook-signature' => $parts[2]];
+    echo verify($key, $headers, $parts[3]) ? "true\\n" : "false\\n";
+}
+"""),
+    "ruby": (["ruby"], "program.rb", "", """
+key = STDIN.readline.chomp
+STDIN.each_line do |line|
+  id, time, signature, body = line.split(" ").map { |x| x[1..].unpack1("m") }
+  headers = { "webhook-id" => id, "webhook-timestamp" => time, "webhook-signature" => signature }
+  puts verify(key, headers, body)
+end
+"""),
+    "go": (["go", "run"], "program.go", "package main\n\n", """
+func main() {
+	in := bufio.NewScanner(os.Stdin)
+	in.Scan()
+	key := in.Text()
+	for in.Scan() {
+		var parts [4]string
+		for i, x := range strings.Split(in.Text(), " ") {
+			raw, _ := base64.StdEncoding.DecodeString(x[1:])
+			parts[i] = string(raw)
+		}
+		header := http.Header{}
+		header.Set("webhook-id", parts[0])
+		header.Set("webhook-timestamp", parts[1])
+		header.Set("webhook-signature", parts[2])
+		fmt.Println(Verify(key, header, []byte(parts[3])))
+	}
+}
+"""),
+    "java": (["java"], "Program.java", """
+import java.io.BufferedReader;
+import java.io.IOException;
+import java.io.InputStreamReader;
+""", """
+"""),
+    "sh": (["sh"], "program.sh", "", """
+dir=$(mktemp -d)
+trap 'rm -r "$dir"' EXIT
+read -r key
+plain() { printf %s "${1#x}" | openssl base64 -d -A; }
+while read -r id time signature body; do
+  plain "$body" > "$dir/body"
+  if verify "$key" "$(plain "$id")" "$(plain "$time")" "$(plain "$signature")" "$dir/body"
+  then echo true; else echo false; fi
+done
+"""),
+}  # fmt: skip
+
+JAVA_MAIN = """
+class Program {
+    public static void main(String[] arguments) throws IOException {
+        BufferedReader in = new BufferedReader(new InputStreamReader(System.in));
+        String key = in.readLine();
+        for (String line = in.readLine(); line != null; line = in.readLine()) {
+            String[] parts = line.split(" ");
+            byte[][] raw = new byte[4][];
+            for (int i = 0; i < 4; i++) raw[i] = Base64.getDecoder().decode(parts[i].substring(1));
+            Map<String, String> headers = Map.of("webhook-id", new String(raw[0]),
+                    "webhook-timestamp", new String(raw[1]),
+                    "webhook-signature", new String(raw[2]));
+            System.out.println(Verifier.verify(key, headers, raw[3]));
+        }
     }
+}
+"""
+
+
+def program(language: str, code: str) -> str:
+    _, _, before, behind = DRIVERS[language]
+    if language == "java":
+        # A file that is run has its main class first.
+        imports, body = code.split("class Verifier", 1)
+        return before + imports + JAVA_MAIN + "class Verifier" + body
+    if language == "go":
+        code = code.replace('\t"bytes"\n', '\t"bufio"\n\t"bytes"\n\t"fmt"\n\t"os"\n', 1)
+    return before + code + behind
+
+
+@pytest.mark.parametrize("language", DRIVERS)
+def test_the_verifier(
+    language: str, given: tuple[str, list[list[str]], list[bool]], tmp_path: Path
+) -> None:
+    command, name, *_ = DRIVERS[language]
+    if shutil.which(command[0]) is None or shutil.which("openssl") is None:
+        pytest.skip(f"needs {command[0]} (and openssl)")
+    key, lines, wanted = given
+    (block,) = blocks(GUIDE, f"{language} verify")
+    (tmp_path / name).write_text(program(language, block.text), encoding="utf-8")
     done = subprocess.run(
-        ["node", "-e", block.text + driver],
-        input=json.dumps({"secret": SECRET, "cases": given}),
+        [*command, name],
+        input="\n".join([key, *(" ".join(line) for line in lines)]) + "\n",
         capture_output=True,
         text=True,
-        check=True,
+        check=False,
+        cwd=tmp_path,
+        env={**os.environ, "HOME": str(tmp_path), "GOFLAGS": "-mod=mod", "GO111MODULE": "off"},
+        timeout=110,
     )
-    assert json.loads(done.stdout) == {name: genuine for name, (_, _, genuine) in cases().items()}
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == [str(one).lower() for one in wanted]
 
 
 # -- answers --------------------------------------------------------------------------------------

@@ -54,6 +54,7 @@ isolation: .venv/.installed ## what endpoints that hang do to the latency of the
 check: .venv/.installed ## style, types, layers, house rules
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
+	.venv/bin/bandit -q -c pyproject.toml -r cdc
 	.venv/bin/mypy --strict cdc tests
 	.venv/bin/lint-imports
 	@$(CLEAN_ENV) .venv/bin/python -m pytest tests/house -q
@@ -68,13 +69,21 @@ docs: .venv/.installed ## write the parts of docs/ that follow from the code
 	.venv/bin/python -m tests.house.settings_table
 	.venv/bin/python -m tests.house.rendered_sql
 
+.PHONY: audit
+audit: .venv/.installed ## known vulnerabilities of the pinned packages; says so where nobody can tell
+	@sh .ci/audit
+
+.PHONY: signing
+signing: .venv/.installed ## what signing costs, beside what it is made of
+	@.venv/bin/python -m tests.load.signing
+
 .PHONY: dist
 dist: .venv/.installed ## build the wheel into dist/
 	.venv/bin/python -m hatchling build -t wheel
 
 .PHONY: clean
 clean: ## remove everything that make made
-	rm -rf .venv dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .venv .venv-audit dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find cdc tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The stamp holds the clone's path: a virtual environment does not survive being moved.

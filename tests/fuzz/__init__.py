@@ -1,0 +1,1 @@
+"""Random input at every door: a clear error or success, never a traceback."""

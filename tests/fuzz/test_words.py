@@ -57,11 +57,8 @@ WORDS = st.one_of(TEXT, ODD)
 @st.composite
 def command_lines(draw: st.DrawFn) -> list[str]:
     words = draw(st.sampled_from(sorted(ALL)))
-    line = [*words]
-    for _ in range(draw(st.integers(0, 5))):
-        if ALL[words] and draw(st.booleans()):
-            line.append(draw(st.sampled_from(ALL[words])))
-        line.append(draw(WORDS))
+    options = st.sampled_from([*ALL[words], "--help"])
+    line = [*words, *draw(st.lists(st.one_of(options, WORDS, WORDS), max_size=8))]
     if words in LASTING:
         line.append("--no-such-option")
     return line

@@ -11,6 +11,10 @@ from collections.abc import Iterator
 import pytest
 from psycopg.conninfo import make_conninfo
 
+from cdc.cli.doctor.base import Patient
+from cdc.cli.doctor.capture import tables
+from cdc.registry import company
+from cdc.settings import Settings
 from tests.capture.kit import Connection, Suite, connect
 
 # What the code tries, each by itself. All of it has to be refused.
@@ -288,6 +292,25 @@ def test_what_is_left_behind_in_the_session_does_not_run_as_the_owner(
             ("trap, pg_catalog",)
         ]
     assert ran_as(owned) <= {"cdc_capture"}
+
+
+def test_our_commands_do_not_read_what_others_own(owned: Suite, app: Connection) -> None:
+    """`cdc webhook add` asks for the company, `cdc doctor` has queries planned: both may be run by
+    an account that sees secrets."""
+    app.execute("create index trap_too on company (id) where steal_now() = 17")
+    app.execute(INDEX.encode())
+    owned.run("delete from loot")
+    account = make_conninfo(owned.url, user="late_daemon", password="x")
+    assert company.doubts(account, owned.mapping, ["1", "77"]) == []
+    with logged_in(owned, "late_daemon") as doctor:
+        settings = Settings(database_url=account)
+        assert "from outside" in tables(Patient(doctor, settings, owned.mapping)).message
+    assert ran_as(owned) == set()
+    # Whoever acts for the owner is told more, and the trap springs: it was one.
+    owned.run("grant suite_app to late_daemon")
+    assert len(company.doubts(account, owned.mapping, ["77"])) == 1
+    assert "late_daemon" in ran_as(owned)
+    owned.run("revoke suite_app from late_daemon")
 
 
 def test_an_owner_can_break_capture_of_their_tables_and_it_is_seen(

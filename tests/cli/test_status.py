@@ -12,6 +12,7 @@ import pytest
 
 from cdc.mapping import default_mapping
 from cdc.queue.ownership import LOCK_CLASS, MEMBER, SHARDS
+from cdc.vault import new_key
 from tests.cli.command import Command
 
 LATE = "clock_timestamp() - interval '2 minutes'"
@@ -190,6 +191,7 @@ class TestDoctor:
     def test_finds_nothing_where_all_is_well(
         self, cdc: Command, db: psycopg.Connection, daemon: psycopg.Connection
     ) -> None:
+        cdc = Command({**cdc.env, "CDC_SECRET_KEYS": new_key()})
         cdc.add()
         found = verdicts(cdc)
         assert set(found.values()) == {"ok"}, found

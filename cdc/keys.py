@@ -91,7 +91,14 @@ def signing(secret: str) -> Callable[[bytes], str]:
     """
     key = parse_secret(secret)
     if scheme_of(secret) is Scheme.V1:
-        return lambda content: "v1," + _written(hmac.digest(key, content, "sha256"))
+        keyed = hmac.new(key, digestmod="sha256")
+
+        def sign_v1(content: bytes) -> str:
+            made = keyed.copy()  # half the time of hmac.digest, which takes the key in anew
+            made.update(content)
+            return "v1," + _written(made.digest())
+
+        return sign_v1
     # Imported here: whoever has no such webhook is spared the time.
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 

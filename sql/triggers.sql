@@ -129,7 +129,7 @@ begin
       -- Planned afresh for what it meets, and written at once: variables would have to hold it all.
       set local enable_seqscan = on;
       execute $many$
-        with found as materialized (
+        with found as not materialized (  -- read twice: joining is cheaper than keeping what was joined
           select null::bigint as source,
                  own."id"::text as key,
                  own."company_id"::text collate "C" as company,
@@ -142,8 +142,10 @@ begin
                  end as own
             from new_rows own
         ), queued as (
-          insert into cdc.queue (webhook_id, layout, action, "time", refs)
-          select wants.webhook_id, 1688101114, $1, $2, found.refs
+          insert into cdc.queue (webhook_id, layout, action, "time", refs, uid)
+          select wants.webhook_id, 1688101114, $1, $2, found.refs,
+                 -- Half of all the time would go into random numbers; the statement's own are enough.
+                 ($4 || lpad(to_hex(row_number() over ()), 12, '0'))::uuid
             from found
             join cdc.subscription wants
               on wants.company = found.company and wants.event = 'project_changed' and found.own is null
@@ -156,7 +158,7 @@ begin
         )
         select exists (select from queued)
       $many$
-        into queued using action, happened, problem;
+        into queued using action, happened, problem, left(gen_random_uuid()::text, 24);
     end if;
   exception
     when serialization_failure or deadlock_detected then
@@ -350,7 +352,7 @@ begin
       -- Planned afresh for what it meets, and written at once: variables would have to hold it all.
       set local enable_seqscan = on;
       execute $many$
-        with found as materialized (
+        with found as not materialized (  -- read twice: joining is cheaper than keeping what was joined
           select null::bigint as source,
                  own."id"::text as key,
                  "project"."company_id"::text collate "C" as company,
@@ -366,8 +368,10 @@ begin
             from new_rows own
             left join "public"."project" "project" on "project"."id" = own."project_id"
         ), queued as (
-          insert into cdc.queue (webhook_id, layout, action, "time", refs)
-          select wants.webhook_id, 750384663, $1, $2, found.refs
+          insert into cdc.queue (webhook_id, layout, action, "time", refs, uid)
+          select wants.webhook_id, 750384663, $1, $2, found.refs,
+                 -- Half of all the time would go into random numbers; the statement's own are enough.
+                 ($4 || lpad(to_hex(row_number() over ()), 12, '0'))::uuid
             from found
             join cdc.subscription wants
               on wants.company = found.company and wants.event = 'candidate_changed' and found.own is null
@@ -380,7 +384,7 @@ begin
         )
         select exists (select from queued)
       $many$
-        into queued using action, happened, problem;
+        into queued using action, happened, problem, left(gen_random_uuid()::text, 24);
     end if;
   exception
     when serialization_failure or deadlock_detected then
@@ -592,7 +596,7 @@ begin
       -- Planned afresh for what it meets, and written at once: variables would have to hold it all.
       set local enable_seqscan = on;
       execute $many$
-        with found as materialized (
+        with found as not materialized (  -- read twice: joining is cheaper than keeping what was joined
           select null::bigint as source,
                  own."id"::text as key,
                  "project"."company_id"::text collate "C" as company,
@@ -616,8 +620,10 @@ begin
             left join "public"."question" "question" on "question"."id" = own."question_id"
             left join "public"."project" "project" on "project"."id" = coalesce("candidate"."project_id", "question"."project_id")
         ), queued as (
-          insert into cdc.queue (webhook_id, layout, action, "time", refs)
-          select wants.webhook_id, 2064936391, $1, $2, found.refs
+          insert into cdc.queue (webhook_id, layout, action, "time", refs, uid)
+          select wants.webhook_id, 2064936391, $1, $2, found.refs,
+                 -- Half of all the time would go into random numbers; the statement's own are enough.
+                 ($4 || lpad(to_hex(row_number() over ()), 12, '0'))::uuid
             from found
             join cdc.subscription wants
               on wants.company = found.company and wants.event = 'answervideo_changed' and found.own is null
@@ -630,7 +636,7 @@ begin
         )
         select exists (select from queued)
       $many$
-        into queued using action, happened, problem;
+        into queued using action, happened, problem, left(gen_random_uuid()::text, 24);
     end if;
   exception
     when serialization_failure or deadlock_detected then
@@ -852,7 +858,7 @@ begin
       -- Planned afresh for what it meets, and written at once: variables would have to hold it all.
       set local enable_seqscan = on;
       execute $many$
-        with found as materialized (
+        with found as not materialized (  -- read twice: joining is cheaper than keeping what was joined
           select null::bigint as source,
                  own."id"::text as key,
                  coalesce("customer"."company_id", "project"."company_id")::text collate "C" as company,
@@ -874,8 +880,10 @@ begin
             left join "public"."customer" "customer" on "customer"."id" = own."customer_id"
             left join "public"."project" "project" on "project"."id" = "candidate"."project_id"
         ), queued as (
-          insert into cdc.queue (webhook_id, layout, action, "time", refs)
-          select wants.webhook_id, 82425801, $1, $2, found.refs
+          insert into cdc.queue (webhook_id, layout, action, "time", refs, uid)
+          select wants.webhook_id, 82425801, $1, $2, found.refs,
+                 -- Half of all the time would go into random numbers; the statement's own are enough.
+                 ($4 || lpad(to_hex(row_number() over ()), 12, '0'))::uuid
             from found
             join cdc.subscription wants
               on wants.company = found.company and wants.event = 'rating_changed' and found.own is null
@@ -888,7 +896,7 @@ begin
         )
         select exists (select from queued)
       $many$
-        into queued using action, happened, problem;
+        into queued using action, happened, problem, left(gen_random_uuid()::text, 24);
     end if;
   exception
     when serialization_failure or deadlock_detected then
@@ -1125,7 +1133,7 @@ begin
       -- Planned afresh for what it meets, and written at once: variables would have to hold it all.
       set local enable_seqscan = on;
       execute $many$
-        with found as materialized (
+        with found as not materialized (  -- read twice: joining is cheaper than keeping what was joined
           select null::bigint as source,
                  own."id"::text as key,
                  coalesce("customer"."company_id", "project"."company_id")::text collate "C" as company,
@@ -1158,8 +1166,10 @@ begin
             left join "public"."project" "project" on "project"."id" = coalesce("candidate"."project_id", "question"."project_id")
             left join "public"."candidate" "answervideo.candidate" on "answervideo.candidate"."id" = "answervideo"."candidate_id"
         ), queued as (
-          insert into cdc.queue (webhook_id, layout, action, "time", refs)
-          select wants.webhook_id, 676882923, $1, $2, found.refs
+          insert into cdc.queue (webhook_id, layout, action, "time", refs, uid)
+          select wants.webhook_id, 676882923, $1, $2, found.refs,
+                 -- Half of all the time would go into random numbers; the statement's own are enough.
+                 ($4 || lpad(to_hex(row_number() over ()), 12, '0'))::uuid
             from found
             join cdc.subscription wants
               on wants.company = found.company and wants.event = 'note_changed' and found.own is null
@@ -1172,7 +1182,7 @@ begin
         )
         select exists (select from queued)
       $many$
-        into queued using action, happened, problem;
+        into queued using action, happened, problem, left(gen_random_uuid()::text, 24);
     end if;
   exception
     when serialization_failure or deadlock_detected then

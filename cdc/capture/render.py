@@ -129,11 +129,13 @@ select array_agg((found.source, wants.webhook_id, found.refs)::cdc.captured)
   ) found
 {wanted_few(roads)} and found.own is null"""
     many = f"""
-with found as materialized (
+with found as not materialized (  -- read twice: joining is cheaper than keeping what was joined
 {indent(read(many=True), 2)}
 ), queued as (
-  insert into cdc.queue (webhook_id, layout, action, "time", refs)
-  select wants.webhook_id, {roads.layout.id}, $1, $2, found.refs
+  insert into cdc.queue (webhook_id, layout, action, "time", refs, uid)
+  select wants.webhook_id, {roads.layout.id}, $1, $2, found.refs,
+         -- Half of all the time would go into random numbers; the statement's own are enough.
+         ($4 || lpad(to_hex(row_number() over ()), 12, '0'))::uuid
     from found
 {indent(wanted_many(roads), 2)} and found.own is null
   returning 1
@@ -170,7 +172,7 @@ begin
       -- Planned afresh for what it meets, and written at once: variables would have to hold it all.
       set local enable_seqscan = on;
       execute {dollar_quoted("many", indent(many, 8) + "      ")}
-        into queued using action, happened, problem;
+        into queued using action, happened, problem, left(gen_random_uuid()::text, 24);
     end if;
   exception
     when serialization_failure or deadlock_detected then

@@ -3,9 +3,9 @@ revoke all on all tables in schema cdc from public;
 revoke all on all sequences in schema cdc from public;
 revoke all on all functions in schema cdc from public;
 
--- Capture: adds to the queue, without a say in webhook-id and transaction, and to what is unresolved.
+-- Capture: adds to the queue, without a say in the transaction, and to what is unresolved.
 -- Of registrations it sees which webhook wants which event of which company, and nothing else.
-grant insert (id, webhook_id, layout, action, "time", refs) on cdc.queue to cdc_capture;
+grant insert (id, webhook_id, uid, layout, action, "time", refs) on cdc.queue to cdc_capture;
 grant select, insert, delete on cdc.unresolved to cdc_capture;
 grant update (tries, reason, retry_at) on cdc.unresolved to cdc_capture;
 grant select on cdc.subscription, cdc.bell to cdc_capture;

@@ -41,8 +41,8 @@ WANTED = [
     "delete from cdc.queue",
     "update cdc.queue set webhook_id = 1",
     # A webhook-id that was used before: the receiver would drop it as a repeat.
-    "insert into cdc.queue (webhook_id, uid, layout, action, time, refs)"
-    " values (1, gen_random_uuid(), 1, 'c', now(), '{}')",
+    "insert into cdc.queue (webhook_id, xid, layout, action, time, refs)"
+    " values (1, pg_current_xact_id(), 1, 'c', now(), '{}')",
     "insert into cdc.queue (webhook_id, xid, layout, action, time, refs)"
     " values (1, '1', 1, 'c', now(), '{}')",
     "select setval('cdc.queue_id', 1)",

@@ -106,7 +106,8 @@ def test_without_schema_the_first_step_is_named(empty_database: str) -> None:
     assert done.json["ok"] is False
     done = cdc("doctor", "--json")
     assert done.code == 1
-    assert [c["verdict"] for c in done.json["checks"]] == ["ok", "fail"]
+    verdicts = [(c["check"], c["verdict"]) for c in done.json["checks"]]
+    assert verdicts == [("server", "ok"), ("encoding", "ok"), ("schema", "fail")]
 
 
 def test_settings_come_from_the_file_that_is_named(database: str, tmp_path: Path) -> None:

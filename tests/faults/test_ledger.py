@@ -9,8 +9,9 @@ import aiohttp
 import psycopg
 import pytest
 
+from cdc.keys import new_secret
 from cdc.road import Delivery, Layout, Request, Webhook, WebhookState
-from cdc.sign import Sealer, new_secret
+from cdc.sign import Sealer
 from tests.faults import ledger, records, suite
 from tests.faults.accounting import Hook
 from tests.faults.ledger import Change, Ledger

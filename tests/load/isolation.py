@@ -31,7 +31,7 @@ from rich.console import Console
 from rich.table import Table
 
 from cdc.embedded import EmbeddedPostgres
-from cdc.sign import new_secret
+from cdc.keys import new_secret
 from tests import support
 from tests.daemon.running import Process
 from tests.faults import records

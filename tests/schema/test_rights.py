@@ -102,7 +102,8 @@ def test_what_a_reader_does_not_see(conn: Connection, table: str) -> None:
 
 
 def test_what_capture_may_write(conn: Connection) -> None:
-    """Not a delivery's identity, nor its transaction: both come from the database."""
+    """Not a delivery's transaction: that comes from the database. (Its identity may be chosen: one
+    that is known has been delivered, and nobody knows those to come.)"""
     columns = conn.execute(
         "select attrelid::regclass::text, attname, privilege from pg_attribute,"
         "       unnest(array['insert', 'update']) privilege"
@@ -111,7 +112,7 @@ def test_what_capture_may_write(conn: Connection) -> None:
     ).fetchall()
     of_queue = {row[1:] for row in columns if row[0] == "cdc.queue"}
     assert of_queue == {
-        (name, "insert") for name in ("id", "webhook_id", "layout", "action", "time", "refs")
+        (name, "insert") for name in ("id", "webhook_id", "uid", "layout", "action", "time", "refs")
     }
     updated = {row[1] for row in columns if row[0] == "cdc.unresolved" and row[2] == "update"}
     assert updated == {"tries", "reason", "retry_at"}

@@ -6,9 +6,11 @@ Writers that ring commit one after another, so the bell is rung only while someb
            what the bell did not tell. Correctness never rests on the bell.
 * busy:    looks find something more than ``BUSY`` times a second, and other writers are about to
            commit when they do (they would wait for each other), or more than ``TOO_BUSY`` times:
-           nobody arms, everybody polls every few milliseconds. A look sees the rows of all
-           webhooks, so an idle daemon and a busy one conclude the same without talking. Where
-           they do not, nobody is deaf either: whoever sleeps has armed the bell itself.
+           nobody arms, everybody polls: after each look for as long as it took, within half a
+           millisecond and two, so that looking costs half of the time at most. A look sees the
+           rows of all webhooks, so an idle daemon and a busy one conclude the same without
+           talking. Where they do not, nobody is deaf either: whoever sleeps has armed the bell
+           itself.
 * falling asleep: after arming, writers may be open that saw the bell unarmed. Take a transaction id
            of your own and look until none older is running; behind a long writer, at growing
            intervals.
@@ -25,6 +27,7 @@ TOO_BUSY = 300  # ... and above which nobody sleeps in any case
 CROWDED = 1.0  # transactions running at a productive look, on average, from which on they would
 CROWD_LIMIT = 10  # a crowd that is gone is to be forgotten within a second
 POLL = 0.002
+QUICK_POLL = 0.0005
 SLOW_POLL = 1.0
 ARMED_FOR = 3.0  # look.sql arms for as long
 # With less left of ARMED_FOR than this the bell counts as having been silent in between.
@@ -64,6 +67,7 @@ class Doorbell:
     _interval: float = POLL
     _finds: deque[float] = field(default_factory=lambda: deque(maxlen=TOO_BUSY + 1))
     _crowd: float = 0.0
+    _poll: float = POLL
 
     def arms(self, now: float) -> bool:
         """Whether the next look is to arm the bell."""
@@ -77,13 +81,23 @@ class Doorbell:
         """The id that was taken: when all older ones have ended, nobody sees the bell unarmed."""
         self._guard_xid = xid
 
-    def looked(self, sent: float, *, found: bool, armed: bool, xmin: int, running: int = 0) -> None:
+    def looked(
+        self,
+        sent: float,
+        *,
+        found: bool,
+        armed: bool,
+        xmin: int,
+        running: int = 0,
+        took: float = POLL,
+    ) -> None:
         """A look has come back.
 
         sent:  when it was sent.  found: it saw rows that were new.
         armed: the bell is armed since.  xmin: of its snapshot.
-        running: transactions that were open in it.
+        running: transactions that were open in it.  took: seconds until it was answered.
         """
+        self._poll = min(max(took, QUICK_POLL), POLL)
         if found:
             self._finds.append(sent)
             self._crowd += (min(running, CROWD_LIMIT) - self._crowd) / BUSY
@@ -109,7 +123,7 @@ class Doorbell:
             return Wait(SLOW_POLL, listen=True)
         if self.mode is Mode.SETTLING:
             return Wait(self._interval if self._guard_xid is not None else 0.0, listen=True)
-        return Wait(POLL if self.mode is Mode.POLLING else self._interval, listen=False)
+        return Wait(self._poll if self.mode is Mode.POLLING else self._interval, listen=False)
 
     def _busy(self, now: float) -> bool:
         finds = self._finds

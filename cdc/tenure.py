@@ -140,6 +140,7 @@ class Tenure:
                 armed=seen.armed,
                 xmin=seen.snapshot.xmin,
                 running=len(seen.snapshot.running),
+                took=time.monotonic() - sent,
             )
             self._observer.counts.looks += 1
             await self._tell(seen, ownership, conn)

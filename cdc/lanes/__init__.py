@@ -2,6 +2,7 @@
 
 from cdc.lanes.breaker import BreakerState
 from cdc.lanes.decision import (
+    PLAIN_SUCCESS,
     Dead,
     Decision,
     Delivered,
@@ -16,6 +17,7 @@ from cdc.lanes.lane import Lane
 from cdc.lanes.rules import LaneRules
 
 __all__ = [
+    "PLAIN_SUCCESS",
     "BreakerState",
     "Dead",
     "Decision",

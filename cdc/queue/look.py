@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from operator import itemgetter
 from typing import NamedTuple
 
+from cdc.queue.arrays import plain
 from cdc.queue.ownership import LOCK_CLASS, Fleet
 from cdc.queue.session import Connection, Row, boottime, execute, run
 
@@ -86,7 +87,8 @@ class Looker:
     async def look(self, *, arm: bool, fleet: bool = False, shards: Sequence[int] = ()) -> Seen:
         """What came since the last look.
 
-        arm: have the writers ring.  fleet: see who owns what, too.  shards: those owned.
+        arm: have the writers ring.  fleet: see who owns what, too.  shards: those whose new rows
+        are wanted.
         """
         last = self.snapshot
         assert last is not None, "begin() comes first"
@@ -99,7 +101,7 @@ class Looker:
                 "{" + ",".join(map(str, last.running)) + "}",
                 arm,
                 LOCK_CLASS if fleet else None,
-                list(shards),
+                plain(shards),
                 FEW + 1,
             ],
         )

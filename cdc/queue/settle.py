@@ -16,7 +16,7 @@ from typing import Any
 
 import psycopg
 
-from cdc.lanes import Dead, Decision, Delivered, Lane, Retry
+from cdc.lanes import PLAIN_SUCCESS, Dead, Decision, Delivered, Lane, Retry
 from cdc.observe import Observer
 from cdc.queue.arrays import plain, texts
 from cdc.queue.ownership import shard_of
@@ -24,8 +24,9 @@ from cdc.queue.session import Connection, answering, open_session, run
 from cdc.road import Delivery, Outcome, Resource
 
 BATCH = 1000
-# Waits so long for company: settling is not urgent, and a full batch costs little more than one.
-LINGER = 0.01
+# A success waits so long for company: recording it is not urgent, and a full batch costs little
+# more than one. Everything else is what a lane waits for: it is recorded at once.
+LINGER = 0.025
 
 
 @dataclass(slots=True)
@@ -100,7 +101,7 @@ class Settler:
         self._advanced = asyncio.Event()
         self._work = asyncio.Event()
         self._conn: Connection | None = None
-        self._full = asyncio.Event()
+        self._hurry = asyncio.Event()
         # Held while a batch is recorded, and by a take-over while epochs change: a batch that was
         # fenced with the old one would be refused although nobody else owned the shard.
         self.still = asyncio.Lock()
@@ -109,8 +110,9 @@ class Settler:
         """Takes a record; its lane hears of it when it is committed."""
         self._records.append(record)
         self._work.set()
-        if len(self._records) >= BATCH:
-            self._full.set()
+        plain_success = isinstance(record, Settled) and record.decision is PLAIN_SUCCESS
+        if not plain_success or len(self._records) >= BATCH:
+            self._hurry.set()
 
     def park(self, lane: Lane, deliveries: Iterable[Delivery]) -> None:
         """Submits changes that wait behind a retried one."""
@@ -130,6 +132,7 @@ class Settler:
         """Returns when all that was submitted until now is recorded. What is submitted meanwhile is
         not waited for: under load there is always some."""
         until = self._recorded + len(self._records)
+        self._hurry.set()
         while self._recorded < until:
             self._advanced.clear()
             await self._advanced.wait()
@@ -143,13 +146,13 @@ class Settler:
         pause = 0.05
         while True:
             await self._work.wait()
-            if len(self._records) < BATCH:
-                self._full.clear()
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(self._full.wait(), LINGER)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._hurry.wait(), LINGER)
             try:
                 async with self.still:
                     batch = self._records[:BATCH]
+                    if len(batch) == len(self._records):
+                        self._hurry.clear()
                     if not batch:
                         self._work.clear()
                         continue

@@ -9,6 +9,7 @@ from cdc.doorbell import (
     BUSY,
     DEAF_POLL,
     POLL,
+    QUICK_POLL,
     SLOW_POLL,
     TOO_BUSY,
     Doorbell,
@@ -120,6 +121,19 @@ def test_a_busy_daemon_polls_and_lets_the_bell_run_out() -> None:
     assert daemon.bell.wait().seconds == POLL
     assert not daemon.bell.wait().listen
     assert played.armed_until < played.now
+
+
+def test_a_quick_answer_is_asked_for_again_sooner() -> None:
+    bell = Doorbell()
+    for n in range(TOO_BUSY + 2):
+        bell.arms(n * 0.001)
+        bell.looked(n * 0.001, found=True, armed=False, xmin=1, took=0.0)
+    assert bell.mode is Mode.POLLING
+    assert bell.wait() == Wait(QUICK_POLL, listen=False)
+    bell.looked(0.4, found=True, armed=False, xmin=1, took=0.001)
+    assert bell.wait() == Wait(0.001, listen=False)
+    bell.looked(0.4, found=True, armed=False, xmin=1, took=1.0)
+    assert bell.wait() == Wait(POLL, listen=False)
 
 
 def test_writers_who_would_not_wait_for_each_other_go_on_ringing() -> None:

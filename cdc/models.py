@@ -160,6 +160,10 @@ retry = sa.Table(
     _column("last_error", sa.Text, null=True),
     sa.Index("retry_due", "webhook_id", "due_at", postgresql_where=sa.text("due_at is not null")),
     sa.Index("retry_resource", "webhook_id", "event", "key", "id"),
+    sa.Index(
+        *("retry_created", "webhook_id", "event", "key", "xid"),
+        postgresql_where=sa.text("action = 'c'"),
+    ),
 )
 
 dead = sa.Table(
@@ -183,6 +187,7 @@ attempt = sa.Table(
     _column("slot", sa.SmallInteger),
     _column("at", TIME),
     _column("delivery", sa.BigInteger),
+    _column("xid", Xid8),
     _column("uid", UUID(as_uuid=False)),
     _column("webhook_id", sa.BigInteger),
     _column("layout", sa.Integer),
@@ -197,7 +202,15 @@ attempt = sa.Table(
     _column("duration_ms", REAL, server_default="0"),
     _column("excerpt", sa.Text, server_default=""),
     sa.Index("attempt_delivery", "delivery"),
-    sa.Index("attempt_at", "at", postgresql_using="brin", postgresql_with={"pages_per_range": 32}),
+    sa.Index(
+        "attempt_at",
+        "at",
+        postgresql_using="brin",
+        postgresql_with={"pages_per_range": 32, "autosummarize": True},
+    ),
+    sa.Index(
+        "attempt_ended", "at", postgresql_where=sa.text("outcome in ('expired', 'dropped')")
+    ),
     postgresql_partition_by="list (slot)",
 )
 

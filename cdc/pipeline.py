@@ -15,7 +15,7 @@ from cdc.channel import Channel
 from cdc.deliver import Client, Withheld
 from cdc.lanes import Decision
 from cdc.observe import Observer
-from cdc.queue.settle import KeepLane, Promote, Settled, Settler, Suspend
+from cdc.queue.settle import KeepLane, Settled, Settler, Suspend
 from cdc.road import Answer, Delivery, Outcome
 from cdc.translate import Translator, Untranslatable
 
@@ -71,8 +71,6 @@ class Pipeline:
             channel.last_error = outcome.error
             self._failing(channel, decision, outcome, now)
         self.settler.park(channel.lane, decision.park)
-        if decision.promote is not None:
-            self.settler.submit(Promote(channel.lane, decision.promote))
         if decision.transition is not None:
             self.observer.breaker(
                 channel.webhook.id, decision.transition.opened, decision.transition.reason

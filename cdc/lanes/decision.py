@@ -67,11 +67,11 @@ class Decision:
     """The effects of one outcome, to be carried out in this order, on one connection.
 
     settlement: what becomes of the delivery itself.
-    park:       deliveries of the same resource that move to the retry table, to wait there behind
-                it, in the order given.
-    promote:    a retried delivery of this resource is done. Once its settlement is made: if no
-                other row of the resource is being retried, the lowest parked one becomes due at
-                once. Answer with ``Lane.promoted()`` whether one is being retried now.
+    park:       deliveries of the same resource that move to the retry table, in the order given,
+                to wait there behind it, or behind a replay that it was in flight before.
+    promote:    a retried delivery of this resource is done. With its settlement, in one transaction:
+                if the first row that the retry table still has of the resource is parked, it
+                becomes due at once. Answer with ``Lane.promoted()`` whether there is one.
     suspend:    the receiver is gone (410): the webhook is to be suspended. The lane has paused
                 itself.
     transition: the breaker opened or closed: to log and to keep.

@@ -286,14 +286,14 @@ class Lane:
         if outcome.answer is Answer.SUCCESS:
             self._sending.slow.success()
             transition = self._sending.breaker.success()
-            promote = self._done(held)
-            if promote is None and transition is None:
+            park, promote = self._done(held)
+            if promote is None and not park and transition is None:
                 return PLAIN_SUCCESS
-            return Decision(Delivered(), promote=promote, transition=transition)
+            return Decision(Delivered(), park, promote, transition=transition)
         due_in, attempts, transition, slowed = self._judge.verdict(held, outcome, now)
         if due_in is None:
-            dead = Dead(attempts)
-            return Decision(dead, promote=self._done(held), transition=transition, slowed=slowed)
+            park, promote = self._done(held)
+            return Decision(Dead(attempts), park, promote, transition=transition, slowed=slowed)
         suspend = outcome.answer is Answer.GONE
         self._paused = self._paused or suspend
         held.due = now + due_in
@@ -328,13 +328,16 @@ class Lane:
 
     # -- inside -----------------------------------------------------------------------------------
 
-    def _done(self, held: Held) -> Resource | None:
-        """The delivery in flight has ended. Returns the resource to promote, if it was retried."""
+    def _done(self, held: Held) -> tuple[tuple[Delivery, ...], Resource | None]:
+        """The delivery in flight has ended. Returns what to park now, because a replay came while it
+        was in flight, and the resource to promote, if it was retried itself."""
         self._lines.final(held)
-        if held.queued:
-            return None
-        self._retries.ask(held.resource)
-        return held.resource
+        if not held.queued:
+            self._retries.ask(held.resource)
+            return (), held.resource
+        if held.resource in self._retries.blocked:
+            return tuple(self._retries.withdraw(held.resource)), None
+        return (), None
 
     def _behind(self, held: Held) -> list[Delivery]:
         """The delivery in flight will be retried: what waits behind it is to be parked."""

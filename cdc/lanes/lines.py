@@ -145,9 +145,17 @@ class Lines:
         self._decided(rest)
         return rest
 
+    def sends_queued(self, resource: Resource) -> bool:
+        """Whether a row from the queue is the head of the resource's line."""
+        line = self._lines.get(resource)
+        return line is not None and line[0].queued
+
     def withdraw(self, resource: Resource) -> list[Held]:
-        """Take those out of a resource's line that wait there and came from the queue."""
+        """Take those out of a resource's line that wait there and came from the queue; none while
+        one from the queue is in flight: see ``Retries``."""
         line = self._lines.get(resource, [])
+        if line and line[0].queued and line[0].state == FLYING:
+            return []
         out = [held for held in line if held.state == WAITING and held.queued]
         if out:
             self._decided(out)

@@ -25,6 +25,11 @@ class Retries:
 
     Whether a resource is free again is the database's to say, not a count's to guess: replays and
     expiry change the retry table without asking the lane.
+
+    A replay may come while a row from the queue is in flight, and goes next. What waits behind that
+    row stays in its line, in the queue, until the row is decided, and is parked then: settlements
+    commit in their order, so after a crash the table never holds a later change of a resource than
+    one that lies in the queue and was sent perhaps.
     """
 
     __slots__ = ("_asked", "_due", "_lines", "_noted", "_overtaken", "blocked", "plan")
@@ -51,6 +56,10 @@ class Retries:
     def block(self, resource: Resource, waiting: int) -> list[Delivery]:
         """A resource is known from the retry table to be blocked; returns rows to park now."""
         self.blocked[resource] = max(waiting, self.blocked.get(resource, 0))
+        return self.withdraw(resource)
+
+    def withdraw(self, resource: Resource) -> list[Delivery]:
+        """Rows from the queue that wait in a blocked resource's line, to park now."""
         rows = self._lines.withdraw(resource)
         self.park(resource, len(rows))
         return [held.delivery for held in rows]

@@ -126,7 +126,7 @@ class Window:
 
     def _admit(self, row: Delivery, blocked: dict[Resource, int], park: list[Delivery]) -> None:
         key, resource = (row.id, row.uid), row.resource
-        if blocked and resource in blocked:
+        if blocked and resource in blocked and not self._lines.sends_queued(resource):
             self._lines.add_done(key, row, resource)
             blocked[resource] += 1
             park.append(row)

@@ -31,7 +31,8 @@ LINGER = 0.025
 
 @dataclass(slots=True)
 class Settled:
-    """An attempt that ended, and what its lane decided."""
+    """An attempt that ended, and what its lane decided. A promotion is made in the transaction that
+    ends the retried delivery: between the two a later one might be taken for the first."""
 
     lane: Lane
     delivery: Delivery
@@ -50,7 +51,8 @@ class Parked:
 
 @dataclass(slots=True)
 class Promote:
-    """A retried delivery is done: whoever is parked behind it is due."""
+    """Whoever is the first of a resource in the retry table is due: asked once more, or found parked
+    at a take-over."""
 
     lane: Lane
     resource: Resource
@@ -199,10 +201,10 @@ class Settler:
             if isinstance(record, Settled | Parked):
                 record.lane.settled(record.delivery)
         for record in mine:
-            if isinstance(record, Promote):
-                key = (record.lane.webhook_id, *record.resource)
-                if record.lane.promoted(record.resource, key in found):
-                    self.submit(Promote(record.lane, record.resource))
+            if (resource := _promotes(record)) is None:
+                continue
+            if record.lane.promoted(resource, (record.lane.webhook_id, *resource) in found):
+                self.submit(Promote(record.lane, resource))
         if len(mine) < len(batch):
             self._observer.settlement_refused(len(batch) - len(mine))
         return lanes
@@ -217,6 +219,8 @@ class _Batch:
         self._promote: list[tuple[int, str, str]] = []
         self._others: list[KeepLane | Suspend] = []
         for record in records:
+            if (resource := _promotes(record)) is not None:
+                self._promote.append((record.lane.webhook_id, *resource))
             match record:
                 case Settled(decision=Decision(settlement=Delivered())):
                     kind = "recovered" if record.delivery.retrying else "delivered"
@@ -227,13 +231,11 @@ class _Batch:
                     self._kinds["dead"].append(record)
                 case Parked():
                     self._parked.append(record.delivery)
-                case Promote():
-                    self._promote.append((record.lane.webhook_id, *record.resource))
                 case KeepLane() | Suspend():
                     self._others.append(record)
 
     async def write(self, conn: Connection) -> set[tuple[int, str, str]]:
-        """Runs them. Returns the resources that are being retried, of those to promote."""
+        """Runs them. Returns the resources of which something is left to retry, of those to promote."""
         now = time.monotonic()
         for kind in ("delivered", "recovered"):
             if self._kinds[kind]:
@@ -293,6 +295,16 @@ class _Batch:
             "keep_lane",
             [lane.webhook_id, lane.breaker.value, *kept, record.error, record.version],
         )
+
+
+def _promotes(record: Record) -> Resource | None:
+    """The resource whose first row in the retry table is to be due once this is recorded."""
+    match record:
+        case Settled(decision=Decision(promote=resource)):
+            return resource
+        case Promote(resource=resource):
+            return resource
+    return None
 
 
 def _attempts(records: list[Settled], now: float) -> list[str]:

@@ -1,25 +1,28 @@
--- settle: a retried delivery is done; the lowest that is parked behind it is due now.
+-- settle: a retried delivery is done; the first of its resource that is left is due now, unless it has
+-- a time already. First is the lowest id, and within a transaction created goes before modified, as in
+-- a lane.
 --
--- $1 webhooks  $2 events  $3 keys. Returns for each whether a row of it is being retried now.
--- Writes cdc.retry.
-with resource as (
-  select * from unnest($1::bigint[], $2::text[], $3::text[]) as r (webhook_id, event, key)
-), busy as (
-  select distinct webhook_id, event, key
-    from cdc.retry join resource using (webhook_id, event, key)
-   where due_at is not null
-), next as (
-  update cdc.retry r
-     set due_at = clock_timestamp()
-    from (select distinct on (webhook_id, event, key) webhook_id, id, uid
-            from (select *, min(id) over (partition by webhook_id, event, key, xid) as first_id
-                    from cdc.retry join resource using (webhook_id, event, key)
-                   where (webhook_id, event, key) not in (select * from busy)) parked
-           -- Within a transaction created goes before modified, as in a lane.
-           order by webhook_id, event, key, first_id, action, id) lowest
-   where r.webhook_id = lowest.webhook_id and r.id = lowest.id and r.uid = lowest.uid
-  returning r.webhook_id, r.event, r.key
+-- $1 webhooks  $2 events  $3 keys. Returns those of which something is left in the retry table.
+-- Writes cdc.retry. Reads one row of each by retry_resource, one by retry_created: its cost does not
+-- depend on how many are parked.
+with first as (
+  select lowest.webhook_id, lowest.event, lowest.key, coalesce(made.id, lowest.id) as id,
+         coalesce(made.uid, lowest.uid) as uid
+    from unnest($1::bigint[], $2::text[], $3::text[]) as resource (webhook_id, event, key)
+   cross join lateral (
+           select r.* from cdc.retry r
+            where r.webhook_id = resource.webhook_id and r.event = resource.event
+              and r.key = resource.key
+            order by r.id limit 1) lowest
+    left join lateral (
+           select r.id, r.uid from cdc.retry r
+            where r.webhook_id = lowest.webhook_id and r.event = lowest.event
+              and r.key = lowest.key and r.xid = lowest.xid and r.action = 'c'
+            order by r.id limit 1) made on true
+), due as (
+  update cdc.retry r set due_at = clock_timestamp()
+    from first
+   where r.webhook_id = first.webhook_id and r.id = first.id and r.uid = first.uid
+     and r.due_at is null
 )
-select webhook_id, event, key from busy
-union all
-select webhook_id, event, key from next
+select distinct webhook_id, event, key from first

@@ -25,11 +25,11 @@ with outcome as (
     from (select * from from_queue union all select * from from_retry) d
     join outcome o using (webhook_id, id, uid)
   on conflict do nothing
-  returning webhook_id, id, uid, layout, action, "time", refs
+  returning webhook_id, id, uid, xid, layout, action, "time", refs
 )
-insert into cdc.attempt (slot, at, delivery, uid, webhook_id, layout, action, "time", refs, try,
-                         outcome, status, error, detail, duration_ms, excerpt)
-select floor(extract(epoch from o.at) / 86400)::int % 32, o.at, id, uid, webhook_id, d.layout,
+insert into cdc.attempt (slot, at, delivery, xid, uid, webhook_id, layout, action, "time", refs,
+                         try, outcome, status, error, detail, duration_ms, excerpt)
+select floor(extract(epoch from o.at) / 86400)::int % 32, o.at, id, d.xid, uid, webhook_id, d.layout,
        d.action, d."time", d.refs, o.try, 'dead', o.status, o.error, o.detail, o.duration_ms,
        o.excerpt
   from buried d join outcome o using (webhook_id, id, uid)

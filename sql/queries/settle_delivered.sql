@@ -12,8 +12,8 @@ with done as (
   returning q.*, o.try, o.status, o.duration_ms, o.excerpt,
             clock_timestamp() - o.age * interval '1 second' as at
 )
-insert into cdc.attempt (slot, at, delivery, uid, webhook_id, layout, action, "time", refs, try,
-                         outcome, status, duration_ms, excerpt)
-select floor(extract(epoch from at) / 86400)::int % 32, at, id, uid, webhook_id, layout, action,
-       "time", refs, try, 'delivered', status, duration_ms, excerpt
+insert into cdc.attempt (slot, at, delivery, xid, uid, webhook_id, layout, action, "time", refs,
+                         try, outcome, status, duration_ms, excerpt)
+select floor(extract(epoch from at) / 86400)::int % 32, at, id, xid, uid, webhook_id, layout,
+       action, "time", refs, try, 'delivered', status, duration_ms, excerpt
   from done

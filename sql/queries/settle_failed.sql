@@ -23,7 +23,7 @@ with outcome as (
          o.body, o.attempts, o.try, clock_timestamp() + o.due_in * interval '1 second', o.status,
          o.error
     from taken t join outcome o using (webhook_id, id, uid)
-  returning webhook_id, id, uid, layout, action, "time", refs
+  returning webhook_id, id, uid, xid, layout, action, "time", refs
 ), again as (
   update cdc.retry r
      set body = coalesce(r.body, o.body), attempts = o.attempts, tries = o.try,
@@ -31,11 +31,11 @@ with outcome as (
          last_status = o.status, last_error = o.error
     from outcome o
    where r.webhook_id = o.webhook_id and r.id = o.id and r.uid = o.uid and r.tries < o.try
-  returning r.webhook_id, r.id, r.uid, r.layout, r.action, r."time", r.refs
+  returning r.webhook_id, r.id, r.uid, r.xid, r.layout, r.action, r."time", r.refs
 )
-insert into cdc.attempt (slot, at, delivery, uid, webhook_id, layout, action, "time", refs, try,
-                         outcome, status, error, detail, duration_ms, excerpt)
-select floor(extract(epoch from o.at) / 86400)::int % 32, o.at, id, uid, webhook_id, d.layout,
+insert into cdc.attempt (slot, at, delivery, xid, uid, webhook_id, layout, action, "time", refs,
+                         try, outcome, status, error, detail, duration_ms, excerpt)
+select floor(extract(epoch from o.at) / 86400)::int % 32, o.at, id, d.xid, uid, webhook_id, d.layout,
        d.action, d."time", d.refs, o.try, 'failed', o.status, o.error, o.detail, o.duration_ms,
        o.excerpt
   from (select * from moved union all select * from again) d

@@ -1,17 +1,23 @@
--- care: rows that are parked behind a retried one which is not there any more (it expired, or a crash
--- came between its end and their promotion): the lowest of each resource is due now.
+-- care: resources whose first row in the retry table is parked, behind nobody (a crash came between
+-- the parking and its promotion): it is due now.
 --
 -- $1 shards  $2 seconds: rows parked for longer than this. Returns webhook and id of those.
--- Writes cdc.retry.
+-- Writes cdc.retry. Reads it once, by retry_resource.
 update cdc.retry r
    set due_at = clock_timestamp()
-  from (select distinct on (p.webhook_id, p.event, p.key) p.webhook_id, p.id, p.uid
-          from cdc.retry p
-         where (p.webhook_id % 64)::int = any($1::int[]) and p.due_at is null
-           and p.moved_at < statement_timestamp() - $2 * interval '1 second'
-           and not exists (select from cdc.retry d
-                            where d.webhook_id = p.webhook_id and d.event = p.event
-                              and d.key = p.key and d.due_at is not null)
-         order by p.webhook_id, p.event, p.key, p.id) lowest
- where r.webhook_id = lowest.webhook_id and r.id = lowest.id and r.uid = lowest.uid
+  from (select coalesce(made.webhook_id, lowest.webhook_id) as webhook_id,
+               coalesce(made.id, lowest.id) as id, coalesce(made.uid, lowest.uid) as uid
+          from (select distinct on (p.webhook_id, p.event, p.key) p.*
+                  from cdc.retry p
+                 where (p.webhook_id % 64)::int = any($1::int[])
+                 order by p.webhook_id, p.event, p.key, p.id) lowest
+          left join lateral (
+                 select c.webhook_id, c.id, c.uid from cdc.retry c
+                  where c.webhook_id = lowest.webhook_id and c.event = lowest.event
+                    and c.key = lowest.key and c.xid = lowest.xid and c.action = 'c'
+                  order by c.id limit 1) made on true
+         where lowest.due_at is null) first
+ where r.webhook_id = first.webhook_id and r.id = first.id and r.uid = first.uid
+   and r.due_at is null
+   and r.moved_at < statement_timestamp() - $2 * interval '1 second'
 returning r.webhook_id, r.id

@@ -1,7 +1,8 @@
 -- Deliveries that failed and wait for their time, and what waits behind them.
 --
 -- Written by the daemon that owns the webhook's shard (settle), and by replays.
--- A row with due_at is retried then; one without is parked behind the retried one of its resource.
+-- A row with due_at is retried then; one without is parked behind the retried one of its resource. The
+-- first of a resource (by id; created first within a transaction) always has one, or is about to.
 create table cdc.retry (
   webhook_id  bigint not null,
   id          bigint not null,
@@ -13,22 +14,25 @@ create table cdc.retry (
   refs        text[] not null,
   event       text collate "C" not null,
   key         text collate "C" not null,
-  body        bytea,                        -- the bytes of the first attempt; null: never tried
+  body        bytea,                        -- the bytes to send; null: to be made (never tried, or replayed)
   attempts    smallint not null default 0,  -- tries that used up the budget
   tries       int not null default 0,       -- all tries
   due_at      timestamptz,                  -- null: parked
   moved_at    timestamptz not null default clock_timestamp(),
   last_status smallint,
   last_error  text,
-  primary key (webhook_id, id, uid),
-  check (due_at is not null or tries = 0 or body is not null)
+  primary key (webhook_id, id, uid)
 ) with (
   vacuum_truncate = off,
   autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 2000,
+  autovacuum_vacuum_insert_scale_factor = 0, autovacuum_vacuum_insert_threshold = 100000,
+  autovacuum_analyze_scale_factor = 0, autovacuum_analyze_threshold = 20000,
   autovacuum_vacuum_cost_delay = 0
 );
 create index retry_due on cdc.retry (webhook_id, due_at) where due_at is not null;
 create index retry_resource on cdc.retry (webhook_id, event, key, id);
+-- promote: created goes before modified within a transaction.
+create index retry_created on cdc.retry (webhook_id, event, key, xid) where action = 'c';
 
 -- Deliveries whose budget is used up. Kept for a time, can be replayed.
 create table cdc.dead (
@@ -49,5 +53,11 @@ create table cdc.dead (
   last_status smallint,
   last_error  text,
   primary key (webhook_id, id, uid)
+) with (
+  vacuum_truncate = off,
+  autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 2000,
+  autovacuum_vacuum_insert_scale_factor = 0, autovacuum_vacuum_insert_threshold = 100000,
+  autovacuum_analyze_scale_factor = 0, autovacuum_analyze_threshold = 20000,
+  autovacuum_vacuum_cost_delay = 0
 );
 create index dead_age on cdc.dead (died_at);

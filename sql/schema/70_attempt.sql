@@ -7,6 +7,7 @@ create table cdc.attempt (
   slot        smallint not null check (slot between 0 and 31),
   at          timestamptz not null,
   delivery    bigint not null,              -- cdc.queue.id
+  xid         xid8 not null,                -- that made the change: a replay keeps its order
   uid         uuid not null,
   webhook_id  bigint not null,
   layout      int not null,
@@ -24,7 +25,9 @@ create table cdc.attempt (
 ) partition by list (slot);
 
 create index attempt_delivery on cdc.attempt (delivery);
-create index attempt_at on cdc.attempt using brin (at) with (pages_per_range = 32);
+create index attempt_at on cdc.attempt using brin (at) with (pages_per_range = 32, autosummarize);
+-- What ended without reaching its receiver, to count and to replay it.
+create index attempt_ended on cdc.attempt (at) where outcome in ('expired', 'dropped');
 
 do $ring$
 begin

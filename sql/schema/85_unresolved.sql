@@ -17,6 +17,9 @@ create table cdc.unresolved (
   reason    text not null,
   tries     int not null default 0,
   retry_at  timestamptz not null default clock_timestamp()
+) with (
+  -- Truncating a table's end takes a lock that makes inserts wait.
+  vacuum_truncate = off
 );
 -- resolve_at_commit: rows of one transaction, without walking over what lies here already.
 create index unresolved_new on cdc.unresolved (xid) where tries = 0;

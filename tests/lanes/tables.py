@@ -47,6 +47,7 @@ class Due:
     plan: DuePlan
     rows: list[Delivery] | None = None
     next_due: float | None = None
+    replayed: set[int] = field(default_factory=set)
 
 
 class Tables:
@@ -129,13 +130,14 @@ class Tables:
     def promote(self, resource: Resource) -> bool:
         rows = [parked for _, parked in sorted(self.retry.items())]
         rows = [parked for parked in rows if parked.row.resource == resource]
-        if rows and all(parked.due is None for parked in rows):
-            first = rows[0].row
+        if rows:
+            first = rows[0]
             for parked in rows:  # created first within a transaction, as in a lane
-                if parked.row.xid == first.xid and parked.row.action == "created":
-                    first = parked.row
+                if parked.row.xid == first.row.xid and parked.row.action == "created":
+                    first = parked
                     break
-            self.retry[first.id].due = self.now
+            if first.due is None:
+                first.due = self.now
         return bool(rows)
 
     def blocked(self) -> dict[Resource, list[Parked]]:

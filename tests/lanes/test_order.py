@@ -135,24 +135,32 @@ def test_parked_rows_follow_one_by_one() -> None:
 
 
 def test_load_blocked_while_running_parks_what_waits() -> None:
-    a = lane()
-    feed(a, [delivery(1, "x"), delivery(2, "x"), delivery(3, "y")])
+    a = lane(LaneRules(cap=2))
+    feed(a, [delivery(1, "x"), delivery(2, "x"), delivery(3, "y"), delivery(4, "z")])
     (one, _) = a.start(0.0)
-    assert ids(a.load_blocked(resource("x"), 0)) == [2]
-    assert ids(a.load_blocked(resource("y"), 0)) == []
+    assert a.load_blocked(resource("x"), 0) == [], "1 is in flight, and may not be overtaken"
+    assert a.load_blocked(resource("y"), 0) == []
+    assert ids(a.load_blocked(resource("z"), 0)) == [4]
+    assert a.blocked[resource("z")] == 1
+    assert ids(a.finish(one, OK, 0.0).park) == [2]
     assert a.blocked[resource("x")] == 1
-    a.finish(one, OK, 0.0)
     assert a.start(0.0) == []
 
 
 def test_replay_goes_before_what_waits_in_its_resource() -> None:
     a = lane()
     feed(a, [delivery(5, "x"), delivery(6, "y"), delivery(7, "y")])
-    assert a.start(0.0)[0].id == 5
+    (five, six) = a.start(0.0)
+    assert ids([five, six]) == [5, 6]
     a.noticed_due(0.0)
     replays = [delivery(1, "x", retrying=True), delivery(2, "y", retrying=True)]
-    assert ids(feed_due(a, replays, 0.0)) == [7]
+    assert feed_due(a, replays, 0.0) == []
     assert a.start(0.0) == []
+    # What waits stays in the queue for as long as a row before it may have to be sent again.
+    assert feed(a, [delivery(8, "y")]) == []
+    assert ids(a.finish(six, OK, 0.0).park) == [7, 8]
+    assert ids(a.start(0.0)) == [2]
+    assert ids(feed(a, [delivery(9, "y")])) == [9]
 
 
 def test_replay_behind_a_row_that_fails_keeps_its_place_in_the_table() -> None:

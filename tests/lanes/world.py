@@ -32,7 +32,6 @@ class World(Tables):
         self.random = Random(seed)
         # the ledger
         self.final: set[int] = set()
-        self.repeats: set[int] = set()  # begun before a crash, and not settled: sent again
         self.unannounced: set[int] = set()  # replayed, and the lane has not loaded it yet
         self.replayed: set[int] = set()
         # the daemon
@@ -54,7 +53,6 @@ class World(Tables):
         self.abandoned: set[int] = set()
         self.paused = False
         undone = self.queue.keys() | self.retry.keys()
-        self.repeats |= self.began.keys() & undone
         self.final -= undone
         self.unannounced.clear()
         self.lane = Lane(1, self.rules, self.random)
@@ -129,6 +127,7 @@ class World(Tables):
         for due in self.dues:
             if due.rows is None:
                 due.rows, due.next_due = self.read_due(due.plan)
+                due.replayed = set(self.unannounced)
 
     def end_due(self, lost: bool = False) -> None:
         for due in [due for due in self.dues if due.rows is not None]:
@@ -140,19 +139,26 @@ class World(Tables):
             self.park(self.lane.take_due(due.plan, rows, due.next_due))
             held = self.lane._lines.held
             keys = [key for row in rows if (key := (row.id, row.uid)) in held]
-            self.unannounced -= {id for id, uid in keys if held[id, uid].state != DONE}
+            taken = {held[key].resource for key in keys if held[key].state != DONE}
+            # With the first of a resource those that are parked behind it are known to exist.
+            self.unannounced -= {
+                id for id in due.replayed if self.committed[id].resource in taken
+            }
 
     def replay(self) -> None:
-        """Somebody replays a dead delivery: it is due at once unless its resource is retried."""
-        if self.dead:
-            id, row = min(self.dead.items())
-            if not any(p.row.resource == row.resource for p in self.retry.values()):
-                del self.dead[id]
-                self.retry[id] = Parked(replace(row, attempts=0, retrying=True), self.now)
-                self.final.discard(id)
-                self.unannounced.add(id)
-                self.replayed.add(id)
-                self.lane.noticed_due(self.now)
+        """Somebody replays some dead deliveries: the first of each resource is due at once, the
+        others are parked behind it."""
+        first: set[Resource] = set()
+        for id, row in sorted(self.dead.items())[: self.random.randint(1, 4)]:
+            del self.dead[id]
+            due = None if row.resource in first else self.now
+            first.add(row.resource)
+            self.retry[id] = Parked(replace(row, attempts=0, retrying=True), due)
+            self.final.discard(id)
+            self.unannounced.add(id)
+            self.replayed.add(id)
+        if first:
+            self.lane.noticed_due(self.now)
 
     # -- sending ----------------------------------------------------------------------------------
 
@@ -182,10 +188,6 @@ class World(Tables):
                 continue
             if row.id in self.abandoned and other.id in self.retry:
                 continue  # a replay came while it was in flight; what was begun goes first
-            if row.retrying and other.id in self.repeats and self.was_replayed(row.resource):
-                # The one gap: a replay had `row` parked while `other` was in flight, then came a
-                # crash. `other` was sent before `row`; its repeat may come after it.
-                continue
             together = other.xid == row.xid and other.action != row.action
             if together and row.action == "created" and other.id < row.id:
                 behind = other.id not in self.retry or self.retry[other.id].due is None
@@ -202,9 +204,6 @@ class World(Tables):
                 allowed += max(1.0, self.rules.rate * CATCH_UP)
                 assert len(self.starts) - first <= allowed + 1e-6, "too fast"
         self.began[row.id] = self.now
-
-    def was_replayed(self, resource: Resource) -> bool:
-        return any(self.committed[id].resource == resource for id in self.replayed)
 
     def finish(self, row: Delivery, outcome: Outcome) -> None:
         del self.flying[row.id]

@@ -164,7 +164,13 @@ class App:
             lambda snapshot, shards: Dispatch(
                 self.settings, pipeline, self.observer, snapshot, shards
             ),
-            Care(url, self.observer, self.settings.log_days, self.settings.held_days),
+            Care(
+                url,
+                self.observer,
+                self.settings.log_days,
+                self.settings.held_days,
+                self.settings.dead_days,
+            ),
             self._epochs,
             use_bell=use_bell,
         )

@@ -42,6 +42,7 @@ class Care:
     observer: Observer
     log_days: int
     held_days: float
+    dead_days: float
     _soon: asyncio.Event = field(default_factory=asyncio.Event)
 
     def resolve_soon(self) -> None:
@@ -87,7 +88,10 @@ class Care:
             if "sweep" in due:
                 await self._one("sweep", sweep.run_once(conn, lanes, self.observer))
             if "expire" in due:
-                await self._one("expire", expire.run_once(conn, self.held_days, self.observer))
+                await self._one(
+                    "expire",
+                    expire.run_once(conn, self.held_days, self.dead_days, self.observer),
+                )
             if "prune" in due:
                 await self._one("prune", prune.run_once(conn, self.log_days, self.observer))
             if "unresolved" in due:

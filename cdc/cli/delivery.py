@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cdc.cli import common
+from cdc.cli import common, replay
 from cdc.cli.common import AsJson, load_settings, moment, print_facts, print_json, print_table, say
 from cdc.errors import CdcError, UsageError
 
@@ -32,6 +32,7 @@ def register(app: typer.Typer) -> None:
     )
     group.command("list")(list_)
     group.command("show")(show)
+    group.command("replay")(replay.replay)
     app.add_typer(group, name="delivery")
 
 
@@ -66,7 +67,10 @@ def list_(
     wanted = deliveries.Wanted(
         webhook, company, event, state, moment(since) if since else None, limit
     )
-    with explained(), common.connect(load_settings(ctx)) as conn:
+    settings = load_settings(ctx)
+    if webhook is not None:
+        common.refuse_unknown_webhook(settings, webhook)
+    with explained(), common.connect(settings) as conn:
         found = deliveries.search(conn, wanted)
     if as_json:
         print_json(found)
@@ -110,7 +114,7 @@ def show(
     from cdc.cli import deliveries
     from cdc.db import explained
 
-    number, uid = _id(delivery)
+    number, uid = parsed_id(delivery)
     with explained(), common.connect(load_settings(ctx)) as conn:
         found = deliveries.trace(conn, number, uid)
         reason = deliveries.unresolved(conn, number) if number and not found else None
@@ -128,7 +132,8 @@ def show(
         _show(one)
 
 
-def _id(text: str) -> tuple[int | None, str | None]:
+def parsed_id(text: str) -> tuple[int | None, str | None]:
+    """A delivery's number, or its webhook-id. Raises UsageError."""
     if text.isdecimal() and text.isascii() and int(text) < 2**63:
         return int(text), None
     try:

@@ -130,6 +130,12 @@ class Observer:
     def settlement_refused(self, records: int) -> None:
         self.log.warning("settlement refused, the shard has another owner", records=records)
 
+    def expired(self, was: str, count: int) -> None:
+        """was: what they were before, ``held`` or ``dead``."""
+        if count:
+            self.metrics.expired.labels(was).inc(count)
+            self.log.warning("deliveries expired", was=was, count=count)
+
     def care(self, what: str, count: int) -> None:
         self.log.info(what, count=count)
 

@@ -77,10 +77,17 @@ class Metrics:
     registry: CollectorRegistry = field(default_factory=CollectorRegistry)
     attempts: Attempts = field(default_factory=Attempts)
     swept: Counter = field(init=False)
+    expired: Counter = field(init=False)
     _state: Callable[[], State] | None = None
 
     def __post_init__(self) -> None:
         self.registry.register(self.attempts)
+        self.expired = Counter(
+            "cdc_expired_deliveries",
+            "Deliveries that were held or dead for too long.",
+            ["was"],
+            registry=self.registry,
+        )
         self.swept = Counter(
             "cdc_swept_rows", "Rows that only the slow sweep found.", registry=self.registry
         )

@@ -27,6 +27,7 @@ BATCH = 1000
 # A success waits so long for company: recording it is not urgent, and a full batch costs little
 # more than one. Everything else is what a lane waits for: it is recorded at once.
 LINGER = 0.025
+AT_ONCE = 0.0  # before any reading of a monotonic clock
 
 
 @dataclass(slots=True)
@@ -51,8 +52,8 @@ class Parked:
 
 @dataclass(slots=True)
 class Promote:
-    """Whoever is the first of a resource in the retry table is due: asked once more, or found parked
-    at a take-over."""
+    """Whoever is the first of a resource in the retry table is due: asked once more, or found to
+    be parked at a take-over."""
 
     lane: Lane
     resource: Resource
@@ -201,9 +202,12 @@ class Settler:
             if isinstance(record, Settled | Parked):
                 record.lane.settled(record.delivery)
         for record in mine:
-            if (resource := _promotes(record)) is None:
-                continue
-            if record.lane.promoted(resource, (record.lane.webhook_id, *resource) in found):
+            if isinstance(record, Parked):
+                if found.get((record.lane.webhook_id, *record.delivery.resource)):
+                    record.lane.noticed_due(AT_ONCE)
+            elif (resource := _promotes(record)) is not None and record.lane.promoted(
+                resource, (record.lane.webhook_id, *resource) in found
+            ):
                 self.submit(Promote(record.lane, resource))
         if len(mine) < len(batch):
             self._observer.settlement_refused(len(batch) - len(mine))
@@ -216,11 +220,11 @@ class _Batch:
     def __init__(self, records: list[Record]) -> None:
         self._kinds: dict[str, list[Settled]] = defaultdict(list)
         self._parked: list[Delivery] = []
-        self._promote: list[tuple[int, str, str]] = []
+        self._promote: set[tuple[int, str, str]] = set()
         self._others: list[KeepLane | Suspend] = []
         for record in records:
             if (resource := _promotes(record)) is not None:
-                self._promote.append((record.lane.webhook_id, *resource))
+                self._promote.add((record.lane.webhook_id, *resource))
             match record:
                 case Settled(decision=Decision(settlement=Delivered())):
                     kind = "recovered" if record.delivery.retrying else "delivered"
@@ -231,11 +235,13 @@ class _Batch:
                     self._kinds["dead"].append(record)
                 case Parked():
                     self._parked.append(record.delivery)
+                    self._promote.add((record.lane.webhook_id, *record.delivery.resource))
                 case KeepLane() | Suspend():
                     self._others.append(record)
 
-    async def write(self, conn: Connection) -> set[tuple[int, str, str]]:
-        """Runs them. Returns the resources of which something is left to retry, of those to promote."""
+    async def write(self, conn: Connection) -> dict[tuple[int, str, str], bool]:
+        """Runs them. Returns, of the resources to promote, those of which something is left to
+        retry, and whether its first was given a time by this."""
         now = time.monotonic()
         for kind in ("delivered", "recovered"):
             if self._kinds[kind]:
@@ -280,9 +286,12 @@ class _Batch:
         for other in self._others:
             await self._other(conn, other)
         if not self._promote:
-            return set()
-        found = await run(conn, "promote", [list(c) for c in zip(*self._promote, strict=True)])
-        return {(webhook_id, event, key) for webhook_id, event, key in found}
+            return {}
+        wanted = [list(column) for column in zip(*sorted(self._promote), strict=True)]
+        return {
+            (webhook_id, event, key): promoted
+            for webhook_id, event, key, promoted in await run(conn, "promote", wanted)
+        }
 
     async def _other(self, conn: Connection, record: KeepLane | Suspend) -> None:
         if isinstance(record, Suspend):

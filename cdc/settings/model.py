@@ -179,7 +179,16 @@ class Settings(BaseSettings):
     )
     log_days: int = Field(14, ge=1, le=30, description="Days that the attempt log is kept.")
     held_days: float = Field(
-        14, gt=0, le=365, description="Days that held and dead deliveries are kept."
+        14,
+        gt=0,
+        le=365,
+        description="Days that deliveries are kept while their webhook is paused or suspended.",
+    )
+    dead_days: float = Field(
+        14,
+        gt=0,
+        le=365,
+        description="Days that dead deliveries are kept, to be looked at and replayed.",
     )
     webhooks_per_company: int = Field(
         100, ge=1, le=10_000, description="Webhooks that one company may have."

@@ -2,7 +2,10 @@
 -- a time already. First is the lowest id, and within a transaction created goes before modified, as in
 -- a lane.
 --
--- $1 webhooks  $2 events  $3 keys. Returns those of which something is left in the retry table.
+-- Made with every parking too: whoever is parked finds somebody to wait behind, or is first himself.
+--
+-- $1 webhooks  $2 events  $3 keys. Returns those of which something is left in the retry table, and
+-- whether its first was given a time by this.
 -- Writes cdc.retry. Reads one row of each by retry_resource, one by retry_created: its cost does not
 -- depend on how many are parked.
 with first as (
@@ -24,5 +27,7 @@ with first as (
     from first
    where r.webhook_id = first.webhook_id and r.id = first.id and r.uid = first.uid
      and r.due_at is null
+  returning r.webhook_id, r.event, r.key
 )
-select distinct webhook_id, event, key from first
+select distinct first.webhook_id, first.event, first.key, due.key is not null as promoted
+  from first left join due using (webhook_id, event, key)

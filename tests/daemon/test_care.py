@@ -160,7 +160,7 @@ async def test_a_connection_that_cannot_be_had_is_tried_again_without_hurry(
 
     monkeypatch.setattr(rounds, "open_session", refuse)
     log = Log()
-    care = Care(world.url, Observer(log=log), 14, 14)
+    care = Care(world.url, Observer(log=log), 14, 14, 14)
     care.resolve_soon()
     task = asyncio.create_task(care.run(Lanes()))
     await log.seen("care failed")

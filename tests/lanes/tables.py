@@ -125,6 +125,7 @@ class Tables:
     def park_row(self, row: Delivery) -> bool:
         assert self.queue.pop(row.id).id == row.id
         self.retry[row.id] = Parked(replace(row, retrying=True), None)
+        self.promote(row.resource)
         return True
 
     def promote(self, resource: Resource) -> bool:

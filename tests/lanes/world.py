@@ -141,9 +141,7 @@ class World(Tables):
             keys = [key for row in rows if (key := (row.id, row.uid)) in held]
             taken = {held[key].resource for key in keys if held[key].state != DONE}
             # With the first of a resource those that are parked behind it are known to exist.
-            self.unannounced -= {
-                id for id in due.replayed if self.committed[id].resource in taken
-            }
+            self.unannounced -= {id for id in due.replayed if self.committed[id].resource in taken}
 
     def replay(self) -> None:
         """Somebody replays some dead deliveries: the first of each resource is due at once, the

@@ -1,0 +1,192 @@
+"""`cdc delivery replay`: send once more."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cdc.cli import common
+from cdc.cli.common import AsJson, Yes, counted, load_settings, moment, print_json, say
+from cdc.errors import CdcError, UsageError
+
+if TYPE_CHECKING:
+    from cdc.replay import Replay, Selection, Wanted
+
+_SKIPPED = {
+    "removed": "of a webhook that was removed: nothing is sent to it any more",
+    "waiting": "waiting already: queued, parked, or due now",
+}
+
+
+def replay(
+    ctx: typer.Context,
+    deliveries: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[ID]...", help="Numbers in the queue, or webhook-ids."),
+    ] = None,
+    webhook: Annotated[int | None, typer.Option(help="Only this webhook's.")] = None,
+    company: Annotated[str | None, typer.Option(help="Only this company's.")] = None,
+    event: Annotated[str | None, typer.Option(help="Only this event.")] = None,
+    outcome: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="What became of them: dead, delivered, expired, dropped, or retrying (they are "
+            "due at once). Repeatable. Without: dead, or any where IDs are given."
+        ),
+    ] = None,
+    since: Annotated[
+        str | None, typer.Option(help="Only changes since then: 30m, 2d, or a time in ISO form.")
+    ] = None,
+    until: Annotated[str | None, typer.Option(help="Only changes before then.")] = None,
+    ended_before: Annotated[
+        str | None,
+        typer.Option(
+            help="Only what ended before then. To go on with an interrupted replay: the moment it "
+            "told, so that nothing is sent twice."
+        ),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Count, and replay nothing.")] = False,
+    yes: Yes = False,
+    as_json: AsJson = False,
+) -> None:
+    """Send deliveries once more, under the same webhook-id.
+
+    They go first in the order of their row, with a retry budget that begins anew. What waits
+    already is left alone; what belongs to a paused webhook waits until it is resumed.
+    """
+    from cdc.replay import Replay
+
+    wanted = _wanted(
+        deliveries or [], webhook, company, event, outcome or [], since, until, ended_before
+    )
+    settings = load_settings(ctx)
+    if webhook is not None:
+        common.refuse_unknown_webhook(settings, webhook)
+    with Replay(settings.database_url) as room:
+        selection = room.find(wanted)
+        _refuse_unknown(wanted, selection)
+        if not as_json:
+            _show(selection)
+        done = 0
+        if not dry_run and selection.total:
+            common.confirm(f"Replay {_many(selection.total)}?", yes=yes, must=True)
+            done = _run(room, selection)
+    if as_json:
+        print_json(_as_json(selection, done, dry_run))
+    elif not dry_run and selection.total:
+        rest = selection.total - done
+        left = f"; {rest} more were replayed or ended meanwhile" if rest else ""
+        say(f"Replayed {_many(done)}{left}.")
+
+
+def _wanted(
+    ids: list[str],
+    webhook: int | None,
+    company: str | None,
+    event: str | None,
+    outcomes: list[str],
+    since: str | None,
+    until: str | None,
+    ended_before: str | None,
+) -> Wanted:
+    from cdc.cli.delivery import parsed_id
+    from cdc.replay import OUTCOMES, Wanted
+
+    conditions = (webhook, company, event, since, until)
+    if not ids and not outcomes and all(given is None for given in conditions):
+        raise UsageError(
+            "nothing is selected, and all there is would be too much",
+            "Name deliveries, or say which by --webhook, --company, --event, --outcome, --since "
+            "and --until; --dry-run only counts.",
+        )
+    for one in outcomes:
+        if one not in OUTCOMES:
+            raise UsageError(f"there is no outcome '{one}'", f"Known: {', '.join(OUTCOMES)}.")
+    parsed = [parsed_id(text) for text in ids]
+    return Wanted(
+        numbers=tuple(n for n, _ in parsed if n is not None) or None,
+        uids=tuple(uid for _, uid in parsed if uid is not None) or None,
+        webhook=webhook,
+        company=company,
+        event=event,
+        outcomes=tuple(outcomes) or (OUTCOMES if ids else ("dead",)),
+        since=moment(since) if since else None,
+        until=moment(until) if until else None,
+        ended_before=moment(ended_before) if ended_before else None,
+    )
+
+
+def _refuse_unknown(wanted: Wanted, selection: Selection) -> None:
+    unknown = [
+        *(str(n) for n in wanted.numbers or () if n not in selection.numbers),
+        *(uid for uid in wanted.uids or () if uid not in selection.uids),
+    ]
+    if unknown:
+        shown = ", ".join(unknown[:10]) + (" and others" if len(unknown) > 10 else "")
+        raise CdcError(
+            f"not found among what was asked for: {shown}",
+            "Nothing was replayed. `cdc delivery show ID` tells what is known; the log keeps what "
+            "has ended for as long as CDC_LOG_DAYS says.",
+        )
+
+
+def _run(room: Replay, selection: Selection) -> int:
+    """Replays with a bar on stderr, where somebody looks at it."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    before = selection.ended_before.isoformat()
+    done = 0
+    bar = Progress(console=Console(stderr=True), disable=not sys.stderr.isatty(), transient=True)
+    try:
+        with bar:
+            task = bar.add_task("replaying", total=selection.total)
+            for looked_at, replayed in room.run(selection):
+                done += replayed
+                bar.advance(task, looked_at)
+    except BaseException:
+        say(
+            f"Interrupted after {_many(done)} of {selection.total}. The same command with "
+            f"--ended-before {before} goes on, and sends none of them twice."
+        )
+        raise
+    return done
+
+
+def _show(selection: Selection) -> None:
+    groups = sorted(selection.groups.items())
+    if groups:
+        from cdc.cli.webhook.base import state
+
+        common.print_table(
+            ["webhook", "company", "state", "outcome", "deliveries"],
+            [(g.webhook, g.company, state(g.state), g.outcome, count) for g, count in groups],
+            right="webhook deliveries",
+        )
+    else:
+        say("There is nothing to replay.")
+    for reason, count in sorted(selection.skipped.items()):
+        say(f"Left alone: {_many(count)} {_SKIPPED[reason]}.")
+    held = sum(count for group, count in groups if group.state != "active")
+    if held:
+        say(f"{_many(held)} will wait until the webhook is resumed.")
+
+
+def _as_json(selection: Selection, done: int, dry_run: bool) -> dict[str, Any]:
+    return {
+        "dry_run": dry_run,
+        "selected": [
+            {**group._asdict(), "deliveries": count}
+            for group, count in sorted(selection.groups.items())
+        ],
+        "total": selection.total,
+        "skipped": {reason: selection.skipped[reason] for reason in _SKIPPED},
+        "replayed": done,
+        "ended_before": selection.ended_before,
+    }
+
+
+def _many(count: int) -> str:
+    return counted(count, "delivery", "deliveries")

@@ -208,6 +208,12 @@ attempt = sa.Table(
         postgresql_using="brin",
         postgresql_with={"pages_per_range": 32, "autosummarize": True},
     ),
+    sa.Index(
+        *("attempt_uid", "uid"),
+        postgresql_using="brin",
+        postgresql_ops={"uid": "uuid_bloom_ops"},
+        postgresql_with={"autosummarize": True},
+    ),
     sa.Index("attempt_ended", "at", postgresql_where=sa.text("outcome in ('expired', 'dropped')")),
     postgresql_partition_by="list (slot)",
 )

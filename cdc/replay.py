@@ -140,6 +140,8 @@ class Replay:
                 wanted.until,
                 selection.ended_before,
             ]
+            if asked:
+                self._conn.execute("set enable_seqscan = off")  # as in a trace
             with self._conn.cursor() as cursor:
                 rows = cursor.stream(sqlfiles.query("replay_find").encode(), parameters)
                 for webhook, company, state, number, uid, slot, outcome, skip in rows:

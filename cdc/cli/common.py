@@ -68,7 +68,9 @@ def refuse_unknown_webhook(settings: Settings, webhook_id: int) -> None:
     from cdc.db import explained
 
     with explained(), connect(settings) as conn:
-        found = conn.execute("select from cdc.webhook where id = %s", [webhook_id]).fetchone()
+        found = conn.execute(
+            "select from cdc.webhook where id = %s::numeric", [webhook_id]
+        ).fetchone()
     if found is None:
         raise CdcError(f"there is no webhook {webhook_id}", "`cdc webhook list` shows all of them.")
 

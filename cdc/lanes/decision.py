@@ -69,7 +69,8 @@ class Decision:
     settlement: what becomes of the delivery itself.
     park:       deliveries of the same resource that move to the retry table, in the order given,
                 to wait there behind it, or behind a replay that it was in flight before.
-    promote:    a retried delivery of this resource is done. In the transaction that settles it: if the first row that the retry table still has of the resource is parked, it
+    promote:    a retried delivery of this resource is done. In the transaction that settles it:
+                if the first row that the retry table still has of the resource is parked, it
                 becomes due at once. Answer with ``Lane.promoted()`` whether there is one.
     suspend:    the receiver is gone (410): the webhook is to be suspended. The lane has paused
                 itself.

@@ -20,6 +20,7 @@ def log(db: psycopg.Connection, webhook: int, number: int, outcome: str, **colum
         "slot": "0",
         "at": "clock_timestamp()",
         "delivery": str(number),
+        "xid": "pg_current_xact_id()",
         "uid": f"'{UID.format(number)}'",
         "webhook_id": str(webhook),
         "layout": "(select id from cdc.layout where event = 'project_changed')",
@@ -28,7 +29,7 @@ def log(db: psycopg.Connection, webhook: int, number: int, outcome: str, **colum
         "refs": "array[null, '1', '7']",
         "try": "1",
         "outcome": f"'{outcome}'",
-        **columns,
+        **{name.rstrip("_"): value for name, value in columns.items()},
     }
     db.execute(
         f"insert into cdc.attempt ({', '.join(values)}) values ({', '.join(values.values())})"
@@ -116,8 +117,10 @@ class TestList:
         assert (rows[0]["key"], rows[0]["action"]) == ("2", "modified")
         assert rows == sorted(rows, key=lambda row: (row["time"], row["id"]), reverse=True)
 
-    def test_an_unknown_state_is_told(self, cdc: Command) -> None:
+    def test_what_is_unknown_is_told(self, cdc: Command) -> None:
         assert "retrying" in cdc.refused("delivery", "list", "--state", "lost", code=2)
+        assert "no webhook 77" in cdc.refused("delivery", "list", "--webhook", 77)
+        assert "no webhook" in cdc.refused("delivery", "list", "--webhook", 2**70)
 
 
 def only(cdc: Command, delivery: object) -> Any:

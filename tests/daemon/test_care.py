@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import psycopg
 import pytest
 
-from cdc.care import Care, expire, prune, rounds, sweep
+from cdc.care import Care, rounds, sweep
 from cdc.lanes import Lane
 from cdc.observe import Observer
 from cdc.queue.session import Connection, open_session
@@ -42,51 +42,6 @@ class Lanes:
 
     def shards(self) -> list[int]:
         return list(range(64))
-
-
-async def test_what_is_held_too_long_expires_and_is_logged(
-    world: World, observer: Observer
-) -> None:
-    held, other = await world.hook(state="paused"), await world.hook()
-    writer = await world.writer()
-    for _ in range(3):
-        await writer.insert("candidate", project_id=1)
-    await world.run("update cdc.queue set time = time - interval '2 days' where id < 5")
-    conn = await open_session(world.url, "test")
-    await expire.run_once(conn, 1.0, observer)
-    await conn.close()
-    log = await world.all("select webhook_id, outcome, try from cdc.attempt")
-    assert log == [(held.id, "expired", 0)] * 2
-    # Only what is held: an active webhook's rows are on their way.
-    assert await world.all("select webhook_id, count(*) from cdc.queue group by 1 order by 1") == [
-        (held.id, 1),
-        (other.id, 3),
-    ]
-
-
-async def test_old_days_of_the_log_are_emptied_without_waiting(
-    world: World, observer: Observer
-) -> None:
-    today = await world.one("select floor(extract(epoch from clock_timestamp()) / 86400)::int")
-    for ago in (0, 1, 3, 5):
-        await world.run(
-            "insert into cdc.attempt (slot, at, delivery, uid, webhook_id, layout, action, time,"
-            " refs, try, outcome) values (%s, now(), %s, gen_random_uuid(), 1, 1, 'c', now(), '{}',"
-            " 1, 'delivered')",
-            (today - ago) % 32,
-            ago,
-        )
-    conn = await open_session(world.url, "test")
-    reader = await world.connect()
-    days = "select array_agg(delivery order by delivery) from cdc.attempt"
-    async with reader.transaction():
-        # A pg_dump reads the oldest: it is left for the next round.
-        await reader.execute(f"select from cdc.attempt_{(today - 5) % 32:02d}".encode())
-        await prune.run_once(conn, 2, observer)
-        assert await world.one(days) == [0, 1, 5]
-    await prune.run_once(conn, 2, observer)
-    assert await world.one(days) == [0, 1]
-    await conn.close()
 
 
 async def _swept(world: World, lanes: Lanes, observer: Observer, conn: Connection) -> int:

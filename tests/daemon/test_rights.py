@@ -41,16 +41,19 @@ async def test_all_that_a_daemon_does_is_allowed(
         held.id,
     )
     await world.run(
-        "insert into cdc.attempt (slot, at, delivery, uid, webhook_id, layout, action, time, refs,"
-        " try, outcome) select (floor(extract(epoch from now()) / 86400)::int + 5) % 32, now(), 1,"
-        " gen_random_uuid(), 0, 1, 'c', now(), '{}', 1, 'delivered'"
+        "insert into cdc.attempt (slot, at, delivery, xid, uid, webhook_id, layout, action, time,"
+        " refs, try, outcome) select (floor(extract(epoch from now()) / 86400)::int + 5) % 32,"
+        " now(), 1, '1', gen_random_uuid(), 0, 1, 'c', now(), '{}', 1, 'delivered'"
+    )
+    await world.run(
+        "update cdc.webhook set since = since - interval '30 days' where id = %s", held.id
     )
     await world.run("alter sequence cdc.queue_id restart with 2")
     async with Running(account, retry_schedule=[0.02], breaker_failures=1000) as daemon:
         await world.arrived(good)
         await world.until("select exists (select from cdc.dead)")
         await world.until("select state = 'suspended' from cdc.webhook where id = %s", gone.id)
-        await daemon.until("expired")
+        await daemon.until("deliveries expired", was="held")
         await daemon.until("days of the attempt log emptied")
         async with late.transaction():
             await late.execute(b"set transaction isolation level repeatable read")

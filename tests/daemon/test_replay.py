@@ -1,0 +1,141 @@
+"""What is replayed is sent by a running daemon: same webhook-id, same bytes, in order, once."""
+
+from __future__ import annotations
+
+from cdc.receiver import Received, Reply, Script
+from cdc.replay import Replay, Wanted
+from tests.daemon.running import Running
+from tests.daemon.world import Hook, World
+
+
+def replay(world: World, wanted: Wanted, size: int = 1000) -> int:
+    with Replay(world.url) as room:
+        return sum(done for _, done in room.run(room.find(wanted), size))
+
+
+async def dead(world: World, hook: Hook, *, changes: int) -> str:
+    """A candidate whose first changes have all died; returns its key."""
+    world.receiver.script(hook.path, Script(reply=Reply(500)))
+    writer = await world.writer()
+    async with Running(world.url, retry_schedule=[], breaker_failures=1000):
+        key = await writer.insert("candidate", project_id=1)
+        for _ in range(changes - 1):
+            await writer.change("candidate", key)
+        await world.until("select count(*) = %s from cdc.dead", changes)
+    world.receiver.script(hook.path, Script())
+    return key
+
+
+async def test_the_dead_are_sent_again_with_the_same_id_and_bytes(world: World) -> None:
+    hook = await world.hook("candidate")
+    await dead(world, hook, changes=3)
+    first = [(got.uid, got.body) for got in world.came[hook.path]]
+    async with Running(world.url, base_url="https://other.example/api/") as daemon:
+        await daemon.until("connected")
+        assert replay(world, Wanted(webhook=hook.id)) == 3
+        await world.receiver.wait_for(6)
+        await world.settled()
+        assert daemon.observer.counts.swept == 0
+    assert [(got.uid, got.body) for got in world.came[hook.path][3:]] == first
+    log = "select delivery, try, outcome from cdc.attempt order by delivery, try"
+    assert [(t, o) for _, t, o in await world.all(log)] == [(1, "dead"), (2, "delivered")] * 3
+    assert await world.one("select count(*) from cdc.dead") == 0
+    world.check(hook)
+
+
+async def test_what_was_delivered_is_made_anew_and_in_order(world: World) -> None:
+    hook = await world.hook("candidate")
+    writer = await world.writer()
+    async with Running(world.url) as daemon:
+        keys = [await writer.insert("candidate", project_id=1) for _ in range(3)]
+        for _ in range(4):
+            await writer.change("candidate", *keys)
+        await world.arrived(hook)
+        await world.settled()
+        first = {got.uid: got.body for got in world.came[hook.path]}
+        world.came[hook.path].clear()
+        # In batches that cut through the changes of a row.
+        assert replay(world, Wanted(webhook=hook.id, outcomes=("delivered",)), size=4) == 15
+        await world.receiver.wait_for(lambda _: len(world.came[hook.path]) == 15)
+        await world.settled()
+        assert {got.uid: got.body for got in world.came[hook.path]} == first
+        world.check(hook)
+        assert world.overlaps == 0
+        # The command twice, at once: what was sent after the first had begun is left alone.
+        with Replay(world.url) as room:
+            before = room.find(Wanted(outcomes=("delivered",))).ended_before
+        once = Wanted(outcomes=("delivered",), ended_before=before)
+        assert replay(world, once) == 15
+        await world.settled()
+        assert replay(world, once) == 0
+        assert daemon.observer.counts.swept == 0
+
+
+async def test_a_replay_goes_before_what_came_later(world: World) -> None:
+    """Its row is changed meanwhile: one request is under way, the others wait for the replay."""
+    hook = await world.hook("candidate")
+    key = await dead(world, hook, changes=1)
+    [lost] = world.came[hook.path]
+    world.came[hook.path].clear()
+    world.receiver.script(hook.path, Script(delay=0.5))
+    writer = await world.writer()
+    async with Running(world.url) as daemon:
+        await writer.change("candidate", key)
+        await world.receiver.wait_for(lambda _: len(world.came[hook.path]) == 1)
+        for _ in range(3):
+            await writer.change("candidate", key)
+        assert replay(world, Wanted(uids=(lost.uid,))) == 1
+        await world.receiver.wait_for(lambda _: len(world.came[hook.path]) == 5)
+        await world.settled()
+        assert daemon.observer.counts.swept == 0
+    assert world.came[hook.path][1].uid == lost.uid
+    assert world.overlaps == 0
+
+
+async def test_a_paused_webhook_gets_it_when_it_is_resumed(world: World) -> None:
+    hook = await world.hook("candidate")
+    await dead(world, hook, changes=2)
+    await world.run("update cdc.webhook set state = 'paused'")
+    async with Running(world.url) as daemon:
+        await daemon.until("connected")
+        assert replay(world, Wanted(webhook=hook.id)) == 2
+        proof = await world.hook("project")
+        writer = await world.writer()
+        await writer.insert("project", company_id=1)
+        await world.arrived(proof)
+        assert len(world.came[hook.path]) == 2
+        await world.run("update cdc.webhook set state = 'active' where id = %s", hook.id)
+        await world.arrived(hook)
+        await world.settled()
+
+
+async def test_what_is_retried_is_due_at_once(world: World) -> None:
+    hook = await world.hook("candidate")
+    well = False
+
+    def answer(_: Received) -> int:
+        return 204 if well else 500
+
+    world.receiver.script(hook.path, Script(answer=answer))
+    writer = await world.writer()
+    async with Running(world.url, retry_schedule=[1000], breaker_failures=1000):
+        key = await writer.insert("candidate", project_id=1)
+        await world.until("select exists (select from cdc.retry)")
+        await writer.change("candidate", key)
+        await world.until("select count(*) = 2 from cdc.retry")
+        well = True
+        assert replay(world, Wanted(outcomes=("retrying",))) == 1
+        await world.arrived(hook)
+        await world.settled()
+
+
+async def test_it_can_die_again(world: World) -> None:
+    hook = await world.hook("candidate")
+    await dead(world, hook, changes=1)
+    world.receiver.script(hook.path, Script(reply=Reply(500)))
+    async with Running(world.url, retry_schedule=[0.02]):
+        assert replay(world, Wanted(webhook=hook.id)) == 1
+        await world.until("select exists (select from cdc.dead)")
+    assert await world.all("select attempts, tries from cdc.dead") == [(2, 3)]
+    log = "select try, outcome from cdc.attempt order by try"
+    assert await world.all(log) == [(1, "dead"), (2, "failed"), (3, "dead")]

@@ -84,7 +84,11 @@ class Unresolved:
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """A reading. ``members``: daemons that are there, with shards or without."""
+    """A reading.
+
+    members: daemons that are there, with shards or without.
+    expired: deliveries that expired within the last day.
+    """
 
     capture: tuple[TableStatus, ...]
     installed_mapping: str | None
@@ -93,6 +97,7 @@ class Health:
     daemons: tuple[Daemon, ...]
     lanes: tuple[Lane, ...]
     unresolved: Unresolved
+    expired: int
 
     @property
     def owned(self) -> frozenset[int]:
@@ -158,6 +163,7 @@ def read(conn: Connection, mapping: Mapping) -> Health:
         daemons=daemons,
         lanes=lanes(conn),
         unresolved=unresolved(conn),
+        expired=expired(conn),
     )
 
 
@@ -213,6 +219,16 @@ select w.id, w.company, w.state, w.reason, w.since, coalesce(q.n, 0), coalesce(r
 def lanes(conn: Connection) -> tuple[Lane, ...]:
     """All webhooks; counts what waits, so it costs some milliseconds per 100,000 deliveries."""
     return tuple(Lane(*row) for row in conn.execute(_LANES).fetchall())
+
+
+def expired(conn: Connection) -> int:
+    """Within the last day; by index, however long the log is."""
+    row = conn.execute(
+        "select count(*) from cdc.attempt"
+        " where outcome = 'expired' and at > clock_timestamp() - interval '1 day'"
+    ).fetchone()
+    assert row is not None
+    return int(row[0])
 
 
 def unresolved(conn: Connection) -> Unresolved:

@@ -92,6 +92,7 @@ def _totals(seen: Health) -> dict[str, Any]:
         "parked": sum(lane.parked for lane in alive),
         "held": sum(lane.waiting for lane in alive if lane.state != "active"),
         "dead": sum(lane.dead for lane in alive),
+        "expired_last_day": seen.expired,
         "oldest": max(ages, default=None),
     }
 
@@ -111,6 +112,7 @@ def _show(seen: Health, problems: list[str], version: str | None) -> None:
             "waiting": f"{totals['queued']} queued, {totals['retrying']} retrying, "
             f"{totals['parked']} parked ({totals['held']} of them held){oldest}",
             "dead": totals["dead"],
+            "expired": f"{seen.expired} within the last day" if seen.expired else None,
         }
     )
     told = [lane for lane in seen.lanes if not lane.quiet]

@@ -329,8 +329,8 @@ class Lane:
     # -- inside -----------------------------------------------------------------------------------
 
     def _done(self, held: Held) -> tuple[tuple[Delivery, ...], Resource | None]:
-        """The delivery in flight has ended. Returns what to park now, because a replay came while it
-        was in flight, and the resource to promote, if it was retried itself."""
+        """The delivery in flight has ended. Returns what to park now, because a replay came while
+        it was in flight, and the resource to promote, if it was retried itself."""
         self._lines.final(held)
         if not held.queued:
             self._retries.ask(held.resource)

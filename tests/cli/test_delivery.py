@@ -9,31 +9,7 @@ import psycopg
 import pytest
 
 from tests.cli.command import Command
-from tests.cli.test_status import owe
-
-UID = "00000000-0000-4000-8000-00000000000{}"
-
-
-def log(db: psycopg.Connection, webhook: int, number: int, outcome: str, **columns: str) -> None:
-    """One row of the attempt log."""
-    values = {
-        "slot": "0",
-        "at": "clock_timestamp()",
-        "delivery": str(number),
-        "xid": "pg_current_xact_id()",
-        "uid": f"'{UID.format(number)}'",
-        "webhook_id": str(webhook),
-        "layout": "(select id from cdc.layout where event = 'project_changed')",
-        "action": "'m'",
-        '"time"': "clock_timestamp()",
-        "refs": "array[null, '1', '7']",
-        "try": "1",
-        "outcome": f"'{outcome}'",
-        **{name.rstrip("_"): value for name, value in columns.items()},
-    }
-    db.execute(
-        f"insert into cdc.attempt ({', '.join(values)}) values ({', '.join(values.values())})"
-    )
+from tests.cli.test_status import UID, log, owe
 
 
 @pytest.fixture

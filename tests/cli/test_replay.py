@@ -10,8 +10,8 @@ import pytest
 
 from cdc import replay
 from tests.cli.command import Command
-from tests.cli.test_delivery import UID, everywhere, log
-from tests.cli.test_status import owe
+from tests.cli.test_delivery import everywhere
+from tests.cli.test_status import UID, log, owe
 
 __all__ = ["everywhere"]  # a fixture
 

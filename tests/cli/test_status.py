@@ -15,6 +15,7 @@ from cdc.queue.ownership import LOCK_CLASS, MEMBER, SHARDS
 from cdc.vault import new_key
 from tests.cli.command import Command
 
+UID = "00000000-0000-4000-8000-00000000000{}"
 LATE = "clock_timestamp() - interval '2 minutes'"
 
 
@@ -46,6 +47,28 @@ def owe(db: psycopg.Connection, webhook: int, table: str = "queue", **columns: s
     }
     db.execute(
         f"insert into cdc.{table} ({', '.join(values)}) values ({', '.join(values.values())})"
+    )
+
+
+def log(db: psycopg.Connection, webhook: int, number: int, outcome: str, **columns: str) -> None:
+    """One row of the attempt log."""
+    values = {
+        "slot": "0",
+        "at": "clock_timestamp()",
+        "delivery": str(number),
+        "xid": "pg_current_xact_id()",
+        "uid": f"'{UID.format(number)}'",
+        "webhook_id": str(webhook),
+        "layout": "(select id from cdc.layout where event = 'project_changed')",
+        "action": "'m'",
+        '"time"': "clock_timestamp()",
+        "refs": "array[null, '1', '7']",
+        "try": "1",
+        "outcome": f"'{outcome}'",
+        **{name.rstrip("_"): value for name, value in columns.items()},
+    }
+    db.execute(
+        f"insert into cdc.attempt ({', '.join(values)}) values ({', '.join(values.values())})"
     )
 
 
@@ -127,6 +150,13 @@ class TestStatus:
             assert row["queued"] == 2
             assert 50 <= row["oldest"] < 59
         assert len(re.findall(r"\b5\d s\b", cdc("status").out)) >= 3
+
+    def test_what_expired_of_late_is_told(self, cdc: Command, db: psycopg.Connection) -> None:
+        log(db, cdc.add()["id"], 1, "expired")
+        log(db, 1, 2, "expired", at="clock_timestamp() - interval '2 days'")
+        log(db, 1, 3, "dropped")
+        assert status(cdc)["totals"]["expired_last_day"] == 1
+        assert "1 within the last day" in cdc("status").out
 
     def test_waiting_without_a_daemon_is_wrong(self, cdc: Command, db: psycopg.Connection) -> None:
         number = cdc.add()["id"]

@@ -202,6 +202,6 @@ def test_what_lies_unresolved_is_red() -> None:
     """What the guide says of cdc.unresolved and `cdc status`."""
     from cdc.cli.health import Health, Unresolved
 
-    fine = Health((), "same", True, 1, (), (), Unresolved(0, None, ""))
+    fine = Health((), "same", True, 1, (), (), Unresolved(0, None, ""), 0)
     assert not fine.problems()
-    assert Health((), "same", True, 1, (), (), Unresolved(1, 5.0, "gone")).problems()
+    assert Health((), "same", True, 1, (), (), Unresolved(1, 5.0, "gone"), 0).problems()

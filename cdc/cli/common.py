@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -237,6 +238,19 @@ def moment(text: str) -> datetime:
                 "Write 30m or 2d (ago), or 2025-03-16T15:32:34 with or without an offset.",
             ) from None
     return found.astimezone(UTC)
+
+
+def delivery_id(text: str) -> tuple[int | None, str | None]:
+    """A delivery's number, or its webhook-id. Raises UsageError."""
+    if text.isdecimal() and text.isascii() and int(text) < 2**63:
+        return int(text), None
+    try:
+        return None, str(uuid.UUID(text))
+    except ValueError:
+        raise UsageError(
+            f"{text!r} is no delivery",
+            "Give its number, or the webhook-id that the receiver saw.",
+        ) from None
 
 
 def age(seconds: float | None) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from typing import Annotated, Any
 
 import typer
@@ -114,7 +113,7 @@ def show(
     from cdc.cli import deliveries
     from cdc.db import explained
 
-    number, uid = parsed_id(delivery)
+    number, uid = common.delivery_id(delivery)
     with explained(), common.connect(load_settings(ctx)) as conn:
         found = deliveries.trace(conn, number, uid)
         reason = deliveries.unresolved(conn, number) if number and not found else None
@@ -130,19 +129,6 @@ def show(
         return
     for one in found:
         _show(one)
-
-
-def parsed_id(text: str) -> tuple[int | None, str | None]:
-    """A delivery's number, or its webhook-id. Raises UsageError."""
-    if text.isdecimal() and text.isascii() and int(text) < 2**63:
-        return int(text), None
-    try:
-        return None, str(uuid.UUID(text))
-    except ValueError:
-        raise UsageError(
-            f"{text!r} is no delivery",
-            "Give its number, or the webhook-id that the receiver saw.",
-        ) from None
 
 
 def _show(one: dict[str, Any]) -> None:

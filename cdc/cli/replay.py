@@ -91,7 +91,6 @@ def _wanted(
     until: str | None,
     ended_before: str | None,
 ) -> Wanted:
-    from cdc.cli.delivery import parsed_id
     from cdc.replay import OUTCOMES, Wanted
 
     conditions = (webhook, company, event, since, until)
@@ -104,7 +103,7 @@ def _wanted(
     for one in outcomes:
         if one not in OUTCOMES:
             raise UsageError(f"there is no outcome '{one}'", f"Known: {', '.join(OUTCOMES)}.")
-    parsed = [parsed_id(text) for text in ids]
+    parsed = [common.delivery_id(text) for text in ids]
     return Wanted(
         numbers=tuple(n for n, _ in parsed if n is not None) or None,
         uids=tuple(uid for _, uid in parsed if uid is not None) or None,

@@ -335,9 +335,8 @@ class Lane:
         if not held.queued:
             self._retries.ask(held.resource)
             return (), held.resource
-        if held.resource in self._retries.blocked:
-            return tuple(self._retries.withdraw(held.resource)), None
-        return (), None
+        late = held.resource in self._retries.blocked
+        return tuple(self._retries.withdraw(held.resource)) if late else (), None
 
     def _behind(self, held: Held) -> list[Delivery]:
         """The delivery in flight will be retried: what waits behind it is to be parked."""

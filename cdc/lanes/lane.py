@@ -286,13 +286,13 @@ class Lane:
         if outcome.answer is Answer.SUCCESS:
             self._sending.slow.success()
             transition = self._sending.breaker.success()
-            park, promote = self._done(held)
+            park, promote = self._retries.done(held)
             if promote is None and not park and transition is None:
                 return PLAIN_SUCCESS
             return Decision(Delivered(), park, promote, transition=transition)
         due_in, attempts, transition, slowed = self._judge.verdict(held, outcome, now)
         if due_in is None:
-            park, promote = self._done(held)
+            park, promote = self._retries.done(held)
             return Decision(Dead(attempts), park, promote, transition=transition, slowed=slowed)
         suspend = outcome.answer is Answer.GONE
         self._paused = self._paused or suspend
@@ -327,16 +327,6 @@ class Lane:
             self._retries.note(held.due)
 
     # -- inside -----------------------------------------------------------------------------------
-
-    def _done(self, held: Held) -> tuple[tuple[Delivery, ...], Resource | None]:
-        """The delivery in flight has ended. Returns what to park now, because a replay came while
-        it was in flight, and the resource to promote, if it was retried itself."""
-        self._lines.final(held)
-        if not held.queued:
-            self._retries.ask(held.resource)
-            return (), held.resource
-        late = held.resource in self._retries.blocked
-        return tuple(self._retries.withdraw(held.resource)) if late else (), None
 
     def _behind(self, held: Held) -> list[Delivery]:
         """The delivery in flight will be retried: what waits behind it is to be parked."""

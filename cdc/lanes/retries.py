@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from cdc.lanes.decision import DuePlan
-from cdc.lanes.lines import DONE, Lines
+from cdc.lanes.lines import DONE, Held, Lines
 from cdc.road import Delivery, Resource
 
 AT_ONCE = 0.0  # before any reading of a monotonic clock
@@ -64,7 +64,17 @@ class Retries:
         self.park(resource, len(rows))
         return [held.delivery for held in rows]
 
-    def ask(self, resource: Resource) -> None:
+    def done(self, held: Held) -> tuple[tuple[Delivery, ...], Resource | None]:
+        """The delivery in flight has ended. Returns what to park now, because a replay came while
+        it was in flight, and the resource to promote, if it was retried itself."""
+        self._lines.final(held)
+        if not held.queued:
+            self._ask(held.resource)
+            return (), held.resource
+        late = held.resource in self.blocked
+        return tuple(self.withdraw(held.resource)) if late else (), None
+
+    def _ask(self, resource: Resource) -> None:
         """A promotion was handed out."""
         waiting = self.blocked.get(resource, 0)
         self.blocked[resource] = waiting - 1 if waiting else 0

@@ -27,7 +27,6 @@ BATCH = 1000
 # A success waits so long for company: recording it is not urgent, and a full batch costs little
 # more than one. Everything else is what a lane waits for: it is recorded at once.
 LINGER = 0.025
-AT_ONCE = 0.0  # before any reading of a monotonic clock
 
 
 @dataclass(slots=True)
@@ -204,7 +203,7 @@ class Settler:
         for record in mine:
             if isinstance(record, Parked):
                 if found.get((record.lane.webhook_id, *record.delivery.resource)):
-                    record.lane.noticed_due(AT_ONCE)
+                    record.lane.noticed_due(time.monotonic())
             elif (resource := _promotes(record)) is not None and record.lane.promoted(
                 resource, (record.lane.webhook_id, *resource) in found
             ):

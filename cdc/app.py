@@ -119,7 +119,8 @@ class App:
                 start_checks.refuse_if_hopeless(error)
                 self.observer.connection_lost(error, pause)
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(self._stop.wait(), pause)
+                    async with asyncio.timeout(pause):
+                        await self._stop.wait()
                 if self._stop.is_set():
                     raise start_checks.unreachable(error) from None
                 pause = min(pause * 2, LONGEST_PAUSE)

@@ -94,7 +94,8 @@ class Processes:
                 pause = FIRST_PAUSE
             self._observer.process_ended(number, _how(code), pause)
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._stop.wait(), pause)
+                async with asyncio.timeout(pause):
+                    await self._stop.wait()
             pause = min(pause * 2, LONGEST_PAUSE)
 
     async def _one(self, number: int) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -70,10 +71,9 @@ class Care:
             if due or soon:
                 last.update(dict.fromkeys(due, now))
                 await self._round(lanes, [*due, "unresolved"] if soon else due)
-            try:
-                await asyncio.wait_for(self._soon.wait(), 1.0)
-            except TimeoutError:
-                continue
+            with suppress(TimeoutError):
+                async with asyncio.timeout(1.0):
+                    await self._soon.wait()
 
     async def _round(self, lanes: Lanes, due: list[str]) -> None:
         try:

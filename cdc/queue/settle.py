@@ -148,8 +148,10 @@ class Settler:
         pause = 0.05
         while True:
             await self._work.wait()
+            # Not wait_for: on Python 3.11 it loses a cancellation that comes with the event.
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._hurry.wait(), LINGER)
+                async with asyncio.timeout(LINGER):
+                    await self._hurry.wait()
             try:
                 async with self.still:
                     batch = self._records[:BATCH]
@@ -162,7 +164,7 @@ class Settler:
                     del self._records[: len(batch)]
             except psycopg.OperationalError as error:
                 self._observer.settling_failed(error, len(self._records))
-                await self._close()
+                await self.close()
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, 1.0)
                 continue
@@ -171,9 +173,6 @@ class Settler:
             self._confirmed(lanes)
 
     async def close(self) -> None:
-        await self._close()
-
-    async def _close(self) -> None:
         if self._conn is not None:
             conn, self._conn = self._conn, None
             await conn.close()

@@ -65,3 +65,12 @@ def test_every_query_is_used() -> None:
         if not re.search(rf"""["']{path.stem}["']""", code) and not path.stem.startswith(prefixes)
     ]
     assert not unused
+
+
+def test_nothing_of_ours_waits_in_a_way_that_loses_cancellations() -> None:
+    """asyncio.wait_for on Python 3.11 swallows one that comes together with what is waited for."""
+    assert not [
+        name(path)
+        for path in files(".py")
+        if name(path).startswith("cdc/") and "asyncio.wait_for(" in path.read_text("utf-8")
+    ]

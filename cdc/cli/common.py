@@ -21,6 +21,8 @@ from cdc.errors import CdcError, UsageError
 
 if TYPE_CHECKING:
     import psycopg
+    from rich.console import RenderableType
+    from rich.table import Table
     from rich.text import Text
 
     from cdc.mapping import Mapping
@@ -146,13 +148,19 @@ def styled(value: object, style: str = "") -> Text:
     return Text(printable(str(value)), style)
 
 
-def print_table(
-    heads: Sequence[str], rows: Iterable[Sequence[object]], *, title: str = "", right: str = ""
-) -> None:
+def table(
+    heads: Sequence[str],
+    rows: Iterable[Sequence[object]],
+    *,
+    title: str = "",
+    right: str = "",
+    whole: str = "",
+) -> Table:
     """A table for people.
 
     rows:  cells, plain or made by ``styled``.
-    right: heads of columns that hold numbers, with spaces between.
+    right: heads of columns that hold numbers, with spaces between; they are never folded.
+    whole: heads of others that are not.
     """
     from rich import box
     from rich.table import Table
@@ -160,15 +168,27 @@ def print_table(
 
     made = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, title_justify="left")
     made.title = Text(title, "bold") if title else None
-    numbers = right.split()
+    numbers, unfolded = right.split(), whole.split()
     for head in heads:
-        made.add_column(head, justify="right" if head in numbers else "left", overflow="fold")
+        made.add_column(
+            head,
+            justify="right" if head in numbers else "left",
+            overflow="fold",
+            no_wrap=head in unfolded or head in numbers,
+        )
     for row in rows:
         made.add_row(*(cell if isinstance(cell, Text) else styled(cell) for cell in row))
-    _print(made)
+    return made
 
 
-def print_facts(facts: dict[str, object]) -> None:
+def print_table(
+    heads: Sequence[str], rows: Iterable[Sequence[object]], *, title: str = "", right: str = ""
+) -> None:
+    """Prints what ``table`` makes."""
+    print_made(table(heads, rows, title=title, right=right))
+
+
+def facts(told: dict[str, object]) -> Table:
     """One thing's facts, a line each; empty ones are left out."""
     from rich.table import Table
     from rich.text import Text
@@ -176,18 +196,24 @@ def print_facts(facts: dict[str, object]) -> None:
     made = Table.grid(padding=(0, 2))
     made.add_column(style="bold")
     made.add_column(overflow="fold")
-    for name, value in facts.items():
+    for name, value in told.items():
         if value is None or value == "":
             continue
         made.add_row(name, value if isinstance(value, Text) else styled(value))
-    _print(made)
+    return made
+
+
+def print_facts(told: dict[str, object]) -> None:
+    """Prints what ``facts`` makes."""
+    print_made(facts(told))
 
 
 def print_text(text: Text) -> None:
-    _print(text)
+    print_made(text)
 
 
-def _print(made: Any) -> None:
+def print_made(made: RenderableType) -> None:
+    """Prints what rich can draw."""
     from rich.console import Console
 
     width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else _PIPE_WIDTH

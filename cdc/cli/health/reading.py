@@ -1,0 +1,157 @@
+"""Asks the database how everything stands. Every count has a bound: a full queue costs no more to
+look at than a short one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import psycopg
+
+from cdc.capture.catalog import installed_mapping
+from cdc.cli import capture
+from cdc.cli.health.model import Bell, Daemon, Health, Lane, Unresolved
+from cdc.mapping import Mapping
+from cdc.queue.ownership import LOCK_CLASS, MEMBER, SHARDS
+
+COUNTED = 100_000
+"""Rows counted in all; shared by the webhooks that have any."""
+LEAST, MOST = 100, 10_000
+"""Rows counted of one webhook, in one place: within these."""
+
+Connection = psycopg.Connection[Any]
+
+
+def read(conn: Connection, mapping: Mapping) -> Health:
+    """Raises DatabaseError unless schema cdc is up to date."""
+    capture.refuse_unless_migrated(conn)
+    installed = installed_mapping(conn)
+    members, daemons = fleet(conn)
+    return Health(
+        capture=tuple(capture.standing(conn, mapping)),
+        installed_mapping=installed,
+        mapping_is_installed=installed == mapping.fingerprint,
+        members=members,
+        daemons=daemons,
+        bell=bell(conn),
+        lanes=lanes(conn),
+        unresolved=unresolved(conn),
+        expired=expired(conn),
+    )
+
+
+_FLEET = """
+select objid::int
+  from pg_locks
+ where locktype = 'advisory' and classid = %s and objsubid = 2 and granted
+   and database = (select oid from pg_database where datname = current_database())
+"""
+
+
+def fleet(conn: Connection) -> tuple[int, tuple[Daemon, ...]]:
+    """How many daemons there are, and those that own shards."""
+    held = [row[0] for row in conn.execute(_FLEET, [LOCK_CLASS]).fetchall()]
+    owned = [number for number in held if number < SHARDS]
+    rows = conn.execute(
+        "select owner, array_agg(id::int order by id), min(since) from cdc.shard"
+        " where id = any(%s) group by owner order by owner",
+        [owned],
+    ).fetchall()
+    daemons = tuple(Daemon(owner, tuple(shards), since) for owner, shards, since in rows)
+    return held.count(MEMBER), daemons
+
+
+_BELL = """
+select last_value > extract(epoch from clock_timestamp()) * 1000000,
+       pg_notification_queue_usage()::float8,
+       current_setting('max_prepared_transactions')::int
+  from cdc.bell
+"""
+
+
+def bell(conn: Connection) -> Bell:
+    """Whether writers ring now."""
+    row = conn.execute(_BELL).fetchone()
+    assert row is not None
+    return Bell(*row)
+
+
+_BUSY = """
+select count(*) from cdc.webhook w
+ where exists (select from cdc.queue q where q.webhook_id = w.id)
+    or exists (select from cdc.retry r where r.webhook_id = w.id)
+    or exists (select from cdc.dead d where d.webhook_id = w.id)
+"""
+
+# Each place is read by its index (webhook_id, id), the oldest rows first, and no further than the
+# bound.
+_LANES = """
+select w.id, w.company, w.state, w.reason, w.since, q.n, r.retrying, r.parked, d.n,
+       extract(epoch from clock_timestamp() - least(q.oldest, r.oldest))::float8,
+       extract(epoch from clock_timestamp() - d.oldest)::float8,
+       coalesce(l.breaker, 'closed'), l.failing_since,
+       coalesce(next.error,
+                case when l.breaker <> 'closed' or l.last_error like 'cannot be used: %%'
+                     then l.last_error end),
+       next.try_in::float8, %(bound)s
+  from cdc.webhook w
+ cross join lateral (
+   select count(*) as n, min("time") as oldest
+     from (select "time" from cdc.queue where webhook_id = w.id order by id limit %(bound)s) x) q
+ cross join lateral (
+   select count(due_at) as retrying, count(*) - count(due_at) as parked, min("time") as oldest
+     from (select due_at, "time" from cdc.retry where webhook_id = w.id
+            order by id limit %(bound)s) x) r
+ cross join lateral (
+   select count(*) as n, min("time") as oldest
+     from (select "time" from cdc.dead where webhook_id = w.id order by id limit %(bound)s) x) d
+  left join lateral (
+   select extract(epoch from due_at - clock_timestamp()) as try_in,
+          case last_error when 'status' then 'answered ' || last_status else last_error end as error
+     from cdc.retry where webhook_id = w.id and due_at is not null
+    order by due_at limit 1) next on true
+  left join cdc.lane l on l.webhook_id = w.id
+ order by w.id
+"""
+
+# Statistics of a queue are always out of date: it was empty a moment ago.
+_BY_INDEX = "set local enable_seqscan = off; set local enable_bitmapscan = off; set local jit = off"
+
+
+def lanes(conn: Connection) -> tuple[Lane, ...]:
+    """All webhooks. Costs some probes of indexes each, and ``COUNTED`` rows (or ``LEAST`` each)."""
+    with conn.transaction():
+        conn.execute(_BY_INDEX)
+        row = conn.execute(_BUSY).fetchone()
+        assert row is not None
+        bound = max(LEAST, min(MOST, COUNTED // max(1, row[0])))
+        rows = conn.execute(_LANES, {"bound": bound}).fetchall()
+    return tuple(Lane(*row) for row in rows)
+
+
+_EXPIRED = """
+select count(*)
+  from (select from cdc.attempt
+         where outcome = 'expired' and at > clock_timestamp() - interval '1 day'
+         limit %s) e
+"""
+
+
+def expired(conn: Connection) -> int:
+    """Within the last day; by index, however long the log is, and counted as far as ``COUNTED``."""
+    row = conn.execute(_EXPIRED, [COUNTED]).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+_UNRESOLVED = """
+select count(*), extract(epoch from clock_timestamp() - min("time"))::float8,
+       coalesce((array_agg(reason order by id))[1], '')
+  from (select id, "time", reason from cdc.unresolved order by id limit %s) u
+"""
+
+
+def unresolved(conn: Connection) -> Unresolved:
+    """Counted as far as ``MOST``."""
+    row = conn.execute(_UNRESOLVED, [MOST]).fetchone()
+    assert row is not None
+    return Unresolved(*row)

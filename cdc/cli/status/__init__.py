@@ -1,0 +1,117 @@
+"""`cdc status`: is everything arriving, and if not, where is it stuck?
+
+report.py  what is told, as data
+screen.py  the same for people, on one screen
+watch.py   again and again, until Ctrl-C
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cdc.cli import common
+from cdc.cli.common import AsJson, load_mapping, load_settings, print_json
+from cdc.errors import DatabaseError
+
+if TYPE_CHECKING:
+    import psycopg
+
+    from cdc.cli.status.report import Report
+    from cdc.mapping import Mapping
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the command."""
+    app.command("status")(status)
+
+
+def status(
+    ctx: typer.Context,
+    company: Annotated[
+        str | None, typer.Option(help="Only this company's webhooks, and all of them.")
+    ] = None,
+    companies: Annotated[
+        bool, typer.Option("--companies", help="A line a company instead of a webhook.")
+    ] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", "-w", help="Keep the screen up to date until Ctrl-C.")
+    ] = False,
+    every: Annotated[
+        float, typer.Option(min=0.2, max=3600, help="Seconds between two looks of --watch.")
+    ] = 2.0,
+    as_json: AsJson = False,
+) -> None:
+    """Show at a glance what is late, failing or held.
+
+    Lists the webhooks of which there is something to tell, the worst first. Counts go as far as
+    10,000 a webhook (less where many have something waiting); a + behind one says that there are
+    more.
+
+    Exit code 1 when something is wrong: not installed, no daemon while deliveries wait, deliveries
+    older than a minute, changes without a company, suspended webhooks. With --watch and --json: one
+    line a look.
+
+    \b
+    cdc status                    is everything arriving?
+    cdc status --watch            ... and now?
+    cdc status --company 1        all webhooks of one company
+    cdc status --json | jq '.problems[]'
+    """
+    from cdc.cli.status import screen
+    from cdc.cli.status import watch as watching
+
+    settings = load_settings(ctx)
+    mapping = load_mapping(settings)
+
+    def look(conn: psycopg.Connection) -> Report:
+        return read(conn, mapping, company)
+
+    def connect() -> psycopg.Connection:
+        return common.connect(settings)
+
+    if watch:
+        watching.run(connect, look, every=every, as_json=as_json, companies=companies)
+        return
+    seen = _once(connect, look, as_json=as_json)
+    if as_json:
+        print_json(seen.as_json())
+    else:
+        common.print_made(screen.drawn(seen, companies=companies))
+    if seen.problems:
+        raise typer.Exit(1)
+
+
+def _once(
+    connect: Callable[[], psycopg.Connection],
+    look: Callable[[psycopg.Connection], Report],
+    *,
+    as_json: bool,
+) -> Report:
+    from cdc.cli import capture
+    from cdc.db import explained
+
+    with explained(), connect() as conn:
+        try:
+            return look(conn)
+        except DatabaseError as error:
+            if as_json:
+                version = capture.version(conn)
+                print_json({"ok": False, "problems": [error.message], "schema": version})
+            raise
+
+
+def read(conn: psycopg.Connection, mapping: Mapping, company: str | None) -> Report:
+    """Raises DatabaseError."""
+    from cdc.cli import capture, health
+    from cdc.cli.doctor.base import LOCK_TIMEOUT
+    from cdc.cli.status.report import Report
+    from cdc.db import explained
+
+    # Not behind somebody's lock for ever, and not for the session: see doctor/base.py.
+    with explained(), conn.transaction():
+        conn.execute(f"set local lock_timeout = '{LOCK_TIMEOUT}'".encode())
+        version = capture.version(conn)
+        return Report(health.read(conn, mapping), version, company)

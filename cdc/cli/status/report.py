@@ -1,0 +1,153 @@
+"""What `cdc status` tells, as data: the sums, the webhooks and companies worth telling of."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from cdc.cli import common
+from cdc.cli.health import Health, Lane
+
+# The worst first.
+_ORDER = ("suspended", "late", "failing", "paused", "active", "removed")
+
+
+@dataclass(frozen=True)
+class Report:
+    """One look. ``company``: only this one's webhooks are listed."""
+
+    health: Health
+    schema: str | None
+    company: str | None = None
+
+    @cached_property
+    def problems(self) -> list[str]:
+        return self.health.problems()
+
+    @cached_property
+    def webhooks(self) -> list[Lane]:
+        """Those to tell of, the worst first."""
+        if self.company is None:
+            told = [lane for lane in self.health.lanes if not lane.quiet]
+        else:
+            told = [lane for lane in self.health.lanes if lane.company == self.company]
+        return sorted(told, key=_worst_first)
+
+    @cached_property
+    def companies(self) -> list[Company]:
+        """The companies of these webhooks, the worst first; counts over all webhooks of each."""
+        order = list(dict.fromkeys(lane.company for lane in self.webhooks))
+        lanes = defaultdict(list)
+        for lane in self.health.lanes:
+            lanes[lane.company].append(lane)
+        return [Company(name, summed(lanes[name])) for name in order]
+
+    @cached_property
+    def totals(self) -> Totals:
+        return summed(self.health.lanes)
+
+    def as_json(self) -> dict[str, Any]:
+        seen = self.health
+        return {
+            "ok": not self.problems,
+            "problems": self.problems,
+            "schema": self.schema,
+            "mapping": {"installed": seen.installed_mapping, "same": seen.mapping_is_installed},
+            "capture": [
+                {
+                    "table": str(row.table),
+                    "event": row.event,
+                    "state": row.state,
+                    "detail": row.detail,
+                }
+                for row in seen.capture
+            ],
+            "fleet": {
+                "daemons": seen.members,
+                "shards_owned": len(seen.owned),
+                "owners": [
+                    {"owner": d.owner, "shards": list(d.shards), "since": d.since}
+                    for d in seen.daemons
+                ],
+            },
+            "bell": common.fields_of(seen.bell),
+            "states": Counter(lane.state for lane in seen.lanes),
+            "totals": {**common.fields_of(self.totals), "expired_last_day": seen.expired},
+            "companies": [
+                {"company": one.name, **common.fields_of(one.totals)} for one in self.companies
+            ],
+            "webhooks": [
+                {**common.fields_of(lane), "late": lane.late, "more": lane.more}
+                for lane in self.webhooks
+            ],
+            "unresolved": common.fields_of(seen.unresolved),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """Sums over webhooks that are not removed.
+
+    oldest:      age in seconds of the oldest change that an active webhook waits for: the lag.
+    oldest_held: the same of paused and suspended ones.
+    more:        some of what was summed up was not counted to its end.
+    """
+
+    webhooks: int
+    queued: int
+    retrying: int
+    parked: int
+    held: int
+    dead: int
+    oldest: float | None
+    oldest_held: float | None
+    oldest_dead: float | None
+    worst: str
+    more: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Company:
+    """A company and what its webhooks owe it."""
+
+    name: str
+    totals: Totals
+
+
+def summed(lanes: Iterable[Lane]) -> Totals:
+    alive = [lane for lane in lanes if lane.state != "removed"]
+    sending = [lane for lane in alive if lane.state == "active"]
+    held = [lane for lane in alive if lane.state != "active"]
+    return Totals(
+        webhooks=len(alive),
+        queued=sum(lane.queued for lane in alive),
+        retrying=sum(lane.retrying for lane in alive),
+        parked=sum(lane.parked for lane in alive),
+        held=sum(lane.waiting for lane in held),
+        dead=sum(lane.dead for lane in alive),
+        oldest=_longest(lane.oldest for lane in sending),
+        oldest_held=_longest(lane.oldest for lane in held),
+        oldest_dead=_longest(lane.oldest_dead for lane in alive),
+        worst=min((standing(lane) for lane in alive), key=_ORDER.index, default="active"),
+        more=any(lane.more for lane in alive),
+    )
+
+
+def standing(lane: Lane) -> str:
+    """The webhook's state in a word: how it is registered, or else how it does."""
+    if lane.state != "active":
+        return lane.state
+    if lane.breaker != "closed":
+        return "failing"
+    return "late" if lane.late else "active"
+
+
+def _worst_first(lane: Lane) -> tuple[int, float, int]:
+    return _ORDER.index(standing(lane)), -(lane.oldest or 0.0), lane.webhook_id
+
+
+def _longest(ages: Iterable[float | None]) -> float | None:
+    return max((age for age in ages if age is not None), default=None)

@@ -1,0 +1,136 @@
+"""The status for people: fits on a screen, and into 80 columns."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Group
+from rich.text import Text
+
+from cdc.cli import common
+from cdc.cli.common import age, styled
+from cdc.cli.health import Bell, Lane
+from cdc.cli.status.report import Company, Report, standing
+
+_SHOWN = 40  # lines of the list; --json has all
+_FIXED = 13  # lines beside the list and the problems
+_STYLE = {
+    "suspended": common.BAD,
+    "late": common.BAD,
+    "failing": common.BAD,
+    "paused": common.SO_SO,
+    "active": common.GOOD,
+    "removed": common.FAINT,
+}
+_NUMBERS = "webhook webhooks waiting failed dead oldest"
+
+
+def drawn(seen: Report, *, companies: bool = False, height: int | None = None) -> Group:
+    """Everything; ``height``: lines there are, which makes it shorter rather than scroll."""
+    problems = seen.problems
+    room = _SHOWN
+    if height is not None:
+        told = min(len(problems), max(3, (height - _FIXED) // 2))
+        problems, hidden = problems[:told], len(problems) - told
+        room = max(3, height - _FIXED - told)
+        if hidden:
+            problems = [*problems, f"and {hidden} more; `cdc status` lists them"]
+    parts: list[Any] = [common.facts(_facts(seen))]
+    if seen.webhooks:
+        parts += [Text(), *(_companies(seen, room) if companies else _webhooks(seen, room))]
+    elif seen.company is not None:
+        parts += [Text(), Text(f"Company {common.printable(seen.company)} has no webhook.")]
+    parts.append(Text())
+    parts += [styled(f"! {problem}", common.BAD) for problem in problems]
+    if not problems:
+        parts.append(styled("All is well.", common.GOOD))
+    return Group(*parts)
+
+
+def _facts(seen: Report) -> dict[str, object]:
+    health, totals = seen.health, seen.totals
+    good = sum(row.state == "installed" for row in health.capture)
+    states = Counter(lane.state for lane in health.lanes if lane.state != "removed")
+    daemons = ", ".join(f"{d.owner} ({len(d.shards)} shards)" for d in health.daemons)
+    plus = "+" if totals.more else ""
+    held = f", {totals.held:,}{plus} of them held{_for(totals.oldest_held)}" if totals.held else ""
+    return {
+        "capture": f"{good} of {len(health.capture)} tables"
+        + (f" (schema {seen.schema})" if seen.schema else ""),
+        "daemons": f"{health.members}: {daemons}" if daemons else "none",
+        "bell": _bell(health.bell),
+        "webhooks": ", ".join(f"{n} {state}" for state, n in states.items()) or "none",
+        "lag": age(totals.oldest) or "none: nothing waits",
+        "waiting": f"{totals.queued:,}{plus} queued, {totals.retrying:,} retrying, "
+        f"{totals.parked:,} parked{held}",
+        "dead": f"{totals.dead:,}{_for(totals.oldest_dead, 'the oldest change ')}"
+        if totals.dead
+        else "0",
+        "expired": f"{health.expired:,} within the last day" if health.expired else None,
+        "unresolved": f"{health.unresolved.count:,}{_for(health.unresolved.oldest)}"
+        if health.unresolved.count
+        else None,
+    }
+
+
+def _for(seconds: float | None, what: str = "") -> str:
+    return "" if seconds is None else f", {what}for {age(seconds)}"
+
+
+def _bell(bell: Bell) -> str:
+    full = f"; notification queue {bell.queue:.0%} full" if bell.queue >= 0.01 else ""
+    if bell.armed:
+        return f"armed: a daemon sleeps, and writers wake it{full}"
+    if bell.prepared:
+        return f"off by default: max_prepared_transactions is {bell.prepared}{full}"
+    return f"silent: daemons are busy, or none runs{full}"
+
+
+def _webhooks(seen: Report, room: int) -> list[Any]:
+    heads = ["webhook", "company", "state", "waiting", "failed", "dead", "oldest", "why"]
+    return _listed(heads, [_row(lane) for lane in seen.webhooks], room)
+
+
+def _companies(seen: Report, room: int) -> list[Any]:
+    heads = ["company", "webhooks", "state", "waiting", "failed", "dead", "oldest"]
+    return _listed(heads, [_company(one) for one in seen.companies], room)
+
+
+def _listed(heads: Sequence[str], rows: Sequence[Sequence[object]], room: int) -> list[Any]:
+    made: list[Any] = [common.table(heads, rows[:room], right=_NUMBERS, whole="state waiting")]
+    if len(rows) > room:
+        made.append(styled(f"... and {len(rows) - room} more; --json has all.", common.FAINT))
+    return made
+
+
+def _row(lane: Lane) -> tuple[object, ...]:
+    state = standing(lane)
+    why = lane.reason if lane.state in ("paused", "suspended") else lane.last_error
+    if lane.breaker == "probing":
+        why = f"probing; {why or ''}"
+    return (
+        lane.webhook_id,
+        lane.company,
+        styled(state, _STYLE[state]),
+        f"{lane.waiting}{'+' if lane.more and lane.waiting else ''}",
+        lane.retrying,
+        lane.dead,
+        styled(age(lane.oldest), common.BAD if lane.late else ""),
+        common.one_line(why or "", 60),
+    )
+
+
+def _company(one: Company) -> tuple[object, ...]:
+    totals = one.totals
+    waiting = totals.queued + totals.retrying + totals.parked
+    return (
+        one.name,
+        totals.webhooks,
+        styled(totals.worst, _STYLE[totals.worst]),
+        f"{waiting}{'+' if totals.more else ''}",
+        totals.retrying,
+        totals.dead,
+        age(totals.oldest if totals.oldest is not None else totals.oldest_held),
+    )

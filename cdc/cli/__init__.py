@@ -41,6 +41,11 @@ COMMANDS = {
     "delivery": Listed("cdc.cli.delivery", "Deliveries: where a change is, and why.", WEBHOOKS),
     "run": Listed("cdc.cli.run", "Deliver changes until stopped (SIGTERM or Ctrl-C).", RUNNING),
     "status": Listed("cdc.cli.status", "Show at a glance what is late, failing or held.", RUNNING),
+    "explain": Listed(
+        "cdc.cli.explain",
+        "Tell whether a change has arrived, when, what was answered, and why not.",
+        RUNNING,
+    ),
     "doctor": Listed("cdc.cli.doctor", "Check everything, and say what to do.", RUNNING),
     "demo": Listed("cdc.cli.demo", "Watch the whole road, on a PostgreSQL of its own.", TRYING),
     "receive": Listed(

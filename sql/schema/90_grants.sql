@@ -47,5 +47,5 @@ grant select (id, webhook_id, uid, action, "time", event, key, attempts, tries, 
               last_status, last_error) on cdc.retry to cdc_reader;
 grant select (id, webhook_id, uid, action, "time", event, key, attempts, tries, died_at, last_status,
               last_error) on cdc.dead to cdc_reader;
-grant select (at, delivery, uid, webhook_id, action, "time", refs, try, outcome, status, error,
-              duration_ms) on cdc.attempt to cdc_reader;
+grant select (at, delivery, uid, webhook_id, layout, action, "time", refs, try, outcome, status,
+              error, duration_ms) on cdc.attempt to cdc_reader;

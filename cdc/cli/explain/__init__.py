@@ -1,0 +1,218 @@
+"""`cdc explain`: did they get it, when, what did they answer, and why not.
+
+suite.py  whose row it is
+facts.py  where its deliveries are, and how their webhooks do
+story.py  the facts in plain sentences
+"""
+
+from __future__ import annotations
+
+import uuid
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cdc.cli import common
+from cdc.cli.common import AsJson, load_mapping, load_settings, moment, print_json
+from cdc.errors import CdcError, UsageError
+
+if TYPE_CHECKING:
+    from cdc.cli.explain.facts import Delivery, Facts, Question
+    from cdc.cli.explain.story import Sentence
+    from cdc.cli.explain.suite import Row
+    from cdc.mapping import Mapping, Resource
+
+_STYLE = {"ok": common.GOOD, "wait": common.SO_SO, "bad": common.BAD}
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the command."""
+    app.command("explain")(explain)
+
+
+def explain(
+    ctx: typer.Context,
+    what: Annotated[
+        str,
+        typer.Argument(
+            metavar="WHAT", help="A resource (or its event), a delivery's number, or a webhook-id."
+        ),
+    ],
+    key: Annotated[
+        str | None, typer.Argument(metavar="[KEY]", help="Key of the row, for a resource.")
+    ] = None,
+    company: Annotated[str | None, typer.Option(help="Only this company's webhooks.")] = None,
+    since: Annotated[
+        str | None,
+        typer.Option(help="How far back to search the log for a row: 30m, 14d, or a time. [1d]"),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Tell whether a change has arrived, when, what was answered, and why not.
+
+    Follows a row, or one delivery, from the trigger to the receiver, and says in plain sentences
+    where it is and what to do. The newest twenty deliveries are told of. Changes nothing.
+
+    \b
+    cdc explain rating 17              who was told of this row?
+    cdc explain rating 17 --company 1
+    cdc explain 4711                   a delivery's number, from `cdc delivery list`
+    cdc explain 0f6ae0b3-5c0d-4a58-9d1c-6a3a2f3e9b57    what the receiver saw as webhook-id
+    """
+    from cdc.cli.explain import facts, story, suite
+    from cdc.db import explained
+
+    settings = load_settings(ctx)
+    mapping = load_mapping(settings)
+    asked = _question(mapping, what, key, company, since)
+    with explained(), common.connect(settings) as conn:
+        row = None
+        if asked.resource is not None and asked.key is not None:
+            row = suite.find(conn, mapping, asked.resource, asked.key)
+        known = facts.gather(conn, mapping, asked, row.company if row else None)
+    if asked.resource is None and not known.deliveries and not known.unresolved:
+        raise CdcError(
+            f"no delivery {what} is known",
+            "The log keeps what has ended for as long as CDC_LOG_DAYS says.",
+        )
+    general = _general(asked, known, row, mapping)
+    told = [(one, list(story.of_delivery(one, known))) for one in known.deliveries]
+    if as_json:
+        print_json(_as_json(asked, known, general, told))
+        return
+    for sentence in general:
+        _say(sentence)
+    for one, sentences in told:
+        _headline(one, known)
+        for sentence in sentences:
+            _say(sentence)
+        _attempts(one, known)
+
+
+def _question(
+    mapping: Mapping, what: str, key: str | None, company: str | None, since: str | None
+) -> Question:
+    """Raises UsageError for what can be neither row nor delivery."""
+    from cdc.cli.explain.facts import Question
+
+    after = moment(since) if since else None
+    if key is not None:
+        return Question(resource=_resource(mapping, what), key=key, since=after, company=company)
+    if what.isdecimal() and what.isascii() and int(what) < 2**63:
+        return Question(number=int(what), company=company)
+    try:
+        return Question(uid=str(uuid.UUID(what)), company=company)
+    except ValueError:
+        pass
+    _resource(mapping, what)
+    raise UsageError(f"{what} is a resource: which row?", f"Add its key: cdc explain {what} 17")
+
+
+def _resource(mapping: Mapping, word: str) -> Resource:
+    for resource in mapping.captured:
+        if word in (resource.name, resource.event, resource.table.name, str(resource.table)):
+            return resource
+    known = ", ".join(resource.name for resource in mapping.captured)
+    raise UsageError(
+        f"{word!r} is neither a resource nor a delivery",
+        f"Resources: {known}; each with the key of a row. Or a delivery's number, or a webhook-id.",
+    )
+
+
+def _general(asked: Question, known: Facts, row: Row | None, mapping: Mapping) -> list[Sentence]:
+    """What is to be said beside the deliveries."""
+    from cdc.cli.explain import story
+
+    said = [story.of_unresolved(one) for one in known.unresolved]
+    resource = asked.resource
+    if resource is None:
+        events = {one.event for one in known.deliveries}
+        for event in events & mapping.events.keys():
+            said += story.of_capture(known, mapping.events[event or ""])
+        return said
+    assert asked.key is not None
+    assert resource.event is not None
+    said += story.of_capture(known, resource)
+    if row is not None and not known.unresolved:
+        said += story.of_row(row, resource, asked.key)
+    told = {one.webhook for one in known.deliveries}
+    for hook in known.hooks.values():
+        if hook.id not in told:
+            said += story.of_hook(hook, resource.event)
+    alive = [hook for hook in known.hooks.values() if hook.state != "removed"]
+    company = asked.company or (row.company if row else None)
+    orphan = row is not None and row.exists and row.company is None
+    if not alive and not known.unresolved and not orphan and not told:
+        said.append(story.of_nobody(company, resource.event))
+    return said
+
+
+def _as_json(
+    asked: Question, known: Facts, general: list[Sentence], told: list[tuple[Delivery, Any]]
+) -> dict[str, Any]:
+    fields = common.fields_of
+    every = [*general, *(sentence for _, sentences in told for sentence in sentences)]
+    return {
+        "ok": all(sentence.verdict == "ok" for sentence in every),
+        "resource": asked.resource.name if asked.resource else None,
+        "key": asked.key,
+        "said": [fields(sentence) for sentence in general],
+        "deliveries": [
+            {
+                **fields(one),
+                "company": hook.company if (hook := known.hooks.get(one.webhook)) else None,
+                "said": [fields(sentence) for sentence in sentences],
+                "log": [fields(a) for a in known.attempts if _same(a, one)],
+            }
+            for one, sentences in told
+        ],
+        "webhooks": [fields(hook) for hook in known.hooks.values()],
+    }
+
+
+def _headline(one: Delivery, known: Facts) -> None:
+    hook = known.hooks.get(one.webhook)
+    whose = f" of company {hook.company}" if hook else ""
+    action = "created" if one.action == "c" else "modified"
+    typer.echo()
+    common.print_text(
+        common.styled(
+            f"Delivery {one.id} to webhook {one.webhook}{whose}: {one.event} of row {one.key}, "
+            f"{action} at {one.time.isoformat()}",
+            "bold",
+        )
+    )
+    common.print_text(common.styled(f"webhook-id {one.uid}", common.FAINT))
+
+
+def _say(sentence: Sentence) -> None:
+    common.print_text(common.styled(sentence.text, _STYLE[sentence.verdict]))
+    if sentence.todo:
+        common.print_text(common.styled(f"  -> {sentence.todo}"))
+
+
+def _attempts(one: Delivery, known: Facts) -> None:
+    log = [a for a in known.attempts if _same(a, one)]
+    if log:
+        common.print_table(
+            ["try", "at", "outcome", "status", "error", "took", "detail", "answer"],
+            [
+                (
+                    *(
+                        a.number,
+                        a.at,
+                        a.outcome,
+                        a.status,
+                        a.error,
+                        common.age(a.duration_ms / 1000),
+                    ),
+                    *(a.detail, common.one_line(a.excerpt or "", 60)),
+                )
+                for a in log
+            ],
+            right="try status",
+        )
+
+
+def _same(a: Any, one: Delivery) -> bool:
+    return (a.webhook, a.id, a.uid) == (one.webhook, one.id, one.uid)

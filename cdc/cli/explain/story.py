@@ -1,0 +1,263 @@
+"""Facts into plain sentences: what is so, why, and what to do. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from cdc.cli.common import age, counted
+from cdc.cli.explain.facts import AHEAD, Attempt, Delivery, Facts, Hook, Unresolved
+from cdc.cli.explain.suite import Row
+from cdc.cli.health import LATE
+from cdc.mapping import Resource
+
+Verdict = Literal["ok", "wait", "bad"]
+
+
+@dataclass(frozen=True, slots=True)
+class Sentence:
+    """verdict: well, takes its time, or wrong. code: of the story, stable for scripts. todo: what
+    to do next."""
+
+    verdict: Verdict
+    code: str
+    text: str
+    todo: str = ""
+
+
+_CAPTURE_TODO = {
+    "off": "`cdc triggers install` switches it on again. What was changed meanwhile is not sent.",
+    "disabled": "Find out who disabled it; `cdc triggers install` enables it.",
+}
+
+
+def of_capture(facts: Facts, resource: Resource) -> Iterator[Sentence]:
+    """Whether changes of this kind are seen at all, now."""
+    wrong = [row for row in facts.capture if row.resource == resource.name]
+    for row in wrong:
+        if row.state == "installed":
+            continue
+        detail = f" ({row.detail})" if row.detail else ""
+        yield Sentence(
+            "bad",
+            f"capture {row.state}",
+            f"Capture of {row.table} is {row.state}{detail}: changes made now may not be seen.",
+            _CAPTURE_TODO.get(row.state, "`cdc triggers plan` shows what is to be done."),
+        )
+
+
+def of_row(row: Row, resource: Resource, key: str) -> Iterator[Sentence]:
+    """What the suite's table says."""
+    if row.exists is False:
+        yield Sentence(
+            "wait",
+            "no row",
+            f"{resource.table} has no row {key} now. Deletions send nothing; what was changed "
+            "before is told of below.",
+        )
+    elif row.exists and row.company is None:
+        yield Sentence(
+            "bad",
+            "no company",
+            f"No column of row {key} of {resource.table} leads to a company, so nobody is told of "
+            "its changes.",
+            "docs/dba.md, 'What could not be resolved', says how such changes are captured late.",
+        )
+
+
+def of_unresolved(one: Unresolved) -> Sentence:
+    return Sentence(
+        "bad",
+        "unresolved",
+        f"The change of {one.resource} {one.key} at {one.time.isoformat()} has found no company: "
+        f"{one.reason.rstrip('.')}. It was tried {counted(one.tries, 'time')} since.",
+        "Mend the row or the mapping; the daemon then captures it by itself.",
+    )
+
+
+def of_hook(hook: Hook, event: str) -> Iterator[Sentence]:
+    """Of a webhook of the company that has no delivery of this row."""
+    name = f"Webhook {hook.id} of company {hook.company}"
+    if hook.state == "removed":
+        yield Sentence("wait", "removed", f"{name} was removed ({hook.since.isoformat()}).")
+    elif event not in hook.events:
+        told = ", ".join(hook.events) or "nothing"
+        yield Sentence(
+            "wait",
+            "not registered",
+            f"{name} is not registered for {event}, only for {told}.",
+            f"`cdc webhook update {hook.id} --event ...` changes that, for changes to come.",
+        )
+    else:
+        yield Sentence(
+            "wait",
+            "no change",
+            f"{name} is registered for {event} (it exists since {hook.created_at.isoformat()}), "
+            "and nothing of this row is queued for it, nor in its log of the time looked at. It "
+            "gets the changes of transactions that begin after its registration.",
+            "Look further back with --since 14d. The log is kept for CDC_LOG_DAYS.",
+        )
+
+
+def of_nobody(company: str | None, event: str) -> Sentence:
+    """Neither a delivery nor a webhook was found."""
+    if company is None:
+        return Sentence(
+            "wait",
+            "nobody",
+            f"Nothing of it is queued or logged, and whose row it is cannot be seen: {event} may "
+            "have no webhook there.",
+            "Say --company, or use an account that may read the suite's keys.",
+        )
+    return Sentence(
+        "bad",
+        "nobody",
+        f"Company {company} has no webhook, so nothing is written when such a row changes.",
+        "`cdc webhook add` registers one, for changes to come.",
+    )
+
+
+def of_delivery(one: Delivery, facts: Facts) -> Iterator[Sentence]:
+    """Did the receiver get it, when, what did it answer; or else why not."""
+    hook = facts.hooks.get(one.webhook)
+    log = [a for a in facts.attempts if (a.webhook, a.id, a.uid) == (one.webhook, one.id, one.uid)]
+    if not one.place:
+        yield from _ended(one, log)
+    elif one.place == "dead":
+        yield Sentence(
+            "bad",
+            "dead",
+            f"It is dead: {counted(one.tries, 'attempt')} failed, the last: {_answer(one)}. The "
+            "receiver never got it.",
+            f"When the receiver works again: `cdc delivery replay {one.id}` (same webhook-id).",
+        )
+    elif hook is None or hook.state == "removed":
+        yield Sentence(
+            "wait", "removed", "Its webhook was removed; it will be logged as dropped, not sent."
+        )
+    elif hook.state in ("paused", "suspended"):
+        yield Sentence(
+            "wait" if hook.state == "paused" else "bad",
+            f"held {hook.state}",
+            f"It is held: its webhook is {hook.state} since {hook.since.isoformat()}"
+            f"{': ' + hook.reason if hook.reason else ''}. It expires after CDC_HELD_DAYS.",
+            f"`cdc webhook resume {hook.id}` has all that is held sent, in order.",
+        )
+    else:
+        yield from _waiting(one, facts, hook)
+
+
+def _waiting(one: Delivery, facts: Facts, hook: Hook) -> Iterator[Sentence]:
+    if one.place == "parked":
+        behind = f"delivery {one.behind}" if one.behind is not None else "an earlier one"
+        yield Sentence(
+            "wait",
+            "parked",
+            f"It is parked behind {behind} of the same row, which is being retried: the changes of "
+            "a row arrive in order.",
+            f"`cdc explain {one.behind}`" if one.behind is not None else "",
+        )
+    elif one.place == "retrying":
+        due = "is due now" if (one.due_in or 0) <= 0 else f"comes in {age(one.due_in)}"
+        yield Sentence(
+            "wait",
+            "retrying",
+            f"{counted(one.tries, 'attempt')} failed, the last: {_answer(one)}. The next {due}.",
+            f"If the receiver is well again: `cdc webhook resume {hook.id}` tries at once.",
+        )
+    before = list(_in_the_way(hook, facts))
+    yield from before
+    if one.place != "queued":
+        return
+    if one.ahead:
+        many = f"{one.ahead}{' or more' if one.ahead >= AHEAD else ''}"
+        yield Sentence(
+            "wait", "queued", f"It is queued, with {many} deliveries of its webhook before it."
+        )
+    elif not before and one.age > LATE:
+        yield Sentence(
+            "bad",
+            "stuck",
+            f"It is first in its webhook's queue for {age(one.age)}, and nothing is in its way "
+            "that can be seen from here.",
+            f"Read the log of {hook.owner}; `cdc doctor`.",
+        )
+    elif not before:
+        yield Sentence("ok", "queued", "It is next in its webhook's queue, and on its way.")
+
+
+def _in_the_way(hook: Hook, facts: Facts) -> Iterator[Sentence]:
+    """What stops a webhook that is to send."""
+    if hook.owner is None:
+        running = counted(facts.daemons, "daemon runs", "daemons run")
+        yield Sentence(
+            "bad",
+            "no daemon",
+            f"No daemon owns the webhook ({running}): nothing is sent.",
+            "Start `cdc run`; where it runs, read its log.",
+        )
+    if hook.signable is False:
+        yield Sentence(
+            "bad",
+            "no secret",
+            "The webhook has no valid secret: nothing can be signed, so nothing is sent.",
+            f"`cdc webhook rotate-secret {hook.id}` gives it one.",
+        )
+    if hook.breaker != "closed":
+        since = f" since {hook.failing_since.isoformat()}" if hook.failing_since else ""
+        yield Sentence(
+            "bad",
+            "lane open",
+            f"The endpoint does not answer well{since} ({hook.failures} failures in a row"
+            f"{', the last: ' + hook.last_error if hook.last_error else ''}): its lane is "
+            f"{hook.breaker}, and only one delivery at a time tries whether it is well again.",
+            "Talk to the receiver. Probes go on by themselves, at least once a minute.",
+        )
+    if hook.slow_for is not None and hook.slow_for > 0:
+        yield Sentence(
+            "wait",
+            "slowed",
+            f"The receiver wants to be left alone for another {age(hook.slow_for)}.",
+        )
+
+
+def _ended(one: Delivery, log: list[Attempt]) -> Iterator[Sentence]:
+    last = log[-1]
+    when = last.at.isoformat()
+    if last.outcome == "delivered":
+        before = len(log) - 1
+        failed = f", after {counted(before, 'attempt')} that failed" if before else ""
+        yield Sentence(
+            "ok",
+            "delivered",
+            f"The receiver got it: it answered {last.status} at {when}, "
+            f"{age((last.at - one.time).total_seconds())} after the change{failed}; the request "
+            f"took {age(last.duration_ms / 1000)}.",
+        )
+    elif last.outcome == "expired":
+        yield Sentence(
+            "bad",
+            "expired",
+            f"It expired at {when}: it was held, or dead, for longer than CDC_HELD_DAYS. The "
+            "receiver did not get it.",
+            f"`cdc delivery replay {one.uid}` sends it after all.",
+        )
+    elif last.outcome == "dropped":
+        yield Sentence(
+            "wait", "dropped", f"It was dropped at {when}, not sent: its webhook had been removed."
+        )
+    else:
+        yield Sentence(
+            "bad",
+            "lost track",
+            f"Its last attempt failed at {when} ({_answer(one)}), and it waits nowhere: somebody "
+            "has removed it from the tables by hand.",
+            "Its receiver has to read the row from the suite's API.",
+        )
+
+
+def _answer(one: Delivery | Attempt) -> str:
+    if one.error is None or one.error == "status":
+        return f"answered {one.status}" if one.status is not None else "no answer"
+    return one.error if one.status is None else f"{one.error} (status {one.status})"

@@ -21,7 +21,7 @@ from cdc.lanes import Lane
 from cdc.mapping import load_mapping
 from cdc.observe import HealthServer, Observer, State
 from cdc.pipeline import DAY, Pipeline
-from cdc.queue.session import open_session
+from cdc.queue.session import open_session, open_sessions
 from cdc.queue.settle import Settler
 from cdc.settings import Settings, redact_dsn
 from cdc.tenure import Tenure
@@ -51,6 +51,7 @@ class App:
         self._mapping = load_mapping(settings.mapping)
         self._translator = Translator(self._mapping, settings.base_url)
         self._tenure: Tenure | None = None
+        self._client: Client | None = None
         self._stop = asyncio.Event()
         self._reason = ""
         self._epochs: dict[int, int] = {}
@@ -69,7 +70,7 @@ class App:
         url = settings.database_url
         use_bell = await self._checked(url)
         self.observer.started(__version__, redact_dsn(url))
-        client = Client(
+        self._client = client = Client(
             Guard(settings.allowed_networks, settings.allow_http),
             deadline=settings.attempt_timeout,
             connect_timeout=settings.connect_timeout,
@@ -89,6 +90,7 @@ class App:
         )
         health = HealthServer(self.observer.metrics)
         self.observer.metrics.watch(self._state)
+        self.observer.metrics.ready_lag = settings.ready_lag
         if self._health_at is not None:
             await health.start_at(self._health_at)
         elif settings.http_port is not None:
@@ -200,6 +202,8 @@ class App:
             lanes=Counter("held" if c.lane.paused else c.lane.breaker.value for c in channels),
             bell=tenure.bell_mode,
             ready=tenure.may_send() and not self._stop.is_set(),
+            sessions=open_sessions(),
+            connections=self._client.open if self._client is not None else 0,
         )
 
     def _may_send(self) -> bool:

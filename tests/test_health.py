@@ -9,7 +9,7 @@ import aiohttp
 import pytest
 
 from cdc.errors import ConfigError
-from cdc.observe import HealthServer, Observer, State
+from cdc.observe import Backlog, HealthServer, Observer, State
 
 
 class Moment:
@@ -20,7 +20,7 @@ class Moment:
 
     def __call__(self) -> State:
         lanes = Counter({"closed": 3, "open": 1})
-        return State(64, 7, 42, lanes, "sleeping", self.ready)
+        return State(64, 7, 42, lanes, "sleeping", self.ready, 4, 12)
 
 
 @pytest.fixture
@@ -29,8 +29,12 @@ def moment() -> Moment:
 
 
 @pytest.fixture
-async def base(moment: Moment) -> AsyncIterator[str]:
-    observer = Observer()
+def observer() -> Observer:
+    return Observer()
+
+
+@pytest.fixture
+async def base(moment: Moment, observer: Observer) -> AsyncIterator[str]:
     observer.metrics.watch(moment)
     server = HealthServer(observer.metrics)
     port = await server.start("127.0.0.1", 0)
@@ -54,6 +58,47 @@ async def test_metrics_tell_the_state_of_the_moment(base: str) -> None:
     assert 'cdc_lanes{state="held"} 0.0' in page
     assert 'cdc_doorbell{mode="sleeping"} 1.0' in page
     assert "cdc_swept_rows_total 0.0" in page
+
+
+def backlog(**values: float) -> Backlog:
+    return Backlog(
+        **{
+            **{"queued": 5, "retrying": 2, "parked": 1, "held": 3, "dead": 4, "unresolved": 0},
+            **{"lag": 1.5, "oldest": 90.0, "oldest_held": 7.0, "notification_queue": 0.25},
+            **values,  # type: ignore[arg-type]  # counts and ages alike
+        }
+    )
+
+
+async def test_metrics_tell_what_was_measured_unless_others_own_it(
+    base: str, moment: Moment, observer: Observer
+) -> None:
+    async with aiohttp.ClientSession(base) as http:
+        assert "cdc_waiting" not in await (await http.get("/metrics")).text()
+        observer.measured(backlog())
+        page = await (await http.get("/metrics")).text()
+        assert 'cdc_waiting{state="queued"} 5.0' in page
+        assert 'cdc_waiting{state="parked"} 1.0' in page
+        assert "cdc_held 3.0" in page
+        assert "cdc_dead 4.0" in page
+        assert "cdc_lag_seconds 1.5" in page
+        assert "cdc_oldest_seconds 90.0" in page
+        assert "cdc_notification_queue_usage 0.25" in page
+        assert "cdc_database_sessions 4.0" in page
+        assert "cdc_http_connections 12.0" in page
+        moment.ready = False
+        assert "cdc_waiting" not in await (await http.get("/metrics")).text()
+
+
+async def test_a_lag_above_the_bound_is_not_ready(base: str, observer: Observer) -> None:
+    async with aiohttp.ClientSession(base) as http:
+        observer.measured(backlog(lag=61.0))
+        assert (await http.get("/readyz")).status == 200
+        observer.metrics.ready_lag = 60.0
+        assert (await http.get("/readyz")).status == 503
+        # What a receiver is in the way of is not ours.
+        observer.measured(backlog(lag=59.0, oldest=7200.0))
+        assert (await http.get("/readyz")).status == 200
 
 
 async def test_a_taken_port_is_refused_by_name(base: str) -> None:

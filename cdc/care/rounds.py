@@ -12,6 +12,7 @@ from typing import Protocol
 import psycopg
 
 from cdc.care import expire, prune, removed, sweep, unresolved
+from cdc.care.measure import Measure
 from cdc.observe import Observer
 from cdc.queue.session import open_session
 
@@ -44,6 +45,7 @@ class Care:
     log_days: int
     held_days: float
     dead_days: float
+    _measure: Measure = field(default_factory=Measure)
     _soon: asyncio.Event = field(default_factory=asyncio.Event)
 
     def resolve_soon(self) -> None:
@@ -52,8 +54,10 @@ class Care:
 
     async def run(self, lanes: Lanes) -> None:
         """Makes its rounds until cancelled."""
-        last = {"removed": 0.0, "sweep": time.monotonic(), "expire": 0.0, "prune": 0.0}
+        now = time.monotonic()
+        last = {"removed": 0.0, "measure": 0.0, "sweep": now, "expire": 0.0, "prune": 0.0}
         every = {
+            "measure": self._measure.every,
             "removed": REMOVED_EVERY,
             "sweep": SWEEP_EVERY,
             "expire": EXPIRE_EVERY,
@@ -64,7 +68,10 @@ class Care:
             soon = self._soon.is_set()
             # At once, whatever becomes of it: a look sets it again while there is something to do.
             self._soon.clear()
+            every["measure"] = self._measure.every
             due = [name for name, seconds in every.items() if now - last[name] >= seconds]
+            if not lanes.shards():
+                due = [name for name in due if name != "measure"]  # nothing is ours to measure yet
             if due == ["removed"] and not lanes.removed() and not soon:
                 last["removed"] = now
                 due = []
@@ -85,6 +92,9 @@ class Care:
             if "removed" in due:
                 for webhook_id in lanes.removed():
                     await self._one("removed", removed.run_once(conn, webhook_id, self.observer))
+            if "measure" in due:
+                measuring = self._measure.run_once(conn, lanes.shards(), self.observer)
+                await self._one("measure", measuring)
             if "sweep" in due:
                 await self._one("sweep", sweep.run_once(conn, lanes, self.observer))
             if "expire" in due:

@@ -3,6 +3,6 @@
 from cdc.observe.events import Observer
 from cdc.observe.http import HealthServer
 from cdc.observe.log import configure_logging
-from cdc.observe.metrics import State
+from cdc.observe.metrics import Backlog, State
 
-__all__ = ["HealthServer", "Observer", "State", "configure_logging"]
+__all__ = ["Backlog", "HealthServer", "Observer", "State", "configure_logging"]

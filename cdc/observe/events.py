@@ -8,7 +8,7 @@ from typing import Any
 
 import structlog
 
-from cdc.observe.metrics import Metrics
+from cdc.observe.metrics import Backlog, Metrics
 from cdc.road import Delivery, Outcome
 
 
@@ -141,6 +141,10 @@ class Observer:
 
     def care_failed(self, what: str, error: Exception) -> None:
         self.log.warning("care failed", what=what, error=_line(error))
+
+    def measured(self, backlog: Backlog) -> None:
+        """No line of log: it comes every 15 seconds."""
+        self.metrics.backlog = backlog
 
     def swept(self, webhook_id: int, lowest: int) -> None:
         self.counts.swept += 1

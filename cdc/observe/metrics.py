@@ -22,10 +22,34 @@ BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1, 5, 60, 600, 3600)
 
 
 @dataclass(frozen=True, slots=True)
+class Backlog:
+    """What waits for the webhooks of this daemon, as it was measured last (care/measure.py).
+
+    Ages are seconds, 0 where nothing waits. Counts have a bound.
+    lag:    the oldest delivery that no receiver is in the way of.
+    oldest: the oldest of an active webhook, failed ones included.
+    held:   of queued, retrying and parked, those of paused and suspended webhooks.
+    notification_queue: used share, 0 to 1; this, and unresolved, are the whole database's.
+    """
+
+    queued: int
+    retrying: int
+    parked: int
+    held: int
+    dead: int
+    unresolved: int
+    lag: float
+    oldest: float
+    oldest_held: float
+    notification_queue: float
+
+
+@dataclass(frozen=True, slots=True)
 class State:
     """A moment of the daemon.
 
     lanes: by breaker state; ``held`` for paused, suspended or unusable ones.
+    sessions, connections: open, to the database and to receivers.
     """
 
     shards: int
@@ -34,6 +58,8 @@ class State:
     lanes: Tally[str]
     bell: str
     ready: bool
+    sessions: int = 0
+    connections: int = 0
 
 
 class Attempts(Collector):
@@ -78,6 +104,8 @@ class Metrics:
     attempts: Attempts = field(default_factory=Attempts)
     swept: Counter = field(init=False)
     expired: Counter = field(init=False)
+    backlog: Backlog | None = None
+    ready_lag: float | None = None
     _state: Callable[[], State] | None = None
 
     def __post_init__(self) -> None:
@@ -95,11 +123,14 @@ class Metrics:
     def watch(self, state: Callable[[], State]) -> None:
         """Adds the state of the moment to every page."""
         self._state = state
-        self.registry.register(_States(state))
+        self.registry.register(_States(state, self))
 
     async def ready(self) -> bool:
-        """Connected, and looks are answered."""
-        return self._state is not None and self._state().ready
+        """Connected, looks are answered, and the lag is below ``ready_lag``, if that is set."""
+        if self._state is None or not self._state().ready:
+            return False
+        late = self.backlog.lag if self.backlog is not None else 0.0
+        return self.ready_lag is None or late <= self.ready_lag
 
     async def page(self) -> bytes:
         """The text format of Prometheus."""
@@ -107,8 +138,9 @@ class Metrics:
 
 
 class _States(Collector):
-    def __init__(self, state: Callable[[], State]) -> None:
+    def __init__(self, state: Callable[[], State], metrics: Metrics) -> None:
         self._state = state
+        self._metrics = metrics
 
     def describe(self) -> Iterator[Metric]:
         """Nothing before the daemon runs: what is registered twice shows when it is asked."""
@@ -127,3 +159,35 @@ class _States(Collector):
         bell.add_metric([state.bell], 1)
         yield bell
         yield GaugeMetricFamily("cdc_ready", "Connected, and looks are answered.", int(state.ready))
+        yield GaugeMetricFamily(
+            "cdc_database_sessions", "Sessions with the database that are open.", state.sessions
+        )
+        yield GaugeMetricFamily(
+            "cdc_http_connections", "Connections to receivers that are open.", state.connections
+        )
+        # Whoever has lost the database owns nothing any more, and may not count what others do.
+        if state.ready and self._metrics.backlog is not None:
+            yield from _measured(self._metrics.backlog)
+
+
+def _measured(backlog: Backlog) -> Iterator[Metric]:
+    waiting = GaugeMetricFamily(
+        "cdc_waiting", "Deliveries of webhooks of this daemon that wait.", labels=["state"]
+    )
+    for name in ("queued", "retrying", "parked"):
+        waiting.add_metric([name], getattr(backlog, name))
+    yield waiting
+    for name, meaning, value in (
+        ("cdc_held", "Waiting deliveries of paused and suspended webhooks.", backlog.held),
+        ("cdc_dead", "Dead deliveries that are kept.", backlog.dead),
+        ("cdc_unresolved", "Changes without a company.", backlog.unresolved),
+        ("cdc_lag_seconds", "Age of the oldest delivery nothing is in the way of.", backlog.lag),
+        ("cdc_oldest_seconds", "Age of the oldest undelivered change.", backlog.oldest),
+        ("cdc_oldest_held_seconds", "Age of the oldest held change.", backlog.oldest_held),
+        (
+            "cdc_notification_queue_usage",
+            "Used share of PostgreSQL's notification queue.",
+            backlog.notification_queue,
+        ),
+    ):
+        yield GaugeMetricFamily(name, meaning, value)

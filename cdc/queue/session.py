@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
+from weakref import WeakSet
 
 import psycopg
 from psycopg import AsyncRawCursor, pq
@@ -28,6 +29,9 @@ UUID = 2950
 ANSWER_WITHIN = 5.0
 
 ACTIONS = {"c": "created", "m": "modified", b"c": "created", b"m": "modified"}
+
+
+_opened: WeakSet[Connection] = WeakSet()
 
 
 class _UuidAsText(Loader):
@@ -75,6 +79,7 @@ async def open_session(url: str, role: str, *, owning: bool = False) -> Connecti
     Raises DatabaseError where it leads to a pooler; psycopg's errors pass through.
     """
     conn = await db.connect_async(url, role, cursor_factory=AsyncRawCursor, **_CLIENT_KEEPALIVE)
+    _opened.add(conn)
     conn.prepare_threshold = 0
     conn.adapters.register_loader(XID8, Int8BinaryLoader)
     conn.adapters.register_loader(UUID, _UuidAsText)
@@ -89,6 +94,11 @@ async def open_session(url: str, role: str, *, owning: bool = False) -> Connecti
         await conn.close()
         raise
     return conn
+
+
+def open_sessions() -> int:
+    """How many of them are open in this process."""
+    return sum(not conn.closed for conn in _opened)
 
 
 async def _refuse_pooler(conn: Connection) -> None:

@@ -115,6 +115,13 @@ class Settings(BaseSettings):
     http_host: str = Field(
         "127.0.0.1", min_length=1, description="Address that health and metrics listen on."
     )
+    ready_lag: float | None = Field(
+        None,
+        gt=0,
+        le=_DAY,
+        description="Age in seconds of the oldest delivery that no receiver is in the way of, "
+        "above which `/readyz` answers 503. Without: no bound.",
+    )
     doorbell: Literal["auto", "on", "off"] = Field(
         "auto",
         description="Whether writers wake a sleeping daemon by NOTIFY. `auto`: yes, unless the "

@@ -146,6 +146,19 @@ class TestWhatIsInTheWay:
         db.execute("delete from cdc.webhook_secret")
         assert codes(cdc, 5) == ["no secret"]
 
+    def test_a_registration_that_cannot_be_used(
+        self, cdc: Command, db: psycopg.Connection, hook: int
+    ) -> None:
+        owe(db, hook, id="5")
+        db.execute(
+            "insert into cdc.lane (webhook_id, last_error)"
+            " values (%s, 'cannot be used: the header Host is ours')",
+            [hook],
+        )
+        (said,) = told(cdc, 5)
+        assert (said["verdict"], said["code"]) == ("bad", "unusable")
+        assert "the header Host is ours" in said["text"]
+
     @pytest.mark.parametrize("breaker", ["open", "probing"])
     def test_an_open_lane(
         self, cdc: Command, db: psycopg.Connection, hook: int, breaker: str

@@ -116,6 +116,12 @@ CASES = {
         "'{{3,3}}', '{{302,22}}', '{{{uid},{uid}}}', '{{null,5}}', now(), '{{1,2}}'",
         ("dead_pkey", "retry_pkey", "queue_lane", "webhook_pkey"),
     ),
+    "backlog": Case(
+        f"{ALL_SHARDS}, 10",
+        ("queue_lane", "retry_pkey", "dead_pkey"),
+        # Ten of each webhook, and the step to the next.
+        10 * (HOOKS + 20) + HOOKS + 20,
+    ),
     "drop_removed": Case("8, 1000", ("queue_lane",), 4000),
 }
 

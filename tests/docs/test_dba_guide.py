@@ -200,8 +200,9 @@ def test_the_numbers_told_are_the_defaults() -> None:
 
 def test_what_lies_unresolved_is_red() -> None:
     """What the guide says of cdc.unresolved and `cdc status`."""
-    from cdc.cli.health import Health, Unresolved
+    from cdc.cli.health import Bell, Health, Unresolved
 
-    fine = Health((), "same", True, 1, (), (), Unresolved(0, None, ""), 0)
+    bell = Bell(armed=True, queue=0.0, prepared=0)
+    fine = Health((), "same", True, 1, (), bell, (), Unresolved(0, None, ""), 0)
     assert not fine.problems()
-    assert Health((), "same", True, 1, (), (), Unresolved(1, 5.0, "gone"), 0).problems()
+    assert Health((), "same", True, 1, (), bell, (), Unresolved(1, 5.0, "gone"), 0).problems()

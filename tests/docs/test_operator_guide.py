@@ -9,7 +9,7 @@ from collections import Counter
 from cdc.app import FLUSH_WITHIN
 from cdc.cli import deliveries
 from cdc.lanes.breaker import BreakerState
-from cdc.observe import Observer, State
+from cdc.observe import Backlog, Observer, State
 from cdc.queue.ownership import SHARDS
 from cdc.road import Outcome, WebhookState
 from cdc.settings import Settings
@@ -51,6 +51,7 @@ def test_states_of_a_breaker() -> None:
 def test_every_metric_is_told_of() -> None:
     observer = Observer()
     observer.metrics.watch(lambda: State(0, 0, 0, Counter(), "sleeping", True))
+    observer.measured(Backlog(0, 0, 0, 0, 0, 0, 0.0, 0.0, 0.0, 0.0))
     page = asyncio.run(observer.metrics.page()).decode()
     kinds = re.findall(r"^# TYPE (\w+) (\w+)$", page, re.MULTILINE)
     exported = {name for name, _ in kinds if not name.endswith("_created")}

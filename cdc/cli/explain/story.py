@@ -10,6 +10,7 @@ from cdc.cli.common import age, counted
 from cdc.cli.explain.facts import AHEAD, Attempt, Delivery, Facts, Hook, Unresolved
 from cdc.cli.explain.suite import Row
 from cdc.cli.health import LATE
+from cdc.dispatch.dispatch import UNUSABLE
 from cdc.mapping import Resource
 
 Verdict = Literal["ok", "wait", "bad"]
@@ -203,6 +204,13 @@ def _in_the_way(hook: Hook, facts: Facts) -> Iterator[Sentence]:
             "no secret",
             "The webhook has no valid secret: nothing can be signed, so nothing is sent.",
             f"`cdc webhook rotate-secret {hook.id}` gives it one.",
+        )
+    elif (hook.last_error or "").startswith(UNUSABLE):
+        yield Sentence(
+            "bad",
+            "unusable",
+            f"The daemon cannot use the registration: {(hook.last_error or '')[len(UNUSABLE) :]}.",
+            f"Correct it with `cdc webhook update {hook.id}`.",
         )
     if hook.breaker != "closed":
         since = f" since {hook.failing_since.isoformat()}" if hook.failing_since else ""

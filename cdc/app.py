@@ -19,7 +19,7 @@ from cdc.deliver import Client, Guard
 from cdc.dispatch import Dispatch
 from cdc.lanes import Lane
 from cdc.mapping import load_mapping
-from cdc.observe import HealthServer, Observer, State
+from cdc.observe import HealthServer, Observer, Pulse, State, Systemd
 from cdc.pipeline import DAY, Pipeline
 from cdc.queue.session import open_session, open_sessions
 from cdc.queue.settle import Settler
@@ -52,6 +52,7 @@ class App:
         self._translator = Translator(self._mapping, settings.base_url)
         self._tenure: Tenure | None = None
         self._client: Client | None = None
+        self._systemd = Systemd()
         self._stop = asyncio.Event()
         self._reason = ""
         self._epochs: dict[int, int] = {}
@@ -70,6 +71,7 @@ class App:
         url = settings.database_url
         use_bell = await self._checked(url)
         self.observer.started(__version__, redact_dsn(url))
+        self._systemd.ready("delivering")
         self._client = client = Client(
             Guard(settings.allowed_networks, settings.allow_http),
             deadline=settings.attempt_timeout,
@@ -90,6 +92,7 @@ class App:
         )
         health = HealthServer(self.observer.metrics)
         self.observer.metrics.watch(self._state)
+        self.observer.metrics.pulse = Pulse(self._steps)
         self.observer.metrics.ready_lag = settings.ready_lag
         if self._health_at is not None:
             await health.start_at(self._health_at)
@@ -99,13 +102,15 @@ class App:
         settling = asyncio.create_task(settler.run())
         holding = asyncio.create_task(self._tenures(url, settler, pipeline, use_bell))
         stopped = asyncio.create_task(self._stop.wait())
+        beating = asyncio.create_task(self._systemd.watch(self.observer.metrics.alive))
         try:
             await asyncio.wait({settling, holding, stopped}, return_when=asyncio.FIRST_COMPLETED)
             await self._wind_down(settler)
         finally:
-            for task in (stopped, holding, settling):
+            tasks = (beating, stopped, holding, settling)
+            for task in tasks:
                 task.cancel()
-            results = await asyncio.gather(stopped, holding, settling, return_exceptions=True)
+            results = await asyncio.gather(*tasks, return_exceptions=True)
             await settler.close()
             await client.close()
             await health.stop()
@@ -120,6 +125,8 @@ class App:
             except psycopg.OperationalError as error:
                 start_checks.refuse_if_hopeless(error)
                 self.observer.connection_lost(error, pause)
+                # What is up to us has been done; whoever waits for us need not wait for a database.
+                self._systemd.ready("waiting for the database")
                 with suppress(TimeoutError):
                     async with asyncio.timeout(pause):
                         await self._stop.wait()
@@ -179,6 +186,7 @@ class App:
         )
 
     async def _wind_down(self, settler: Settler) -> None:
+        self._systemd.stopping()
         tenure = self._tenure
         if tenure is None:
             return
@@ -189,6 +197,10 @@ class App:
             async with asyncio.timeout(FLUSH_WITHIN):
                 await settler.flushed()
         self.observer.stopped(abandoned)
+
+    def _steps(self) -> int:
+        """What was done: looks answered, connections tried."""
+        return self.observer.counts.looks + self.observer.counts.losses
 
     def _state(self) -> State:
         tenure = self._tenure

@@ -7,6 +7,7 @@ them, starts one anew that has crashed, stops them, and answers for all of them 
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import sys
 import tempfile
@@ -22,7 +23,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
 from cdc.errors import CdcError
-from cdc.observe import HealthServer, Observer
+from cdc.observe import HealthServer, Observer, Systemd
 from cdc.settings import Settings
 
 MOST = 64  # as many as there are shards
@@ -31,6 +32,8 @@ DEFECT = 70  # ... and of one that has not
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 5.0
 HEALTHY = 30.0  # seconds after which a process that ends counts as ending for the first time
 RECORDING = 10.0  # seconds that a process may take to record, beyond its time of grace
+ASK_EVERY = 10.0  # seconds between two questions whether a process gets on
+MISSED = 3  # questions in a row without a good answer after which it is started anew
 ANSWER = 2.0  # seconds that a process may take to tell of itself
 
 
@@ -68,11 +71,16 @@ class Processes:
                 port = await health.start(settings.http_host, settings.http_port)
                 self._observer.serving(settings.http_host, port)
             self._observer.processes_started(len(self._numbers))
+            systemd = Systemd()
+            systemd.ready(f"{len(self._numbers)} daemons")
+            # The parent sees to its processes; systemd sees to the parent.
+            beating = asyncio.create_task(systemd.watch(lambda: True))
             try:
                 ends = await asyncio.gather(
                     *(self._keep(number) for number in self._numbers), return_exceptions=True
                 )
             finally:
+                beating.cancel()
                 await health.stop()
         for end in ends:
             if end is not None:
@@ -106,22 +114,42 @@ class Processes:
             # Nothing is ever written to it: it ends with us, however we end.
             stdin=PIPE,
             stdout=DEVNULL,
+            # systemd listens to the parent alone.
+            env={name: value for name, value in os.environ.items() if name != "NOTIFY_SOCKET"},
         )
         ended = asyncio.create_task(process.wait())
         stopped = asyncio.create_task(self._stop.wait())
+        stuck = asyncio.create_task(self._stuck(number))
         try:
-            await asyncio.wait({ended, stopped}, return_when=asyncio.FIRST_COMPLETED)
-            if not ended.done():
+            await asyncio.wait({ended, stopped, stuck}, return_when=asyncio.FIRST_COMPLETED)
+            if not ended.done() and not stuck.done():
                 with suppress(ProcessLookupError):
                     process.terminate()
                 await asyncio.wait({ended}, timeout=self._settings.stop_grace + RECORDING)
         finally:
             stopped.cancel()
+            stuck.cancel()
             with suppress(ProcessLookupError):
                 process.kill()
         return await ended
 
+    async def _stuck(self, number: int) -> None:
+        """Returns when a process that has answered once does not any more: it stands still."""
+        missed: int | None = None
+        while missed != MISSED:
+            await asyncio.sleep(ASK_EVERY)
+            answer = await self._ask(number, "/healthz")
+            if answer is not None and answer[0] == 200:
+                missed = 0
+            elif missed is not None:
+                missed += 1
+        self._observer.process_stuck(number)
+
     # -- answering for all ------------------------------------------------------------------------
+
+    def alive(self) -> bool:
+        """The parent is; it sees to the others itself."""
+        return True
 
     async def ready(self) -> bool:
         """Whether each of them is."""

@@ -9,7 +9,8 @@ import aiohttp
 import pytest
 
 from cdc.errors import ConfigError
-from cdc.observe import Backlog, HealthServer, Observer, State
+from cdc.observe import Backlog, HealthServer, Observer, Pulse, State
+from cdc.observe.pulse import STUCK_AFTER
 
 
 class Moment:
@@ -106,3 +107,15 @@ async def test_a_taken_port_is_refused_by_name(base: str) -> None:
     with pytest.raises(ConfigError, match="cannot listen on 127") as refused:
         await server.start("127.0.0.1", int(base.rsplit(":", 1)[1]))
     assert "CDC_HTTP_PORT" in refused.value.hint
+
+
+async def test_a_daemon_that_stands_still_is_not_alive(base: str, observer: Observer) -> None:
+    now = 100.0
+    observer.metrics.pulse = Pulse(lambda: observer.counts.looks, lambda: now)
+    async with aiohttp.ClientSession(base) as http:
+        assert (await http.get("/healthz")).status == 200
+        now += 2 * STUCK_AFTER
+        observer.counts.looks += 1
+        assert (await http.get("/healthz")).status == 200
+        now += STUCK_AFTER
+        assert (await http.get("/healthz")).status == 503

@@ -14,7 +14,7 @@ EVERY = 15.0
 PART = 0.02
 """Share of the time that measuring may take: it becomes rarer where it is dear."""
 COUNTED = 100_000
-LEAST, MOST = 100, 10_000
+LEAST, MOST = 10, 10_000
 
 
 @dataclass(slots=True)

@@ -20,6 +20,7 @@ class Counts:
     failed: int = 0
     dead: int = 0
     looks: int = 0
+    losses: int = 0
     swept: int = 0
 
 
@@ -45,10 +46,14 @@ class Observer:
     def process_ended(self, number: int, how: str, again_in: float) -> None:
         self.log.error("process ended", process=number, how=how, again_in=round(again_in, 2))
 
+    def process_stuck(self, number: int) -> None:
+        self.log.error("process stands still, starting another", process=number)
+
     def connected(self, shards: int, waiting: int) -> None:
         self.log.info("connected", shards=shards, webhooks_with_waiting_rows=waiting)
 
     def connection_lost(self, error: Exception, pause: float) -> None:
+        self.counts.losses += 1
         self.log.warning("connection lost", error=_line(error), again_in=round(pause, 2))
 
     def stopping(self, reason: str, in_flight: int) -> None:

@@ -1,4 +1,4 @@
-"""Health and metrics over HTTP: /healthz (alive), /readyz (looking), /metrics (Prometheus)."""
+"""Health and metrics over HTTP: /healthz (it gets on), /readyz (looking), /metrics (Prometheus)."""
 
 from __future__ import annotations
 
@@ -14,6 +14,10 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 class Source(Protocol):
     """Who is asked: a daemon's metrics, or the parent of several daemons."""
+
+    def alive(self) -> bool:
+        """It gets on; False: start it anew."""
+        ...
 
     async def ready(self) -> bool:
         """Connected, and looks are answered."""
@@ -66,7 +70,8 @@ class HealthServer:
             await self._runner.cleanup()
 
     async def _alive(self, _: web.Request) -> web.Response:
-        return web.Response(text="alive\n")
+        alive = self._source.alive()
+        return web.Response(text="alive\n" if alive else "stuck\n", status=200 if alive else 503)
 
     async def _ready(self, _: web.Request) -> web.Response:
         ready = await self._source.ready()

@@ -17,6 +17,8 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
+from cdc.observe.pulse import Pulse
+
 # Seconds from change to receipt: finer where it usually is, up to an hour for what was retried.
 BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1, 5, 60, 600, 3600)
 
@@ -106,6 +108,7 @@ class Metrics:
     expired: Counter = field(init=False)
     backlog: Backlog | None = None
     ready_lag: float | None = None
+    pulse: Pulse | None = None
     _state: Callable[[], State] | None = None
 
     def __post_init__(self) -> None:
@@ -124,6 +127,10 @@ class Metrics:
         """Adds the state of the moment to every page."""
         self._state = state
         self.registry.register(_States(state, self))
+
+    def alive(self) -> bool:
+        """It gets on."""
+        return self.pulse is None or self.pulse.alive()
 
     async def ready(self) -> bool:
         """Connected, looks are answered, and the lag is below ``ready_lag``, if that is set."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 from collections.abc import AsyncIterator
 
@@ -10,11 +11,12 @@ import psutil
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from cdc import processes
 from cdc.cli.run import _run_as_child
 from cdc.errors import DatabaseError
 from cdc.observe import Observer
 from cdc.processes import DEFECT, merged
-from tests.daemon.running import Process, eventually
+from tests.daemon.running import Log, Process, eventually, settings
 from tests.daemon.world import World
 
 THREE = ("--processes", "3")
@@ -141,3 +143,32 @@ def test_a_mistake_of_ours_is_told_from_a_refusal(capsys: pytest.CaptureFixture[
     assert "nobody has thought of this" in capsys.readouterr().err
     with pytest.raises(DatabaseError):
         _run_as_child(refused())
+
+
+async def test_one_that_stands_still_is_started_anew(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As SIGSTOP makes it: nobody answers, and the process does not end by itself."""
+    monkeypatch.setattr(processes, "ASK_EVERY", 0.1)
+    monkeypatch.setattr(processes, "ANSWER", 0.5)
+    for name, value in Process(world.url)._env.items():
+        monkeypatch.setenv(name, value)
+    log = Log()
+    kept = processes.Processes(settings(world.url), 2, [], Observer(log=log))
+    running = asyncio.create_task(kept.run())
+    try:
+        # Each answers once before it counts as one that answers no more.
+        await world.until("select count(distinct owner) = 2 from cdc.shard where owner <> ''")
+        await eventually(
+            lambda: all((kept._folder / f"{n}.sock").exists() for n in (1, 2)), "they serve"
+        )
+        answers = [await kept._ask(n, "/healthz") for n in (1, 2)]
+        assert [answer and answer[0] for answer in answers] == [200, 200]
+        stopped, _ = (c for c in psutil.Process().children() if "--child" in c.cmdline())
+        stopped.suspend()
+        await log.seen("process stands still, starting another")
+        ended = await log.seen("process ended")
+        assert ended.values["how"] == "killed by SIGKILL"
+    finally:
+        kept.stop()
+        await running

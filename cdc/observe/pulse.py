@@ -1,0 +1,32 @@
+"""Whether a daemon still gets on: for /healthz, systemd, and the parent of several."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+STUCK_AFTER = 30.0
+"""Seconds without any step forward after which a daemon counts as stuck. What it waits for takes a
+few at the most."""
+
+
+class Pulse:
+    """Alive is who has done something since: a look was answered, or a connection tried again. (A
+    database that is down is no reason to start a daemon anew; one that stands still is.)
+
+    steps: counts what has been done.
+    """
+
+    def __init__(
+        self, steps: Callable[[], int], clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._steps = steps
+        self._clock = clock
+        self._seen = -1
+        self._at = clock()
+
+    def alive(self) -> bool:
+        now, steps = self._clock(), self._steps()
+        if steps != self._seen:
+            self._seen, self._at = steps, now
+        return now - self._at < STUCK_AFTER

@@ -1,0 +1,173 @@
+"""The unit for systemd is valid, and the daemon tells what the unit expects of it."""
+
+from __future__ import annotations
+
+import asyncio
+import configparser
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from cdc.app import FLUSH_WITHIN
+from cdc.observe import Systemd, pulse
+from cdc.settings import Settings, load
+from tests.daemon.running import LIMIT, Process, Running
+from tests.daemon.world import World
+from tests.docs.test_commands import accepted
+from tests.house.files import TOP
+
+UNIT = TOP / "deploy" / "systemd" / "cdc.service"
+ENV = TOP / "deploy" / "systemd" / "cdc.env"
+
+
+@pytest.fixture
+def service() -> configparser.SectionProxy:
+    made = configparser.RawConfigParser(strict=False)
+    made.optionxform = str  # type: ignore[assignment, method-assign]  # names as they are written
+    made.read(UNIT)
+    return made["Service"]
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd-analyze")
+def test_systemd_accepts_it(tmp_path: Path) -> None:
+    copy = tmp_path / "cdc.service"
+    copy.write_text(UNIT.read_text().replace("/opt/cdc/bin/cdc", shutil.which("true") or ""))
+    done = subprocess.run(["systemd-analyze", "verify", copy], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_its_times_fit_the_daemon(service: configparser.SectionProxy) -> None:
+    assert int(service["TimeoutStopSec"]) > Settings().stop_grace + FLUSH_WITHIN
+    assert int(service["WatchdogSec"]) > pulse.STUCK_AFTER
+    assert service["Type"] == "notify"
+    assert service["ExecStart"].startswith("/opt/cdc/bin/cdc ")
+    accepted(service["ExecStart"].removesuffix(" $RUN_OPTIONS").split()[1:])
+
+
+def test_the_example_settings_are_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = re.findall(r"^(?:#(?=[A-Z_]+=))?([A-Z_]+)=(.*)$", ENV.read_text(), re.MULTILINE)
+    assert len(lines) > 3
+    for name, value in lines:
+        monkeypatch.setenv(name, value)
+    assert load().http_port == 9464
+    options = dict(lines)["RUN_OPTIONS"]
+    accepted(["run", *options.split()])
+
+
+class Manager:
+    """The part of systemd that listens."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "notify"
+        self._sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._sock.bind(str(self.path))
+        self._sock.setblocking(False)
+
+    async def told(self, wanted: str) -> str:
+        """Waits for a message with this in it."""
+        async with asyncio.timeout(LIMIT):
+            while True:
+                text = (await asyncio.get_running_loop().sock_recv(self._sock, 4096)).decode()
+                if wanted in text:
+                    return text
+
+    def forget(self) -> None:
+        """What was told until now does not count."""
+        while True:
+            try:
+                self._sock.recv(4096)
+            except BlockingIOError:
+                return
+
+    def close(self) -> None:
+        self._sock.close()
+
+
+@pytest.fixture
+async def manager(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Manager]:
+    made = Manager(tmp_path)
+    monkeypatch.setenv("NOTIFY_SOCKET", str(made.path))
+    monkeypatch.setenv("WATCHDOG_USEC", "300000")
+    yield made
+    made.close()
+
+
+async def test_a_daemon_tells_when_it_is_ready_alive_and_stopping(
+    world: World, manager: Manager
+) -> None:
+    async with Process(world.url) as daemon:
+        assert "delivering" in await manager.told("READY=1")
+        for _ in range(3):
+            await manager.told("WATCHDOG=1")
+        daemon.signal(signal.SIGTERM)
+        await manager.told("STOPPING=1")
+        assert await daemon.ended() == 0
+
+
+async def test_a_parent_tells_for_its_processes(world: World, manager: Manager) -> None:
+    async with Process(world.url, options=("--processes", "2")) as parent:
+        assert "2 daemons" in await manager.told("READY=1")
+        await manager.told("WATCHDOG=1")
+        await parent.until("connected", times=2)
+        parent.signal(signal.SIGTERM)
+        assert await parent.ended() == 0
+
+
+async def test_a_database_that_is_down_does_not_hold_up_the_start(
+    manager: Manager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        url = f"postgresql://x@127.0.0.1:{nobody.getsockname()[1]}/x"
+        async with Process(url) as daemon:
+            assert "waiting for the database" in await manager.told("READY=1")
+            daemon.signal(signal.SIGTERM)
+            await daemon.ended()
+
+
+async def test_a_daemon_that_stands_still_is_not_told_alive(
+    world: World, manager: Manager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its loop turns, its looks do not come back."""
+    monkeypatch.setattr(pulse, "STUCK_AFTER", 0.0)
+    async with Running(world.url):
+        await manager.told("READY=1")
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(1.5):
+                await manager.told("WATCHDOG=1")
+
+
+async def test_nothing_is_told_where_nobody_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
+    told = Systemd()
+    told.ready("x")
+    await told.watch(lambda: True)  # ends at once
+
+
+async def test_the_abstract_namespace_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        sock.bind(f"\0cdc-test-{os.getpid()}")
+        sock.setblocking(False)
+        monkeypatch.setenv("NOTIFY_SOCKET", f"@cdc-test-{os.getpid()}")
+        Systemd().ready("here")
+        assert b"READY=1" in await asyncio.get_running_loop().sock_recv(sock, 100)
+
+
+async def test_a_watchdog_for_somebody_else_is_not_ours(
+    manager: Manager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WATCHDOG_PID", str(os.getppid()))
+    await asyncio.wait_for(Systemd().watch(lambda: True), LIMIT)
+
+
+@pytest.mark.skipif(shutil.which("hadolint") is None, reason="needs hadolint")
+def test_hadolint_accepts_the_dockerfile() -> None:
+    done = subprocess.run(["hadolint", TOP / "Dockerfile"], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "")

@@ -16,7 +16,7 @@ from typer.core import TyperCommand, TyperGroup
 from typer.main import get_group
 
 from cdc import __version__
-from cdc.cli import common
+from cdc.cli import common, examples
 
 
 class Listed(NamedTuple):
@@ -85,14 +85,16 @@ def load(name: str) -> Any:
     """The real command of this name."""
     small = typer.Typer()
     import_module(COMMANDS[name].module).register(small)
-    return get_group(small).commands[name]
+    command = get_group(small).commands[name]
+    examples.show(command, name)
+    return command
 
 
 app = typer.Typer(
     name="cdc",
     cls=_Root,
     no_args_is_help=True,
-    add_completion=False,
+    add_completion=True,
     # A traceback with the values of variables would show secrets.
     pretty_exceptions_enable=False,
 )

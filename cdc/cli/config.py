@@ -21,6 +21,7 @@ def register(app: typer.Typer) -> None:
     group = typer.Typer(no_args_is_help=True, help="Settings: what holds and why.")
     group.command("show")(show)
     group.command("check")(check)
+    group.command("default")(default)
     group.command("new-key")(new_key)
     app.add_typer(group, name="config")
 
@@ -67,6 +68,13 @@ def new_key(as_json: AsJson = False) -> None:
         "Put it in front of CDC_SECRET_KEYS, for commands and daemons alike, and keep a copy apart "
         "from the database. Then: `cdc webhook reencrypt-secrets`."
     )
+
+
+def default() -> None:
+    """Print a settings file with every key, its meaning, range and default, all commented out."""
+    from cdc.settings import default_file
+
+    typer.echo(default_file(), nl=False)
 
 
 def check(ctx: typer.Context, as_json: AsJson = False) -> None:

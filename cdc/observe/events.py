@@ -9,6 +9,7 @@ from typing import Any
 import structlog
 
 from cdc.observe.metrics import Backlog, Metrics
+from cdc.observe.repeats import Repeats
 from cdc.road import Delivery, Outcome
 
 
@@ -31,6 +32,7 @@ class Observer:
     log: Any = field(default_factory=lambda: structlog.get_logger("cdc"))
     counts: Counts = field(default_factory=Counts)
     metrics: Metrics = field(default_factory=Metrics)
+    repeats: Repeats = field(default_factory=Repeats)
 
     # -- the daemon -------------------------------------------------------------------------------
 
@@ -50,11 +52,12 @@ class Observer:
         self.log.error("process stands still, starting another", process=number)
 
     def connected(self, shards: int, waiting: int) -> None:
+        self.repeats.forget()
         self.log.info("connected", shards=shards, webhooks_with_waiting_rows=waiting)
 
     def connection_lost(self, error: Exception, pause: float) -> None:
         self.counts.losses += 1
-        self.log.warning("connection lost", error=_line(error), again_in=round(pause, 2))
+        self._repeated("connection lost", error=_line(error), again_in=round(pause, 2))
 
     def stopping(self, reason: str, in_flight: int) -> None:
         self.log.info("stopping", reason=reason, in_flight=in_flight)
@@ -130,7 +133,7 @@ class Observer:
     # -- settling and care ------------------------------------------------------------------------
 
     def settling_failed(self, error: Exception, waiting: int) -> None:
-        self.log.warning("settling failed", error=_line(error), waiting=waiting)
+        self._repeated("settling failed", error=_line(error), waiting=waiting)
 
     def settlement_refused(self, records: int) -> None:
         self.log.warning("settlement refused, the shard has another owner", records=records)
@@ -145,7 +148,14 @@ class Observer:
         self.log.info(what, count=count)
 
     def care_failed(self, what: str, error: Exception) -> None:
-        self.log.warning("care failed", what=what, error=_line(error))
+        self._repeated("care failed", error=_line(error), what=what)
+
+    def _repeated(self, event: str, *, error: str, **values: Any) -> None:
+        """A warning that comes again and again for as long as something is down."""
+        left_out = self.repeats.worth(event, error)
+        if left_out is not None:
+            more = {"left_out": left_out} if left_out else {}
+            self.log.warning(event, error=error, **values, **more)
 
     def measured(self, backlog: Backlog) -> None:
         """No line of log: it comes every 15 seconds."""

@@ -4,11 +4,13 @@
 
 model.py      the keys, one declaration each: type, range, default, description
 load.py       reads file and environment; errors name the key
+example.py    the commented default file
 reference.py  tells people about the keys: `cdc config show`, the table in the docs
 """
 
+from cdc.settings.example import default_file
 from cdc.settings.load import load
 from cdc.settings.model import Settings
 from cdc.settings.reference import Key, Value, describe, redact_dsn, values
 
-__all__ = ["Key", "Settings", "Value", "describe", "load", "redact_dsn", "values"]
+__all__ = ["Key", "Settings", "Value", "default_file", "describe", "load", "redact_dsn", "values"]

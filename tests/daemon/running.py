@@ -14,6 +14,7 @@ import orjson
 
 from cdc.app import App
 from cdc.observe import Observer
+from cdc.observe.repeats import Repeats
 from cdc.settings import Settings
 
 # Nothing here takes long, but a machine with other things to do needs some time only to start a
@@ -99,7 +100,8 @@ class Running:
 
     def __init__(self, url: str, *, attempts: bool = False, **values: Any) -> None:
         self.log = Log(attempts=attempts)
-        self.observer = Observer(log=self.log)
+        # Tests wait for the second and third of equal lines, too.
+        self.observer = Observer(log=self.log, repeats=Repeats(first=0.0))
         self.app = App(settings(url, **values), self.observer)
         self.task: asyncio.Task[None] | None = None
 

@@ -11,6 +11,7 @@ import pytest
 from cdc.care import Care, rounds, sweep
 from cdc.lanes import Lane
 from cdc.observe import Observer
+from cdc.observe.repeats import Repeats
 from cdc.queue.session import Connection, open_session
 from tests.daemon.running import Log, Running
 from tests.daemon.world import World
@@ -115,7 +116,7 @@ async def test_a_connection_that_cannot_be_had_is_tried_again_without_hurry(
 
     monkeypatch.setattr(rounds, "open_session", refuse)
     log = Log()
-    care = Care(world.url, Observer(log=log), 14, 14, 14)
+    care = Care(world.url, Observer(log=log, repeats=Repeats(first=0.0)), 14, 14, 14)
     care.resolve_soon()
     task = asyncio.create_task(care.run(Lanes()))
     await log.seen("care failed")

@@ -7,9 +7,12 @@ import re
 from collections import Counter
 
 from cdc.app import FLUSH_WITHIN
+from cdc.care.measure import EVERY, PART
 from cdc.cli import deliveries
+from cdc.cli.health.reading import MOST
 from cdc.lanes.breaker import BreakerState
 from cdc.observe import Backlog, Observer, State
+from cdc.observe.pulse import STUCK_AFTER
 from cdc.queue.ownership import SHARDS
 from cdc.road import Outcome, WebhookState
 from cdc.settings import Settings
@@ -78,5 +81,6 @@ def test_the_numbers_told_are_the_defaults() -> None:
     assert f"failed for {defaults.suspend_after_days:g} days" in told
     assert told.count(f"for {defaults.held_days:g} days") >= 2
     assert f"spread over {SHARDS} shards" in told
-    (grace,) = re.findall(r"TimeoutStopSec=(\d+)", GUIDE)
-    assert int(grace) > defaults.stop_grace + FLUSH_WITHIN
+    assert f"for {STUCK_AFTER:g} s" in told
+    assert f"every {EVERY:g} s (less often where that takes more than {PART:.0%}" in told
+    assert f"counts stop at {MOST:,} a webhook" in told

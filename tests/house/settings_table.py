@@ -1,10 +1,10 @@
-"""Writes the table of settings in docs/configuration.md: `make docs`."""
+"""Writes the table of settings in docs/configuration.md, and the example file: `make docs`."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from cdc.settings import describe
+from cdc.settings import default_file, describe
 
 PAGE = Path(__file__).parents[2] / "docs" / "configuration.md"
 BEGIN = "<!-- settings: written by `make docs` from cdc/settings/model.py -->"
@@ -27,5 +27,8 @@ def current(page: str) -> str:
     return f"{before}{BEGIN}\n\n{table()}\n\n{END}{after}"
 
 
+EXAMPLE = PAGE.with_name("cdc.example.toml")
+
 if __name__ == "__main__":
+    EXAMPLE.write_text(default_file(), encoding="utf-8")
     PAGE.write_text(current(PAGE.read_text(encoding="utf-8")), encoding="utf-8")

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from cdc.settings import describe
+from cdc.settings import default_file, describe
 from tests.house.files import TOP, files, name
-from tests.house.settings_table import PAGE, current
+from tests.house.settings_table import EXAMPLE, PAGE, current
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +38,10 @@ def test_the_settings_page_is_current() -> None:
     page = PAGE.read_text("utf-8")
     assert all(f"`{key.env}`" in page for key in describe())
     assert page == current(page), "run: make docs"
+
+
+def test_the_example_of_a_settings_file_is_current() -> None:
+    assert EXAMPLE.read_text("utf-8") == default_file(), "run: make docs"
 
 
 def test_every_requirement_is_pinned(project: dict[str, Any], constraints: list[str]) -> None:

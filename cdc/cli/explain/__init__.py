@@ -52,12 +52,6 @@ def explain(
 
     Follows a row, or one delivery, from the trigger to the receiver, and says in plain sentences
     where it is and what to do. The newest twenty deliveries are told of. Changes nothing.
-
-    \b
-    cdc explain rating 17              who was told of this row?
-    cdc explain rating 17 --company 1
-    cdc explain 4711                   a delivery's number, from `cdc delivery list`
-    cdc explain 0f6ae0b3-5c0d-4a58-9d1c-6a3a2f3e9b57    what the receiver saw as webhook-id
     """
     from cdc.cli.explain import facts, story, suite
     from cdc.db import explained

@@ -53,12 +53,6 @@ def status(
     Exit code 1 when something is wrong: not installed, no daemon while deliveries wait, deliveries
     older than a minute, changes without a company, suspended webhooks. With --watch and --json: one
     line a look.
-
-    \b
-    cdc status                    is everything arriving?
-    cdc status --watch            ... and now?
-    cdc status --company 1        all webhooks of one company
-    cdc status --json | jq '.problems[]'
     """
     from cdc.cli.status import screen
     from cdc.cli.status import watch as watching

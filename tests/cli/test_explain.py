@@ -10,8 +10,7 @@ import psycopg
 import pytest
 
 from tests.cli.command import Command
-from tests.cli.test_delivery import log
-from tests.cli.test_status import daemon, owe
+from tests.cli.test_status import daemon, log, owe
 
 __all__ = ["daemon"]  # the fixture
 

@@ -1,0 +1,78 @@
+"""What arrived, held against what was written. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from cdc.bench.figures import milliseconds, percentile
+from cdc.bench.target import Receipt
+
+
+class Written(NamedTuple):
+    """A committed change of one row; every row is changed once in a run.
+
+    due, sent, done: when it was to be sent, was sent, was answered (nanoseconds).
+    """
+
+    key: int
+    due: int
+    sent: int
+    done: int
+
+
+@dataclass(slots=True)
+class Account:
+    """lost: changes of which nothing came.  repeated: requests beyond the first of a change.
+    strange: requests that nobody owed.
+    latencies: from when a change was due to its receipt, milliseconds in order of size.
+    from_sent: the same from when its COMMIT was sent.
+    """
+
+    expected: int = 0
+    lost: int = 0
+    repeated: int = 0
+    strange: int = 0
+    latencies: list[float] = field(default_factory=list)
+    from_sent: list[float] = field(default_factory=list)
+
+    def latency(self, share: float) -> float:
+        """Percentile in milliseconds; infinite where nothing came."""
+        return percentile(self.latencies, share) if self.latencies else float("inf")
+
+
+def match(written: Sequence[Written], receipts: Iterable[Receipt], hooks: int) -> Account:
+    """Each change against the first request that came for its row at its webhook."""
+    first: dict[int, int] = {}
+    account = Account(expected=len(written))
+    owed = {change.key: change for change in written}
+    for receipt in receipts:
+        change = owed.get(receipt.key)
+        if change is None or receipt.hook != 1 + (receipt.key - 1) % hooks:
+            account.strange += 1
+        elif receipt.key in first:
+            account.repeated += 1
+        else:
+            first[receipt.key] = receipt.at
+    account.lost = len(owed) - len(first)
+    account.latencies = milliseconds(at - owed[key].due for key, at in first.items())
+    account.from_sent = milliseconds(at - owed[key].sent for key, at in first.items())
+    return account
+
+
+def tally(expected: int, receipts: Iterable[Receipt]) -> tuple[int, int]:
+    """Lost and repeated where rows are changed more than once: by webhook-id, or by row where the
+    sender has none."""
+    times = Counter((r.hook, r.uid if r.uid.strip(b"\0") else r.key) for r in receipts)
+    return expected - len(times), times.total() - len(times)
+
+
+def summed(accounts: Iterable[Account]) -> Mapping[str, int]:
+    """Lost and repeated over several runs."""
+    some = list(accounts)
+    return {
+        "lost": sum(account.lost for account in some),
+        "repeated": sum(account.repeated + account.strange for account in some),
+    }

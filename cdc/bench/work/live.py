@@ -1,0 +1,192 @@
+"""Live: from a COMMIT in the suite to the last byte of the POST, under a load that is kept up."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import NamedTuple
+
+from cdc.bench.account import Account, match
+from cdc.bench.bench import Bench
+from cdc.bench.figures import Bound, Figure, by_second, percentile
+from cdc.bench.load import writer
+from cdc.bench.place import Database
+
+HOOKS = 50
+SESSIONS = 16
+WARM_UP = 1.0  # seconds of the same load before it counts
+STRAGGLERS = 20.0  # seconds that what is missing may take in the end
+CONNECTIONS = (16, 64, 256)
+SHARES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p999": 0.999, "max": 1.0}
+
+
+class Lived(NamedTuple):
+    """account: what came.  written: changes a second, while they were written.
+
+    over_time: receipts a second, second by second.
+    """
+
+    account: Account
+    written: float
+    over_time: list[float]
+
+
+def load(
+    bench: Bench,
+    database: Database,
+    rate: float,
+    seconds: float,
+    *,
+    sessions: int = SESSIONS,
+    hooks: int | None = None,
+) -> Lived:
+    """Writes so many changes a second, and waits for what they owe. Somebody delivers meanwhile."""
+
+    def plan(seconds: float) -> writer.Plan:
+        keys = max(1, round(rate * seconds))
+        return writer.Plan(database.url, rate, seconds, sessions, 1, keys)
+
+    bench.target.clear()
+    warm = bench.write(plan(min(WARM_UP, seconds)))
+    bench.target.wait_for(len(warm), STRAGGLERS, lambda: None)
+    bench.target.clear()
+    written = bench.write(plan(seconds))
+    bench.target.wait_for(len(written), STRAGGLERS, lambda: None)
+    receipts = bench.target.receipts()
+    account = match(written, receipts, hooks or database.hooks)
+    took = (max(w.done for w in written) - min(w.due for w in written)) / 1e9
+    start = min(w.due for w in written)
+    return Lived(account, len(written) / took, by_second([r.at for r in receipts], start))
+
+
+def rows(rate: float, seconds: float) -> int:
+    """Rows that such a load takes: each is changed once."""
+    return round(rate * max(seconds, WARM_UP)) + 1
+
+
+@contextmanager
+def listening(bench: Bench, database: Database, connections: int) -> Iterator[None]:
+    """Baseline (b) delivers while the block lasts."""
+    plan = {"url": database.url, "base": bench.target.base(), "connections": connections}
+    with bench.child("plain", plan) as child:
+        child.answer()
+        yield
+
+
+def best_for_plain(bench: Bench, database: Database) -> int:
+    """The number of connections with which baseline (b) is quickest."""
+    if "plain" not in bench.best:
+        found = {}
+        for connections in CONNECTIONS:
+            with listening(bench, database, connections):
+                found[connections] = load(bench, database, 1000, 1.0).account.latency(0.99)
+        bench.best["plain"] = min(found, key=lambda connections: found[connections])
+        bench.say(f"  (b) LISTEN and aiohttp: best with {bench.best['plain']} connections")
+    return bench.best["plain"]
+
+
+def pair(
+    bench: Bench,
+    rate: float,
+    seconds: float,
+    runs: int,
+    settings: Mapping[str, str] | None = None,
+) -> tuple[list[Lived], list[Lived]]:
+    """Ours and baseline (b), in turns."""
+    ours, plain = [], []
+    server = bench.server()
+    candidates = max(rows(rate, seconds), 1001)
+    with (
+        server.database("captured", HOOKS, candidates) as captured,
+        server.database("notify", HOOKS, candidates) as notify,
+    ):
+        captured.register(bench.target.base())
+        connections = best_for_plain(bench, notify)
+        for run in range(runs):
+            with listening(bench, notify, connections):
+                plain.append(load(bench, notify, rate, seconds))
+            captured.empty()
+            with bench.daemon(captured, settings=settings):
+                ours.append(load(bench, captured, rate, seconds))
+            bench.say(f"  run {run + 1}: {_told(ours[-1])}; (b) {_told(plain[-1])}")
+    return ours, plain
+
+
+def _told(lived: Lived) -> str:
+    account = lived.account
+    return (
+        f"p50 {account.latency(0.5):.2f} ms, p99 {account.latency(0.99):.2f} ms"
+        f" at {lived.written:,.0f}/s"
+    )
+
+
+def live(bench: Bench) -> list[Figure]:
+    """200, 1,000 and 4,000 changes a second, an open loop."""
+    size = bench.size
+    figures = []
+    for rate, seconds, runs, bounds in (
+        (
+            200,
+            size.time(10),
+            size.runs,
+            {"p50": Bound(3, 2, better="less"), "p99": Bound(4, 2, better="less")},
+        ),
+        (1000, size.time(10), size.runs, {"p99": Bound(6, 2, of_baseline=False, better="less")}),
+        (4000, size.seconds, 1, {"p99": Bound(50, 15, of_baseline=False, better="less")}),
+    ):
+        bench.say(f"  {rate:,}/s for {seconds:g} s")
+        ours, plain = pair(bench, rate, seconds, runs)
+        figures += _figures(rate, seconds, ours, plain, bounds)
+    return figures
+
+
+def _figures(
+    rate: float,
+    seconds: float,
+    ours: list[Lived],
+    plain: list[Lived],
+    bounds: Mapping[str, Bound],
+) -> list[Figure]:
+    made = []
+    for name in ("p50", "p99"):
+        share = SHARES[name]
+        made.append(
+            Figure(
+                "live",
+                f"{rate:,} changes/s for {seconds:g} s, COMMIT to receipt, {name}",
+                "ms",
+                [run.account.latency(share) for run in ours],
+                [run.account.latency(share) for run in plain],
+                "(b) LISTEN and one POST a message",
+                bounds.get(name),
+                lost=sum(run.account.lost for run in ours),
+                repeated=sum(run.account.repeated + run.account.strange for run in ours),
+                note="" if _kept_up(ours, rate) else "the writers did not keep up",
+                more={
+                    "rate": rate,
+                    "percentiles": _percentiles(ours),
+                    "baseline_percentiles": _percentiles(plain),
+                    "from_sent_ms": [
+                        round(percentile(run.account.from_sent, share), 3)
+                        for run in ours
+                        if run.account.from_sent
+                    ],
+                    "written_per_second": [round(run.written, 1) for run in ours],
+                    "baseline_lost": sum(run.account.lost for run in plain),
+                    "over_time": ours[-1].over_time,
+                    "over_time_step_s": 1.0,
+                },
+            )
+        )
+    return made
+
+
+def _kept_up(runs: list[Lived], rate: float) -> bool:
+    return all(run.written > 0.98 * rate for run in runs)
+
+
+def _percentiles(runs: list[Lived]) -> dict[str, list[float]]:
+    return {
+        name: [round(run.account.latency(share), 3) for run in runs]
+        for name, share in SHARES.items()
+    }

@@ -1,7 +1,6 @@
 # Everything needs nothing but Python 3.11 or newer, git and make; all of it lands in .venv.
 #
 #   make demo                      make test PYTEST_ARGS="-k order -x"
-#   make bench BENCH_ARGS="--workload drain,live"
 #   make faults FAULTS_ARGS="--runs 1 --seconds 60 --seed 7"
 #   make test JOBS=4               CDC_TEST_PG_BIN=/usr/lib/postgresql/15/bin make test
 
@@ -12,7 +11,6 @@ SHELL = /bin/sh
 JOBS ?= 2
 PYTEST_ARGS ?=
 FAULTS_ARGS ?=
-BENCH_ARGS ?=
 # A database that happens to be named in the environment is none of our business.
 CLEAN_ENV = env $$(env | grep -Eo '^(CDC_|PG)[A-Za-z0-9_]*=' | grep -v '^CDC_TEST_' | tr -d = | sed 's/^/-u /')
 
@@ -42,11 +40,11 @@ writers: .venv/.installed ## what capture costs writers while no daemon runs, ag
 
 .PHONY: bench
 bench: .venv/.installed ## all workloads beside their baselines, into docs/performance.md (25 min)
-	@$(CLEAN_ENV) .venv/bin/cdc bench --report docs $(BENCH_ARGS)
+	@$(CLEAN_ENV) .venv/bin/cdc bench --report docs
 
 .PHONY: bench-short
 bench-short: .venv/.installed ## the most important of them, smaller: about a minute
-	@$(CLEAN_ENV) .venv/bin/cdc bench --short $(BENCH_ARGS)
+	@$(CLEAN_ENV) .venv/bin/cdc bench --short
 
 .PHONY: faults
 faults: .venv/.installed ## daemons, PostgreSQL and lines killed at random under load: all accounted for (30 min)

@@ -21,8 +21,6 @@ from cdc.errors import CdcError
 STOP_WITHIN = 20.0
 """Seconds that a process has to end when asked to; then it is killed."""
 
-_TICKS = os.sysconf("SC_CLK_TCK")
-
 
 class ChildFailed(CdcError):
     """A process of the benchmark's ended early, or with an error."""
@@ -158,9 +156,8 @@ def _tree(pid: int) -> list[int]:
 
 def _cpu(pid: int) -> float:
     with suppress(OSError):
-        # The name of the program, in parentheses, may hold spaces.
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / _TICKS
+        # The kernel's number of the clock that counts this process's CPU (clock_getcpuclockid).
+        return time.clock_gettime((~pid << 3) | 2)
     return 0.0
 
 

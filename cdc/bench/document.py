@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import orjson
 
+from cdc.bench.charts import charts
 from cdc.bench.figures import Figure
-from cdc.bench.report import heading, number, wanted
+from cdc.bench.plot import Chart
+from cdc.bench.report import heading, number, totals, wanted
 from cdc.bench.run import Report
 from cdc.errors import UsageError
 
 BEGIN, END = "<!-- measured: written by make bench -->", "<!-- end of what is measured -->"
+TABLE = "| | value | baseline | | ratio | reach | aim | |"
 VERDICTS = {"aim": "aim reached", "reach": "reached", "missed": "**missed**", "": ""}
 
 
 def write(report: Report, folder: Path) -> None:
-    """Puts tables into ``performance.md`` there, and the figures beside it.
+    """Puts tables into ``performance.md`` there, and figures and charts beside it.
 
     Raises UsageError where there is no such page, or none with a place for them.
     """
@@ -26,31 +30,35 @@ def write(report: Report, folder: Path) -> None:
     _, end, after = rest.partition(END)
     if not begin or not end:
         raise UsageError(f"{page} has no place for what is measured", f"Put {BEGIN} and {END} in.")
-    page.write_text(f"{before}{BEGIN}\n\n{_told(report)}\n{END}{after}", "utf-8")
+    drawn = charts(report.figures)
+    plots = folder / "plots"
+    plots.mkdir(exist_ok=True)
+    for name, chart in drawn.items():
+        (plots / f"{name}.svg").write_text(chart.svg(), "utf-8")
+    page.write_text(f"{before}{BEGIN}\n\n{_told(report, drawn)}\n{END}{after}", "utf-8")
     figures = orjson.dumps(report.as_json(), option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS)
     (folder / "performance.json").write_bytes(figures + b"\n")
 
 
-def _told(report: Report) -> str:
-    parts = [f"Measured {report.machine['at'][:10]}: {heading(report)}", ""]
+def _told(report: Report, drawn: Mapping[str, Chart]) -> str:
+    told = heading(report).split("\n")
+    parts = [f"Measured on {report.machine['at'][:10]}. {told[0]}", *told[1:]]
     before = ""
     for figure in report.figures:
         if figure.workload != before:
-            parts += (
-                ["", f"### {figure.workload}", ""]
-                if before
-                else [
-                    f"### {figure.workload}",
-                    "",
-                ]
-            )
             parts += [
-                "| what | value | baseline | ratio | reach | aim | | lost | repeated |",
-                "|---|---:|---:|---:|---:|---:|---|---:|---:|",
+                "",
+                f"### {figure.workload}",
+                "",
+                TABLE,
+                "|---|---:|---:|---|---:|---:|---:|---|",
             ]
             before = figure.workload
         parts.append(_row(figure))
-    parts += [""] + [f"Not measured: {name}: {why}" for name, why in report.skipped.items()]
+    parts += ["", totals(report)]
+    left_out = {**report.skipped, **report.failed}
+    parts += [f"\nNot measured: {name}: {why.splitlines()[0]}" for name, why in left_out.items()]
+    parts += [f"\n![{chart.title}](plots/{name}.svg)" for name, chart in drawn.items()]
     return "\n".join(parts)
 
 
@@ -59,12 +67,11 @@ def _row(figure: Figure) -> str:
     cells = (
         figure.name + (f" ({figure.note})" if figure.note else ""),
         number(figure.value, figure.unit),
-        f"{number(figure.base, figure.unit)} {figure.against}".strip(),
+        number(figure.base, figure.unit),
+        figure.against,
         "" if figure.ratio is None else f"{figure.ratio:.2f} x",
         wanted(figure, bound.reach if bound else None),
         wanted(figure, bound.aim if bound else None),
         VERDICTS[figure.verdict],
-        str(figure.lost),
-        str(figure.repeated),
     )
     return f"| {' | '.join(cells)} |"

@@ -101,6 +101,10 @@ class Server:
             with db.connect(self.url) as conn:
                 _named(conn, "drop database {} with (force)", name)
 
+    def session(self) -> psycopg.Connection[Any]:
+        """A session beside those databases."""
+        return db.connect(self.url)
+
     def _clean_up(self, conn: psycopg.Connection[Any]) -> None:
         """What an earlier run that was killed has left here."""
         rows = conn.execute(

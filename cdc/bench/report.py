@@ -44,12 +44,23 @@ def heading(report: Report) -> str:
     return text
 
 
+def totals(report: Report) -> str:
+    """What was lost and what came twice, in all runs."""
+    # Two figures of one workload may tell of the same runs.
+    by_workload: dict[str, tuple[int, int]] = {}
+    for figure in report.figures:
+        lost, repeated = by_workload.get(figure.workload, (0, 0))
+        by_workload[figure.workload] = max(lost, figure.lost), max(repeated, figure.repeated)
+    lost, repeated = (sum(values) for values in zip(*by_workload.values(), strict=True))
+    return f"In all runs together {lost} deliveries were lost, {repeated} came more than once."
+
+
 def show(report: Report, console: Console) -> None:
     """Prints all of it."""
     console.print(heading(report))
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     table.add_column("", overflow="fold")
-    for head in ("value", "baseline", "ratio", "reach", "aim", "lost", "twice"):
+    for head in ("value", "baseline", "ratio", "reach", "aim"):
         table.add_column(head, justify="right", no_wrap=True)
     before = ""
     for figure in report.figures:
@@ -58,6 +69,7 @@ def show(report: Report, console: Console) -> None:
             before = figure.workload
         table.add_row(*_cells(figure))
     console.print(table)
+    console.print(totals(report))
     for name, why in report.skipped.items():
         console.print(f"left out: {name}: {why}")
     for name, why in report.failed.items():
@@ -69,9 +81,12 @@ def _cells(figure: Figure) -> list[Text]:
     style = STYLES.get(figure.verdict, "")
     by_ratio = bound is not None and bound.of_baseline
     what = Text("  " + figure.name)
-    for detail in (figure.against and f"beside {figure.against}", figure.note):
-        if detail:
-            what.append(f"\n    {detail}", "dim")
+    if figure.against:
+        what.append(f"\n    beside {figure.against}", "dim")
+    if figure.note:
+        what.append(f"\n    {figure.note}", "yellow")
+    if figure.lost or figure.repeated:
+        what.append(f"\n    {figure.lost} lost, {figure.repeated} repeated", "red")
     return [
         what,
         Text(number(figure.value, figure.unit), "" if by_ratio else style),
@@ -79,6 +94,4 @@ def _cells(figure: Figure) -> list[Text]:
         Text("" if figure.ratio is None else f"{figure.ratio:.2f} x", style if by_ratio else ""),
         Text(wanted(figure, bound.reach if bound else None)),
         Text(wanted(figure, bound.aim if bound else None)),
-        Text(str(figure.lost), "red" if figure.lost else ""),
-        Text(str(figure.repeated), "yellow" if figure.repeated else ""),
     ]

@@ -17,8 +17,13 @@ from cdc.bench.figures import Figure
 from cdc.bench.machine import machine
 from cdc.bench.place import NotHere
 from cdc.bench.target import Target
+from cdc.bench.work.bulk import bulk
+from cdc.bench.work.doorbell import doorbell
 from cdc.bench.work.drain import drain
 from cdc.bench.work.live import live
+from cdc.bench.work.scale import backlog, registered, snapshot
+from cdc.bench.work.sending import idle, processes, slow, tls
+from cdc.bench.work.writers import flush, writers
 from cdc.errors import CdcError, UsageError
 
 Workload = Callable[[Bench], list[Figure]]
@@ -26,10 +31,21 @@ Workload = Callable[[Bench], list[Figure]]
 WORKLOADS: dict[str, Workload] = {
     "drain": drain,
     "live": live,
+    "flush": flush,
+    "writers": writers,
+    "bulk": bulk,
+    "backlog": backlog,
+    "snapshot": snapshot,
+    "registered": registered,
+    "idle": idle,
+    "slow": slow,
+    "processes": processes,
+    "tls": tls,
+    "doorbell": doorbell,
 }
 """In the order in which they are run and told."""
 
-IN_SHORT = ("drain", "live")
+IN_SHORT = ("drain", "live", "writers")
 """Those of the short form."""
 
 

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from cdc.cli.common import AsJson, load_settings, print_json, say
+from cdc.errors import UsageError
 
 
 def register(app: typer.Typer) -> None:
@@ -48,6 +49,8 @@ def bench(
     from cdc.bench.run import FULL, SHORT, chosen, run
 
     names = chosen([name.strip() for name in workload.split(",") if name.strip()], short=short)
+    if report_to is not None and (short or workload):
+        raise UsageError("--report is for a whole run", "Leave out --workload and --short.")
     theirs = load_settings(ctx).database_url if on_my_server else None
     report = run(names, size=SHORT if short else FULL, theirs=theirs, say=say)
     if report_to is not None:

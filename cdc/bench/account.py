@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, TypedDict
 
 from cdc.bench.figures import milliseconds, percentile
+from cdc.bench.load.wire import hook_of
 from cdc.bench.target import Receipt
 
 
@@ -43,22 +44,27 @@ class Account:
         return percentile(self.latencies, share) if self.latencies else float("inf")
 
 
-def match(written: Sequence[Written], receipts: Iterable[Receipt], hooks: int) -> Account:
-    """Each change against the first request that came for its row at its webhook."""
+def match(
+    written: Sequence[Written], receipts: Iterable[Receipt], hooks: int, since: int = 0
+) -> Account:
+    """Each change against the first request that came for its row at its webhook.
+
+    since: latencies of changes that were due before are not told: the load was warming up.
+    """
     first: dict[int, int] = {}
     account = Account(expected=len(written))
     owed = {change.key: change for change in written}
     for receipt in receipts:
-        change = owed.get(receipt.key)
-        if change is None or receipt.hook != 1 + (receipt.key - 1) % hooks:
+        if receipt.key not in owed or receipt.hook != hook_of(receipt.key, hooks):
             account.strange += 1
         elif receipt.key in first:
             account.repeated += 1
         else:
             first[receipt.key] = receipt.at
     account.lost = len(owed) - len(first)
-    account.latencies = milliseconds(at - owed[key].due for key, at in first.items())
-    account.from_sent = milliseconds(at - owed[key].sent for key, at in first.items())
+    counted = [(at, owed[key]) for key, at in first.items() if owed[key].due >= since]
+    account.latencies = milliseconds(at - change.due for at, change in counted)
+    account.from_sent = milliseconds(at - change.sent for at, change in counted)
     return account
 
 
@@ -69,10 +75,16 @@ def tally(expected: int, receipts: Iterable[Receipt]) -> tuple[int, int]:
     return expected - len(times), times.total() - len(times)
 
 
-def summed(accounts: Iterable[Account]) -> Mapping[str, int]:
-    """Lost and repeated over several runs."""
+class Summed(TypedDict):
+    """Over several runs; what nobody owed counts as repeated."""
+
+    lost: int
+    repeated: int
+
+
+def summed(accounts: Iterable[Account]) -> Summed:
     some = list(accounts)
-    return {
-        "lost": sum(account.lost for account in some),
-        "repeated": sum(account.repeated + account.strange for account in some),
-    }
+    return Summed(
+        lost=sum(account.lost for account in some),
+        repeated=sum(account.repeated + account.strange for account in some),
+    )

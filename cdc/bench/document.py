@@ -15,7 +15,7 @@ from cdc.bench.run import Report
 from cdc.errors import UsageError
 
 BEGIN, END = "<!-- measured: written by make bench -->", "<!-- end of what is measured -->"
-TABLE = "| | value | baseline | | ratio | reach | aim | |"
+TABLE = "| | value | baseline | | ratio | reach | aim | |\n|---|---:|---:|---|---:|---:|---:|---|"
 VERDICTS = {"aim": "aim reached", "reach": "reached", "missed": "**missed**", "": ""}
 
 

@@ -46,12 +46,8 @@ def heading(report: Report) -> str:
 
 def totals(report: Report) -> str:
     """What was lost and what came twice, in all runs."""
-    # Two figures of one workload may tell of the same runs.
-    by_workload: dict[str, tuple[int, int]] = {}
-    for figure in report.figures:
-        lost, repeated = by_workload.get(figure.workload, (0, 0))
-        by_workload[figure.workload] = max(lost, figure.lost), max(repeated, figure.repeated)
-    lost, repeated = (sum(values) for values in zip(*by_workload.values(), strict=True))
+    lost = sum(figure.lost for figure in report.figures)
+    repeated = sum(figure.repeated for figure in report.figures)
     return f"In all runs together {lost} deliveries were lost, {repeated} came more than once."
 
 

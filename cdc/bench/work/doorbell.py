@@ -13,7 +13,7 @@ from typing import Any
 
 import psycopg
 
-from cdc.bench.account import match
+from cdc.bench.account import summed
 from cdc.bench.bench import Bench
 from cdc.bench.figures import Figure
 from cdc.bench.load import writer
@@ -22,8 +22,9 @@ from cdc.bench.work import live
 
 HOOKS = 50
 SESSIONS = 16
-RATES = (10, 50, 200, 1000, 3000)
-ROWS = 100_000
+RATES = (10, 50, 200, 1000, 3000, 0)
+# An armed bell rings for 3 s more, once the daemon has changed its mind.
+ADAPTED_AFTER = 4.0
 MODES = ("adaptive", "always", "never")
 ARM = "select setval('cdc.bell', (extract(epoch from clock_timestamp()) * 1e6)::bigint + 10000000)"
 ARM_EVERY = 0.5
@@ -63,31 +64,16 @@ def _mode(bench: Bench, database: Database, mode: str) -> Iterator[None]:
             yield
 
 
-def _saturated(bench: Bench, database: Database, seconds: float) -> dict[str, Any]:
-    """As many as come about: a change counts from when it was sent."""
-    bench.target.clear()
-    written = bench.write(writer.Plan(database.url, 0, seconds, SESSIONS, 1, ROWS))
-    bench.target.wait_for(len(written), live.STRAGGLERS, lambda: None)
-    receipts = bench.target.receipts()
-    took = (max(w.done for w in written) - min(w.sent for w in written)) / 1e9
-    account = match(written, receipts, HOOKS)
+def _point(bench: Bench, database: Database, rate: float, seconds: float) -> dict[str, Any]:
+    """rate: 0 for as many as come about; a change counts from when it was sent then."""
+    found = live.load(bench, database, rate, seconds, warm_up=ADAPTED_AFTER, sessions=SESSIONS)
+    account = found.account
     return {
-        "offered": None,
-        "written": round(len(written) / took, 1),
+        "offered": rate or None,
+        "written": round(found.written, 1),
         "p50": round(account.latency(0.5), 3),
         "p99": round(account.latency(0.99), 3),
-        "lost": len(written) - len({receipt.uid for receipt in receipts}),
-    }
-
-
-def _offered(bench: Bench, database: Database, rate: float, seconds: float) -> dict[str, Any]:
-    found = live.load(bench, database, rate, seconds, sessions=SESSIONS)
-    return {
-        "offered": rate,
-        "written": round(found.written, 1),
-        "p50": round(found.account.latency(0.5), 3),
-        "p99": round(found.account.latency(0.99), 3),
-        "lost": found.account.lost,
+        **summed([account]),
     }
 
 
@@ -96,16 +82,16 @@ def doorbell(bench: Bench) -> list[Figure]:
     seconds = bench.size.time(5)
     points: dict[str, list[dict[str, Any]]] = {}
     server = bench.server(SLOW_FLUSH)
-    with server.database("bare", HOOKS, ROWS) as bare:
-        written = bench.write(writer.Plan(bare.url, 0, seconds, SESSIONS, 1, ROWS))
-        took = (max(w.done for w in written) - min(w.sent for w in written)) / 1e9
-        most = len(written) / took
-    with server.database("captured", HOOKS, ROWS) as database:
+    rows = live.rows(0, ADAPTED_AFTER + seconds)
+    with server.database("bare", HOOKS, rows) as bare:
+        written = bench.write(writer.Plan(bare.url, 0, seconds, SESSIONS, 1, rows))
+        took = max(change.done for change in written) - min(change.sent for change in written)
+        most = len(written) / took * 1e9
+    with server.database("captured", HOOKS, rows) as database:
         database.register(bench.target.base())
         for mode in MODES:
             with _mode(bench, database, mode):
-                points[mode] = [_offered(bench, database, rate, seconds) for rate in RATES]
-                points[mode].append(_saturated(bench, database, seconds))
+                points[mode] = [_point(bench, database, rate, seconds) for rate in RATES]
             bench.say(
                 f"  {mode}: "
                 + ", ".join(
@@ -121,6 +107,7 @@ def doorbell(bench: Bench) -> list[Figure]:
             [most],
             "(a) no triggers",
             lost=sum(point["lost"] for point in points[mode]),
+            repeated=sum(point["repeated"] for point in points[mode]),
             more={"points": points[mode]},
         )
         for mode in MODES

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import NamedTuple
 
-from cdc.bench.account import Account, match
+from cdc.bench.account import Account, match, summed
 from cdc.bench.bench import Bench
 from cdc.bench.figures import Bound, Figure, by_second, percentile
 from cdc.bench.load import writer
@@ -14,7 +14,8 @@ from cdc.bench.place import Database
 
 HOOKS = 50
 SESSIONS = 16
-WARM_UP = 1.0  # seconds of the same load before it counts
+WARM_UP = 1.0
+MOST = 20_000  # changes a second that nobody exceeds
 STRAGGLERS = 20.0  # seconds that what is missing may take in the end
 CONNECTIONS = (16, 64, 256)
 SHARES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p999": 0.999, "max": 1.0}
@@ -23,7 +24,7 @@ SHARES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p999": 0.999, "max": 1.0}
 class Lived(NamedTuple):
     """account: what came.  written: changes a second, while they were written.
 
-    over_time: receipts a second, second by second.
+    over_time: receipts a second, second by second, from when they count.
     """
 
     account: Account
@@ -37,31 +38,32 @@ def load(
     rate: float,
     seconds: float,
     *,
+    warm_up: float = WARM_UP,
     sessions: int = SESSIONS,
-    hooks: int | None = None,
 ) -> Lived:
-    """Writes so many changes a second, and waits for what they owe. Somebody delivers meanwhile."""
+    """Writes so many changes a second, and waits for what they owe. Somebody delivers meanwhile.
 
-    def plan(seconds: float) -> writer.Plan:
-        keys = max(1, round(rate * seconds))
-        return writer.Plan(database.url, rate, seconds, sessions, 1, keys)
-
+    rate:    0 for as many as come about.
+    warm_up: seconds of the same load before it counts.
+    """
+    keys = rows(rate, warm_up + seconds)
     bench.target.clear()
-    warm = bench.write(plan(min(WARM_UP, seconds)))
-    bench.target.wait_for(len(warm), STRAGGLERS, lambda: None)
-    bench.target.clear()
-    written = bench.write(plan(seconds))
+    written = bench.write(writer.Plan(database.url, rate, warm_up + seconds, sessions, 1, keys))
     bench.target.wait_for(len(written), STRAGGLERS, lambda: None)
     receipts = bench.target.receipts()
-    account = match(written, receipts, hooks or database.hooks)
-    took = (max(w.done for w in written) - min(w.due for w in written)) / 1e9
-    start = min(w.due for w in written)
-    return Lived(account, len(written) / took, by_second([r.at for r in receipts], start))
+    since = min(change.due for change in written) + round(warm_up * 1e9)
+    counted = [change for change in written if change.due >= since]
+    took = (max(change.done for change in counted) - since) / 1e9
+    return Lived(
+        match(written, receipts, database.hooks, since),
+        len(counted) / took,
+        by_second([receipt.at for receipt in receipts], since),
+    )
 
 
 def rows(rate: float, seconds: float) -> int:
     """Rows that such a load takes: each is changed once."""
-    return round(rate * max(seconds, WARM_UP)) + 1
+    return round((rate or MOST) * seconds) + 1
 
 
 @contextmanager
@@ -79,7 +81,7 @@ def best_for_plain(bench: Bench, database: Database) -> int:
         found = {}
         for connections in CONNECTIONS:
             with listening(bench, database, connections):
-                found[connections] = load(bench, database, 1000, 1.0).account.latency(0.99)
+                found[connections] = load(bench, database, 1000, WARM_UP).account.latency(0.99)
         bench.best["plain"] = min(found, key=lambda connections: found[connections])
         bench.say(f"  (b) LISTEN and aiohttp: best with {bench.best['plain']} connections")
     return bench.best["plain"]
@@ -95,7 +97,7 @@ def pair(
     """Ours and baseline (b), in turns."""
     ours, plain = [], []
     server = bench.server()
-    candidates = max(rows(rate, seconds), 1001)
+    candidates = max(rows(rate, WARM_UP + seconds), rows(1000, 2 * WARM_UP))
     with (
         server.database("captured", HOOKS, candidates) as captured,
         server.database("notify", HOOKS, candidates) as notify,
@@ -159,8 +161,7 @@ def _figures(
                 [run.account.latency(share) for run in plain],
                 "(b) LISTEN and one POST a message",
                 bounds.get(name),
-                lost=sum(run.account.lost for run in ours),
-                repeated=sum(run.account.repeated + run.account.strange for run in ours),
+                **summed(run.account for run in ours if name == "p50"),
                 note="" if _kept_up(ours, rate) else "the writers did not keep up",
                 more={
                     "rate": rate,

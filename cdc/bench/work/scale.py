@@ -6,7 +6,7 @@ from statistics import median
 
 import psycopg
 
-from cdc.bench.account import tally
+from cdc.bench.account import summed, tally
 from cdc.bench.bench import Bench
 from cdc.bench.child import ChildFailed
 from cdc.bench.figures import Bound, Figure, rate
@@ -121,7 +121,9 @@ def registered(bench: Bench) -> list[Figure]:
     per_second, seconds = 1000, bench.size.time(10)
     found: dict[int, list[live.Lived]] = {ACTIVE: [], many: []}
     server = bench.server()
-    with server.database("captured", ACTIVE, live.rows(per_second, seconds)) as database:
+    with server.database(
+        "captured", ACTIVE, live.rows(per_second, live.WARM_UP + seconds)
+    ) as database:
         for _ in range(bench.size.runs):
             for hooks, runs in found.items():
                 database.empty()
@@ -140,8 +142,7 @@ def registered(bench: Bench) -> list[Figure]:
             [run.account.latency(share) for run in found[ACTIVE]],
             f"{ACTIVE} webhooks",
             bound,
-            lost=sum(run.account.lost for run in found[many]),
-            repeated=sum(run.account.repeated for run in found[many]),
+            **summed(run.account for run in found[many] if name == "p50"),
         )
         for name, share, bound in (
             ("p50", 0.5, None),

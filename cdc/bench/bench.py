@@ -23,11 +23,13 @@ class Size:
     runs:   of each way, in turns; a figure is their median.
     scale:  what numbers of rows and requests are multiplied by.
     seconds: of a load that is kept up, where the whole benchmark takes 30.
+    warm_up: seconds of the same load before it counts.
     """
 
     runs: int
     scale: float
     seconds: float
+    warm_up: float = 1.0
 
     def count(self, full: int, least: int = 1) -> int:
         return max(least, round(full * self.scale))

@@ -6,9 +6,10 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Self
 
@@ -78,20 +79,33 @@ class Child:
             self.check()
             raise self.failed("does not listen any more") from None
 
-    def answer(self) -> bytes:
-        """The next line it writes. Raises ChildFailed when it ends instead."""
-        line = self._output.readline()
+    def answer(self, within: float = 60.0) -> bytes:
+        """The next line it writes. Raises ChildFailed when it ends instead, or takes too long."""
+        with self._limited(within):
+            line = self._output.readline()
         if not line:
-            self._process.wait(STOP_WITHIN)
+            self._process.wait()
             raise self.failed(f"ended: {self._process.returncode}")
         return line
 
-    def result(self) -> bytes:
-        """All it writes until it ends. Raises ChildFailed when it does not end well."""
-        output = self._output.read()
-        if self._process.wait(STOP_WITHIN) != 0:
+    def result(self, within: float = 300.0) -> bytes:
+        """All it writes until it ends. Raises ChildFailed when it does not end well and in time."""
+        with self._limited(within):
+            output = self._output.read()
+            self._process.wait()
+        if self._process.returncode != 0:
             raise self.failed(f"ended: {self._process.returncode}")
         return output
+
+    @contextmanager
+    def _limited(self, within: float) -> Iterator[None]:
+        """Whoever waits for it longer than that waits in vain: it is killed."""
+        timer = threading.Timer(within, self._process.kill)
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
 
     def check(self) -> None:
         """Raises ChildFailed when it has ended."""
@@ -167,13 +181,3 @@ def _status(pid: int, name: str) -> int:
             if line.startswith(f"{name}:"):
                 return int(line.split()[1]) * 1024
     return 0
-
-
-def wait_until(true: object, seconds: float, what: str, *, every: float = 0.02) -> None:
-    """Calls ``true`` until it is. Raises ChildFailed when that takes too long."""
-    assert callable(true)
-    deadline = time.monotonic() + seconds
-    while not true():
-        if time.monotonic() > deadline:
-            raise ChildFailed(f"{what} did not come about within {seconds:g} s")
-        time.sleep(every)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from math import isfinite
 from statistics import median
 from typing import Any, Literal
 
@@ -134,8 +135,10 @@ class Figure:
 
 
 def _short(value: float | None) -> float | None:
-    """Four digits that say something."""
-    return None if value is None else float(f"{value:.4g}") if abs(value) < 1000 else round(value)
+    """Four digits that say something; None for what has no number."""
+    if value is None or not isfinite(value):
+        return None
+    return float(f"{value:.4g}") if abs(value) < 1000 else round(value)
 
 
 def milliseconds(nanoseconds: Iterable[int]) -> list[float]:

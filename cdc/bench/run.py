@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import tempfile
 import time
@@ -9,10 +10,11 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
+
+import psycopg
 
 from cdc.bench.bench import FULL, SHORT, Bench, Size
-from cdc.bench.child import ChildFailed
 from cdc.bench.figures import Figure
 from cdc.bench.machine import machine
 from cdc.bench.place import NotHere
@@ -105,6 +107,8 @@ def run(
     """
     if sys.platform != "linux":
         raise CdcError("the benchmark reads CPU and memory from /proc, so it needs Linux")
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _end)  # whatever was made is taken down again on the way
     report = Report(machine(), size is not FULL)
     with tempfile.TemporaryDirectory(prefix="cdc-bench-") as folder, ExitStack() as stack:
         target = stack.enter_context(Target(Path(folder)))
@@ -118,13 +122,20 @@ def run(
             except NotHere as error:
                 report.skipped[name] = error.message
                 say(f"  left out: {error.message}")
-            except ChildFailed as error:
+            except CdcError as error:
                 report.failed[name] = f"{error.message}\n{error.hint}".rstrip()
+                say(f"  failed: {report.failed[name]}")
+            except psycopg.Error as error:
+                report.failed[name] = str(error).strip()
                 say(f"  failed: {report.failed[name]}")
             finally:
                 target.delay(0)
             report.seconds[name] = time.perf_counter() - began
     return report
+
+
+def _end(number: int, _: object) -> NoReturn:
+    sys.exit(128 + number)
 
 
 __all__ = ["FULL", "SHORT", "WORKLOADS", "Report", "chosen", "run"]

@@ -122,7 +122,7 @@ def registered(bench: Bench) -> list[Figure]:
     found: dict[int, list[live.Lived]] = {ACTIVE: [], many: []}
     server = bench.server()
     with server.database(
-        "captured", ACTIVE, live.rows(per_second, live.WARM_UP + seconds)
+        "captured", ACTIVE, live.rows(per_second, bench.size.warm_up + seconds)
     ) as database:
         for _ in range(bench.size.runs):
             for hooks, runs in found.items():

@@ -20,6 +20,7 @@ from cdc.bench.place import Database, Server, pgbench
 from cdc.demo.daemon import bare_environment
 
 ROWS = 10_000
+SPARE = 60  # seconds that it may take beyond its time
 
 _SCRIPT = """
 \\set id random(1, :rows)
@@ -50,18 +51,22 @@ def throughput(
     script.write_text(_SCRIPT)
     parts = conninfo_to_dict(database.url)
     address = {f"PG{to}": str(parts[key]) for key, to in _VARIABLES.items() if key in parts}
-    done = subprocess.run(
-        [
-            *(program, "--no-vacuum", "--protocol=prepared", "--progress=1"),
-            *(f"--client={clients}", "--jobs=2", f"--time={seconds}"),
-            *(f"--file={script}", f"--define=rows={ROWS}", database.name),
-        ],
-        env={**bare_environment(), **address},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=seconds + 60,
-    )
+    command = [
+        *(str(program), "--no-vacuum", "--protocol=prepared", "--progress=1"),
+        *(f"--client={clients}", "--jobs=2", f"--time={seconds}"),
+        *(f"--file={script}", f"--define=rows={ROWS}", database.name),
+    ]
+    try:
+        done = subprocess.run(
+            command,
+            env={**bare_environment(), **address},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=seconds + SPARE,
+        )
+    except subprocess.TimeoutExpired:
+        raise ChildFailed(f"pgbench does not end within {seconds + SPARE} s") from None
     rate, count = _RATE.search(done.stdout), _COUNT.search(done.stdout)
     if done.returncode or rate is None or count is None:
         raise ChildFailed("pgbench failed", done.stderr[-2000:])

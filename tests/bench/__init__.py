@@ -1,0 +1,1 @@
+"""The benchmark: its arithmetic, its processes, and all of it at a tiny size."""

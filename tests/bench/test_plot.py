@@ -1,0 +1,150 @@
+"""Charts are well-formed and show every line; the page gets its tables."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from xml.etree import ElementTree
+
+import orjson
+import pytest
+
+from cdc.bench.charts import charts
+from cdc.bench.document import BEGIN, END, write
+from cdc.bench.figures import Bound, Figure
+from cdc.bench.plot import Chart, Line
+from cdc.bench.run import Report
+from cdc.errors import UsageError
+
+SVG = "{http://www.w3.org/2000/svg}"
+MACHINE = {
+    "cdc": "1",
+    "at": "2015-03-16T15:32+00:00",
+    "postgresql": "18.4",
+    "python": "3.11",
+    "cores": 2,
+    "processor": "a processor",
+    "memory_gb": 4,
+    "kernel": "Linux 6",
+    "busy": True,
+    "load_before": 3.0,
+}
+
+
+def drawn(chart: Chart) -> ElementTree.Element:
+    return ElementTree.fromstring(chart.svg())
+
+
+def texts(chart: Chart) -> list[str | None]:
+    return [text.text for text in drawn(chart).iter(f"{SVG}text")]
+
+
+def points(chart: Chart) -> list[list[tuple[float, float]]]:
+    """Of the lines; each has another one, as its legend."""
+    found = [line.attrib["points"] for line in drawn(chart).iter(f"{SVG}polyline")][::2]
+    return [[(float(x), float(y)) for x, y in (p.split(",") for p in s.split())] for s in found]
+
+
+def test_larger_values_stand_further_to_the_right_and_up() -> None:
+    chart = Chart("a & b", "x", "y", [Line("one <", [(0, 1), (1, 5), (2, 3)])])
+    ((first, second, third),) = points(chart)
+    assert first[0] < second[0] < third[0]
+    assert second[1] < third[1] < first[1]
+    assert "a & b" in texts(chart)
+    assert "one <" in texts(chart)
+
+
+def test_logarithmic_axes_have_equal_steps_for_equal_factors() -> None:
+    chart = Chart(
+        "t", "x", "y", [Line("l", [(1, 1), (10, 10), (100, 100)])], log_x=True, log_y=True
+    )
+    (((x1, y1), (x2, y2), (x3, y3)),) = points(chart)
+    assert x2 - x1 == pytest.approx(x3 - x2, abs=0.2)
+    assert y1 - y2 == pytest.approx(y2 - y3, abs=0.2)
+
+
+def test_what_a_logarithm_has_no_place_for_is_left_out() -> None:
+    chart = Chart("t", "x", "y", [Line("l", [(0, 1), (1, 2), (2, float("inf"))])], log_x=True)
+    assert [len(line) for line in points(chart)] == [1]
+    assert points(Chart("t", "x", "y", [])) == []
+
+
+def report() -> Report:
+    percentiles = {name: [1.0, 3.0, 2.0] for name in ("p50", "p90", "p99", "p999", "max")}
+    live = {
+        "rate": 200,
+        "percentiles": percentiles,
+        "baseline_percentiles": percentiles,
+        "over_time": [190.0, 200.0, 10.0],
+        "over_time_step_s": 1.0,
+    }
+    bell = [
+        {"offered": 10, "written": 10.0, "p99": 2.0},
+        {"offered": None, "written": 90.0, "p99": 9.0},
+    ]
+    return Report(
+        MACHINE,
+        short=False,
+        figures=[
+            Figure(
+                "live",
+                "200 changes/s, p50",
+                "ms",
+                [0.8],
+                [0.4],
+                "(b)",
+                Bound(3, better="less"),
+                more=live,
+            ),
+            Figure(
+                "drain",
+                "a queue",
+                "/s",
+                [20000.0],
+                [10000.0],
+                "(c)",
+                Bound(1, 1.8),
+                lost=2,
+                more={"over_time": [5.0, 6.0, 1.0], "over_time_step_s": 0.25},
+            ),
+            Figure(
+                "doorbell", "bell adaptive", "/s", [90.0], [100.0], "(a)", more={"points": bell}
+            ),
+        ],
+        failed={"tls": "it broke\nhere"},
+    )
+
+
+def test_charts_follow_from_the_figures() -> None:
+    found = charts(report().figures)
+    assert set(found) == {"latency", "drain", "doorbell-writers", "doorbell-latency"}
+    assert [line.name for line in found["latency"].lines] == ["200 changes/s", "200 changes/s (b)"]
+    # The last step of a rate over time is cut short and not shown.
+    assert [len(line.points) for line in found["drain"].lines] == [2, 2]
+    assert charts([]) == {}
+
+
+def test_the_page_gets_tables_and_keeps_the_rest(tmp_path: Path) -> None:
+    page = tmp_path / "performance.md"
+    page.write_text(f"# Before\n\n{BEGIN}\nold\n{END}\n\nafter\n")
+    write(report(), tmp_path)
+    text = page.read_text()
+    assert text.startswith("# Before\n")
+    assert text.endswith("\nafter\n")
+    assert "old" not in text
+    assert "| a queue | 20,000/s | 10,000/s | (c) | 2.00 x | 1 x | 1.8 x | aim reached |" in text
+    assert "2 deliveries were lost" in text
+    assert "Not measured: tls: it broke\n" in text
+    assert "busy" in text
+    for name in charts(report().figures):
+        assert f"(plots/{name}.svg)" in text
+        ElementTree.parse(tmp_path / "plots" / f"{name}.svg")
+    assert orjson.loads((tmp_path / "performance.json").read_bytes())["ok"] is False
+    again = text
+    write(report(), tmp_path)
+    assert page.read_text() == again
+
+
+def test_a_page_without_a_place_for_them_is_left_alone(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no place"):
+        write(report(), tmp_path)
+    assert not list(tmp_path.iterdir())

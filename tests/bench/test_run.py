@@ -1,0 +1,108 @@
+"""All of it at a tiny size: figures come out, nothing is lost, nothing is left behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from cdc.bench import run as bench
+from cdc.bench.bench import Bench, Size
+from cdc.bench.figures import Figure
+from cdc.bench.place import PREFIX, ROLES
+from cdc.bench.work.live import LOADS
+from cdc.embedded import EmbeddedPostgres
+from cdc.errors import UsageError
+from tests.cli.command import Command
+
+TINY = Size(runs=1, scale=0.004, seconds=0.5, warm_up=0.1)
+
+
+def databases(server: EmbeddedPostgres) -> list[str]:
+    with psycopg.connect(server.url()) as conn:
+        rows = conn.execute("select datname from pg_database where datname like 'cdc_bench%'")
+        return [name for (name,) in rows]
+
+
+def roles(server: EmbeddedPostgres) -> set[str]:
+    with psycopg.connect(server.url()) as conn:
+        rows = conn.execute("select rolname from pg_roles where rolname = any(%s)", (list(ROLES),))
+        return {name for (name,) in rows}
+
+
+def test_on_the_users_server(postgres: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The road of every delivery, the baselines, and what needs a server of our own."""
+    monkeypatch.setattr("cdc.bench.work.live.LOADS", LOADS[:1])
+    monkeypatch.setattr("cdc.bench.work.live.CONNECTIONS", (16,))
+    monkeypatch.setattr("cdc.bench.work.drain.CONNECTIONS", (16,))
+    with psycopg.connect(postgres.url(), autocommit=True) as conn:
+        conn.execute(f"create database {PREFIX}1_1")  # left by one that was killed
+    before = roles(postgres)
+    told: list[str] = []
+    names = bench.chosen(["flush", "live", "drain"], short=False)
+    assert names == ["drain", "live", "flush"]
+    report = bench.run(names, size=TINY, theirs=postgres.url(), say=told.append)
+    assert not report.failed
+    assert set(report.skipped) == {"flush"}
+    assert {figure.workload for figure in report.figures} == {"drain", "live"}
+    assert all(figure.value > 0 and figure.base for figure in report.figures)
+    assert not any(figure.lost or figure.repeated for figure in report.figures)
+    assert report.ok
+    assert json.dumps(report.as_json(), allow_nan=False)
+    assert told[0].startswith("drain: ")
+    assert not databases(postgres)
+    assert roles(postgres) == before
+
+
+def test_a_workload_that_fails_is_told_and_keeps_no_other_from_its_own(
+    postgres: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(_: Bench) -> list[Figure]:
+        """Fails."""
+        raise psycopg.OperationalError("it is gone")
+
+    def fine(_: Bench) -> list[Figure]:
+        """Works."""
+        return [Figure("fine", "it", "ms", [1.0])]
+
+    monkeypatch.setattr(bench, "WORKLOADS", {"broken": broken, "fine": fine})
+    report = bench.run(["broken", "fine"], size=TINY, theirs=postgres.url(), say=lambda _: None)
+    assert report.failed == {"broken": "it is gone"}
+    assert [figure.workload for figure in report.figures] == ["fine"]
+    assert not report.ok
+
+
+def test_the_command_measures_on_a_server_of_its_own(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "cdc", "bench", "--short", "--workload", "bulk", "--json"],
+        env={**os.environ, "TMPDIR": str(tmp_path), "CDC_DATABASE_URL": "postgresql://nobody@x/y"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert [figure["workload"] for figure in told["figures"]] == ["bulk", "bulk"]
+    assert all(figure["verdict"] for figure in told["figures"])
+    assert told["short"] is True
+    left = [path.name for path in tmp_path.iterdir() if not path.name.startswith("cdc-postgresql-")]
+    assert not left
+
+
+def test_workloads_are_chosen_by_name() -> None:
+    assert bench.chosen([], short=False) == list(bench.WORKLOADS)
+    assert bench.chosen([], short=True) == list(bench.IN_SHORT)
+    with pytest.raises(UsageError, match="no workload bulky"):
+        bench.chosen(["bulky"], short=False)
+
+
+def test_wrong_usage_is_told() -> None:
+    command = Command()
+    assert "no workload bulky" in command.refused("bench", "--workload", "bulky", code=2)
+    assert "whole run" in command.refused("bench", "--short", "--report", ".", code=2)
+    assert "CDC_DATABASE_URL" in command.refused("bench", "--on-my-server")

@@ -20,16 +20,18 @@ import time
 from collections.abc import Awaitable, Callable
 from ipaddress import ip_network
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple, cast
 from urllib.parse import urlsplit
 
 import aiohttp
 import uvloop
 
+from cdc.bench.load.receiver import ANSWER
+from cdc.bench.target import Target
 from cdc.deliver import Client, Guard
 from cdc.road import Answer, Request
 from cdc.sign import OURS, header_lines
-from tests.load.receiver import ANSWER, FastReceiver
 
 CONCURRENCY = (1, 8, 32, 128)
 SIGNED = (
@@ -203,10 +205,10 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
-    with FastReceiver() as receiver:
+    with TemporaryDirectory() as folder, Target(Path(folder)) as target:
         result = {
-            kind: compare(url, receiver.ca_file, args.requests, args.rounds)
-            for kind, url in (("plain", receiver.url), ("tls", receiver.tls_url))
+            kind: compare(target.url(1, tls=tls), target.ca_file, args.requests, args.rounds)
+            for kind, tls in (("plain", False), ("tls", True))
         }
     if args.json:
         print(json.dumps(result))

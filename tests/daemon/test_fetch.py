@@ -6,6 +6,8 @@ import asyncio
 import json
 from random import Random
 
+import pytest
+
 from cdc.lanes import FetchPlan, Lane, LaneRules
 from cdc.queue.fetch import Fetcher
 from cdc.queue.look import Looker
@@ -130,3 +132,33 @@ async def test_many_lanes_are_filled_by_one_statement(world: World) -> None:
         await world.arrived(*hooks)
         await asyncio.gather(*(world.arrived(hook) for hook in hooks))
     assert sum(map(world.repeats, hooks)) == 0
+
+
+@pytest.mark.parametrize(
+    ("layout", "action", "refs"),
+    [
+        ("-7", "c", "{NULL,1,1,1}"),
+        ("(select min(id) from cdc.layout)", "c", "{}"),
+        ("(select min(id) from cdc.layout)", "c", "{NULL,1}"),
+        ("(select id from cdc.layout where event = 'candidate_changed')", "x", "{NULL,1,1,1}"),
+    ],
+)
+async def test_a_row_that_nobody_can_read_dies_and_the_others_go_on(
+    world: World, layout: str, action: str, refs: str
+) -> None:
+    """The owner of a table of the suite can write such a row."""
+    hook = await world.hook("candidate")
+    writer = await world.writer()
+    async with Running(world.url, retry_schedule=[]) as daemon:
+        await daemon.until("connected")
+        await world.run(
+            "insert into cdc.queue (webhook_id, layout, action, time, refs)"
+            f" values (%s, {layout}, %s, now(), %s)",
+            hook.id,
+            action,
+            refs,
+        )
+        await writer.insert("candidate", project_id=1)
+        await world.arrived(hook)
+        await world.until("select last_error = 'mapping' from cdc.dead")
+        await world.settled()

@@ -67,6 +67,7 @@ class Doorbell:
     _interval: float = POLL
     _finds: deque[float] = field(default_factory=lambda: deque(maxlen=TOO_BUSY + 1))
     _crowd: float = 0.0
+    _crowded: bool = False
     _poll: float = POLL
 
     def arms(self, now: float) -> bool:
@@ -101,6 +102,9 @@ class Doorbell:
         if found:
             self._finds.append(sent)
             self._crowd += (min(running, CROWD_LIMIT) - self._crowd) / BUSY
+            # Once the bell is silent nobody waits, and the crowd thins out: only when the load has
+            # gone down is it asked for anew. Armed again under load, writers would wait again.
+            self._crowded = self._many(sent) and (self._crowded or self._crowd >= CROWDED)
         if not armed:
             self._armed_at = self._guard_xid = None
             asked = self.arms(sent)
@@ -129,4 +133,8 @@ class Doorbell:
         finds = self._finds
         if len(finds) > TOO_BUSY and now - finds[0] < 1.0:
             return True
-        return len(finds) > BUSY and now - finds[-BUSY - 1] < 1.0 and self._crowd >= CROWDED
+        return self._crowded and self._many(now)
+
+    def _many(self, now: float) -> bool:
+        finds = self._finds
+        return len(finds) > BUSY and now - finds[-BUSY - 1] < 1.0

@@ -144,8 +144,13 @@ def test_writers_who_would_not_wait_for_each_other_go_on_ringing() -> None:
     played.crowd = 2
     run(played, 1.0, 200, daemon)
     assert daemon.mode() is Mode.POLLING
+    # Silent, the bell makes nobody wait any more; that is no reason to arm it under the same load.
     played.crowd = 0
-    run(played, 1.0, 200, daemon)
+    run(played, 5.0, 200, daemon)
+    assert daemon.mode() is Mode.POLLING
+    assert played.armed_until < played.now
+    run(played, 2.0, BUSY - 5, daemon)
+    run(played, 5.0, 200, daemon)
     assert daemon.mode() is Mode.SLEEPING
 
 

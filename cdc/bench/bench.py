@@ -40,7 +40,7 @@ class Size:
 
 
 FULL = Size(runs=3, scale=1.0, seconds=30.0)
-SHORT = Size(runs=1, scale=0.2, seconds=6.0)
+SHORT = Size(runs=1, scale=0.2, seconds=4.0)
 
 
 @dataclass(slots=True)

@@ -49,7 +49,7 @@ def match(
 ) -> Account:
     """Each change against the first request that came for its row at its webhook.
 
-    since: latencies of changes that were due before are not told: the load was warming up.
+    since: latencies of changes that were committed before are not told: the load was warming up.
     """
     first: dict[int, int] = {}
     account = Account(expected=len(written))
@@ -62,7 +62,7 @@ def match(
         else:
             first[receipt.key] = receipt.at
     account.lost = len(owed) - len(first)
-    counted = [(at, owed[key]) for key, at in first.items() if owed[key].due >= since]
+    counted = [(at, owed[key]) for key, at in first.items() if owed[key].done >= since]
     account.latencies = milliseconds(at - change.due for at, change in counted)
     account.from_sent = milliseconds(at - change.sent for at, change in counted)
     return account

@@ -43,10 +43,12 @@ def test_what_nobody_owed_or_came_to_somebody_else_is_strange() -> None:
 
 
 def test_what_warms_up_is_owed_but_tells_no_latency() -> None:
-    # Number 2 is due before, and sent after.
-    since = 2 * MS + MS // 4
-    account = match(written(1, 2, 3), [receipt(2, 3), receipt(3, 5)], HOOKS, since)
-    assert account.latencies == [2]
+    # Number 2 is sent before and committed after, number 1 all before.
+    since = 3 * MS - MS // 4
+    account = match(
+        written(1, 2, 3, 4), [receipt(1, 2), receipt(2, 3), receipt(3, 5)], HOOKS, since
+    )
+    assert account.latencies == [1, 2]
     assert account.lost == 1
 
 

@@ -72,7 +72,7 @@ def test_a_workload_that_fails_is_told_and_keeps_no_other_from_its_own(
 
     monkeypatch.setattr(bench, "WORKLOADS", {"broken": broken, "fine": fine})
     report = bench.run(["broken", "fine"], size=TINY, theirs=postgres.url(), say=lambda _: None)
-    assert report.failed == {"broken": "it is gone"}
+    assert report.failed == {"broken": "OperationalError: it is gone"}
     assert [figure.workload for figure in report.figures] == ["fine"]
     assert not report.ok
 

@@ -61,7 +61,7 @@ def load(
     bench.target.wait_for(len(written), STRAGGLERS, lambda: None)
     receipts = bench.target.receipts()
     since = min((change.due for change in written), default=0) + round(warm_up * 1e9)
-    counted = [change for change in written if change.due >= since]
+    counted = [change for change in written if change.done >= since]
     if not counted:
         raise ChildFailed("the writers got nothing done")
     took = (max(change.done for change in counted) - since) / 1e9

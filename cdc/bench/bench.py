@@ -36,7 +36,7 @@ class Size:
 
     def time(self, full: float) -> float:
         """Seconds, in proportion."""
-        return max(0.5, full * self.seconds / 30)
+        return max(0.5, round(full * self.seconds / 30, 1))
 
 
 FULL = Size(runs=3, scale=1.0, seconds=30.0)

@@ -100,7 +100,7 @@ class Writers:
 
 
 def _in_turns(bench: Bench, ways: list[Callable[[], Throughput]]) -> dict[str, list[Throughput]]:
-    """Runs all of them in turns, nobody always first; before that each for once, to warm up."""
+    """Runs all of them in turns, nobody always first."""
     found: dict[str, list[Throughput]] = {way.__name__: [] for way in ways}
     for turn in range(bench.size.runs):
         first = turn % len(ways)

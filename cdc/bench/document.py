@@ -51,7 +51,6 @@ def _told(report: Report, drawn: Mapping[str, Chart]) -> str:
                 f"### {figure.workload}",
                 "",
                 TABLE,
-                "|---|---:|---:|---|---:|---:|---:|---|",
             ]
             before = figure.workload
         parts.append(_row(figure))

@@ -133,6 +133,7 @@ def test_the_page_gets_tables_and_keeps_the_rest(tmp_path: Path) -> None:
     assert "old" not in text
     assert "| a queue | 20,000/s | 10,000/s | (c) | 2.00 x | 1 x | 1.8 x | aim reached |" in text
     assert "2 deliveries were lost" in text
+    assert text.count("\n|---") == text.count("\n### ") == 3
     assert "Not measured: tls: it broke\n" in text
     assert "busy" in text
     for name in charts(report().figures):

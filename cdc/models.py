@@ -56,6 +56,7 @@ installation = sa.Table(
     _column("mapping", sa.Text, null=True),
     _column("mapping_source", sa.Text, null=True),
     _column("mapped_at", TIME, null=True),
+    _column("serves", sa.Text, server_default="0001"),
 )
 
 layout = sa.Table(
@@ -187,7 +188,6 @@ attempt = sa.Table(
     _column("slot", sa.SmallInteger),
     _column("at", TIME),
     _column("delivery", sa.BigInteger),
-    _column("xid", Xid8),
     _column("uid", UUID(as_uuid=False)),
     _column("webhook_id", sa.BigInteger),
     _column("layout", sa.Integer),
@@ -201,6 +201,7 @@ attempt = sa.Table(
     _column("detail", sa.Text, server_default=""),
     _column("duration_ms", REAL, server_default="0"),
     _column("excerpt", sa.Text, server_default=""),
+    _column("xid", Xid8, server_default="0"),
     sa.Index("attempt_delivery", "delivery"),
     sa.Index(
         "attempt_at",
@@ -241,9 +242,9 @@ lane = sa.Table(
     _column("since", TIME, server_default=NOW),
     _column("failures", sa.Integer, server_default="0"),
     _column("failing_since", TIME, null=True),
-    _column("slow_until", TIME, null=True),
     _column("last_error", sa.Text, null=True),
     _column("version", sa.BigInteger, server_default="0"),
+    _column("slow_until", TIME, null=True),
 )
 
 unresolved = sa.Table(

@@ -2,70 +2,46 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from functools import partial
 from itertools import groupby
-
-import psycopg
 
 from cdc.capture import render
 from cdc.capture.catalog import Connection
 from cdc.capture.plan import Step
-from cdc.errors import DatabaseError
 from cdc.mapping import Mapping
-
-Say = Callable[[str], None]
-
-LOCK_CLASS = 0x434443  # "CDC", as for the shards of the daemons
-INSTALLING = 65
-
-
-@dataclass(frozen=True, slots=True)
-class Patience:
-    """How long to wait for a lock on a table of the suite.
-
-    A statement that waits for a strong lock makes all later ones queue behind it, so each try is
-    short; between tries everybody gets on with their work.
-    """
-
-    lock_timeout_ms: int = 500
-    tries: int = 20
-    pause: float = 1.0
+from cdc.patience import INSTALLING, LOCK_CLASS, Patience, Say, Wanted, holders, patiently
 
 
 def carry_out(
     conn: Connection, steps: Sequence[Step], say: Say, patience: Patience | None = None
 ) -> None:
-    """Runs the steps. Raises DatabaseError when a lock could not be had in time; what was done
-    before stays done, and running it again goes on from there."""
+    """Runs the steps, those of one table in one transaction. Raises DatabaseError when a lock could
+    not be had in time; what was done before stays done, and running it again goes on from there."""
     patience = patience or Patience()
-    for table, group in groupby(steps, key=lambda step: step.table):
-        batch = list(group)
-        what = table or "schema cdc"
-        for attempt in range(1, patience.tries + 1):
-            try:
-                with conn.transaction():
-                    conn.execute(f"set local lock_timeout = {patience.lock_timeout_ms}")
-                    conn.execute("set local search_path = pg_catalog, pg_temp")
-                    # Two who install at once do so one after the other.
-                    conn.execute("select pg_advisory_xact_lock(%s, %s)", (LOCK_CLASS, INSTALLING))
-                    for step in batch:
-                        for statement in _statements(step):
-                            conn.execute(statement.encode())
-                break
-            except psycopg.errors.LockNotAvailable:
-                if attempt == patience.tries:
-                    raise DatabaseError(
-                        f"{what} is locked by somebody for too long: gave up after "
-                        f"{patience.tries} tries of {patience.lock_timeout_ms} ms",
-                        "`select pid, query from pg_stat_activity where state = 'idle in "
-                        "transaction'` shows who; run the command again to go on.",
-                    ) from None
-                say(f"{what} is locked, waiting (try {attempt} of {patience.tries})")
-                time.sleep(patience.pause)
+    batches = [list(group) for _, group in groupby(steps, key=lambda step: step.table)]
+    for number, batch in enumerate(batches, 1):
+        table = batch[0].table
+        wanted = [Wanted(mode, (table.sql,)) for mode in {s.lock for s in batch if s.lock} if table]
+        patiently(
+            partial(_one_transaction, conn, batch, patience.lock_timeout_ms),
+            str(table or "schema cdc"),
+            patience,
+            say,
+            partial(holders, conn, wanted),
+        )
         for step in batch:
-            say(step.why)
+            say(f"[{number}/{len(batches)}] {step.why}")
+
+
+def _one_transaction(conn: Connection, batch: Sequence[Step], lock_timeout_ms: int) -> None:
+    with conn.transaction():
+        conn.execute(f"set local lock_timeout = {lock_timeout_ms}")
+        conn.execute("set local search_path = pg_catalog, pg_temp")
+        conn.execute("select pg_advisory_xact_lock(%s, %s)", (LOCK_CLASS, INSTALLING))
+        for step in batch:
+            for statement in _statements(step):
+                conn.execute(statement.encode())
 
 
 def _statements(step: Step) -> Iterator[str]:

@@ -72,11 +72,21 @@ async def _version(conn: Connection) -> None:
         raise DatabaseError(
             str(error).splitlines()[0], "The daemon's account needs: grant cdc_daemon to <account>"
         ) from None
-    if version != migrations.head():
+    head = migrations.head()
+    if version < head:
         raise DatabaseError(
-            f"schema cdc has version {version}, this program needs {migrations.head()}",
-            "Run `cdc migrate`, or install the release that fits.",
+            f"schema cdc has version {version}, this program needs {head}",
+            "Run `cdc migrate`; daemons of the release before go on meanwhile.",
         )
+    if version > head:
+        # Migrated already, and this daemon comes back or is started once more: is it still served?
+        (oldest,) = await _one(conn, b"select serves from cdc.installation")
+        if oldest > head:
+            raise DatabaseError(
+                f"schema cdc has version {version}, which serves programs from version {oldest} "
+                f"on; this one is of version {head}",
+                "Install the newer release here, too.",
+            )
 
 
 async def _encoding(conn: Connection) -> None:

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cdc.cli.common import AsJson, load_settings, print_json, say
+from cdc.cli.common import AsJson, counted, load_settings, print_json, print_table, say
+from cdc.cli.patient import LockTimeout, Pause, Tries
+from cdc.errors import UsageError
+
+if TYPE_CHECKING:
+    from cdc.migrations.steps import Version
+
+BESIDE = "SHARE UPDATE EXCLUSIVE"
+"""What CREATE INDEX CONCURRENTLY takes: neither readers nor writers wait for it."""
 
 
 def register(app: typer.Typer) -> None:
@@ -16,34 +24,97 @@ def register(app: typer.Typer) -> None:
 
 def migrate(
     ctx: typer.Context,
+    plan: Annotated[
+        bool,
+        typer.Option("--plan", help="Show what would be done here, and the locks; change nothing."),
+    ] = False,
     sql: Annotated[
         bool,
         typer.Option("--sql", help="Print all that an installation would run, and run nothing."),
     ] = False,
+    after: Annotated[
+        str | None,
+        typer.Option(
+            "--from", metavar="VERSION", help="With --sql: from this version on, as for an upgrade."
+        ),
+    ] = None,
+    lock_timeout: LockTimeout = 500,
+    tries: Tries = 20,
+    pause: Pause = 1.0,
     as_json: AsJson = False,
 ) -> None:
-    """Install schema cdc, or bring it up to date.
+    """Install schema cdc, or bring it up to date, beside running daemons.
 
-    One transaction; no table of the suite is touched. Needs a superuser, or an account that may
-    create roles and schemas.
+    No table of the suite is touched. Each version is a short transaction of its own; what takes
+    long is made before it, and nobody waits for that. Daemons of the release before go on. Needs a
+    superuser, or an account that may create roles and schemas.
     """
     from cdc import migrations
+    from cdc.patience import Patience
 
+    if plan and sql:
+        raise UsageError("--plan and --sql are two different things", "Give one of them.")
+    if after is not None and not sql:
+        raise UsageError("--from goes with --sql", "Without it, the database says its version.")
     if sql:
-        text = migrations.offline_sql()
+        text = migrations.offline_sql(after)
         if as_json:
             print_json({"sql": text})
         else:
             typer.echo(text)
         return
-    before, after = migrations.upgrade(_as_url(load_settings(ctx).database_url))
+    url = _as_url(load_settings(ctx).database_url)
+    if plan:
+        _plan(*migrations.pending(url), as_json=as_json)
+        return
+    before, reached = migrations.upgrade(url, Patience(lock_timeout, tries, pause), say)
     if as_json:
-        print_json({"before": before, "after": after, "changed": before != after})
-    elif before == after:
-        say(f"Nothing to do: schema cdc has version {after} already.")
+        print_json({"before": before, "after": reached, "changed": before != reached})
+    elif before == reached:
+        say(f"Nothing to do: schema cdc has version {reached} already.")
     else:
-        came = f"brought from version {before} to {after}" if before else f"installed ({after})"
+        came = f"brought from version {before} to {reached}" if before else f"installed ({reached})"
         say(f"Schema cdc is {came}. Next: `cdc triggers plan`, then `cdc triggers install`.")
+
+
+def _plan(before: str | None, missing: list[Version], *, as_json: bool) -> None:
+    if as_json:
+        steps = [_told(version, fresh=before is None) for version in missing]
+        print_json({"before": before, "steps": steps})
+        return
+    if not missing:
+        say(f"Nothing to do: schema cdc has version {before} already.")
+        return
+    if before is None:
+        say(
+            "Schema cdc and its roles are made, in one transaction, without a lock on anything that"
+            " is there. `cdc migrate --sql` prints it; nothing was changed."
+        )
+        return
+    for version in missing:
+        rows = []
+        if version.online:
+            made = counted(len(version.online), "index", "indexes")
+            rows.append((f"beforehand: {made}, one by one", BESIDE, "nobody"))
+        for name, mode in sorted(version.locks.items()):
+            waits = "nobody" if mode == BESIDE else "daemons, before they record what they sent"
+            rows.append((name, mode, waits))
+        typer.echo(f"{version.before} -> {version.number}: {version.title}")
+        print_table(["what", "lock", "who waits for it"], rows)
+    say(
+        "No table of the suite is locked. "
+        f"`cdc migrate --sql --from {before}` prints the SQL; nothing was changed."
+    )
+
+
+def _told(version: Version, *, fresh: bool) -> dict[str, Any]:
+    return {
+        "version": version.number,
+        "title": version.title,
+        "locks": {} if fresh else version.locks,
+        "beforehand": [] if fresh else [index.sql for index in version.online],
+        "sql": version.sql,
+    }
 
 
 def _as_url(address: str) -> str:

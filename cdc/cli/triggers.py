@@ -8,6 +8,7 @@ import typer
 
 from cdc.cli import common
 from cdc.cli.common import AsJson, Yes, load_mapping, load_settings, print_json, say
+from cdc.cli.patient import LockTimeout, Pause, Tries
 from cdc.errors import DatabaseError
 
 if TYPE_CHECKING:
@@ -20,14 +21,6 @@ if TYPE_CHECKING:
     from cdc.settings import Settings
 
     Connection = psycopg.Connection[Any]
-
-LockTimeout = Annotated[
-    int,
-    typer.Option(
-        min=10, max=60_000, help="Milliseconds to wait for a lock at a time; writers wait as long."
-    ),
-]
-Tries = Annotated[int, typer.Option(min=1, max=10_000, help="How often to try, a second apart.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -69,6 +62,7 @@ def install(
     ctx: typer.Context,
     lock_timeout: LockTimeout = 500,
     tries: Tries = 20,
+    pause: Pause = 1.0,
     as_json: AsJson = False,
 ) -> None:
     """Install capture as the mapping says, or bring it up to date.
@@ -76,14 +70,15 @@ def install(
     Checks the mapping against the tables first; what is there already takes no lock. Tables are
     done one after the other, each for a moment; where one is busy it is tried again.
     """
-    from cdc.capture.install import Patience, carry_out, remember
+    from cdc.capture.install import carry_out, remember
+    from cdc.patience import Patience
 
     settings = load_settings(ctx)
     mapping = load_mapping(settings)
     with _changing(settings) as conn:
         steps = _planned(conn, mapping, lock_timeout)
         noted = _noted(conn, mapping)
-        carry_out(conn, steps, say, Patience(lock_timeout, tries))
+        carry_out(conn, steps, say, Patience(lock_timeout, tries, pause))
         remember(conn, mapping)
     if as_json:
         print_json({"done": [_step(step) for step in steps], "changed": bool(steps) or not noted})
@@ -126,14 +121,16 @@ def remove(
     yes: Yes = False,
     lock_timeout: LockTimeout = 500,
     tries: Tries = 20,
+    pause: Pause = 1.0,
     as_json: AsJson = False,
 ) -> None:
     """Take capture off the suite's tables; schema cdc and what is queued stay.
 
     Each table is locked (ACCESS EXCLUSIVE) for a moment. From then on changes are lost.
     """
-    from cdc.capture.install import Patience, carry_out, forget
+    from cdc.capture.install import carry_out, forget
     from cdc.capture.plan import removal
+    from cdc.patience import Patience
 
     with _changing(load_settings(ctx)) as conn:
         steps = removal(conn)
@@ -141,7 +138,7 @@ def remove(
             common.confirm(
                 "Changes made from now on will be lost. Take capture off?", yes=yes, must=True
             )
-        carry_out(conn, steps, say, Patience(lock_timeout, tries))
+        carry_out(conn, steps, say, Patience(lock_timeout, tries, pause))
         forget(conn)
     if as_json:
         print_json({"done": [_step(step) for step in steps], "changed": bool(steps)})

@@ -1,7 +1,13 @@
 """Schema cdc by Alembic: the source for databases.
 
-``upgrade`` runs in one transaction, as cdc_owner after the two foundation files (roles, schema).
+An empty database is filled in one transaction; one that is in use comes from version to version, each
+a short transaction of its own after what takes long was made beside the running daemons (``steps``).
+All of it runs as cdc_owner, after the two foundation files (roles, schema), which can be run again.
 The version is kept in cdc.schema_version, as ``sql/install.sql`` writes it too.
+
+Daemons of the release before go on with the new schema: a migration adds (with defaults for what
+they do not write), and takes away only what the release before does not use any more.
+``cdc.installation.serves`` says which version of the program is the oldest that may use it.
 
 Alembic and SQLAlchemy are imported by whoever upgrades: they are a third of the time that a daemon
 needs to start, and it only asks for ``head``.
@@ -10,14 +16,18 @@ needs to start, and it only asks for ``head``.
 from __future__ import annotations
 
 import io
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cdc.errors import DatabaseError
+from cdc.patience import Patience, Say, Wanted, holders, patiently
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
     from alembic.config import Config
+
+    from cdc.migrations.steps import Index, Version
 
 # Run before Alembic looks for its own table, which lies in the schema that they make.
 FOUNDATION = ("10_roles.sql", "20_schema.sql")
@@ -57,6 +67,17 @@ def head() -> str:
     return max(path.name.partition("_")[0] for path in files)
 
 
+def versions(after: str | None = None) -> list[Version]:
+    """All versions that this program knows, oldest first; those after the given one."""
+    from alembic.script import ScriptDirectory
+
+    from cdc.migrations import steps
+
+    scripts = list(ScriptDirectory.from_config(config()).walk_revisions())
+    known = [steps.version(script.module) for script in reversed(scripts)]
+    return [version for version in known if after is None or version.number > after]
+
+
 def current(connection: sa.Connection) -> str | None:
     """The database's version, None where nothing is installed."""
     import sqlalchemy as sa
@@ -73,35 +94,117 @@ def current(connection: sa.Connection) -> str | None:
     return context.get_current_revision()
 
 
-def upgrade(url: str) -> tuple[str | None, str]:
-    """Brings schema cdc to the newest version. Returns the versions before and after.
+def pending(url: str) -> tuple[str | None, list[Version]]:
+    """The database's version, and those that an upgrade would bring; changes nothing.
 
     Raises DatabaseError when the server is too old, the database not in UTF-8, or the schema newer
     than this program.
     """
-    from alembic import command
-
     made = engine(url)
     try:
-        with made.begin() as connection:
+        with made.connect() as connection:
             _supported(connection)
             _encoded(connection)
             before = current(connection)
             _not_newer(before)
-            if before != head():
-                command.upgrade(config(connection=connection), "head")
-            return before, head()
+            return before, versions(before)
     finally:
         made.dispose()
 
 
-def offline_sql() -> str:
-    """All that an upgrade of an empty database would run, to be read first or run with psql."""
+def upgrade(
+    url: str, patience: Patience | None = None, say: Say = lambda _: None, to: str | None = None
+) -> tuple[str | None, str]:
+    """Brings schema cdc to the newest version, or ``to`` this one. Returns the versions before and
+    after.
+
+    Raises DatabaseError as ``pending`` does, and where a lock could not be had in time: what was
+    done before stays done, and another run goes on from there.
+    """
+    before, missing = pending(url)
+    target = to or head()
+    patience = patience or Patience()
+    made = engine(url)
+    try:
+        if before is None:
+            _transaction(made, target, (), patience, say)
+        else:
+            for version in missing:
+                if version.number > target:
+                    break
+                _online(made, version.online, say)
+                locks = tuple(Wanted(mode, (name,)) for name, mode in version.locks.items())
+                _transaction(made, version.number, locks, patience, say)
+                say(f"version {version.number}: {version.title}")
+        return before, target
+    finally:
+        made.dispose()
+
+
+def offline_sql(after: str | None = None) -> str:
+    """All that an upgrade would run, of an empty database or of one that has the version ``after``:
+    to be read first, or run with psql. Raises DatabaseError for a version there never was."""
     from alembic import command
 
-    output = io.StringIO()
-    command.upgrade(config(output=output), "head", sql=True)
-    return output.getvalue()
+    if after is None:
+        output = io.StringIO()
+        command.upgrade(config(output=output), "head", sql=True)
+        return output.getvalue()
+    _not_newer(after)
+    text = []
+    for version in versions(after):
+        output = io.StringIO()
+        command.upgrade(config(output=output), f"{version.before}:{version.number}", sql=True)
+        if version.online:
+            text.append(
+                "-- Each on its own, outside of a transaction. Where one was interrupted, drop the\n"
+                "-- index that it left (INVALID, says \\d) before you go on."
+            )
+        text += [index.sql for index in version.online]
+        text.append(output.getvalue())
+    return "\n".join(text)
+
+
+def _transaction(
+    made: sa.Engine, target: str, locks: tuple[Wanted, ...], patience: Patience, say: Say
+) -> None:
+    from alembic import command
+
+    def act() -> None:
+        with made.begin() as connection:
+            command.upgrade(
+                config(connection=connection, lock_timeout_ms=patience.lock_timeout_ms), target
+            )
+
+    def who() -> str:
+        with made.connect() as connection:
+            driver: Any = connection.connection.driver_connection
+            return holders(driver, locks)
+
+    patiently(act, "schema cdc", patience, say, who)
+
+
+def _online(made: sa.Engine, indexes: tuple[Index, ...], say: Say) -> None:
+    """Makes indexes beside all that goes on: nobody waits for it, though it may have to wait for
+    transactions that are older."""
+    import sqlalchemy as sa
+
+    valid = sa.text(
+        "select indisvalid from pg_catalog.pg_index"
+        " where indexrelid = pg_catalog.to_regclass('cdc.' || :name)"
+    )
+    if indexes:
+        say(f"{len(indexes)} indexes are made beside all that goes on")
+    with made.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        for number, index in enumerate(indexes, 1):
+            began = time.monotonic()
+            found = connection.execute(valid, {"name": index.name}).scalar()
+            if found is False:
+                connection.exec_driver_sql(index.drop)
+            if not found:
+                connection.exec_driver_sql(index.sql)
+            if (took := time.monotonic() - began) > 1.0:
+                say(f"index {index.name} ({number} of {len(indexes)}) took {took:.0f} s")
 
 
 def _supported(connection: sa.Connection) -> None:

@@ -6,6 +6,7 @@ from alembic import context
 
 from cdc import models, sqlfiles
 from cdc.migrations import FOUNDATION, VERSION_TABLE
+from cdc.patience import INSTALLING, LOCK_CLASS
 
 OPTIONS: dict[str, Any] = {
     "target_metadata": models.metadata,
@@ -17,6 +18,10 @@ OPTIONS: dict[str, Any] = {
 
 # Defaults are made for good: nobody's nextval(text) in schema public may get into one.
 SAFELY = "set local search_path = pg_catalog, pg_temp;"
+# Whoever waits for a strong lock makes others queue behind. Less than deadlock_timeout, so that it is
+# we who give up, never a daemon.
+WAITING = "set local lock_timeout = '{}ms';"
+LOCK_TIMEOUT = 500
 AS_OWNER = "set local role cdc_owner;"
 
 if context.is_offline_mode():
@@ -24,6 +29,7 @@ if context.is_offline_mode():
     with context.begin_transaction():
         # Printed as they are: execute() would read a colon as a bind parameter.
         context.get_context().impl.static_output(SAFELY)
+        context.get_context().impl.static_output(WAITING.format(LOCK_TIMEOUT))
         for name in FOUNDATION:
             context.get_context().impl.static_output(sqlfiles.schema_file(name))
         context.get_context().impl.static_output(AS_OWNER)
@@ -32,6 +38,10 @@ else:
     connection = context.config.attributes["connection"]
     plain = connection.execution_options(no_parameters=True)
     plain.exec_driver_sql(SAFELY)
+    limit = context.config.attributes.get("lock_timeout_ms", LOCK_TIMEOUT)
+    plain.exec_driver_sql(WAITING.format(limit))
+    # Two who migrate at once do so one after the other. Who installs capture holds the same lock.
+    plain.exec_driver_sql(f"select pg_advisory_xact_lock({LOCK_CLASS}, {INSTALLING})")
     for name in FOUNDATION:
         plain.exec_driver_sql(sqlfiles.schema_file(name))
     plain.exec_driver_sql(AS_OWNER)

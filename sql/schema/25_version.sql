@@ -4,4 +4,4 @@ create table cdc.schema_version (
   version_num varchar(32) not null,
   constraint schema_version_pkc primary key (version_num)
 );
-insert into cdc.schema_version (version_num) values ('0001');
+insert into cdc.schema_version (version_num) values ('0002');

@@ -9,7 +9,8 @@ create table cdc.installation (
   database_oid       oid not null,         -- tells copies made with CREATE DATABASE ... TEMPLATE apart
   mapping            text,                 -- fingerprint of the installed mapping; null before
   mapping_source     text,                 -- the mapping's file, as it was installed
-  mapped_at          timestamptz
+  mapped_at          timestamptz,
+  serves             text not null default '0001'  -- programs of this version and newer can use this schema
 );
 
 insert into cdc.installation (system_identifier, database_oid)

@@ -25,9 +25,9 @@ create table cdc.retry (
 ) with (
   vacuum_truncate = off,
   autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 2000,
+  autovacuum_vacuum_cost_delay = 0,
   autovacuum_vacuum_insert_scale_factor = 0, autovacuum_vacuum_insert_threshold = 100000,
-  autovacuum_analyze_scale_factor = 0, autovacuum_analyze_threshold = 20000,
-  autovacuum_vacuum_cost_delay = 0
+  autovacuum_analyze_scale_factor = 0, autovacuum_analyze_threshold = 20000
 );
 create index retry_due on cdc.retry (webhook_id, due_at) where due_at is not null;
 create index retry_resource on cdc.retry (webhook_id, event, key, id);
@@ -56,8 +56,8 @@ create table cdc.dead (
 ) with (
   vacuum_truncate = off,
   autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 2000,
+  autovacuum_vacuum_cost_delay = 0,
   autovacuum_vacuum_insert_scale_factor = 0, autovacuum_vacuum_insert_threshold = 100000,
-  autovacuum_analyze_scale_factor = 0, autovacuum_analyze_threshold = 20000,
-  autovacuum_vacuum_cost_delay = 0
+  autovacuum_analyze_scale_factor = 0, autovacuum_analyze_threshold = 20000
 );
 create index dead_age on cdc.dead (died_at);

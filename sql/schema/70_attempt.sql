@@ -7,7 +7,6 @@ create table cdc.attempt (
   slot        smallint not null check (slot between 0 and 31),
   at          timestamptz not null,
   delivery    bigint not null,              -- cdc.queue.id
-  xid         xid8 not null,                -- that made the change: a replay keeps its order
   uid         uuid not null,
   webhook_id  bigint not null,
   layout      int not null,
@@ -21,7 +20,10 @@ create table cdc.attempt (
   error       text,
   detail      text not null default '',
   duration_ms real not null default 0,
-  excerpt     text not null default ''
+  excerpt     text not null default '',
+  -- That made the change: a replay keeps its order. The default is for daemons of version 0001, which do
+  -- not write it.
+  xid         xid8 not null default '0'
 ) partition by list (slot);
 
 create index attempt_delivery on cdc.attempt (delivery);

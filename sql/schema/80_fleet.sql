@@ -19,7 +19,7 @@ create table cdc.lane (
   since          timestamptz not null default clock_timestamp(),
   failures       int not null default 0,
   failing_since  timestamptz,                -- no success since; null: none failing
-  slow_until     timestamptz,                -- the receiver wants to be left alone until then
   last_error     text,
-  version        bigint not null default 0   -- the registration's version the owner acts on
+  version        bigint not null default 0,  -- the registration's version the owner acts on
+  slow_until     timestamptz                 -- the receiver wants to be left alone until then
 );

@@ -3,15 +3,6 @@ revoke all on all tables in schema cdc from public;
 revoke all on all sequences in schema cdc from public;
 revoke all on all functions in schema cdc from public;
 
--- Capture: adds to the queue, without a say in the transaction, and to what is unresolved.
--- Of registrations it sees which webhook wants which event of which company, and nothing else.
-grant insert (id, webhook_id, uid, layout, action, "time", refs) on cdc.queue to cdc_capture;
-grant select, insert, delete on cdc.unresolved to cdc_capture;
-grant update (tries, reason, retry_at) on cdc.unresolved to cdc_capture;
-grant select on cdc.subscription, cdc.bell to cdc_capture;
-grant usage on sequence cdc.queue_id to cdc_capture;
-grant execute on function cdc.kept(json, oid), cdc.renamed(jsonb) to cdc_capture;
-
 -- The daemon: moves deliveries along. It reads registrations and secrets, and may suspend a webhook.
 grant select on cdc.installation, cdc.layout, cdc.webhook, cdc.webhook_secret, cdc.subscription,
                 cdc.unresolved to cdc_daemon;
@@ -49,3 +40,12 @@ grant select (id, webhook_id, uid, action, "time", event, key, attempts, tries, 
               last_error) on cdc.dead to cdc_reader;
 grant select (at, delivery, uid, webhook_id, layout, action, "time", refs, try, outcome, status,
               error, duration_ms) on cdc.attempt to cdc_reader;
+
+-- Capture: adds to the queue, without a say in the transaction, and to what is unresolved.
+-- Of registrations it sees which webhook wants which event of which company, and nothing else.
+grant insert (id, webhook_id, uid, layout, action, "time", refs) on cdc.queue to cdc_capture;
+grant select, insert, delete on cdc.unresolved to cdc_capture;
+grant update (tries, reason, retry_at) on cdc.unresolved to cdc_capture;
+grant select on cdc.subscription, cdc.bell to cdc_capture;
+grant usage on sequence cdc.queue_id to cdc_capture;
+grant execute on function cdc.kept(json, oid), cdc.renamed(jsonb) to cdc_capture;

@@ -8,10 +8,10 @@ from threading import Thread
 import pytest
 
 from cdc.capture import catalog, check, install, plan
-from cdc.capture.install import Patience
 from cdc.capture.plan import TRIGGER_LOCK
 from cdc.errors import DatabaseError
 from cdc.mapping import Mapping, Table, default_mapping, parse_mapping
+from cdc.patience import Patience
 from tests.capture.kit import Suite, connect
 
 RATING = Table("public", "rating")

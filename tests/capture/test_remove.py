@@ -6,7 +6,7 @@ import psycopg
 import pytest
 
 from cdc.capture import catalog, install, plan
-from cdc.capture.install import Patience
+from cdc.patience import Patience
 from tests.capture.kit import Suite, connect
 from tests.capture.test_install import RATING, planned
 

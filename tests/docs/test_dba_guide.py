@@ -10,11 +10,11 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from cdc.capture.install import Patience
 from cdc.cli import triggers
 from cdc.embedded import EmbeddedPostgres
 from cdc.mapping import default_mapping
 from cdc.migrations import SUPPORTED
+from cdc.patience import Patience
 from cdc.settings import Settings
 from cdc.suite import tables_sql
 from tests.docs.pages import blocks, codes, page, table

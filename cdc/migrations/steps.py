@@ -1,0 +1,82 @@
+"""What a migration consists of.
+
+``versions/NNNN_name.sql`` is its transaction: statements that need a moment each. What takes long (an
+index on a table that may be large) is made before, outside of any transaction and in nobody's way:
+``ONLINE`` in ``versions/NNNN_name.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+
+from alembic import op
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """An index that is made beforehand, CONCURRENTLY; the transaction finds it there.
+
+    on: table, method and what else stands behind ON.
+    """
+
+    name: str
+    on: str
+
+    @property
+    def sql(self) -> str:
+        return f"create index concurrently if not exists {self.name} on {self.on};"
+
+    @property
+    def drop(self) -> str:
+        """For one that was left unfinished."""
+        return f"drop index concurrently if exists cdc.{self.name};"
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """A version of schema cdc: how one comes to it from the one before.
+
+    locks: what its transaction takes on tables that were there before, by name (a partitioned one
+           stands for its partitions); a test compares it with what is really taken.
+    """
+
+    number: str
+    title: str
+    before: str | None
+    online: tuple[Index, ...] = ()
+    locks: dict[str, str] = field(default_factory=dict)
+    sql: str = ""
+
+
+def version(module: ModuleType) -> Version:
+    """What a file of ``versions/`` says."""
+    return Version(
+        number=module.revision,
+        title=(module.__doc__ or "").partition("\n")[0].rstrip("."),
+        before=module.down_revision,
+        online=tuple(getattr(module, "ONLINE", ())),
+        locks=dict(getattr(module, "LOCKS", {})),
+        sql=_beside(str(module.__file__)),
+    )
+
+
+def run(file: str) -> None:
+    """Runs the SQL that lies beside a file of ``versions/``, as it is; offline, prints it."""
+    sql = _beside(file)
+    if op.get_context().as_sql:
+        # Printed as it is: execute() would read a colon as a bind parameter.
+        op.get_context().impl.static_output(sql)
+    else:
+        op.get_bind().execution_options(no_parameters=True).exec_driver_sql(sql)
+
+
+def partitions() -> Iterator[str]:
+    """Names of the partitions of cdc.attempt."""
+    return (f"attempt_{slot:02}" for slot in range(32))
+
+
+def _beside(file: str) -> str:
+    return Path(file).with_suffix(".sql").read_text(encoding="utf-8")

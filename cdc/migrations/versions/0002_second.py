@@ -1,0 +1,43 @@
+"""The second release: capture as a role of its own, replays, and what a lane waits for.
+
+Daemons of the first release go on with this schema while they run.
+"""
+
+from cdc.migrations import steps
+from cdc.migrations.steps import Index
+
+revision = "0002"
+down_revision = "0001"
+
+ONLINE = (
+    Index("retry_created", "cdc.retry (webhook_id, event, key, xid) where action = 'c'"),
+    *(
+        index
+        for name in steps.partitions()
+        for index in (
+            Index(
+                f"{name}_at_new",
+                f"cdc.{name} using brin (at) with (pages_per_range = 32, autosummarize)",
+            ),
+            Index(
+                f"{name}_uid_idx",
+                f"cdc.{name} using brin (uid pg_catalog.uuid_bloom_ops) with (autosummarize)",
+            ),
+            Index(f"{name}_at_idx1", f"cdc.{name} (at) where outcome in ('expired', 'dropped')"),
+        )
+    ),
+)
+
+LOCKS = {
+    "cdc.attempt": "ACCESS EXCLUSIVE",
+    "cdc.installation": "ACCESS EXCLUSIVE",
+    "cdc.lane": "ACCESS EXCLUSIVE",
+    "cdc.retry": "ACCESS EXCLUSIVE",
+    "cdc.dead": "SHARE UPDATE EXCLUSIVE",
+    "cdc.subscription": "SHARE UPDATE EXCLUSIVE",
+    "cdc.unresolved": "SHARE UPDATE EXCLUSIVE",
+}
+
+
+def upgrade() -> None:
+    steps.run(__file__)

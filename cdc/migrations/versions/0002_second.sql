@@ -1,0 +1,121 @@
+-- 0001 -> 0002, in one transaction. Nothing of it takes long: the indexes were made before, each on its
+-- own (CREATE INDEX CONCURRENTLY), and are found here. Without them it does the same, but makes them
+-- under its locks.
+--
+-- Locks, the strong ones together at the beginning, each waited for lock_timeout at the most:
+--   cdc.retry, cdc.attempt and its partitions, cdc.lane, cdc.installation: ACCESS EXCLUSIVE. Daemons
+--   wait before they record what they have sent; no writer of the suite touches these tables.
+--   cdc.dead, cdc.subscription, cdc.unresolved: SHARE UPDATE EXCLUSIVE. Nobody waits.
+--
+-- Daemons of 0001 that run go on with it: what they do not write has a default.
+lock table cdc.retry, cdc.attempt, cdc.lane, cdc.installation in access exclusive mode;
+
+alter table cdc.installation add column serves text not null default '0001';
+
+-- Registrations.
+alter table cdc.subscription set (vacuum_truncate = off);
+create or replace function cdc.webhook_changed() returns trigger
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if tg_op = 'UPDATE' then
+    new.version := old.version + 1;
+    new.xid := pg_current_xact_id();
+    if new.state is distinct from old.state then
+      new.since := clock_timestamp();
+    end if;
+  end if;
+  if pg_notification_queue_usage() < 0.5 then
+    perform pg_notify('cdc', '');
+  end if;
+  return new;
+end
+$$;
+
+-- Retries: a replayed delivery has no body any more.
+alter table cdc.retry drop constraint retry_check;
+alter table cdc.retry set (
+  autovacuum_vacuum_insert_scale_factor = 0, autovacuum_vacuum_insert_threshold = 100000,
+  autovacuum_analyze_scale_factor = 0, autovacuum_analyze_threshold = 20000
+);
+create index if not exists retry_created on cdc.retry (webhook_id, event, key, xid) where action = 'c';
+alter table cdc.dead set (
+  vacuum_truncate = off,
+  autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 2000,
+  autovacuum_vacuum_cost_delay = 0,
+  autovacuum_vacuum_insert_scale_factor = 0, autovacuum_vacuum_insert_threshold = 100000,
+  autovacuum_analyze_scale_factor = 0, autovacuum_analyze_threshold = 20000
+);
+
+-- The log. The default is for daemons of 0001; it costs no rewriting of the table.
+alter table cdc.attempt add column xid xid8 not null default '0';
+drop index cdc.attempt_at;
+create index attempt_at on cdc.attempt using brin (at) with (pages_per_range = 32, autosummarize);
+create index attempt_uid on cdc.attempt using brin (uid pg_catalog.uuid_bloom_ops) with (autosummarize);
+create index attempt_ended on cdc.attempt (at) where outcome in ('expired', 'dropped');
+do $names$
+declare
+  had text;
+begin
+  -- Made beforehand under another name, since the old one was taken.
+  for slot in 0..31 loop
+    had := format('attempt_%s_at_new', lpad(slot::text, 2, '0'));
+    if to_regclass('cdc.' || had) is not null then
+      execute format('alter index cdc.%I rename to %I', had, replace(had, '_new', '_idx'));
+    end if;
+  end loop;
+end
+$names$;
+
+-- Lanes.
+alter table cdc.lane add column slow_until timestamptz;
+
+-- What could not be resolved.
+alter table cdc.unresolved set (vacuum_truncate = off);
+-- Tries again to resolve the given rows: calls the generated cdc_capture.resolve_<resource>(ids),
+-- some thousands at a time. Rows that somebody else is at just now are left to them.
+-- Called by the trigger below at COMMIT, and by the daemon. Returns how many were resolved.
+-- Never raises for what a row or the suite's schema holds. Locks the rows.
+--
+-- What it calls reads tables of the suite, as cdc_capture, and so runs what their owner may have hidden
+-- there. That can set the session's search_path, beyond the options of the functions around it: it is
+-- set right before anything else is named here. For the same reason call this in a session of its own.
+create or replace function cdc.resolve(ids bigint[]) returns bigint
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp
+set enable_seqscan = off  -- plans are made when the table may be empty, and kept by the session
+set jit = off
+as $$
+declare
+  kind text;
+  batch bigint[];
+  placed bigint;
+  resolved bigint := 0;
+begin
+  for kind, batch in
+    select mine.resource, array_agg(mine.id)
+      from (select locked.id, locked.resource,
+                   row_number() over (partition by locked.resource order by locked.id) / 5000 as part
+              from (select u.id, u.resource from cdc.unresolved u
+                     where u.id = any(ids)
+                       for update skip locked) locked) mine
+     group by mine.resource, mine.part
+  loop
+    continue when to_regprocedure(format('cdc_capture.%I(bigint[])', 'resolve_' || kind)) is null;
+    execute format('select cdc_capture.%I($1)', 'resolve_' || kind) into placed using batch;
+    perform pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
+    resolved := resolved + placed;
+  end loop;
+  return resolved;
+end
+$$;
+
+-- Rights: capture as a role of its own.
+grant insert (id, webhook_id, uid, layout, action, "time", refs) on cdc.queue to cdc_capture;
+grant select, insert, delete on cdc.unresolved to cdc_capture;
+grant update (tries, reason, retry_at) on cdc.unresolved to cdc_capture;
+grant select on cdc.subscription, cdc.bell to cdc_capture;
+grant usage on sequence cdc.queue_id to cdc_capture;
+grant execute on function cdc.kept(json, oid), cdc.renamed(jsonb) to cdc_capture;
+grant select (layout) on cdc.attempt to cdc_reader;

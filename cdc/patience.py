@@ -1,0 +1,130 @@
+"""Strong locks without being in anybody's way: short tries, pauses between, and who is to be asked.
+
+Whoever waits for a strong lock makes all later ones queue behind. So a try is given up soon, and
+between tries everybody gets on with their work.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+from psycopg import errors as pg
+
+from cdc.errors import DatabaseError
+
+Say = Callable[[str], None]
+
+LOCK_CLASS = 0x434443  # "CDC", as for the shards of the daemons
+INSTALLING = 65
+"""Advisory lock of those who change schema or capture: they do so one after the other."""
+
+GROWTH = 1.5
+LONGEST = 10.0
+"""Times the first pause."""
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """lock_timeout_ms: how long a try waits for a lock, and so how long others may have to.
+    tries: how many there are. pause: seconds after the first; each is half as long again, up to ten
+    times."""
+
+    lock_timeout_ms: int = 500
+    tries: int = 20
+    pause: float = 1.0
+
+    def after(self, attempt: int) -> float:
+        """Seconds to pause after this try; the first is 1."""
+        # Bounded before it is raised: 1.5 to the power of 10,000 is no float.
+        growth: float = GROWTH ** min(attempt - 1, 20)
+        return self.pause * min(growth, LONGEST)
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A table lock: its mode, and on which tables, as their names are written in SQL."""
+
+    mode: str
+    tables: tuple[str, ...]
+
+
+def patiently(
+    act: Callable[[], None],
+    what: str,
+    patience: Patience,
+    say: Say,
+    holders: Callable[[], str],
+    sleep: Callable[[float], None] = time.sleep,
+) -> None:
+    """Carries out ``act``, a transaction of its own, again and again until it gets its locks.
+
+    holders: tells who is in the way; asked after a try has failed.
+    Raises DatabaseError when no try has succeeded.
+    """
+    for attempt in range(1, patience.tries + 1):
+        try:
+            return act()
+        except Exception as error:
+            # SQLAlchemy wraps the driver's errors.
+            original = getattr(error, "orig", None) or error
+            if not isinstance(original, pg.LockNotAvailable | pg.DeadlockDetected):
+                raise
+        who = holders()
+        if attempt == patience.tries:
+            tries = "1 try" if attempt == 1 else f"{attempt} tries"
+            raise DatabaseError(
+                f"{what} is locked by somebody for too long: gave up after {tries} of "
+                f"{patience.lock_timeout_ms} ms" + (f"; {who}" if who else ""),
+                "`select pid, query from pg_stat_activity where state = 'idle in transaction'` "
+                "shows who; run the command again to go on.",
+            )
+        say(
+            f"{what} is locked, waiting (try {attempt} of {patience.tries})"
+            + (f": {who}" if who else "")
+        )
+        sleep(patience.after(attempt))
+
+
+_CONFLICTING = {
+    "ACCESS EXCLUSIVE": ("AccessShareLock", "RowShareLock"),
+    "SHARE ROW EXCLUSIVE": (),
+}
+_ALWAYS = (
+    "RowExclusiveLock",
+    "ShareUpdateExclusiveLock",
+    "ShareLock",
+    "ShareRowExclusiveLock",
+    "ExclusiveLock",
+    "AccessExclusiveLock",
+)
+
+_HOLDERS = """
+select case when l.pid is null then 'a prepared transaction (pg_prepared_xacts)'
+            else format('pid %%s (%%s%%s, %%s%%s)', l.pid, a.usename,
+                        ', ' || nullif(a.application_name, ''),
+                        coalesce(a.state, a.backend_type, 'unknown'),
+                        ' for ' || date_trunc('second', clock_timestamp() - a.xact_start)::text)
+       end
+  from pg_locks l left join pg_stat_activity a on a.pid = l.pid
+ where l.locktype = 'relation' and l.granted and l.pid is distinct from pg_backend_pid()
+   and l.database = (select oid from pg_database where datname = current_database())
+   and l.relation in (select to_regclass(named) from unnest(%s::text[]) named)
+   and l.mode = any(%s)
+ group by l.pid, a.usename, a.application_name, a.state, a.backend_type, a.xact_start
+ order by a.xact_start nulls first
+ limit 3
+"""
+
+
+def holders(conn: psycopg.Connection[Any], wanted: Collection[Wanted]) -> str:
+    """Who holds locks that are in the way of these, the oldest transaction first; '' if nobody."""
+    found: list[str] = []
+    for lock in wanted:
+        modes = [*_ALWAYS, *_CONFLICTING.get(lock.mode, ())]
+        rows = conn.execute(_HOLDERS, (list(lock.tables), modes)).fetchall()
+        found += [row[0] for row in rows if row[0] not in found]
+    return ", ".join(found[:3])

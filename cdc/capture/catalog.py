@@ -130,10 +130,12 @@ def similar_tables(conn: Connection) -> list[str]:
 
 
 def triggers(conn: Connection) -> list[InstalledTrigger]:
-    """All triggers, on whatever table, that call a capture function of ours."""
+    """All triggers, on whatever table, that call a capture function of ours: by its name, and with
+    the schema before it where it is still the first release's."""
     rows = conn.execute(
         """
-        select t.tgname::text, n.nspname::text, c.relname::text, p.proname::text,
+        select t.tgname::text, n.nspname::text, c.relname::text,
+               case pn.nspname when 'cdc' then 'cdc.' else '' end || p.proname,
                t.tgenabled::text,
                t.tgtype = case t.tgname when 'cdc_capture_insert' then 4
                                         when 'cdc_capture_update' then 16 end
@@ -142,7 +144,8 @@ def triggers(conn: Connection) -> list[InstalledTrigger]:
           from pg_trigger t
           join pg_class c on c.oid = t.tgrelid join pg_namespace n on n.oid = c.relnamespace
           join pg_proc p on p.oid = t.tgfoid join pg_namespace pn on pn.oid = p.pronamespace
-         where pn.nspname = 'cdc_capture' and p.proname like 'capture\\_%' and not t.tgisinternal
+         where pn.nspname in ('cdc', 'cdc_capture') and p.proname like 'capture\\_%'
+           and not t.tgisinternal
          order by 2, 3, 1
         """
     ).fetchall()
@@ -170,8 +173,21 @@ def functions(conn: Connection) -> dict[str, InstalledFunction]:
     return {name: InstalledFunction(name, body, bool(careful)) for name, body, careful in rows}
 
 
-def granted(conn: Connection) -> dict[Table, tuple[str, ...]]:
-    """Columns of the suite's tables that cdc_capture was given to read, by name."""
+def former_functions(conn: Connection) -> list[str]:
+    """Names of generated functions that lie where the first release had them: in schema cdc."""
+    rows = conn.execute(
+        """
+        select p.proname::text from pg_proc p join pg_namespace n on n.oid = p.pronamespace
+         where n.nspname = 'cdc' and p.proname <> 'resolve_at_commit'
+           and (p.proname like 'capture\\_%' or p.proname like 'resolve\\_%')
+         order by 1
+        """
+    ).fetchall()
+    return [row[0] for row in rows]
+
+
+def granted(conn: Connection, role: str = "cdc_capture") -> dict[Table, tuple[str, ...]]:
+    """Columns of the suite's tables that a role of ours was given to read, by name."""
     rows = conn.execute(
         """
         select n.nspname::text, c.relname::text, array_agg(a.attname::text order by a.attnum)
@@ -180,25 +196,27 @@ def granted(conn: Connection) -> dict[Table, tuple[str, ...]]:
          where a.attacl is not null and not a.attisdropped
            and n.nspname not in ('cdc', 'cdc_capture')
            and exists (select from aclexplode(a.attacl) x
-                        where x.grantee = (select oid from pg_roles where rolname = 'cdc_capture')
+                        where x.grantee = (select oid from pg_roles where rolname = %s)
                           and x.privilege_type = 'SELECT')
          group by 1, 2
          order by 1, 2
-        """
+        """,
+        (role,),
     ).fetchall()
     return {Table(schema, name): tuple(columns) for schema, name, columns in rows}
 
 
-def schemas_granted(conn: Connection) -> list[str]:
-    """Schemas of the suite that cdc_capture was given the use of."""
+def schemas_granted(conn: Connection, role: str = "cdc_capture") -> list[str]:
+    """Schemas of the suite that a role of ours was given the use of."""
     rows = conn.execute(
         """
         select n.nspname::text from pg_namespace n
          where n.nspname not in ('cdc', 'cdc_capture')
            and exists (select from aclexplode(n.nspacl) x
-                        where x.grantee = (select oid from pg_roles where rolname = 'cdc_capture'))
+                        where x.grantee = (select oid from pg_roles where rolname = %s))
          order by 1
-        """
+        """,
+        (role,),
     ).fetchall()
     return [row[0] for row in rows]
 

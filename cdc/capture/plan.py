@@ -65,14 +65,20 @@ def plan(conn: Connection, mapping: Mapping, relations: dict[Table, Relation]) -
         if not catalog.readable(conn, table, columns):
             sql = render.grant(table, columns)
             steps.append(Step(sql, f"{RUNS_AS} reads keys of {table}", table=table))
+    former = catalog.former_functions(conn)
     for function in wanted:
         found = known.get(function.name)
+        if found is None and function.name in former:
+            # Its triggers follow it: none of them is touched.
+            former.remove(function.name)
+            steps.append(Step(render.moved(function), f"{function.name} gets its own schema"))
         if found is None or found.body != function.body or not found.careful:
             why = "new" if found is None else "changed"
             sql = f"{function.sql}\n{function.rights}"
             steps.append(Step(sql, f"function {function.signature} ({why})", role=RUNS_AS))
     steps += _triggers(conn, mapping, relations)
     steps += _generated_functions(known, apart_from={f.name for f in wanted})
+    steps += _former(conn, former)
     for table, granted in catalog.granted(conn).items():
         surplus = tuple(column for column in granted if column not in reads.get(table, ()))
         if surplus:
@@ -88,6 +94,20 @@ def _generated_functions(known: Iterable[str], apart_from: Collection[str] = ())
         yield Step(sql, f"drop function {SCHEMA}.{name}", role="cdc_owner")
 
 
+def _former(conn: Connection, functions: Iterable[str]) -> Iterator[Step]:
+    """Takes away what the first release had elsewhere: functions in schema cdc, rights of cdc_owner."""
+    for name in functions:
+        arguments = "bigint[]" if name.startswith("resolve_") else ""
+        sql = f"drop function if exists cdc.{name}({arguments});"
+        yield Step(sql, f"drop function cdc.{name}", role="cdc_owner")
+    for table in catalog.granted(conn, "cdc_owner"):
+        sql = f"revoke all on {table.sql} from cdc_owner;"
+        yield Step(sql, f"revoke the keys of {table} from cdc_owner", table=table)
+    for schema in catalog.schemas_granted(conn, "cdc_owner"):
+        sql = f"revoke all on schema {quote(schema)} from cdc_owner;"
+        yield Step(sql, f"revoke schema {schema} from cdc_owner")
+
+
 def _triggers(conn: Connection, mapping: Mapping, relations: dict[Table, Relation]) -> list[Step]:
     steps: list[Step] = []
     found = {(t.table, t.name): t for t in catalog.triggers(conn)}
@@ -95,8 +115,10 @@ def _triggers(conn: Connection, mapping: Mapping, relations: dict[Table, Relatio
         for table in relations[resource.table].tree:
             for name in TRIGGERS:
                 there = found.pop((table, name), None)
+                # The first release's is moved, and its trigger goes along.
                 wrong = there is not None and (
-                    not there.as_rendered or there.function != f"capture_{resource.name}"
+                    not there.as_rendered
+                    or there.function.removeprefix("cdc.") != f"capture_{resource.name}"
                 )
                 if there is None or wrong:
                     sql = render.trigger(name, table, resource)
@@ -122,6 +144,7 @@ def removal(conn: Connection, only: Table | None = None) -> list[Step]:
     if only is not None:
         return steps
     steps += _generated_functions(catalog.functions(conn))
+    steps += _former(conn, catalog.former_functions(conn))
     for table in catalog.granted(conn):
         sql = f"revoke all on {table.sql} from {RUNS_AS};"
         steps.append(Step(sql, f"revoke the keys of {table} from {RUNS_AS}", table=table))
@@ -159,6 +182,8 @@ def _state(
             return "missing", f"{name} is not there"
         if found.enabled not in FIRES:
             return "disabled", name
+        if found.function == f"cdc.capture_{resource.name}":
+            return "outdated", "as the first release installed it"
         if not found.as_rendered or found.function != f"capture_{resource.name}":
             return "altered", name
     capture, resolve = render.functions(mapping, resource)

@@ -65,6 +65,20 @@ def functions(mapping: Mapping, resource: Resource) -> tuple[Function, Function]
     return _capture(roads, mapping), _resolve(roads, mapping)
 
 
+def moved(function: Function) -> str:
+    """Takes a function of the first release from schema cdc, with the triggers that call it."""
+    types = "bigint[]" if function.arguments else ""
+    return f"""\
+set local role cdc_owner;
+grant usage, create on schema {SCHEMA} to {RUNS_AS};
+alter function cdc.{function.name}({types}) set schema {SCHEMA};
+reset role;
+alter function {SCHEMA}.{function.name}({types}) owner to {RUNS_AS};
+set local role cdc_owner;
+revoke usage, create on schema {SCHEMA} from {RUNS_AS};
+reset role;"""
+
+
 def switched_off(function: Function) -> Function:
     """The same function doing nothing: the off switch, which locks no table of the suite."""
     return Function(

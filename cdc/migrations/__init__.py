@@ -157,8 +157,8 @@ def offline_sql(after: str | None = None) -> str:
         command.upgrade(config(output=output), f"{version.before}:{version.number}", sql=True)
         if version.online:
             text.append(
-                "-- Each on its own, outside of a transaction. Where one was interrupted, drop the\n"
-                "-- index that it left (INVALID, says \\d) before you go on."
+                "-- Each on its own, outside of a transaction. Where one was interrupted, drop\n"
+                "-- the index that it left (INVALID, says \\d) before you go on."
             )
         text += [index.sql for index in version.online]
         text.append(output.getvalue())
@@ -194,7 +194,10 @@ def _online(made: sa.Engine, indexes: tuple[Index, ...], say: Say) -> None:
         " where indexrelid = pg_catalog.to_regclass('cdc.' || :name)"
     )
     if indexes:
-        say(f"{len(indexes)} indexes are made beside all that goes on")
+        say(
+            f"{len(indexes)} indexes are made beside all that goes on. Each waits for transactions "
+            "that are older; pg_stat_progress_create_index shows for which."
+        )
     with made.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         for number, index in enumerate(indexes, 1):
             began = time.monotonic()

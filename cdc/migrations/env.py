@@ -18,8 +18,8 @@ OPTIONS: dict[str, Any] = {
 
 # Defaults are made for good: nobody's nextval(text) in schema public may get into one.
 SAFELY = "set local search_path = pg_catalog, pg_temp;"
-# Whoever waits for a strong lock makes others queue behind. Less than deadlock_timeout, so that it is
-# we who give up, never a daemon.
+# Whoever waits for a strong lock makes others queue behind. Less than deadlock_timeout, so that it
+# is we who give up, never a daemon.
 WAITING = "set local lock_timeout = '{}ms';"
 LOCK_TIMEOUT = 500
 AS_OWNER = "set local role cdc_owner;"

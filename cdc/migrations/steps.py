@@ -1,8 +1,8 @@
 """What a migration consists of.
 
-``versions/NNNN_name.sql`` is its transaction: statements that need a moment each. What takes long (an
-index on a table that may be large) is made before, outside of any transaction and in nobody's way:
-``ONLINE`` in ``versions/NNNN_name.py``.
+``versions/NNNN_name.sql`` is its transaction: statements that need a moment each. What takes long
+(an index on a table that may be large) is made before, outside of any transaction and in nobody's
+way: ``ONLINE`` in ``versions/NNNN_name.py``.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
@@ -169,11 +170,19 @@ class Running:
 class Process:
     """The daemon as a process of its own (``cdc run``), for signals.
 
-    options: of `cdc run`.
+    options: of `cdc run`. release: the folder of another release than this one.
     """
 
-    def __init__(self, url: str, *, options: Sequence[str] = (), **values: Any) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        options: Sequence[str] = (),
+        release: Path | None = None,
+        **values: Any,
+    ) -> None:
         self._options = options
+        self._folder = release
         self._env = {
             name: value for name, value in os.environ.items() if not name.startswith(("CDC_", "PG"))
         }
@@ -184,6 +193,8 @@ class Process:
             "CDC_LOG_FORMAT": "json",
             **{f"CDC_{name.upper()}": str(value) for name, value in values.items()},
         }
+        if release:
+            self._env["PYTHONPATH"] = str(release)
         self.log = Log()
         self.other: list[str] = []
         self._process: asyncio.subprocess.Process | None = None
@@ -193,6 +204,7 @@ class Process:
         self._process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "cdc", "run", *self._options),
             env=self._env,
+            cwd=self._folder,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.PIPE,
@@ -212,7 +224,11 @@ class Process:
             self.log._write(values.pop("level", ""), values.pop("event", ""), values)
 
     async def until(self, event: str, *, limit: float = LIMIT, **values: Any) -> Line:
-        return await self.log.seen(event, limit=limit, **values)
+        try:
+            return await self.log.seen(event, limit=limit, **values)
+        except TimeoutError as error:
+            error.add_note("\n".join(self.other))
+            raise
 
     @property
     def pid(self) -> int:

@@ -95,7 +95,7 @@ def _generated_functions(known: Iterable[str], apart_from: Collection[str] = ())
 
 
 def _former(conn: Connection, functions: Iterable[str]) -> Iterator[Step]:
-    """Takes away what the first release had elsewhere: functions in schema cdc, rights of cdc_owner."""
+    """Takes away what the first release had elsewhere: functions, and rights of cdc_owner."""
     for name in functions:
         arguments = "bigint[]" if name.startswith("resolve_") else ""
         sql = f"drop function if exists cdc.{name}({arguments});"

@@ -12,7 +12,7 @@ from cdc.cli.patient import LockTimeout, Pause, Tries
 from cdc.errors import DatabaseError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     import psycopg
 
@@ -35,8 +35,17 @@ def register(app: typer.Typer) -> None:
     app.add_typer(group, name="triggers")
 
 
-def plan(ctx: typer.Context, as_json: AsJson = False) -> None:
-    """Show each statement that an installation would run, and the locks it takes."""
+def plan(
+    ctx: typer.Context,
+    sql: Annotated[
+        bool, typer.Option("--sql", help="Print each statement with its lock, for reading.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show what an installation would do to each table, and the locks it takes.
+
+    Compared with the catalogue: what is there already is not touched. Changes nothing.
+    """
     settings = load_settings(ctx)
     mapping = load_mapping(settings)
     with common.connect(settings) as conn:
@@ -48,13 +57,17 @@ def plan(ctx: typer.Context, as_json: AsJson = False) -> None:
     if not steps:
         say("Nothing to do." if noted else "Only the mapping would be noted as installed.")
         return
-    for step in steps:
-        where = f"{step.lock} on {step.table}" if step.lock else "no lock on the suite's tables"
-        typer.echo(f"-- {step.why}; {where}\n{step.sql}\n")
+    if sql:
+        for step in steps:
+            where = f"{step.lock} on {step.table}" if step.lock else "no lock on the suite's tables"
+            typer.echo(f"-- {step.why}; {where}\n{step.sql}\n")
+    else:
+        common.print_table(["table", "lock", "what"], _by_table(steps))
     locked = common.counted(len({step.table for step in steps if step.lock}), "table")
+    more = "" if sql else " `--sql` shows the statements."
     say(
         f"{common.counted(len(steps), 'statement')}, locks on {locked}, one table at a time. "
-        "Nothing was changed; `cdc triggers install` carries it out."
+        f"Nothing was changed; `cdc triggers install` carries it out.{more}"
     )
 
 
@@ -241,6 +254,19 @@ def _noted(conn: Connection, mapping: Mapping) -> bool:
     from cdc.capture.catalog import installed_mapping
 
     return installed_mapping(conn) == mapping.fingerprint
+
+
+def _by_table(steps: Sequence[Step]) -> Iterator[tuple[str, str, str]]:
+    """A line for each transaction: table, the lock on it, what is done."""
+    from itertools import groupby
+
+    for table, group in groupby(steps, key=lambda step: step.table):
+        batch = list(group)
+        locks = ", ".join(sorted({step.lock for step in batch if step.lock})) or "none"
+        shown = [step.why for step in batch[:3]]
+        if len(batch) > 3:
+            shown.append(f"and {len(batch) - 3} more")
+        yield str(table or "(schema cdc)"), locks, "; ".join(shown)
 
 
 def _step(step: Step) -> dict[str, Any]:

@@ -1,8 +1,9 @@
 """Schema cdc by Alembic: the source for databases.
 
-An empty database is filled in one transaction; one that is in use comes from version to version, each
-a short transaction of its own after what takes long was made beside the running daemons (``steps``).
-All of it runs as cdc_owner, after the two foundation files (roles, schema), which can be run again.
+An empty database is filled in one transaction; one that is in use comes from version to version,
+each a short transaction of its own after what takes long was made beside the running daemons
+(``steps``). All of it runs as cdc_owner, after the two foundation files (roles, schema), which can
+be run again.
 The version is kept in cdc.schema_version, as ``sql/install.sql`` writes it too.
 
 Daemons of the release before go on with the new schema: a migration adds (with defaults for what

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from threading import Thread
 
 import pytest
@@ -205,6 +206,7 @@ def test_a_table_that_is_locked_for_long(own_suite: Suite) -> None:
     said: list[str] = []
     with connect(own_suite.url) as idle, connect(own_suite.url) as busy:
         idle.execute("begin; update rating set stars = 1")
+        holder = idle.info.backend_pid
         waits = []
 
         def work() -> None:
@@ -229,10 +231,13 @@ def test_a_table_that_is_locked_for_long(own_suite: Suite) -> None:
         caught.value
     )
     assert "idle in transaction" in caught.value.hint
-    assert [line for line in said if "locked" in line] == [
-        "public.rating is locked, waiting (try 1 of 3)",
-        "public.rating is locked, waiting (try 2 of 3)",
+    # And it is said who is in the way.
+    who = f"pid {holder} (postgres, idle in transaction for "
+    assert [line.partition(who)[0] for line in said if "locked" in line] == [
+        "public.rating is locked, waiting (try 1 of 3): ",
+        "public.rating is locked, waiting (try 2 of 3): ",
     ]
+    assert who in str(caught.value)
     # One try at the most, and some time for a machine that is busy otherwise.
     assert max(waits) < 1.0
     # Nothing is left half done: the next time goes on from there.
@@ -241,6 +246,57 @@ def test_a_table_that_is_locked_for_long(own_suite: Suite) -> None:
         ["public.rating"],
     )
     own_suite.install()
+    assert planned(own_suite) == []
+
+
+def test_nobody_queues_behind_us_longer_than_the_timeout(own_suite: Suite) -> None:
+    """Somebody idles in a transaction on the table; a third wants a row of it, and gets it while the
+    first still idles. Seen in pg_locks: the third has waited behind us, and does not any more."""
+    own_suite.run("drop trigger cdc_capture_insert on rating")
+    steps = planned(own_suite)
+    patience = Patience(lock_timeout_ms=300, tries=200, pause=0.3)
+    told: list[object] = []
+
+    def run() -> None:
+        try:
+            install.carry_out(own_suite.conn, steps, lambda _: None, patience)
+            told.append("installed")
+        except Exception as error:
+            told.append(error)
+
+    with (
+        connect(own_suite.url) as idle,
+        connect(own_suite.url) as third,
+        connect(own_suite.url) as watch,
+    ):
+        ours, theirs = own_suite.conn.info.backend_pid, third.info.backend_pid
+        idle.execute("begin; update rating set stars = 1")
+
+        def blocked(pid: int) -> list[int]:
+            rows = watch.execute("select pg_blocking_pids(%s)", (pid,)).fetchall()
+            return list(rows[0][0])
+
+        def until(holds: Callable[[], bool], limit: float = 60) -> None:
+            end = time.monotonic() + limit
+            while not holds():
+                assert time.monotonic() < end
+                time.sleep(0.001)
+
+        installing = Thread(target=run)
+        installing.start()
+        # We wait for the one who idles ...
+        until(lambda: idle.info.backend_pid in blocked(ours))
+        wanting = Thread(target=lambda: third.execute("insert into rating values (%s, 19)", (77,)))
+        wanting.start()
+        # ... the third gets through, whether it had to wait behind us or not ...
+        wanting.join(60)
+        assert not wanting.is_alive()
+        assert blocked(theirs) == []
+        # ... though the first idles on, and capture is not installed.
+        assert told == []
+        idle.execute("commit")
+        installing.join(60)
+    assert told == ["installed"]
     assert planned(own_suite) == []
 
 

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import pytest
 
@@ -22,7 +22,7 @@ from tests.upgrade.release import Release
 
 REFUSING = Script(reply=Reply(500))
 # Retried all the time, so that something always is; and never dead, so that all of it must arrive.
-STUBBORN = {
+STUBBORN: dict[str, Any] = {
     "retry_schedule": ",".join(["2"] * 50),
     "breaker_first_probe": 0.2,
     "breaker_max_probe": 0.5,

@@ -43,11 +43,11 @@ def migrate(
     pause: Pause = 1.0,
     as_json: AsJson = False,
 ) -> None:
-    """Install schema cdc, or bring it up to date, beside running daemons.
+    """Install schema cdc, or bring it up to date.
 
-    No table of the suite is touched. Each version is a short transaction of its own; what takes
-    long is made before it, and nobody waits for that. Daemons of the release before go on. Needs a
-    superuser, or an account that may create roles and schemas.
+    Beside running daemons, and no table of the suite is touched. Each version is a short
+    transaction of its own; what takes long is made before it, and nobody waits for that. Daemons of
+    the release before go on. Needs a superuser, or an account that may create roles and schemas.
     """
     from cdc import migrations
     from cdc.patience import Patience

@@ -118,3 +118,15 @@ async def test_stopped_while_it_waits_for_the_database(suite_url: str) -> None:
     app.stop("the test")
     with pytest.raises(DatabaseError, match="cannot be reached"):
         await app.run()
+
+
+async def test_a_newer_schema_that_still_serves_it(suite_url: str) -> None:
+    """Migrated already, and this daemon comes back: it goes on unless the schema says otherwise."""
+    execute(suite_url, "update cdc.schema_version set version_num = '9999'")
+    app = App(settings(suite_url))
+    app.stop("at once")
+    await app.run()
+    execute(suite_url, "update cdc.installation set serves = '9999'")
+    error = await refused(suite_url)
+    assert "serves programs from version 9999" in error.message
+    assert "newer release" in error.hint

@@ -19,7 +19,15 @@ from cdc.deliver import Client, Guard
 from cdc.dispatch import Dispatch
 from cdc.lanes import Lane
 from cdc.mapping import load_mapping
-from cdc.observe import HealthServer, Observer, Pulse, State, Systemd
+from cdc.observe import (
+    HealthServer,
+    Observer,
+    Pulse,
+    State,
+    Systemd,
+    check_traces,
+    open_traces,
+)
 from cdc.pipeline import DAY, Pipeline
 from cdc.queue.session import open_session, open_sessions
 from cdc.queue.settle import Settler
@@ -69,6 +77,8 @@ class App:
         """
         settings = self.settings
         url = settings.database_url
+        if settings.traces:
+            check_traces()
         use_bell = await self._checked(url)
         self.observer.started(__version__, redact_dsn(url))
         self._systemd.ready("delivering")
@@ -99,6 +109,8 @@ class App:
         elif settings.http_port is not None:
             port = await health.start(settings.http_host, settings.http_port)
             self.observer.serving(settings.http_host, port)
+        if settings.traces:
+            self.observer.traces = open_traces(self.observer.traces_failed)
         settling = asyncio.create_task(settler.run())
         holding = asyncio.create_task(self._tenures(url, settler, pipeline, use_bell))
         stopped = asyncio.create_task(self._stop.wait())
@@ -113,6 +125,8 @@ class App:
             results = await asyncio.gather(*tasks, return_exceptions=True)
             await settler.close()
             await client.close()
+            if self.observer.traces is not None:
+                await self.observer.traces.close()
             await health.stop()
         _raise_first(results)
 

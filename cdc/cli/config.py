@@ -80,10 +80,13 @@ def default() -> None:
 def check(ctx: typer.Context, as_json: AsJson = False) -> None:
     """Check settings and mapping file, without touching the database."""
     from cdc.deliver.guard import Guard
+    from cdc.observe import check_traces
 
     settings = load_settings(ctx)
     mapping = load_mapping(settings)
     Guard(settings.allowed_networks, settings.allow_http)
+    if settings.traces:
+        check_traces()
     events = list(mapping.events)
     if as_json:
         print_json({"ok": True, "events": events, "fingerprint": mapping.fingerprint})

@@ -6,5 +6,16 @@ from cdc.observe.log import configure_logging
 from cdc.observe.metrics import Backlog, State
 from cdc.observe.pulse import Pulse
 from cdc.observe.systemd import Systemd
+from cdc.observe.traces import check_traces, open_traces
 
-__all__ = ["Backlog", "HealthServer", "Observer", "Pulse", "State", "Systemd", "configure_logging"]
+__all__ = [
+    "Backlog",
+    "HealthServer",
+    "Observer",
+    "Pulse",
+    "State",
+    "Systemd",
+    "check_traces",
+    "configure_logging",
+    "open_traces",
+]

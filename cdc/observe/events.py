@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
 from cdc.observe.metrics import Backlog, Metrics
 from cdc.observe.repeats import Repeats
 from cdc.road import Delivery, Outcome
+
+if TYPE_CHECKING:
+    from cdc.observe.otel import Traces
 
 
 @dataclass(slots=True)
@@ -27,12 +30,16 @@ class Counts:
 
 @dataclass(slots=True)
 class Observer:
-    """Told of everything that happens; writes the log and keeps the totals."""
+    """Told of everything that happens; writes the log and keeps the totals.
+
+    traces: told of each attempt, where that is on.
+    """
 
     log: Any = field(default_factory=lambda: structlog.get_logger("cdc"))
     counts: Counts = field(default_factory=Counts)
     metrics: Metrics = field(default_factory=Metrics)
     repeats: Repeats = field(default_factory=Repeats)
+    traces: Traces | None = None
 
     # -- the daemon -------------------------------------------------------------------------------
 
@@ -87,6 +94,8 @@ class Observer:
             self.metrics.attempts.outcomes[outcome.error] += 1
         if fate == "Dead":
             self.counts.dead += 1
+        if self.traces is not None:
+            self.traces.attempted(delivery, outcome, fate.lower())
         if not self.log.is_enabled_for(10):
             return
         self.log.debug(
@@ -132,6 +141,10 @@ class Observer:
 
     # -- settling and care ------------------------------------------------------------------------
 
+    def settled(self, records: int) -> None:
+        """One transaction has recorded so many. No line of log: under load it is all the time."""
+        self.metrics.attempts.batches.add(records)
+
     def settling_failed(self, error: Exception, waiting: int) -> None:
         self._repeated("settling failed", error=_line(error), waiting=waiting)
 
@@ -143,6 +156,9 @@ class Observer:
         if count:
             self.metrics.expired.labels(was).inc(count)
             self.log.warning("deliveries expired", was=was, count=count)
+
+    def traces_failed(self, what: str) -> None:
+        self._repeated("traces cannot be sent", error=what)
 
     def care(self, what: str, count: int) -> None:
         self.log.info(what, count=count)

@@ -21,6 +21,8 @@ from cdc.observe.pulse import Pulse
 
 # Seconds from change to receipt: finer where it usually is, up to an hour for what was retried.
 BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1, 5, 60, 600, 3600)
+# Outcomes recorded by one transaction: up to queue/settle.py's BATCH.
+SIZES = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,23 +66,42 @@ class State:
     connections: int = 0
 
 
-class Attempts(Collector):
-    """What is counted for each attempt. Plain numbers: the library's own counters, which lock, cost
-    as much as signing does.
+class Distribution:
+    """A histogram in plain numbers: the library's own, which locks, costs as much as signing does.
 
-    outcomes: attempts by outcome.
+    limits: upper ends of the buckets, in order.
+    """
+
+    def __init__(self, limits: tuple[float, ...]) -> None:
+        self._limits = limits
+        self._counts = [0] * (len(limits) + 1)
+        self._sum = 0.0
+
+    def add(self, value: float) -> None:
+        self._counts[bisect_left(self._limits, value)] += 1
+        self._sum += value
+
+    def family(self, name: str, meaning: str) -> HistogramMetricFamily:
+        limits = [*map(str, self._limits), "+Inf"]
+        buckets = list(zip(limits, accumulate(self._counts), strict=True))
+        return HistogramMetricFamily(name, meaning, buckets=buckets, sum_value=self._sum)
+
+
+class Attempts(Collector):
+    """What is counted for each attempt, and for each batch of outcomes.
+
+    outcomes: attempts by outcome.  batches: outcomes and other records settled at once.
     """
 
     def __init__(self) -> None:
         self.outcomes: Tally[str] = Tally()
-        self._latencies = [0] * (len(BUCKETS) + 1)
-        self._seconds = 0.0
+        self.batches = Distribution(SIZES)
+        self._latencies = Distribution(BUCKETS)
 
     def delivered(self, seconds: float) -> None:
         """seconds: from the change to receipt."""
         self.outcomes["delivered"] += 1
-        self._latencies[bisect_left(BUCKETS, seconds)] += 1
-        self._seconds += seconds
+        self._latencies.add(seconds)
 
     def collect(self) -> Iterator[Metric]:
         outcomes = CounterMetricFamily(
@@ -89,13 +110,10 @@ class Attempts(Collector):
         for outcome, count in self.outcomes.items():
             outcomes.add_metric([outcome], count)
         yield outcomes
-        limits = [*map(str, BUCKETS), "+Inf"]
-        yield HistogramMetricFamily(
-            "cdc_change_to_receipt_seconds",
-            "From the change to the end of its successful attempt.",
-            buckets=list(zip(limits, accumulate(self._latencies), strict=True)),
-            sum_value=self._seconds,
+        yield self._latencies.family(
+            "cdc_change_to_receipt_seconds", "From the change to the end of its successful attempt."
         )
+        yield self.batches.family("cdc_settle_batch_size", "Records settled by one transaction.")
 
 
 @dataclass(slots=True)

@@ -169,6 +169,7 @@ class Settler:
                 pause = min(pause * 2, 1.0)
                 continue
             pause = 0.05
+            self._observer.settled(len(batch))
             self._advance(len(batch))
             self._confirmed(lanes)
 

@@ -122,6 +122,12 @@ class Settings(BaseSettings):
         description="Age in seconds of the oldest delivery that no receiver is in the way of, "
         "above which `/readyz` answers 503. Without: no bound.",
     )
+    traces: bool = Field(
+        False,
+        description="Send a span for each attempt to OpenTelemetry, by OTLP over HTTP, where the "
+        "environment's `OTEL_EXPORTER_OTLP_ENDPOINT` says. Needs `pip install "
+        "'cdc-webhooks[otel]'`.",
+    )
     doorbell: Literal["auto", "on", "off"] = Field(
         "auto",
         description="Whether writers wake a sleeping daemon by NOTIFY. `auto`: yes, unless the "

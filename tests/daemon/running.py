@@ -154,6 +154,11 @@ class Running:
         tenure = self.app._tenure
         return tenure is not None and tenure._handing
 
+    def knows(self, webhook_id: int, delivery_id: int, uid: str) -> bool:
+        """Whether the webhook's lane has the delivery in memory, or is going to fetch it."""
+        tenure = self.app._tenure
+        return tenure is not None and not tenure.dispatch.missing(webhook_id, delivery_id, uid)
+
     async def __aexit__(
         self,
         kind: type[BaseException] | None,

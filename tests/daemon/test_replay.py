@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from cdc.receiver import Received, Reply, Script
 from cdc.replay import Replay, Wanted
-from tests.daemon.running import Running
+from tests.daemon.running import Running, eventually
 from tests.daemon.world import Hook, World
 
 
@@ -76,8 +78,15 @@ async def test_a_replay_goes_before_what_came_later(world: World) -> None:
     hook = await world.hook("candidate")
     key = await dead(world, hook, changes=1)
     [lost] = world.came[hook.path]
+    number = await world.one("select id from cdc.dead")
     world.came[hook.path].clear()
-    world.receiver.script(hook.path, Script(delay=0.5))
+    replayed = asyncio.Event()
+
+    async def answer(_: Received) -> int:
+        await replayed.wait()
+        return 200
+
+    world.receiver.script(hook.path, Script(answer=answer))
     writer = await world.writer()
     async with Running(world.url) as daemon:
         await writer.change("candidate", key)
@@ -85,6 +94,10 @@ async def test_a_replay_goes_before_what_came_later(world: World) -> None:
         for _ in range(3):
             await writer.change("candidate", key)
         assert replay(world, Wanted(uids=(lost.uid,))) == 1
+        await eventually(
+            lambda: daemon.knows(hook.id, number, lost.uid), "the replay is known to the lane"
+        )
+        replayed.set()
         await world.receiver.wait_for(lambda _: len(world.came[hook.path]) == 5)
         await world.settled()
         assert daemon.observer.counts.swept == 0

@@ -7,10 +7,11 @@ Writers that ring commit one after another, so the bell is rung only while someb
 * busy:    looks find something more than ``BUSY`` times a second, and other writers are about to
            commit when they do (they would wait for each other), or more than ``TOO_BUSY`` times:
            nobody arms, everybody polls: after each look for as long as it took, within half a
-           millisecond and two, so that looking costs half of the time at most. A look sees the
-           rows of all webhooks, so an idle daemon and a busy one conclude the same without
-           talking. Where they do not, nobody is deaf either: whoever sleeps has armed the bell
-           itself.
+           millisecond and two, so that looking costs half of the time at most. Whoever gets busy
+           silences the bell, or writers would wait for each other until it has run out. A look
+           sees the rows of all webhooks, so an idle daemon and a busy one conclude the same
+           without talking. Where they do not, nobody is deaf either: silencing wakes whoever
+           sleeps, to arm it anew.
 * falling asleep: after arming, writers may be open that saw the bell unarmed. Take a transaction id
            of your own and look until none older is running; behind a long writer, at growing
            intervals.
@@ -70,9 +71,12 @@ class Doorbell:
     _crowded: bool = False
     _poll: float = POLL
 
-    def arms(self, now: float) -> bool:
-        """Whether the next look is to arm the bell."""
-        return self.usable and not self._busy(now)
+    def arms(self, now: float) -> bool | None:
+        """What the next look is to do with the bell: arm it, silence it (False) or leave it."""
+        if not self._busy(now):
+            return True if self.usable else None
+        # Once, and only what we armed ourselves: whoever is not busy may arm it again.
+        return None if self._armed_at is None else False
 
     def needs_xid(self) -> bool:
         """Whether a transaction id of our own is to be taken now, after the look that armed."""
@@ -88,6 +92,7 @@ class Doorbell:
         *,
         found: bool,
         armed: bool,
+        was_armed: bool,
         xmin: int,
         running: int = 0,
         took: float = POLL,
@@ -95,7 +100,8 @@ class Doorbell:
         """A look has come back.
 
         sent:  when it was sent.  found: it saw rows that were new.
-        armed: the bell is armed since.  xmin: of its snapshot.
+        armed: the bell is armed since.  was_armed: it had been before (it may have run out, or
+        somebody has silenced it).  xmin: of its snapshot.
         running: transactions that were open in it.  took: seconds until it was answered.
         """
         self._poll = min(max(took, QUICK_POLL), POLL)
@@ -107,11 +113,12 @@ class Doorbell:
             self._crowded = self._many(sent) and (self._crowded or self._crowd >= CROWDED)
         if not armed:
             self._armed_at = self._guard_xid = None
-            asked = self.arms(sent)
-            self.mode = Mode.POLLING if not asked and self.usable else Mode.DEAF
+            self.mode = Mode.POLLING if self.usable and self._busy(sent) else Mode.DEAF
             self._interval = POLL if found else min(self._interval * 1.5, DEAF_POLL)
             return
-        lapsed = self._armed_at is None or sent - self._armed_at > ARMED_FOR - MARGIN
+        lapsed = (
+            not was_armed or self._armed_at is None or sent - self._armed_at > ARMED_FOR - MARGIN
+        )
         self._armed_at = sent
         if lapsed:
             self.mode, self._guard_xid, self._interval = Mode.SETTLING, None, POLL

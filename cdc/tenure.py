@@ -138,6 +138,7 @@ class Tenure:
                 sent,
                 found=bool(seen.lowest),
                 armed=seen.armed,
+                was_armed=seen.was_armed,
                 xmin=seen.snapshot.xmin,
                 running=len(seen.snapshot.running),
                 took=time.monotonic() - sent,

@@ -12,7 +12,7 @@ from cdc.queue.ownership import LOCK_CLASS, Fleet
 from cdc.queue.session import Connection, Row, boottime, execute, run
 
 FEW = 200  # rows that a look brings along at most
-ABOUT = 8  # columns about everything, before those of a row
+ABOUT = 9  # columns about everything, before those of a row
 _id = itemgetter(1)
 
 
@@ -38,6 +38,7 @@ class Seen:
     lowest:     webhook to its lowest new id.
     touched:    webhooks whose registration changed.
     armed:      the doorbell is armed since.
+    was_armed:  it had been before.
     unresolved: changes wait in cdc.unresolved for another try.
     fleet:      who owns what, where that was asked for.
     rows:       all new rows of the shards owned, in order of id; None: they are too many to be
@@ -48,6 +49,7 @@ class Seen:
     lowest: dict[int, int]
     touched: tuple[int, ...]
     armed: bool
+    was_armed: bool
     unresolved: bool
     fleet: Fleet | None
     rows: list[Row] | None
@@ -84,11 +86,13 @@ class Looker:
         await execute(self._conn, b"select", name="ping")
         self.answered_at = sent
 
-    async def look(self, *, arm: bool, fleet: bool = False, shards: Sequence[int] = ()) -> Seen:
+    async def look(
+        self, *, arm: bool | None, fleet: bool = False, shards: Sequence[int] = ()
+    ) -> Seen:
         """What came since the last look.
 
-        arm: have the writers ring.  fleet: see who owns what, too.  shards: those whose new rows
-        are wanted.
+        arm: have the writers ring (True), no longer (False), or leave it as it is (None).
+        fleet: see who owns what, too.  shards: those whose new rows are wanted.
         """
         last = self.snapshot
         assert last is not None, "begin() comes first"
@@ -105,14 +109,15 @@ class Looker:
                 FEW + 1,
             ],
         )
-        text, webhooks, lowest, touched, armed_until, unresolved, daemons, owned = about[:ABOUT]
+        text, webhooks, lowest, touched, was_armed, bell, unresolved, daemons, owned = about[:ABOUT]
         self.answered_at = sent
         self.snapshot = Snapshot.parse(text)
         return Seen(
             self.snapshot,
             dict(zip(webhooks, lowest, strict=True)),
             tuple(touched),
-            armed_until is not None,
+            bool(arm) and bell is not None,
+            was_armed,
             unresolved,
             Fleet(daemons, frozenset(owned)) if fleet else None,
             sorted((row[ABOUT:] for row in rows), key=_id) if len(rows) <= FEW else None,

@@ -5,7 +5,8 @@
 -- the transactions at or beyond its xmax, and those that were running then; the client parses both
 -- out of the last look's snapshot (functions in the query would make it a sequential scan).
 --
--- $1 xmax of the last snapshot   $2 ids of transactions running then   $3 arm the doorbell?
+-- $1 xmax of the last snapshot   $2 ids of transactions running then
+-- $3 the doorbell: true arms it; false silences it, and wakes whoever relies on it; null leaves it
 -- $4 class of the daemons' advisory locks, to see who owns what; null: not this time (pg_locks reads
 --    the locks of the whole server)
 -- $5 shards whose rows to bring   $6 how many at most: when as many come, there may be more
@@ -17,11 +18,13 @@ select pg_current_snapshot()::text as snapshot,
        news.webhooks,
        news.lowest,
        touched.webhooks as touched,
-       case when $3 then
-         (select setval('cdc.bell', (extract(epoch from clock_timestamp()) * 1000000)::bigint + 3000000)
-           -- A full notification queue would make writers' commits fail.
-           where pg_notification_queue_usage() < 0.25)
-       end as armed_until,
+       bell.armed as was_armed,
+       -- A full notification queue would make writers' commits fail.
+       case when $3::bool is null or pg_notification_queue_usage() >= 0.25 then null
+            when $3 then
+              setval('cdc.bell', (extract(epoch from clock_timestamp()) * 1000000)::bigint + 3000000)
+            else (select setval('cdc.bell', 1) from pg_notify('cdc', ''))
+       end as bell,
        exists (select from cdc.unresolved u where u.retry_at <= statement_timestamp()) as unresolved,
        fleet.daemons,
        fleet.owned,
@@ -43,9 +46,12 @@ select pg_current_snapshot()::text as snapshot,
          where $4::oid is not null
            and l.locktype = 'advisory' and l.classid = $4 and l.objsubid = 2 and l.granted
            and l.database = (select d.oid from pg_database d
-                              where d.datname = current_database())) fleet
+                              where d.datname = current_database())) fleet,
+       -- Read here, before it is set above.
+       (select b.last_value > extract(epoch from clock_timestamp()) * 1000000 as armed
+          from cdc.bell b) bell
 union all
-(select null, null, null, null, null, null, null, null,
+(select null, null, null, null, null, null, null, null, null,
         q.webhook_id, q.id, q.xid, q.uid, q.layout, q.action, q."time", q.refs
    from cdc.queue q
   where (q.xid >= $1 or q.xid = any($2)) and (q.webhook_id % 64)::int = any($5::int[])

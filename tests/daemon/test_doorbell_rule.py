@@ -25,6 +25,7 @@ class Played:
     armed_until: what ``cdc.bell`` says.  open: transaction ids that are running.
     full: the notification queue is.
     crowd: writers that are about to commit whenever one has.
+    rung: a daemon rings, because it has silenced the bell.
     """
 
     now: float = 100.0
@@ -33,6 +34,7 @@ class Played:
     open: set[int] = field(default_factory=set)
     full: bool = False
     crowd: int = 0
+    rung: bool = False
 
     def xmin(self) -> int:
         return min(self.open, default=self.next_xid)
@@ -59,12 +61,21 @@ class Daemon:
 
     def look(self, *, found: bool = False) -> None:
         played = self.played
+        was_armed = played.armed_until > played.now
         arm = self.bell.arms(played.now)
-        armed = arm and not played.full
+        armed = arm is True and not played.full
         if armed:
             played.armed_until = played.now + ARMED_FOR
+        if arm is False:
+            played.armed_until = 0.0
+            played.rung = True
         self.bell.looked(
-            played.now, found=found, armed=armed, xmin=played.xmin(), running=played.crowd
+            played.now,
+            found=found,
+            armed=armed,
+            was_armed=was_armed,
+            xmin=played.xmin(),
+            running=played.crowd,
         )
         if self.bell.needs_xid():
             self.bell.guard(played.takes_xid())
@@ -83,6 +94,11 @@ def run(played: Played, seconds: float, finds: float, *daemons: Daemon) -> None:
     next_commit = played.now + step
     fresh: dict[Daemon, bool] = dict.fromkeys(daemons, False)
     while True:
+        if played.rung:
+            played.rung = False
+            for daemon in daemons:
+                if daemon.bell.wait().listen:
+                    daemon.next_look = played.now
         at = min(next_commit, *(d.next_look for d in daemons))
         if at >= end:
             played.now = end
@@ -123,16 +139,27 @@ def test_a_busy_daemon_polls_and_lets_the_bell_run_out() -> None:
     assert played.armed_until < played.now
 
 
+def test_getting_busy_silences_the_bell_at_once() -> None:
+    played = Played()
+    daemon = Daemon(played)
+    run(played, 1.0, 0, daemon)
+    played.crowd = 3
+    run(played, (BUSY + 5) / 200, 200, daemon)
+    assert daemon.mode() is Mode.POLLING
+    assert played.armed_until < played.now
+    assert daemon.bell.arms(played.now) is None, "once is enough"
+
+
 def test_a_quick_answer_is_asked_for_again_sooner() -> None:
     bell = Doorbell()
     for n in range(TOO_BUSY + 2):
         bell.arms(n * 0.001)
-        bell.looked(n * 0.001, found=True, armed=False, xmin=1, took=0.0)
+        bell.looked(n * 0.001, found=True, armed=False, was_armed=False, xmin=1, took=0.0)
     assert bell.mode is Mode.POLLING
     assert bell.wait() == Wait(QUICK_POLL, listen=False)
-    bell.looked(0.4, found=True, armed=False, xmin=1, took=0.001)
+    bell.looked(0.4, found=True, armed=False, was_armed=False, xmin=1, took=0.001)
     assert bell.wait() == Wait(0.001, listen=False)
-    bell.looked(0.4, found=True, armed=False, xmin=1, took=1.0)
+    bell.looked(0.4, found=True, armed=False, was_armed=False, xmin=1, took=1.0)
     assert bell.wait() == Wait(POLL, listen=False)
 
 
@@ -173,7 +200,15 @@ def test_when_daemons_disagree_whoever_sleeps_is_rung() -> None:
     played.crowd = 0
     assert crowded.mode() is Mode.POLLING
     assert quiet.mode() is Mode.SLEEPING
+    assert played.armed_until < played.now
+    # Woken, it arms anew, and asks whether a writer has seen the bell silent in between.
+    writer = played.begins()
+    run(played, 0.001, 0, crowded, quiet)
+    assert played.armed_until > played.now
+    assert quiet.mode() is Mode.SETTLING
+    played.open.remove(writer)
     run(played, 0.9, 0, crowded, quiet)
+    assert quiet.mode() is Mode.SLEEPING
     assert played.armed_until > played.now
     looks = quiet.looks
     run(played, 0.05, 200, crowded, quiet)

@@ -41,11 +41,11 @@ async def test_a_row_committed_after_the_look_is_not_fetched(world: World) -> No
         await late.change("candidate", key)
         plan = {hook.id: FetchPlan(0, 10, 10)}
         assert (await fetcher.fetch(plan, snapshot))[hook.id].rows == []
-        seen = await looker.look(arm=False)
+        seen = await looker.look(arm=None)
         rows = (await fetcher.fetch(plan, seen.snapshot))[hook.id].rows
         assert [(row.action, row.refs[-1]) for row in rows] == [("modified", key)]
         assert seen.lowest == {hook.id: rows[0].id}
-    seen = await looker.look(arm=False)
+    seen = await looker.look(arm=None)
     fetched = (await fetcher.fetch(plan, seen.snapshot))[hook.id].rows
     assert [row.id for row in fetched] == sorted(row.id for row in fetched)
     assert len(fetched) == 3

@@ -39,7 +39,7 @@ async def test_looks_see_every_committed_row_once(world: World) -> None:
         over = writing.done()
         last = looker.snapshot
         assert last is not None
-        news = await looker.look(arm=False)
+        news = await looker.look(arm=None)
         looks += 1
         # What this look's snapshot shows and the last one's did not.
         new = await _rows(conn, (last.text, news.snapshot.text))
@@ -96,10 +96,10 @@ async def test_a_change_of_a_registration_is_seen_by_one_look(world: World) -> N
     looker = Looker(conn)
     await looker.begin()
     hook = await world.hook()
-    assert (await looker.look(arm=False)).touched == (hook.id,)
-    assert (await looker.look(arm=False)).touched == ()
+    assert (await looker.look(arm=None)).touched == (hook.id,)
+    assert (await looker.look(arm=None)).touched == ()
     await world.run("update cdc.webhook set description = 'x' where id = %s", hook.id)
-    assert (await looker.look(arm=False)).touched == (hook.id,)
+    assert (await looker.look(arm=None)).touched == (hook.id,)
     await conn.close()
 
 
@@ -113,7 +113,7 @@ async def test_a_new_looker_begins_with_everything(world: World) -> None:
     lowest = await looker.all(SHARDS)
     assert lowest.keys() == {hook.id, other.id}
     assert await looker.all([hook.id % 64]) == {hook.id: lowest[hook.id]}
-    assert (await looker.look(arm=False)).lowest == {}
+    assert (await looker.look(arm=None)).lowest == {}
     await conn.close()
 
 

@@ -296,7 +296,8 @@ begin
     insert into cdc.queue (id, webhook_id, layout, action, "time", refs)
     select u.id, c.webhook_id, {roads.layout.id}, u.action, u."time", c.refs
       from unnest(captured) c
-      join cdc.unresolved u on u.id = c.source
+     -- One by one by index: planned as a join while the table was empty, it would be read whole.
+     cross join lateral (select * from cdc.unresolved one where one.id = c.source offset 0) u
      order by u.id;
     if (select last_value from cdc.bell) > extract(epoch from clock_timestamp()) * 1000000 then
       perform pg_notify('cdc', '');

@@ -192,7 +192,8 @@ class Tenure:
     async def _hand_over(self, surplus: list[int]) -> None:
         """Ends what is under way there. The looks go on meanwhile, and so do all other lanes."""
         await self.dispatch.let_go(surplus, HAND_OVER_GRACE)
-        await self._flushed()
+        # However long that takes: the looks go on, so they stay ours meanwhile.
+        await self._settler.flushed()
         self._handed = surplus
         self._wake.set()
 
@@ -223,8 +224,8 @@ class Tenure:
         self._observer.shards(len(taken), 0, len(ownership.epochs))
         self._observer.connected(len(ownership.epochs), len(lowest))
 
-    async def _flushed(self, looker: Looker | None = None) -> None:
-        """Waits until all that was submitted is recorded; with ``looker`` its session is kept.
+    async def _flushed(self, looker: Looker) -> None:
+        """Waits until all that was submitted is recorded, and keeps the session meanwhile.
 
         Raises psycopg.OperationalError if that does not come about.
         """
@@ -233,8 +234,7 @@ class Tenure:
             for _ in range(round((ANSWER_WITHIN - 1) / PING_EVERY)):
                 if (await asyncio.wait({flushing}, timeout=PING_EVERY))[0]:
                     return
-                if looker is not None:
-                    await looker.ping()
+                await looker.ping()
         finally:
             flushing.cancel()
         raise psycopg.OperationalError("settling does not get through")

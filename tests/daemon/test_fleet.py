@@ -192,3 +192,28 @@ async def test_handing_over_does_not_stop_the_other_lanes(
             await world.arrived(*hooks)
     assert world.overlaps == 0
     assert sum(map(world.repeats, hooks)) == 0
+
+
+async def test_slow_settling_delays_a_hand_over_and_costs_no_shard(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What cannot be recorded for a while is no reason to give up the shards that stay."""
+    monkeypatch.setattr(tenure, "ANSWER_WITHIN", 1.0 + tenure.PING_EVERY)  # what a take-over waits
+    hook = await world.hook()
+    writer = await world.writer()
+    async with Running(world.url) as first:
+        await first.until("connected")
+        assert first.app._tenure is not None
+        async with first.app._tenure._settler.still:
+            await writer.insert("candidate", project_id=1)
+            await world.receiver.wait_for(1)
+            async with Running(world.url) as second:
+                await eventually(lambda: first.handing_over, "the hand-over begins")
+                looks = first.observer.counts.looks
+                await eventually(lambda: first.observer.counts.looks > looks + 2, "looks go on")
+                assert first.owned == 64, "the hand-over is still under way"
+                first.app._tenure._settler.still.release()
+                await shared(first, second)
+                await first.app._tenure._settler.still.acquire()
+        await world.arrived(hook)
+        assert not first.log.all("connection lost")

@@ -13,6 +13,7 @@ from typing import Any
 import psycopg
 
 from cdc import __version__
+from cdc.canary import Canary
 from cdc.capture import start_checks
 from cdc.care import Care
 from cdc.deliver import Client, Guard
@@ -38,6 +39,7 @@ from cdc.translate import Translator
 FIRST_PAUSE = 0.05
 LONGEST_PAUSE = 2.0
 FLUSH_WITHIN = 5.0
+CANARY_WITHIN = 1.0
 
 
 class App:
@@ -60,6 +62,7 @@ class App:
         self._translator = Translator(self._mapping, settings.base_url)
         self._tenure: Tenure | None = None
         self._client: Client | None = None
+        self._canary: Canary | None = None
         self._systemd = Systemd()
         self._stop = asyncio.Event()
         self._reason = ""
@@ -111,15 +114,18 @@ class App:
             self.observer.serving(settings.http_host, port)
         if settings.traces:
             self.observer.traces = open_traces(self.observer.traces_failed)
+        if settings.canary_interval:
+            self._canary = self._new_canary(url)
         settling = asyncio.create_task(settler.run())
         holding = asyncio.create_task(self._tenures(url, settler, pipeline, use_bell))
         stopped = asyncio.create_task(self._stop.wait())
         beating = asyncio.create_task(self._systemd.watch(self.observer.metrics.alive))
+        singing = asyncio.create_task(self._sing())
         try:
             await asyncio.wait({settling, holding, stopped}, return_when=asyncio.FIRST_COMPLETED)
-            await self._wind_down(settler)
+            await self._wind_down(settler, singing)
         finally:
-            tasks = (beating, stopped, holding, settling)
+            tasks = (singing, beating, stopped, holding, settling)
             for task in tasks:
                 task.cancel()
             results = await asyncio.gather(*tasks, return_exceptions=True)
@@ -199,8 +205,27 @@ class App:
             use_bell=use_bell,
         )
 
-    async def _wind_down(self, settler: Settler) -> None:
+    def _new_canary(self, url: str) -> Canary:
+        canary = Canary(
+            url,
+            self.settings.canary_interval,
+            self._mapping,
+            self.observer,
+            lambda: self._tenure,
+            self._may_send,
+        )
+        self.observer.metrics.registry.register(canary.figures)
+        return canary
+
+    async def _sing(self) -> None:
+        if self._canary is not None:
+            await self._canary.run()
+
+    async def _wind_down(self, settler: Settler, singing: asyncio.Task[None]) -> None:
         self._systemd.stopping()
+        if self._canary is not None:
+            self._canary.stop()
+            await asyncio.wait({singing}, timeout=CANARY_WITHIN)
         tenure = self._tenure
         if tenure is None:
             return
@@ -220,10 +245,10 @@ class App:
         tenure = self._tenure
         if tenure is None:
             return State(0, 0, 0, Counter(), "none", False)
-        channels = tenure.dispatch.channels.values()
+        channels = [c for c in tenure.dispatch.channels.values() if c.client is None]
         return State(
             shards=len(tenure.epochs),
-            in_flight=tenure.dispatch.in_flight,
+            in_flight=sum(len(c.tasks) for c in channels),
             in_memory=sum(c.lane.size for c in channels),
             lanes=Counter("held" if c.lane.paused else c.lane.breaker.value for c in channels),
             bell=tenure.bell_mode,
@@ -243,6 +268,8 @@ class App:
     def _confirmed(self, lanes: set[Lane]) -> None:
         if self._tenure is not None:
             self._tenure.dispatch.confirmed(lanes)
+        if self._canary is not None:
+            self._canary.confirmed(lanes)
 
 
 def _raise_first(results: Iterable[Any]) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
+from cdc.deliver import Client
 from cdc.lanes import Lane, LaneRules
 from cdc.queue.session import Connection, run
 from cdc.road import Webhook, WebhookState
@@ -24,6 +25,7 @@ class Channel:
     tasks:   the attempts under way.
     noted:   cdc.lane says that it is failing: to be corrected at the first success.
     closing: handed over or removed: nothing new is started.
+    client:  of a canary (canary.py): it is sent with a client of its own, and leaves no trace.
     """
 
     webhook: Webhook
@@ -36,6 +38,7 @@ class Channel:
     last_error: str | None = None
     noted: bool = False
     closing: bool = False
+    client: Client | None = None
 
     @property
     def removed(self) -> bool:

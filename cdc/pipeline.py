@@ -13,13 +13,14 @@ from dataclasses import dataclass
 
 from cdc.channel import Channel
 from cdc.deliver import Client, Withheld
-from cdc.lanes import Decision
+from cdc.lanes import PLAIN_SUCCESS, Decision
 from cdc.observe import Observer
 from cdc.queue.settle import KeepLane, Settled, Settler, Suspend
 from cdc.road import Answer, Delivery, Outcome
 from cdc.translate import Translator, Untranslatable
 
 DAY = 86_400.0
+OVER = Outcome(Answer.SUCCESS, None, None, "", 0.0)
 
 
 @dataclass(slots=True)
@@ -51,7 +52,7 @@ class Pipeline:
                 outcome = Outcome(Answer.FAILURE, None, "mapping", str(error), 0.0)
             else:
                 request = sealer.seal(delivery, delivery.body, int(time.time()))
-                outcome = await self.client.post(request)
+                outcome = await (channel.client or self.client).post(request)
         except Withheld:
             channel.lane.abandon(delivery)
             return
@@ -64,6 +65,13 @@ class Pipeline:
         """The attempt has ended: let the lane decide, and hand the effects to the settler."""
         now = time.monotonic()
         delivery.tries += 1
+        if channel.client is not None:
+            # A canary has one try, and whatever became of it, its row is removed: whoever wrote it
+            # knows whether it came.
+            channel.last_error = outcome.detail or None
+            channel.lane.finish(delivery, OVER, now)
+            self.settler.submit(Settled(channel.lane, delivery, OVER, PLAIN_SUCCESS, now))
+            return
         decision = channel.lane.finish(delivery, outcome, now)
         self.observer.attempted(delivery, outcome, type(decision.settlement).__name__)
         self.settler.submit(Settled(channel.lane, delivery, outcome, decision, now))

@@ -25,7 +25,7 @@ class Lanes(Protocol):
 
 async def run_once(conn: Connection, lanes: Lanes, observer: Observer) -> None:
     """Compares the lowest old row of each webhook with what its lane knows, and has those retried
-    that are parked behind nobody."""
+    that are parked behind nobody. Removes canaries that nobody waits for."""
     for webhook_id, number, uid in await run(conn, "sweep", [lanes.shards(), OLDER_THAN]):
         if lanes.missing(webhook_id, number, uid):
             observer.swept(webhook_id, number)
@@ -33,3 +33,4 @@ async def run_once(conn: Connection, lanes: Lanes, observer: Observer) -> None:
     for webhook_id, number in await run(conn, "sweep_retry", [lanes.shards(), OLDER_THAN]):
         observer.swept(webhook_id, number)
         lanes.touched([webhook_id])
+    await run(conn, "sweep_canaries", [lanes.shards(), OLDER_THAN])

@@ -11,6 +11,7 @@ from random import Random
 
 from cdc import channel as channels
 from cdc.channel import Channel, Registration
+from cdc.deliver import Client
 from cdc.dispatch.fill import Filler
 from cdc.errors import CdcError
 from cdc.lanes import Kept, Lane
@@ -21,7 +22,7 @@ from cdc.queue.look import Snapshot
 from cdc.queue.ownership import shard_of
 from cdc.queue.session import Connection, Layouts, open_session
 from cdc.queue.settle import Promote
-from cdc.road import Delivery, Resource, WebhookState
+from cdc.road import Delivery, Resource, Webhook, WebhookState
 from cdc.settings import Settings
 from cdc.sign import Sealer
 from cdc.vault import Vault
@@ -211,6 +212,16 @@ class Dispatch:
         await filler.fill([channel.lane for channel in hungry], share, self._snapshot())
         for channel in hungry:
             self.pump(channel)
+
+    def admit(self, webhook: Webhook, client: Client) -> Channel | None:
+        """The channel of a webhook outside of the registry, to be sent to with this client. None:
+        its shard is being handed over."""
+        if webhook.id not in self.channels:
+            self._register(Registration(webhook, None))
+        channel = self.channels.get(webhook.id)
+        if channel is not None:
+            channel.client = client
+        return channel
 
     # -- lanes ------------------------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ from cdc.care.measure import EVERY, PART
 from cdc.cli import deliveries
 from cdc.cli.health.reading import MOST
 from cdc.lanes.breaker import BreakerState
-from cdc.observe import Backlog, Observer, State
+from cdc.observe import Backlog, CanaryFigures, Observer, State
 from cdc.observe.pulse import STUCK_AFTER
 from cdc.queue.ownership import SHARDS
 from cdc.road import Outcome, WebhookState
@@ -54,6 +54,7 @@ def test_states_of_a_breaker() -> None:
 def test_every_metric_is_told_of() -> None:
     observer = Observer()
     observer.metrics.watch(lambda: State(0, 0, 0, Counter(), "sleeping", True))
+    observer.metrics.registry.register(CanaryFigures(30.0))
     observer.measured(Backlog(0, 0, 0, 0, 0, 0, 0.0, 0.0, 0.0, 0.0))
     page = asyncio.run(observer.metrics.page()).decode()
     kinds = re.findall(r"^# TYPE (\w+) (\w+)$", page, re.MULTILINE)

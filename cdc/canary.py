@@ -38,7 +38,7 @@ FIRST = 2**63 - SHARDS
 PATIENCE = 30.0
 """Seconds after which a canary counts as lost; less where the next one is due earlier. Rows that
 are left are removed by care/sweep.py, later than this."""
-UNOWNED_POLL = 0.05
+OWNED_POLL, UNOWNED_POLL = 0.5, 0.05  # seconds: hand-overs are not signalled
 
 
 @dataclass(slots=True)
@@ -149,24 +149,33 @@ class Canary:
         self._flight = flight = _Flight(str(uuid4()), time.monotonic(), channel)
         try:
             await self._write(flight)
-            async with asyncio.timeout(self._patience):
-                await flight.over.wait()
+            await self._over(flight, tenure)
         except (psycopg.Error, CdcError) as error:
             self._lost("written", str(error))
-        except TimeoutError:
-            if self._shard not in tenure.epochs:
-                return  # handed over meanwhile: the new owner does not know it
-            before = "received" if flight.received is None else "recorded"
-            self._lost(before, flight.channel.last_error or f"not within {self._patience:g} s")
-        else:
-            assert flight.received is not None
-            assert flight.recorded is not None
-            self.figures.came(flight.received - flight.began, flight.recorded - flight.began)
-            if self._missed:
-                self._missed = False
-                self._observer.canary_back()
         finally:
             self._flight = None
+
+    async def _over(self, flight: _Flight, tenure: Tenure) -> None:
+        """Waits for the end of its road, and tells how it ended."""
+        until = time.monotonic() + self._patience
+        while not flight.over.is_set():
+            if self._shard not in tenure.epochs:
+                return  # handed over meanwhile: the new owner does not know it
+            left = until - time.monotonic()
+            if left <= 0:
+                before = "received" if flight.received is None else "recorded"
+                why = flight.channel.last_error or f"not within {self._patience:g} s"
+                self._lost(before, why)
+                return
+            with suppress(TimeoutError):
+                async with asyncio.timeout(min(left, OWNED_POLL)):
+                    await flight.over.wait()
+        assert flight.received is not None
+        assert flight.recorded is not None
+        self.figures.came(flight.received - flight.began, flight.recorded - flight.began)
+        if self._missed:
+            self._missed = False
+            self._observer.canary_back()
 
     async def _owning(self) -> Tenure | None:
         """A tenure with a shard for the canary: the same as before, if that is still ours."""
@@ -177,7 +186,7 @@ class Canary:
                 if self._shard not in tenure.epochs:
                     self._shard = min(tenure.epochs)
                 return tenure
-            await asyncio.sleep(UNOWNED_POLL)  # it comes with a look, which nobody signals
+            await asyncio.sleep(UNOWNED_POLL)
         return None
 
     async def _write(self, flight: _Flight) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import time
 
 import psycopg
 import pytest
@@ -20,6 +21,13 @@ from tests.daemon.running import Process, Running, eventually
 from tests.daemon.test_fleet import shared
 from tests.daemon.world import World
 from tests.house.files import TOP
+
+# A canary's row gets lost between writing and looking.
+SWALLOW = f"""
+create function swallow() returns trigger language plpgsql as 'begin return null; end';
+create trigger swallow before insert on cdc.queue for each row
+  when (new.webhook_id >= {FIRST}) execute function swallow()
+"""
 
 
 def figure(daemon: Running, name: str, **labels: str) -> float:
@@ -88,12 +96,7 @@ async def test_nobody_else_may_call_this_machine_because_of_it(world: World) -> 
 
 
 async def test_one_whose_row_gets_lost_is_missed(world: World) -> None:
-    """Between writing and looking."""
-    await world.run(
-        "create function swallow() returns trigger language plpgsql as 'begin return null; end';"
-        "create trigger swallow before insert on cdc.queue for each row"
-        " when (new.webhook_id > 1000) execute function swallow()"
-    )
+    await world.run(SWALLOW)
     async with Running(world.url, canary_interval=1) as daemon:
         # The statement that writes has found nothing to tell of, and nothing comes.
         await daemon.until("canary lost", before="received")
@@ -167,6 +170,27 @@ async def test_each_daemon_has_its_own_and_a_hand_over_loses_none(world: World) 
         await more(first, 1)
         assert lost(first) == 0
         await world.settled()
+
+
+async def test_one_that_is_handed_over_on_its_way_does_not_count(world: World) -> None:
+    async with Running(world.url, canary_interval=1) as first:
+        await shared(first)
+        canary = first.app._canary
+        assert canary is not None
+        canary._patience = 10
+        await more(first, 2)
+        await world.run(SWALLOW)
+        since = time.monotonic()
+        await eventually(
+            lambda: canary._flight is not None and canary._flight.began > since, "one is on its way"
+        )
+        before, shard = lost(first), canary._shard
+        async with Running(world.url) as second:
+            await shared(first, second)
+            await world.run("drop trigger swallow on cdc.queue")
+            await more(first, 1)
+            assert canary._shard != shard
+            assert lost(first) == before
 
 
 async def test_a_dead_daemons_canary_is_removed_by_others_that_have_none(

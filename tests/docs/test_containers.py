@@ -12,10 +12,11 @@ from typing import Any
 import psycopg
 import pytest
 
-from cdc.app import FLUSH_WITHIN
+from cdc.app import CANARY_WITHIN, FLUSH_WITHIN
 from cdc.embedded import EmbeddedPostgres
 from cdc.keys import parse_secret
 from cdc.migrations import SUPPORTED
+from cdc.observe.otel import CLOSE_WITHIN
 from cdc.settings import Settings, describe
 from tests.docs.pages import page
 from tests.docs.running import Terminal, as_account
@@ -110,7 +111,7 @@ def test_health_is_asked_where_it_is_served(services: dict[str, dict[str, Any]])
 
 def test_stopping_leaves_time_enough(services: dict[str, dict[str, Any]]) -> None:
     seconds = int(services["daemon"]["stop_grace_period"].removesuffix("s"))
-    assert seconds > Settings().stop_grace + FLUSH_WITHIN
+    assert seconds > Settings().stop_grace + CANARY_WITHIN + FLUSH_WITHIN + CLOSE_WITHIN
 
 
 def test_nothing_is_reachable_from_outside(services: dict[str, dict[str, Any]]) -> None:

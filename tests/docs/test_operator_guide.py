@@ -6,12 +6,13 @@ import asyncio
 import re
 from collections import Counter
 
-from cdc.app import FLUSH_WITHIN
+from cdc.app import CANARY_WITHIN, FLUSH_WITHIN
 from cdc.care.measure import EVERY, PART
 from cdc.cli import deliveries
 from cdc.cli.health.reading import MOST
 from cdc.lanes.breaker import BreakerState
 from cdc.observe import Backlog, CanaryFigures, Observer, State
+from cdc.observe.otel import CLOSE_WITHIN
 from cdc.observe.pulse import STUCK_AFTER
 from cdc.queue.ownership import SHARDS
 from cdc.road import Outcome, WebhookState
@@ -76,8 +77,8 @@ def test_the_numbers_told_are_the_defaults() -> None:
     told = " ".join(GUIDE.split())
     defaults = Settings()
     assert f"end within {defaults.stop_grace:g} s (`CDC_STOP_GRACE`)" in told
-    assert defaults.stop_grace + FLUSH_WITHIN < 20
-    assert "it 20 s before it kills" in told
+    assert defaults.stop_grace + CANARY_WITHIN + FLUSH_WITHIN + CLOSE_WITHIN < 30
+    assert "it 30 s before it kills" in told
     assert f"{defaults.breaker_failures} failures in a row" in told
     assert f"failed for {defaults.suspend_after_days:g} days" in told
     assert told.count(f"for {defaults.held_days:g} days") >= 2

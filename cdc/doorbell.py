@@ -5,7 +5,8 @@ Writers that ring commit one after another, so the bell is rung only while someb
 * quiet:   the daemon arms the bell and sleeps; a slow poll once a second arms it anew and finds
            what the bell did not tell. Correctness never rests on the bell.
 * busy:    looks find something more than ``BUSY`` times a second, and other writers are about to
-           commit when they do (they would wait for each other), or more than ``TOO_BUSY`` times:
+           commit when they do (they would wait for each other), or more than ``TOO_BUSY`` times;
+           and from then on for as long as most looks find something, however few they are:
            nobody arms, everybody polls: after each look for as long as it took, within half a
            millisecond and two, so that looking costs half of the time at most. Whoever gets busy
            silences the bell, or writers would wait for each other until it has run out. A look
@@ -26,6 +27,10 @@ from enum import StrEnum
 BUSY = 30  # productive looks per second above which nobody sleeps if writers would wait
 TOO_BUSY = 300  # ... and above which nobody sleeps in any case
 CROWDED = 1.0  # transactions running at a productive look, on average, from which on they would
+FULL = (
+    0.5  # share of looks that find something from which on a load is none the less for fewer looks
+)
+FULL_OVER = 16  # looks over which that is averaged
 CROWD_LIMIT = 10  # a crowd that is gone is to be forgotten within a second
 POLL = 0.002
 QUICK_POLL = 0.0005
@@ -69,6 +74,7 @@ class Doorbell:
     _finds: deque[float] = field(default_factory=lambda: deque(maxlen=TOO_BUSY + 1))
     _crowd: float = 0.0
     _crowded: bool = False
+    _full: float = 0.0
     _poll: float = POLL
 
     def arms(self, now: float) -> bool | None:
@@ -105,6 +111,7 @@ class Doorbell:
         running: transactions that were open in it.  took: seconds until it was answered.
         """
         self._poll = min(max(took, QUICK_POLL), POLL)
+        self._full += (found - self._full) / FULL_OVER
         if found:
             self._finds.append(sent)
             self._crowd += (min(running, CROWD_LIMIT) - self._crowd) / BUSY
@@ -137,11 +144,14 @@ class Doorbell:
         return Wait(self._poll if self.mode is Mode.POLLING else self._interval, listen=False)
 
     def _busy(self, now: float) -> bool:
-        finds = self._finds
-        if len(finds) > TOO_BUSY and now - finds[0] < 1.0:
-            return True
-        return self._crowded and self._many(now)
+        return (self._crowded and self._many(now)) or self._more_than(TOO_BUSY, now)
 
     def _many(self, now: float) -> bool:
+        # Who is overloaded looks seldom, and finds something each time. Arming the bell then would
+        # make it worse for everybody.
+        swamped = self._crowded and self._armed_at is None and self._full > FULL
+        return swamped or self._more_than(BUSY, now)
+
+    def _more_than(self, number: int, now: float) -> bool:
         finds = self._finds
-        return len(finds) > BUSY and now - finds[-BUSY - 1] < 1.0
+        return len(finds) > number and now - finds[-number - 1] < 1.0

@@ -150,6 +150,20 @@ def test_getting_busy_silences_the_bell_at_once() -> None:
     assert daemon.bell.arms(played.now) is None, "once is enough"
 
 
+def test_whoever_is_overloaded_stays_busy_although_it_looks_seldom() -> None:
+    played = Played(crowd=3)
+    daemon = Daemon(played)
+    run(played, 1.0, 200, daemon)
+    assert daemon.mode() is Mode.POLLING
+    for _ in range(3 * BUSY):
+        played.now += 0.1
+        daemon.look(found=True)
+        assert daemon.mode() is Mode.POLLING
+    assert played.armed_until < played.now
+    run(played, 1.0, 0, daemon)
+    assert daemon.mode() is Mode.SLEEPING
+
+
 def test_a_quick_answer_is_asked_for_again_sooner() -> None:
     bell = Doorbell()
     for n in range(TOO_BUSY + 2):

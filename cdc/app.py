@@ -16,7 +16,7 @@ from cdc import __version__
 from cdc.canary import Canary
 from cdc.capture import start_checks
 from cdc.care import Care
-from cdc.deliver import Client, Guard
+from cdc.deliver import Client
 from cdc.dispatch import Dispatch
 from cdc.lanes import Lane
 from cdc.mapping import load_mapping
@@ -85,15 +85,7 @@ class App:
         use_bell = await self._checked(url)
         self.observer.started(__version__, redact_dsn(url))
         self._systemd.ready("delivering")
-        self._client = client = Client(
-            Guard(settings.allowed_networks, settings.allow_http),
-            deadline=settings.attempt_timeout,
-            connect_timeout=settings.connect_timeout,
-            retry_after_cap=settings.retry_after_cap,
-            answer_limit=settings.answer_limit,
-            excerpt_limit=settings.excerpt_limit,
-            may_send=self._may_send,
-        )
+        self._client = client = Client.of(settings, self._may_send)
         settler = Settler(url, self.observer, self._epoch_of, self._confirmed)
         pipeline = Pipeline(
             self._translator,

@@ -88,7 +88,7 @@ async def load(conn: Connection, webhook_ids: Iterable[int]) -> list[Registratio
 
 
 def _registration(row: tuple[Any, ...]) -> Registration:
-    number, company, endpoint, state, version, cap, rate, headers, secrets, secrets_for = row
+    number, company, endpoint, state, version, cap, rate, headers, tls, secrets, secrets_for = row
     webhook = Webhook(
         id=number,
         company=company,
@@ -99,5 +99,6 @@ def _registration(row: tuple[Any, ...]) -> Registration:
         cap=cap,
         rate=rate,
         headers=dict(headers),
+        tls_profile=tls,
     )
     return Registration(webhook, secrets_for)

@@ -84,6 +84,7 @@ webhook = sa.Table(
     _column("created_at", TIME, server_default=NOW),
     _column("version", sa.BigInteger, server_default="1"),
     _column("xid", Xid8, server_default=XID),
+    _column("tls_profile", sa.Text, null=True),
     sa.Index("webhook_company", "company"),
     sa.Index("webhook_xid", "xid"),
 )

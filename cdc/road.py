@@ -88,6 +88,7 @@ class Webhook:
     cap:     requests that may be under way at once.
     rate:    requests per second that may be started, or None.
     headers: additional request headers, name to value.
+    tls_profile: which certificates to trust and to show; None: those for all.
     """
 
     id: int
@@ -99,6 +100,7 @@ class Webhook:
     cap: int = 10
     rate: float | None = None
     headers: dict[str, str] = field(default_factory=dict)
+    tls_profile: str | None = None
 
 
 @dataclass(slots=True)
@@ -109,12 +111,14 @@ class Request:
     head:   all headers of ours in the order to send them, as they go over the wire, each line with
             its end (``Host`` and ``Content-Length`` are the client's business).
     hidden: what must not be shown if the receiver echoes it, longest first.
+    tls_profile: which certificates to trust and to show; None: those for all.
     """
 
     url: str
     head: bytes = field(repr=False)
     body: bytes
     hidden: tuple[str, ...] = field(default=(), repr=False)
+    tls_profile: str | None = None
 
     @property
     def headers(self) -> tuple[tuple[str, str], ...]:
@@ -150,7 +154,8 @@ class Outcome:
 
     status:      HTTP status, None when no complete answer came.
     error:       short class of what went wrong, None on success: ``status``, ``refused``,
-                 ``reset``, ``timeout``, ``tls``, ``dns``, ``protocol``, ``guard``, ``mapping``.
+                 ``reset``, ``timeout``, ``tls``, ``dns``, ``protocol``, ``guard``, ``proxy``,
+                 ``mapping``.
     detail:      one line for a person, without secrets; empty on success.
     duration:    seconds from the start of the attempt to its end.
     excerpt:     beginning of the answer's body, at most 1 KiB, printable.

@@ -249,7 +249,7 @@ class Sealer:
     Raises UsageError if the registration's secrets or headers cannot be used.
     """
 
-    __slots__ = ("_after", "_hidden", "_signer", "url")
+    __slots__ = ("_after", "_hidden", "_signer", "_tls_profile", "url")
 
     _before = header_lines(OURS)
 
@@ -264,6 +264,7 @@ class Sealer:
         after.extend(webhook.headers.items())
         self._after = header_lines(after)
         self._hidden = credentials(after)
+        self._tls_profile = webhook.tls_profile
 
     def seal(self, delivery: Delivery, body: bytes, now: int) -> Request:
         """The signed request of one attempt.
@@ -272,4 +273,5 @@ class Sealer:
         now:  Unix seconds of this attempt.
         """
         signed = header_lines(self._signer.headers(delivery.uid, now, body))
-        return Request(self.url, self._before + signed + self._after, body, self._hidden)
+        head = self._before + signed + self._after
+        return Request(self.url, head, body, self._hidden, self._tls_profile)

@@ -62,6 +62,13 @@ def test_a_path_in_the_file_is_relative_to_the_file(tmp_path: Path) -> None:
     assert load(path).mapping == tmp_path / "suite.toml"
 
 
+def test_so_is_every_path(tmp_path: Path) -> None:
+    path = written(tmp_path, 'tls_ca_file = "ca.pem"\ntls_profiles = "/etc/cdc/tls"')
+    found = load(path)
+    assert found.tls_ca_file == tmp_path / "ca.pem"
+    assert found.tls_profiles == Path("/etc/cdc/tls")
+
+
 def test_an_empty_variable_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CDC_MAPPING", "")
     assert load().mapping is None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import typer
 
 from cdc.cli.common import (
@@ -13,7 +15,9 @@ from cdc.cli.common import (
     print_table,
     say,
     styled,
+    warn,
 )
+from cdc.errors import ConfigError
 
 
 def register(app: typer.Typer) -> None:
@@ -80,11 +84,17 @@ def default() -> None:
 def check(ctx: typer.Context, as_json: AsJson = False) -> None:
     """Check settings and mapping file, without touching the database."""
     from cdc.deliver.guard import Guard
+    from cdc.deliver.trust import Trust
     from cdc.observe import check_traces
 
     settings = load_settings(ctx)
     mapping = load_mapping(settings)
-    Guard(settings.allowed_networks, settings.allow_http)
+    Guard.of(settings)
+    trust = Trust.of(settings)
+    for doubt in trust.doubts([None, *trust.names()], datetime.now(UTC)):
+        if doubt.bad:
+            raise ConfigError(doubt.message, doubt.hint)
+        warn(doubt.message)
     if settings.traces:
         check_traces()
     events = list(mapping.events)

@@ -2,17 +2,15 @@
 
 Below it: ``pool`` (which connection), ``connection`` (one exchange), ``answer`` (what the peer may
 say). It speaks HTTP/1.1 and does POST, nothing else: no redirect is followed, nothing is unpacked,
-no cookie kept, no proxy taken from the environment.
+no cookie kept, no proxy taken from the variables that other programs go by.
 """
 
 from __future__ import annotations
 
 import asyncio
 import functools
-import ssl
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import NamedTuple
 
 from cdc.deliver import outcome
@@ -21,8 +19,10 @@ from cdc.deliver.answer import Reply
 from cdc.deliver.dns import AT_ONCE, Lookup, Names, lookup
 from cdc.deliver.guard import Guard
 from cdc.deliver.pool import Origin, Pool
-from cdc.errors import ConfigError
+from cdc.deliver.proxy import Proxy
+from cdc.deliver.trust import Trust
 from cdc.road import Outcome, Request
+from cdc.settings import Settings
 
 
 class Withheld(Exception):
@@ -32,11 +32,14 @@ class Withheld(Exception):
 class Route(NamedTuple):
     """Where an endpoint leads.
 
-    name:  host and port, to tell people.
-    start: the request line and Host, as they are sent.
+    name:   host and port, to tell people.
+    start:  the request line and Host, as they are sent.
+    secure: by https.
     """
 
-    origin: Origin
+    host: str
+    port: int
+    secure: bool
     name: str
     start: bytes
 
@@ -47,16 +50,17 @@ class Client:
     guard:           asked about each address dialled.
     deadline:        seconds for a whole attempt: connecting, headers, body.
     connect_timeout: seconds until a connection stands (name, TCP, TLS).
-    ca_file:         certificates to trust in addition to the system's, PEM.
+    trust:           whom to trust in TLS, and what to show.
     keepalive:       seconds an idle connection is kept.
     retry_after_cap: the most seconds a receiver's Retry-After is believed.
     answer_limit:    bytes read of an answer's body; the status counts, the rest is not wanted.
     excerpt_limit:   bytes of it that are kept for people, 1 KiB at most.
     look:            how names are looked up.
+    proxy:           through which all connections lead; None: straight to the receiver.
     most_open:       sockets that may be open at once; None for what the system allows.
     may_send:        asked once more when a connection had to be made: that takes its time.
 
-    Raises ConfigError if the CA file cannot be read.
+    Raises ConfigError if the files for all webhooks cannot be used.
     """
 
     def __init__(
@@ -65,12 +69,13 @@ class Client:
         *,
         deadline: float = 15.0,
         connect_timeout: float = 5.0,
-        ca_file: Path | None = None,
+        trust: Trust | None = None,
         keepalive: float = 15.0,
         retry_after_cap: float = outcome.RETRY_AFTER_CAP,
         answer_limit: int = 64 * 1024,
         excerpt_limit: int = outcome.EXCERPT,
         look: Lookup | None = None,
+        proxy: Proxy | None = None,
         most_open: int | None = None,
         may_send: Callable[[], bool] | None = None,
     ) -> None:
@@ -79,7 +84,8 @@ class Client:
         self._deadline = deadline
         self._cap = retry_after_cap
         self._excerpt_limit = excerpt_limit
-        self._tls = _trust(ca_file)
+        self._trust = trust or Trust()
+        self._trust.context()
         # The name server gets a little less than connecting as a whole, so that the detail tells
         # which of the two it was.
         gate = asyncio.Semaphore(AT_ONCE)
@@ -93,10 +99,27 @@ class Client:
             keepalive=keepalive,
             answer_limit=answer_limit,
             most=most_open,
+            proxy=proxy,
         )
         self._closed = False
         # One entry for each endpoint in use; bounded, because anybody may register new ones.
         self._route = functools.lru_cache(maxsize=20_000)(self._find_route)
+
+    @classmethod
+    def of(cls, settings: Settings, may_send: Callable[[], bool] | None = None) -> Client:
+        """As the settings have it. Raises ConfigError."""
+        proxy = settings.proxy
+        return cls(
+            Guard.of(settings),
+            deadline=settings.attempt_timeout,
+            connect_timeout=settings.connect_timeout,
+            trust=Trust.of(settings),
+            retry_after_cap=settings.retry_after_cap,
+            answer_limit=settings.answer_limit,
+            excerpt_limit=settings.excerpt_limit,
+            proxy=None if proxy is None else Proxy(proxy, resolves=settings.proxy_resolves),
+            may_send=may_send,
+        )
 
     async def post(self, request: Request) -> Outcome:
         """Send one request; never raises for what a receiver does.
@@ -113,7 +136,9 @@ class Client:
         started = time.monotonic()
         host, waited = "", "complete answer"
         try:
-            origin, host, start = self._route(request.url)
+            host_only, port, secure, host, start = self._route(request.url)
+            tls = self._trust.context(request.tls_profile) if secure else None
+            origin = Origin(host_only, port, tls)
             due = started + self._deadline
             body = request.body
             message = b"%b%bContent-Length: %d\r\n\r\n%b" % (start, request.head, len(body), body)
@@ -157,12 +182,15 @@ class Client:
         """
         self._guard.check_url(endpoint)
         target = urls.parse(endpoint)
-        tls = target.scheme == "https"
+        secure = target.scheme == "https"
         name = f"[{target.host}]" if ":" in target.host else target.host
-        host = name if target.port == (443 if tls else 80) else f"{name}:{target.port}"
+        host = name if target.port == (443 if secure else 80) else f"{name}:{target.port}"
         start = f"POST {target.path} HTTP/1.1\r\nHost: {host}\r\n".encode("ascii")
-        origin = Origin(target.host, target.port, self._tls if tls else None)
-        return Route(origin, f"{name}:{target.port}", start)
+        return Route(target.host, target.port, secure, f"{name}:{target.port}", start)
+
+    def check_tls(self, profile: str | None) -> None:
+        """Raise UnusableTls or UsageError unless this profile can be used."""
+        self._trust.context(profile)
 
     @property
     def open(self) -> int:
@@ -173,16 +201,3 @@ class Client:
         """Close all connections; what is under way ends as reset."""
         self._closed = True
         await self._pool.close()
-
-
-def _trust(ca_file: Path | None) -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    if ca_file is not None:
-        try:
-            context.load_verify_locations(ca_file)
-        except (OSError, ssl.SSLError) as error:
-            raise ConfigError(
-                f"the CA file {ca_file} cannot be used: {error.strerror or error}",
-                "It must be readable and hold certificates in PEM form.",
-            ) from error
-    return context

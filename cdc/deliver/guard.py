@@ -16,6 +16,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 from cdc.deliver import url as urls
 from cdc.deliver.dns import Lookup, lookup
 from cdc.errors import CdcError, ConfigError
+from cdc.settings import Settings
 
 SETTING = "CDC_ALLOWED_NETWORKS"
 HTTP_SETTING = "CDC_ALLOW_HTTP"
@@ -89,12 +90,16 @@ class Guard:
     allowed:    non-public networks that may be dialled nevertheless. An IPv4 network covers the
                 IPv4-mapped form (``::ffff:...``) of its addresses.
     allow_http: plain http endpoints are fine.
+    resolves:   names are looked up here, and not by a proxy only (for ``preview``).
 
     Raises ConfigError if a network would allow everything.
     """
 
     def __init__(
-        self, allowed: Sequence[IPv4Network | IPv6Network] = (), allow_http: bool = False
+        self,
+        allowed: Sequence[IPv4Network | IPv6Network] = (),
+        allow_http: bool = False,
+        resolves: bool = True,
     ) -> None:
         for network in allowed:
             if network.prefixlen == 0:
@@ -105,6 +110,13 @@ class Guard:
         self._v4 = tuple(n for n in allowed if isinstance(n, IPv4Network))
         self._v6 = tuple(n for n in allowed if isinstance(n, IPv6Network))
         self._allow_http = allow_http
+        self._resolves = resolves
+
+    @classmethod
+    def of(cls, settings: Settings) -> Guard:
+        """As the settings have it. Raises ConfigError."""
+        remote = settings.proxy is not None and settings.proxy_resolves
+        return cls(settings.allowed_networks, settings.allow_http, resolves=not remote)
 
     def check_address(self, address: str | Address) -> None:
         """Raise Refused, naming address, rule and setting, unless this may be dialled."""
@@ -185,7 +197,7 @@ class Guard:
         """
         self.check_url(url)
         target = urls.parse(url)
-        if target.address is not None:
+        if target.address is not None or not self._resolves:
             return []
         try:
             found = await (look or partial(lookup, limit=limit))(target.host, target.port)

@@ -15,7 +15,7 @@ from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 
 from cdc.deliver.guard import Refused
-from cdc.errors import UsageError
+from cdc.errors import ConfigError, UsageError
 from cdc.road import Answer, Outcome, Request
 
 EXCERPT = 1024
@@ -36,6 +36,14 @@ class RefusedDial(OSError):
     def __init__(self, refused: Refused) -> None:
         super().__init__(refused.message)
         self.refused = refused
+
+
+class ProxyFailed(OSError):
+    """The outbound proxy opened no way; nothing is known of the receiver."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
 
 
 class TooMuch(Exception):
@@ -151,8 +159,12 @@ def explain(error: BaseException, host: str, waited: str = "") -> tuple[str, str
             return "guard", f"{error.message}. {error.hint}"
         case RefusedDial():
             return explain(error.refused, host)
+        case ProxyFailed():
+            return "proxy", _plain(error.message)
         case UsageError():
             return "guard", error.message
+        case ConfigError():
+            return "tls", _plain(error.message)
         case TooMuch():
             return "protocol", str(error)
         case NotHttp():

@@ -17,6 +17,7 @@ from cdc.deliver.connection import Connection
 from cdc.deliver.dns import Lookup
 from cdc.deliver.guard import Guard, Refused, usable
 from cdc.deliver.outcome import Ended, RefusedDial
+from cdc.deliver.proxy import Proxy
 
 IDLE = 4_000
 """Idle connections that are kept, over all origins."""
@@ -54,6 +55,7 @@ class Pool:
     answer_limit:    bytes that are read of an answer's body.
     most:            sockets that may be open at once; None for what the system allows. Who needs
                      one more waits, within the connect timeout.
+    proxy:           through which all connections lead; None: straight to the receiver.
     """
 
     def __init__(
@@ -65,7 +67,9 @@ class Pool:
         keepalive: float,
         answer_limit: int,
         most: int | None = None,
+        proxy: Proxy | None = None,
     ) -> None:
+        self._proxy = proxy
         self._guard = guard
         self._look = look
         self._connect_timeout = connect_timeout
@@ -114,15 +118,15 @@ class Pool:
     async def dial(self, origin: Origin, due: float) -> Connection:
         """A new connection, before `due` (monotonic).
 
-        Raises TimeoutError; RefusedDial, if the guard allows no address; another OSError or an
-        SSLError.
+        Raises TimeoutError; RefusedDial, if the guard allows no address; ProxyFailed; another
+        OSError or an SSLError.
         """
         async with asyncio.timeout(min(self._connect_timeout, due - monotonic())):
             await self._place()
             connection = Connection(asyncio.get_running_loop(), self._answer_limit, self._lost)
             self._all.add(connection)
             try:
-                await self._connect(connection, origin)
+                await self._connect(connection, origin, due)
             except BaseException:
                 connection.close()
                 self._lost(connection)
@@ -181,12 +185,15 @@ class Pool:
             self._forget(connection)
             self._gone.set()
 
-    async def _connect(self, connection: Connection, origin: Origin) -> None:
-        sock = await aiohappyeyeballs.start_connection(
-            await self._addresses(origin),
-            happy_eyeballs_delay=_ATTEMPT_DELAY,
-            socket_factory=self._open_socket,
-        )
+    async def _connect(self, connection: Connection, origin: Origin, due: float) -> None:
+        if self._proxy is None:
+            sock = await aiohappyeyeballs.start_connection(
+                [_info(address, origin.port) for address in await self._addresses(origin)],
+                happy_eyeballs_delay=_ATTEMPT_DELAY,
+                socket_factory=self._open_socket,
+            )
+        else:
+            sock = await self._by_proxy(self._proxy, origin, due)
         # The name goes into SNI and is what the certificate must be for.
         name = origin.host if origin.tls is not None else None
         await asyncio.get_running_loop().create_connection(
@@ -197,7 +204,24 @@ class Pool:
             ssl_handshake_timeout=None if origin.tls is None else self._connect_timeout,
         )
 
-    async def _addresses(self, origin: Origin) -> list[_Info]:
+    async def _by_proxy(self, proxy: Proxy, origin: Origin, due: float) -> socket.socket:
+        """It is given addresses that were judged, so what is judged is what it dials; where it
+        is to look names up itself, it gets the name, and has to judge."""
+        try:
+            ip_address(origin.host)
+            named = False
+        except ValueError:
+            named = True
+        if named and proxy.resolves:
+            hosts = [origin.host]
+        else:
+            # IPv4 first: whether the proxy has IPv6 is not known here, and finding out takes long.
+            hosts = sorted(await self._addresses(origin), key=lambda address: ":" in address)
+        # A little less than connecting as a whole, so that the detail tells who was too slow.
+        limit = min(self._connect_timeout, due - monotonic()) * 0.8
+        return await proxy.dial(hosts, origin.port, self._look, limit)
+
+    async def _addresses(self, origin: Origin) -> list[str]:
         """Addresses that may be dialled; a mix is reduced to the good ones."""
         try:
             found = [str(ip_address(origin.host))]
@@ -209,16 +233,7 @@ class Pool:
             raise RefusedDial(refused) from refused
         if not good:
             raise socket.gaierror(socket.EAI_NONAME, "it has no address")
-        return [
-            (
-                socket.AF_INET6 if ":" in address else socket.AF_INET,
-                socket.SOCK_STREAM,
-                socket.IPPROTO_TCP,
-                "",
-                (address, origin.port),
-            )
-            for address in good
-        ]
+        return good
 
     def _open_socket(self, info: _Info) -> socket.socket:
         """The last place before a connection is made: whatever road led here, this is the
@@ -229,6 +244,11 @@ class Pool:
         except Refused as refused:
             raise RefusedDial(refused) from refused
         return socket.socket(family, kind, proto)
+
+
+def _info(address: str, port: int) -> _Info:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    return family, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (address, port)
 
 
 def _allowed() -> int:

@@ -28,6 +28,7 @@ from cdc.sign import Sealer
 from cdc.vault import Vault
 
 UNUSABLE = "cannot be used: "  # so begins a lane's last error, for status
+UNUSABLE_AGAIN = 30.0  # seconds until such a registration is tried again
 UNSURE_POLL = 0.05  # how soon to ask again whether we may send
 AT_ONCE = 2_000  # rows fetched at a time: while more are to come, these are being sent
 
@@ -318,15 +319,17 @@ class Dispatch:
             channel.webhook = webhook
             channel.lane.reconfigure(channels.rules_of(webhook, self._settings))
         try:
-            channel.sealer = Sealer(self._vault.opened(webhook)) if not channel.removed else None
+            channel.sealer = self._sealer(webhook)
         except CdcError as error:
-            # Held, and told: a key that is missing here loses nothing.
+            # Held, and told: a key or file that is missing here loses nothing.
             channel.sealer = None
-            channel.last_error = UNUSABLE + error.message
-            self._observer.unusable(webhook.id, error)
+            if channel.last_error != (told := UNUSABLE + error.message):
+                channel.last_error = told
+                self._observer.unusable(webhook.id, error)
         else:
             if (channel.last_error or "").startswith(UNUSABLE):
                 channel.last_error = None
+                self._pipeline.keep(channel)
         if webhook.state is WebhookState.ACTIVE and channel.sealer is not None:
             # Whoever changes a registration, or resumes it, wants to see it tried now.
             if changed or channel.lane.paused:
@@ -336,12 +339,22 @@ class Dispatch:
             channel.lane.pause()
         if channel.reload is not None:
             channel.reload.cancel()
-        if registration.secrets_for is not None:
-            channel.reload = asyncio.get_running_loop().call_later(
-                registration.secrets_for + 0.1, self.touched, [webhook.id]
-            )
+            channel.reload = None
+        again = registration.secrets_for
+        if channel.sealer is None and not channel.removed:
+            again = UNUSABLE_AGAIN  # what is missing may be a file, and come without a word
+        if again is not None:
+            later = asyncio.get_running_loop().call_later
+            channel.reload = later(again + 0.1, self.touched, [webhook.id])
         self._hungry.add(channel)
         self.pump(channel)
+
+    def _sealer(self, webhook: Webhook) -> Sealer | None:
+        """Raises CdcError for a registration that cannot be used here."""
+        if webhook.state is WebhookState.REMOVED:
+            return None
+        self._pipeline.client.check_tls(webhook.tls_profile)
+        return Sealer(self._vault.opened(webhook))
 
 
 def _reached(when: float | None, now: float) -> bool:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from difflib import get_close_matches
 from typing import Any
 
+from cdc.deliver.trust import check_name
 from cdc.errors import CdcError, UsageError
 from cdc.keys import parse_secret
 from cdc.registry.model import (
@@ -45,6 +46,8 @@ def checked(new: NewWebhook, rules: Rules) -> NewWebhook:
     if new.rate is not None:
         rate(new.rate)
     headers(new.headers, endpoint)
+    if new.tls_profile is not None:
+        check_name(new.tls_profile)
     for secret in new.secrets:
         parse_secret(secret.secret)
     return replace(new, endpoint=endpoint, events=checked_events(new.events, rules))
@@ -159,6 +162,10 @@ def values(old: Registration, changes: Changes, rules: Rules) -> dict[str, Any]:
         if changes.rate:
             rate(changes.rate)
         written["rate_limit"] = changes.rate or None
+    if changes.tls_profile is not None:
+        if changes.tls_profile:
+            check_name(changes.tls_profile)
+        written["tls_profile"] = changes.tls_profile or None
     return written
 
 

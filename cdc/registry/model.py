@@ -55,7 +55,7 @@ class Rules:
     def of(cls, settings: Settings, mapping: Mapping) -> Rules:
         return cls(
             events=tuple(mapping.events),
-            guard=Guard(settings.allowed_networks, settings.allow_http),
+            guard=Guard.of(settings),
             cap=settings.max_concurrency,
             per_company=settings.webhooks_per_company,
             per_event=settings.webhooks_per_event,
@@ -91,6 +91,7 @@ class NewWebhook:
     rate:    requests per second; None: no limit.
     secrets: newest first; empty: one is made.
     scheme:  of the one that is made.
+    tls_profile: which certificates to trust and to show; None: those for all.
     """
 
     company: str
@@ -104,11 +105,13 @@ class NewWebhook:
     scheme: Scheme = Scheme.V1
     state: WebhookState = WebhookState.ACTIVE
     reason: str = ""
+    tls_profile: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """What is to be changed; None: left as it is. A rate of 0 takes the limit off."""
+    """What is to be changed; None: left as it is. A rate of 0 takes the limit off, an empty
+    profile the profile."""
 
     events: tuple[str, ...] | None = None
     endpoint: str | None = field(default=None, repr=False)
@@ -116,6 +119,7 @@ class Changes:
     cap: int | None = None
     rate: float | None = None
     headers: dict[str, str] | None = field(default=None, repr=False)
+    tls_profile: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +143,7 @@ class Registration:
     headers: dict[str, str] = field(repr=False)
     created_at: datetime
     version: int
+    tls_profile: str | None
 
     def shown(self) -> dict[str, Any]:
         """All that may be printed."""
@@ -154,6 +159,7 @@ class Registration:
             "cap": self.cap,
             "rate": self.rate,
             "headers": dict.fromkeys(self.headers, HIDDEN),
+            "tls_profile": self.tls_profile,
             "created_at": self.created_at,
             "version": self.version,
         }

@@ -140,6 +140,7 @@ class Registry:
                 cap=found.cap,
                 rate=found.rate,
                 headers=found.headers,
+                tls_profile=found.tls_profile,
             )
         )
 

@@ -37,6 +37,7 @@ _REGISTRATION = sa.select(
     webhook.c.headers,
     webhook.c.created_at,
     webhook.c.version,
+    webhook.c.tls_profile,
 )
 
 _VALID = (
@@ -62,6 +63,7 @@ def registration(row: Any) -> Registration:
         headers=dict(row.headers),
         created_at=row.created_at,
         version=row.version,
+        tls_profile=row.tls_profile,
     )
 
 
@@ -127,6 +129,7 @@ def insert(conn: sa.Connection, new: NewWebhook, cap: int) -> int:
         "max_concurrency": cap if new.cap is None else new.cap,
         "rate_limit": new.rate,
         "headers": new.headers,
+        "tls_profile": new.tls_profile,
     }
     made = conn.execute(sa.insert(webhook).values(values).returning(webhook.c.id))
     webhook_id = int(made.scalar_one())

@@ -36,6 +36,7 @@ class _Webhook(_Strict):
     cap: int | None = None
     rate: float | None = None
     headers: dict[str, str] = {}
+    tls_profile: str | None = None
     secrets: list[_Secret] = []
 
 
@@ -72,6 +73,7 @@ def _dumped(one: Registration, secrets: tuple[Secret, ...] | None) -> dict[str, 
         "cap": one.cap,
         "rate": one.rate,
         "headers": dict.fromkeys(one.headers, HIDDEN) if shown else one.headers,
+        "tls_profile": one.tls_profile,
     }
     if secrets is not None:
         entry["secrets"] = [{"secret": s.secret, "expires_at": s.expires_at} for s in secrets]
@@ -106,4 +108,5 @@ def _parsed(entry: _Webhook) -> NewWebhook:
         secrets=tuple(Secret(s.secret, s.expires_at) for s in entry.secrets),
         state=WebhookState(entry.state),
         reason=entry.reason,
+        tls_profile=entry.tls_profile,
     )

@@ -8,6 +8,7 @@ import tomllib
 from collections.abc import Iterable
 from difflib import get_close_matches
 from pathlib import Path
+from typing import get_args
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
@@ -73,9 +74,13 @@ def _read_file(path: Path) -> dict[str, object]:
     for key in values:
         if key not in Settings.model_fields:
             raise _unknown(f"{key} in {path}", key, Settings.model_fields)
-    mapping = values.get("mapping")
-    if isinstance(mapping, str):
-        values["mapping"] = path.parent / Path(mapping).expanduser()
+    for key, value in values.items():
+        if (
+            isinstance(value, str)
+            and value
+            and Path in get_args(Settings.model_fields[key].annotation)
+        ):
+            values[key] = path.parent / Path(value).expanduser()
     return values
 
 
@@ -106,6 +111,11 @@ def _explain(detail: ErrorDetails, sources: dict[str, Source], path: Path | None
         return (
             f"database_url ({place}) is no database address ({why or 'not a text'}); expected "
             "postgresql://user:password@host:5432/database"
+        )
+    if name == "proxy":
+        return (
+            f"proxy ({place}) is not accepted ({why or 'not a text'}); expected "
+            "http://user:password@host:port"
         )
     if name == "secret_keys":
         return (

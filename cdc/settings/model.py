@@ -6,16 +6,13 @@ Defaults are those of ARCHITECTURE.md, "States, codes, defaults".
 
 from __future__ import annotations
 
-import ipaddress
 from base64 import urlsafe_b64decode
 from pathlib import Path
-from typing import Annotated, Literal, Self
-from urllib.parse import urlsplit
+from typing import Literal, Self
 
 import psycopg
 from psycopg.pq import Conninfo
 from pydantic import (
-    BeforeValidator,
     Field,
     PrivateAttr,
     ValidationInfo,
@@ -24,44 +21,13 @@ from pydantic import (
 )
 from pydantic_settings import (
     BaseSettings,
-    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
 
+from cdc.settings.kinds import DAY, BaseUrl, Keys, Networks, ProxyUrl, Schedule
+
 Source = Literal["default", "file", "environment"]
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
-
-_DAY = 86400
-
-
-def _split(value: object) -> object:
-    """The environment writes lists with commas."""
-    if isinstance(value, str):
-        return [part.strip() for part in value.split(",") if part.strip()]
-    return value
-
-
-def _network(value: object) -> object:
-    # ipaddress says what is wrong with a network ("has host bits set"); pydantic does not.
-    if isinstance(value, str):
-        return ipaddress.ip_network(value)
-    if isinstance(value, Network):
-        return value
-    raise ValueError("a network is written as text, such as 10.20.0.0/16")
-
-
-Networks = Annotated[
-    tuple[Annotated[Network, BeforeValidator(_network)], ...], NoDecode, BeforeValidator(_split)
-]
-Schedule = Annotated[
-    tuple[Annotated[float, Field(ge=0.001, le=31 * _DAY)], ...],
-    NoDecode,
-    BeforeValidator(_split),
-]
-
-
-Keys = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
 
 
 class Settings(BaseSettings):
@@ -95,7 +61,7 @@ class Settings(BaseSettings):
         description="File that says what the suite's tables mean. Without: the interview suite's "
         "own names.",
     )
-    base_url: str | None = Field(
+    base_url: BaseUrl | None = Field(
         None, description="Base URL of the suite's API; without, the one in the mapping."
     )
     allow_http: bool = Field(
@@ -105,6 +71,37 @@ class Settings(BaseSettings):
         (),
         description="Networks that may be dialled although they are not public, such as "
         "`10.20.0.0/16`. All others that are not public are refused.",
+    )
+    proxy: ProxyUrl | None = Field(
+        None,
+        repr=False,
+        description="HTTP proxy through which endpoints are called, `http://user:password@host:port`"
+        "; by CONNECT, also those with plain `http`. Without: they are called directly.",
+    )
+    proxy_resolves: bool = Field(
+        False,
+        description="The proxy looks names of endpoints up, and has to keep them out of the inside "
+        "itself; otherwise it is only given addresses that were judged here.",
+    )
+    tls_ca_file: Path | None = Field(
+        None,
+        description="Certificates to trust beside the system's, PEM: a private CA, for all "
+        "webhooks.",
+    )
+    tls_cert_file: Path | None = Field(
+        None,
+        description="Client certificate, followed by its chain, PEM: shown to whichever endpoint "
+        "asks for one.",
+    )
+    tls_key_file: Path | None = Field(
+        None,
+        description="Its private key, PEM, not encrypted. Without: it stands in the certificate's "
+        "file.",
+    )
+    tls_profiles: Path | None = Field(
+        None,
+        description="Folder of TLS profiles: a folder each, with `ca.pem`, `cert.pem`, `key.pem` "
+        "as far as they are needed, for the webhooks that name it (`--tls-profile`).",
     )
     http_port: int | None = Field(
         None,
@@ -118,7 +115,7 @@ class Settings(BaseSettings):
     ready_lag: float | None = Field(
         None,
         gt=0,
-        le=_DAY,
+        le=DAY,
         description="Age in seconds of the oldest delivery that no receiver is in the way of, "
         "above which `/readyz` answers 503. Without: no bound.",
     )
@@ -179,7 +176,7 @@ class Settings(BaseSettings):
     retry_after_cap: float = Field(
         3600,
         ge=0,
-        le=7 * _DAY,
+        le=7 * DAY,
         description="Longest wait, in seconds, that a receiver can ask for by `Retry-After`.",
     )
     breaker_failures: int = Field(
@@ -189,7 +186,7 @@ class Settings(BaseSettings):
         1.0, ge=0.01, le=3600, description="Seconds to the first probe; doubled after each failure."
     )
     breaker_max_probe: float = Field(
-        60, ge=0.01, le=_DAY, description="Longest time, in seconds, between two probes."
+        60, ge=0.01, le=DAY, description="Longest time, in seconds, between two probes."
     )
     suspend_after_days: float = Field(
         5,
@@ -286,18 +283,6 @@ class Settings(BaseSettings):
                 raise ValueError(f"number {number} is no key")
         return value
 
-    @field_validator("base_url")
-    @classmethod
-    def _is_a_base_url(cls, value: str | None) -> str | None:
-        if value is None:
-            return None
-        parts = urlsplit(value)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError("it has to begin with https:// and a host")
-        if parts.query or parts.fragment or "@" in parts.netloc:
-            raise ValueError("it may hold no user, query or fragment")
-        return value if value.endswith("/") else value + "/"
-
     @field_validator("log_level", mode="before")
     @classmethod
     def _in_small_letters(cls, value: object) -> object:
@@ -314,4 +299,6 @@ class Settings(BaseSettings):
             low, high = getattr(self, smaller), getattr(self, larger)
             if low > high:
                 raise ValueError(f"{smaller} ({low:g}) may not exceed {larger} ({high:g})")
+        if self.tls_key_file is not None and self.tls_cert_file is None:
+            raise ValueError("tls_key_file is set, and tls_cert_file is not")
         return self

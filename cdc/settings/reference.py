@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from types import NoneType
@@ -81,6 +82,7 @@ def redact_dsn(address: str) -> str:
 
 _HIDE: dict[str, Callable[[Any], object]] = {
     "database_url": redact_dsn,
+    "proxy": lambda url: url and re.sub(r"//[^/]*@", "//***@", url),
     "secret_keys": lambda keys: ("***",) * len(keys),
 }
 

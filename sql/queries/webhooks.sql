@@ -2,6 +2,7 @@
 --
 -- $1 webhooks
 select w.id, w.company, w.endpoint, w.state, w.version, w.max_concurrency, w.rate_limit, w.headers,
+       w.tls_profile,
        coalesce((select array_agg(s.secret order by s.created_at desc)
                    from cdc.webhook_secret s
                   where s.webhook_id = w.id

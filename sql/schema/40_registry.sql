@@ -17,7 +17,9 @@ create table cdc.webhook (
   headers        jsonb not null default '{}' check (jsonb_typeof(headers) = 'object'),
   created_at     timestamptz not null default clock_timestamp(),
   version        bigint not null default 1,          -- raised by every change; daemons acknowledge it
-  xid            xid8 not null default pg_current_xact_id()  -- of the last change: found by snapshot
+  xid            xid8 not null default pg_current_xact_id(), -- of the last change: found by snapshot
+  -- Which certificates to trust and to show: a name in the daemon's configuration. Null: as for all.
+  tls_profile text check (tls_profile ~ '^[a-z0-9][a-z0-9_-]{0,62}$')
 );
 create index webhook_company on cdc.webhook (company);
 create index webhook_xid on cdc.webhook (xid);

@@ -30,7 +30,7 @@ grant select on cdc.layout, cdc.queue, cdc.attempt, cdc.lane, cdc.shard, cdc.unr
 
 -- Readers: the state of everything, no secrets (webhook.headers may hold a token, so not that either).
 grant select (id, company, description, state, reason, since, max_concurrency, rate_limit, created_at,
-              version) on cdc.webhook to cdc_reader;
+              version, tls_profile) on cdc.webhook to cdc_reader;
 grant select on cdc.installation, cdc.layout, cdc.subscription, cdc.lane, cdc.shard, cdc.unresolved,
                 cdc.bell, cdc.queue_id to cdc_reader;
 grant select (id, xid, webhook_id, uid, layout, action, "time", refs) on cdc.queue to cdc_reader;

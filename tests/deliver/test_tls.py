@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from cdc.deliver import Client
-from cdc.errors import ConfigError
+from cdc.deliver.trust import Files, Trust
 from cdc.road import Answer
 from tests import hostile
 from tests.deliver.kit import (
@@ -36,7 +36,7 @@ async def test_an_unknown_certificate_is_refused(client: Client, tmp_path: Path)
 
 async def test_a_trusted_certificate_is_accepted(tmp_path: Path) -> None:
     public, context = certificate(tmp_path, "127.0.0.1")
-    client = Client(LOOPBACK, ca_file=public)
+    client = Client(LOOPBACK, trust=Trust(Files(public)))
     async with Hostile(keeps_saying(OK), tls=context) as peer:
         for _ in range(2):
             assert (await client.post(request_to(peer.url()))).answer is Answer.SUCCESS
@@ -46,7 +46,7 @@ async def test_a_trusted_certificate_is_accepted(tmp_path: Path) -> None:
 
 async def test_a_certificate_for_somebody_else_is_refused(tmp_path: Path) -> None:
     public, context = certificate(tmp_path, "other.example")
-    client = Client(LOOPBACK, ca_file=public)
+    client = Client(LOOPBACK, trust=Trust(Files(public)))
     async with Hostile(keeps_saying(OK), tls=context) as peer:
         outcome = await client.post(request_to(peer.url()))
     await client.close()
@@ -56,7 +56,7 @@ async def test_a_certificate_for_somebody_else_is_refused(tmp_path: Path) -> Non
 
 async def test_an_expired_certificate_is_refused(tmp_path: Path) -> None:
     public, context = certificate(tmp_path, "127.0.0.1", valid=timedelta(minutes=-1))
-    client = Client(LOOPBACK, ca_file=public)
+    client = Client(LOOPBACK, trust=Trust(Files(public)))
     async with Hostile(keeps_saying(OK), tls=context) as peer:
         outcome = await client.post(request_to(peer.url()))
         assert not peer.requests
@@ -74,7 +74,7 @@ async def test_the_name_is_asked_for_and_must_be_certified(tmp_path: Path) -> No
     async def look(name: str, port: int) -> list[str]:
         return ["127.0.0.1"]
 
-    client = Client(LOOPBACK, ca_file=public, look=look)
+    client = Client(LOOPBACK, trust=Trust(Files(public)), look=look)
     async with Hostile(keeps_saying(OK), tls=context) as peer:
         good = await client.post(request_to(peer.url(name="hooks.example")))
         bad = await client.post(request_to(peer.url(name="other.example")))
@@ -89,7 +89,7 @@ async def test_the_name_is_asked_for_and_must_be_certified(tmp_path: Path) -> No
 async def test_a_server_that_wants_a_certificate(tmp_path: Path) -> None:
     public, context = certificate(tmp_path, "127.0.0.1")
     context.verify_mode = ssl.CERT_REQUIRED
-    client = Client(LOOPBACK, ca_file=public)
+    client = Client(LOOPBACK, trust=Trust(Files(public)))
     async with Hostile(keeps_saying(OK), tls=context) as peer:
         outcome = await client.post(request_to(peer.url()))
         assert not peer.requests
@@ -103,20 +103,18 @@ async def test_a_server_that_wants_a_certificate(tmp_path: Path) -> None:
 async def test_versions_of_today(tmp_path: Path, version: ssl.TLSVersion) -> None:
     public, context = certificate(tmp_path, "127.0.0.1")
     context.minimum_version = context.maximum_version = version
-    client = Client(LOOPBACK, ca_file=public)
+    client = Client(LOOPBACK, trust=Trust(Files(public)))
     async with Hostile(keeps_saying(OK), tls=context) as peer:
         for _ in range(2):
             assert (await client.post(request_to(peer.url()))).answer is Answer.SUCCESS
     await client.close()
 
 
-async def test_the_trust_is_never_less_than_full() -> None:
-    client = Client(LOOPBACK)
-    context = client._tls
+def test_the_trust_is_never_less_than_full() -> None:
+    context = Trust().context()
     assert context.verify_mode is ssl.CERT_REQUIRED
     assert context.check_hostname
     assert context.minimum_version >= ssl.TLSVersion.TLSv1_2
-    await client.close()
 
 
 async def test_a_handshake_that_is_cut_off(client: Client) -> None:
@@ -156,7 +154,7 @@ async def test_an_answer_that_is_cut_off(
     tmp_path: Path, answer: bytes, end: Callable[[bytes], Behaviour]
 ) -> None:
     public, context = certificate(tmp_path, "127.0.0.1")
-    client = Client(LOOPBACK, ca_file=public)
+    client = Client(LOOPBACK, trust=Trust(Files(public)))
     async with Hostile(end(answer), tls=context) as peer:
         assert_failed(await client.post(request_to(peer.url())), "reset")
     await client.close()
@@ -165,7 +163,7 @@ async def test_an_answer_that_is_cut_off(
 @pytest.mark.parametrize("behaviour", [hostile.hang, hostile.drip_body, hostile.drip_headers])
 async def test_the_deadline_holds_inside_tls(tmp_path: Path, behaviour: Behaviour) -> None:
     public, context = certificate(tmp_path, "127.0.0.1")
-    client = Client(LOOPBACK, ca_file=public, deadline=DEADLINE)
+    client = Client(LOOPBACK, trust=Trust(Files(public)), deadline=DEADLINE)
     async with Hostile(behaviour, tls=context) as peer:
         outcome = await client.post(request_to(peer.url()))
         async with asyncio.timeout(5):
@@ -177,7 +175,7 @@ async def test_the_deadline_holds_inside_tls(tmp_path: Path, behaviour: Behaviou
 
 async def test_of_gigabytes_inside_tls_only_the_beginning_is_read(tmp_path: Path) -> None:
     public, context = certificate(tmp_path, "127.0.0.1")
-    client = Client(LOOPBACK, ca_file=public)
+    client = Client(LOOPBACK, trust=Trust(Files(public)))
     async with Hostile(hostile.gigabytes, tls=context) as peer:
         outcome = await client.post(request_to(peer.url()))
     await client.close()
@@ -186,7 +184,7 @@ async def test_of_gigabytes_inside_tls_only_the_beginning_is_read(tmp_path: Path
 
 async def test_a_stale_connection_inside_tls(tmp_path: Path) -> None:
     public, context = certificate(tmp_path, "127.0.0.1")
-    client = Client(LOOPBACK, ca_file=public)
+    client = Client(LOOPBACK, trust=Trust(Files(public)))
     for end in (says(b""), hostile.resets_after(b"")):
         async with Hostile(once_then(end), tls=context) as peer:
             for _ in range(3):
@@ -214,11 +212,3 @@ async def test_a_tls_handshake_that_hangs(hasty: Client) -> None:
         outcome = await hasty.post(request_to(f"https://127.0.0.1:{peer.port}/"))
     assert_failed(outcome, "timeout")
     assert outcome.duration < DEADLINE + 1
-
-
-def test_a_ca_file_that_cannot_be_used(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"missing\.pem"):
-        Client(LOOPBACK, ca_file=tmp_path / "missing.pem")
-    (tmp_path / "empty.pem").write_text("nothing")
-    with pytest.raises(ConfigError, match=r"empty\.pem"):
-        Client(LOOPBACK, ca_file=tmp_path / "empty.pem")

@@ -30,6 +30,7 @@ import uvloop
 from cdc.bench.load.receiver import ANSWER
 from cdc.bench.target import Target
 from cdc.deliver import Client, Guard
+from cdc.deliver.trust import Files, Trust
 from cdc.road import Answer, Request
 from cdc.sign import OURS, header_lines
 
@@ -94,7 +95,8 @@ async def by_aiohttp(url: str, ca_file: Path, count: int, concurrency: int) -> R
 
 
 async def by_ours(url: str, ca_file: Path, count: int, concurrency: int) -> Run:
-    client = Client(Guard([ip_network("127.0.0.0/8")], allow_http=True), ca_file=ca_file)
+    guard = Guard([ip_network("127.0.0.0/8")], allow_http=True)
+    client = Client(guard, trust=Trust(Files(ca_file)))
     head = header_lines((*OURS, *SIGNED))
 
     async def post() -> None:

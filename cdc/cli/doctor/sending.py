@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime
+from functools import partial
 
 from cdc.cli import health
 from cdc.cli.common import age, counted
 from cdc.cli.doctor.base import Check, Patient, Told, fail, ok, warn
+from cdc.deliver.dns import lookup
 from cdc.deliver.guard import Guard
+from cdc.deliver.outcome import ProxyFailed
+from cdc.deliver.proxy import Proxy
+from cdc.deliver.trust import Trust
 from cdc.errors import CdcError
 from cdc.queue.ownership import SHARDS
 from cdc.vault import Vault
@@ -65,7 +71,7 @@ def backlog(see: Patient) -> Told:
 
 def endpoints(see: Patient) -> Told:
     """What the address guard would say of all endpoints now."""
-    guard = Guard(see.settings.allowed_networks, see.settings.allow_http)
+    guard = Guard.of(see.settings)
     rows = see.rows(
         "select id, endpoint from cdc.webhook where state in ('active', 'paused') order by id"
     )
@@ -146,6 +152,32 @@ def encryption(see: Patient) -> Told:
     return ok("secrets are encrypted with the newest key")
 
 
+def tls(see: Patient) -> Told:
+    """Certificates to trust and to show: those for all, and of the profiles that are in use."""
+    rows = see.rows(
+        "select distinct tls_profile from cdc.webhook"
+        " where state <> 'removed' and tls_profile is not null order by 1"
+    )
+    used = [profile for (profile,) in rows]
+    doubts = Trust.of(see.settings).doubts([None, *used], datetime.now(UTC))
+    for doubt in sorted(doubts, key=lambda doubt: not doubt.bad):
+        return (fail if doubt.bad else warn)(doubt.message, doubt.hint)
+    return ok(f"the certificates can be used; {counted(len(used), 'profile')} in use")
+
+
+def proxy(see: Patient) -> Told:
+    """Whether the way out stands open, as far as can be told without asking for a receiver."""
+    url = see.settings.proxy
+    if url is None:
+        return ok("endpoints are called directly")
+    through = Proxy(url)
+    try:
+        asyncio.run(through.reach(partial(lookup, limit=3.0), 3.0))
+    except ProxyFailed as error:
+        return fail(error.message, "Correct CDC_PROXY, or see why it is down.")
+    return ok(f"endpoints are called through {through.name}")
+
+
 async def _previews(guard: Guard, endpoints: list[str]) -> list[tuple[str, str]]:
     gate = asyncio.Semaphore(_AT_ONCE)
 
@@ -162,6 +194,8 @@ CHECKS: dict[str, Check] = {
     "daemons": daemons,
     "backlog": backlog,
     "endpoints": endpoints,
+    "proxy": proxy,
+    "tls": tls,
     "secrets": secrets,
     "encryption": encryption,
 }

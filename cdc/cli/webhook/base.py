@@ -32,6 +32,11 @@ Signature = typer.Option(
     help="How to sign: v1 with a shared secret, v1a with a key pair (ed25519), of which the "
     "receiver only knows the public key.",
 )
+TlsProfile = typer.Option(
+    metavar="NAME",
+    help="Which certificates to trust and to show: a folder of CDC_TLS_PROFILES. Without: those "
+    "for all.",
+)
 Reason = Annotated[str, typer.Option(help="Why, for those who look at it later.")]
 
 _AT_ONCE = 32  # names looked up at the same time
@@ -118,6 +123,18 @@ def warn_of_endpoints(rules: Rules, endpoints: Iterable[str]) -> None:
 
     for note in asyncio.run(_previews(rules, endpoints)):
         common.warn(note)
+
+
+def warn_of_profiles(settings: Settings, profiles: Iterable[str | None]) -> None:
+    """Says which TLS profiles could not be used, were the daemon to run here."""
+    from cdc.deliver.trust import Trust
+
+    trust = Trust.of(settings)
+    for profile in dict.fromkeys(filter(None, profiles)):
+        try:
+            trust.context(profile)
+        except CdcError as error:
+            common.warn(f"{error.message}. Where the daemon runs it has to be there.")
 
 
 async def _previews(rules: Rules, endpoints: Iterable[str]) -> list[str]:

@@ -8,7 +8,13 @@ import typer
 
 from cdc.cli.common import AsJson, print_facts, print_json, say
 from cdc.cli.webhook import base
-from cdc.cli.webhook.base import WebhookId, open_registry, warn_of_companies, warn_of_endpoints
+from cdc.cli.webhook.base import (
+    WebhookId,
+    open_registry,
+    warn_of_companies,
+    warn_of_endpoints,
+    warn_of_profiles,
+)
 from cdc.errors import UsageError
 
 
@@ -24,6 +30,7 @@ def add(
         float | None, typer.Option(help="Requests per second. Without: no limit.")
     ] = None,
     header: Annotated[list[str] | None, base.Header] = None,
+    tls_profile: Annotated[str | None, base.TlsProfile] = None,
     description: Annotated[str, typer.Option(help="For people.")] = "",
     as_json: AsJson = False,
 ) -> None:
@@ -48,12 +55,14 @@ def add(
         headers=base.headers_of(header or ()),
         secrets=() if own is None else (Secret(own),),
         scheme=scheme,
+        tls_profile=tls_profile,
     )
     registry, settings, mapping = open_registry(ctx)
     with registry:
         warn_of_companies(settings, mapping, [company])
         added = registry.add(new)
     warn_of_endpoints(registry.rules, [added.webhook.endpoint])
+    warn_of_profiles(settings, [tls_profile])
     if as_json:
         print_json({**added.webhook.shown(), **base.told(added.secret)})
         return
@@ -83,6 +92,10 @@ def update(
         typer.Option(metavar="'NAME: VALUE'", help="All its headers from now on. Repeatable."),
     ] = None,
     no_headers: Annotated[bool, typer.Option("--no-headers", help="Drop its headers.")] = False,
+    tls_profile: Annotated[str | None, base.TlsProfile] = None,
+    no_tls_profile: Annotated[
+        bool, typer.Option("--no-tls-profile", help="The certificates for all, from now on.")
+    ] = False,
     description: Annotated[str | None, typer.Option(help="For people.")] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -94,6 +107,10 @@ def update(
 
     if header and no_headers:
         raise UsageError("--header and --no-headers contradict each other")
+    if tls_profile is not None and no_tls_profile:
+        raise UsageError("--tls-profile and --no-tls-profile contradict each other")
+    if tls_profile == "":
+        raise UsageError("the TLS profile has no name", "--no-tls-profile takes it off.")
     headers = {} if no_headers else base.headers_of(header) if header else None
     changes = Changes(
         events=tuple(event) if event else None,
@@ -102,14 +119,16 @@ def update(
         cap=cap,
         rate=rate,
         headers=headers,
+        tls_profile="" if no_tls_profile else tls_profile,
     )
     if changes == Changes():
         raise UsageError("nothing to change is given", "`cdc webhook update --help` lists options.")
-    registry, _, _ = open_registry(ctx)
+    registry, settings, _ = open_registry(ctx)
     with registry:
         changed = registry.update(webhook_id, changes)
     if url is not None:
         warn_of_endpoints(registry.rules, [changed.endpoint])
+    warn_of_profiles(settings, [tls_profile])
     if as_json:
         print_json(changed.shown())
     else:

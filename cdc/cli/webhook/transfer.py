@@ -11,7 +11,12 @@ import typer
 
 from cdc.cli.common import AsJson, counted, print_json, print_table, say, warn
 from cdc.cli.webhook import base
-from cdc.cli.webhook.base import open_registry, warn_of_companies, warn_of_endpoints
+from cdc.cli.webhook.base import (
+    open_registry,
+    warn_of_companies,
+    warn_of_endpoints,
+    warn_of_profiles,
+)
 from cdc.errors import CdcError, UsageError
 
 
@@ -73,6 +78,7 @@ def import_(
         warn_of_companies(settings, mapping, companies)
         added = registry.add_all(news)
     warn_of_endpoints(registry.rules, [one.webhook.endpoint for one in added])
+    warn_of_profiles(settings, [one.webhook.tls_profile for one in added])
     if as_json:
         print_json(
             [

@@ -109,14 +109,9 @@ def _delivery(mapping: Mapping, webhook: Webhook, event: str) -> Delivery:
 
 
 async def _send(settings: Settings, request: Request) -> Outcome:
-    from cdc.deliver import Client, Guard
+    from cdc.deliver import Client
 
-    client = Client(
-        Guard(settings.allowed_networks, settings.allow_http),
-        deadline=settings.attempt_timeout,
-        connect_timeout=settings.connect_timeout,
-        retry_after_cap=settings.retry_after_cap,
-    )
+    client = Client.of(settings)
     try:
         return await client.post(request)
     finally:

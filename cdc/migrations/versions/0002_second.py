@@ -33,6 +33,7 @@ LOCKS = {
     "cdc.installation": "ACCESS EXCLUSIVE",
     "cdc.lane": "ACCESS EXCLUSIVE",
     "cdc.retry": "ACCESS EXCLUSIVE",
+    "cdc.webhook": "ACCESS EXCLUSIVE",
     "cdc.dead": "SHARE UPDATE EXCLUSIVE",
     "cdc.subscription": "SHARE UPDATE EXCLUSIVE",
     "cdc.unresolved": "SHARE UPDATE EXCLUSIVE",

@@ -3,16 +3,18 @@
 -- under its locks.
 --
 -- Locks, the strong ones together at the beginning, each waited for lock_timeout at the most:
---   cdc.retry, cdc.attempt and its partitions, cdc.lane, cdc.installation: ACCESS EXCLUSIVE. Daemons
---   wait before they record what they have sent; no writer of the suite touches these tables.
+--   cdc.retry, cdc.attempt and its partitions, cdc.lane, cdc.installation, cdc.webhook: ACCESS
+--   EXCLUSIVE. Daemons wait; no writer of the suite touches these tables.
 --   cdc.dead, cdc.subscription, cdc.unresolved: SHARE UPDATE EXCLUSIVE. Nobody waits.
 --
 -- Daemons of 0001 that run go on with it: what they do not write has a default.
-lock table cdc.retry, cdc.attempt, cdc.lane, cdc.installation in access exclusive mode;
+lock table cdc.retry, cdc.attempt, cdc.lane, cdc.installation, cdc.webhook in access exclusive mode;
 
 alter table cdc.installation add column serves text not null default '0001';
 
 -- Registrations.
+alter table cdc.webhook
+  add column tls_profile text check (tls_profile ~ '^[a-z0-9][a-z0-9_-]{0,62}$');
 alter table cdc.subscription set (vacuum_truncate = off);
 create or replace function cdc.webhook_changed() returns trigger
 language plpgsql
@@ -119,3 +121,4 @@ grant select on cdc.subscription, cdc.bell to cdc_capture;
 grant usage on sequence cdc.queue_id to cdc_capture;
 grant execute on function cdc.kept(json, oid), cdc.renamed(jsonb) to cdc_capture;
 grant select (layout) on cdc.attempt to cdc_reader;
+grant select (tls_profile) on cdc.webhook to cdc_reader;

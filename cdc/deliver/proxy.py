@@ -1,0 +1,151 @@
+"""The way out through an HTTP proxy: a tunnel is asked for (CONNECT), for http endpoints as well.
+
+So what is sent is the same with and without a proxy, TLS is with the receiver, and no answer of the
+proxy's can be taken for the receiver's: all of them end here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import re
+import socket
+from collections.abc import Sequence
+from http import HTTPStatus
+from ipaddress import ip_address
+from urllib.parse import unquote, urlsplit
+
+import aiohappyeyeballs
+
+from cdc.deliver.dns import Lookup
+from cdc.deliver.outcome import ProxyFailed
+
+HEAD_LIMIT = 8192
+"""Bytes of its answer to CONNECT; an honest one has some hundred."""
+
+_STATUS = re.compile(rb"HTTP/1\.[01] ([1-9][0-9]{2})(?: [^\r\n]*)?\r\n")
+
+MOST_TRIED = 4
+"""Addresses of one name that are asked for, one after the other."""
+
+
+class Proxy:
+    """An HTTP proxy that tunnels.
+
+    url:      ``http://user:password@host:port``; user and password may be left out.
+    resolves: it looks names up; otherwise it is only ever given addresses.
+    name:     host and port, to tell people. User and password are never told.
+    """
+
+    def __init__(self, url: str, *, resolves: bool = False) -> None:
+        parts = urlsplit(url)
+        self.resolves = resolves
+        self._host = parts.hostname or ""
+        self._port = parts.port or 80
+        self.name = f"{_bracketed(self._host)}:{self._port}"
+        self._login = ""
+        if parts.username is not None:
+            login = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+            token = base64.b64encode(login.encode()).decode()
+            self._login = f"Proxy-Authorization: Basic {token}\r\n"
+
+    async def dial(
+        self, hosts: Sequence[str], port: int, look: Lookup, limit: float
+    ) -> socket.socket:
+        """A socket that leads to the first of `hosts` that the proxy can reach, within `limit`
+        seconds. Raises ProxyFailed."""
+        stage = "be reached"
+        failed = ProxyFailed("")
+        try:
+            async with asyncio.timeout(limit):
+                for host in hosts[:MOST_TRIED]:
+                    stage = "be reached"
+                    sock = await self._reach(look)
+                    stage = "open a way to the endpoint"
+                    try:
+                        status = await self._ask(sock, host, port)
+                    except BaseException:
+                        sock.close()
+                        raise
+                    if 200 <= status < 300:
+                        return sock
+                    sock.close()
+                    failed = ProxyFailed(
+                        f"the proxy {self.name} refused to connect: it answered {status} "
+                        f"{_phrase(status)}".rstrip()
+                    )
+                    if status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
+                        break  # it would say so for all of them
+        except TimeoutError:
+            raise ProxyFailed(f"the proxy {self.name} could not {stage} in time") from None
+        raise failed
+
+    async def reach(self, look: Lookup, limit: float) -> None:
+        """Raise ProxyFailed unless it takes a connection, within `limit` seconds."""
+        try:
+            async with asyncio.timeout(limit):
+                (await self._reach(look)).close()
+        except TimeoutError:
+            raise ProxyFailed(f"the proxy {self.name} could not be reached in time") from None
+
+    async def _reach(self, look: Lookup) -> socket.socket:
+        """A connection to it. The guard is not asked: the operator named it, nobody else can."""
+        try:
+            try:
+                found = [str(ip_address(self._host))]
+            except ValueError:
+                found = await look(self._host, self._port)
+            return await aiohappyeyeballs.start_connection(
+                [
+                    (
+                        socket.AF_INET6 if ":" in address else socket.AF_INET,
+                        socket.SOCK_STREAM,
+                        socket.IPPROTO_TCP,
+                        "",
+                        (address, self._port),
+                    )
+                    for address in found
+                ],
+                happy_eyeballs_delay=0.25,
+            )
+        except OSError as error:
+            why = error.strerror or type(error).__name__
+            raise ProxyFailed(f"the proxy {self.name} cannot be reached ({why})") from None
+
+    async def _ask(self, sock: socket.socket, host: str, port: int) -> int:
+        """The status of its answer to CONNECT; behind it nothing has been read."""
+        target = f"{_bracketed(host)}:{port}"
+        ask = f"CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n{self._login}\r\n"
+        loop = asyncio.get_running_loop()
+        head = b""
+        try:
+            await loop.sock_sendall(sock, ask.encode("ascii"))
+            while not head.endswith(b"\r\n\r\n"):
+                # By single bytes: what follows belongs to the receiver. It is once a connection,
+                # and mostly there already.
+                byte = await loop.sock_recv(sock, 1)
+                if not byte:
+                    raise ProxyFailed(f"the proxy {self.name} closed the connection")
+                head += byte
+                if len(head) > HEAD_LIMIT:
+                    raise ProxyFailed(f"the proxy {self.name} sends headers without end")
+        except ProxyFailed:
+            raise
+        except OSError as error:
+            why = error.strerror or type(error).__name__
+            raise ProxyFailed(f"the proxy {self.name} broke off ({why})") from None
+        found = _STATUS.match(head)
+        if found is None:
+            raise ProxyFailed(f"the proxy {self.name} does not speak HTTP")
+        return int(found[1])
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def _phrase(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return ""

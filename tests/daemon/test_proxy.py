@@ -1,0 +1,34 @@
+"""A daemon that sends through a proxy."""
+
+from __future__ import annotations
+
+from tests.daemon.running import Running
+from tests.daemon.world import World
+from tests.deliver.tunnel import Tunnels
+
+PASSWORD = "marked-proxy-password"
+
+
+async def test_sends_through_it_and_what_it_answers_is_not_the_receivers(world: World) -> None:
+    """A proxy's 410 suspends nobody; what it refused is sent once it lets it through."""
+    hook = await world.hook("project")
+    port = int(world.receiver.url("/").split(":")[2].split("/")[0])
+    writer = await world.writer()
+    gone = b"HTTP/1.1 410 Gone\r\nContent-Length: 0\r\n\r\n"
+    async with Tunnels(port, answer=gone) as proxy:
+        url = proxy.url.replace("://", f"://me:{PASSWORD}@")
+        values = {"proxy": url, "retry_schedule": [0.05] * 50, "breaker_first_probe": 0.05}
+        async with Running(world.url, attempts=True, **values) as daemon:
+            await writer.change("project", 1)
+            await daemon.until("attempt", error="proxy")
+            state = await world.one("select state from cdc.webhook where id = %s", hook.id)
+            assert state == "active"
+            assert not world.receiver.received
+            proxy.answer = b"HTTP/1.1 200 OK\r\n\r\n"
+            await world.arrived(hook)
+        assert PASSWORD not in str(daemon.log.lines)
+    world.check(hook)
+    kept = await world.all("select error, detail from cdc.attempt where outcome <> 'delivered'")
+    assert kept
+    assert all(error == "proxy" for error, _ in kept)
+    assert PASSWORD not in str(kept)

@@ -18,7 +18,8 @@ Address = Callable[[Refs], str | None]
 
 
 class Untranslatable(CdcError):
-    """A row was queued for an event that the mapping no longer has."""
+    """A row was queued of which no payload can be made: the mapping no longer has its event, or one
+    of its keys cannot stand in a URL."""
 
 
 class Translator:
@@ -175,8 +176,19 @@ def _keep(known: dict[Any, Any], key: object, value: object) -> None:
 
 
 def _segment(key: str) -> str:
-    """A key as one segment of a path."""
-    return key if key.isalnum() and key.isascii() else quote(key, safe="-._~")
+    """A key as one segment of a path.
+
+    Raises Untranslatable for one that no URL can hold: a segment of dots, percent-encoded or not,
+    is taken for a step in the path, and leads to another resource.
+    """
+    if key.isalnum() and key.isascii():
+        return key
+    if key in (".", ".."):
+        raise Untranslatable(
+            f"a key is {key!r}, which no address can name: it would lead to another resource",
+            "Give the row another key; deliveries about this one end as dead.",
+        )
+    return quote(key, safe="-._~")
 
 
 _encoder = json.JSONEncoder(ensure_ascii=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime, timedelta, timezone
+from urllib.parse import urljoin
 
 import pytest
 
@@ -155,6 +156,32 @@ def test_where_addresses_begin(base_url: str | None, own: str | None, address: s
 def test_a_key_is_one_segment_of_a_path(key: str, segment: str) -> None:
     row = delivery("project_changed", company="1", project=key)
     assert url_of(row, "project") == f"{SUITE}companies/1/projects/{segment}/"
+
+
+@pytest.mark.parametrize("key", ["...", ".a", "a.", "-", "~", "%2e%2e"])
+def test_dots_within_a_key_lead_nowhere(key: str) -> None:
+    row = delivery("rating_changed", company="1", project="17", candidate="19", rating=key)
+    address = url_of(row, "rating")
+    assert address is not None
+    ratings = f"{SUITE}companies/1/projects/17/candidates/19/ratings/"
+    assert urljoin(ratings, address) == address
+    assert address.startswith(ratings)
+
+
+@pytest.mark.parametrize("key", [".", ".."])
+@pytest.mark.parametrize("part", ["company", "project", "candidate", "rating"])
+def test_a_key_that_would_lead_to_another_resource_is_refused(part: str, key: str) -> None:
+    """Percent-encoded too it would be taken for a step up, by browsers and others."""
+    translator = Translator(default_mapping())
+    good = delivery("rating_changed", company="1", project="17", candidate="19", rating="9")
+    translator.body(good, ENDPOINT)
+    bad = delivery("rating_changed", company="1", project="17", candidate="19", rating="9")
+    place = bad.layout.fields.index(part)
+    bad.refs = (*bad.refs[:place], key, *bad.refs[place + 1 :])
+    for _ in range(2):
+        with pytest.raises(Untranslatable, match="lead to another resource"):
+            translator.body(bad, ENDPOINT)
+    assert b"ratings/9/" in translator.body(good, ENDPOINT)
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import timedelta
 from types import TracebackType
@@ -29,7 +29,7 @@ from cdc.registry.model import (
 from cdc.registry.reencrypt import Reencrypted, rewrite
 from cdc.road import Webhook, WebhookState
 from cdc.sign import split_endpoint
-from cdc.vault import Vault
+from cdc.vault import CannotOpen, Vault
 
 GRACE = timedelta(hours=24)
 
@@ -120,6 +120,16 @@ class Registry:
             (self._opened(self._ordered(one)), self._open_secrets(secrets.get(one.id, ())))
             for one in found
         ]
+
+    def schemes(self) -> dict[int, Scheme]:
+        """How each webhook signs now, as far as its secret can be opened."""
+        with self._transaction() as conn:
+            secrets = tables.all_secrets(conn)
+        found: dict[int, Scheme] = {}
+        for number, own in secrets.items():
+            with suppress(CannotOpen):
+                found[number] = self._open_secrets(own[:1])[0].scheme
+        return found
 
     def sendable(self, webhook_id: int) -> Webhook:
         """The webhook as the daemon has it, with its secrets, all opened.

@@ -10,6 +10,7 @@ import orjson
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from cdc.errors import UsageError
+from cdc.keys import Scheme
 from cdc.registry.model import HIDDEN, NewWebhook, Registration, Secret, without_login
 from cdc.road import WebhookState
 
@@ -37,6 +38,7 @@ class _Webhook(_Strict):
     rate: float | None = None
     headers: dict[str, str] = {}
     tls_profile: str | None = None
+    signature: Scheme = Scheme.V1
     secrets: list[_Secret] = []
 
 
@@ -46,13 +48,16 @@ class _File(_Strict):
     webhooks: list[_Webhook]
 
 
-def dump(entries: Sequence[tuple[Registration, tuple[Secret, ...] | None]]) -> dict[str, Any]:
-    """Registrations as a file holds them. Those that come without secrets (None) have everything
-    secret left out or hidden: signing secrets, logins of endpoints, values of headers."""
+def dump(
+    entries: Sequence[tuple[Registration, tuple[Secret, ...] | Scheme]],
+) -> dict[str, Any]:
+    """Registrations as a file holds them. Those that come with their way of signing instead of
+    their secrets have everything secret left out or hidden: signing secrets, logins of endpoints,
+    values of headers. An import makes secrets of the same kind."""
     return {
         "format": FORMAT,
         "version": VERSION,
-        "webhooks": [_dumped(one, secrets) for one, secrets in entries],
+        "webhooks": [_dumped(one, signed) for one, signed in entries],
     }
 
 
@@ -61,8 +66,8 @@ def hidden(registrations: Sequence[Registration]) -> list[int]:
     return [w.id for w in registrations if w.headers or without_login(w.endpoint) != w.endpoint]
 
 
-def _dumped(one: Registration, secrets: tuple[Secret, ...] | None) -> dict[str, Any]:
-    shown = secrets is None
+def _dumped(one: Registration, signed: tuple[Secret, ...] | Scheme) -> dict[str, Any]:
+    shown = isinstance(signed, Scheme)
     entry: dict[str, Any] = {
         "company": one.company,
         "events": list(one.events),
@@ -75,8 +80,10 @@ def _dumped(one: Registration, secrets: tuple[Secret, ...] | None) -> dict[str, 
         "headers": dict.fromkeys(one.headers, HIDDEN) if shown else one.headers,
         "tls_profile": one.tls_profile,
     }
-    if secrets is not None:
-        entry["secrets"] = [{"secret": s.secret, "expires_at": s.expires_at} for s in secrets]
+    if isinstance(signed, Scheme):
+        entry["signature"] = str(signed)
+    else:
+        entry["secrets"] = [{"secret": s.secret, "expires_at": s.expires_at} for s in signed]
     return entry
 
 
@@ -106,6 +113,7 @@ def _parsed(entry: _Webhook) -> NewWebhook:
         rate=entry.rate,
         headers=entry.headers,
         secrets=tuple(Secret(s.secret, s.expires_at) for s in entry.secrets),
+        scheme=entry.signature,
         state=WebhookState(entry.state),
         reason=entry.reason,
         tls_profile=entry.tls_profile,

@@ -11,6 +11,7 @@ import psycopg
 import pytest
 
 from cdc.keys import parse_secret
+from cdc.vault import new_key
 from tests.cli.command import Command
 
 
@@ -63,6 +64,30 @@ def test_without_secrets_new_ones_are_made(filled: Command) -> None:
     file["webhooks"][0] |= {"endpoint": "http://127.0.0.1:9/a", "headers": {}}
     for webhook in filled.json("webhook", "import", "-", stdin=json.dumps(file)):
         parse_secret(webhook["secret"])
+
+
+def test_without_secrets_it_is_kept_how_a_webhook_signs(cdc: Command) -> None:
+    for number, signature in ((1, "v1"), (2, "v1a")):
+        cdc.add(company=str(number), signature=signature)
+    file = cdc.good("webhook", "export").out
+    assert "whsk_" not in file
+    assert [w["signature"] for w in json.loads(file)["webhooks"]] == ["v1", "v1a"]
+    for number in (1, 2):
+        cdc.good("webhook", "remove", number)
+    one, two = cdc.json("webhook", "import", "-", stdin=file)
+    assert one["secret"].startswith("whsec_")
+    assert (two["signature"], two["secret"]) == ("v1a", None)
+    assert two["public_key"].startswith("whpk_")
+    assert cdc.json("webhook", "show", two["id"])["signatures"] == ["v1a"]
+
+
+def test_how_it_signs_is_told_to_be_unknown_without_the_key(cdc: Command) -> None:
+    key = Command({**cdc.env, "CDC_SECRET_KEYS": new_key()})
+    key.add(signature="v1a")
+    assert json.loads(key.good("webhook", "export").out)["webhooks"][0]["signature"] == "v1a"
+    done = cdc.good("webhook", "export")
+    assert "how they sign cannot be read" in done.err
+    assert "webhooks 1;" in done.err
 
 
 def test_is_all_or_nothing_and_names_every_problem(filled: Command, db: psycopg.Connection) -> None:

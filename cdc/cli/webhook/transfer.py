@@ -36,6 +36,7 @@ def export(
     """
     import orjson
 
+    from cdc.keys import Scheme
     from cdc.registry import transfer
 
     registry, _, _ = open_registry(ctx)
@@ -44,7 +45,13 @@ def export(
             data = transfer.dump(registry.with_secrets())
         else:
             found = registry.find()
-            data = transfer.dump([(webhook, None) for webhook in found])
+            schemes = registry.schemes()
+            data = transfer.dump([(one, schemes.get(one.id, Scheme.V1)) for one in found])
+            if unknown := [one.id for one in found if one.id not in schemes]:
+                warn(
+                    "how they sign cannot be read, so an import has them sign v1: webhooks "
+                    f"{', '.join(map(str, unknown))}; CDC_SECRET_KEYS opens their secrets."
+                )
             if hidden := transfer.hidden(found):
                 warn(
                     "passwords and values of headers are hidden (***) in webhooks "

@@ -156,7 +156,7 @@ async def test_where_the_proxy_resolves_it_gets_the_name() -> None:
         assert proxy.asked == ["hooks.example:80"]
 
 
-async def test_the_proxys_own_address_is_not_judged_but_no_endpoint_for_that() -> None:
+async def test_the_proxy_itself_is_no_endpoint() -> None:
     """The operator named it; who registers an endpoint gains nothing by that."""
     async with Tunnels() as proxy, through(proxy) as client:
         outcome = await client.post(request_to(f"http://127.0.0.1:{proxy.port}/"))

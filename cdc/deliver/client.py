@@ -32,13 +32,13 @@ class Withheld(Exception):
 class Route(NamedTuple):
     """Where an endpoint leads.
 
+    origin: by http; by https it depends on the certificates to trust and to show.
+    secure: by https.
     name:   host and port, to tell people.
     start:  the request line and Host, as they are sent.
-    secure: by https.
     """
 
-    host: str
-    port: int
+    origin: Origin
     secure: bool
     name: str
     start: bytes
@@ -136,9 +136,10 @@ class Client:
         started = time.monotonic()
         host, waited = "", "complete answer"
         try:
-            host_only, port, secure, host, start = self._route(request.url)
-            tls = self._trust.context(request.tls_profile) if secure else None
-            origin = Origin(host_only, port, tls)
+            origin, secure, host, start = self._route(request.url)
+            if secure:
+                tls = self._trust.context(request.tls_profile)
+                origin = Origin(origin.host, origin.port, tls)
             due = started + self._deadline
             body = request.body
             message = b"%b%bContent-Length: %d\r\n\r\n%b" % (start, request.head, len(body), body)
@@ -186,7 +187,8 @@ class Client:
         name = f"[{target.host}]" if ":" in target.host else target.host
         host = name if target.port == (443 if secure else 80) else f"{name}:{target.port}"
         start = f"POST {target.path} HTTP/1.1\r\nHost: {host}\r\n".encode("ascii")
-        return Route(target.host, target.port, secure, f"{name}:{target.port}", start)
+        origin = Origin(target.host, target.port, None)
+        return Route(origin, secure, f"{name}:{target.port}", start)
 
     def check_tls(self, profile: str | None) -> None:
         """Raise UnusableTls or UsageError unless this profile can be used."""

@@ -1,4 +1,4 @@
-"""`cdc status` and `cdc doctor`: green when all is well, red and telling when not."""
+"""`cdc status`: green when all is well, red and telling when not."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ import pytest
 
 from cdc.mapping import default_mapping
 from cdc.queue.ownership import LOCK_CLASS, MEMBER, SHARDS
-from cdc.vault import new_key
 from tests.cli.command import Command
 
 UID = "00000000-0000-4000-8000-00000000000{}"
@@ -204,91 +203,3 @@ class TestStatus:
         reader = as_role("cdc_reader")
         assert status(reader)["totals"]["queued"] == 1
         assert reader.json("triggers", "status")["ok"] is True
-
-
-def verdicts(cdc: Command) -> dict[str, str]:
-    done = cdc("doctor", "--json")
-    found = {check["check"]: check["verdict"] for check in done.json["checks"]}
-    assert done.code == (1 if "fail" in found.values() else 0)
-    assert done.json["ok"] == (done.code == 0)
-    for check in done.json["checks"]:
-        assert check["message"]
-        assert check["verdict"] == "ok" or check["todo"], check
-    return found
-
-
-class TestDoctor:
-    def test_finds_nothing_where_all_is_well(
-        self, cdc: Command, db: psycopg.Connection, daemon: psycopg.Connection
-    ) -> None:
-        cdc = Command({**cdc.env, "CDC_SECRET_KEYS": new_key()})
-        cdc.add()
-        found = verdicts(cdc)
-        assert set(found.values()) == {"ok"}, found
-        assert "0 failed" in cdc.good("doctor").err
-
-    @pytest.mark.parametrize(
-        ("harm", "check", "verdict"),
-        [
-            ("update cdc.installation set system_identifier = 1", "identity", "fail"),
-            ("update cdc.installation set database_oid = 1", "identity", "fail"),
-            ("update cdc.installation set mapping = null", "mapping", "fail"),
-            ("alter table note drop column customer_id", "tables", "fail"),
-            ("alter table note disable trigger cdc_capture_update", "triggers", "fail"),
-            ("drop table note", "triggers", "fail"),
-            ("alter table candidate enable row level security;"
-             " alter table candidate force row level security", "row security", "fail"),
-            ("insert into rating default values", "unresolved", "fail"),
-            ("update cdc.webhook set state = 'suspended'", "backlog", "fail"),
-            ("delete from cdc.webhook_secret", "secrets", "fail"),
-            ("update cdc.webhook_secret set expires_at = now()", "secrets", "fail"),
-            ("update cdc.webhook set endpoint = 'https://10.0.0.1/'", "endpoints", "warn"),
-            ("update cdc.webhook set endpoint = 'https://nowhere.invalid/'", "endpoints", "warn"),
-            ("select pg_terminate_backend(pid) from pg_locks where locktype = 'advisory'",
-             "daemons", "warn"),
-        ],
-    )  # fmt: skip
-    def test_finds_what_is_wrong(
-        self,
-        cdc: Command,
-        db: psycopg.Connection,
-        daemon: psycopg.Connection,
-        harm: str,
-        check: str,
-        verdict: str,
-    ) -> None:
-        cdc.add()
-        db.execute(harm)
-        assert verdicts(cdc)[check] == verdict
-
-    def test_finds_a_partition_without_trigger(
-        self, cdc: Command, db: psycopg.Connection, daemon: psycopg.Connection
-    ) -> None:
-        db.execute(
-            "drop table note; create table note (id bigint, answervideo_id bigint,"
-            " customer_id bigint, candidate_id bigint) partition by list (id)"
-        )
-        db.execute("create table note_1 partition of note for values in (1)")
-        cdc.good("triggers", "install")
-        assert verdicts(cdc)["partitions"] == "ok"
-        db.execute("create table note_2 partition of note for values in (2)")
-        found = verdicts(cdc)
-        assert (found["triggers"], found["partitions"]) == ("ok", "fail")
-        cdc.good("triggers", "install")
-        assert verdicts(cdc)["partitions"] == "ok"
-
-    def test_finds_old_transactions(
-        self, cdc: Command, db: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr("cdc.cli.doctor.database.OLD_TRANSACTION", 0.0)
-        with psycopg.connect(cdc.env["CDC_DATABASE_URL"]) as other:
-            other.execute("select 1")
-            assert verdicts(cdc)["transactions"] == "warn"
-
-    def test_what_an_account_may_not_see_is_no_failure(
-        self, cdc: Command, daemon: psycopg.Connection, as_role: Callable[[str], Command]
-    ) -> None:
-        found = verdicts(as_role("cdc_reader"))
-        assert "fail" not in found.values()
-        assert (found["endpoints"], found["secrets"]) == ("warn", "warn")
-        assert found["triggers"] == "ok"

@@ -9,6 +9,7 @@ from collections import Counter
 from cdc.app import CANARY_WITHIN, FLUSH_WITHIN
 from cdc.care.measure import EVERY, PART
 from cdc.cli import deliveries
+from cdc.cli.doctor import checks
 from cdc.cli.health.reading import MOST
 from cdc.lanes.breaker import BreakerState
 from cdc.observe import Backlog, CanaryFigures, Observer, State
@@ -71,6 +72,11 @@ def test_every_error_is_told_of() -> None:
     rows = table(GUIDE, "you see", "it means")
     told = {code for row in rows if "error" in row["you see"] for code in codes(row["you see"])}
     assert told == known - {"status"}
+
+
+def test_every_check_of_the_doctor_is_told_of() -> None:
+    names = [name for group in checks() for name in group]
+    assert first(table(GUIDE, "check", "looks whether"), "check") == names
 
 
 def test_the_numbers_told_are_the_defaults() -> None:

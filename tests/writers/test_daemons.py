@@ -161,9 +161,11 @@ async def test_a_session_that_listens_and_does_not_read(small_queue: EmbeddedPos
         }
     )
 
-    def told() -> str:
+    def told(word: str) -> str:
         checks = command("doctor", "--json").json["checks"]
-        return next(str(c["verdict"]) for c in checks if c["check"] == "notifications")
+        found = next(c for c in checks if c["check"] == "notifications")
+        assert word in found["message"]
+        return str(found["verdict"])
 
     async with Running(world.url) as daemon:
         await daemon.until("doorbell", mode="sleeping")
@@ -174,13 +176,14 @@ async def test_a_session_that_listens_and_does_not_read(small_queue: EmbeddedPos
         await fill(world, 0.3)
         await daemon.until("doorbell", mode="bell off")
         await world.until(SILENT)
-        assert await asyncio.to_thread(told) == "warn"
+        named = f"process {sleeper.info.backend_pid} "
+        assert await asyncio.to_thread(told, named) == "warn"
         with pytest.raises(psycopg.OperationalError, match="too many notifications"):
             await fill(world, 2.0)
         # Others cannot notify any more. Writers go on, deliveries arrive, people can register.
         await write(world)
         await world.arrived(hook)
-        assert await asyncio.to_thread(told) == "fail"
+        assert await asyncio.to_thread(told, named) == "fail"
         paused = await asyncio.to_thread(command, "webhook", "pause", hook.id)
         assert paused.code == 0, paused
         resumed = await asyncio.to_thread(command, "webhook", "resume", hook.id)

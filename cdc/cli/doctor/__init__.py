@@ -1,8 +1,10 @@
 """`cdc doctor`: named checks, each with a verdict and what to do.
 
 base.py      what a check is given, and what it finds
-database.py  the server and schema cdc
+database.py  the server, and who is in the way on it
 locks.py     who stops the suite's writers
+room.py      connections, sizes, vacuum, the log's ring, sequences
+rights.py    who may do what
 capture.py   mapping, triggers, what the trigger may see
 sending.py   daemons, endpoints, what has not moved
 """
@@ -18,7 +20,7 @@ from cdc.cli import common
 from cdc.cli.common import AsJson, load_mapping, load_settings, print_json, print_table, say
 
 if TYPE_CHECKING:
-    from cdc.cli.doctor.base import Finding, Patient
+    from cdc.cli.doctor.base import Check, Finding, Patient
 
 _STYLE = {"ok": common.GOOD, "warn": common.SO_SO, "fail": common.BAD}
 
@@ -50,15 +52,29 @@ def doctor(ctx: typer.Context, as_json: AsJson = False) -> None:
 
 def examine(patient: Patient) -> list[Finding]:
     """All checks in order. Without schema cdc there is nothing to look at beyond the server."""
-    from cdc.cli.doctor import capture, database, sending
     from cdc.cli.doctor.base import run
 
-    found = [run(name, check, patient) for name, check in database.BEFORE.items()]
+    before, *groups = checks()
+    found = [run(name, check, patient) for name, check in before.items()]
     if any(f.check == "schema" and f.verdict == "fail" for f in found):
         return found
-    for group in (database.CHECKS, capture.CHECKS, sending.CHECKS):
+    for group in groups:
         found += [run(name, check, patient) for name, check in group.items()]
     return found
+
+
+def checks() -> list[dict[str, Check]]:
+    """All checks by group; the first is what has to be right before the others can be asked."""
+    from cdc.cli.doctor import capture, database, rights, room, sending
+
+    return [
+        database.BEFORE,
+        database.CHECKS,
+        room.CHECKS,
+        rights.CHECKS,
+        capture.CHECKS,
+        sending.CHECKS,
+    ]
 
 
 def _show(findings: list[Finding]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import psycopg
 from psycopg import errors as pg
@@ -17,6 +17,15 @@ Verdict = Literal["ok", "warn", "fail"]
 
 LOCK_TIMEOUT = "2s"
 """How long a check waits for a lock: it is to name the holder, not to wait behind it."""
+
+
+class Made(NamedTuple):
+    """A setting of PostgreSQL as it was made for a database or a role. role: None for everybody."""
+
+    value: str
+    whose: str
+    role: str | None
+    reset: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +44,43 @@ class Patient:
 
     def rows(self, sql: str, *params: object) -> list[tuple[Any, ...]]:
         return self.conn.execute(sql.encode(), params or None).fetchall()
+
+    def settings_made(self, name: str) -> list[Made]:
+        """What sessions of this database start with, where it is not the server's own default:
+        from its files, for this database, for a role; the widest first."""
+        rows = self.rows(
+            """
+            select split_part(option, '=', 2), d.datname::text, r.rolname::text
+              from pg_db_role_setting s
+              left join pg_database d on d.oid = s.setdatabase
+              left join pg_roles r on r.oid = s.setrole
+             cross join lateral unnest(s.setconfig) option
+             where split_part(option, '=', 1) = %s
+               and (s.setdatabase = 0 or d.datname = current_database())
+             order by s.setrole <> 0, s.setdatabase <> 0, 3
+            """,
+            name,
+        )
+        found = []
+        (server,) = self.row(
+            "select case when source = 'configuration file' then setting end"
+            "  from pg_settings where name = %s",
+            name,
+        )
+        if server is not None:
+            reset = f"alter system reset {name}; select pg_reload_conf()"
+            found.append(Made(server, "the whole server", None, reset))
+        for value, database, role in rows:
+            what = f"role {role}" if role else f"database {database}"
+            both = f" in database {database}" if role and database else ""
+            reset = f"alter {what}{both} reset {name}"
+            found.append(Made(value, what + both, role, reset))
+        return found
+
+    @property
+    def sees_sessions(self) -> bool:
+        """Whether this account sees what sessions of other accounts do."""
+        return bool(self.row("select pg_has_role('pg_read_all_stats', 'usage')")[0])
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +115,14 @@ def warn(message: str, todo: str) -> Told:
 
 def fail(message: str, todo: str) -> Told:
     return Told("fail", message, todo)
+
+
+def unseen(what: str) -> Told:
+    """For what an ordinary account is shown without being told that there is more."""
+    return warn(
+        f"{what} cannot be seen by this account",
+        "grant pg_read_all_stats to it, or run `cdc doctor` with an account that has it.",
+    )
 
 
 def run(name: str, check: Check, patient: Patient) -> Finding:

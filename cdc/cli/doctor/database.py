@@ -8,13 +8,16 @@ from cdc import migrations
 from cdc.cli import capture
 from cdc.cli.common import age
 from cdc.cli.doctor import locks
-from cdc.cli.doctor.base import Check, Patient, Told, fail, ok, warn
+from cdc.cli.doctor.base import Check, Patient, Told, fail, ok, unseen, warn
 
 OLD_TRANSACTION = 300.0
 """Seconds after which an open transaction keeps vacuum and snapshots back noticeably."""
 
 CLOCK_OFF = 30.0
 """Seconds; receivers accept timestamps that are off by 300."""
+
+HELD_BACK = 1_000_000
+"""Transactions since the oldest snapshot: so many changes' dead rows cannot be removed."""
 
 FULL = 0.25
 """Share of the notification queue from which on nobody arms the doorbell."""
@@ -27,6 +30,12 @@ def server(see: Patient) -> Told:
     if number < migrations.SUPPORTED * 10_000:
         return fail(
             f"PostgreSQL {version} is too old", f"{migrations.SUPPORTED} or newer is needed."
+        )
+    (standby,) = see.row("select pg_is_in_recovery()")
+    if standby:
+        return fail(
+            f"PostgreSQL {version}, a standby: nothing can be written here, and daemons wait",
+            "Give CDC_DATABASE_URL an address that leads to the primary.",
         )
     return ok(f"PostgreSQL {version}")
 
@@ -87,17 +96,36 @@ def clock(see: Patient) -> Told:
     )
 
 
+def durability(see: Patient) -> Told:
+    """What has been committed is sent; so far as PostgreSQL keeps what was committed."""
+    damaged = "after a crash of the machine the database may be damaged"
+    harms = {
+        "fsync": damaged,
+        "full_page_writes": damaged,
+        "synchronous_commit": "a crash can lose changes that were committed",
+    }
+    off = [(n, made) for n in harms for made in see.settings_made(n) if made.value == "off"]
+    if not off:
+        return ok("what is committed outlasts a crash")
+    return warn(
+        "; ".join(f"{name} is off for {made.whose}: {harms[name]}" for name, made in off),
+        "; ".join(made.reset for _, made in off),
+    )
+
+
 def transactions(see: Patient) -> Told:
     rows = see.rows(
         """
-        select pid::text, coalesce(state, ''),
+        select pid, format('process %%s (%%s, user %%s, %%s)', pid,
+                           coalesce(nullif(application_name, ''), 'no name'), usename, state),
                extract(epoch from clock_timestamp() - xact_start)::float8 as seconds
           from pg_stat_activity
          where pid <> pg_backend_pid()
            and xact_start < clock_timestamp() - make_interval(secs => %s)
            and datname = current_database() and backend_type = 'client backend'
         union all
-        select gid, 'prepared', extract(epoch from clock_timestamp() - prepared)::float8
+        select null, format('prepared transaction %%L of %%s', gid, owner),
+               extract(epoch from clock_timestamp() - prepared)::float8
           from pg_prepared_xacts
          where prepared < clock_timestamp() - make_interval(secs => %s)
            and database = current_database()
@@ -106,44 +134,86 @@ def transactions(see: Patient) -> Told:
         OLD_TRANSACTION,
         OLD_TRANSACTION,
     )
-    if not rows:
-        return ok(f"none is open for longer than {age(OLD_TRANSACTION)}")
-    pid, state, seconds = rows[0]
-    return warn(
-        f"{len(rows)} old ones, the oldest for {age(seconds)} ({pid}, {state})",
-        "They keep vacuum from our tables, and their changes from being seen; end them if they are "
-        "forgotten.",
+    if rows:
+        pid, who, seconds = rows[0]
+        end = f"select pg_terminate_backend({pid})" if pid else "rollback prepared, or commit it"
+        more = f"; and {len(rows) - 1} more" if len(rows) > 1 else ""
+        return warn(
+            f"{who} has been open for {age(seconds)}{more}",
+            "It keeps vacuum from our tables, and its own changes from being sent. If it is "
+            f"forgotten: {end}",
+        )
+    if not see.sees_sessions:
+        return unseen("transactions of other accounts")
+    return ok(f"none is open for longer than {age(OLD_TRANSACTION)}")
+
+
+def snapshots(see: Patient) -> Told:
+    """Vacuum removes nothing that the oldest snapshot may still see, whoever holds it."""
+    rows = see.rows(
+        """
+        select 'replication slot ' || slot_name || case when active then '' else ', unused,' end,
+               age(xmin) as held,
+               case when active then 'Switch hot_standby_feedback off on that standby.'
+                    else format('If it is unneeded: select pg_drop_replication_slot(%L)', slot_name)
+               end
+          from pg_replication_slots where xmin is not null
+        union all
+        select format('process %s (%s, user %s)', pid,
+                      coalesce(nullif(application_name, ''), backend_type), usename),
+               age(backend_xmin),
+               case backend_type
+                    when 'walsender' then 'Switch hot_standby_feedback off on that standby.'
+                    else format('If it is forgotten: select pg_terminate_backend(%s)', pid) end
+          from pg_stat_activity
+         where backend_xmin is not null and pid <> pg_backend_pid()
+           and (datname = current_database() or backend_type = 'walsender')
+        union all
+        select format('prepared transaction %L', gid), age(transaction),
+               format('rollback prepared %L, or commit it.', gid)
+          from pg_prepared_xacts where database = current_database()
+         order by held desc
+        """
     )
+    if rows and rows[0][1] > HELD_BACK:
+        who, held, todo = rows[0]
+        return warn(
+            f"{who} keeps vacuum back: {held} transactions have begun since its snapshot",
+            f"Our tables grow meanwhile, and nobody waits. {todo}",
+        )
+    if not see.sees_sessions:
+        return unseen("snapshots of other accounts")
+    return ok("nobody keeps vacuum back for long")
 
 
 def notifications(see: Patient) -> Told:
     (share,) = see.row("select pg_notification_queue_usage()")
     if share < FULL:
         return ok(f"the notification queue is {share:.0%} full")
-    return (fail if share > 0.75 else warn)(
-        f"the notification queue is {share:.0%} full; when it is full, writers' commits fail",
-        "A session has listened and not read for long: look for old transactions of listeners.",
-    )
-
-
-def vacuum(see: Patient) -> Told:
-    (enabled,) = see.row("select current_setting('autovacuum')::bool")
-    if not enabled:
-        return fail("autovacuum is switched off on this server", "Switch it on: autovacuum = on")
+    # Nobody tells who listens. A listener reads when its transaction ends, in whatever database.
     rows = see.rows(
         """
-        select relname::text, n_dead_tup from pg_stat_user_tables
-         where schemaname = 'cdc' and n_dead_tup > 200000 and n_dead_tup > n_live_tup
-         order by 2 desc
+        select pid, coalesce(nullif(application_name, ''), 'no name'), usename::text, datname::text,
+               extract(epoch from clock_timestamp() - xact_start)::float8
+          from pg_stat_activity
+         where pid <> pg_backend_pid() and xact_start is not null
+           and backend_type = 'client backend'
+         order by xact_start limit 1
         """
     )
+    told = f"the notification queue is {share:.0%} full; when it is full, writers that ring fail"
+    todo = "A session has listened and not read for long: look for old transactions of listeners."
     if rows:
-        name, dead = rows[0]
-        return warn(
-            f"cdc.{name} has {dead} dead rows that were not vacuumed",
-            "An old transaction keeps vacuum back, or it does not keep up: see pg_stat_activity.",
+        pid, name, user, database, seconds = rows[0]
+        told += (
+            f". The oldest transaction is that of process {pid} ({name}, user {user}, database "
+            f"{database}), open for {age(seconds)}"
         )
-    return ok("our tables are vacuumed")
+        todo = (
+            "A session listens, and does not read while its transaction is open. If it is that: "
+            f"select pg_terminate_backend({pid})"
+        )
+    return (fail if share > 0.75 else warn)(told, todo)
 
 
 BEFORE: dict[str, Check] = {"server": server, "encoding": encoding, "schema": schema}
@@ -151,8 +221,9 @@ CHECKS: dict[str, Check] = {
     "identity": identity,
     "pooler": pooler,
     "clock": clock,
+    "durability": durability,
     "locks": locks.writers,
     "transactions": transactions,
+    "snapshots": snapshots,
     "notifications": notifications,
-    "vacuum": vacuum,
 }

@@ -1,0 +1,231 @@
+"""Checks of who may do what: our roles as sql/schema made them, and the accounts that have them."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from typing import NamedTuple
+
+from cdc import sqlfiles
+from cdc.cli.common import counted
+from cdc.cli.doctor.base import Check, Patient, Told, fail, ok, warn
+
+ROLES = ("cdc_owner", "cdc_capture", "cdc_daemon", "cdc_admin", "cdc_reader")
+AGAIN = (
+    "Give them again as superuser or cdc_owner: sql/schema/90_grants.sql can be run at any time."
+)
+
+
+class Right(NamedTuple):
+    """kind: ``table``, ``column``, ``sequence``, ``function``, ``schema``. part: of a column."""
+
+    role: str
+    kind: str
+    thing: str
+    part: str
+    privilege: str
+
+    def __str__(self) -> str:
+        part = f" ({self.part})" if self.part else ""
+        return f"{self.role}: {self.privilege}{part} on {self.thing}"
+
+
+_GRANT = re.compile(r"^grant (.+?) on (?:(schema|sequence|function) )?(.+?) to (.+?);", re.M | re.S)
+_COMMENT = re.compile(r"--.*$", re.M)
+_APART = re.compile(r",\s*(?![^()]*\))")
+
+
+@cache
+def demanded() -> tuple[Right, ...]:
+    """What sql/schema grants: the one place where it is written down."""
+    text = _COMMENT.sub("", "".join(map(sqlfiles.schema_file, ("20_schema.sql", "90_grants.sql"))))
+    found = []
+    for what, kind, things, roles in _GRANT.findall(text):
+        for privilege in _APART.split(" ".join(what.split())):
+            name, _, columns = privilege.partition(" (")
+            parts = columns.rstrip(")").split(", ") if columns else [""]
+            found += [
+                Right(role, "column" if part else kind or "table", thing, part.strip('"'), name)
+                for role in roles.split(", ")
+                for thing in _APART.split(" ".join(things.split()))
+                for part in parts
+            ]
+    return tuple(found)
+
+
+def roles(see: Patient) -> Told:
+    rows = see.rows(
+        "select rolname::text, rolcanlogin, rolsuper or rolcreaterole from pg_roles"
+        " where rolname = any(%s)",
+        list(ROLES),
+    )
+    there = {row[0] for row in rows}
+    if missing := [role for role in ROLES if role not in there]:
+        return fail(
+            f"there is no role {', '.join(missing)}",
+            "A dump holds no roles. `sql/schema/10_roles.sql` makes them, 90_grants.sql gives them "
+            "their rights.",
+        )
+    if strong := [name for name, _, might in rows if might]:
+        return fail(
+            f"{', '.join(strong)} may do more than any of them needs (SUPERUSER or CREATEROLE)",
+            f"alter role {strong[0]} nosuperuser nocreaterole",
+        )
+    members = see.rows(
+        "select m::text, o::text from unnest(%s::text[]) m, unnest(%s::text[]) o"
+        " where m <> o and pg_has_role(m, o, 'member')",
+        list(ROLES),
+        ["cdc_owner", "cdc_capture"],
+    )
+    if members:
+        member, of = members[0]
+        return fail(
+            f"{member} is a member of {of}, and so can do all that {of} can",
+            f"revoke {of} from {member}",
+        )
+    if logins := [name for name, login, _ in rows if login]:
+        return warn(
+            f"{', '.join(logins)} can log in",
+            f"Grant it to accounts instead: alter role {logins[0]} nologin",
+        )
+    return ok(f"all {len(ROLES)} are as they were made")
+
+
+def grants(see: Patient) -> Told:
+    rights = demanded()
+    missing = see.rows(
+        """
+        select r.number
+          from unnest(%s::text[], %s::text[], %s::text[], %s::text[], %s::text[])
+               with ordinality as r (role, kind, thing, part, privilege, number)
+          join pg_roles who on who.rolname = r.role
+         where not coalesce(case r.kind
+                 when 'table' then has_table_privilege(who.oid, to_regclass(r.thing), r.privilege)
+                 when 'column' then
+                   has_column_privilege(who.oid, to_regclass(r.thing), r.part, r.privilege)
+                 when 'sequence' then
+                   has_sequence_privilege(who.oid, to_regclass(r.thing), r.privilege)
+                 when 'function' then
+                   has_function_privilege(who.oid, to_regprocedure(r.thing), r.privilege)
+                 when 'schema' then
+                   has_schema_privilege(who.oid, to_regnamespace(r.thing), r.privilege)
+               end, false)
+         order by r.number
+        """,
+        *(list(column) for column in zip(*rights, strict=True)),
+    )
+    lacking = [str(rights[number - 1]) for (number,) in missing]
+    lacking += [
+        f"cdc_daemon: truncate on cdc.{name}"
+        for (name,) in see.rows(
+            "select c.relname::text from pg_class c, pg_roles r"
+            " where c.relnamespace = 'cdc'::regnamespace and c.relispartition and c.relkind = 'r'"
+            "   and r.rolname = 'cdc_daemon' and not has_table_privilege(r.oid, c.oid, 'truncate')"
+            " order by 1"
+        )
+    ]
+    if lacking:
+        more = f", and {len(lacking) - 3} more" if len(lacking) > 3 else ""
+        return fail(f"missing: {'; '.join(lacking[:3])}{more}", AGAIN)
+    return ok(f"{counted(len(rights), 'right')} of our roles are there")
+
+
+_BEYOND = """
+select case x.grantee when 0 then 'everybody (public)' else x.grantee::regrole::text end,
+       x.privilege_type, n.nspname || '.' || c.relname,
+       c.relname in ('webhook', 'webhook_secret')
+  from pg_class c join pg_namespace n on n.oid = c.relnamespace
+ cross join lateral (
+   select * from aclexplode(c.relacl)
+   union all
+   select e.* from pg_attribute a, aclexplode(a.attacl) e where a.attrelid = c.oid) x
+ where n.nspname = 'cdc' and x.grantee <> c.relowner
+   and (x.grantee = 0 or x.grantee::regrole::text <> all(%(roles)s))
+union all
+select case x.grantee when 0 then 'everybody (public)' else x.grantee::regrole::text end,
+       x.privilege_type, 'function ' || p.proname, true
+  from pg_proc p join pg_namespace n on n.oid = p.pronamespace
+ cross join lateral aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) x
+ where n.nspname = 'cdc_capture' and x.grantee <> p.proowner
+   and (x.grantee = 0 or x.grantee::regrole::text <> 'cdc_owner')
+union all
+select x.grantee::regrole::text, x.privilege_type, 'schema cdc_capture', true
+  from pg_namespace n cross join lateral aclexplode(n.nspacl) x
+ where n.nspname = 'cdc_capture' and x.grantee <> n.nspowner and x.grantee <> 0
+union all
+select x.grantee::regrole::text, x.privilege_type, c.oid::regclass::text, false
+  from pg_class c join pg_namespace n on n.oid = c.relnamespace
+ cross join lateral aclexplode(c.relacl) x
+ where n.nspname not in ('cdc', 'cdc_capture', 'pg_catalog', 'information_schema')
+   and x.grantee <> 0 and x.grantee <> c.relowner and x.grantee::regrole::text = any(%(plain)s)
+ order by 4 desc, 3, 1
+"""
+
+
+def others(see: Patient) -> Told:
+    """Rights in our schemas that nobody needs, and rights of our roles on tables of the suite."""
+    rows = see.conn.execute(
+        _BEYOND.encode(),
+        {"roles": list(ROLES), "plain": [role for role in ROLES if role != "cdc_capture"]},
+    ).fetchall()
+    if not rows:
+        return ok("nobody has a right beyond those of our roles")
+    who, privilege, thing, grave = rows[0]
+    more = f", and {len(rows) - 1} more such" if len(rows) > 1 else ""
+    told = f"{who} has {privilege} on {thing}{more}"
+    todo = "Revoke it; grant one of our roles to the account instead (docs/dba.md, 'Accounts')."
+    return fail(told, todo) if grave else warn(told, todo)
+
+
+def accounts(see: Patient) -> Told:
+    """Who could become our owners, and as whom the daemons run."""
+    tables = [str(see.mapping.company.table)]
+    tables += [str(resource.table) for resource in see.mapping.resources.values()]
+    owners = see.rows(
+        """
+        select distinct o.rolname::text
+          from pg_class c join pg_namespace n on n.oid = c.relnamespace
+          join pg_roles o on o.oid = c.relowner
+         where n.nspname || '.' || c.relname = any(%s) and not o.rolsuper
+           and (pg_has_role(o.oid, 'cdc_owner', 'member')
+                or pg_has_role(o.oid, 'cdc_capture', 'member'))
+         order by 1
+        """,
+        tables,
+    )
+    if owners:
+        return warn(
+            f"{owners[0][0]} owns tables of the suite and is a member of cdc_owner or cdc_capture: "
+            "whoever has that account sees all secrets",
+            f"After installing: revoke cdc_owner, cdc_capture from {owners[0][0]}",
+        )
+    running = see.rows(
+        """
+        select distinct a.usename::text,
+               r.rolsuper or pg_has_role(r.oid, 'cdc_owner', 'member'),
+               pg_has_role(r.oid, 'cdc_daemon', 'member')
+          from pg_stat_activity a join pg_roles r on r.oid = a.usesysid
+         where a.datname = current_database() and a.application_name = 'cdc watch'
+         order by 1
+        """
+    )
+    for name, strong, daemon in running:
+        if strong:
+            return warn(
+                f"a daemon runs as {name}, which may do far more than it needs",
+                "Give it an account that has cdc_daemon and nothing else (docs/dba.md, "
+                "'Accounts').",
+            )
+        if not daemon:
+            return fail(
+                f"a daemon runs as {name}, without cdc_daemon", f"grant cdc_daemon to {name}"
+            )
+    return ok("no account has more than it needs")
+
+
+CHECKS: dict[str, Check] = {
+    "roles": roles,
+    "grants": grants,
+    "others": others,
+    "accounts": accounts,
+}

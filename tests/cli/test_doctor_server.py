@@ -1,0 +1,129 @@
+"""`cdc doctor`: the server, its settings, and who keeps it from its work."""
+
+from __future__ import annotations
+
+import struct
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg import pq
+
+from cdc.embedded import EmbeddedPostgres
+from tests import support
+from tests.cli.command import Command
+from tests.cli.test_doctor import told
+
+
+def test_old_transactions(
+    cdc: Command, db: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cdc.cli.doctor.database.OLD_TRANSACTION", 0.0)
+    with psycopg.connect(cdc.env["CDC_DATABASE_URL"], application_name="report") as other:
+        other.execute("select 1")
+        verdict, said = told(cdc, "transactions")
+        assert verdict == "warn"
+        pid = other.info.backend_pid
+        assert f"process {pid} (report, user postgres, idle in transaction)" in said
+        assert f"pg_terminate_backend({pid})" in said
+
+
+@contextmanager
+def standby_feedback(url: str, slot: str, lsn: str, xmin: int) -> Iterator[None]:
+    """What a standby with hot_standby_feedback says of the oldest snapshot of its queries."""
+    conn = pq.PGconn.connect(f"{url}?replication=true".encode())
+    try:
+        assert conn.status == pq.ConnStatus.OK, conn.error_message
+        started = conn.exec_(f"START_REPLICATION SLOT {slot} PHYSICAL {lsn}".encode())
+        assert started.status == pq.ExecStatus.COPY_BOTH, started.error_message
+        # Time, xmin and its epoch, the same of the catalogue: "hot standby feedback".
+        conn.put_copy_data(b"h" + struct.pack("!qIIII", 0, xmin, 0, 0, 0))
+        conn.flush()
+        yield
+    finally:
+        conn.finish()
+
+
+def test_what_keeps_vacuum_back(
+    cdc: Command, db: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A standby that is gone, whose slot still stands for its last query."""
+    monkeypatch.setattr("cdc.cli.doctor.database.HELD_BACK", 20)
+
+    def pass_by() -> None:
+        for _ in range(30):
+            db.execute("select pg_current_xact_id()")
+
+    def row(sql: str) -> Any:
+        return db.execute(sql.encode()).fetchall()[0][0]
+
+    assert told(cdc, "snapshots")[0] == "ok"
+    with psycopg.connect(cdc.env["CDC_DATABASE_URL"], application_name="report") as other:
+        other.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+        other.execute("select 1")
+        pass_by()
+        verdict, said = told(cdc, "snapshots")
+        assert verdict == "warn"
+        assert f"pg_terminate_backend({other.info.backend_pid})" in said
+    db.execute("select pg_create_physical_replication_slot('gone')")
+    try:
+        xmin = int(row("select pg_current_xact_id()::text"))
+        held = "select count(xmin) from pg_replication_slots where slot_name = 'gone'"
+        here = row("select pg_current_wal_flush_lsn()::text")
+        with standby_feedback(cdc.env["CDC_DATABASE_URL"], "gone", here, xmin):
+            deadline = time.monotonic() + 30
+            while not row(held):
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+        while row("select count(*) from pg_replication_slots where active"):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        pass_by()
+        verdict, said = told(cdc, "snapshots")
+        assert verdict == "warn"
+        assert "replication slot gone, unused," in said
+        assert "pg_drop_replication_slot('gone')" in said
+    finally:
+        db.execute("select pg_drop_replication_slot('gone')")
+    assert told(cdc, "snapshots")[0] == "ok"
+
+
+def test_clocks_that_differ(cdc: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = time.time
+    monkeypatch.setattr("cdc.cli.doctor.database.time.time", lambda: real() + 90)
+    verdict, said = told(cdc, "clock")
+    assert verdict == "warn"
+    assert "differ by 90 s" in said
+
+
+def test_a_server_that_is_too_old(cdc: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cdc.migrations.SUPPORTED", 99)
+    assert told(cdc, "server")[0] == "fail"
+
+
+def test_a_standby_and_a_server_that_flushes() -> None:
+    with EmbeddedPostgres(durable=True) as server:
+        support.prepare_template(server.url())
+        cdc = Command({"CDC_DATABASE_URL": server.url()})
+        assert told(cdc, "durability")[0] == "ok"
+        with psycopg.connect(server.url()) as conn:
+            (data,) = conn.execute("show data_directory").fetchall()[0]
+        server.stop()
+        (Path(data) / "standby.signal").touch()
+        server.start()
+        verdict, said = told(cdc, "server")
+        assert verdict == "fail"
+        assert "a standby" in said
+
+
+def test_a_doorbell_that_prepared_transactions_forbid() -> None:
+    with EmbeddedPostgres(settings={"max_prepared_transactions": "2"}) as server:
+        support.prepare_template(server.url())
+        cdc = Command({"CDC_DATABASE_URL": server.url(), "CDC_DOORBELL": "on"})
+        assert told(cdc, "doorbell")[0] == "fail"
+        cdc.env["CDC_DOORBELL"] = "auto"
+        assert told(cdc, "doorbell")[0] == "ok"

@@ -38,6 +38,10 @@ clients: .venv/.installed ## our HTTP client against aiohttp's and a bare socket
 writers: .venv/.installed ## what capture costs writers while no daemon runs, against no triggers
 	@$(CLEAN_ENV) .venv/bin/python -m tests.load.writers
 
+.PHONY: cost
+cost: .venv/.installed ## what a change costs: time in its statement by size, bytes in our tables, memory
+	@$(CLEAN_ENV) .venv/bin/python -m tests.load.cost
+
 .PHONY: bench
 bench: .venv/.installed ## all workloads beside their baselines, into docs/performance.md (25 min)
 	@$(CLEAN_ENV) .venv/bin/cdc bench --report docs

@@ -210,6 +210,7 @@ begin
   end if;
   return null;
 end
+-- Rendered by cdc (bd4619467e3652e7); not to be changed by hand: `cdc triggers install` would undo it.
 $cdc$;
 revoke all on function cdc_capture.capture_project() from public;
 set local role cdc_owner;
@@ -289,6 +290,7 @@ begin
    where id = any(wanted);
   return coalesce(cardinality(placed), 0);
 end
+-- Rendered by cdc (9a7ac9f9496edfd0); not to be changed by hand: `cdc triggers install` would undo it.
 $cdc$;
 revoke all on function cdc_capture.resolve_project(wanted bigint[]) from public;
 grant execute on function cdc_capture.resolve_project(wanted bigint[]) to cdc_owner;
@@ -437,6 +439,7 @@ begin
   end if;
   return null;
 end
+-- Rendered by cdc (c80543c5d86a20e5); not to be changed by hand: `cdc triggers install` would undo it.
 $cdc$;
 revoke all on function cdc_capture.capture_candidate() from public;
 set local role cdc_owner;
@@ -522,6 +525,7 @@ begin
    where id = any(wanted);
   return coalesce(cardinality(placed), 0);
 end
+-- Rendered by cdc (e3d8f6b26cdf6479); not to be changed by hand: `cdc triggers install` would undo it.
 $cdc$;
 revoke all on function cdc_capture.resolve_candidate(wanted bigint[]) from public;
 grant execute on function cdc_capture.resolve_candidate(wanted bigint[]) to cdc_owner;
@@ -691,6 +695,7 @@ begin
   end if;
   return null;
 end
+-- Rendered by cdc (65dd42f12e639e42); not to be changed by hand: `cdc triggers install` would undo it.
 $cdc$;
 revoke all on function cdc_capture.capture_answervideo() from public;
 set local role cdc_owner;
@@ -787,6 +792,7 @@ begin
    where id = any(wanted);
   return coalesce(cardinality(placed), 0);
 end
+-- Rendered by cdc (271c640b5d29cbad); not to be changed by hand: `cdc triggers install` would undo it.
 $cdc$;
 revoke all on function cdc_capture.resolve_answervideo(wanted bigint[]) from public;
 grant execute on function cdc_capture.resolve_answervideo(wanted bigint[]) to cdc_owner;
@@ -952,6 +958,7 @@ begin
   end if;
   return null;
 end
+-- Rendered by cdc (64f6bdc65fcfb84d); not to be changed by hand: `cdc triggers install` would undo it.
 $cdc$;
 revoke all on function cdc_capture.capture_rating() from public;
 set local role cdc_owner;
@@ -1046,6 +1053,7 @@ begin
    where id = any(wanted);
   return coalesce(cardinality(placed), 0);
 end
+-- Rendered by cdc (47ebd3ac430a5164); not to be changed by hand: `cdc triggers install` would undo it.
 $cdc$;
 revoke all on function cdc_capture.resolve_rating(wanted bigint[]) from public;
 grant execute on function cdc_capture.resolve_rating(wanted bigint[]) to cdc_owner;
@@ -1240,6 +1248,7 @@ begin
   end if;
   return null;
 end
+-- Rendered by cdc (b9a7b2a488003e57); not to be changed by hand: `cdc triggers install` would undo it.
 $cdc$;
 revoke all on function cdc_capture.capture_note() from public;
 set local role cdc_owner;
@@ -1350,6 +1359,7 @@ begin
    where id = any(wanted);
   return coalesce(cardinality(placed), 0);
 end
+-- Rendered by cdc (fddbdcf128782ea9); not to be changed by hand: `cdc triggers install` would undo it.
 $cdc$;
 revoke all on function cdc_capture.resolve_note(wanted bigint[]) from public;
 grant execute on function cdc_capture.resolve_note(wanted bigint[]) to cdc_owner;

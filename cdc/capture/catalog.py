@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any
 
 import psycopg
@@ -50,11 +52,22 @@ class InstalledTrigger:
 
 @dataclass(frozen=True, slots=True)
 class InstalledFunction:
-    """One of our functions, as found: its body, and whether owner and options are ours."""
+    """One of our functions, as found: its body, whether owner and options are ours, and what was
+    noted with it (``render.noted``)."""
 
     name: str
     body: str
     careful: bool
+    notes: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """A time in which capture was switched off. until: None where nobody has noted its end."""
+
+    since: datetime
+    until: datetime | None
+    who: str
 
 
 def relation(conn: Connection, table: Table) -> Relation | None:
@@ -162,7 +175,8 @@ def functions(conn: Connection) -> dict[str, InstalledFunction]:
         """
         select p.proname::text, p.prosrc,
                p.prosecdef and r.rolname = 'cdc_capture' and not r.rolsuper and p.proconfig = %s
-               and not has_function_privilege('public', p.oid, 'execute')
+               and not has_function_privilege('public', p.oid, 'execute'),
+               coalesce(obj_description(p.oid, 'pg_proc'), '')
           from pg_proc p join pg_namespace n on n.oid = p.pronamespace
           join pg_roles r on r.oid = p.proowner
          where n.nspname = 'cdc_capture'
@@ -170,7 +184,26 @@ def functions(conn: Connection) -> dict[str, InstalledFunction]:
         """,
         (options,),
     ).fetchall()
-    return {name: InstalledFunction(name, body, bool(careful)) for name, body, careful in rows}
+    return {
+        name: InstalledFunction(name, body, bool(careful), notes)
+        for name, body, careful, notes in rows
+    }
+
+
+_NOTE = re.compile(r"^(on|off) (\S+) by (.+)$", re.MULTILINE)
+
+
+def gaps(function: InstalledFunction) -> list[Gap]:
+    """When a capture function was switched off, the oldest first, as far as it is noted."""
+    found: list[Gap] = []
+    for done, at, who in _NOTE.findall(function.notes):
+        moment = datetime.fromisoformat(at)
+        is_open = bool(found) and found[-1].until is None
+        if done == "off" and not is_open:
+            found.append(Gap(moment, None, who))
+        elif done == "on" and is_open:
+            found[-1] = replace(found[-1], until=moment)
+    return found
 
 
 def former_functions(conn: Connection) -> list[str]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import groupby
 
-from cdc.capture import render
+from cdc.capture import catalog, render
 from cdc.capture.catalog import Connection
 from cdc.capture.plan import Step
 from cdc.mapping import Mapping
@@ -77,20 +77,27 @@ def forget(conn: Connection) -> None:
     )
 
 
-def switch(mapping: Mapping, *, on: bool) -> list[Step]:
-    """Steps that stop or start capture at once, by the functions: no table of the suite is locked.
+def switch_off(conn: Connection) -> list[Step]:
+    """Steps that stop capture at once, by the functions: no table of the suite is locked. Whatever
+    mapping is installed; empty where none is.
 
     While it is off, changes are lost: nobody can say later what they were.
     """
-    steps = []
-    for resource in mapping.captured:
-        function = render.functions(mapping, resource)[0]
-        if not on:
-            function = render.switched_off(function)
-        steps.append(
-            Step(function.sql, f"{resource.table} {'on' if on else 'off'}", role=render.RUNS_AS)
-        )
-    return steps
+    return [
+        _switch(render.switched_off(name), "off")
+        for name in sorted(catalog.functions(conn))
+        if name.startswith("capture_")
+    ]
+
+
+def switch_on(mapping: Mapping) -> list[Step]:
+    """Steps that start it again."""
+    return [_switch(render.functions(mapping, r)[0], "on") for r in mapping.captured]
+
+
+def _switch(function: render.Function, to: str) -> Step:
+    why = f"{function.name.removeprefix('capture_')} {to}"
+    return Step(f"{function.sql}\n{render.noted(function, to)}", why, role=render.RUNS_AS)
 
 
 def script(steps: Sequence[Step], mapping: Mapping | None) -> Iterator[str]:

@@ -18,11 +18,12 @@ from cdc.mapping.model import quote
 TRIGGER_LOCK = "SHARE ROW EXCLUSIVE"
 DROP_LOCK = "ACCESS EXCLUSIVE"
 
-# As made, or ENABLE ALWAYS, which a DBA chooses to capture what replication applies, too.
+# As made, or ENABLE ALWAYS, a DBA's choice for sessions with session_replication_role = replica
+# (what a subscription applies fires no statement trigger in any case).
 FIRES = ("O", "A")
 
 Role = Literal["", "cdc_owner", "cdc_capture"]
-State = Literal["installed", "missing", "outdated", "disabled", "altered", "off"]
+State = Literal["installed", "missing", "outdated", "disabled", "altered", "off", "stray"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +76,8 @@ def plan(conn: Connection, mapping: Mapping, relations: dict[Table, Relation]) -
         if found is None or found.body != function.body or not found.careful:
             why = "new" if found is None else "changed"
             sql = f"{function.sql}\n{function.rights}"
+            if found is not None and found.body == render.OFF:
+                sql += f"\n{render.noted(function, 'on')}"
             steps.append(Step(sql, f"function {function.signature} ({why})", role=RUNS_AS))
     steps += _triggers(conn, mapping, relations)
     steps += _generated_functions(known, apart_from={f.name for f in wanted})
@@ -157,15 +160,20 @@ def removal(conn: Connection, only: Table | None = None) -> list[Step]:
 def status(
     conn: Connection, mapping: Mapping, relations: dict[Table, Relation]
 ) -> list[TableStatus]:
-    """One row a table and partition that the mapping captures."""
+    """One row a table and partition that the mapping captures, and one for each trigger of ours
+    that stands elsewhere, or under another name."""
     functions = catalog.functions(conn)
     triggers = {(t.table, t.name): t for t in catalog.triggers(conn)}
     rows = []
     for resource in mapping.captured:
         for table in relations[resource.table].tree:
-            there = [triggers.get((table, name)) for name in TRIGGERS]
+            there = [triggers.pop((table, name), None) for name in TRIGGERS]
             state, detail = _state(mapping, resource, there, functions)
             rows.append(TableStatus(table, resource.name, resource.event or "", state, detail))
+    for left in triggers.values():
+        detail = f"{left.name}, on a table (or under a name) that the mapping does not know"
+        resource_name = left.function.removeprefix("cdc.").removeprefix("capture_")
+        rows.append(TableStatus(left.table, resource_name, "", "stray", detail))
     return rows
 
 
@@ -188,7 +196,7 @@ def _state(
             return "altered", name
     capture, resolve = render.functions(mapping, resource)
     found_capture = functions.get(capture.name)
-    if found_capture and found_capture.body == render.switched_off(capture).body:
+    if found_capture and found_capture.body == render.OFF:
         return "off", "switched off by `cdc triggers off`"
     for function in (capture, resolve):
         found_function = functions.get(function.name)
@@ -197,5 +205,7 @@ def _state(
         if not found_function.careful:
             return "altered", f"owner or options of function {SCHEMA}.{function.name}"
         if found_function.body != function.body:
-            return "outdated", f"function {SCHEMA}.{function.name}"
+            if render.intact(found_function.body):
+                return "outdated", f"function {SCHEMA}.{function.name}"
+            return "altered", f"body of function {SCHEMA}.{function.name}"
     return "installed", ""

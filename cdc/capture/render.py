@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from hashlib import sha256
 from textwrap import fill
 from typing import Final
 
@@ -26,6 +27,20 @@ RUNS_AS: Final = "cdc_capture"
 SCHEMA = "cdc_capture"
 
 TRIGGERS = {"cdc_capture_insert": "insert", "cdc_capture_update": "update"}
+
+
+# A digest of the body above it tells one that was changed by hand from one of another release.
+_SEAL = (
+    "-- Rendered by cdc ({}); not to be changed by hand: `cdc triggers install` would undo it.\n"
+)
+
+OFF = """
+-- Switched off by `cdc triggers off`: changes are not captured, and not made up for.
+begin
+  return null;
+end
+"""
+"""Body of every capture function while capture is switched off."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,15 +94,35 @@ revoke usage, create on schema {SCHEMA} from {RUNS_AS};
 reset role;"""
 
 
-def switched_off(function: Function) -> Function:
-    """The same function doing nothing: the off switch, which locks no table of the suite."""
-    return Function(
-        function.name,
-        function.arguments,
-        function.returns,
-        "\n-- Switched off by `cdc triggers off`: changes are not captured, and not made up for.\n"
-        "begin\n  return null;\nend\n",
-    )
+def switched_off(name: str) -> Function:
+    """A capture function that does nothing: the off switch, which locks no table of the suite."""
+    return Function(name, "", "trigger", OFF)
+
+
+def noted(function: Function, done: str) -> str:
+    """Notes with the function that it was switched ``off`` or ``on``, when and by whom: one line in
+    its comment, after those that are there."""
+    return f"""\
+do $note$
+begin
+  execute format('comment on function %s is %L', '{function.signature}',
+    right(concat_ws(E'\\n', obj_description('{function.signature}'::regprocedure, 'pg_proc'),
+      format('%s %s by %s', '{done}',
+        to_char(clock_timestamp() at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"+00:00"'),
+        session_user)), 4000));
+end
+$note$;"""
+
+
+def sealed(body: str) -> str:
+    """The body with its seal below."""
+    return body + _SEAL.format(sha256(body.encode()).hexdigest()[:16])
+
+
+def intact(body: str) -> bool:
+    """Whether a body is as some release rendered it: its seal fits."""
+    lines = body.splitlines(keepends=True)
+    return bool(lines) and body == sealed("".join(lines[:-1]))
 
 
 def trigger(name: str, table: Table, resource: Resource) -> str:
@@ -238,7 +273,7 @@ begin
   return null;
 end
 """
-    return Function(f"capture_{resource.name}", "", "trigger", body)
+    return Function(f"capture_{resource.name}", "", "trigger", sealed(body))
 
 
 def _resolve(roads: Roads, mapping: Mapping) -> Function:
@@ -311,4 +346,4 @@ begin
   return coalesce(cardinality(placed), 0);
 end
 """
-    return Function(f"resolve_{resource.name}", "wanted bigint[]", "bigint", body)
+    return Function(f"resolve_{resource.name}", "wanted bigint[]", "bigint", sealed(body))

@@ -41,6 +41,16 @@ def refuse_unless_migrated(conn: Connection) -> None:
         )
 
 
+def is_copy(conn: Connection) -> bool:
+    """Whether daemons refuse to run here: another database than the one that was installed in."""
+    row = conn.execute(
+        "select i.system_identifier = c.system_identifier and i.database_oid = d.oid"
+        "  from cdc.installation i, pg_control_system() c, pg_database d"
+        " where d.datname = current_database()"
+    ).fetchone()
+    return row is None or not row[0]
+
+
 def relations(conn: Connection, mapping: Mapping) -> dict[Table, Relation | None]:
     """The mapped tables as the catalogue has them, None for those that are not there."""
     tables = [mapping.company.table, *(r.table for r in mapping.resources.values())]

@@ -16,11 +16,17 @@ if TYPE_CHECKING:
 
     import psycopg
 
+    from cdc.capture.catalog import Gap, InstalledFunction
     from cdc.capture.plan import Step
     from cdc.mapping import Mapping
     from cdc.settings import Settings
 
     Connection = psycopg.Connection[Any]
+
+
+AsSql = Annotated[
+    bool, typer.Option("--sql", help="Print what would be run, as a script for psql; do nothing.")
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -135,6 +141,7 @@ def remove(
     lock_timeout: LockTimeout = 500,
     tries: Tries = 20,
     pause: Pause = 1.0,
+    as_sql: AsSql = False,
     as_json: AsJson = False,
 ) -> None:
     """Take capture off the suite's tables; schema cdc and what is queued stay.
@@ -147,6 +154,9 @@ def remove(
 
     with _changing(load_settings(ctx)) as conn:
         steps = removal(conn)
+        if as_sql:
+            _print_script(steps, as_json=as_json)
+            return
         if steps:
             common.confirm(
                 "Changes made from now on will be lost. Take capture off?", yes=yes, must=True
@@ -189,23 +199,43 @@ def sql(
         typer.echo(text)
 
 
-def off(ctx: typer.Context, as_json: AsJson = False) -> None:
+def off(ctx: typer.Context, as_sql: AsSql = False, as_json: AsJson = False) -> None:
     """Stop capture at once, without a lock on any table of the suite.
 
-    For emergencies: while it is off, changes are lost, and nobody can say later what they were.
+    For emergencies, whatever mapping is installed. Takes effect with the next statement, also in
+    transactions that are open. While it is off, changes are lost, and nobody can say later what
+    they were; what was queued before is still sent.
     """
-    _switch(ctx, on=False, as_json=as_json)
-    common.warn("changes are lost until `cdc triggers on`.")
+    from cdc.capture.catalog import functions, triggers
+    from cdc.capture.install import carry_out, switch_off
+
+    with common.connect(load_settings(ctx)) as conn:
+        steps = switch_off(conn)
+        if not steps:
+            raise DatabaseError(
+                "capture is not installed: there is nothing to switch off",
+                "`cdc triggers status` shows how it stands.",
+            )
+        if as_sql:
+            _print_script(steps, as_json=as_json)
+            return
+        carry_out(conn, steps, lambda _: None)
+        tables = list(dict.fromkeys(str(found.table) for found in triggers(conn)))
+        since = _last_gap(functions(conn)).since
+    if as_json:
+        print_json({"capture": "off", "since": since.isoformat(), "tables": tables})
+    else:
+        say(f"Capture is off since {since.isoformat()}: {', '.join(tables)}.")
+    common.warn(
+        "changes of these tables are lost until `cdc triggers on`. What is queued is still sent."
+    )
 
 
-def on(ctx: typer.Context, as_json: AsJson = False) -> None:
-    """Start capture again after `cdc triggers off`."""
-    _switch(ctx, on=True, as_json=as_json)
-
-
-def _switch(ctx: typer.Context, *, on: bool, as_json: bool) -> None:
+def on(ctx: typer.Context, as_sql: AsSql = False, as_json: AsJson = False) -> None:
+    """Start capture again after `cdc triggers off`, and say what time is missing."""
     from cdc.capture.catalog import functions, installed_mapping
-    from cdc.capture.install import carry_out, switch
+    from cdc.capture.install import carry_out, switch_on
+    from cdc.capture.render import OFF
 
     settings = load_settings(ctx)
     mapping = load_mapping(settings)
@@ -214,14 +244,42 @@ def _switch(ctx: typer.Context, *, on: bool, as_json: bool) -> None:
         if installed != mapping.fingerprint or not functions(conn):
             raise DatabaseError(
                 "capture is not installed" if installed is None else "another mapping is installed",
-                "`cdc triggers status` shows how it stands.",
+                "`cdc triggers status` shows how it stands; `cdc triggers install` brings capture "
+                "to the mapping, and switches it on.",
             )
-        carry_out(conn, switch(mapping, on=on), lambda _: None)
+        steps = switch_on(mapping)
+        if as_sql:
+            _print_script(steps, as_json=as_json)
+            return
+        was_off = any(found.body == OFF for found in functions(conn).values())
+        carry_out(conn, steps, lambda _: None)
+        gap = _last_gap(functions(conn)) if was_off else None
     tables = [str(r.table) for r in mapping.captured]
     if as_json:
-        print_json({"capture": "on" if on else "off", "tables": tables})
-    else:
-        say(f"Capture is {'on' if on else 'off'}: {', '.join(tables)}.")
+        print_json({"capture": "on", "tables": tables, "lost": gap and common.fields_of(gap)})
+        return
+    say(f"Capture is on: {', '.join(tables)}.")
+    if gap and gap.until:
+        common.warn(
+            f"it was off from {gap.since.isoformat()} to {gap.until.isoformat()} ({gap.who}): what "
+            "was changed then is not sent. Receivers have to read it from the suite's API."
+        )
+
+
+def _last_gap(known: dict[str, InstalledFunction]) -> Gap:
+    from cdc.capture.catalog import gaps
+
+    return max((gap for found in known.values() for gap in gaps(found)), key=lambda gap: gap.since)
+
+
+def _print_script(steps: Sequence[Step], *, as_json: bool) -> None:
+    from cdc.capture.install import script as as_script
+
+    text = "\n".join(as_script(steps, None))
+    if as_json:
+        print_json({"sql": text})
+    elif text:
+        typer.echo(text)
 
 
 def _changing(settings: Settings) -> Connection:

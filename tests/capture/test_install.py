@@ -92,7 +92,7 @@ def test_a_second_installation_has_nothing_to_do(suite: Suite) -> None:
             " language plpgsql security definer set search_path = pg_catalog, pg_temp"
             " set enable_seqscan = off set jit = off as"
             " 'begin return null; end'",
-            "outdated",
+            "altered",
             "",
         ),
     ],

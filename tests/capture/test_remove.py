@@ -17,13 +17,13 @@ def test_the_switch_takes_no_lock_on_a_table_of_the_suite(suite: Suite) -> None:
         other.execute("begin")
         for resource in suite.mapping.captured:
             other.execute(f"lock table {resource.table.sql} in access exclusive mode".encode())
-        steps = install.switch(suite.mapping, on=False)
+        steps = install.switch_off(suite.conn)
         install.carry_out(suite.conn, steps, lambda _: None, Patience(1000, 1))
         other.execute("commit")
     assert set(suite.states().values()) == {"off"}
     suite.run("update rating set stars = 1; insert into candidate values (30, 17)")
     assert suite.queued() == []
-    install.carry_out(suite.conn, install.switch(suite.mapping, on=True), lambda _: None)
+    install.carry_out(suite.conn, install.switch_on(suite.mapping), lambda _: None)
     assert set(suite.states().values()) == {"installed"}
     assert planned(suite) == []
     suite.run("update rating set stars = 1")
@@ -31,7 +31,7 @@ def test_the_switch_takes_no_lock_on_a_table_of_the_suite(suite: Suite) -> None:
 
 
 def test_what_is_off_is_switched_on_by_an_installation(suite: Suite) -> None:
-    install.carry_out(suite.conn, install.switch(suite.mapping, on=False), lambda _: None)
+    install.carry_out(suite.conn, install.switch_off(suite.conn), lambda _: None)
     assert [step.lock for step in suite.install()] == [""] * 5
     assert set(suite.states().values()) == {"installed"}
 

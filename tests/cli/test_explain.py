@@ -140,6 +140,36 @@ class TestWhatIsInTheWay:
         assert "0 daemons run" in said["text"]
         assert "cdc run" in said["todo"]
 
+    def test_a_copy_that_was_not_adopted(
+        self, cdc: Command, db: psycopg.Connection, hook: int, daemon: psycopg.Connection
+    ) -> None:
+        """Staging, made from production: to start a daemon would be the wrong advice."""
+        owe(db, hook, id="5")
+        daemon.execute("select pg_advisory_unlock_all()")
+        db.execute("update cdc.installation set database_oid = 1")
+        (said,) = told(cdc, 5)
+        assert (said["verdict"], said["code"]) == ("bad", "copy")
+        assert "cdc adopt" in said["todo"]
+        problems = cdc("status", "--json").json["problems"]
+        assert "cdc adopt" in problems[0]
+        assert not any("start `cdc run`" in problem for problem in problems)
+
+    def test_an_event_that_is_gone_from_the_mapping(
+        self, cdc: Command, db: psycopg.Connection, hook: int
+    ) -> None:
+        """No fault of the receiver's: it was never asked."""
+        due = {"due_at": "clock_timestamp() + interval '10 min'", "tries": "1"}
+        owe(db, hook, "retry", id="5", last_error="'mapping'", **due)
+        db.execute(
+            "insert into cdc.lane (webhook_id, breaker, failures, last_error)"
+            " values (%s, 'open', 7, 'mapping')",
+            [hook],
+        )
+        said = told(cdc, 5)
+        assert [one["code"] for one in said] == ["retrying", "untranslatable"]
+        assert "the mapping has no event project_changed any more" in said[0]["text"]
+        assert "cdc triggers install" in said[1]["todo"]
+
     def test_no_secret(self, cdc: Command, db: psycopg.Connection, hook: int) -> None:
         owe(db, hook, id="5")
         db.execute("delete from cdc.webhook_secret")
@@ -271,29 +301,6 @@ class TestRows:
         assert len(cdc.json("explain", 5)["deliveries"]) == 2
         (one,) = cdc.json("explain", 5, "--company", 2)["deliveries"]
         assert (one["webhook"], one["company"]) == (other, "2")
-
-
-class TestCapture:
-    def test_switched_off(self, cdc: Command, db: psycopg.Connection, hook: int) -> None:
-        cdc.good("triggers", "off")
-        said = told(cdc, "project", 1)
-        assert [one["code"] for one in said] == ["capture off", "no change"]
-        assert "cdc triggers install" in said[0]["todo"]
-
-    def test_not_installed(self, cdc: Command, db: psycopg.Connection, hook: int) -> None:
-        cdc.good("triggers", "remove", "--yes")
-        assert codes(cdc, "project", 1) == ["capture missing", "no change"]
-
-    def test_disabled_on_the_table(self, cdc: Command, db: psycopg.Connection, hook: int) -> None:
-        db.execute("alter table project disable trigger cdc_capture_update")
-        said = told(cdc, "project", 1)
-        assert said[0]["code"] == "capture disabled"
-        assert "cdc_capture_update" in said[0]["text"]
-
-    def test_told_of_a_delivery_too(self, cdc: Command, db: psycopg.Connection, hook: int) -> None:
-        owe(db, hook, id="5")
-        cdc.good("triggers", "off")
-        assert codes(cdc, 5) == ["capture off", "queued"]
 
 
 class TestWhoAsks:

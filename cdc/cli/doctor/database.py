@@ -60,12 +60,7 @@ def schema(see: Patient) -> Told:
 
 
 def identity(see: Patient) -> Told:
-    (same,) = see.row(
-        "select i.system_identifier = c.system_identifier and i.database_oid = d.oid"
-        "  from cdc.installation i, pg_control_system() c, pg_database d"
-        " where d.datname = current_database()"
-    )
-    if same:
+    if not capture.is_copy(see.conn):
         return ok("this is the database that schema cdc was installed in")
     return fail(
         "this is a copy of the database that schema cdc was installed in; daemons refuse to run",

@@ -1,5 +1,6 @@
 """`cdc explain`: did they get it, when, what did they answer, and why not.
 
+model.py  what is asked, and what can be known
 suite.py  whose row it is
 facts.py  where its deliveries are, and how their webhooks do
 story.py  the facts in plain sentences
@@ -17,7 +18,7 @@ from cdc.cli.common import AsJson, load_mapping, load_settings, moment, print_js
 from cdc.errors import CdcError, UsageError
 
 if TYPE_CHECKING:
-    from cdc.cli.explain.facts import Delivery, Facts, Question
+    from cdc.cli.explain.model import Delivery, Facts, Question
     from cdc.cli.explain.story import Sentence
     from cdc.cli.explain.suite import Row
     from cdc.mapping import Mapping, Resource
@@ -87,7 +88,7 @@ def _question(
     mapping: Mapping, what: str, key: str | None, company: str | None, since: str | None
 ) -> Question:
     """Raises UsageError for what can be neither row nor delivery."""
-    from cdc.cli.explain.facts import Question
+    from cdc.cli.explain.model import Question
 
     after = moment(since) if since else None
     if key is not None:
@@ -127,12 +128,13 @@ def _general(asked: Question, known: Facts, row: Row | None, mapping: Mapping) -
     assert asked.key is not None
     assert resource.event is not None
     said += story.of_capture(known, resource)
+    said += story.of_gaps(known, resource)
     if row is not None and not known.unresolved:
         said += story.of_row(row, resource, asked.key)
     told = {one.webhook for one in known.deliveries}
     for hook in known.hooks.values():
         if hook.id not in told:
-            said += story.of_hook(hook, resource.event)
+            said += story.of_hook(hook, resource.event, known)
     alive = [hook for hook in known.hooks.values() if hook.state != "removed"]
     company = asked.company or (row.company if row else None)
     orphan = row is not None and row.exists and row.company is None

@@ -3,126 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import psycopg
 from psycopg import IsolationLevel
 from psycopg.rows import class_row
 
-from cdc.capture.plan import TableStatus
+from cdc.capture.catalog import Gap, functions, gaps
 from cdc.cli import capture, health
-from cdc.mapping import Mapping, Resource
+from cdc.cli.explain.model import AHEAD, SHOWN, Attempt, Delivery, Facts, Hook, Question, Unresolved
+from cdc.mapping import Mapping
 from cdc.queue.ownership import SHARDS
 
-SHOWN = 20
-"""Deliveries told of, the newest first."""
-AHEAD = 1000
-"""Deliveries counted that stand before one in its queue."""
-
 Connection = psycopg.Connection[Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Attempt:
-    """A line of the log. detail, excerpt: None for an account that may not see them."""
-
-    webhook: int
-    id: int
-    uid: str
-    at: datetime
-    number: int
-    outcome: str
-    status: int | None
-    error: str | None
-    duration_ms: float
-    detail: str | None
-    excerpt: str | None
-    event: str | None
-    action: str
-    key: str | None
-    time: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class Delivery:
-    """One change owed to one webhook.
-
-    place:   ``queued``, ``retrying``, ``parked``, ``dead``; empty where it stands in the log alone.
-    age:     seconds since the change.
-    due_in:  seconds until the next attempt.
-    ahead:   deliveries before it in its webhook's queue, counted as far as ``AHEAD``.
-    behind:  for a parked one, the delivery of the same row that is being retried.
-    """
-
-    webhook: int
-    id: int
-    uid: str
-    place: str
-    event: str | None
-    action: str
-    key: str | None
-    time: datetime
-    age: float
-    tries: int = 0
-    attempts: int = 0
-    due_in: float | None = None
-    status: int | None = None
-    error: str | None = None
-    ahead: int = 0
-    behind: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Hook:
-    """A webhook, its lane and its owner.
-
-    owner:    the live daemon that owns it, None without.
-    slow_for: seconds for which its receiver wants to be left alone.
-    signable: it has a valid secret; None for an account that may not see that.
-    """
-
-    id: int
-    company: str
-    state: str
-    reason: str
-    since: datetime
-    created_at: datetime
-    events: list[str]
-    breaker: str
-    failures: int
-    failing_since: datetime | None
-    slow_for: float | None
-    last_error: str | None
-    signable: bool | None
-    owner: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Unresolved:
-    """A change whose company could not be found."""
-
-    id: int
-    resource: str
-    key: str | None
-    action: str
-    time: datetime
-    reason: str
-    tries: int
-
-
-@dataclass(frozen=True, slots=True)
-class Facts:
-    """All of it. ``daemons``: how many there are."""
-
-    deliveries: list[Delivery] = field(default_factory=list)
-    attempts: list[Attempt] = field(default_factory=list)
-    unresolved: list[Unresolved] = field(default_factory=list)
-    hooks: dict[int, Hook] = field(default_factory=dict)
-    capture: list[TableStatus] = field(default_factory=list)
-    daemons: int = 0
-
 
 # Everything below reads by index, but for a row's deliveries and for a webhook-id: only people ask
 # for those, so no index is kept for them, and the whole queue is read.
@@ -216,18 +110,6 @@ select id, resource, key, action::text, "time", reason, tries from cdc.unresolve
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
-    """A row (resource and key), or a delivery by its number or webhook-id."""
-
-    number: int | None = None
-    uid: str | None = None
-    resource: Resource | None = None
-    key: str | None = None
-    since: datetime | None = None
-    company: str | None = None
-
-
 def gather(conn: Connection, mapping: Mapping, asked: Question, company: str | None) -> Facts:
     """company: whose row it is, as far as is known otherwise. Raises DatabaseError."""
     capture.refuse_unless_migrated(conn)
@@ -261,6 +143,9 @@ def gather(conn: Connection, mapping: Mapping, asked: Question, company: str | N
                 },
             ).fetchall()
         standing = capture.standing(conn, mapping)
+        off = _gaps(conn, asked)
+        (mapped_at,) = conn.execute("select mapped_at from cdc.installation").fetchone() or (None,)
+        copy = capture.is_copy(conn)
     placed = {(d.webhook, d.id, d.uid) for d in deliveries}
     logged = {(a.webhook, a.id, a.uid): a for a in attempts}
     deliveries += [_ended(a) for key, a in logged.items() if key not in placed]
@@ -268,7 +153,17 @@ def gather(conn: Connection, mapping: Mapping, asked: Question, company: str | N
         hooks = {n: hook for n, hook in hooks.items() if hook.company == asked.company}
         deliveries = [d for d in deliveries if d.webhook in hooks]
     deliveries.sort(key=lambda d: (d.time, d.id, d.webhook), reverse=True)
-    return Facts(deliveries, attempts, unresolved, hooks, standing, members)
+    return Facts(deliveries, attempts, unresolved, hooks, standing, members, off, mapped_at, copy)
+
+
+def _gaps(conn: Connection, asked: Question) -> list[Gap]:
+    """Those that end within the time looked at, or not at all."""
+    if asked.resource is None:
+        return []
+    function = functions(conn).get(f"capture_{asked.resource.name}")
+    after = asked.since or datetime.now(UTC) - timedelta(days=1)
+    found = gaps(function) if function is not None else []
+    return [gap for gap in found if gap.until is None or gap.until > after]
 
 
 def _found(conn: Connection, asked: Question) -> list[tuple[int, int, Any]]:

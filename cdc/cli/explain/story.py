@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from cdc.cli.common import age, counted
-from cdc.cli.explain.facts import AHEAD, Attempt, Delivery, Facts, Hook, Unresolved
+from cdc.cli.explain.model import AHEAD, Attempt, Delivery, Facts, Hook, Unresolved
 from cdc.cli.explain.suite import Row
 from cdc.cli.health import LATE
 from cdc.dispatch.dispatch import UNUSABLE
@@ -28,7 +28,7 @@ class Sentence:
 
 
 _CAPTURE_TODO = {
-    "off": "`cdc triggers install` switches it on again. What was changed meanwhile is not sent.",
+    "off": "`cdc triggers on` switches it on again. What was changed meanwhile is not sent.",
     "disabled": "Find out who disabled it; `cdc triggers install` enables it.",
 }
 
@@ -39,12 +39,33 @@ def of_capture(facts: Facts, resource: Resource) -> Iterator[Sentence]:
     for row in wrong:
         if row.state == "installed":
             continue
-        detail = f" ({row.detail})" if row.detail else ""
+        if row.state == "off":
+            since = [f" since {g.since.isoformat()}, by {g.who}" for g in facts.gaps if not g.until]
+            detail = since[-1] if since else ""
+        else:
+            detail = f" ({row.detail})" if row.detail else ""
         yield Sentence(
             "bad",
             f"capture {row.state}",
             f"Capture of {row.table} is {row.state}{detail}: changes made now may not be seen.",
             _CAPTURE_TODO.get(row.state, "`cdc triggers plan` shows what is to be done."),
+        )
+
+
+def of_gaps(facts: Facts, resource: Resource) -> Iterator[Sentence]:
+    """Times of which nobody can say what was changed."""
+    off = any(row.state == "off" for row in facts.capture if row.resource == resource.name)
+    for gap in facts.gaps:
+        if gap.until is None and off:
+            continue  # told already: it is off now
+        end = gap.until.isoformat() if gap.until else "somebody installed it again"
+        yield Sentence(
+            "wait",
+            "capture was off",
+            f"Capture of {resource.table} was off from {gap.since.isoformat()} until {end} "
+            f"(switched by {gap.who}): what was changed then is not sent, and nobody can say "
+            "whether this row was.",
+            "Its receiver has to read the row from the suite's API.",
         )
 
 
@@ -77,7 +98,7 @@ def of_unresolved(one: Unresolved) -> Sentence:
     )
 
 
-def of_hook(hook: Hook, event: str) -> Iterator[Sentence]:
+def of_hook(hook: Hook, event: str, facts: Facts) -> Iterator[Sentence]:
     """Of a webhook of the company that has no delivery of this row."""
     name = f"Webhook {hook.id} of company {hook.company}"
     if hook.state == "removed":
@@ -96,9 +117,14 @@ def of_hook(hook: Hook, event: str) -> Iterator[Sentence]:
             "no change",
             f"{name} is registered for {event} (it exists since {hook.created_at.isoformat()}), "
             "and nothing of this row is queued for it, nor in its log of the time looked at. It "
-            "gets the changes of transactions that begin after its registration.",
+            "gets the changes of transactions that begin after its registration, and after capture "
+            f"was installed{_since(facts)}.",
             "Look further back with --since 14d. The log is kept for CDC_LOG_DAYS.",
         )
+
+
+def _since(facts: Facts) -> str:
+    return f" (as it is now: {facts.mapped_at.isoformat()})" if facts.mapped_at else ""
 
 
 def of_nobody(company: str | None, event: str) -> Sentence:
@@ -190,7 +216,15 @@ def _waiting(one: Delivery, facts: Facts, hook: Hook) -> Iterator[Sentence]:
 
 def _in_the_way(hook: Hook, facts: Facts) -> Iterator[Sentence]:
     """What stops a webhook that is to send."""
-    if hook.owner is None:
+    if facts.copy:
+        yield Sentence(
+            "bad",
+            "copy",
+            "This database is a copy of the one that capture was installed in: daemons refuse to "
+            "run here, so that a copy calls nobody. Nothing is sent.",
+            "If it is the real one now: `cdc adopt`, then `cdc run`.",
+        )
+    elif hook.owner is None:
         running = counted(facts.daemons, "daemon runs", "daemons run")
         yield Sentence(
             "bad",
@@ -212,7 +246,15 @@ def _in_the_way(hook: Hook, facts: Facts) -> Iterator[Sentence]:
             f"The daemon cannot use the registration: {(hook.last_error or '')[len(UNUSABLE) :]}.",
             f"Correct it with `cdc webhook update {hook.id}`.",
         )
-    if hook.breaker != "closed":
+    if hook.breaker != "closed" and hook.last_error == "mapping":
+        yield Sentence(
+            "bad",
+            "untranslatable",
+            "Its lane tries one delivery at a time: the last ones were about an event that the "
+            "mapping does not have any more, so there was nothing to send.",
+            "Put the event back into the mapping (`cdc triggers install`), or let them end.",
+        )
+    elif hook.breaker != "closed":
         since = f" since {hook.failing_since.isoformat()}" if hook.failing_since else ""
         yield Sentence(
             "bad",
@@ -266,6 +308,8 @@ def _ended(one: Delivery, log: list[Attempt]) -> Iterator[Sentence]:
 
 
 def _answer(one: Delivery | Attempt) -> str:
+    if one.error == "mapping":
+        return f"the mapping has no event {one.event} any more, so there was nothing to send"
     if one.error is None or one.error == "status":
         return f"answered {one.status}" if one.status is not None else "no answer"
     return one.error if one.status is None else f"{one.error} (status {one.status})"

@@ -111,6 +111,7 @@ class Health:
 
     members: daemons that are there, with shards or without.
     expired: deliveries that expired within the last day.
+    copy:    daemons refuse to run, because the database is another than that of the installation.
     """
 
     capture: tuple[TableStatus, ...]
@@ -122,6 +123,7 @@ class Health:
     lanes: tuple[Lane, ...]
     unresolved: Unresolved
     expired: int
+    copy: bool = False
 
     @property
     def owned(self) -> frozenset[int]:
@@ -130,6 +132,11 @@ class Health:
     def problems(self) -> list[str]:
         """What is wrong, a sentence each; the most urgent first."""
         found = []
+        if self.copy:
+            found.append(
+                "this database is a copy, and daemons refuse to send from it: if it is the real "
+                "one now, `cdc adopt`"
+            )
         if self.installed_mapping is None:
             found.append("capture is not installed: run `cdc triggers install`")
         elif not self.mapping_is_installed:
@@ -146,7 +153,7 @@ class Health:
             and lane.waiting
             and lane.webhook_id % SHARDS not in self.owned
         ]
-        if abandoned:
+        if abandoned and not self.copy:
             count = sum(lane.waiting for lane in abandoned)
             least = "at least " if any(lane.more for lane in abandoned) else ""
             found.append(

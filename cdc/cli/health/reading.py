@@ -36,6 +36,7 @@ def read(conn: Connection, mapping: Mapping) -> Health:
         lanes=lanes(conn),
         unresolved=unresolved(conn),
         expired=expired(conn),
+        copy=capture.is_copy(conn),
     )
 
 

@@ -1,0 +1,136 @@
+"""What is asked, and what can be known of a row or a delivery."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from cdc.capture.catalog import Gap
+from cdc.capture.plan import TableStatus
+from cdc.mapping import Resource
+
+SHOWN = 20
+"""Deliveries told of, the newest first."""
+AHEAD = 1000
+"""Deliveries counted that stand before one in its queue."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """A line of the log. detail, excerpt: None for an account that may not see them."""
+
+    webhook: int
+    id: int
+    uid: str
+    at: datetime
+    number: int
+    outcome: str
+    status: int | None
+    error: str | None
+    duration_ms: float
+    detail: str | None
+    excerpt: str | None
+    event: str | None
+    action: str
+    key: str | None
+    time: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One change owed to one webhook.
+
+    place:   ``queued``, ``retrying``, ``parked``, ``dead``; empty where it stands in the log alone.
+    age:     seconds since the change.
+    due_in:  seconds until the next attempt.
+    ahead:   deliveries before it in its webhook's queue, counted as far as ``AHEAD``.
+    behind:  for a parked one, the delivery of the same row that is being retried.
+    """
+
+    webhook: int
+    id: int
+    uid: str
+    place: str
+    event: str | None
+    action: str
+    key: str | None
+    time: datetime
+    age: float
+    tries: int = 0
+    attempts: int = 0
+    due_in: float | None = None
+    status: int | None = None
+    error: str | None = None
+    ahead: int = 0
+    behind: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Hook:
+    """A webhook, its lane and its owner.
+
+    owner:    the live daemon that owns it, None without.
+    slow_for: seconds for which its receiver wants to be left alone.
+    signable: it has a valid secret; None for an account that may not see that.
+    """
+
+    id: int
+    company: str
+    state: str
+    reason: str
+    since: datetime
+    created_at: datetime
+    events: list[str]
+    breaker: str
+    failures: int
+    failing_since: datetime | None
+    slow_for: float | None
+    last_error: str | None
+    signable: bool | None
+    owner: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Unresolved:
+    """A change whose company could not be found."""
+
+    id: int
+    resource: str
+    key: str | None
+    action: str
+    time: datetime
+    reason: str
+    tries: int
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """All of it.
+
+    daemons:   how many there are.
+    gaps:      times in which capture of the row's table was off, within the time looked at.
+    mapped_at: since when capture is installed as it is.
+    copy:      daemons refuse to run here.
+    """
+
+    deliveries: list[Delivery] = field(default_factory=list)
+    attempts: list[Attempt] = field(default_factory=list)
+    unresolved: list[Unresolved] = field(default_factory=list)
+    hooks: dict[int, Hook] = field(default_factory=dict)
+    capture: list[TableStatus] = field(default_factory=list)
+    daemons: int = 0
+    gaps: list[Gap] = field(default_factory=list)
+    mapped_at: datetime | None = None
+    copy: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A row (resource and key), or a delivery by its number or webhook-id."""
+
+    number: int | None = None
+    uid: str | None = None
+    resource: Resource | None = None
+    key: str | None = None
+    since: datetime | None = None
+    company: str | None = None

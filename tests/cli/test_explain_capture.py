@@ -1,0 +1,64 @@
+"""`cdc explain` where it was capture that did not see the change."""
+
+from __future__ import annotations
+
+import psycopg
+import pytest
+
+from tests.cli.command import Command
+from tests.cli.test_explain import codes, hook, told
+from tests.cli.test_status import daemon, owe
+
+__all__ = ["daemon", "hook"]  # the fixtures
+
+pytestmark = pytest.mark.usefixtures("daemon")
+
+
+class TestCapture:
+    def test_switched_off(self, cdc: Command, db: psycopg.Connection, hook: int) -> None:
+        cdc.good("triggers", "off")
+        said = told(cdc, "project", 1)
+        assert [one["code"] for one in said] == ["capture off", "no change"]
+        assert "cdc triggers on" in said[0]["todo"]
+        assert "is off since 2" in said[0]["text"]
+        assert ", by postgres" in said[0]["text"]
+
+    def test_was_switched_off(self, cdc: Command, db: psycopg.Connection, hook: int) -> None:
+        """Months later somebody asks for a change that nobody has seen."""
+        cdc.good("triggers", "off")
+        db.execute("update project set name = 'x' where id = 1")
+        cdc.good("triggers", "on")
+        said = told(cdc, "project", 1)
+        assert [one["code"] for one in said] == ["capture was off", "no change"]
+        assert "(switched by postgres)" in said[0]["text"]
+        assert "API" in said[0]["todo"]
+        assert codes(cdc, "project", 1, "--since", "0s") == ["no change"]
+        # Made good with psql, where nobody has noted when.
+        cdc.good("triggers", "off")
+        script = cdc.good("triggers", "sql").out.replace("\\set ON_ERROR_STOP on", "")
+        db.execute(script.encode())
+        said = told(cdc, "project", 1, "--since", "0s")
+        assert [one["code"] for one in said] == ["capture was off", "no change"]
+        assert "until somebody installed it again" in said[0]["text"]
+
+    def test_a_change_from_before_the_triggers(
+        self, cdc: Command, db: psycopg.Connection, hook: int
+    ) -> None:
+        (at,) = db.execute("select mapped_at from cdc.installation").fetchone() or (None,)
+        (said,) = told(cdc, "project", 1)
+        assert f"after capture was installed (as it is now: {at.isoformat()})" in said["text"]
+
+    def test_not_installed(self, cdc: Command, db: psycopg.Connection, hook: int) -> None:
+        cdc.good("triggers", "remove", "--yes")
+        assert codes(cdc, "project", 1) == ["capture missing", "no change"]
+
+    def test_disabled_on_the_table(self, cdc: Command, db: psycopg.Connection, hook: int) -> None:
+        db.execute("alter table project disable trigger cdc_capture_update")
+        said = told(cdc, "project", 1)
+        assert said[0]["code"] == "capture disabled"
+        assert "cdc_capture_update" in said[0]["text"]
+
+    def test_told_of_a_delivery_too(self, cdc: Command, db: psycopg.Connection, hook: int) -> None:
+        owe(db, hook, id="5")
+        cdc.good("triggers", "off")
+        assert codes(cdc, 5) == ["capture off", "queued"]

@@ -131,9 +131,11 @@ def _general(asked: Question, known: Facts, row: Row | None, mapping: Mapping) -
     said += story.of_gaps(known, resource)
     if row is not None and not known.unresolved:
         said += story.of_row(row, resource, asked.key)
+    if row is not None and asked.company is not None:
+        said += story.of_another_company(row, asked.company, resource, asked.key)
     told = {one.webhook for one in known.deliveries}
     for hook in known.hooks.values():
-        if hook.id not in told:
+        if hook.id not in told or hook.state == "removed":
             said += story.of_hook(hook, resource.event, known)
     alive = [hook for hook in known.hooks.values() if hook.state != "removed"]
     company = asked.company or (row.company if row else None)

@@ -98,6 +98,18 @@ def of_unresolved(one: Unresolved) -> Sentence:
     )
 
 
+def of_another_company(row: Row, asked: str, resource: Resource, key: str) -> Iterator[Sentence]:
+    """Whoever is asked about has no part in this row."""
+    if row.company is not None and row.company != asked:
+        yield Sentence(
+            "wait",
+            "another company",
+            f"Row {key} of {resource.table} belongs to company {row.company}, so company {asked} "
+            "is told nothing of it.",
+            f"`cdc explain {resource.name} {key}` tells who is.",
+        )
+
+
 def of_hook(hook: Hook, event: str, facts: Facts) -> Iterator[Sentence]:
     """Of a webhook of the company that has no delivery of this row."""
     name = f"Webhook {hook.id} of company {hook.company}"
@@ -240,12 +252,17 @@ def _in_the_way(hook: Hook, facts: Facts) -> Iterator[Sentence]:
             f"`cdc webhook rotate-secret {hook.id}` gives it one.",
         )
     elif (hook.last_error or "").startswith(UNUSABLE):
+        why = (hook.last_error or "")[len(UNUSABLE) :]
         yield Sentence(
             "bad",
             "unusable",
-            f"The daemon cannot use the registration: {(hook.last_error or '')[len(UNUSABLE) :]}.",
-            f"Correct it with `cdc webhook update {hook.id}`.",
+            f"The daemon cannot use the registration: {why}. Its changes are held until then.",
+            "Give the daemons the keys that it was encrypted with (CDC_SECRET_KEYS); "
+            "docs/security.md says what to do if one is lost for good."
+            if "CDC_SECRET_KEYS" in why
+            else f"Correct it with `cdc webhook update {hook.id}`.",
         )
+        return  # whatever else was noted of its lane is from before
     if hook.breaker != "closed" and hook.last_error == "mapping":
         yield Sentence(
             "bad",

@@ -90,9 +90,9 @@ select w.id, w.company, w.state, w.reason, w.since, q.n, r.retrying, r.parked, d
        extract(epoch from clock_timestamp() - least(q.oldest, r.oldest))::float8,
        extract(epoch from clock_timestamp() - d.oldest)::float8,
        coalesce(l.breaker, 'closed'), l.failing_since,
-       coalesce(next.error,
-                case when l.breaker <> 'closed' or l.last_error like 'cannot be used: %%'
-                     then l.last_error end),
+       -- What stops the whole webhook goes before why one delivery failed.
+       case when l.last_error like 'cannot be used: %%' then l.last_error
+            else coalesce(next.error, case when l.breaker <> 'closed' then l.last_error end) end,
        next.try_in::float8, %(bound)s
   from cdc.webhook w
  cross join lateral (

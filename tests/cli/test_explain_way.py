@@ -1,0 +1,120 @@
+"""`cdc explain` where something is in a delivery's way."""
+
+from __future__ import annotations
+
+import psycopg
+import pytest
+
+from tests.cli.command import Command
+from tests.cli.test_explain import OLD, codes, hook, told
+from tests.cli.test_status import daemon, owe
+
+__all__ = ["daemon", "hook"]  # the fixtures
+
+pytestmark = pytest.mark.usefixtures("daemon")
+
+
+class TestWhatIsInTheWay:
+    def test_no_daemon(
+        self, cdc: Command, db: psycopg.Connection, hook: int, daemon: psycopg.Connection
+    ) -> None:
+        owe(db, hook, id="5")
+        daemon.execute("select pg_advisory_unlock_all()")
+        (said,) = told(cdc, 5)
+        assert (said["verdict"], said["code"]) == ("bad", "no daemon")
+        assert "0 daemons run" in said["text"]
+        assert "cdc run" in said["todo"]
+
+    def test_a_copy_that_was_not_adopted(
+        self, cdc: Command, db: psycopg.Connection, hook: int, daemon: psycopg.Connection
+    ) -> None:
+        """Staging, made from production: to start a daemon would be the wrong advice."""
+        owe(db, hook, id="5")
+        daemon.execute("select pg_advisory_unlock_all()")
+        db.execute("update cdc.installation set database_oid = 1")
+        (said,) = told(cdc, 5)
+        assert (said["verdict"], said["code"]) == ("bad", "copy")
+        assert "cdc adopt" in said["todo"]
+        problems = cdc("status", "--json").json["problems"]
+        assert "cdc adopt" in problems[0]
+        assert not any("start `cdc run`" in problem for problem in problems)
+
+    def test_an_event_that_is_gone_from_the_mapping(
+        self, cdc: Command, db: psycopg.Connection, hook: int
+    ) -> None:
+        """No fault of the receiver's: it was never asked."""
+        due = {"due_at": "clock_timestamp() + interval '10 min'", "tries": "1"}
+        owe(db, hook, "retry", id="5", last_error="'mapping'", **due)
+        db.execute(
+            "insert into cdc.lane (webhook_id, breaker, failures, last_error)"
+            " values (%s, 'open', 7, 'mapping')",
+            [hook],
+        )
+        said = told(cdc, 5)
+        assert [one["code"] for one in said] == ["retrying", "untranslatable"]
+        assert "the mapping has no event project_changed any more" in said[0]["text"]
+        assert "cdc triggers install" in said[1]["todo"]
+
+    def test_no_secret(self, cdc: Command, db: psycopg.Connection, hook: int) -> None:
+        owe(db, hook, id="5")
+        db.execute("delete from cdc.webhook_secret")
+        assert codes(cdc, 5) == ["no secret"]
+
+    def test_a_registration_that_cannot_be_used(
+        self, cdc: Command, db: psycopg.Connection, hook: int
+    ) -> None:
+        owe(db, hook, id="5")
+        db.execute(
+            "insert into cdc.lane (webhook_id, last_error)"
+            " values (%s, 'cannot be used: the header Host is ours')",
+            [hook],
+        )
+        (said,) = told(cdc, 5)
+        assert (said["verdict"], said["code"]) == ("bad", "unusable")
+        assert "the header Host is ours" in said["text"]
+
+    def test_a_key_that_is_missing_here(
+        self, cdc: Command, db: psycopg.Connection, hook: int
+    ) -> None:
+        """Found out while its receiver was down: that is not what is in the way now."""
+        owe(db, hook, id="5", **{'"time"': OLD})
+        owe(db, hook, "retry", id="6", due_at="clock_timestamp()", last_error="'refused'")
+        why = "a secret is encrypted, and CDC_SECRET_KEYS is not set"
+        db.execute(
+            "insert into cdc.lane (webhook_id, breaker, failures, last_error)"
+            " values (%s, 'open', 7, %s)",
+            [hook, f"cannot be used: {why}"],
+        )
+        (said,) = told(cdc, 5)
+        assert (said["verdict"], said["code"]) == ("bad", "unusable")
+        assert why in said["text"]
+        assert "docs/security.md" in said["todo"]
+        assert why in cdc("status", "--json").json["problems"][0]
+
+    @pytest.mark.parametrize("breaker", ["open", "probing"])
+    def test_an_open_lane(
+        self, cdc: Command, db: psycopg.Connection, hook: int, breaker: str
+    ) -> None:
+        owe(db, hook, id="5")
+        db.execute(
+            "insert into cdc.lane (webhook_id, breaker, failures, failing_since, last_error)"
+            " values (%s, %s, 7, clock_timestamp() - interval '1 hour', 'refused')",
+            [hook, breaker],
+        )
+        (said,) = told(cdc, 5)
+        assert (said["verdict"], said["code"]) == ("bad", "lane open")
+        assert "7 failures in a row, the last: refused" in said["text"]
+        assert f"its lane is {breaker}" in said["text"]
+
+    def test_a_receiver_that_wants_to_be_left_alone(
+        self, cdc: Command, db: psycopg.Connection, hook: int
+    ) -> None:
+        owe(db, hook, id="5")
+        db.execute(
+            "insert into cdc.lane (webhook_id, slow_until)"
+            " values (%s, clock_timestamp() + interval '10 min')",
+            [hook],
+        )
+        (said,) = told(cdc, 5)
+        assert (said["verdict"], said["code"]) == ("wait", "slowed")
+        assert "another 10 min" in said["text"]

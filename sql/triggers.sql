@@ -290,7 +290,7 @@ begin
    where id = any(wanted);
   return coalesce(cardinality(placed), 0);
 end
--- Rendered by cdc (9a7ac9f9496edfd0); not to be changed by hand: `cdc triggers install` would undo it.
+-- Rendered by cdc (0b149df6d51e31ae); not to be changed by hand: `cdc triggers install` would undo it.
 $cdc$;
 revoke all on function cdc_capture.resolve_project(wanted bigint[]) from public;
 grant execute on function cdc_capture.resolve_project(wanted bigint[]) to cdc_owner;
@@ -525,7 +525,7 @@ begin
    where id = any(wanted);
   return coalesce(cardinality(placed), 0);
 end
--- Rendered by cdc (e3d8f6b26cdf6479); not to be changed by hand: `cdc triggers install` would undo it.
+-- Rendered by cdc (adfe23adbd755785); not to be changed by hand: `cdc triggers install` would undo it.
 $cdc$;
 revoke all on function cdc_capture.resolve_candidate(wanted bigint[]) from public;
 grant execute on function cdc_capture.resolve_candidate(wanted bigint[]) to cdc_owner;
@@ -792,7 +792,7 @@ begin
    where id = any(wanted);
   return coalesce(cardinality(placed), 0);
 end
--- Rendered by cdc (271c640b5d29cbad); not to be changed by hand: `cdc triggers install` would undo it.
+-- Rendered by cdc (5e41af0647978788); not to be changed by hand: `cdc triggers install` would undo it.
 $cdc$;
 revoke all on function cdc_capture.resolve_answervideo(wanted bigint[]) from public;
 grant execute on function cdc_capture.resolve_answervideo(wanted bigint[]) to cdc_owner;
@@ -1053,7 +1053,7 @@ begin
    where id = any(wanted);
   return coalesce(cardinality(placed), 0);
 end
--- Rendered by cdc (47ebd3ac430a5164); not to be changed by hand: `cdc triggers install` would undo it.
+-- Rendered by cdc (838dcbf7eb9515ac); not to be changed by hand: `cdc triggers install` would undo it.
 $cdc$;
 revoke all on function cdc_capture.resolve_rating(wanted bigint[]) from public;
 grant execute on function cdc_capture.resolve_rating(wanted bigint[]) to cdc_owner;
@@ -1359,7 +1359,7 @@ begin
    where id = any(wanted);
   return coalesce(cardinality(placed), 0);
 end
--- Rendered by cdc (fddbdcf128782ea9); not to be changed by hand: `cdc triggers install` would undo it.
+-- Rendered by cdc (a0a2c78a9174bc03); not to be changed by hand: `cdc triggers install` would undo it.
 $cdc$;
 revoke all on function cdc_capture.resolve_note(wanted bigint[]) from public;
 grant execute on function cdc_capture.resolve_note(wanted bigint[]) to cdc_owner;

@@ -53,6 +53,12 @@ def demanded() -> tuple[Right, ...]:
     return tuple(found)
 
 
+def _by_set(see: Patient) -> str:
+    """What pg_has_role calls the right to SET ROLE. Since PostgreSQL 16 a member may be without it:
+    whoever has made a role administers it, and no more."""
+    return "set" if see.conn.info.server_version >= 160_000 else "member"
+
+
 def roles(see: Patient) -> Told:
     rows = see.rows(
         "select rolname::text, rolcanlogin, rolsuper or rolcreaterole from pg_roles"
@@ -73,9 +79,10 @@ def roles(see: Patient) -> Told:
         )
     members = see.rows(
         "select m::text, o::text from unnest(%s::text[]) m, unnest(%s::text[]) o"
-        " where m <> o and pg_has_role(m, o, 'member')",
+        " where m <> o and (pg_has_role(m, o, 'usage') or pg_has_role(m, o, %s))",
         list(ROLES),
         ["cdc_owner", "cdc_capture"],
+        _by_set(see),
     )
     if members:
         member, of = members[0]
@@ -186,12 +193,13 @@ def accounts(see: Patient) -> Told:
         select distinct o.rolname::text
           from pg_class c join pg_namespace n on n.oid = c.relnamespace
           join pg_roles o on o.oid = c.relowner
+         cross join unnest('{cdc_owner,cdc_capture}'::text[]) ours
          where n.nspname || '.' || c.relname = any(%s) and not o.rolsuper
-           and (pg_has_role(o.oid, 'cdc_owner', 'member')
-                or pg_has_role(o.oid, 'cdc_capture', 'member'))
+           and (pg_has_role(o.oid, ours, 'usage') or pg_has_role(o.oid, ours, %s))
          order by 1
         """,
         tables,
+        _by_set(see),
     )
     if owners:
         return warn(
@@ -202,12 +210,14 @@ def accounts(see: Patient) -> Told:
     running = see.rows(
         """
         select distinct a.usename::text,
-               r.rolsuper or pg_has_role(r.oid, 'cdc_owner', 'member'),
-               pg_has_role(r.oid, 'cdc_daemon', 'member')
+               r.rolsuper or pg_has_role(r.oid, 'cdc_owner', 'usage')
+                 or pg_has_role(r.oid, 'cdc_owner', %s),
+               pg_has_role(r.oid, 'cdc_daemon', 'usage')
           from pg_stat_activity a join pg_roles r on r.oid = a.usesysid
          where a.datname = current_database() and a.application_name = 'cdc watch'
          order by 1
-        """
+        """,
+        _by_set(see),
     )
     for name, strong, daemon in running:
         if strong:

@@ -7,13 +7,12 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from functools import partial
-from random import Random
 
 from cdc import channel as channels
 from cdc.channel import Channel, Registration
 from cdc.deliver import Client
 from cdc.dispatch.fill import Filler
-from cdc.errors import CdcError
+from cdc.dispatch.register import Registrar, again_in
 from cdc.lanes import Kept, Lane
 from cdc.observe import Observer
 from cdc.pipeline import Pipeline
@@ -22,13 +21,9 @@ from cdc.queue.look import Snapshot
 from cdc.queue.ownership import shard_of
 from cdc.queue.session import Connection, Layouts, open_session
 from cdc.queue.settle import Promote
-from cdc.road import Delivery, Resource, Webhook, WebhookState
+from cdc.road import Delivery, Resource, Webhook
 from cdc.settings import Settings
-from cdc.sign import Sealer
-from cdc.vault import Vault
 
-UNUSABLE = "cannot be used: "  # so begins a lane's last error, for status
-UNUSABLE_AGAIN = 30.0  # seconds until such a registration is tried again
 UNSURE_POLL = 0.05  # how soon to ask again whether we may send
 AT_ONCE = 2_000  # rows fetched at a time: while more are to come, these are being sent
 
@@ -49,11 +44,9 @@ class Dispatch:
     ) -> None:
         self._settings = settings
         self._pipeline = pipeline
-        self._observer = observer
         self._snapshot = snapshot
         self._shards = shards
-        self._vault = Vault(settings.secret_keys)
-        self._random = Random()  # noqa: S311 - jitter, no secret
+        self._registrar = Registrar(settings, pipeline, observer)
         self.channels: dict[int, Channel] = {}
         self._unknown: dict[int, int] = {}  # webhooks without a channel yet: lowest id
         self._touched: set[int] = set()
@@ -309,52 +302,16 @@ class Dispatch:
         webhook = registration.webhook
         if not self._open or shard_of(webhook.id) in self._leaving:
             return
-        channel = self.channels.get(webhook.id)
-        changed = channel is None or channel.webhook.version != webhook.version
-        if channel is None:
-            channel = channels.open_channel(registration, self._settings, self._random)
-            self.channels[webhook.id] = channel
-        else:
-            self._observer.registration(webhook.id, webhook.state, webhook.version)
-            channel.webhook = webhook
-            channel.lane.reconfigure(channels.rules_of(webhook, self._settings))
-        try:
-            channel.sealer = self._sealer(webhook)
-        except CdcError as error:
-            # Held, and told: a key or file that is missing here loses nothing.
-            channel.sealer = None
-            if channel.last_error != (told := UNUSABLE + error.message):
-                channel.last_error = told
-                self._observer.unusable(webhook.id, error)
-        else:
-            if (channel.last_error or "").startswith(UNUSABLE):
-                channel.last_error = None
-                self._pipeline.keep(channel)
-        if webhook.state is WebhookState.ACTIVE and channel.sealer is not None:
-            # Whoever changes a registration, or resumes it, wants to see it tried now.
-            if changed or channel.lane.paused:
-                channel.lane.resume()
-            channel.acknowledged = webhook.version
-        else:
-            channel.lane.pause()
+        channel = self._registrar.apply(self.channels.get(webhook.id), registration)
+        self.channels[webhook.id] = channel
         if channel.reload is not None:
             channel.reload.cancel()
             channel.reload = None
-        again = registration.secrets_for
-        if channel.sealer is None and not channel.removed:
-            again = UNUSABLE_AGAIN  # what is missing may be a file, and come without a word
-        if again is not None:
+        if (again := again_in(channel, registration)) is not None:
             later = asyncio.get_running_loop().call_later
             channel.reload = later(again + 0.1, self.touched, [webhook.id])
         self._hungry.add(channel)
         self.pump(channel)
-
-    def _sealer(self, webhook: Webhook) -> Sealer | None:
-        """Raises CdcError for a registration that cannot be used here."""
-        if webhook.state is WebhookState.REMOVED:
-            return None
-        self._pipeline.client.check_tls(webhook.tls_profile)
-        return Sealer(self._vault.opened(webhook))
 
 
 def _reached(when: float | None, now: float) -> bool:

@@ -8,6 +8,7 @@ import pytest
 
 from cdc import tenure
 from cdc.channel import Channel, Registration
+from cdc.deliver import Client, Guard
 from cdc.dispatch import Dispatch
 from cdc.keys import new_secret
 from cdc.observe import Observer
@@ -74,8 +75,8 @@ async def test_a_shard_that_leaves_opens_no_channel_any_more() -> None:
     """A registration may be on its way from the database while its shard is handed over."""
     shards = [3, 4]
     observer = Observer(log=Log())
-    # no part of it is reached here
-    pipeline = Pipeline(None, None, None, observer, lambda: True)  # type: ignore[arg-type]
+    # no other part of it is reached here
+    pipeline = Pipeline(None, Client(Guard()), None, observer, lambda: True)  # type: ignore[arg-type]
     settings = Settings(database_url="dbname=x")
     dispatch = Dispatch(
         settings, pipeline, observer, lambda: Snapshot.parse("1:1:"), lambda: shards

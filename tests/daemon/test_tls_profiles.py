@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from cdc.deliver import trust
-from cdc.dispatch import dispatch
+from cdc.dispatch import register
 from cdc.errors import ConfigError
 from cdc.mapping import default_mapping
 from cdc.registry import NewWebhook, Registry, Rules
@@ -21,7 +21,7 @@ async def test_without_its_profile_a_webhook_is_held_until_it_is_there(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The others go on; nothing is lost; nobody has to restart or register anything."""
-    monkeypatch.setattr(dispatch, "UNUSABLE_AGAIN", 0.05)
+    monkeypatch.setattr(register, "UNUSABLE_AGAIN", 0.05)
     monkeypatch.setattr(trust, "LOOK_AGAIN", 0.05)
     ca = Authority(tmp_path, "ours")
     profiles = tmp_path / "profiles"

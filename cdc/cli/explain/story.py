@@ -10,7 +10,7 @@ from cdc.cli.common import age, counted
 from cdc.cli.explain.model import AHEAD, Attempt, Delivery, Facts, Hook, Unresolved
 from cdc.cli.explain.suite import Row
 from cdc.cli.health import LATE
-from cdc.dispatch.dispatch import UNUSABLE
+from cdc.dispatch.register import UNUSABLE
 from cdc.mapping import Resource
 
 Verdict = Literal["ok", "wait", "bad"]

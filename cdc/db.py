@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 from psycopg import errors as pg
 
 from cdc.errors import CdcError, DatabaseError
+
+if TYPE_CHECKING:
+    import sqlalchemy as sa
 
 # Written into every connection, so that a DBA sees in pg_stat_activity who is who.
 APPLICATION = "cdc"
@@ -17,6 +20,8 @@ APPLICATION = "cdc"
 # Nothing that others made is found under a name of PostgreSQL's: neither what lies in schema public
 # nor temporary things (which are searched first, for types, unless they are named last).
 SEARCH_PATH = "set search_path = pg_catalog, pg_temp"
+# For a transaction only: a pooler would hand the session to somebody else.
+SEARCH_PATH_HERE = "set local search_path = pg_catalog, pg_temp"
 
 
 def connect(url: str, role: str = "command", **options: Any) -> psycopg.Connection[Any]:
@@ -39,6 +44,29 @@ def connect(url: str, role: str = "command", **options: Any) -> psycopg.Connecti
         return conn
     except (psycopg.OperationalError, psycopg.ProgrammingError) as error:
         raise unreachable(error) from None
+
+
+def engine(url: str) -> sa.Engine:
+    """SQLAlchemy on connections as ``connect`` makes them, without a pool: commands are short.
+
+    url: as URL or in libpq's keyword form.
+
+    SQLAlchemy asks questions of its own as soon as it has a connection. Asked under the search path
+    that it came with, they would run operators that others made in schema public.
+    """
+    import sqlalchemy as sa
+
+    def connected() -> psycopg.Connection[Any]:
+        conn = connect(url)
+        conn.autocommit = False
+        return conn
+
+    return sa.create_engine(
+        "postgresql+psycopg://",
+        creator=connected,
+        poolclass=sa.NullPool,
+        use_native_hstore=False,  # spares a question at each connection
+    )
 
 
 async def connect_async(

@@ -1430,7 +1430,7 @@ commit;
 
 -- Daemons with another mapping than this one refuse to start.
 update cdc.installation set mapping = 'c407ad4bb1cfbd528aeba48ed01517d54d08793a9b4ae546c46a6346fa9661f1',
-  mapped_at = clock_timestamp(), mapping_source = '# What the interview suite''s tables mean: the default mapping.
+  mapped_at = pg_catalog.clock_timestamp(), mapping_source = '# What the interview suite''s tables mean: the default mapping.
 #
 # Another installation copies this file, writes its own names and points CDC_MAPPING at it.
 # Names of tables and columns follow SQL: plain ones are folded to lower case and looked up in schema

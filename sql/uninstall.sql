@@ -13,6 +13,8 @@
 -- it again; it goes on from there.
 \set ON_ERROR_STOP on
 set lock_timeout = '500ms';
+-- Nothing that somebody left in schema public is taken for PostgreSQL's: it would run as who uninstalls.
+set search_path = pg_catalog, pg_temp;
 
 -- 1. Triggers, wherever they are: found by the functions they call, whatever the mapping says today.
 do $triggers$

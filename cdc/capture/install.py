@@ -117,5 +117,5 @@ def script(steps: Sequence[Step], mapping: Mapping | None) -> Iterator[str]:
         yield "-- Daemons with another mapping than this one refuse to start."
         yield (
             f"update cdc.installation set mapping = '{mapping.fingerprint}',\n"
-            f"  mapped_at = clock_timestamp(), mapping_source = '{source}';"
+            f"  mapped_at = pg_catalog.clock_timestamp(), mapping_source = '{source}';"
         )

@@ -63,7 +63,7 @@ def migrate(
         else:
             typer.echo(text)
         return
-    url = _as_url(load_settings(ctx).database_url)
+    url = load_settings(ctx).database_url
     if plan:
         _plan(*migrations.pending(url), as_json=as_json)
         return
@@ -115,14 +115,3 @@ def _told(version: Version, *, fresh: bool) -> dict[str, Any]:
         "beforehand": [] if fresh else [index.sql for index in version.online],
         "sql": version.sql,
     }
-
-
-def _as_url(address: str) -> str:
-    """SQLAlchemy reads URLs only; libpq's keyword form becomes one."""
-    if "://" in address:
-        return address
-    import sqlalchemy as sa
-    from psycopg.conninfo import conninfo_to_dict
-
-    query = {name: str(value) for name, value in conninfo_to_dict(address).items()}
-    return sa.URL.create("postgresql", query=query).render_as_string(hide_password=False)

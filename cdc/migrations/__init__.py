@@ -21,6 +21,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cdc import db
 from cdc.errors import DatabaseError
 from cdc.patience import Patience, Say, Wanted, holders, patiently
 
@@ -35,22 +36,6 @@ FOUNDATION = ("10_roles.sql", "20_schema.sql")
 VERSION_TABLE = "schema_version"
 SUPPORTED = 15
 ENCODING = "UTF8"
-
-
-def engine(url: str) -> sa.Engine:
-    """A SQLAlchemy engine on psycopg 3, without a pool: commands are short."""
-    import sqlalchemy as sa
-
-    return sa.create_engine(
-        sa.make_url(url).set(drivername="postgresql+psycopg"),
-        poolclass=sa.NullPool,
-        # As db.connect has it: no prepared statements, in case of a pooler.
-        connect_args={
-            "application_name": "cdc command",
-            "client_encoding": "utf8",
-            "prepare_threshold": None,
-        },
-    )
 
 
 def config(**attributes: Any) -> Config:
@@ -98,14 +83,16 @@ def current(connection: sa.Connection) -> str | None:
 def pending(url: str) -> tuple[str | None, list[Version]]:
     """The database's version, and those that an upgrade would bring; changes nothing.
 
-    Raises DatabaseError when the server is too old, the database not in UTF-8, or the schema newer
-    than this program.
+    Raises DatabaseError when the server is too old, the database not in UTF-8, the schema somebody
+    else's, or newer than this program.
     """
-    made = engine(url)
+    made = db.engine(url)
     try:
         with made.connect() as connection:
+            connection.exec_driver_sql(db.SEARCH_PATH_HERE)
             _supported(connection)
             _encoded(connection)
+            _ours(connection)
             before = current(connection)
             _not_newer(before)
             return before, versions(before)
@@ -125,7 +112,7 @@ def upgrade(
     before, missing = pending(url)
     target = to or head()
     patience = patience or Patience()
-    made = engine(url)
+    made = db.engine(url)
     try:
         if before is None:
             _transaction(made, target, (), patience, say)
@@ -192,7 +179,7 @@ def _online(made: sa.Engine, indexes: tuple[Index, ...], say: Say) -> None:
 
     valid = sa.text(
         "select indisvalid from pg_catalog.pg_index"
-        " where indexrelid = pg_catalog.to_regclass('cdc.' || :name)"
+        " where indexrelid operator(pg_catalog.=) pg_catalog.to_regclass(:name)"
     )
     if indexes:
         say(
@@ -202,7 +189,7 @@ def _online(made: sa.Engine, indexes: tuple[Index, ...], say: Say) -> None:
     with made.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         for number, index in enumerate(indexes, 1):
             began = time.monotonic()
-            found = connection.execute(valid, {"name": index.name}).scalar()
+            found = connection.execute(valid, {"name": f"cdc.{index.name}"}).scalar()
             if found is False:
                 connection.exec_driver_sql(index.drop)
             if not found:
@@ -225,6 +212,24 @@ def _encoded(connection: sa.Connection) -> None:
     encoding = connection.execute(sa.text("select getdatabaseencoding()::text")).scalar_one()
     if encoding != ENCODING:
         raise DatabaseError(*wrong_encoding(encoding))
+
+
+def _ours(connection: sa.Connection) -> None:
+    """What lies in a schema of somebody else's is not believed, the version least of all."""
+    import sqlalchemy as sa
+
+    other = connection.execute(
+        sa.text(
+            "select nspname::text, pg_get_userbyid(nspowner)::text from pg_namespace"
+            " where nspname in ('cdc', 'cdc_capture') and pg_get_userbyid(nspowner) <> 'cdc_owner'"
+        )
+    ).first()
+    if other is not None:
+        raise DatabaseError(
+            f"schema {other[0]} is there already, and belongs to {other[1]}, not to cdc_owner",
+            "Look what is in it, then drop or rename it: who owns a schema can replace what lies "
+            "in it.",
+        )
 
 
 def wrong_encoding(encoding: str) -> tuple[str, str]:

@@ -4,7 +4,7 @@ from typing import Any
 
 from alembic import context
 
-from cdc import models, sqlfiles
+from cdc import db, models, sqlfiles
 from cdc.migrations import FOUNDATION, VERSION_TABLE
 from cdc.patience import INSTALLING, LOCK_CLASS
 
@@ -17,7 +17,7 @@ OPTIONS: dict[str, Any] = {
 }
 
 # Defaults are made for good: nobody's nextval(text) in schema public may get into one.
-SAFELY = "set local search_path = pg_catalog, pg_temp;"
+SAFELY = f"{db.SEARCH_PATH_HERE};"
 # Whoever waits for a strong lock makes others queue behind. Less than deadlock_timeout, so that it
 # is we who give up, never a daemon.
 WAITING = "set local lock_timeout = '{}ms';"

@@ -9,7 +9,6 @@ from datetime import timedelta
 from types import TracebackType
 from typing import Self
 
-import psycopg
 import sqlalchemy as sa
 
 from cdc import db
@@ -45,17 +44,7 @@ class Registry:
 
     def __init__(self, url: str, rules: Rules) -> None:
         self.rules = rules
-        self._engine = sa.create_engine(
-            "postgresql+psycopg://",
-            creator=lambda: psycopg.connect(
-                url,
-                application_name="cdc command",
-                client_encoding="utf8",
-                prepare_threshold=None,
-            ),
-            poolclass=sa.NullPool,
-            use_native_hstore=False,  # spares a question at each connection
-        )
+        self._engine = db.engine(url)
 
     def close(self) -> None:
         self._engine.dispose()
@@ -76,8 +65,7 @@ class Registry:
         with db.explained():
             try:
                 with self._engine.begin() as conn:
-                    # For the transaction only: a pooler would hand the session to somebody else.
-                    conn.exec_driver_sql(db.SEARCH_PATH.replace("set", "set local", 1))
+                    conn.exec_driver_sql(db.SEARCH_PATH_HERE)
                     yield conn
             except sa.exc.DBAPIError as error:
                 raise error.orig or error from None

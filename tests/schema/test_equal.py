@@ -15,7 +15,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from psycopg import sql
 
-from cdc import migrations, models, sqlfiles
+from cdc import db, migrations, models, sqlfiles
 from cdc.embedded import EmbeddedPostgres
 from cdc.errors import DatabaseError
 from tests.capture.kit import connect, psql
@@ -84,7 +84,7 @@ def test_migrations_psql_and_offline_sql_make_the_same(
 
 def test_the_models_say_the_same(empty_database: str) -> None:
     migrations.upgrade(empty_database)
-    engine = migrations.engine(empty_database)
+    engine = db.engine(empty_database)
 
     def ours(name: str | None, kind: str, _: object) -> bool:
         if kind == "schema":
@@ -150,7 +150,8 @@ def test_a_failing_installation_leaves_nothing(
 ) -> None:
     """Somebody else has a table of one of our names: one transaction, so nothing was done."""
     with connect(empty_database) as conn:
-        conn.execute("create schema cdc; create table cdc.lane (id int)")
+        conn.execute(sqlfiles.schema_file("10_roles.sql"))
+        conn.execute("create schema cdc authorization cdc_owner; create table cdc.lane (id int)")
     with pytest.raises(AssertionError, match=r'relation "lane" already exists|permission denied'):
         psql(postgres.bin_dir, empty_database, "-f", sqlfiles.root() / "install.sql")
     with connect(empty_database) as conn:

@@ -11,7 +11,7 @@ import psycopg
 import pytest
 from alembic import command
 
-from cdc import migrations, sqlfiles
+from cdc import db, migrations, sqlfiles
 from cdc.embedded import EmbeddedPostgres
 from cdc.errors import DatabaseError
 from cdc.migrations.steps import Version
@@ -43,7 +43,7 @@ def at(url: str, version: Version) -> None:
     """Brings an empty database to the version before, and its indexes into being."""
     assert version.before
     migrations.upgrade(url, to=version.before)
-    engine = migrations.engine(url)
+    engine = db.engine(url)
     migrations._online(engine, version.online, lambda _: None)
     engine.dispose()
 
@@ -52,7 +52,7 @@ def at(url: str, version: Version) -> None:
 def test_the_plan_tells_all_locks(empty_database: str, version: Version) -> None:
     """And no table of the suite, nor one that its writers touch, is locked against them."""
     at(empty_database, version)
-    engine = migrations.engine(empty_database)
+    engine = db.engine(empty_database)
     try:
         with engine.connect() as connection, connection.begin() as transaction:
             driver: Any = connection.connection.driver_connection

@@ -1,0 +1,135 @@
+"""The database is somebody else's: what they left in it does not run as us, nor pass for ours."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import suppress
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from cdc import migrations, sqlfiles
+from cdc.deliver import Guard
+from cdc.embedded import EmbeddedPostgres
+from cdc.errors import CdcError, DatabaseError
+from cdc.queue.session import open_session
+from cdc.registry import Registry, Rules
+from tests.capture.kit import Connection, connect, psql
+
+TYPES = [
+    "text", "varchar", "name", '"char"', "oid", "regtype", "regclass", "int4", "int8", "bool"
+]  # fmt: skip
+FUNCTIONS = [
+    ("pg_backend_pid()", "int4", "0"),
+    ("current_schema()", "name", "'public'"),
+    ("getdatabaseencoding()", "name", "'UTF8'"),
+    ("to_regclass(text)", "regclass", "null"),
+    ("pg_get_userbyid(oid)", "name", "'cdc_owner'"),
+]
+
+
+@pytest.fixture
+def squatter(empty_database: str) -> Iterator[Connection]:
+    """The suite's account, in a database where nothing of ours is yet, and which is its own."""
+    with connect(empty_database) as admin:
+        admin.execute("create role squatter")
+        name = sql.Identifier(admin.info.dbname)
+        admin.execute(sql.SQL("grant all on database {} to squatter").format(name))
+        admin.execute("grant all on schema public to squatter")
+        # Whoever owns a database can do this.
+        path = sql.SQL("alter database {} set search_path = public, pg_catalog").format(name)
+        admin.execute(path)
+    with connect(empty_database) as conn:
+        conn.execute("set search_path = pg_catalog; set session authorization squatter")
+        yield conn
+        conn.execute("reset session authorization")
+        conn.execute("drop owned by squatter cascade; drop role squatter")
+
+
+def set_traps(conn: Connection) -> None:
+    """Sequences are not rolled back, so they tell whatever becomes of a transaction."""
+    conn.execute(
+        "create sequence public.sprung; grant usage on public.sprung to public;"
+        "create function public.trap() returns void language plpgsql set search_path = pg_catalog"
+        " as $$begin if current_user <> 'squatter' then"
+        "   perform nextval('public.sprung'); end if; end$$"
+    )
+    for left in TYPES:
+        for right in TYPES:
+            conn.execute(
+                f"create function public.equal({left}, {right}) returns bool language plpgsql as"
+                " $$begin perform public.trap(); return false; end$$;"
+                f"create operator public.= (leftarg = {left}, rightarg = {right},"
+                " function = public.equal)".encode()
+            )
+    for named, kind, answer in FUNCTIONS:
+        conn.execute(
+            f"create function public.{named} returns {kind} language plpgsql as"
+            f" $$begin perform public.trap(); return {answer}; end$$".encode()
+        )
+
+
+def sprung(conn: Connection) -> bool:
+    row = conn.execute("select is_called from public.sprung").fetchone()
+    assert row is not None
+    return bool(row[0])
+
+
+def test_the_traps_would_spring(empty_database: str, squatter: Connection) -> None:
+    set_traps(squatter)
+    with psycopg.connect(empty_database) as careless:
+        careless.execute("select current_schema()")
+    assert sprung(squatter)
+
+
+def test_nothing_of_theirs_runs_as_who_installs(empty_database: str, squatter: Connection) -> None:
+    set_traps(squatter)
+    migrations.pending(empty_database)
+    migrations.upgrade(empty_database, to="0001")
+    migrations.upgrade(empty_database)
+    assert migrations.upgrade(empty_database) == (migrations.head(), migrations.head())
+    assert not sprung(squatter)
+
+
+def test_nor_with_psql_alone(
+    empty_database: str, squatter: Connection, postgres: EmbeddedPostgres
+) -> None:
+    set_traps(squatter)
+    psql(postgres.bin_dir, empty_database, "-f", sqlfiles.root() / "install.sql")
+    psql(postgres.bin_dir, empty_database, "-f", sqlfiles.root() / "uninstall.sql")
+    assert not sprung(squatter)
+
+
+def test_nor_as_who_registers_or_delivers(empty_database: str, squatter: Connection) -> None:
+    migrations.upgrade(empty_database)
+    set_traps(squatter)
+    with Registry(empty_database, Rules((), Guard())) as registry:
+        assert registry.find() == []
+
+    async def session() -> None:
+        with suppress(CdcError):
+            await (await open_session(empty_database, "look")).close()
+
+    asyncio.run(session())
+    assert not sprung(squatter)
+
+
+@pytest.mark.parametrize("schema", ["cdc", "cdc_capture"])
+def test_a_schema_of_theirs_is_not_taken_for_ours(
+    empty_database: str, squatter: Connection, postgres: EmbeddedPostgres, schema: str
+) -> None:
+    """They would own what lies in it: drop it, or put functions beside ours."""
+    squatter.execute(f"create schema {schema}; grant all on schema {schema} to public".encode())
+    if schema == "cdc":
+        # A version that is there already would end the installation before it begins.
+        squatter.execute(
+            "create table cdc.schema_version as select pg_catalog.text '0002' as version_num;"
+            "grant all on cdc.schema_version to public"
+        )
+    told = f"schema {schema} is there already, and belongs to squatter"
+    with pytest.raises(DatabaseError, match=told):
+        migrations.upgrade(empty_database)
+    with pytest.raises(AssertionError, match=told):
+        psql(postgres.bin_dir, empty_database, "-f", sqlfiles.root() / "install.sql")

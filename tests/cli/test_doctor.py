@@ -77,6 +77,7 @@ HARMS = [
     ("update cdc.webhook set endpoint = 'https://10.0.0.1/'", "endpoints", "warn", "10.0.0.1"),
     ("update cdc.webhook set endpoint = 'https://nowhere.invalid/'", "endpoints", "warn",
      "nowhere.invalid"),
+    ("update cdc.webhook set tls_profile = 'gone'", "tls", "fail", "CDC_TLS_PROFILES"),
     ("select pg_terminate_backend(pid) from pg_locks where locktype = 'advisory'", "daemons",
      "warn", "cdc run"),
 ]  # fmt: skip
@@ -96,6 +97,7 @@ APART = {
     "accounts": "tests/cli/test_doctor_room.py",
     "partitions": "test_a_partition_without_trigger",
     "doorbell": "tests/cli/test_doctor_server.py",
+    "proxy": "tests/cli/test_proxy.py",
     "encryption": "tests/cli/test_webhook_secrets.py",
 }
 

@@ -26,6 +26,7 @@ from cdc.keys import new_secret
 from cdc.lanes import Lane
 from cdc.mapping import Mapping, roads_of
 from cdc.observe import CanaryFigures, Observer
+from cdc.observe.http import BACKLOG, BoundedServer
 from cdc.queue.ownership import SHARDS
 from cdc.queue.session import execute, open_session, run
 from cdc.road import Webhook, WebhookState
@@ -95,10 +96,10 @@ class Canary:
 
     async def run(self) -> None:
         """Until ``stop()``, and the end of the one that is under way then."""
-        runner = web.ServerRunner(web.Server(self._receive, access_log=None), access_log=None)
+        runner = web.ServerRunner(BoundedServer(self._receive), access_log=None)
         await runner.setup()
         try:
-            await web.TCPSite(runner, "127.0.0.1", 0).start()
+            await web.TCPSite(runner, "127.0.0.1", 0, backlog=BACKLOG).start()
             self._endpoint = f"http://127.0.0.1:{runner.addresses[0][1]}/"
             while not self._stop.is_set():
                 due = time.monotonic() + self._interval

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
 
@@ -10,6 +11,7 @@ import pytest
 
 from cdc.errors import ConfigError
 from cdc.observe import Backlog, HealthServer, Observer, Pulse, State
+from cdc.observe.http import MOST_OPEN
 from cdc.observe.pulse import STUCK_AFTER
 
 
@@ -119,3 +121,24 @@ async def test_a_daemon_that_stands_still_is_not_alive(base: str, observer: Obse
         assert (await http.get("/healthz")).status == 200
         now += STUCK_AFTER
         assert (await http.get("/healthz")).status == 503
+
+
+async def test_who_connects_and_says_nothing_takes_no_descriptors(base: str) -> None:
+    """Of the process, which needs them for webhooks; who asks is still answered."""
+    host, _, port = base.removeprefix("http://").partition(":")
+    silent = [await asyncio.open_connection(host, int(port)) for _ in range(3 * MOST_OPEN)]
+    async with asyncio.timeout(20), aiohttp.ClientSession(base) as http:
+        assert (await http.get("/healthz")).status == 200
+        # The oldest ones end; they, and as many as there are too many.
+        ended = [await reader.read() for reader, _ in silent[: 2 * MOST_OPEN]]
+    assert set(ended) == {b""}
+    assert not any(reader.at_eof() for reader, _ in silent[2 * MOST_OPEN + 1 :])
+    for _, writer in silent:
+        writer.close()
+
+
+async def test_what_is_not_asked_for(base: str) -> None:
+    async with aiohttp.ClientSession(base) as http:
+        assert (await http.get("/")).status == 404
+        assert (await http.post("/metrics")).status == 405
+        assert (await http.head("/metrics")).status == 200

@@ -2,14 +2,39 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from aiohttp import web
 
 from cdc.errors import ConfigError
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+MOST_OPEN = 32
+"""Connections of those who ask; few do, each for a moment."""
+
+BACKLOG = 16
+
+Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+
+
+class BoundedServer(web.Server):
+    """Of too many connections the oldest ends.
+
+    Otherwise whoever may connect, and says nothing, takes all descriptors of the process, and no
+    webhook can be called any more.
+    """
+
+    def __init__(self, handler: Handler) -> None:
+        super().__init__(handler, access_log=None)
+
+    def connection_made(self, handler: Any, transport: asyncio.Transport) -> None:
+        super().connection_made(handler, transport)
+        for oldest in self.connections[:-MOST_OPEN]:
+            oldest.force_close()
 
 
 class Source(Protocol):
@@ -33,13 +58,13 @@ class HealthServer:
 
     def __init__(self, source: Source) -> None:
         self._source = source
-        self._runner: web.AppRunner | None = None
+        self._runner: web.ServerRunner | None = None
 
     async def start(self, host: str, port: int) -> int:
         """Listens; returns the port. Raises ConfigError when the port cannot be had."""
         runner = await self._open()
         try:
-            await web.TCPSite(runner, host, port).start()
+            await web.TCPSite(runner, host, port, backlog=BACKLOG).start()
         except OSError as error:
             await runner.cleanup()
             raise ConfigError(
@@ -52,16 +77,8 @@ class HealthServer:
         """Listens on a Unix socket."""
         await web.UnixSite(await self._open(), socket).start()
 
-    async def _open(self) -> web.AppRunner:
-        app = web.Application()
-        app.add_routes(
-            [
-                web.get("/healthz", self._alive),
-                web.get("/readyz", self._ready),
-                web.get("/metrics", self._page),
-            ]
-        )
-        self._runner = web.AppRunner(app, access_log=None)
+    async def _open(self) -> web.ServerRunner:
+        self._runner = web.ServerRunner(BoundedServer(self._answer), access_log=None)
         await self._runner.setup()
         return self._runner
 
@@ -69,16 +86,20 @@ class HealthServer:
         if self._runner is not None:
             await self._runner.cleanup()
 
-    async def _alive(self, _: web.Request) -> web.Response:
-        alive = self._source.alive()
-        return web.Response(text="alive\n" if alive else "stuck\n", status=200 if alive else 503)
+    async def _answer(self, request: web.BaseRequest) -> web.Response:
+        if request.method not in ("GET", "HEAD"):
+            return web.Response(status=405, headers={"Allow": "GET, HEAD"})
+        match request.path:
+            case "/healthz":
+                return _told(self._source.alive(), "alive", "stuck")
+            case "/readyz":
+                return _told(await self._source.ready(), "ready", "not ready")
+            case "/metrics":
+                page = await self._source.page()
+                return web.Response(body=page, headers={"Content-Type": CONTENT_TYPE})
+            case _:
+                return web.Response(status=404)
 
-    async def _ready(self, _: web.Request) -> web.Response:
-        ready = await self._source.ready()
-        return web.Response(
-            text="ready\n" if ready else "not ready\n", status=200 if ready else 503
-        )
 
-    async def _page(self, _: web.Request) -> web.Response:
-        page = await self._source.page()
-        return web.Response(body=page, headers={"Content-Type": CONTENT_TYPE})
+def _told(good: bool, yes: str, no: str) -> web.Response:
+    return web.Response(text=f"{yes if good else no}\n", status=200 if good else 503)

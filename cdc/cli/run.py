@@ -26,6 +26,12 @@ def register(app: typer.Typer) -> None:
     app.command()(run)
 
 
+def _numbered(socket: Path | None) -> Path | None:
+    if socket is not None and not socket.stem.isdecimal():
+        raise typer.BadParameter(f"{socket} is no socket of a parent's")
+    return socket
+
+
 def run(
     ctx: typer.Context,
     processes: Annotated[
@@ -34,7 +40,8 @@ def run(
             min=1, max=64, help="Daemons to run side by side; one parent answers for all of them."
         ),
     ] = 1,
-    child: Annotated[Path | None, typer.Option(hidden=True)] = None,
+    # Of a parent of ours: the socket at which this process, whose number it bears, answers.
+    child: Annotated[Path | None, typer.Option(hidden=True, callback=_numbered)] = None,
 ) -> None:
     """Deliver changes until stopped (SIGTERM or Ctrl-C).
 

@@ -208,10 +208,13 @@ def off(ctx: typer.Context, as_sql: AsSql = False, as_json: AsJson = False) -> N
     """
     from cdc.capture.catalog import functions, triggers
     from cdc.capture.install import carry_out, switch_off
+    from cdc.cli.capture import refuse_unless_migrated, version
 
     with common.connect(load_settings(ctx)) as conn:
         steps = switch_off(conn)
         if not steps:
+            if version(conn) is None:
+                refuse_unless_migrated(conn)
             raise DatabaseError(
                 "capture is not installed: there is nothing to switch off",
                 "`cdc triggers status` shows how it stands.",

@@ -9,10 +9,12 @@ from __future__ import annotations
 import base64
 import binascii
 import contextlib
+import html
+import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
-from urllib.parse import unquote
+from urllib.parse import quote, quote_plus, unquote
 
 from cdc import keys
 from cdc.errors import UsageError
@@ -225,7 +227,10 @@ def header_lines(headers: Iterable[tuple[str, str]]) -> bytes:
 
 
 def credentials(headers: Iterable[tuple[str, str]]) -> tuple[str, ...]:
-    """What of additional headers must not be shown, longest first so that none is left half."""
+    """What of additional headers must not be shown, longest first so that none is left half.
+
+    In the forms as well in which a receiver's answer would repeat it: JSON, HTML, a URL.
+    """
     found: set[str] = set()
     for name, value in headers:
         found.add(value)
@@ -238,7 +243,19 @@ def credentials(headers: Iterable[tuple[str, str]]) -> tuple[str, ...]:
                 login = base64.b64decode(token).decode()
                 found.update((login, login.partition(":")[2]))
     # Three letters or fewer are no secret, and taking them out would leave nothing to read.
-    return tuple(sorted((value for value in found if len(value) > 3), key=len, reverse=True))
+    forms = {form for value in found if len(value) > 3 for form in _echoes(value)}
+    return tuple(sorted(forms, key=len, reverse=True))
+
+
+def _echoes(value: str) -> Iterator[str]:
+    yield value
+    written = json.dumps(value)[1:-1]
+    yield written
+    yield written.replace("/", "\\/")  # as PHP writes it
+    yield html.escape(value)
+    yield quote(value)
+    yield quote(value, safe="")
+    yield quote_plus(value)
 
 
 class Sealer:

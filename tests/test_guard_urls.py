@@ -177,3 +177,10 @@ async def test_lookup_of_names_that_are_not(name: str, monkeypatch: pytest.Monke
         monkeypatch.setattr(socket, "getaddrinfo", unknown)
     with pytest.raises(OSError, match=r"host name|not known"):
         await dns.lookup(name, 80)
+
+
+def test_a_password_that_reads_as_a_port_is_not_told() -> None:
+    for url in ("https://me:geheim/x@host/", "https://me:geheim?x@host/"):
+        with pytest.raises(UsageError, match="is no port") as caught:
+            parse(url)
+        assert "geheim" not in caught.value.message

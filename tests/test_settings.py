@@ -174,3 +174,10 @@ def test_every_key_is_described() -> None:
         assert key.env == f"CDC_{key.name.upper()}"
         assert key.type
         assert re.search(r"\.$|\.`$|`\.$", key.description), key.name
+
+
+def test_a_password_that_reads_as_a_host_is_not_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CDC_DATABASE_URL", "postgresql://me:geh@eim@h/db")
+    with pytest.raises(ConfigError, match="an @ in a user or password is written %40") as caught:
+        load()
+    assert "eim" not in caught.value.message

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import base64
+import html
+import json
+import re
 import time
 from datetime import UTC, datetime
+from urllib.parse import quote, urlencode
 
 import pytest
 from standardwebhooks.webhooks import Webhook as Independent
@@ -13,7 +17,15 @@ from standardwebhooks.webhooks import WebhookVerificationError
 from cdc.errors import UsageError
 from cdc.keys import new_secret, parse_secret
 from cdc.road import Delivery, Layout, Webhook, WebhookState
-from cdc.sign import Problem, Sealer, Signer, check_headers, split_endpoint, verify
+from cdc.sign import (
+    Problem,
+    Sealer,
+    Signer,
+    check_headers,
+    credentials,
+    split_endpoint,
+    verify,
+)
 
 VECTORS = [
     (
@@ -275,3 +287,21 @@ def test_headers_that_may_be_sent() -> None:
         check_headers({"Authorization": "Bearer x"}, "https://me:pw@a.com/")
     with pytest.raises(UsageError):
         Sealer(a_webhook("https://me:pw@a.com/", Authorization="Bearer x"))
+
+
+def test_credentials_are_found_as_a_receiver_would_repeat_them() -> None:
+    secret = 'alpha"bravo/charlie<delta>+echo\\foxtrot'
+    hidden = credentials([("X-Key", secret)])
+    escaped = json.dumps({"X-Key": secret})
+    for echo in (
+        escaped,
+        escaped.replace("/", "\\/"),  # PHP's json_encode
+        html.escape(secret),
+        quote(secret),
+        quote(secret, safe=""),
+        urlencode({"key": secret}),
+    ):
+        left = echo
+        for one in hidden:
+            left = left.replace(one, "")
+        assert not re.search("alpha|bravo|charlie|delta|echo|foxtrot", left)

@@ -49,6 +49,32 @@ def delivery(uid: str = "0f6ae0b3-5c0d-4a58-9d1c-6a3a2f3e9b57", tries: int = 1) 
     return Delivery(4711, 3, 1, uid, layout, "modified", CHANGED, refs, tries=tries)
 
 
+async def test_what_the_sdk_complains_about_tells_no_key_of_the_collector(
+    told: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    headers = "api-key: marked-1, authorization=Basic bWFya2VkOjI="
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", headers)
+    place = "http://me:marked-3@127.0.0.1:1/marked-4/in?key=marked-5"
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", place)
+    monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "10")
+    monkeypatch.setattr(otel, "CLOSE_WITHIN", 0.1)
+    heard = asyncio.Event()
+
+    def tell(line: str) -> None:
+        told.append(line)
+        if "127.0.0.1" in line:
+            heard.set()
+
+    traces = Traces(tell)
+    good = Outcome(Answer.SUCCESS, 200, None, "", 0.25)
+    traces.attempted(delivery(), good, "delivered")
+    async with asyncio.timeout(LIMIT):
+        await heard.wait()
+    await traces.close()
+    assert "Header format invalid" in told[0]
+    assert not any(key in line for line in told for key in ("marked", "bWFya2Vk"))
+
+
 async def test_a_span_tells_what_the_attempt_was(
     memory: InMemorySpanExporter, told: list[str]
 ) -> None:

@@ -85,7 +85,11 @@ def _split_port(hostport: str, default: int) -> tuple[str, int]:
     if hostport.endswith("]") or not colon:
         return hostport, default
     if not re.fullmatch(r"[0-9]{1,5}", port) or not 1 <= int(port) <= 65535:
-        raise UsageError(f"{port!r} is no port", "A port is a number from 1 to 65535.")
+        # Not repeated: behind a / in it, a password is read as one.
+        raise UsageError(
+            "what follows the host's colon is no port",
+            "A port is a number from 1 to 65535. In a user or password, write %2F for a slash.",
+        )
     return host, int(port)
 
 

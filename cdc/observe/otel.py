@@ -8,10 +8,11 @@ import hashlib
 import logging
 import os
 import random
+import re
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import UTC
 
@@ -104,16 +105,40 @@ _LOGGER = logging.getLogger("opentelemetry")
 
 
 class _Complaints(logging.Handler):
-    """What the SDK logs, brought to the daemon's own log; it comes from the SDK's threads."""
+    """What the SDK logs, brought to the daemon's own log; it comes from the SDK's threads.
+
+    Some of it repeats the collector's URL, and headers that cannot be read: keys are in them.
+    """
 
     def __init__(self, failed: Callable[[str], None]) -> None:
         super().__init__(logging.WARNING)
+        self._hidden = _keys(os.environ)
         self.failed = failed
         self._loop = asyncio.get_running_loop()
 
     def emit(self, record: logging.LogRecord) -> None:
+        message = record.getMessage()
+        for key in self._hidden:
+            message = message.replace(key, "[hidden]")
         with suppress(RuntimeError):  # the loop is closed
-            self._loop.call_soon_threadsafe(self.failed, " ".join(record.getMessage().split()))
+            self._loop.call_soon_threadsafe(self.failed, " ".join(message.split()))
+
+
+def _keys(variables: Mapping[str, str]) -> list[str]:
+    """What may be secret in how the collector is reached, longest first: headers, and of its URL
+    all but host and port."""
+    found: set[str] = set()
+    for name, value in variables.items():
+        if not name.startswith("OTEL_EXPORTER_OTLP_"):
+            continue
+        if name.endswith("HEADERS"):
+            for header in value.split(","):
+                found |= {header.strip(), re.split("[=:]", header, maxsplit=1)[-1].strip()}
+        elif name.endswith("ENDPOINT"):
+            login, _, place = value.partition("://")[2].rpartition("@")
+            path = re.sub(r"^[^/?]*", "", place).rstrip("/")
+            found |= {login, login.partition(":")[2], path}
+    return sorted((one for one in found if len(one) > 3), key=len, reverse=True)
 
 
 def trace_of(uid: str) -> int:

@@ -265,10 +265,13 @@ class Settings(BaseSettings):
     @classmethod
     def _is_a_database_address(cls, value: str) -> str:
         try:
-            Conninfo.parse(value.encode())
+            found = {one.keyword: one.val for one in Conninfo.parse(value.encode())}
         except psycopg.Error:
             # libpq's message would repeat the address, and with it a password.
             raise ValueError("PostgreSQL's client cannot read it") from None
+        if b"@" in (found[b"host"] or b""):
+            # The rest of a password is taken for the host, and hosts are told and logged.
+            raise ValueError("an @ in a user or password is written %40")
         return value
 
     @field_validator("secret_keys")

@@ -95,6 +95,19 @@ async def test_nobody_else_may_call_this_machine_because_of_it(world: World) -> 
     assert world.receiver.count == 0
 
 
+async def test_nobody_registers_a_canarys_number(world: World) -> None:
+    """Its requests go out by the client that may dial this machine."""
+    await world.hook()
+    conn = await world.connect()
+    await conn.execute("set role cdc_admin")
+    for statement in (
+        f"insert into cdc.webhook (id, company, endpoint) values ({FIRST}, '1', 'http://x/')",
+        f"update cdc.webhook set id = {FIRST + SHARDS - 1}",
+    ):
+        with pytest.raises(psycopg.errors.CheckViolation):
+            await conn.execute(statement.encode())
+
+
 async def test_one_whose_row_gets_lost_is_missed(world: World) -> None:
     await world.run(SWALLOW)
     async with Running(world.url, canary_interval=1) as daemon:
@@ -239,3 +252,4 @@ def test_all_statements_mean_the_same_numbers() -> None:
     for name in ("settle_delivered", "sweep_canaries"):
         assert f" {FIRST}" in (TOP / "sql" / "queries" / f"{name}.sql").read_text()
     assert f" {FIRST} " in (TOP / "cdc" / "cli" / "deliveries.py").read_text()
+    assert f" {FIRST})" in (TOP / "sql" / "schema" / "40_registry.sql").read_text()

@@ -7,7 +7,6 @@ no cookie kept, no proxy taken from the variables that other programs go by.
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import time
 from collections.abc import Callable
@@ -16,7 +15,7 @@ from typing import NamedTuple
 from cdc.deliver import outcome
 from cdc.deliver import url as urls
 from cdc.deliver.answer import Reply
-from cdc.deliver.dns import AT_ONCE, Lookup, Names, lookup
+from cdc.deliver.dns import Gate, Lookup, Names, lookup
 from cdc.deliver.guard import Guard
 from cdc.deliver.pool import Origin, Pool
 from cdc.deliver.proxy import Proxy
@@ -88,9 +87,8 @@ class Client:
         self._trust.context()
         # The name server gets a little less than connecting as a whole, so that the detail tells
         # which of the two it was.
-        gate = asyncio.Semaphore(AT_ONCE)
         self._names = Names(
-            look or functools.partial(lookup, limit=connect_timeout * 0.8, gate=gate)
+            look or functools.partial(lookup, limit=connect_timeout * 0.8, gate=Gate())
         )
         self._pool = Pool(
             guard,

@@ -15,8 +15,15 @@ import threading
 from collections.abc import Awaitable, Callable
 from time import monotonic
 
-AT_ONCE = 64
-"""Lookups under way at the same time in one client; more wait, each within its own limit."""
+AT_ONCE = 128
+"""Lookups under way at the same time in one client; more wait, each within its own limit. More than
+the webhooks of a company, so that none can have them all hang."""
+
+HUNG_AT_ONCE = 16
+"""Of these beside them, those of names that have hung lately."""
+
+HUNG_FOR = 3600.0
+"""Seconds for which a name counts as such a one."""
 
 TTL = 10.0
 """Seconds an answer is used again. Each connection judges its addresses anew all the same."""
@@ -26,6 +33,27 @@ MOST = 5_000
 
 Lookup = Callable[[str, int], Awaitable[list[str]]]
 """A name and a port become addresses, in the order to try; raises OSError."""
+
+
+class Gate:
+    """Bounds how many threads look names up; a hanging lookup keeps its place until it ends.
+
+    Names that have hung lately have few places, for themselves: whoever registers many of them
+    holds up nobody else.
+    """
+
+    def __init__(self) -> None:
+        self._usual = asyncio.Semaphore(AT_ONCE)
+        self._few = asyncio.Semaphore(HUNG_AT_ONCE)
+        self._hung: dict[str, float] = {}
+
+    def places(self, name: str) -> asyncio.Semaphore:
+        return self._few if monotonic() < self._hung.get(name, 0.0) else self._usual
+
+    def hung(self, name: str) -> None:
+        if len(self._hung) >= MOST:
+            del self._hung[next(iter(self._hung))]
+        self._hung[name] = monotonic() + HUNG_FOR
 
 
 class Names:
@@ -74,33 +102,36 @@ def _heard(task: asyncio.Task[list[str]]) -> None:
         task.exception()
 
 
-async def lookup(
-    name: str, port: int, limit: float = 5.0, gate: asyncio.Semaphore | None = None
-) -> list[str]:
+async def lookup(name: str, port: int, limit: float = 5.0, gate: Gate | None = None) -> list[str]:
     """Addresses of a name as text, in the system's order of preference, each once.
 
     limit: seconds after which nobody waits any longer.
-    gate:  bounds how many threads are at it; a hanging lookup keeps its place until it ends.
 
     Raises socket.gaierror when there is no address, or no answer in time.
     """
+    places = None if gate is None else gate.places(name)
+    began: float | None = None
     try:
         async with asyncio.timeout(limit):
-            if gate is not None:
-                await gate.acquire()
-            return await _in_thread(name, port, gate)
+            if places is not None:
+                await places.acquire()
+            began = monotonic()
+            return await _in_thread(name, port, places)
     except TimeoutError:
+        # Not one that had to wait for a place itself.
+        if gate is not None and began is not None and monotonic() - began > limit / 2:
+            gate.hung(name)
         message = f"no answer within {limit:g} s"
         raise socket.gaierror(socket.EAI_AGAIN, message) from None
 
 
-async def _in_thread(name: str, port: int, gate: asyncio.Semaphore | None) -> list[str]:
+async def _in_thread(name: str, port: int, places: asyncio.Semaphore | None) -> list[str]:
     loop = asyncio.get_running_loop()
     found: asyncio.Future[list[str]] = loop.create_future()
 
     def settle(result: list[str] | OSError) -> None:
-        if gate is not None:
-            gate.release()
+        if places is not None:
+            places.release()
         if found.done():
             return
         if isinstance(result, OSError):

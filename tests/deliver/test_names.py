@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import threading
+from typing import Any
 
 import pytest
 
 from cdc.deliver import dns
-from cdc.deliver.dns import Names
+from cdc.deliver.dns import Gate, Names, lookup
 
 
 class Server:
@@ -82,3 +84,37 @@ async def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) ->
     for number in range(50):
         await names(f"{number}.example", 80)
         assert names.remembered <= 10
+
+
+async def test_names_that_hang_hold_up_nobody_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a company that has registered as many as it may, at a name server that never answers."""
+    over = threading.Event()
+    real = socket.getaddrinfo
+
+    def answer(name: str, *rest: Any, **more: Any) -> Any:
+        if name.endswith("tarpit.example"):
+            over.wait()
+            raise socket.gaierror(socket.EAI_AGAIN, "later")
+        return real("127.0.0.1", *rest, **more)
+
+    monkeypatch.setattr(socket, "getaddrinfo", answer)
+    gate = Gate()
+    tarpits = [f"{number}.tarpit.example" for number in range(100)]
+    try:
+        for _ in ("not known yet", "known, while the first lookups still hang"):
+            async with asyncio.TaskGroup() as group:
+                hanging = [group.create_task(ended(name, gate)) for name in tarpits]
+                await asyncio.sleep(0)
+                assert await lookup("good.example", 80, 20.0, gate) == ["127.0.0.1"]
+            assert all(task.result() for task in hanging)
+    finally:
+        over.set()
+
+
+async def ended(name: str, gate: Gate) -> bool:
+    """Without an answer."""
+    try:
+        await lookup(name, 80, 0.5, gate)
+    except socket.gaierror:
+        return True
+    return False

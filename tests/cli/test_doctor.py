@@ -87,6 +87,7 @@ APART = {
     "server": "tests/cli/test_doctor_server.py",
     "encoding": "tests/daemon/test_start.py",
     "pooler": "tests/daemon/test_pooler.py",
+    "wire": "tests/cli/test_doctor_server.py",
     "clock": "tests/cli/test_doctor_server.py",
     "locks": "tests/writers/test_locks.py",
     "transactions": "tests/cli/test_doctor_server.py",

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import socket
 import struct
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ import psycopg
 import pytest
 from psycopg import pq
 
+from cdc.cli.doctor.database import reached
 from cdc.embedded import EmbeddedPostgres
 from tests import support
 from tests.cli.command import Command
@@ -127,3 +130,44 @@ def test_a_doorbell_that_prepared_transactions_forbid() -> None:
         assert told(cdc, "doorbell")[0] == "fail"
         cdc.env["CDC_DOORBELL"] = "auto"
         assert told(cdc, "doorbell")[0] == "ok"
+
+
+@contextmanager
+def man_in_the_middle(heard: list[bytes]) -> Iterator[int]:
+    """Says that there is no TLS, and asks for the password. Yields its port."""
+
+    def listen(server: socket.socket) -> None:
+        with suppress(OSError), server.accept()[0] as peer, peer.makefile("rb") as said:
+
+            def message() -> bytes:
+                return said.read(struct.unpack("!I", said.read(4))[0] - 4)
+
+            with suppress(struct.error):  # it has hung up
+                if message() == struct.pack("!I", 80877103):  # SSLRequest
+                    peer.sendall(b"N")
+                    message()
+                peer.sendall(b"R" + struct.pack("!II", 8, 3))  # AuthenticationCleartextPassword
+                heard.append(said.read(1) + message())
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=listen, args=[server])
+        thread.start()
+        yield server.getsockname()[1]
+        server.shutdown(socket.SHUT_RDWR)
+        thread.join(20)
+
+
+def test_who_stands_on_the_way_to_the_database(cdc: Command) -> None:
+    heard: list[bytes] = []
+    for more in ("?sslmode=verify-full&sslrootcert=system", ""):
+        with man_in_the_middle(heard) as port:
+            address = f"postgresql://me:geheim@127.0.0.1:{port}/db{more}"
+            assert Command({**cdc.env, "CDC_DATABASE_URL": address})("status").code == 1
+        assert heard == ([] if more else [b"pgeheim\0"])
+    assert told(cdc, "wire")[0] == "ok", "loopback"
+    assert reached("", encrypted=False, mode="prefer").verdict == "ok"
+    assert reached("192.0.2.1", encrypted=True, mode="verify-full").verdict == "ok"
+    for encrypted, mode in ((False, "prefer"), (True, "prefer"), (True, "require")):
+        found = reached("192.0.2.1", encrypted=encrypted, mode=mode)
+        assert found.verdict == "warn"
+        assert "sslmode=verify-full" in found.todo

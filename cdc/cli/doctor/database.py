@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from ipaddress import ip_address
 
 from cdc import migrations
 from cdc.cli import capture
@@ -76,6 +77,28 @@ def pooler(see: Patient) -> Told:
     return warn(
         "there seems to be a connection pooler in between; a daemon refuses to run through one",
         "Give CDC_DATABASE_URL the database's direct address.",
+    )
+
+
+def wire(see: Patient) -> Told:
+    # The options that hold, PGSSLMODE's and those of service files too.
+    (mode,) = (one.val for one in see.conn.pgconn.info if one.keyword == b"sslmode")
+    return reached(see.conn.info.hostaddr, see.conn.pgconn.ssl_in_use, (mode or b"").decode())
+
+
+def reached(address: str, encrypted: bool, mode: str) -> Told:
+    """address: of the server, '' for a socket of this host."""
+    if not address or ip_address(address).is_loopback:
+        return ok("the connection to the database stays on this host")
+    if encrypted and mode in ("verify-ca", "verify-full"):
+        return ok("the connection to the database is encrypted, and the server verified")
+    wrong = (
+        "is encrypted, but anybody could be" if encrypted else "is not encrypted; anybody can be"
+    )
+    return warn(
+        f"the connection to the database {wrong} on the way, and be told the password",
+        "Write ?sslmode=verify-full&sslrootcert=FILE behind CDC_DATABASE_URL; FILE holds the "
+        "server's CA.",
     )
 
 
@@ -215,6 +238,7 @@ BEFORE: dict[str, Check] = {"server": server, "encoding": encoding, "schema": sc
 CHECKS: dict[str, Check] = {
     "identity": identity,
     "pooler": pooler,
+    "wire": wire,
     "clock": clock,
     "durability": durability,
     "locks": locks.writers,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hmac
 import os
 import re
 import shutil
@@ -74,12 +75,30 @@ KEYS = {
 }
 
 
-@pytest.fixture(params=KEYS)
+# A key that a receiver forgot to set: what it stands for anybody can sign with.
+UNSET = ("", "whsec_")
+
+
+def forged() -> tuple[dict[str, str], bytes, bool]:
+    stamp = str(int(time.time()))
+    made = hmac.digest(b"", f"{UID}.{stamp}.".encode() + BODY, "sha256")
+    headers = {
+        "webhook-id": UID,
+        "webhook-timestamp": stamp,
+        "webhook-signature": f"v1,{base64.b64encode(made).decode()}",
+    }
+    return headers, BODY, False
+
+
+@pytest.fixture(params=[*KEYS, *UNSET])
 def given(request: pytest.FixtureRequest) -> tuple[str, list[list[str]], list[bool]]:
     """The receiver's key; per case id, timestamp, signatures and the body, all in base64 behind an
     x; what is to come out."""
-    key, secret, other = KEYS[request.param]
-    made = cases(secret, other)
+    if request.param in UNSET:
+        key, made = request.param, {"signed with nothing": forged()}
+    else:
+        key, secret, other = KEYS[request.param]
+        made = cases(secret, other)
     names = ("webhook-id", "webhook-timestamp", "webhook-signature")
     lines = [
         ["x" + base64.b64encode(part).decode()

@@ -58,6 +58,18 @@ def test_a_longer_road_and_a_host_of_its_own(other: Suite) -> None:
     )
 
 
+def test_a_base_url_without_end_is_cut(other: Suite) -> None:
+    """Each queued row has it: whoever writes it would fill the memory of the daemon of all."""
+    other.run("""update "Talent Core"."Mandant" set "Eigene URL" = repeat('x', 1000000)""")
+    other.run(f"update {VACANCY} set titel = 'x' where slug = 'baker'")
+    other.run(
+        f"""insert into {VACANCY} select slug || n, "Bereich"
+              from {VACANCY}, generate_series(1, 99) n where slug = 'baker'"""
+    )
+    assert other.all("select distinct length(refs[1]) from cdc.queue") == [(2048,)]
+    assert len(other.queued()) == 100
+
+
 def test_a_whole_base_url_of_its_own_and_none(other: Suite) -> None:
     other.run(f"update {VACANCY} set titel = 'x' where slug in ('b', 'c', 'd')")
     assert sorted(other.posts()) == bodies(

@@ -9,6 +9,7 @@ from itertools import groupby
 from cdc.capture import catalog, render
 from cdc.capture.catalog import Connection
 from cdc.capture.plan import Step
+from cdc.capture.text import comment
 from cdc.mapping import Mapping
 from cdc.patience import INSTALLING, LOCK_CLASS, Patience, Say, Wanted, holders, patiently
 
@@ -105,7 +106,8 @@ def script(steps: Sequence[Step], mapping: Mapping | None) -> Iterator[str]:
     for table, group in groupby(steps, key=lambda step: step.table):
         batch = list(group)
         locks = sorted({step.lock for step in batch if step.lock})
-        yield f"-- {table or 'schema cdc'}" + (f"; locks it {', '.join(locks)}" if locks else "")
+        said = f"; locks it {', '.join(locks)}" if locks else ""
+        yield comment(f"{table or 'schema cdc'}{said}")
         yield "begin;"
         yield "set local lock_timeout = '500ms';"
         yield "set local search_path = pg_catalog, pg_temp;"

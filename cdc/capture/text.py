@@ -8,6 +8,11 @@ from collections.abc import Iterable
 from cdc.mapping.model import quote
 
 
+def comment(text: str) -> str:
+    """A line of its own, whatever the text holds: a name of the suite's may have line breaks."""
+    return "-- " + "".join(c if c.isprintable() else " " for c in text)
+
+
 def literal(text: str) -> str:
     quoted = "'" + text.replace("'", "''") + "'"
     # Whatever a session makes of standard_conforming_strings.

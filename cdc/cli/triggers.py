@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cdc.cli import common
-from cdc.cli.common import AsJson, Yes, load_mapping, load_settings, print_json, say
+from cdc.cli.common import AsJson, Yes, load_mapping, load_settings, print_json, printable, say
 from cdc.cli.patient import LockTimeout, Pause, Tries
 from cdc.errors import DatabaseError
 
@@ -64,9 +64,11 @@ def plan(
         say("Nothing to do." if noted else "Only the mapping would be noted as installed.")
         return
     if sql:
+        from cdc.capture.text import comment
+
         for step in steps:
             where = f"{step.lock} on {step.table}" if step.lock else "no lock on the suite's tables"
-            typer.echo(f"-- {step.why}; {where}\n{step.sql}\n")
+            typer.echo(f"{comment(f'{step.why}; {where}')}\n{printable(step.sql, lines=True)}\n")
     else:
         common.print_table(["table", "lock", "what"], _by_table(steps))
     locked = common.counted(len({step.table for step in steps if step.lock}), "table")

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from tests.capture.kit import Suite, rows
+from cdc.embedded import EmbeddedPostgres
+from tests.capture.kit import Suite, psql, rows
+from tests.cli.command import Command
 
 PARTITIONED = """
 drop table note, rating, answervideo, candidate cascade;
@@ -128,3 +132,24 @@ def test_tables_that_inherit_are_captured_too(own_suite: Suite) -> None:
     own_suite.run("update candidate set project_id = 15 where id = 20")
     own_suite.run("update candidate_2020 set project_id = 15")
     assert own_suite.changes() == [("c", "20"), ("m", "20"), ("m", "20")]
+
+
+def test_a_name_does_not_break_out_of_the_script_for_a_dba(
+    own_suite: Suite, postgres: EmbeddedPostgres, tmp_path: Path
+) -> None:
+    """Who owns a table names its partitions, and the script is run by who may do more."""
+    own_suite.run(PARTITIONED)
+    own_suite.run(
+        'create table "p\n;create table public.loot();--\x07" partition of candidate'
+        " for values from (1000000) to (2000000)"
+    )
+    cdc = Command({"CDC_DATABASE_URL": own_suite.url})
+    script = tmp_path / "triggers.sql"
+    script.write_text(cdc.good("triggers", "sql", "--database").out)
+    shown = cdc.good("triggers", "plan", "--sql").out
+    assert ";create table public.loot();--" in shown
+    assert not any(line.startswith(";") and '"' not in line for line in shown.splitlines())
+    assert "\x07" not in shown
+    psql(postgres.bin_dir, own_suite.url, "-f", script)
+    assert own_suite.all("select to_regclass('public.loot') is null") == [(True,)]
+    assert own_suite.install() == []

@@ -228,7 +228,9 @@ def accounts(see: Patient) -> Told:
             )
         if not daemon:
             return fail(
-                f"a daemon runs as {name}, without cdc_daemon", f"grant cdc_daemon to {name}"
+                f"a session of {name} calls itself a daemon's, and {name} has not cdc_daemon",
+                "Any account can call itself so: find out who it is. Only where you start daemons "
+                "with it: grant cdc_daemon to it.",
             )
     return ok("no account has more than it needs")
 

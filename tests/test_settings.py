@@ -176,8 +176,14 @@ def test_every_key_is_described() -> None:
         assert re.search(r"\.$|\.`$|`\.$", key.description), key.name
 
 
-def test_a_password_that_reads_as_a_host_is_not_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CDC_DATABASE_URL", "postgresql://me:geh@eim@h/db")
-    with pytest.raises(ConfigError, match="an @ in a user or password is written %40") as caught:
+@pytest.mark.parametrize("password", ["geh@eim", "geh/eim", "geh/e@im", "geh@e/im"])
+def test_a_password_that_reads_as_a_host_is_not_told(
+    monkeypatch: pytest.MonkeyPatch, password: str
+) -> None:
+    monkeypatch.setenv("CDC_DATABASE_URL", f"postgresql://me:{password}@h/db")
+    with pytest.raises(ConfigError, match="@ is written %40 and / is written %2F") as caught:
         load()
-    assert "eim" not in caught.value.message
+    assert not re.search("geh|im", caught.value.message)
+    for fine in ("postgresql://me:geh%40e%2Fim@h/db", "postgresql:///db?host=/tmp&user=a@b"):
+        monkeypatch.setenv("CDC_DATABASE_URL", fine)
+        assert load().database_url == fine

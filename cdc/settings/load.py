@@ -124,5 +124,5 @@ def _explain(detail: ErrorDetails, sources: dict[str, Source], path: Path | None
         )
     reason = f" ({why})" if why else ""
     # A URL in the wrong place may hold a password.
-    value = re.sub(r"//[^/\s]*@", "//***@", repr(detail["input"]))
+    value = re.sub(r"//\S*@", "//***@", repr(detail["input"]))
     return f"{name} = {value} ({place}) is not accepted{reason}; expected {key.type}"

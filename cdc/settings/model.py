@@ -265,13 +265,15 @@ class Settings(BaseSettings):
     @classmethod
     def _is_a_database_address(cls, value: str) -> str:
         try:
-            found = {one.keyword: one.val for one in Conninfo.parse(value.encode())}
+            Conninfo.parse(value.encode())
         except psycopg.Error:
             # libpq's message would repeat the address, and with it a password.
             raise ValueError("PostgreSQL's client cannot read it") from None
-        if b"@" in (found[b"host"] or b""):
-            # The rest of a password is taken for the host, and hosts are told and logged.
-            raise ValueError("an @ in a user or password is written %40")
+        scheme, _, rest = value.partition("://")
+        place = rest.partition("?")[0] if scheme in ("postgresql", "postgres") else ""
+        if "@" in place.partition("@")[2] or "@" in place.partition("/")[2]:
+            # The rest of a password is taken for host, port or database, which are told and logged.
+            raise ValueError("in a user or password, @ is written %40 and / is written %2F")
         return value
 
     @field_validator("secret_keys")

@@ -26,6 +26,13 @@ demo: .venv/.installed ## the whole road on a PostgreSQL of its own, with a clos
 test: .venv/.installed ## all tests, on the embedded PostgreSQL
 	@$(CLEAN_ENV) .venv/bin/python -m pytest -n $(JOBS) --dist loadscope $(PYTEST_ARGS)
 
+# What no release of the server can change.
+APART = bench deliver demo deploy docs house lanes mapping
+
+.PHONY: test-server
+test-server: ## ... those that speak to the server (with CDC_TEST_PG_BIN: to another release of it)
+	@$(MAKE) test PYTEST_ARGS="$(addprefix --ignore=tests/,$(APART)) $(PYTEST_ARGS)"
+
 .PHONY: bulk
 bulk: .venv/.installed ## three bulk updates of 100,000 rows, some failing at first: all accounted for
 	@$(CLEAN_ENV) .venv/bin/python -m tests.load.bulk

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import socket
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 
 import pytest
 
 from cdc.deliver.guard import Guard, Refused
 from cdc.deliver.url import numeric
 from cdc.errors import ConfigError, UsageError
+from cdc.settings import Settings
 
 
 def guard(*allowed: str, http: bool = True) -> Guard:
@@ -174,6 +175,58 @@ def test_allowing_one_does_not_allow_another(allowed: str, address: str) -> None
 def test_the_guard_is_not_switched_off_whole(network: str) -> None:
     with pytest.raises(ConfigError, match=network):
         guard(network)
+
+
+DENIED = [
+    ("2a01:4f8::/32", "2a01:4f8:0:1::2"),
+    ("2a01:4f8::/32", "2a01:4f8::1%2"),
+    ("::/0", "2a00:1450::1"),
+    ("198.41.0.0/24", "198.41.0.4"),
+    ("198.41.0.0/24", "::ffff:198.41.0.4"),
+    ("198.41.0.0/24", "64:ff9b::198.41.0.4"),
+    ("198.41.0.0/24", "2002:c629:4::1"),
+    ("::ffff:198.41.0.0/120", "198.41.0.4"),
+    ("0.0.0.0/0", "1.1.1.1"),
+    ("10.1.0.0/16", "10.1.2.3"),
+]
+
+
+@pytest.mark.parametrize(("denied", "address"), DENIED)
+def test_denied_networks_are_refused_though_public_or_allowed(denied: str, address: str) -> None:
+    strict = Guard(
+        [ip_network("10.0.0.0/8"), ip_network("2002::/16")], True, denied=[ip_network(denied)]
+    )
+    with pytest.raises(Refused) as caught:
+        strict.check_address(address)
+    error = caught.value
+    assert error.rule == "denied"
+    assert f"{ip_address(address)}" in error.message
+    assert "denied (" in error.message
+    assert error.hint == "If it is meant to be called, take it out of CDC_DENIED_NETWORKS."
+    host = f"[{address}]" if ":" in address else address
+    if "%" not in address:
+        with pytest.raises(Refused, match="denied"):
+            strict.check_url(f"https://{host}/")
+
+
+@pytest.mark.parametrize(
+    ("denied", "address"),
+    [
+        ("2a01:4f8::/32", "2a01:4f9::1"),
+        ("::/0", "1.1.1.1"),
+        ("0.0.0.0/0", "2a00:1450::1"),
+        ("10.1.0.0/16", "10.2.0.1"),
+    ],
+)
+def test_denying_one_does_not_deny_another(denied: str, address: str) -> None:
+    Guard([ip_network("10.0.0.0/8")], denied=[ip_network(denied)]).check_address(address)
+
+
+def test_the_settings_networks_are_denied() -> None:
+    settings = Settings(allowed_networks="127.0.0.0/8", denied_networks="127.0.0.2/32")
+    Guard.of(settings).check_address("127.0.0.1")
+    with pytest.raises(Refused, match=r"denied \(127\.0\.0\.2/32\)"):
+        Guard.of(settings).check_address("127.0.0.2")
 
 
 @pytest.mark.parametrize(

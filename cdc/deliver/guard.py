@@ -1,4 +1,4 @@
-"""The address guard: webhooks go to public addresses, and to others only where allowed.
+"""The address guard: webhooks go to public addresses, unless denied, and to others where allowed.
 
 Whoever may register a webhook names a URL that *we* call from inside the suite's network. The
 guard is asked about the address actually dialled, every time a connection is made; looking at the
@@ -19,6 +19,7 @@ from cdc.errors import CdcError, ConfigError
 from cdc.settings import Settings
 
 SETTING = "CDC_ALLOWED_NETWORKS"
+DENIED_SETTING = "CDC_DENIED_NETWORKS"
 HTTP_SETTING = "CDC_ALLOW_HTTP"
 
 Address = IPv4Address | IPv6Address
@@ -71,6 +72,7 @@ _V6 = tuple(
 )
 _GLOBAL_V6 = IPv6Network("2000::/3")
 _NAT64 = IPv6Network("64:ff9b::/96")
+_MAPPED = IPv6Network("::ffff:0:0/96")
 
 
 class Refused(CdcError):
@@ -91,6 +93,9 @@ class Guard:
                 IPv4-mapped form (``::ffff:...``) of its addresses.
     allow_http: plain http endpoints are fine.
     resolves:   names are looked up here, and not by a proxy only (for ``preview``).
+    denied:     networks that may not be dialled, public and allowed ones included: what is inside
+                although its addresses are public. An IPv4 network covers every IPv6 form of its
+                addresses.
 
     Raises ConfigError if a network would allow everything.
     """
@@ -100,6 +105,7 @@ class Guard:
         allowed: Sequence[IPv4Network | IPv6Network] = (),
         allow_http: bool = False,
         resolves: bool = True,
+        denied: Sequence[IPv4Network | IPv6Network] = (),
     ) -> None:
         for network in allowed:
             if network.prefixlen == 0:
@@ -109,6 +115,7 @@ class Guard:
                 )
         self._v4 = tuple(n for n in allowed if isinstance(n, IPv4Network))
         self._v6 = tuple(n for n in allowed if isinstance(n, IPv6Network))
+        self._denied = tuple(_plain(network) for network in denied)
         self._allow_http = allow_http
         self._resolves = resolves
 
@@ -116,7 +123,12 @@ class Guard:
     def of(cls, settings: Settings) -> Guard:
         """As the settings have it. Raises ConfigError."""
         remote = settings.proxy is not None and settings.proxy_resolves
-        return cls(settings.allowed_networks, settings.allow_http, resolves=not remote)
+        return cls(
+            settings.allowed_networks,
+            settings.allow_http,
+            resolves=not remote,
+            denied=settings.denied_networks,
+        )
 
     def check_address(self, address: str | Address) -> None:
         """Raise Refused, naming address, rule and setting, unless this may be dialled."""
@@ -124,6 +136,7 @@ class Guard:
             ip = ip_address(address)
         except ValueError:
             raise Refused(f"{address!r} is no IP address", "", "not an address") from None
+        self._check_denied(ip)
         rule: str | None
         allowing: Address
         if isinstance(ip, IPv4Address):
@@ -140,6 +153,18 @@ class Guard:
         raise Refused(
             f"{ip}{means} is not a public address ({rule}); webhooks are not sent there", hint, rule
         )
+
+    def _check_denied(self, ip: Address) -> None:
+        for form in _forms(ip):
+            for network in self._denied:
+                if form in network:
+                    means = f", which means {form}," if form != ip else ""
+                    raise Refused(
+                        f"{ip}{means} is in a network that is denied ({network}); webhooks are "
+                        "not sent there",
+                        f"If it is meant to be called, take it out of {DENIED_SETTING}.",
+                        "denied",
+                    )
 
     def _judge_v4(self, ip: IPv4Address) -> str | None:
         if any(ip in network for network in self._v4):
@@ -211,6 +236,23 @@ class Guard:
             except Refused as refused:
                 notes.append(f"{target.host} resolves to {address}: {refused.message}")
         return notes
+
+
+def _forms(ip: Address) -> list[Address]:
+    """The address, and those of IPv4 that it leads to: for what is denied, each counts."""
+    if isinstance(ip, IPv4Address):
+        return [ip]
+    inside: list[IPv4Address | None] = [ip.ipv4_mapped, ip.sixtofour, *(ip.teredo or ())]
+    if ip in _NAT64:
+        inside.append(IPv4Address(int(ip) & 0xFFFFFFFF))
+    return [ip, *(form for form in inside if form is not None)]
+
+
+def _plain(network: IPv4Network | IPv6Network) -> IPv4Network | IPv6Network:
+    """A network of IPv4 addresses in their mapped form, as the IPv4 network that it is."""
+    if isinstance(network, IPv6Network) and network.subnet_of(_MAPPED):
+        return IPv4Network((int(network.network_address) & 0xFFFFFFFF, network.prefixlen - 96))
+    return network
 
 
 def usable(guard: Guard, addresses: Sequence[str]) -> list[str]:

@@ -72,6 +72,11 @@ class Settings(BaseSettings):
         description="Networks that may be dialled although they are not public, such as "
         "`10.20.0.0/16`. All others that are not public are refused.",
     )
+    denied_networks: Networks = Field(
+        (),
+        description="Networks that may not be dialled although they are public or allowed: what is "
+        "inside under public addresses, as with IPv6.",
+    )
     proxy: ProxyUrl | None = Field(
         None,
         repr=False,

@@ -42,6 +42,20 @@ async def test_of_a_mix_only_the_allowed_is_dialled() -> None:
         assert good.connections == 2
 
 
+async def test_of_a_denied_network_nothing_is_dialled() -> None:
+    denied = Guard(
+        [ip_network("127.0.0.0/8")], allow_http=True, denied=[ip_network("127.0.0.2/32")]
+    )
+    async with Hostile(keeps_saying(OK), host="127.0.0.2") as inside:
+        port = inside.port
+        for host, found in (("127.0.0.2", ()), ("name.example", ("127.0.0.2",))):
+            outcome = await closed_post(f"http://{host}:{port}/", *found, guard=denied)
+            assert_failed(outcome, "guard")
+            assert "denied" in outcome.detail
+            assert "CDC_DENIED_NETWORKS" in outcome.detail
+        assert inside.connections == 0
+
+
 async def test_every_new_connection_is_judged_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """A name that is public first and then ours (DNS rebinding)."""
     monkeypatch.setattr(dns, "TTL", 0.0)

@@ -92,7 +92,8 @@ def endpoints(see: Patient) -> Told:
         more = f", and {len(bad) - 1} more" if len(bad) > 1 else ""
         return warn(
             f"webhook {number} cannot be called: {note}{more}",
-            "Correct it with `cdc webhook update`, or allow its network: CDC_ALLOWED_NETWORKS.",
+            "Correct it with `cdc webhook update`, or let its network be called: "
+            "CDC_ALLOWED_NETWORKS, CDC_DENIED_NETWORKS.",
         )
     return ok(f"{counted(len(rows), 'endpoint')} may be called")
 

@@ -7,9 +7,12 @@ from collections.abc import Callable
 import psycopg
 import pytest
 
+from cdc import migrations
+from cdc.embedded import EmbeddedPostgres
 from tests.cli.command import Command
 from tests.cli.test_doctor import told
 from tests.cli.test_status import log
+from tests.support import adopt
 
 
 class TestRoom:
@@ -98,7 +101,7 @@ class TestWhoMayDoWhat:
         try:
             verdict, said = told(cdc, "accounts")
             assert verdict == "warn"
-            assert "revoke cdc_owner, cdc_capture from django" in said
+            assert "revoke cdc_owner, cdc_capture from django cascade" in said
         finally:
             db.execute("alter table note owner to postgres; drop role django")
 
@@ -113,3 +116,56 @@ class TestWhoMayDoWhat:
             assert (verdict, "Any account can call itself so" in said) == ("fail", True)
         with running(as_role("cdc_daemon").env["CDC_DATABASE_URL"]):
             assert told(cdc, "accounts")[0] == "ok"
+
+    def test_who_can_become_our_owners(
+        self, cdc: Command, db: psycopg.Connection, as_role: Callable[[str], Command]
+    ) -> None:
+        installer = as_role("cdc_owner")
+        name = psycopg.conninfo.conninfo_to_dict(installer.env["CDC_DATABASE_URL"])["user"]
+        verdict, said = told(cdc, "accounts")
+        assert (verdict, f"{name} can become cdc_owner" in said) == ("warn", True)
+        assert f"revoke cdc_owner from {name} cascade" in said
+        # Who asks is named, and no stranger; nor is whoever owns the database.
+        verdict, said = told(installer, "accounts")
+        assert (verdict, f"{name} can become cdc_owner" in said) == ("ok", True)
+        db.execute(f"alter database {db.info.dbname} owner to {name}".encode())
+        try:
+            verdict, said = told(cdc, "accounts")
+            assert (verdict, f"{name} can become cdc_owner" in said) == ("ok", True)
+            # But not beside a stranger.
+            db.execute("create role stranger in role cdc_capture")
+            verdict, said = told(cdc, "accounts")
+            assert verdict == "warn"
+            assert "stranger can become cdc_capture" in said
+            assert "revoke cdc_capture from stranger cascade" in said
+        finally:
+            db.execute(f"alter database {db.info.dbname} owner to postgres".encode())
+            db.execute("drop role if exists stranger")
+
+
+def test_who_made_our_roles_before_us() -> None:
+    """On a server of its own: roles belong to the whole server."""
+    with EmbeddedPostgres() as server:
+        with psycopg.connect(server.url(), autocommit=True) as dba:
+            dba.execute("create role early login createrole password 'bird'")
+        early = psycopg.conninfo.make_conninfo(server.url(), user="early", password="bird")
+        with psycopg.connect(early, autocommit=True) as conn:
+            for role in ("cdc_owner", "cdc_admin"):
+                conn.execute(f"create role {role} nologin".encode())
+            if conn.info.server_version < 160_000:  # there it is not theirs by itself
+                conn.execute("grant cdc_owner, cdc_admin to early with admin option")
+        migrations.upgrade(server.url())
+        cdc = Command({"CDC_DATABASE_URL": server.url()})
+        adopt(server.url())
+        verdict, said = told(cdc, "accounts")
+        assert (verdict, "early can become cdc_owner" in said) == ("warn", True), said
+        revoke = said[said.index("revoke cdc_admin, cdc_owner from early") :].strip()
+        with psycopg.connect(server.url(), autocommit=True) as dba:
+            dba.execute(revoke.encode())
+        verdict, said = told(cdc, "accounts")
+        assert "early" not in said
+        assert verdict == "ok"
+        with psycopg.connect(early, autocommit=True) as conn:
+            if conn.info.server_version >= 160_000:  # before, CREATEROLE is enough for any
+                with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                    conn.execute("grant cdc_owner to early")

@@ -184,29 +184,55 @@ def others(see: Patient) -> Told:
     return fail(told, todo) if grave else warn(told, todo)
 
 
+# Admin option counts as membership: it is enough to grant oneself the rest.
+_BECOMES = """
+select m.rolname::text, quote_ident(m.rolname),
+       string_agg(o.rolname, ' and ' order by o.rolname) filter (where o.ours),
+       string_agg(o.rolname, ', ' order by o.rolname),
+       m.rolname = session_user
+         or m.oid = (select d.datdba from pg_database d where d.datname = current_database())
+  from pg_roles m
+  join (select oid, rolname, rolname in ('cdc_owner', 'cdc_capture') as ours
+          from pg_roles where rolname = any(%(roles)s)) o
+    on pg_has_role(m.oid, o.oid, 'member with admin option')
+       or o.ours and pg_has_role(m.oid, o.oid, 'member')
+ where not m.rolsuper and m.rolname <> all(%(roles)s)
+ group by m.oid, m.rolname
+ order by 5, 1
+"""
+
+
 def accounts(see: Patient) -> Told:
     """Who could become our owners, and as whom the daemons run."""
+    return _owners(see) or _running(see) or _members(see)
+
+
+def _owners(see: Patient) -> Told | None:
     tables = [str(see.mapping.company.table)]
     tables += [str(resource.table) for resource in see.mapping.resources.values()]
     owners = see.rows(
         """
-        select distinct o.rolname::text
+        select distinct o.rolname::text, quote_ident(o.rolname)
           from pg_class c join pg_namespace n on n.oid = c.relnamespace
           join pg_roles o on o.oid = c.relowner
          cross join unnest('{cdc_owner,cdc_capture}'::text[]) ours
          where n.nspname || '.' || c.relname = any(%s) and not o.rolsuper
-           and (pg_has_role(o.oid, ours, 'usage') or pg_has_role(o.oid, ours, %s))
+           and pg_has_role(o.oid, ours, 'member')
          order by 1
         """,
         tables,
-        _by_set(see),
     )
-    if owners:
-        return warn(
-            f"{owners[0][0]} owns tables of the suite and is a member of cdc_owner or cdc_capture: "
-            "whoever has that account sees all secrets",
-            f"After installing: revoke cdc_owner, cdc_capture from {owners[0][0]}",
-        )
+    if not owners:
+        return None
+    name, quoted = owners[0]
+    return warn(
+        f"{name} owns tables of the suite and is a member of cdc_owner or cdc_capture: "
+        "whoever has that account sees all secrets",
+        f"After installing, as superuser: revoke cdc_owner, cdc_capture from {quoted} cascade",
+    )
+
+
+def _running(see: Patient) -> Told | None:
     running = see.rows(
         """
         select distinct a.usename::text,
@@ -232,7 +258,27 @@ def accounts(see: Patient) -> Told:
                 "Any account can call itself so: find out who it is. Only where you start daemons "
                 "with it: grant cdc_daemon to it.",
             )
-    return ok("no account has more than it needs")
+    return None
+
+
+def _members(see: Patient) -> Told:
+    """Roles belong to the whole server, and whoever may make roles may have made ours before us:
+    what they have of them stays theirs. Who installs needs the same, so the catalog does not tell
+    the two apart; but the database's owner, and who asks here, are known to whoever reads it.
+    """
+    rows = see.conn.execute(_BECOMES.encode(), {"roles": list(ROLES)}).fetchall()
+    if not rows:
+        return ok("no account has more than it needs")
+    told = "; ".join(
+        f"{name} can become {ours}" if ours else f"{name} can give {of_ours} to anybody"
+        for name, _, ours, of_ours, _ in rows[:3]
+    )
+    told += f"; and {len(rows) - 3} more" if len(rows) > 3 else ""
+    _, quoted, _, of_ours, known = rows[0]
+    revoke = f"revoke {of_ours} from {quoted} cascade"
+    if known:
+        return ok(f"{told}, as who installs has to, and nobody afterwards: {revoke}")
+    return warn(told, f"Only who installs has to, while installing. As superuser: {revoke}")
 
 
 CHECKS: dict[str, Check] = {

@@ -20,13 +20,18 @@ class Resource(NamedTuple):
     key: str
 
 
+UNFIT = -2
+"""Number of the layout of rows whose references were not brought: too long for our memory, or no
+list. No payload can be made of them."""
+
+
 @dataclass(frozen=True, slots=True)
 class Layout:
     """What the references of a queue row mean (a row of ``cdc.layout``).
 
     fields: names of the references in the order in which the trigger wrote them. The first two are
     always ``base`` (the company's own base URL, or null) and ``company``; the last one is the
-    changed row's own key.
+    changed row's own key. None for ``UNFIT``.
     """
 
     id: int

@@ -11,7 +11,10 @@ from urllib.parse import quote, urlsplit, urlunsplit
 
 from cdc.errors import CdcError
 from cdc.mapping import Mapping, UrlTemplate
-from cdc.road import Delivery, Layout
+from cdc.road import UNFIT, Delivery, Layout
+
+LONGEST_KEPT = 4_000
+"""Characters of what is kept of a payload at most: long keys would fill the memory."""
 
 Refs = tuple[str | None, ...]
 Address = Callable[[Refs], str | None]
@@ -19,7 +22,7 @@ Address = Callable[[Refs], str | None]
 
 class Untranslatable(CdcError):
     """A row was queued of which no payload can be made: the mapping no longer has its event, or one
-    of its keys cannot stand in a URL."""
+    of its keys cannot stand in a URL, or they are too long."""
 
 
 class Translator:
@@ -51,7 +54,8 @@ class Translator:
         pieces = self._open.get(parents)
         if pieces is None:
             pieces = self._rendered(layout, delivery.refs)
-            _keep(self._open, parents, pieces)
+            if sum(map(len, pieces)) < LONGEST_KEPT:
+                _keep(self._open, parents, pieces)
         quoted = self._endpoints.get(endpoint)
         if quoted is None:
             quoted = _json(endpoint)
@@ -89,6 +93,12 @@ class Translator:
         return base or self._base
 
     def _compile(self, layout: Layout) -> list[tuple[str, Address]]:
+        if layout.id == UNFIT:
+            raise Untranslatable(
+                "the row's keys are longer than the daemon takes into memory (4,000 bytes "
+                "together, 2,000 its own), or no list",
+                "Give the row, or its parents, shorter keys; deliveries about it end as dead.",
+            )
         resource = self._mapping.events.get(layout.event)
         if resource is None:
             raise Untranslatable(

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from datetime import UTC, datetime, timedelta, timezone
 from urllib.parse import urljoin
 
 import pytest
 
 from cdc.mapping import Mapping, default_mapping, parse_mapping, roads_of
-from cdc.road import Delivery, Layout
+from cdc.road import UNFIT, Delivery, Layout
 from cdc.translate import Translator, Untranslatable
 
 TIME = datetime(2015, 3, 16, 15, 32, 34, 174752, tzinfo=UTC)
@@ -193,6 +194,31 @@ def test_the_endpoint_is_json_whatever_it_holds(endpoint: str) -> None:
     made = Translator(default_mapping()).body(row, endpoint)
     assert json.loads(made)["endpoint"] == endpoint
     assert made.isascii()
+
+
+def test_long_keys_are_not_kept_in_memory() -> None:
+    """What is kept of payloads saves work, and must not fill the memory where keys are long."""
+    translator = Translator(default_mapping())
+
+    def below(project: str) -> Delivery:
+        return delivery("rating_changed", company="1", project=project, candidate="19", rating="9")
+
+    translator.body(below("17"), ENDPOINT)
+    tracemalloc.start()
+    try:
+        for n in range(300):
+            translator.body(below(f"{n:02000}"), ENDPOINT)
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept < 300_000
+
+
+def test_keys_that_were_not_brought() -> None:
+    row = delivery("project_changed", company="1", project="17")
+    row.layout, row.refs = Layout(UNFIT, "project_changed", ()), ("unfit", "uid")
+    with pytest.raises(Untranslatable, match="longer than the daemon takes into memory"):
+        body(row)
 
 
 def test_an_event_that_the_mapping_no_longer_has() -> None:

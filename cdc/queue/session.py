@@ -18,7 +18,7 @@ from psycopg.types.numeric import Int8BinaryLoader
 
 from cdc import db, sqlfiles
 from cdc.errors import DatabaseError
-from cdc.road import Delivery, Layout
+from cdc.road import UNFIT, Delivery, Layout
 
 Connection = psycopg.AsyncConnection[tuple[Any, ...]]
 Row = tuple[Any, ...]
@@ -173,6 +173,10 @@ def boottime() -> float:
 # Of rows that no capture function of ours has written: whoever owns a table of the suite can write
 # into the queue. They cannot be translated, so they fail, visibly, and die.
 _UNKNOWN = Layout(-1, "unknown", ("base", "company", "key"))
+# The same for those whose references would fill our memory (windows count rows, not bytes), or
+# whose key would not fit into the index of cdc.retry: the queries leave them where they are, and
+# bring this word and the uid instead.
+_UNFIT = "unfit"
 
 
 class Layouts:
@@ -210,6 +214,8 @@ class Layouts:
 
     def _layout(self, row: Row) -> Layout:
         layout = self._known.get(row[4])
+        if layout is not None and len(row[7]) == 2 and row[7][0] == _UNFIT:
+            return Layout(UNFIT, layout.event, ())
         if layout is None or len(layout.fields) != len(row[7]) or row[5] not in ACTIONS:
             return _UNKNOWN
         return layout

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 
 from cdc.receiver import Received, Reply, Script
 from cdc.replay import Replay, Wanted
@@ -152,3 +153,22 @@ async def test_it_can_die_again(world: World) -> None:
     assert await world.all("select attempts, tries from cdc.dead") == [(2, 3)]
     log = "select try, outcome from cdc.attempt order by try"
     assert await world.all(log) == [(1, "dead"), (2, "failed"), (3, "dead")]
+
+
+async def test_a_key_that_no_index_has_room_for_is_no_obstacle(world: World) -> None:
+    """It expired before anybody tried it. Tried, it dies, and what is beside it is sent."""
+    hook = await world.hook("candidate")
+    await world.run(
+        "insert into cdc.attempt (slot, at, delivery, xid, uid, webhook_id, layout, action, time,"
+        " refs, try, outcome) select floor(extract(epoch from now()) / 86400)::int %% 32, now(), n,"
+        " '1', gen_random_uuid(), %s, l.id, 'c', now(), array[null, '1', '1', key], 0, 'expired'"
+        " from cdc.layout l, (values (1, '5'), (2, (select string_agg(md5(i::text), '')"
+        " from generate_series(1, 100) i))) as v (n, key) where l.event = 'candidate_changed'",
+        hook.id,
+    )
+    assert replay(world, Wanted(webhook=hook.id, outcomes=("expired",))) == 2
+    async with Running(world.url, retry_schedule=[0.02], breaker_failures=1000):
+        await world.until("select last_error = 'mapping' from cdc.dead")
+        await world.until("select not exists (select from cdc.retry)")
+    [sent] = world.came[hook.path]
+    assert json.loads(sent.body)["data"]["candidate"].endswith("candidates/5/")

@@ -268,7 +268,8 @@ def _in_the_way(hook: Hook, facts: Facts) -> Iterator[Sentence]:
             "bad",
             "untranslatable",
             "Its lane tries one delivery at a time: the last ones were about an event that the "
-            "mapping does not have any more, so there was nothing to send.",
+            "mapping does not have any more, or about keys that no address can name, so there "
+            "was nothing to send.",
             "Put the event back into the mapping (`cdc triggers install`), or let them end.",
         )
     elif hook.breaker != "closed":
@@ -326,7 +327,10 @@ def _ended(one: Delivery, log: list[Attempt]) -> Iterator[Sentence]:
 
 def _answer(one: Delivery | Attempt) -> str:
     if one.error == "mapping":
-        return f"the mapping has no event {one.event} any more, so there was nothing to send"
+        return (
+            f"the mapping has no event {one.event} any more, or its keys are too long or name no "
+            "address, so there was nothing to send"
+        )
     if one.error is None or one.error == "status":
         return f"answered {one.status}" if one.status is not None else "no answer"
     return one.error if one.status is None else f"{one.error} (status {one.status})"

@@ -38,7 +38,8 @@ class Registrar:
         if channel is None:
             channel = channels.open_channel(registration, self._settings, self._random)
         else:
-            self._observer.registration(webhook.id, webhook.state, webhook.version)
+            if changed:
+                self._observer.registration(webhook.id, webhook.state, webhook.version)
             channel.webhook = webhook
             channel.lane.reconfigure(channels.rules_of(webhook, self._settings))
         self._seal(channel)

@@ -38,7 +38,9 @@ class Registrar:
         if channel is None:
             channel = channels.open_channel(registration, self._settings, self._random)
         else:
-            if changed:
+            if (
+                channel.webhook != webhook
+            ):  # a secret that ran out counts, being loaded again does not
                 self._observer.registration(webhook.id, webhook.state, webhook.version)
             channel.webhook = webhook
             channel.lane.reconfigure(channels.rules_of(webhook, self._settings))

@@ -38,9 +38,8 @@ class Registrar:
         if channel is None:
             channel = channels.open_channel(registration, self._settings, self._random)
         else:
-            if (
-                channel.webhook != webhook
-            ):  # a secret that ran out counts, being loaded again does not
+            # A secret that ran out is a change; being loaded once more is none.
+            if channel.webhook != webhook:
                 self._observer.registration(webhook.id, webhook.state, webhook.version)
             channel.webhook = webhook
             channel.lane.reconfigure(channels.rules_of(webhook, self._settings))

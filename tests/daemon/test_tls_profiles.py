@@ -54,6 +54,8 @@ async def test_without_its_profile_a_webhook_is_held_until_it_is_there(
             await world.until(
                 "select last_error is null from cdc.lane where webhook_id = %s", number
             )
+            # It was loaded again and again; nothing of it was changed.
+            assert daemon.log.all("registration changed", webhook=number) == []
 
 
 async def test_files_for_all_that_cannot_be_used_are_told_at_the_start(

@@ -60,7 +60,8 @@ def command_lines(draw: st.DrawFn) -> list[str]:
     options = st.sampled_from([*ALL[words], "--help"])
     line = [*words, *draw(st.lists(st.one_of(options, WORDS, WORDS), max_size=8))]
     if words in LASTING:
-        line.append("--no-such-option")
+        # Twice, since an option before it takes the first for its value.
+        line += ["--no-such-option"] * 2
     return line
 
 
@@ -69,6 +70,7 @@ def command_lines(draw: st.DrawFn) -> list[str]:
 @example(line=["webhook", "show", "99999999999999999999"], stdin="")
 @example(line=["webhook", "add", "--secret", "-"], stdin="")
 @example(line=["--config", "\u202e", "status"], stdin="")
+@example(line=["bench", "--report", "--no-such-option", "--no-such-option"], stdin="")
 def test_the_command_line(line: list[str], stdin: str, tmp_path: Path) -> None:
     """Nobody answers at this address, so nothing is done: it only has to be said well."""
     command = Command({"CDC_DATABASE_URL": "postgresql://me:marked@127.0.0.1:1/x"})

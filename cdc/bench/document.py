@@ -14,6 +14,7 @@ from cdc.bench.report import heading, number, totals, wanted
 from cdc.bench.run import Report
 from cdc.errors import UsageError
 
+PAGE = "performance.md"
 BEGIN, END = "<!-- measured: written by make bench -->", "<!-- end of what is measured -->"
 TABLE = "| | value | baseline | | ratio | reach | aim | |\n|---|---:|---:|---|---:|---:|---:|---|"
 VERDICTS = {"aim": "aim reached", "reach": "reached", "missed": "**missed**", "": ""}
@@ -24,20 +25,30 @@ def write(report: Report, folder: Path) -> None:
 
     Raises UsageError where there is no such page, or none with a place for them.
     """
-    page = folder / "performance.md"
-    text = page.read_text("utf-8") if page.is_file() else ""
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise UsageError(f"{page} has no place for what is measured", f"Put {BEGIN} and {END} in.")
+    before, after = place(folder)
     drawn = charts(report.figures)
     plots = folder / "plots"
     plots.mkdir(exist_ok=True)
     for name, chart in drawn.items():
         (plots / f"{name}.svg").write_text(chart.svg(), "utf-8")
-    page.write_text(f"{before}{BEGIN}\n\n{_told(report, drawn)}\n{END}{after}", "utf-8")
+    text = f"{before}{BEGIN}\n\n{_told(report, drawn)}\n{END}{after}"
+    (folder / PAGE).write_text(text, "utf-8")
     figures = orjson.dumps(report.as_json(), option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS)
     (folder / "performance.json").write_bytes(figures + b"\n")
+
+
+def place(folder: Path) -> tuple[str, str]:
+    """What stands before and after the figures in this folder's page.
+
+    Raises UsageError where there is no such page, or none with a place for them.
+    """
+    page = folder / PAGE
+    text = page.read_text("utf-8") if page.is_file() else ""
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise UsageError(f"{page} has no place for what is measured", f"Put {BEGIN} and {END} in.")
+    return before, after
 
 
 def _told(report: Report, drawn: Mapping[str, Chart]) -> str:

@@ -51,11 +51,13 @@ def bench(
     names = chosen([name.strip() for name in workload.split(",") if name.strip()], short=short)
     if report_to is not None and (short or workload):
         raise UsageError("--report is for a whole run", "Leave out --workload and --short.")
+    if report_to is not None:
+        from cdc.bench.document import place, write
+
+        place(report_to)  # not only when half an hour has been measured
     theirs = load_settings(ctx).database_url if on_my_server else None
     report = run(names, size=SHORT if short else FULL, theirs=theirs, say=say)
     if report_to is not None:
-        from cdc.bench.document import write
-
         write(report, report_to)
     if as_json:
         print_json(report.as_json())

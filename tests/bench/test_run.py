@@ -101,8 +101,10 @@ def test_workloads_are_chosen_by_name() -> None:
         bench.chosen(["bulky"], short=False)
 
 
-def test_wrong_usage_is_told() -> None:
+def test_wrong_usage_is_told(tmp_path: Path) -> None:
     command = Command()
+    # Before anything is measured, not half an hour later.
+    assert "no place for what" in command.refused("bench", "--report", tmp_path, code=2)
     assert "no workload bulky" in command.refused("bench", "--workload", "bulky", code=2)
     assert "whole run" in command.refused("bench", "--short", "--report", ".", code=2)
     assert "CDC_DATABASE_URL" in command.refused("bench", "--on-my-server")

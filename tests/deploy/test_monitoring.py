@@ -11,6 +11,7 @@ from collections import Counter
 from typing import Any
 
 import pytest
+import yaml
 
 from cdc.observe import Backlog, CanaryFigures, Observer, State
 from cdc.processes import merged
@@ -36,7 +37,6 @@ def exported() -> set[str]:
 
 @pytest.fixture(scope="module")
 def alerts() -> dict[str, dict[str, Any]]:
-    yaml = pytest.importorskip("yaml", reason="needs PyYAML to read the rules")
     (group,) = yaml.safe_load((FOLDER / "alerts.yml").read_text())["groups"]
     return {rule["alert"]: rule for rule in group["rules"]}
 

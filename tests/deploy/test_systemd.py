@@ -167,9 +167,3 @@ async def test_a_watchdog_for_somebody_else_is_not_ours(
 ) -> None:
     monkeypatch.setenv("WATCHDOG_PID", str(os.getppid()))
     await asyncio.wait_for(Systemd().watch(lambda: True), LIMIT)
-
-
-@pytest.mark.skipif(shutil.which("hadolint") is None, reason="needs hadolint")
-def test_hadolint_accepts_the_dockerfile() -> None:
-    done = subprocess.run(["hadolint", TOP / "Dockerfile"], capture_output=True, text=True)
-    assert (done.returncode, done.stdout) == (0, "")

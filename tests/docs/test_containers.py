@@ -6,11 +6,16 @@ import fnmatch
 import ipaddress
 import re
 import shlex
+import subprocess
+import sysconfig
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
+import yaml
+from compose_spec import PyCompose
 
 from cdc.app import CANARY_WITHIN, FLUSH_WITHIN
 from cdc.embedded import EmbeddedPostgres
@@ -25,11 +30,11 @@ from tests.house.files import TOP
 
 COMPOSE = page("docker-compose.yml")
 DOCKERFILE = page("Dockerfile")
+HADOLINT = Path(sysconfig.get_path("scripts")) / "hadolint"
 
 
 @pytest.fixture(scope="module")
 def compose() -> dict[str, Any]:
-    yaml = pytest.importorskip("yaml", reason="needs PyYAML to read docker-compose.yml")
     loaded = yaml.safe_load(COMPOSE)
     assert isinstance(loaded, dict)
     return loaded
@@ -50,6 +55,12 @@ def commands(words: list[str]) -> Iterator[list[str]]:
             yield shlex.split(line)
     else:
         yield words
+
+
+def test_it_is_what_the_compose_specification_says() -> None:
+    PyCompose.from_yaml(COMPOSE).validate()
+    with pytest.raises(ValueError, match="raed_only"):
+        PyCompose.from_yaml(COMPOSE.replace("read_only", "raed_only", 1))
 
 
 def test_commands_are_accepted(services: dict[str, dict[str, Any]]) -> None:
@@ -189,6 +200,12 @@ def last_stage() -> list[tuple[str, str]]:
     found = instructions()
     start = max(i for i, (word, _) in enumerate(found) if word == "FROM")
     return found[start:]
+
+
+@pytest.mark.skipif(not HADOLINT.exists(), reason="hadolint's wheel is for Linux on x86-64")
+def test_hadolint_accepts_the_dockerfile() -> None:
+    done = subprocess.run([HADOLINT, TOP / "Dockerfile"], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "")
 
 
 def test_the_image_does_not_run_as_root() -> None:

@@ -22,9 +22,6 @@ from cdc.deliver.proxy import Proxy
 IDLE = 4_000
 """Idle connections that are kept, over all origins."""
 
-IDLE_EACH = 1_000
-"""Idle connections that are kept for one origin."""
-
 _ATTEMPT_DELAY = 0.25  # between addresses of one name (RFC 8305)
 _SPARE = 100  # file descriptors left to the rest of the process
 _MOST = 20_000
@@ -97,23 +94,17 @@ class Pool:
 
     def give(self, origin: Origin, connection: Connection) -> None:
         """Its exchange is over: keep it, if it is fit and there is room."""
-        idle = self._idle.get(origin)
-        if (
-            not connection.fit
-            or self._waiting
-            or self._closed
-            or (idle is not None and len(idle) >= IDLE_EACH)
-        ):
+        if not connection.fit or self._waiting or self._closed:
             connection.close()
             return
         connection.rest(monotonic() + self._keepalive)
-        if idle is None:
-            self._idle[origin] = [connection]
-        else:
-            idle.append(connection)
+        idle = self._idle.setdefault(origin, [])
+        idle.append(connection)
         self._origins[connection] = origin
         if len(self._origins) > IDLE:
-            self._close_oldest()
+            # Who has more than a fair share makes room with one of its own.
+            mine = len(idle) > max(1, IDLE // len(self._idle))
+            self._close_idle(idle[0] if mine else next(iter(self._origins)))
 
     async def dial(self, origin: Origin, due: float) -> Connection:
         """A new connection, before `due` (monotonic).
@@ -156,15 +147,14 @@ class Pool:
 
     async def _place(self) -> None:
         if self._free.locked() and self._origins:
-            self._close_oldest()
+            self._close_idle(next(iter(self._origins)))
         self._waiting += 1
         try:
             await self._free.acquire()
         finally:
             self._waiting -= 1
 
-    def _close_oldest(self) -> None:
-        connection = next(iter(self._origins))
+    def _close_idle(self, connection: Connection) -> None:
         self._forget(connection)
         connection.close()
 

@@ -201,8 +201,10 @@ class Dispatch:
         if not hungry:
             return
         room = self._settings.total_window - sum(c.lane.size for c in self.channels.values())
-        # Each may always have what it needs to go on.
-        share = max(self._settings.max_concurrency, min(room, AT_ONCE) // len(hungry))
+        # Each may always have what it needs to go on; where there is room, for twice as long: what
+        # comes only when the last of it has been sent comes too late.
+        cap = self._settings.max_concurrency
+        share = max(cap, min(room, max(AT_ONCE, 2 * cap * len(hungry))) // len(hungry))
         await filler.fill([channel.lane for channel in hungry], share, self._snapshot())
         for channel in hungry:
             self.pump(channel)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from cdc.lanes import DuePlan, FetchPlan
+from cdc.queue.arrays import plain, texts
 from cdc.queue.look import Snapshot
 from cdc.queue.session import Connection, Layouts, run
 from cdc.road import Delivery
@@ -50,32 +51,47 @@ class Fetcher:
         found: dict[int, list[Delivery]] = {webhook_id: [] for webhook_id in plans}
         for delivery in await self._layouts.deliveries(self._conn, rows):
             found[delivery.webhook_id].append(delivery)
+        full = {
+            webhook_id: rows_
+            for webhook_id, rows_ in found.items()
+            if len(rows_) >= plans[webhook_id].limit
+        }
+        created = await self._created(full, snapshot)
         return {
-            webhook_id: Window(rows_, await self._created(rows_, plans[webhook_id], snapshot))
+            webhook_id: Window(rows_, created.get(webhook_id, []))
             for webhook_id, rows_ in found.items()
         }
 
     async def _created(
-        self, rows: list[Delivery], plan: FetchPlan, snapshot: Snapshot
-    ) -> list[Delivery]:
-        if len(rows) < plan.limit:
-            return []
-        modified = [row for row in rows if row.action == "modified"]
+        self, full: Mapping[int, list[Delivery]], snapshot: Snapshot
+    ) -> Mapping[int, list[Delivery]]:
+        """Created rows beyond windows that end where there may be more."""
+        modified = {
+            (row.webhook_id, row.xid, row.layout.id, row.refs[-1])
+            for rows in full.values()
+            for row in rows
+            if row.action == "modified"
+        }
         if not modified:
-            return []
+            return {}
+        webhooks, xids, layouts, keys = zip(*modified, strict=True)
         more = await run(
             self._conn,
             "fetch_created",
             [
-                rows[-1].webhook_id,
-                "{" + ",".join({str(row.xid) for row in modified}) + "}",
-                rows[-1].id,
+                list(full),
+                [rows[-1].id for rows in full.values()],
                 snapshot.text,
-                [row.layout.id for row in modified],
-                [row.refs[-1] for row in modified],
+                plain(webhooks),
+                plain(xids),
+                plain(layouts),
+                texts(keys),
             ],
         )
-        return await self._layouts.deliveries(self._conn, more)
+        found: dict[int, list[Delivery]] = defaultdict(list)
+        for delivery in await self._layouts.deliveries(self._conn, more):
+            found[delivery.webhook_id].append(delivery)
+        return found
 
     async def due(self, plans: Mapping[int, DuePlan]) -> dict[int, Due]:
         """For each webhook the retries that its plan asks for."""

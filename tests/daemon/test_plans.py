@@ -84,7 +84,7 @@ CASES = {
     "look_all": Case(ALL_SHARDS, ("queue_lane",), HOOKS),
     "fetch": Case("'{{3,4}}', '{{{id},1}}', '{{9,9}}', '{snapshot}'", ("queue_lane",)),
     "fetch_created": Case(
-        "3, '{{{xid}}}', {id}, '{snapshot}', '{{{layout}}}', '{{5}}'",
+        "'{{3}}', '{{{id}}}', '{snapshot}', '{{3}}', '{{{xid}}}', '{{{layout}}}', '{{5}}'",
         ("queue_xid",),
         QUEUED // 5,
     ),

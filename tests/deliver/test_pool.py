@@ -108,14 +108,17 @@ async def test_the_deadline_holds_across_the_second_try() -> None:
     await client.close()
 
 
-async def test_idle_connections_of_one_origin_are_bounded(
+async def test_an_origin_with_many_connections_does_not_cost_the_others_theirs(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pool, "IDLE_EACH", 3)
-    async with Hostile(together(8)) as peer:
-        assert await posts(client, peer, 8) == {Answer.SUCCESS}
-        assert peer.connections == 8
-        await settled(client, 3)
+    monkeypatch.setattr(pool, "IDLE", 4)
+    async with Hostile(keeps_saying(OK)) as calm, Hostile(together(8)) as busy:
+        await client.post(request_to(calm.url()))
+        assert await posts(client, busy, 8) == {Answer.SUCCESS}
+        assert busy.connections == 8
+        await settled(client, 4)
+        await client.post(request_to(calm.url()))
+        assert calm.connections == 1
 
 
 async def test_idle_connections_in_total_are_bounded(

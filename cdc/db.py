@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 from psycopg import errors as pg
+from psycopg import sql
+from psycopg.pq import TransactionStatus
 
 from cdc.errors import CdcError, DatabaseError
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
+    from psycopg.abc import Params, Query
 
 # Written into every connection, so that a DBA sees in pg_stat_activity who is who.
 APPLICATION = "cdc"
@@ -20,28 +23,72 @@ APPLICATION = "cdc"
 # Nothing that others made is found under a name of PostgreSQL's: neither what lies in schema public
 # nor temporary things (which are searched first, for types, unless they are named last).
 SEARCH_PATH = "set search_path = pg_catalog, pg_temp"
-# For a transaction only: a pooler would hand the session to somebody else.
 SEARCH_PATH_HERE = "set local search_path = pg_catalog, pg_temp"
+_ONE_STATEMENT = "select pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true)"
 
 
-def connect(url: str, role: str = "command", **options: Any) -> psycopg.Connection[Any]:
+class Connection(psycopg.Connection[Any]):
+    """A connection of a command. Each transaction begins with the search path, for itself alone.
+
+    So it holds whatever is in between: a transaction pooler gives each transaction to another
+    session, and that one to somebody else next. Cursors of one's own belong into ``transaction``.
+    """
+
+    def execute(
+        self,
+        query: Query,
+        params: Params | None = None,
+        *,
+        prepare: bool | None = None,
+        binary: bool = False,
+    ) -> psycopg.Cursor[Any]:
+        """Runs a statement, which outside of ``transaction`` is a transaction of its own."""
+        with self._searching():
+            return super().execute(
+                query,  # type: ignore[arg-type]  # its overloads differ with psycopg's version
+                params,
+                prepare=prepare,
+                binary=binary,
+            )
+
+    @contextmanager
+    def transaction(
+        self, savepoint_name: str | None = None, force_rollback: bool = False
+    ) -> Iterator[psycopg.Transaction]:
+        outermost = self.info.transaction_status is TransactionStatus.IDLE
+        with super().transaction(savepoint_name, force_rollback) as made:
+            if outermost:
+                super().execute(SEARCH_PATH_HERE)
+            yield made
+
+    @contextmanager
+    def _searching(self) -> Iterator[None]:
+        if self.info.transaction_status is not TransactionStatus.IDLE:
+            yield
+            return
+        # Sent together with what follows, which makes it one transaction. Not by BEGIN and COMMIT:
+        # a client that stands still between them would hold its locks.
+        with self.pipeline():
+            super().execute(_ONE_STATEMENT)
+            yield
+
+    def alone(self, statement: str | sql.Composed) -> None:
+        """Runs what can be in no transaction. All that it names it has to name with its schema,
+        operators too: here anybody's search path may hold."""
+        super().execute(statement.encode() if isinstance(statement, str) else statement)
+
+
+def connect(url: str, role: str = "command", **options: Any) -> Connection:
     """A synchronous connection in autocommit, for commands. Raises DatabaseError."""
     try:
-        conn = psycopg.connect(
+        return Connection.connect(
             url,
             autocommit=True,
             application_name=f"{APPLICATION} {role}",
             client_encoding="utf8",
-            # A transaction pooler gives each transaction to another session, which does not know
-            # what was prepared; commands work through one.
+            # The next session would not know what was prepared in this one.
             **{"prepare_threshold": None, **options},
         )
-        # Not through a pooler (it makes up process ids): the setting would stay in a session that
-        # goes to somebody else next.
-        row = conn.execute("select pg_catalog.pg_backend_pid()").fetchone()
-        if row is not None and row[0] == conn.info.backend_pid:
-            conn.execute(SEARCH_PATH)
-        return conn
     except (psycopg.OperationalError, psycopg.ProgrammingError) as error:
         raise unreachable(error) from None
 
@@ -50,23 +97,24 @@ def engine(url: str) -> sa.Engine:
     """SQLAlchemy on connections as ``connect`` makes them, without a pool: commands are short.
 
     url: as URL or in libpq's keyword form.
-
-    SQLAlchemy asks questions of its own as soon as it has a connection. Asked under the search path
-    that it came with, they would run operators that others made in schema public.
     """
     import sqlalchemy as sa
 
-    def connected() -> psycopg.Connection[Any]:
+    def connected() -> Connection:
         conn = connect(url)
         conn.autocommit = False
+        # SQLAlchemy asks questions of its own as soon as it has a connection: in this transaction.
+        conn.execute(SEARCH_PATH_HERE)
         return conn
 
-    return sa.create_engine(
+    made = sa.create_engine(
         "postgresql+psycopg://",
         creator=connected,
         poolclass=sa.NullPool,
         use_native_hstore=False,  # spares a question at each connection
     )
+    sa.event.listen(made, "begin", lambda conn: conn.exec_driver_sql(SEARCH_PATH_HERE))
+    return made
 
 
 async def connect_async(

@@ -140,9 +140,9 @@ class Replay:
                 wanted.until,
                 selection.ended_before,
             ]
-            if asked:
-                self._conn.execute("set enable_seqscan = off")  # as in a trace
-            with self._conn.cursor() as cursor:
+            with self._conn.transaction(), self._conn.cursor() as cursor:
+                if asked:
+                    cursor.execute("set local enable_seqscan = off")  # as in a trace
                 rows = cursor.stream(sqlfiles.query("replay_find").encode(), parameters)
                 for webhook, company, state, number, uid, slot, outcome, skip in rows:
                     if asked:

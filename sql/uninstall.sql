@@ -12,15 +12,16 @@
 -- wait. Not to be run as one transaction (psql -1): each table is one of its own. Where it stops, run
 -- it again; it goes on from there.
 \set ON_ERROR_STOP on
-set lock_timeout = '500ms';
--- Nothing that somebody left in schema public is taken for PostgreSQL's: it would run as who uninstalls.
-set search_path = pg_catalog, pg_temp;
+-- Each transaction below begins by setting its search path, for itself alone (behind a pooler the session
+-- is somebody else's next). So nothing that somebody left in schema public is taken for PostgreSQL's: it
+-- would run as who uninstalls.
 
 -- 1. Triggers, wherever they are: found by the functions they call, whatever the mapping says today.
 do $triggers$
 declare
   there record;
 begin
+  perform pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
   for there in
     select t.tgname, t.tgrelid::regclass::text as on_table
       from pg_catalog.pg_trigger t
@@ -32,6 +33,8 @@ begin
      order by 2, 1
   loop
     for try in 1..20 loop
+      perform pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
+      perform pg_catalog.set_config('lock_timeout', '500ms', true);
       begin
         execute pg_catalog.format('drop trigger if exists %I on %s', there.tgname, there.on_table);
         exit;
@@ -52,6 +55,8 @@ $triggers$;
 
 -- 2. Rights that our roles were given on anything of this database outside our schemas, then these.
 begin;
+set local search_path = pg_catalog, pg_temp;
+set local lock_timeout = '500ms';
 select format('revoke all on %s %s from %I;', a.kind, a.name, r.rolname)
   from (select case when c.relkind = 'S' then 'sequence' else 'table' end, c.oid::regclass::text,
                x.grantee, c.relnamespace
@@ -87,6 +92,8 @@ declare
   ours text;
   needed text;
 begin
+  perform pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
+  perform pg_catalog.set_config('lock_timeout', '500ms', true);
   foreach ours in array array['cdc_daemon', 'cdc_admin', 'cdc_reader', 'cdc_capture', 'cdc_owner'] loop
     continue when not exists (select from pg_catalog.pg_roles where rolname = ours);
     needed := (

@@ -1,4 +1,4 @@
-"""PgBouncer in front of PostgreSQL: Debian's program, as an ordinary user, on a free loopback port.
+"""PgBouncer in front of PostgreSQL.
 
 with Pooler(server, "transaction") as pooler:
     ... connect to pooler.url("test_1") ...
@@ -6,24 +6,16 @@ with Pooler(server, "transaction") as pooler:
 
 from __future__ import annotations
 
-import os
-import shutil
-import socket
-import subprocess
-import time
-from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
-from typing import Literal, Self
+from typing import Literal
 
 import psycopg
+import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from cdc.embedded import EmbeddedPostgres
 from cdc.embedded.folder import PrivateFolder
-from cdc.embedded.user import run_user
-
-PROGRAM = shutil.which("pgbouncer", path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin")
+from tests.foreign import Foreign, found
 
 CONFIGURATION = """
 [databases]
@@ -40,26 +32,21 @@ max_client_conn = 100
 """
 
 
-class Pooler:
+class Pooler(Foreign):
     """Pools the sessions of one account of a server: one session, so that sharing it shows."""
+
+    PROGRAM = found("pgbouncer")
 
     def __init__(self, server: EmbeddedPostgres, mode: Literal["transaction", "session"]) -> None:
         self._server = server
         self._mode = mode
-        self._process: subprocess.Popen[bytes] | None = None
-        self.port = 0
 
     def url(self, dbname: str) -> str:
         """A database by way of the pooler."""
         return make_conninfo(self._server.url(dbname), port=self.port)
 
-    def __enter__(self) -> Self:
-        assert PROGRAM is not None
-        user = run_user()
-        self._folder = folder = PrivateFolder(user)
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+    def command(self, folder: PrivateFolder, room: Path) -> list[str | Path]:
+        assert self.PROGRAM is not None
         account = conninfo_to_dict(self._server.url())
         # The pooler logs in with the password itself; whoever comes to it on loopback is let in.
         settings = CONFIGURATION.format(
@@ -69,42 +56,16 @@ class Pooler:
             port=self.port,
             mode=self._mode,
         )
-        room = folder.make_room("pooler")
-        path = folder.write("pgbouncer.ini", settings)
-        log = (folder.path / "log").open("wb")
-        with log:
-            self._process = subprocess.Popen(
-                [PROGRAM, path],
-                user=None if user is None else user.uid,
-                group=None if user is None else user.gid,
-                extra_groups=None if user is None else [],
-                cwd=room,
-                env={"PATH": "/usr/bin:/bin"},
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-            )
-        self._wait(folder.path / "log")
-        return self
+        return [self.PROGRAM, folder.write("pgbouncer.ini", settings)]
 
-    def _wait(self, log: Path) -> None:
-        assert self._process is not None
-        deadline = time.monotonic() + 30
-        while True:
-            with suppress(psycopg.OperationalError):
-                psycopg.connect(self.url("postgres"), connect_timeout=5).close()
-                return
-            if self._process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"pgbouncer does not answer:\n{log.read_text()}")
-            time.sleep(0.02)
+    def answers(self) -> bool:
+        try:
+            psycopg.connect(self.url("postgres"), connect_timeout=5).close()
+        except psycopg.OperationalError:
+            return False
+        return True
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        assert self._process is not None
-        self._process.kill()
-        self._process.wait()
-        self._folder.close()
+
+needs_pooler = pytest.mark.skipif(
+    Pooler.PROGRAM is None, reason="pgbouncer is not installed (Debian: apt install pgbouncer)"
+)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import psycopg
 
-from cdc import migrations
+from cdc import db, migrations
 from cdc.capture.check import check
 from cdc.capture.install import carry_out, remember
 from cdc.capture.plan import plan
@@ -22,13 +22,14 @@ def prepare(url: str, mapping: Mapping, key_type: KeyType = "bigint") -> None:
     migrations.upgrade(url)
     with psycopg.connect(url, autocommit=True) as conn:
         conn.execute(tables_sql(mapping, key_type).encode())
-        install(conn, mapping)
+    install(url, mapping)
 
 
-def install(conn: psycopg.Connection, mapping: Mapping) -> None:
+def install(url: str, mapping: Mapping) -> None:
     """What `cdc triggers install` does."""
-    carry_out(conn, plan(conn, mapping, check(conn, mapping)), lambda _: None)
-    remember(conn, mapping)
+    with db.connect(url) as conn:
+        carry_out(conn, plan(conn, mapping, check(conn, mapping)), lambda _: None)
+        remember(conn, mapping)
 
 
 def adopt(url: str) -> None:

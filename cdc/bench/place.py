@@ -101,11 +101,11 @@ class Server:
             with db.connect(self.url) as conn:
                 _named(conn, "drop database {} with (force)", name)
 
-    def session(self) -> psycopg.Connection[Any]:
+    def session(self) -> db.Connection:
         """A session beside those databases."""
         return db.connect(self.url)
 
-    def _clean_up(self, conn: psycopg.Connection[Any]) -> None:
+    def _clean_up(self, conn: db.Connection) -> None:
         """What an earlier run that was killed has left here."""
         rows = conn.execute(
             "select d.datname from pg_database d where d.datname like %s"
@@ -151,10 +151,11 @@ class Database:
                 conn.execute(sql.SQL(statement).format(self.hooks, candidates))
             if kind == "notify":
                 conn.execute(TRIGGER.encode())
-            if kind == "captured":
-                steps = plan.plan(conn, mapping, check.check(conn, mapping))
-                install.carry_out(conn, steps, lambda _: None)
-                install.remember(conn, mapping)
+        if kind == "captured":
+            with db.connect(self.url) as command:
+                steps = plan.plan(command, mapping, check.check(command, mapping))
+                install.carry_out(command, steps, lambda _: None)
+                install.remember(command, mapping)
 
     def register(self, base: str, hooks: int | None = None, *, cap: int = 10) -> None:
         """Registers webhooks 1, 2, 3, ..., one for each company, whoever was registered before.
@@ -222,8 +223,8 @@ def _address(url: str, name: str) -> str:
     return f"postgresql:///{quote(name)}?{urlencode(given, quote_via=quote)}"
 
 
-def _named(conn: psycopg.Connection[Any], statement: str, name: str) -> None:
-    conn.execute(sql.SQL(statement).format(sql.Identifier(name)))
+def _named(conn: db.Connection, statement: str, name: str) -> None:
+    conn.alone(sql.SQL(statement).format(sql.Identifier(name)))
 
 
 def _one(conn: psycopg.Connection[Any], statement: str, *params: object) -> Any:

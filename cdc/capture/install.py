@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import groupby
 
+from cdc import db
 from cdc.capture import catalog, render
 from cdc.capture.catalog import Connection
 from cdc.capture.plan import Step
@@ -15,7 +16,7 @@ from cdc.patience import INSTALLING, LOCK_CLASS, Patience, Say, Wanted, holders,
 
 
 def carry_out(
-    conn: Connection, steps: Sequence[Step], say: Say, patience: Patience | None = None
+    conn: db.Connection, steps: Sequence[Step], say: Say, patience: Patience | None = None
 ) -> None:
     """Runs the steps, those of one table in one transaction. Raises DatabaseError when a lock could
     not be had in time; what was done before stays done, and running it again goes on from there."""
@@ -35,10 +36,9 @@ def carry_out(
             say(f"[{number}/{len(batches)}] {step.why}")
 
 
-def _one_transaction(conn: Connection, batch: Sequence[Step], lock_timeout_ms: int) -> None:
+def _one_transaction(conn: db.Connection, batch: Sequence[Step], lock_timeout_ms: int) -> None:
     with conn.transaction():
         conn.execute(f"set local lock_timeout = {lock_timeout_ms}")
-        conn.execute("set local search_path = pg_catalog, pg_temp")
         conn.execute("select pg_advisory_xact_lock(%s, %s)", (LOCK_CLASS, INSTALLING))
         for step in batch:
             for statement in _statements(step):

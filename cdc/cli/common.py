@@ -20,11 +20,11 @@ import typer
 from cdc.errors import CdcError, UsageError
 
 if TYPE_CHECKING:
-    import psycopg
     from rich.console import RenderableType
     from rich.table import Table
     from rich.text import Text
 
+    from cdc import db
     from cdc.mapping import Mapping
     from cdc.settings import Settings
 
@@ -59,7 +59,7 @@ def load_mapping(settings: Settings) -> Mapping:
     return load_mapping(settings.mapping)
 
 
-def connect(settings: Settings) -> psycopg.Connection[Any]:
+def connect(settings: Settings) -> db.Connection:
     """A connection in autocommit. Raises DatabaseError."""
     from cdc.db import connect
 

@@ -73,7 +73,7 @@ select d.id, d.uid::text as webhook_id, d.webhook_id as webhook, w.company, d.ev
 def search(conn: Connection, wanted: Wanted) -> list[dict[str, Any]]:
     """Deliveries, the newest changes first."""
     states = list(WAITING) if wanted.state == "waiting" else [wanted.state]
-    with conn.cursor(row_factory=dict_row) as cursor:
+    with conn.transaction(), conn.cursor(row_factory=dict_row) as cursor:
         return cursor.execute(_SEARCH, {**asdict(wanted), "states": states}).fetchall()
 
 

@@ -14,14 +14,11 @@ from cdc.errors import DatabaseError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    import psycopg
-
     from cdc.capture.catalog import Gap, InstalledFunction
     from cdc.capture.plan import Step
+    from cdc.db import Connection
     from cdc.mapping import Mapping
     from cdc.settings import Settings
-
-    Connection = psycopg.Connection[Any]
 
 
 AsSql = Annotated[

@@ -14,7 +14,7 @@ from typing import TypeVar
 import psycopg
 from psycopg import sql
 
-from cdc import migrations
+from cdc import db, migrations
 from cdc.capture import check, install, plan
 from cdc.demo import protocol
 from cdc.demo.daemon import Daemon
@@ -154,7 +154,7 @@ class Setting:
 
     def triggers(self, dsn: str) -> None:
         mapping = default_mapping()
-        with psycopg.connect(dsn, autocommit=True) as conn:
+        with db.connect(dsn) as conn:
             steps = plan.plan(conn, mapping, check.check(conn, mapping))
             install.carry_out(conn, steps, lambda line: None)
             install.remember(conn, mapping)

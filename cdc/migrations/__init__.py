@@ -89,7 +89,6 @@ def pending(url: str) -> tuple[str | None, list[Version]]:
     made = db.engine(url)
     try:
         with made.connect() as connection:
-            connection.exec_driver_sql(db.SEARCH_PATH_HERE)
             _supported(connection)
             _encoded(connection)
             _ours(connection)
@@ -120,7 +119,7 @@ def upgrade(
             for version in missing:
                 if version.number > target:
                     break
-                _online(made, version.online, say)
+                _online(url, version.online, say)
                 locks = tuple(Wanted(mode, (name,)) for name, mode in version.locks.items())
                 _transaction(made, version.number, locks, patience, say)
                 say(f"version {version.number}: {version.title}")
@@ -172,28 +171,23 @@ def _transaction(
     patiently(act, "schema cdc", patience, say, who)
 
 
-def _online(made: sa.Engine, indexes: tuple[Index, ...], say: Say) -> None:
+def _online(url: str, indexes: tuple[Index, ...], say: Say) -> None:
     """Makes indexes beside all that goes on: nobody waits for it, though it may have to wait for
     transactions that are older."""
-    import sqlalchemy as sa
-
-    valid = sa.text(
-        "select indisvalid from pg_catalog.pg_index"
-        " where indexrelid operator(pg_catalog.=) pg_catalog.to_regclass(:name)"
-    )
+    valid = "select indisvalid from pg_index where indexrelid = to_regclass(%s)"
     if indexes:
         say(
             f"{len(indexes)} indexes are made beside all that goes on. Each waits for transactions "
             "that are older; pg_stat_progress_create_index shows for which."
         )
-    with made.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+    with db.explained(), db.connect(url) as conn:
         for number, index in enumerate(indexes, 1):
             began = time.monotonic()
-            found = connection.execute(valid, {"name": f"cdc.{index.name}"}).scalar()
-            if found is False:
-                connection.exec_driver_sql(index.drop)
-            if not found:
-                connection.exec_driver_sql(index.sql)
+            found = conn.execute(valid, [f"cdc.{index.name}"]).fetchone()
+            if found == (False,):
+                conn.alone(index.drop)
+            if found != (True,):
+                conn.alone(index.sql)
             if (took := time.monotonic() - began) > 1.0:
                 say(f"index {index.name} ({number} of {len(indexes)}) took {took:.0f} s")
 

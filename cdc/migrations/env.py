@@ -16,8 +16,6 @@ OPTIONS: dict[str, Any] = {
     "transactional_ddl": True,
 }
 
-# Defaults are made for good: nobody's nextval(text) in schema public may get into one.
-SAFELY = f"{db.SEARCH_PATH_HERE};"
 # Whoever waits for a strong lock makes others queue behind. Less than deadlock_timeout, so that it
 # is we who give up, never a daemon.
 WAITING = "set local lock_timeout = '{}ms';"
@@ -28,7 +26,9 @@ if context.is_offline_mode():
     context.configure(dialect_name="postgresql", as_sql=True, **OPTIONS)
     with context.begin_transaction():
         # Printed as they are: execute() would read a colon as a bind parameter.
-        context.get_context().impl.static_output(SAFELY)
+        # Defaults are made for good: nobody's nextval(text) in schema public may get into one.
+        # (On a connection of ours every transaction begins like this.)
+        context.get_context().impl.static_output(f"{db.SEARCH_PATH_HERE};")
         context.get_context().impl.static_output(WAITING.format(LOCK_TIMEOUT))
         for name in FOUNDATION:
             context.get_context().impl.static_output(sqlfiles.schema_file(name))
@@ -37,7 +37,6 @@ if context.is_offline_mode():
 else:
     connection = context.config.attributes["connection"]
     plain = connection.execution_options(no_parameters=True)
-    plain.exec_driver_sql(SAFELY)
     limit = context.config.attributes.get("lock_timeout_ms", LOCK_TIMEOUT)
     plain.exec_driver_sql(WAITING.format(limit))
     # Two who migrate at once do so one after the other. Who installs capture holds the same lock.

@@ -19,7 +19,8 @@ from alembic import op
 class Index:
     """An index that is made beforehand, CONCURRENTLY; the transaction finds it there.
 
-    on: table, method and what else stands behind ON.
+    on: table, method and what else stands behind ON. Where it is made no search path can be relied
+        on (``db.Connection.alone``), so operators and their classes are named with their schema.
     """
 
     name: str

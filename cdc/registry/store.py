@@ -65,7 +65,6 @@ class Registry:
         with db.explained():
             try:
                 with self._engine.begin() as conn:
-                    conn.exec_driver_sql(db.SEARCH_PATH_HERE)
                     yield conn
             except sa.exc.DBAPIError as error:
                 raise error.orig or error from None

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import psycopg
 
+from cdc import db
 from cdc.capture import check, install, plan
 from cdc.mapping import Mapping, default_mapping
 from cdc.road import Delivery, Layout
@@ -50,17 +51,26 @@ class Queued(NamedTuple):
 
 
 class Suite:
-    """A database with capture installed, on one connection in autocommit."""
+    """A database with capture installed, on one connection in autocommit.
+
+    command: another, as commands have it.
+    """
 
     def __init__(self, url: str, mapping: Mapping | None = None) -> None:
         self.url = url
         self.mapping = mapping or default_mapping()
         self.conn = connect(url)
+        self.command = db.connect(url)
         self.endpoints: dict[int, str] = {}
 
     def run(self, sql: str) -> None:
         """One or more statements; without ``begin`` in them, they are one transaction."""
         self.conn.execute(sql.encode())
+
+    def become(self, account: str) -> None:
+        """From now on all is done as this account."""
+        for conn in (self.conn, self.command):
+            conn.execute(f"set session authorization {account}".encode())
 
     def all(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
         return self.conn.execute(sql.encode(), values or None).fetchall()
@@ -144,7 +154,7 @@ class Suite:
         """Brings capture up to the mapping; returns what had to be done."""
         self.mapping = mapping or self.mapping
         steps = plan.plan(self.conn, self.mapping, check.check(self.conn, self.mapping))
-        install.carry_out(self.conn, steps, lambda _: None)
+        install.carry_out(self.command, steps, lambda _: None)
         install.remember(self.conn, self.mapping)
         return steps
 
@@ -155,6 +165,7 @@ class Suite:
 
     def close(self) -> None:
         self.conn.close()
+        self.command.close()
 
 
 def connect(url: str, **options: Any) -> Connection:

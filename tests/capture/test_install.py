@@ -221,7 +221,7 @@ def test_a_table_that_is_locked_for_long(own_suite: Suite) -> None:
         writer.start()
         with pytest.raises(DatabaseError) as caught:
             install.carry_out(
-                own_suite.conn,
+                own_suite.command,
                 planned(own_suite),
                 said.append,
                 Patience(lock_timeout_ms=100, tries=3, pause=0.05),
@@ -260,7 +260,7 @@ def test_nobody_queues_behind_us_longer_than_the_timeout(own_suite: Suite) -> No
 
     def run() -> None:
         try:
-            install.carry_out(own_suite.conn, steps, lambda _: None, patience)
+            install.carry_out(own_suite.command, steps, lambda _: None, patience)
             told.append("installed")
         except Exception as error:
             told.append(error)
@@ -270,7 +270,7 @@ def test_nobody_queues_behind_us_longer_than_the_timeout(own_suite: Suite) -> No
         connect(own_suite.url) as third,
         connect(own_suite.url) as watch,
     ):
-        ours, theirs = own_suite.conn.info.backend_pid, third.info.backend_pid
+        ours, theirs = own_suite.command.info.backend_pid, third.info.backend_pid
         idle.execute("begin; update rating set stars = 1")
 
         def blocked(pid: int) -> list[int]:
@@ -309,13 +309,13 @@ def test_nobody_queues_behind_us_longer_than_the_timeout(own_suite: Suite) -> No
 def test_two_who_install_at_once(own_suite: Suite) -> None:
     """Both come to an end, the second with nothing left to do."""
     mapping = default_mapping()
-    install.carry_out(own_suite.conn, plan.removal(own_suite.conn), lambda _: None)
+    install.carry_out(own_suite.command, plan.removal(own_suite.conn), lambda _: None)
     errors: list[Exception] = []
 
     def run() -> None:
         other = Suite(own_suite.url)
         try:
-            install.carry_out(other.conn, steps, lambda _: None, Patience(5000, 3, 0.01))
+            install.carry_out(other.command, steps, lambda _: None, Patience(5000, 3, 0.01))
         except Exception as error:
             errors.append(error)
         finally:

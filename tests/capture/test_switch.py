@@ -12,7 +12,7 @@ from tests.capture.test_install import changed, planned
 
 
 def carry_out(suite: Suite, steps: list[Step]) -> None:
-    install.carry_out(suite.conn, steps, lambda _: None)
+    install.carry_out(suite.command, steps, lambda _: None)
 
 
 def off(suite: Suite) -> None:

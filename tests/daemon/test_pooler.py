@@ -15,11 +15,9 @@ from tests import support
 from tests.capture.kit import connect
 from tests.cli.command import Command
 from tests.daemon.running import Process, Running
-from tests.pooler import PROGRAM, Pooler
+from tests.pooler import Pooler, needs_pooler
 
-pytestmark = pytest.mark.skipif(
-    PROGRAM is None, reason="pgbouncer is not installed (Debian: apt install pgbouncer)"
-)
+pytestmark = needs_pooler
 
 LOCAL = {"CDC_ALLOW_HTTP": "true", "CDC_ALLOWED_NETWORKS": "127.0.0.0/8"}
 

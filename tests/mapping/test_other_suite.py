@@ -195,7 +195,7 @@ def test_broken_and_mended(other: Suite) -> None:
 def test_installed_twice_and_removed(other: Suite, mapping: Mapping) -> None:
     assert other.install() == []
     assert set(other.states().values()) == {"installed"}
-    install.carry_out(other.conn, plan.removal(other.conn), lambda _: None)
+    install.carry_out(other.command, plan.removal(other.conn), lambda _: None)
     assert catalog.triggers(other.conn) == []
     assert catalog.functions(other.conn) == {}
     assert catalog.granted(other.conn) == {}

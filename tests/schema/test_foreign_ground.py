@@ -14,12 +14,17 @@ from cdc import migrations, sqlfiles
 from cdc.deliver import Guard
 from cdc.embedded import EmbeddedPostgres
 from cdc.errors import CdcError, DatabaseError
+from cdc.mapping import default_mapping
 from cdc.queue.session import open_session
 from cdc.registry import Registry, Rules
+from cdc.suite import tables_sql
 from tests.capture.kit import Connection, connect, psql
+from tests.cli.command import Command
+from tests.pooler import Pooler, needs_pooler
 
 TYPES = [
-    "text", "varchar", "name", '"char"', "oid", "regtype", "regclass", "int4", "int8", "bool"
+    "text", "varchar", "name", '"char"', "oid", "regtype", "regclass", "int4", "int8", "bool",
+    "uuid", "timestamptz",
 ]  # fmt: skip
 FUNCTIONS = [
     ("pg_backend_pid()", "int4", "0"),
@@ -27,6 +32,13 @@ FUNCTIONS = [
     ("getdatabaseencoding()", "name", "'UTF8'"),
     ("to_regclass(text)", "regclass", "null"),
     ("pg_get_userbyid(oid)", "name", "'cdc_owner'"),
+    ("clock_timestamp()", "timestamptz", "null"),
+    ("nextval(text)", "int8", "1"),
+    ("format_type(oid, int4)", "text", "'text'"),
+    ("current_setting(text)", "text", "null"),
+    ("current_database()", "name", "null"),
+    ("pg_has_role(text, text)", "bool", "true"),
+    ("pg_advisory_xact_lock(int4, int4)", "text", "null"),
 ]
 
 
@@ -102,6 +114,26 @@ def test_nor_with_psql_alone(
     assert not sprung(squatter)
 
 
+@needs_pooler
+def test_nor_with_psql_through_a_transaction_pooler(
+    empty_database: str, squatter: Connection, postgres: EmbeddedPostgres
+) -> None:
+    """Nor is anything left set there: the session is the suite's next."""
+    with connect(empty_database) as suite:
+        suite.execute(tables_sql(default_mapping(), "bigint").encode())
+    set_traps(squatter)
+    with Pooler(postgres, "transaction") as pooler:
+        url = pooler.url(squatter.info.dbname)
+        for name in ("install", "triggers", "uninstall"):
+            psql(postgres.bin_dir, url, "-f", sqlfiles.root() / f"{name}.sql")
+            assert not sprung(squatter), name
+        with connect(url) as suite:
+            left = "select name, setting from pg_catalog.pg_settings where source = 'session'"
+            names = ["client_encoding", "application_name"]  # the pooler's own
+            rows = suite.execute(left.encode()).fetchall()
+            assert [row for row in rows if row[0] not in names] == []
+
+
 def test_nor_as_who_registers_or_delivers(empty_database: str, squatter: Connection) -> None:
     migrations.upgrade(empty_database)
     set_traps(squatter)
@@ -114,6 +146,41 @@ def test_nor_as_who_registers_or_delivers(empty_database: str, squatter: Connect
 
     asyncio.run(session())
     assert not sprung(squatter)
+
+
+@needs_pooler
+def test_nor_through_a_transaction_pooler(
+    empty_database: str, squatter: Connection, postgres: EmbeddedPostgres
+) -> None:
+    """Nothing that is set for a session holds there: the next transaction has another one."""
+    with connect(empty_database) as suite:
+        suite.execute(tables_sql(default_mapping(), "bigint").encode())
+        suite.execute("insert into company default values")
+    set_traps(squatter)
+    with Pooler(postgres, "transaction") as pooler:
+        url = pooler.url(squatter.info.dbname)
+        with connect(url) as careless:
+            assert careless.execute("show search_path").fetchall() == [("public, pg_catalog",)]
+        migrations.upgrade(url, to="0001")
+        cdc = Command({"CDC_DATABASE_URL": url})
+
+        def run(*lines: str) -> None:
+            for line in lines:
+                # Code 1 is what some of them tell a suite without a daemon by.
+                assert "error: " not in cdc(*line.split()).err
+                assert not sprung(squatter), line
+
+        run("migrate --plan", "migrate", "triggers plan", "triggers install", "triggers off")
+        run("triggers on", "triggers status", "adopt --yes")
+        number = cdc.add(url="https://93.184.216.34/")["id"]
+        with connect(empty_database) as suite:
+            suite.execute("set search_path = pg_catalog")
+            suite.execute("insert into public.project (company_id) values (1)")
+        run("status", "delivery list", "delivery show 1", "explain project 1", f"explain {number}")
+        run("delivery replay --webhook 1 --dry-run", "delivery replay 1 --dry-run", "webhook list")
+        run(f"webhook show {number}", f"webhook pause {number}", f"webhook resume {number}")
+        run(f"webhook rotate-secret {number}", "webhook export", f"webhook remove {number}")
+        run("doctor", "triggers remove --yes")
 
 
 @pytest.mark.parametrize("schema", ["cdc", "cdc_capture"])

@@ -43,9 +43,7 @@ def at(url: str, version: Version) -> None:
     """Brings an empty database to the version before, and its indexes into being."""
     assert version.before
     migrations.upgrade(url, to=version.before)
-    engine = db.engine(url)
-    migrations._online(engine, version.online, lambda _: None)
-    engine.dispose()
+    migrations._online(url, version.online, lambda _: None)
 
 
 @pytest.mark.parametrize("version", UPGRADES, ids=lambda version: version.number)

@@ -10,7 +10,10 @@ revision = "0002"
 down_revision = "0001"
 
 ONLINE = (
-    Index("retry_created", "cdc.retry (webhook_id, event, key, xid) where action = 'c'"),
+    Index(
+        "retry_created",
+        "cdc.retry (webhook_id, event, key, xid) where action operator(pg_catalog.=) 'c'",
+    ),
     *(
         index
         for name in steps.partitions()
@@ -23,7 +26,11 @@ ONLINE = (
                 f"{name}_uid_idx",
                 f"cdc.{name} using brin (uid pg_catalog.uuid_bloom_ops) with (autosummarize)",
             ),
-            Index(f"{name}_at_idx1", f"cdc.{name} (at) where outcome in ('expired', 'dropped')"),
+            Index(
+                f"{name}_at_idx1",
+                f"cdc.{name} (at) where outcome"
+                " operator(pg_catalog.=) any (array['expired', 'dropped'])",
+            ),
         )
     ),
 )

@@ -25,6 +25,9 @@ HEAD_LIMIT = 8192
 
 _STATUS = re.compile(rb"HTTP/1\.[01] ([1-9][0-9]{2})(?: [^\r\n]*)?\r\n")
 
+_LOGIN = (HTTPStatus.PROXY_AUTHENTICATION_REQUIRED, HTTPStatus.UNAUTHORIZED)
+"""How a proxy says that it does not know us. 401 is for servers, and said by some all the same."""
+
 MOST_TRIED = 4
 """Addresses of one name that are asked for, one after the other."""
 
@@ -70,11 +73,12 @@ class Proxy:
                     if 200 <= status < 300:
                         return sock
                     sock.close()
+                    said = f"{status} {_phrase(status)}".rstrip()
                     failed = ProxyFailed(
-                        f"the proxy {self.name} refused to connect: it answered {status} "
-                        f"{_phrase(status)}".rstrip()
+                        f"the proxy {self.name} refused to connect: it answered {said}"
+                        + (" (see user and password in CDC_PROXY)" if status in _LOGIN else "")
                     )
-                    if status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
+                    if status in _LOGIN:
                         break  # it would say so for all of them
         except TimeoutError:
             raise ProxyFailed(f"the proxy {self.name} could not {stage} in time") from None

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.daemon.running import Running
 from tests.daemon.world import World
 from tests.deliver.tunnel import Tunnels
+from tests.forward import Forward, Squid, Tinyproxy
 
 PASSWORD = "marked-proxy-password"
 
@@ -32,3 +35,40 @@ async def test_sends_through_it_and_what_it_answers_is_not_the_receivers(world: 
     assert kept
     assert all(error == "proxy" for error, _ in kept)
     assert PASSWORD not in str(kept)
+
+
+@pytest.mark.parametrize("kind", [Squid, Tinyproxy])
+async def test_the_log_tells_what_a_foreign_proxy_did_not_let_through(
+    world: World, kind: type[Forward]
+) -> None:
+    """Wrong login, forbidden port: the proxy's refusals, and nobody has to guess which."""
+    if kind.PROGRAM is None:
+        pytest.skip(kind.MISSING)
+    hook = await world.hook("project")
+    port = int(world.receiver.url("/").split(":")[2].split("/")[0])
+    writer = await world.writer()
+    values = {"retry_schedule": [0.05] * 50, "breaker_first_probe": 0.05}
+    wrong = "wr0ng-marked"
+    said: list[str] = []
+    with kind([port]) as proxy, kind([1]) as closed:
+        await writer.change("project", 1)
+        for url in (proxy.url(wrong), closed.url()):
+            async with Running(world.url, attempts=True, proxy=url, **values) as daemon:
+                await daemon.until("attempt", error="proxy")
+            said.append(str(daemon.log.lines))
+        assert not world.receiver.received
+        async with Running(world.url, attempts=True, proxy=proxy.url(), **values) as daemon:
+            await world.arrived(hook)
+        said.append(str(daemon.log.lines))
+    world.check(hook)
+    assert (await world.one("select state from cdc.webhook where id = %s", hook.id)) == "active"
+    kept = await world.all(
+        "select status, error, detail, excerpt from cdc.attempt where outcome <> 'delivered'"
+    )
+    details = {detail.partition("it answered ")[2] for _, _, detail, _ in kept}
+    assert {detail[:3] for detail in details} == {str(kind.NOT_LET_IN), "403"}
+    assert {(status, error, excerpt or "") for status, error, _, excerpt in kept} == {
+        (None, "proxy", "")
+    }
+    for secret in (kind.PASSWORD, wrong):
+        assert secret not in str(kept) + "".join(said)

@@ -217,10 +217,10 @@ async def test_what_the_proxy_answers_is_not_the_receivers_answer(status: int, s
     assert outcome.retry_after is None
 
 
-async def test_a_missing_login_is_not_tried_for_every_address() -> None:
-    answer = b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n"
+@pytest.mark.parametrize("status", [407, 401])
+async def test_a_missing_login_is_not_tried_for_every_address(status: int) -> None:
     async with (
-        Tunnels(answer=answer) as proxy,
+        Tunnels(answer=f"HTTP/1.1 {status} X\r\n\r\n".encode()) as proxy,
         through(proxy, [PUBLIC, "93.184.216.35"]) as client,
     ):
         assert_failed(await client.post(request_to("http://hooks.example/")), "proxy")

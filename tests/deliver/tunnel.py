@@ -36,6 +36,11 @@ class Tunnels:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
+    def cut(self) -> None:
+        """Ends the tunnels that stand."""
+        for task in self._tasks:
+            task.cancel()
+
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
         self.port: int = self._server.sockets[0].getsockname()[1]

@@ -85,6 +85,7 @@ def check(ctx: typer.Context, as_json: AsJson = False) -> None:
     """Check settings and mapping file, without touching the database."""
     from cdc.deliver.guard import Guard
     from cdc.deliver.trust import Trust
+    from cdc.exposed import exposed
     from cdc.observe import check_traces
 
     settings = load_settings(ctx)
@@ -95,6 +96,8 @@ def check(ctx: typer.Context, as_json: AsJson = False) -> None:
         if doubt.bad:
             raise ConfigError(doubt.message, doubt.hint)
         warn(doubt.message)
+    for one in exposed(settings):
+        warn(f"{one.message}. {one.hint}")
     if settings.traces:
         check_traces()
     events = list(mapping.events)

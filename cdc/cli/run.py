@@ -18,6 +18,7 @@ from cdc.cli.common import load_settings
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
+    from cdc.observe import Observer
     from cdc.settings import Settings
 
 
@@ -48,18 +49,23 @@ def run(
     Runs in the foreground and logs to stderr. Start as many as you like, on one host or many: they
     share the webhooks among themselves.
     """
-    from cdc.observe import configure_logging
+    from cdc.exposed import exposed
+    from cdc.observe import Observer, configure_logging
 
     settings = load_settings(ctx)
     number = None if child is None else int(child.stem)
     configure_logging(settings.log_format, settings.log_level, number)
     _more_files()
+    observer = Observer()
     if child is not None:
-        _run_as_child(_daemon(settings, child))
-    elif processes == 1:
-        _run(_daemon(settings))
+        _run_as_child(_daemon(settings, observer, child))
+        return
+    for one in exposed(settings):
+        observer.exposed(str(one.path), one.message, one.hint)
+    if processes == 1:
+        _run(_daemon(settings, observer))
     else:
-        _run(_parent(ctx, settings, processes))
+        _run(_parent(ctx, settings, processes, observer))
 
 
 def _run(work: Coroutine[object, object, None]) -> None:
@@ -83,10 +89,10 @@ def _run_as_child(work: Coroutine[object, object, None]) -> None:
         sys.exit(DEFECT)
 
 
-async def _daemon(settings: Settings, child: Path | None = None) -> None:
+async def _daemon(settings: Settings, observer: Observer, child: Path | None = None) -> None:
     from cdc.app import App, run_until_signalled
 
-    app = App(settings, health_at=child)
+    app = App(settings, observer, health_at=child)
     if child is None:
         await run_until_signalled(app)
         return
@@ -103,14 +109,16 @@ async def _daemon(settings: Settings, child: Path | None = None) -> None:
         following.cancel()
 
 
-async def _parent(ctx: typer.Context, settings: Settings, processes: int) -> None:
+async def _parent(
+    ctx: typer.Context, settings: Settings, processes: int, observer: Observer
+) -> None:
     from cdc.cli.common import load_mapping
     from cdc.processes import Processes, run_until_signalled
 
     load_mapping(settings)  # what is wrong with it is told once, not by each of them
     given = ctx.find_object(common.Global) or common.Global()
     arguments = [] if given.config is None else ["--config", str(given.config)]
-    await run_until_signalled(Processes(settings, processes, arguments))
+    await run_until_signalled(Processes(settings, processes, arguments, observer))
 
 
 def _rarely_collect() -> None:

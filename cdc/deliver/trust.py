@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import ssl
 from collections.abc import Iterable
+from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 from time import monotonic
@@ -136,6 +137,16 @@ class Trust:
                     verb = "ended" if end < now else "ends"
                     message = f"the certificate in {file} {verb} on {end:%Y-%m-%d}"
                     found.append(Doubt(message, "Renew it; no restart is needed.", end < now))
+        return list(dict.fromkeys(found))
+
+    def keys(self, profiles: Iterable[str | None]) -> list[Path]:
+        """The files that hold private keys of these profiles (None: those for all). Unusable ones
+        are left out."""
+        found: list[Path] = []
+        for profile in profiles:
+            with suppress(UnusableTls, UsageError):
+                files = self._files(profile)
+                found += filter(None, [files.key or files.cert])
         return list(dict.fromkeys(found))
 
     def names(self) -> list[str]:

@@ -46,6 +46,10 @@ class Observer:
     def started(self, version: str, database: str) -> None:
         self.log.info("started", version=version, database=database)
 
+    def exposed(self, file: str, message: str, hint: str) -> None:
+        """A file that holds something secret, and that others may read."""
+        self.log.warning("secrets may be read by others", file=file, detail=message, hint=hint)
+
     def serving(self, host: str, port: int) -> None:
         self.log.info("serving health and metrics", host=host, port=port)
 

@@ -12,6 +12,23 @@ reference.py  tells people about the keys: `cdc config show`, the table in the d
 from cdc.settings.example import default_file
 from cdc.settings.load import load
 from cdc.settings.model import Settings
-from cdc.settings.reference import Key, Value, describe, redact_dsn, values
+from cdc.settings.reference import (
+    Key,
+    Value,
+    describe,
+    redact_dsn,
+    secrets_in_file,
+    values,
+)
 
-__all__ = ["Key", "Settings", "Value", "default_file", "describe", "load", "redact_dsn", "values"]
+__all__ = [
+    "Key",
+    "Settings",
+    "Value",
+    "default_file",
+    "describe",
+    "load",
+    "redact_dsn",
+    "secrets_in_file",
+    "values",
+]

@@ -15,6 +15,7 @@ from pydantic.fields import FieldInfo
 
 from cdc.settings.model import Settings, Source
 
+_HIDDEN = "***"
 _WORDS = {bool: "true or false", int: "whole number", float: "number", Path: "path"}
 
 
@@ -61,6 +62,15 @@ def values(settings: Settings) -> tuple[Value, ...]:
     )
 
 
+def secrets_in_file(settings: Settings) -> tuple[str, ...]:
+    """Names of the keys that the settings' file gives, and whose values are never shown whole."""
+    return tuple(
+        name
+        for name, hidden in _HIDE.items()
+        if settings.sources[name] == "file" and _HIDDEN in _text(hidden(getattr(settings, name)))
+    )
+
+
 def env_name(key: str) -> str:
     return f"CDC_{key.upper()}"
 
@@ -73,7 +83,7 @@ def redact_dsn(address: str) -> str:
     if not address:
         return ""
     shown = {
-        option.keyword.decode(): "***" if option.dispchar == b"*" else option.val.decode()
+        option.keyword.decode(): _HIDDEN if option.dispchar == b"*" else option.val.decode()
         for option in Conninfo.parse(address.encode())
         if option.val is not None
     }
@@ -82,8 +92,8 @@ def redact_dsn(address: str) -> str:
 
 _HIDE: dict[str, Callable[[Any], object]] = {
     "database_url": redact_dsn,
-    "proxy": lambda url: url and re.sub(r"//[^/]*@", "//***@", url),
-    "secret_keys": lambda keys: ("***",) * len(keys),
+    "proxy": lambda url: url and re.sub(r"//[^/]*@", f"//{_HIDDEN}@", url),
+    "secret_keys": lambda keys: (_HIDDEN,) * len(keys),
 }
 
 

@@ -100,6 +100,7 @@ APART = {
     "doorbell": "tests/cli/test_doctor_server.py",
     "proxy": "tests/cli/test_proxy.py",
     "encryption": "tests/cli/test_webhook_secrets.py",
+    "files": "tests/cli/test_exposed.py",
 }
 
 

@@ -15,6 +15,7 @@ from cdc.deliver.outcome import ProxyFailed
 from cdc.deliver.proxy import Proxy
 from cdc.deliver.trust import Trust
 from cdc.errors import CdcError
+from cdc.exposed import exposed
 from cdc.queue.ownership import SHARDS
 from cdc.vault import Vault
 
@@ -166,6 +167,15 @@ def tls(see: Patient) -> Told:
     return ok(f"the certificates can be used; {counted(len(used), 'profile')} in use")
 
 
+def files(see: Patient) -> Told:
+    """Files with secrets, those of this host."""
+    found = exposed(see.settings)
+    if not found:
+        return ok("none with a secret in it may be read by others than its owner")
+    more = f"; and {len(found) - 1} more, such as {found[1].path}" if len(found) > 1 else ""
+    return warn(found[0].message + more, found[0].hint)
+
+
 def proxy(see: Patient) -> Told:
     """Whether the way out stands open, as far as can be told without asking for a receiver."""
     url = see.settings.proxy
@@ -197,6 +207,7 @@ CHECKS: dict[str, Check] = {
     "endpoints": endpoints,
     "proxy": proxy,
     "tls": tls,
+    "files": files,
     "secrets": secrets,
     "encryption": encryption,
 }

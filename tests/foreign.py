@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import ClassVar, Self
 
 from cdc.embedded.folder import PrivateFolder
+from cdc.embedded.server import free_port
 from cdc.embedded.user import run_user
 
 
@@ -38,9 +39,7 @@ class Foreign(ABC):
     def __enter__(self) -> Self:
         user = run_user()
         self._folder = folder = PrivateFolder(user)
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = free_port()
         room = folder.make_room("room")
         command = self.command(folder, room)
         log = folder.path / "log"

@@ -115,7 +115,7 @@ class EmbeddedPostgres:
         folder = self._folder or self._make_data()
         for tries_left in reversed(range(_PORT_TRIES)):
             first_start = self.port == 0
-            self.port = self.port or _free_port()
+            self.port = self.port or free_port()
             self._launch(folder, self._write_settings(folder))
             try:
                 self._wait_until_ready()
@@ -274,7 +274,11 @@ def _quoted(value: str) -> str:
     return f"'{escaped}'"
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of 127.0.0.1 that is free, and that no outgoing connection will be given.
+
+    Raises DatabaseError.
+    """
     for port in random.SystemRandom().sample(_PORTS, _PORT_TRIES):
         with socket.socket() as probe, suppress(OSError):
             probe.bind(("127.0.0.1", port))

@@ -91,6 +91,9 @@ def test_commands_work_through_it(pooled: str) -> None:
     assert cdc.json("status")["states"] == {"active": 12, "removed": 12}
     cdc.good("triggers", "status")
     cdc.good("delivery", "list")
+    # There are none; they are looked for all the same, by index.
+    assert "not found" in cdc.refused("delivery", "replay", "1", "--dry-run")
+    cdc("explain", "project", "1")
     with connect(pooled) as suite:
         assert suite.execute(SETTINGS).fetchall() == []
 

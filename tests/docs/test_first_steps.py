@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import socket
 
 import psycopg
 
+from cdc.embedded.server import free_port
 from cdc.mapping import default_mapping
 from cdc.suite import tables_sql
 from tests.docs.pages import blocks, console, page
@@ -18,7 +18,7 @@ SECTION = page("README.md").partition("## Install it")[2].partition("## What arr
 async def test_install_it_and_try_it(empty_database: str) -> None:
     with psycopg.connect(empty_database, autocommit=True) as conn:
         conn.execute(tables_sql(default_mapping()).encode())
-    port = str(_free_port())
+    port = str(free_port())
     here = Terminal(
         empty_database,
         stands_for={"8081": port, "https://hooks.example.com": f"http://127.0.0.1:{port}"},
@@ -62,9 +62,3 @@ async def test_install_it_and_try_it(empty_database: str) -> None:
                 ),
             }
             await here.run_beside(*status)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from cdc.deliver import outcome
 from cdc.deliver import url as urls
 from cdc.deliver.answer import Reply
-from cdc.deliver.dns import Gate, Lookup, Names, lookup
+from cdc.deliver.dns import Lookup, Names, Resolver
 from cdc.deliver.guard import Guard
 from cdc.deliver.pool import Origin, Pool
 from cdc.deliver.proxy import Proxy
@@ -87,9 +87,8 @@ class Client:
         self._trust.context()
         # The name server gets a little less than connecting as a whole, so that the detail tells
         # which of the two it was.
-        self._names = Names(
-            look or functools.partial(lookup, limit=connect_timeout * 0.8, gate=Gate())
-        )
+        self._resolver = Resolver(connect_timeout * 0.8)
+        self._names = Names(look or self._resolver)
         self._pool = Pool(
             guard,
             self._names,
@@ -200,4 +199,5 @@ class Client:
     async def close(self) -> None:
         """Close all connections; what is under way ends as reset."""
         self._closed = True
+        self._resolver.close()
         await self._pool.close()

@@ -1,9 +1,8 @@
-"""Look names up without one hanging name server stopping the others.
+"""Names become addresses, and one hanging name server stops nobody else's.
 
-The event loop's own pool for this has a handful of threads, shared with all else; four names
-whose server does not answer would stop every lookup, and the end of the process waits for them.
-So each lookup gets a thread of its own that nobody waits for. They are rare: connections are kept
-and answers are cached for seconds.
+c-ares asks the name servers (and /etc/hosts): a name that gets no answer costs it some kilobytes
+for some seconds, and no thread. The system's own way, ``getaddrinfo``, would cost a thread for as
+long as it likes; there can only be so many, and whoever registers that many stops all.
 """
 
 from __future__ import annotations
@@ -11,19 +10,28 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from time import monotonic
+from types import TracebackType
+from typing import Self
 
-AT_ONCE = 128
-"""Lookups under way at the same time in one client; more wait, each within its own limit. More than
-the webhooks of a company, so that none can have them all hang."""
+import pycares
+from pycares import errno as ares
 
-HUNG_AT_ONCE = 16
-"""Of these beside them, those of names that have hung lately."""
+AT_ONCE = 256
+"""Places for lookups that have just begun: a name server is not to be flooded when a daemon starts
+with thousands of names."""
 
-HUNG_FOR = 3600.0
-"""Seconds for which a name counts as such a one."""
+FEW = 16
+"""Places beside them, for names that got no answer last time."""
+
+QUICK = 0.05
+"""Seconds after which a lookup without an answer goes on without a place. So whoever comes behind
+names that hang for the first time waits ``QUICK / AT_ONCE`` for each that began just before: 1,000
+of them, 0.2 s. Later they only wait for each other."""
+
+UNANSWERED = 10_000
+"""Lookups under way at most, with a place or without (some 2 kB each)."""
 
 TTL = 10.0
 """Seconds an answer is used again. Each connection judges its addresses anew all the same."""
@@ -31,29 +39,132 @@ TTL = 10.0
 MOST = 5_000
 """Answers remembered."""
 
+MOST_SILENT = 20_000
+"""Names remembered that got no answer last time."""
+
+ADDRESSES = 32
+"""Of one name that are taken: an answer may hold thousands."""
+
+# For a name server that answers in milliseconds c-ares shortens the first wait to 0.25 s; each
+# further one is twice as long. So a lookup ends by itself in 4 to 15 s, where there is one server.
+_FIRST_WAIT = 1.0
+_TRIES = 4
+
 Lookup = Callable[[str, int], Awaitable[list[str]]]
 """A name and a port become addresses, in the order to try; raises OSError."""
 
 
-class Gate:
-    """Bounds how many threads look names up; a hanging lookup keeps its place until it ends.
+class Resolver:
+    """Looks names up, as many at a time as there are.
 
-    Names that have hung lately have few places, for themselves: whoever registers many of them
-    holds up nobody else.
+    limit:   seconds after which nobody waits for an answer any longer.
+    servers: name servers (``address:port``); the system's if none are given.
     """
 
-    def __init__(self) -> None:
-        self._usual = asyncio.Semaphore(AT_ONCE)
-        self._few = asyncio.Semaphore(HUNG_AT_ONCE)
-        self._hung: dict[str, float] = {}
+    def __init__(self, limit: float = 5.0, servers: Sequence[str] = ()) -> None:
+        self._limit = limit
+        self._servers = servers
+        self._places, self._few = asyncio.Semaphore(AT_ONCE), asyncio.Semaphore(FEW)
+        self._begun: dict[asyncio.Future[list[str]], asyncio.Semaphore] = {}  # those with a place
+        self._silent: dict[str, None] = {}  # names without an answer last time, oldest first
+        self._under_way = 0
+        self._channel: pycares.Channel | None = None  # made when it is needed: it has a thread
+        self._fresh = 0.0
 
-    def places(self, name: str) -> asyncio.Semaphore:
-        return self._few if monotonic() < self._hung.get(name, 0.0) else self._usual
+    async def __aenter__(self) -> Self:
+        return self
 
-    def hung(self, name: str) -> None:
-        if len(self._hung) >= MOST:
-            del self._hung[next(iter(self._hung))]
-        self._hung[name] = monotonic() + HUNG_FOR
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """What is under way ends without an answer."""
+        if self._channel is not None:
+            self._channel.close()
+
+    async def __call__(self, name: str, port: int) -> list[str]:
+        """Addresses of a name as text, in the order to try them, each once.
+
+        Raises socket.gaierror when there is no address, or no answer in time.
+        """
+        asked = False
+        try:
+            async with asyncio.timeout(self._limit):
+                places = self._few if name in self._silent else self._places
+                await places.acquire()
+                asked = True
+                return await self._ask(name, port, places)
+        except TimeoutError:
+            if asked:
+                self._note(name, silent=True)
+            message = f"no answer within {self._limit:g} s"
+            raise socket.gaierror(socket.EAI_AGAIN, message) from None
+
+    def _note(self, name: str, *, silent: bool) -> None:
+        self._silent.pop(name, None)
+        if silent:
+            if len(self._silent) >= MOST_SILENT:
+                del self._silent[next(iter(self._silent))]
+            self._silent[name] = None
+
+    def _ask(self, name: str, port: int, places: asyncio.Semaphore) -> asyncio.Future[list[str]]:
+        """Asks, in a place that is given up soon."""
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[list[str]] = loop.create_future()
+        self._begun[answer] = places
+        answer.add_done_callback(self._leave)
+        loop.call_later(QUICK, self._leave, answer)
+
+        def heard(result: pycares.AddrInfoResult | None, error: int | None) -> None:
+            self._under_way -= 1
+            self._note(name, silent=error == ares.ARES_ETIMEOUT)
+            if answer.done():
+                return
+            if result is not None:
+                answer.set_result(_addresses(result))
+            else:
+                answer.set_exception(_failed(error, self._limit))
+
+        def tell(result: pycares.AddrInfoResult | None, error: int | None) -> None:
+            # RuntimeError: the loop was closed meanwhile, nobody asks any more.
+            with contextlib.suppress(RuntimeError):
+                loop.call_soon_threadsafe(heard, result, error)
+
+        self._under_way += 1
+        if self._under_way > UNANSWERED:
+            heard(None, ares.ARES_ENOMEM)
+            return answer
+        try:
+            asked = name.encode("idna").decode("ascii")
+            self._open().getaddrinfo(asked, port, type=socket.SOCK_STREAM, callback=tell)
+        except UnicodeError:
+            heard(None, ares.ARES_EBADNAME)
+        except RuntimeError:  # it was closed
+            heard(None, ares.ARES_EDESTRUCTION)
+        return answer
+
+    def _leave(self, answer: asyncio.Future[list[str]]) -> None:
+        if (places := self._begun.pop(answer, None)) is not None:
+            places.release()
+
+    def _open(self) -> pycares.Channel:
+        now = monotonic()
+        if self._channel is None:
+            self._channel = pycares.Channel(
+                timeout=_FIRST_WAIT, tries=_TRIES, servers=self._servers or None
+            )
+        elif now > self._fresh + TTL:
+            # It keeps answers, too: by their own time, and without a bound. This drops them soon.
+            self._channel.reinit()
+        else:
+            return self._channel
+        self._fresh = now
+        return self._channel
 
 
 class Names:
@@ -102,67 +213,34 @@ def _heard(task: asyncio.Task[list[str]]) -> None:
         task.exception()
 
 
-async def lookup(name: str, port: int, limit: float = 5.0, gate: Gate | None = None) -> list[str]:
-    """Addresses of a name as text, in the system's order of preference, each once.
-
-    limit: seconds after which nobody waits any longer.
-
-    Raises socket.gaierror when there is no address, or no answer in time.
-    """
-    places = None if gate is None else gate.places(name)
-    began: float | None = None
-    try:
-        async with asyncio.timeout(limit):
-            if places is not None:
-                await places.acquire()
-            began = monotonic()
-            return await _in_thread(name, port, places)
-    except TimeoutError:
-        # Not one that had to wait for a place itself.
-        if gate is not None and began is not None and monotonic() - began > limit / 2:
-            gate.hung(name)
-        message = f"no answer within {limit:g} s"
-        raise socket.gaierror(socket.EAI_AGAIN, message) from None
+async def lookup(name: str, port: int, limit: float = 5.0) -> list[str]:
+    """One name, for once; as a Resolver does. Raises socket.gaierror."""
+    async with Resolver(limit) as resolver:
+        return await resolver(name, port)
 
 
-async def _in_thread(name: str, port: int, places: asyncio.Semaphore | None) -> list[str]:
-    loop = asyncio.get_running_loop()
-    found: asyncio.Future[list[str]] = loop.create_future()
-
-    def settle(result: list[str] | OSError) -> None:
-        if places is not None:
-            places.release()
-        if found.done():
-            return
-        if isinstance(result, OSError):
-            found.set_exception(result)
-        else:
-            found.set_result(result)
-
-    def work() -> None:
-        result: list[str] | OSError
-        try:
-            infos = socket.getaddrinfo(name, port, type=socket.SOCK_STREAM)
-            result = list(dict.fromkeys(_address(info[4]) for info in infos))
-        except OSError as error:
-            result = error
-        except ValueError:
-            # getaddrinfo raises UnicodeError for labels that no name can have.
-            result = socket.gaierror(socket.EAI_NONAME, "this is no host name")
-        # RuntimeError: the loop was closed meanwhile, nobody asks any more.
-        with contextlib.suppress(RuntimeError):
-            loop.call_soon_threadsafe(settle, result)
-
-    try:
-        threading.Thread(target=work, name=f"lookup {name}", daemon=True).start()
-    except RuntimeError:
-        settle(socket.gaierror(socket.EAI_AGAIN, "no thread to be had for looking it up"))
-    return await found
+def _addresses(result: pycares.AddrInfoResult) -> list[str]:
+    found = dict.fromkeys(_address(node.addr) for node in result.nodes)
+    return list(found)[:ADDRESSES]
 
 
 def _address(sockaddr: tuple[object, ...]) -> str:
     """The address of a socket address; a zone stays visible, so that the guard can refuse it."""
-    address = str(sockaddr[0])
+    first = sockaddr[0]
+    address = first.decode("ascii") if isinstance(first, bytes) else str(first)
     if len(sockaddr) == 4 and sockaddr[3] and "%" not in address:
         address += f"%{sockaddr[3]}"
     return address
+
+
+def _failed(error: int | None, limit: float) -> socket.gaierror:
+    match error:
+        case ares.ARES_ENOTFOUND | ares.ARES_ENODATA | ares.ARES_ENONAME:
+            return socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        case ares.ARES_EBADNAME:
+            return socket.gaierror(socket.EAI_NONAME, "this is no host name")
+        case ares.ARES_ETIMEOUT:
+            return socket.gaierror(socket.EAI_AGAIN, f"no answer within {limit:g} s")
+        case ares.ARES_ENOMEM:
+            return socket.gaierror(socket.EAI_AGAIN, "too many names get no answer just now")
+    return socket.gaierror(socket.EAI_AGAIN, ares.strerror(error or 0))

@@ -113,11 +113,13 @@ class Pool:
         OSError or an SSLError.
         """
         async with asyncio.timeout(min(self._connect_timeout, due - monotonic())):
+            # Before there is a socket to be had: names that get no answer must not hold them.
+            hosts = await self._hosts(origin)
             await self._place()
             connection = Connection(asyncio.get_running_loop(), self._answer_limit, self._lost)
             self._all.add(connection)
             try:
-                await self._connect(connection, origin, due)
+                await self._connect(connection, origin, hosts, due)
             except BaseException:
                 connection.close()
                 self._lost(connection)
@@ -175,15 +177,19 @@ class Pool:
             self._forget(connection)
             self._gone.set()
 
-    async def _connect(self, connection: Connection, origin: Origin, due: float) -> None:
+    async def _connect(
+        self, connection: Connection, origin: Origin, hosts: list[str], due: float
+    ) -> None:
         if self._proxy is None:
             sock = await aiohappyeyeballs.start_connection(
-                [_info(address, origin.port) for address in await self._addresses(origin)],
+                [_info(address, origin.port) for address in hosts],
                 happy_eyeballs_delay=_ATTEMPT_DELAY,
                 socket_factory=self._open_socket,
             )
         else:
-            sock = await self._by_proxy(self._proxy, origin, due)
+            # A little less than connecting as a whole, so that the detail tells who was too slow.
+            limit = min(self._connect_timeout, due - monotonic()) * 0.8
+            sock = await self._proxy.dial(hosts, origin.port, self._look, limit)
         # The name goes into SNI and is what the certificate must be for.
         name = origin.host if origin.tls is not None else None
         await asyncio.get_running_loop().create_connection(
@@ -194,29 +200,20 @@ class Pool:
             ssl_handshake_timeout=None if origin.tls is None else self._connect_timeout,
         )
 
-    async def _by_proxy(self, proxy: Proxy, origin: Origin, due: float) -> socket.socket:
-        """It is given addresses that were judged, so what is judged is what it dials; where it
-        is to look names up itself, it gets the name, and has to judge."""
-        try:
-            ip_address(origin.host)
-            named = False
-        except ValueError:
-            named = True
-        if named and proxy.resolves:
-            hosts = [origin.host]
-        else:
-            # IPv4 first: whether the proxy has IPv6 is not known here, and finding out takes long.
-            hosts = sorted(await self._addresses(origin), key=lambda address: ":" in address)
-        # A little less than connecting as a whole, so that the detail tells who was too slow.
-        limit = min(self._connect_timeout, due - monotonic()) * 0.8
-        return await proxy.dial(hosts, origin.port, self._look, limit)
+    async def _hosts(self, origin: Origin) -> list[str]:
+        """What to dial, or to ask the proxy for: addresses that were judged, so what is judged is
+        what it dials; where it is to look names up itself, it gets the name, and has to judge."""
+        if self._proxy is None:
+            return await self._addresses(origin)
+        if self._proxy.resolves and _address(origin.host) is None:
+            return [origin.host]
+        # IPv4 first: whether the proxy has IPv6 is not known here, and finding out takes long.
+        return sorted(await self._addresses(origin), key=lambda address: ":" in address)
 
     async def _addresses(self, origin: Origin) -> list[str]:
         """Addresses that may be dialled; a mix is reduced to the good ones."""
-        try:
-            found = [str(ip_address(origin.host))]
-        except ValueError:
-            found = await self._look(origin.host, origin.port)
+        address = _address(origin.host)
+        found = [address] if address else await self._look(origin.host, origin.port)
         try:
             good = usable(self._guard, found)
         except Refused as refused:
@@ -234,6 +231,14 @@ class Pool:
         except Refused as refused:
             raise RefusedDial(refused) from refused
         return socket.socket(family, kind, proto)
+
+
+def _address(host: str) -> str | None:
+    """The address that a host is; None for a name."""
+    try:
+        return str(ip_address(host))
+    except ValueError:
+        return None
 
 
 def _info(address: str, port: int) -> _Info:

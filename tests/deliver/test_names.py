@@ -1,16 +1,19 @@
-"""Names are looked up once for all who wait, and remembered for a while."""
+"""Names are looked up once for all who wait, and remembered for a while; those that hang hold up
+nobody else."""
 
 from __future__ import annotations
 
 import asyncio
 import socket
-import threading
-from typing import Any
+from time import monotonic
 
 import pytest
 
-from cdc.deliver import dns
-from cdc.deliver.dns import Gate, Names, lookup
+from cdc.deliver import Client, dns
+from cdc.deliver.dns import Names, Resolver
+from tests.deliver.kit import LOOPBACK, request_to
+from tests.hostile import OK, Hostile, keeps_saying
+from tests.nameserver import NameServer
 
 
 class Server:
@@ -86,35 +89,107 @@ async def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) ->
         assert names.remembered <= 10
 
 
-async def test_names_that_hang_hold_up_nobody_else(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of a company that has registered as many as it may, at a name server that never answers."""
-    over = threading.Event()
-    real = socket.getaddrinfo
-
-    def answer(name: str, *rest: Any, **more: Any) -> Any:
-        if name.endswith("tarpit.example"):
-            over.wait()
-            raise socket.gaierror(socket.EAI_AGAIN, "later")
-        return real("127.0.0.1", *rest, **more)
-
-    monkeypatch.setattr(socket, "getaddrinfo", answer)
-    gate = Gate()
-    tarpits = [f"{number}.tarpit.example" for number in range(100)]
-    try:
-        for _ in ("not known yet", "known, while the first lookups still hang"):
-            async with asyncio.TaskGroup() as group:
-                hanging = [group.create_task(ended(name, gate)) for name in tarpits]
-                await asyncio.sleep(0)
-                assert await lookup("good.example", 80, 20.0, gate) == ["127.0.0.1"]
-            assert all(task.result() for task in hanging)
-    finally:
-        over.set()
+# -- asked of a real name server -------------------------------------------------------------------
 
 
-async def ended(name: str, gate: Gate) -> bool:
-    """Without an answer."""
-    try:
-        await lookup(name, 80, 0.5, gate)
-    except socket.gaierror:
-        return True
-    return False
+async def test_names_that_hang_hold_up_nobody_else() -> None:
+    """However many companies have registered as many of them as they may; nor do they use up the
+    sockets that there may be."""
+    async with NameServer() as server, Hostile(keeps_saying(OK)) as peer:
+        client = Client(
+            LOOPBACK, deadline=30, most_open=10, look=Resolver(20.0, servers=[server.where])
+        )
+        port = peer.url().rsplit(":", 1)[1]
+        for turn in ("not known yet", "known, while the first lookups still hang"):
+            hanging = [
+                asyncio.create_task(client.post(request_to(f"http://{n}.hangs.example:{port}")))
+                for n in range(600)
+            ]
+            await asyncio.sleep(0)
+            answers = [
+                await client.post(request_to(f"http://{turn[:3]}{n}.good.example:{port}"))
+                for n in range(3)
+            ]
+            assert [outcome.status for outcome in answers] == [200] * 3
+            assert not any(task.done() for task in hanging)
+            assert sum(name.endswith("hangs.example") for name in server.asked) == 600
+            for task in hanging:
+                task.cancel()
+            await asyncio.wait(hanging)
+        await client.close()
+
+
+async def test_lookups_are_started_some_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A daemon that starts with thousands of names does not flood its name server; and who has no
+    answer soon goes on without the place."""
+    monkeypatch.setattr(dns, "AT_ONCE", 5)
+    monkeypatch.setattr(dns, "QUICK", 0.2)
+    async with NameServer() as server, Resolver(20.0, servers=[server.where]) as resolver:
+        hanging = [asyncio.create_task(resolver(f"{n}.hangs.example", 80)) for n in range(12)]
+        await asyncio.sleep(0)
+        began = monotonic()
+        assert await resolver("a.good.example", 80) == ["127.0.0.1"]
+        # Twelve before it, five at a time: in the third turn.
+        assert monotonic() - began >= 0.35
+        assert not any(task.done() for task in hanging)
+        resolver.close()
+        got = await asyncio.gather(*hanging, return_exceptions=True)
+    assert all(isinstance(one, socket.gaierror) for one in got)
+
+
+async def test_names_that_hung_last_time_only_wait_for_each_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(dns, "AT_ONCE", 20)
+    monkeypatch.setattr(dns, "FEW", 1)
+    async with NameServer() as server:
+        resolver = Resolver(0.2, servers=[server.where])
+        names = [f"{n}.hangs.example" for n in range(20)]
+        got = await asyncio.gather(*(resolver(name, 80) for name in names), return_exceptions=True)
+        assert all(isinstance(one, socket.gaierror) for one in got)
+        monkeypatch.setattr(dns, "QUICK", 3600.0)  # a place that is taken is never given up
+        hanging = [asyncio.create_task(resolver(name, 80)) for name in names]
+        await asyncio.sleep(0)
+        assert await resolver("a.good.example", 80) == ["127.0.0.1"]
+        await asyncio.gather(*hanging, return_exceptions=True)
+        # One that answers again is as good as any other.
+        server.hangs = "nobody.example"
+        await resolver(names[0], 80)
+        await asyncio.gather(*(resolver(name, 80) for name in names))
+        resolver.close()
+
+
+async def test_a_name_that_gets_no_answer_is_given_up() -> None:
+    async with NameServer() as server, Resolver(0.2, servers=[server.where]) as resolver:
+        with pytest.raises(socket.gaierror, match=r"no answer within 0\.2 s"):
+            await resolver("a.hangs.example", 80)
+        with pytest.raises(socket.gaierror, match="not known"):
+            await resolver("a.example", 80)
+
+
+async def test_lookups_without_an_answer_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dns, "UNANSWERED", 3)
+    async with NameServer() as server, Resolver(20.0, servers=[server.where]) as resolver:
+        hanging = [asyncio.create_task(resolver(f"{n}.hangs.example", 80)) for n in range(3)]
+        await asyncio.sleep(0)
+        with pytest.raises(socket.gaierror, match="too many names"):
+            await resolver("a.good.example", 80)
+        resolver.close()
+        await asyncio.gather(*hanging, return_exceptions=True)
+        with pytest.raises(socket.gaierror):
+            await resolver("a.good.example", 80)
+
+
+async def test_answers_that_last_for_hours_are_not_kept_for_hours(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Nor may an answer hold addresses without end."""
+    monkeypatch.setattr(dns, "TTL", 0.0)
+    async with NameServer() as server, Resolver(20.0, servers=[server.where]) as resolver:
+        async with asyncio.timeout(20):
+            while server.asked["a.good.example"] < 2:
+                await resolver("a.good.example", 80)
+        server.address = "127.0.0.2"
+        async with asyncio.timeout(20):
+            while await resolver("a.good.example", 80) != ["127.0.0.2"]:
+                pass

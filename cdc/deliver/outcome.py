@@ -6,10 +6,12 @@ no user and password, no header of ours.
 
 from __future__ import annotations
 
+import codecs
 import errno
 import re
 import socket
 import ssl
+from collections.abc import Iterable
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
@@ -24,8 +26,11 @@ EXCERPT = 1024
 RETRY_AFTER_CAP = 86_400.0
 """Seconds; a receiver may not ask for more rest than the longest step between attempts, a day."""
 
-LOOKED_AT = 8192
-"""Bytes of it that are looked at, so that a secret on the excerpt's edge is seen whole."""
+TELLING = 32
+"""Characters by which a secret is known: what begins with as many of it is taken for all of it."""
+
+LOOKED_AT = EXCERPT + TELLING
+"""Bytes of it that are looked at, so that a secret on the excerpt's edge is known as well."""
 
 _HIDDEN = "[hidden]"
 
@@ -128,14 +133,39 @@ def excerpt(body: bytes, request: Request, limit: int = EXCERPT) -> str:
     """
     if not body:
         return ""
-    text = body[:LOOKED_AT].decode(errors="replace").replace("\ufffd", "?")
-    for secret in request.hidden:
-        text = text.replace(secret, _HIDDEN)
-    text = text[:limit]
+    shown = _without(body, request.hidden, limit) if request.hidden else body[:limit]
+    # Of a letter that the limit cuts in two nothing is left.
+    text = codecs.utf_8_decode(shown, "replace", False)[0].replace("\ufffd", "?")
     if text.isascii() and text.isprintable():
-        return text.strip()
+        return text[:limit].strip()
     text = "".join(char if char.isprintable() else " " for char in text)
     return text.encode()[:limit].decode(errors="ignore").strip()
+
+
+def _without(body: bytes, secrets: Iterable[str], limit: int) -> bytes:
+    """The first ``limit`` bytes, with a word in place of secrets that begin within them.
+
+    All are looked for in what came, never in what was put in their place, and by their beginning
+    only: both headers and answer may be somebody's who wants this to take long.
+    """
+    text = body[: limit + TELLING].decode("latin-1")
+    longest: dict[str, int] = {}
+    for secret in secrets:
+        start = secret[:TELLING]
+        longest[start] = max(len(secret), longest.get(start, 0))
+    found: list[tuple[int, int]] = []
+    for start, length in longest.items():
+        at = text.find(start)
+        while 0 <= at < limit:
+            found.append((at, at + length))
+            at = text.find(start, at + len(start))
+    shown = ""
+    end = 0
+    for begin, until in sorted(found):
+        if begin >= end:
+            shown += text[end:begin] + _HIDDEN
+        end = max(end, until)
+    return (shown + text[end:limit]).encode("latin-1")
 
 
 def failed(error: Exception, host: str, duration: float, waited: str = "") -> Outcome:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+import secrets
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
@@ -71,6 +73,25 @@ def test_an_excerpt_hides_credentials_that_are_echoed() -> None:
     # One that lies across the edge does not leave its first half behind.
     told = excerpt(b"x" * 1020 + b"key-12345", request)
     assert "key-" not in told
+
+
+def test_a_long_credential_is_not_left_half_where_reading_ends() -> None:
+    # Twice whole, and the third time cut off; and one that HTML makes longer than what is read.
+    long, quoted = secrets.token_hex(2000), '"' * 2000 + secrets.token_hex(1000)
+    request = request_to("https://a.com/", X_Long=long, X_Quoted=quoted)
+    assert excerpt(f"{long} {long} {long}".encode()[:8192], request) == "[hidden]"
+    assert excerpt(html.escape(quoted).encode()[:8192], request) == "[hidden]"
+    # One that begins where showing ends.
+    told = excerpt(b"x" * 1020 + long.encode(), request)
+    assert told == "x" * 1020 + "[hid"
+
+
+def test_credentials_are_looked_for_in_what_came_and_not_in_what_was_put_in_their_place() -> None:
+    # Whoever registers headers and answers could have it grow with each of them.
+    values = ["token-1", "hidden", "[hidden", "hidden]", "hidd", "dden", "den]"]
+    headers = {f"X_{number}": value for number, value in enumerate(values)}
+    request = request_to("https://a.com/", **headers)
+    assert excerpt(b"a token-1, hidden", request) == "a [hidden], [hidden]"
 
 
 def test_what_is_not_foreseen_is_told_without_its_text() -> None:

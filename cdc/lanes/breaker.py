@@ -23,7 +23,8 @@ class Breaker:
     failures:      failures since the last success.
     failing_since: the first answer other than success since the last success, None if there was
                    none.
-    ramp:          cap in force after closing, one higher with each success; 0: no ramp.
+    ramp:          cap in force after closing, or after the receiver has asked to slow down; one
+                   higher with each success; 0: no ramp.
     probe:         the delivery that is under way to see; there is one while probing.
     """
 
@@ -74,6 +75,11 @@ class Breaker:
         self.ramp = 1
         self.skip = -1
         return Transition(opened=False, reason="a delivery succeeded")
+
+    def slowed(self) -> None:
+        """The receiver wants less: after the wait one goes first, and more with each success."""
+        if self.state is BreakerState.CLOSED:
+            self.ramp = 1
 
     def failing(self, now: float) -> None:
         """An answer that is no success came."""

@@ -60,6 +60,7 @@ class Judge:
             before = self._slow.until
             wait = self._slow.hit(held.started, asked, now)
             slowed = self._slow.until > before + WORTH_KEEPING
+            breaker.slowed()
         if breaker.probe is held:
             next_probe = breaker.probe_failed(outcome.status is not None, now)
             return Verdict(max(next_probe, wait), attempts, None, slowed)

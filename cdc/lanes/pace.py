@@ -35,8 +35,8 @@ class Pace:
 
 
 class SlowDown:
-    """After 429, 502, 503 and 504 a lane starts nothing for a while: as long as the receiver asked,
-    else 1 s, doubled each time up to 60 s, until a success.
+    """After 429, 502, 503 and 504 a lane starts nothing for a while: 1 s, doubled each time up to
+    60 s, until a success; longer, if the receiver asks for it.
     """
 
     __slots__ = ("_since", "_wait", "until")
@@ -52,8 +52,9 @@ class SlowDown:
         if not self._wait or started >= self._since:
             self._wait = min(self._wait * 2, MAX_WAIT) if self._wait else FIRST_WAIT
             self._since = now
-        # "Retry-After: 0" is no leave to hammer: such a retry uses no budget.
-        wait = self._wait if retry_after is None else max(retry_after, FIRST_WAIT)
+        # "Retry-After: 1", again and again, is no leave to hammer: such a retry uses no budget, so
+        # there would be no end to it, nor to the log of attempts.
+        wait = max(self._wait, retry_after or 0.0)
         self.until = max(self.until, now + wait)
         return wait
 

@@ -78,6 +78,8 @@ class EndpointModel:
                 self._before_open = set(flying)
         if outcome.answer in (Answer.BUSY, Answer.SLOW):
             self.slow_until = max(self.slow_until, now + max(self._asked(outcome), 1.0))
+            if self._opened_at is None:
+                self._ramp = 1
 
     def abandoned(self, id: int) -> None:
         """An attempt was given up."""

@@ -125,6 +125,43 @@ def test_slowing_answers_double_the_wait_up_to_a_minute(slowing: Outcome) -> Non
     assert waits == [1, 2, 4, 8, 16, 32, 60, 60, 60]
 
 
+def test_whoever_asks_for_a_second_again_and_again_is_left_alone_ever_longer() -> None:
+    # It uses no budget: at ten a second there would be no end of attempts, nor of their log.
+    a = lane()
+    feed(a, [delivery(id) for id in range(1, 12)])
+    waits, started, now = [], [], 0.0
+    for _ in range(9):
+        rows = a.start(now)
+        started.append(len(rows))
+        for row in rows:
+            a.finish(row, outcome(Answer.BUSY, 1.0), now + 0.5)
+            a.settled(row)
+        now += 0.5
+        feed(a, [delivery(100 + int(now) * 20 + n) for n in range(11)])
+        at = a.wake_at(now)
+        assert at is not None
+        waits.append(at - now)
+        now = at
+    assert waits == [1, 2, 4, 8, 16, 32, 60, 60, 60]
+    assert started == [10, 1, 1, 1, 1, 1, 1, 1, 1], "and one goes first"
+
+
+def test_after_slowing_down_each_success_lets_one_more_go() -> None:
+    a = lane()
+    feed(a, [delivery(id) for id in range(1, 40)])
+    rows = a.start(0.0)
+    for row in rows:
+        a.finish(row, BUSY, 0.5)
+    now = 1.5
+    rounds = []
+    for _ in range(4):
+        rows = a.start(now)
+        rounds.append(len(rows))
+        for row in rows:
+            a.finish(row, OK, now)
+    assert rounds == [1, 2, 4, 8]
+
+
 def test_answers_to_requests_under_way_do_not_double_the_wait() -> None:
     a = lane()
     feed(a, [delivery(id) for id in range(1, 12)])
@@ -138,8 +175,10 @@ def test_success_resets_the_doubling() -> None:
     now = 0.0
     for answer, wait in ((BUSY, 1.0), (BUSY, 2.0), (OK, 0.0), (BUSY, 1.0)):
         feed(a, [delivery(int(now) + 1), delivery(int(now) + 1000)])
-        row = a.start(now)[0]
+        row, *others = a.start(now)
         a.finish(row, answer, now)
+        for other in others:
+            a.abandon(other)
         a.drop()
         feed(a, [delivery(9000)])
         assert a.wake_at(now) == now + wait

@@ -109,7 +109,8 @@ class Processes:
     async def _one(self, number: int) -> int:
         """Starts a process and waits for its end, which comes by itself or is asked for."""
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "cdc", *self._arguments),
+            # -P: nothing is imported from the folder that we stand in, where others may write.
+            *(sys.executable, "-P", "-m", "cdc", *self._arguments),
             *("run", "--child", str(self._socket(number))),
             # Nothing is ever written to it: it ends with us, however we end.
             stdin=PIPE,

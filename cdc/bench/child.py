@@ -48,7 +48,8 @@ class Child:
             self._process = subprocess.Popen(
                 [
                     *(sys.executable, "-I", "-S", launch.__file__, str(os.getpid()), "-", "-"),
-                    *(sys.executable, *arguments),
+                    # -P: nothing is imported from the folder that we stand in.
+                    *(sys.executable, "-P", *arguments),
                 ],
                 env={**bare_environment(), **(settings or {})},
                 stdin=subprocess.PIPE,

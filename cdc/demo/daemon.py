@@ -50,7 +50,8 @@ class Daemon:
             self._process = await asyncio.create_subprocess_exec(
                 # Between us and the daemon: it is to end with us, even when we are killed.
                 *(sys.executable, "-I", "-S", launch.__file__, str(os.getpid()), "-", "-"),
-                *(sys.executable, "-m", "cdc", "run"),
+                # -P: nothing is imported from the folder that we stand in.
+                *(sys.executable, "-P", "-m", "cdc", "run"),
                 env=self._environment,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,

@@ -1,0 +1,75 @@
+"""Python files that somebody has put into the folder that we stand in are not run.
+
+`python -m` looks there first, and so what we start ourselves must be told not to.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cdc.bench.child import Child
+from cdc.demo.daemon import Daemon, bare_environment
+
+LIMIT = 60.0
+
+
+@pytest.fixture
+def planted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """We stand in a folder where modules that we import lie; the file returned tells if one ran."""
+    told = tmp_path / "told"
+    for module in ("uvloop", "cdc", "typer", "psycopg"):
+        (tmp_path / f"{module}.py").write_text(f"open({str(told)!r}, 'a').write({module!r} + ' ')")
+    monkeypatch.chdir(tmp_path)
+    return told
+
+
+def environment(url: str) -> dict[str, str]:
+    return {**bare_environment(), "CDC_DATABASE_URL": url}
+
+
+def test_several_daemons(planted: Path, empty_database: str) -> None:
+    command = [Path(sys.executable).with_name("cdc"), "run", "--processes", "2"]
+    ended = subprocess.run(
+        command,
+        env=environment(empty_database),
+        capture_output=True,
+        text=True,
+        timeout=LIMIT,
+        check=False,
+    )
+    assert not planted.exists(), planted.read_text()
+    assert "schema cdc is not installed" in ended.stderr, "they were started"
+
+
+def test_the_demos_daemon(planted: Path, empty_database: str, tmp_path: Path) -> None:
+    daemon = Daemon({"CDC_DATABASE_URL": empty_database}, tmp_path / "log")
+
+    async def run() -> None:
+        await daemon.start()
+        assert daemon._process is not None
+        async with asyncio.timeout(LIMIT):
+            await daemon._process.wait()
+
+    asyncio.run(run())
+    assert not planted.exists(), planted.read_text()
+    assert "schema cdc is not installed" in daemon.log_tail(), "it was started"
+
+
+def test_the_benchmarks_processes(planted: Path, tmp_path: Path) -> None:
+    child = Child("-m", "cdc", "--version", log=tmp_path / "log")
+    try:
+        assert child.result(LIMIT).startswith(b"cdc "), "it was started"
+    finally:
+        child.stop()
+        assert not planted.exists(), planted.read_text()
+
+
+def test_what_is_planted_would_run(planted: Path) -> None:
+    subprocess.run([sys.executable, "-m", "cdc"], env=dict(os.environ), check=True, timeout=LIMIT)
+    assert planted.exists()

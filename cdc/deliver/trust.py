@@ -206,6 +206,9 @@ class Trust:
                 f"the CA file {files.ca} cannot be used",
                 "It must hold certificates in PEM form.",
             ) from None
+        # A server could ask for one handshake after the other within a single attempt, each of
+        # which takes the loop a millisecond.
+        context.options |= ssl.OP_NO_RENEGOTIATION
         if files.cert is not None:
             _show(context, files.cert, files.key)
         return context

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import ssl
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 
@@ -115,6 +117,40 @@ def test_the_trust_is_never_less_than_full() -> None:
     assert context.verify_mode is ssl.CERT_REQUIRED
     assert context.check_hostname
     assert context.minimum_version >= ssl.TLSVersion.TLSv1_2
+
+
+async def test_no_second_handshake_on_a_connection(tmp_path: Path) -> None:
+    """By TLS 1.2 a server could ask for one after the other, as long as the attempt may last."""
+    if shutil.which("openssl") is None:
+        pytest.skip("needs openssl: Python's servers do not ask for a second one")
+    certificate(tmp_path, "127.0.0.1")
+    server = await asyncio.create_subprocess_exec(
+        *("openssl", "s_server", "-accept", "127.0.0.1:0", "-tls1_2", "-naccept", "1"),
+        *("-cert", tmp_path / "cert.pem", "-key", tmp_path / "key.pem"),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    assert server.stdin is not None
+    assert server.stdout is not None
+    trusting = Client(LOOPBACK, trust=Trust(Files(tmp_path / "cert.pem")), deadline=30)
+    try:
+        async with asyncio.timeout(30):
+            while not (line := await server.stdout.readline()).startswith(b"ACCEPT 127.0.0.1:"):
+                assert line, "openssl listens"
+            port = int(line.rpartition(b":")[2])
+            attempt = asyncio.create_task(trusting.post(request_to(f"https://127.0.0.1:{port}/")))
+            while not (line := await server.stdout.readline()).startswith(b"POST "):
+                assert line, "openssl shows the request"
+            server.stdin.write(b"r\n")  # asks for another handshake
+            outcome = await attempt
+    finally:
+        await trusting.close()
+        with suppress(ProcessLookupError):
+            server.kill()
+        await server.wait()
+    assert outcome.error in ("tls", "reset"), outcome
+    assert_failed(outcome, outcome.error)
 
 
 async def test_a_handshake_that_is_cut_off(client: Client) -> None:

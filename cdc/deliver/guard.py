@@ -154,6 +154,24 @@ class Guard:
             f"{ip}{means} is not a public address ({rule}); webhooks are not sent there", hint, rule
         )
 
+    def check_ends(self, ours: str, peers: str) -> None:
+        """Raise Refused for a connection that led to this machine itself, by a public address of
+        its own: what a firewall keeps from the outside would take us for the inside.
+
+        ours, peers: the addresses of its two ends.
+        """
+        if ours != peers:
+            return
+        ip = ip_address(peers)
+        networks: tuple[IPv4Network | IPv6Network, ...] = (*self._v4, *self._v6)
+        allowed = any(form in network for form in _forms(ip) for network in networks)
+        if not allowed:
+            raise Refused(
+                f"{ip} is an address of this machine itself; webhooks are not sent there",
+                f"If it is meant to be called, allow it: {SETTING}={ip}/{ip.max_prefixlen}",
+                "this machine",
+            )
+
     def _check_denied(self, ip: Address) -> None:
         for form in _forms(ip):
             for network in self._denied:

@@ -186,6 +186,7 @@ class Pool:
                 happy_eyeballs_delay=_ATTEMPT_DELAY,
                 socket_factory=self._open_socket,
             )
+            self._judge(sock)
         else:
             # A little less than connecting as a whole, so that the detail tells who was too slow.
             limit = min(self._connect_timeout, due - monotonic()) * 0.8
@@ -199,6 +200,17 @@ class Pool:
             server_hostname=name,
             ssl_handshake_timeout=None if origin.tls is None else self._connect_timeout,
         )
+
+    def _judge(self, sock: socket.socket) -> None:
+        """Closes it, and raises RefusedDial, if it has led to this machine."""
+        try:
+            self._guard.check_ends(sock.getsockname()[0], sock.getpeername()[0])
+        except Refused as refused:
+            sock.close()
+            raise RefusedDial(refused) from refused
+        except OSError:
+            sock.close()
+            raise
 
     async def _hosts(self, origin: Origin) -> list[str]:
         """What to dial, or to ask the proxy for: addresses that were judged, so what is judged is

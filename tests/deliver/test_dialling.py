@@ -7,7 +7,7 @@ from ipaddress import ip_network
 
 import pytest
 
-from cdc.deliver import Client, Guard, Withheld, dns, pool
+from cdc.deliver import Client, Guard, Withheld, dns, guard, pool
 from cdc.road import Answer
 from tests.deliver.kit import CLOSED, LOOPBACK, assert_failed, closed_post, request_to
 from tests.hostile import OK, Hostile, keeps_saying, says
@@ -54,6 +54,25 @@ async def test_of_a_denied_network_nothing_is_dialled() -> None:
             assert "denied" in outcome.detail
             assert "CDC_DENIED_NETWORKS" in outcome.detail
         assert inside.connections == 0
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "[::ffff:127.0.0.1]", "name.example"])
+async def test_this_machine_is_not_called_by_a_public_address_of_its_own(
+    host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(guard, "_V4", ())  # as if this machine's address were a public one
+    for allowed in ([], [ip_network("127.0.0.0/8")]):
+        judge = Guard(allowed, allow_http=True)
+        async with Hostile(keeps_saying(OK)) as peer:
+            found = () if host != "name.example" else ("127.0.0.1",)
+            outcome = await closed_post(f"http://{host}:{peer.port}/", *found, guard=judge)
+            if allowed:
+                assert outcome.answer is Answer.SUCCESS
+                continue
+            assert not peer.requests
+        assert_failed(outcome, "guard")
+        assert "this machine" in outcome.detail
+        assert "CDC_ALLOWED_NETWORKS" in outcome.detail
 
 
 async def test_every_new_connection_is_judged_again(monkeypatch: pytest.MonkeyPatch) -> None:

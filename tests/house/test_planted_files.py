@@ -34,7 +34,7 @@ def environment(url: str) -> dict[str, str]:
 
 
 def test_several_daemons(planted: Path, empty_database: str) -> None:
-    command = [Path(sys.executable).with_name("cdc"), "run", "--processes", "2"]
+    command: list[str | Path] = [Path(sys.executable).with_name("cdc"), "run", "--processes", "2"]
     ended = subprocess.run(
         command,
         env=environment(empty_database),

@@ -18,6 +18,7 @@ from multidict import CIMultiDict
 
 from cdc.errors import CdcError
 from cdc.keys import verifying
+from cdc.observe.http import HTTP_LOG
 from cdc.sign import Problem, verify
 
 
@@ -88,6 +89,9 @@ class Script:
     answer: Answer | None = None
 
 
+REMEMBERED = 200_000
+"""Ids, and paths, that are counted; the oldest are forgotten."""
+
 Until = int | Callable[[Sequence[Received]], bool]
 
 
@@ -120,8 +124,9 @@ class Receiver:
         self._scripts: dict[str, Script] = {}
         self._default_secrets: tuple[str, ...] = ()
         self._default_script = Script()
-        self._tries: Counter[tuple[str, str]] = Counter()
-        self._seen: Counter[str] = Counter()
+        # By hashes: ids and paths are whatever anybody sends, as long and as many as they like.
+        self._tries: Counter[int] = Counter()
+        self._seen: Counter[int] = Counter()
         self._waiting: list[tuple[Callable[[], bool], asyncio.Future[None]]] = []
         self._runner: web.ServerRunner | None = None
         self._base = ""
@@ -152,7 +157,9 @@ class Receiver:
         """
         # The low-level server: no routes, no access log. Thousands a second are asked for.
         runner = web.ServerRunner(
-            web.Server(self._handle, access_log=None), shutdown_timeout=0.1, access_log=None
+            web.Server(self._handle, access_log=None, logger=HTTP_LOG),
+            shutdown_timeout=0.1,
+            access_log=None,
         )
         await runner.setup()
         try:
@@ -222,9 +229,8 @@ class Receiver:
         headers = {name.lower(): value for name, value in request.headers.items()}
         secrets = self._secrets.get(path, self._default_secrets)
         problem = verify(secrets, headers, body, at.timestamp())
-        key = (path, headers.get("webhook-id", ""))
-        self._tries[key] += 1
-        self._seen[path] += 1
+        tries = _counted(self._tries, (path, headers.get("webhook-id", "")))
+        seen = _counted(self._seen, path)
         got = Received(
             method=request.method,
             path=request.raw_path,
@@ -233,7 +239,7 @@ class Receiver:
             at=at,
             clock=clock,
             problem=problem,
-            tries=self._tries[key],
+            tries=tries,
         )
         self.count += 1
         self.unverified += problem is not None
@@ -243,7 +249,7 @@ class Receiver:
             self._on_received(got)
         if self._waiting:
             self._tell()
-        reply = await self._reply(self._scripts.get(path, self._default_script), path, got)
+        reply = await self._reply(self._scripts.get(path, self._default_script), seen, got)
         got.status = reply.status
         self.answered += 1
         if self._on_answered is not None:
@@ -254,14 +260,23 @@ class Receiver:
             status=reply.status, body=reply.body, headers=CIMultiDict(reply.headers)
         )
 
-    async def _reply(self, script: Script, path: str, got: Received) -> Reply:
+    async def _reply(self, script: Script, seen: int, got: Received) -> Reply:
         if script.delay > 0:
             await asyncio.sleep(script.delay)
         if script.answer is not None:
             made = script.answer(got)
             reply = made if isinstance(made, (Reply, int)) else await made
             return Reply(reply) if isinstance(reply, int) else reply
-        before = got.tries if script.per_id else self._seen[path]
+        before = got.tries if script.per_id else seen
         if before <= script.fail_first or self._chance.random() < script.fail_rate:
             return script.failure
         return script.reply
+
+
+def _counted(counts: Counter[int], what: object) -> int:
+    """How often it has come, this time included."""
+    key = hash(what)
+    counts[key] += 1
+    if len(counts) > REMEMBERED:
+        del counts[next(iter(counts))]
+    return counts[key]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import AsyncIterator
 
@@ -11,7 +12,7 @@ import pytest
 
 from cdc.errors import ConfigError
 from cdc.observe import Backlog, HealthServer, Observer, Pulse, State
-from cdc.observe.http import MOST_OPEN
+from cdc.observe.http import MADE_A_SECOND, MOST_OPEN
 from cdc.observe.pulse import STUCK_AFTER
 
 
@@ -135,6 +136,72 @@ async def test_who_connects_and_says_nothing_takes_no_descriptors(base: str) -> 
     assert not any(reader.at_eof() for reader, _ in silent[2 * MOST_OPEN + 1 :])
     for _, writer in silent:
         writer.close()
+
+
+class Counting:
+    """Tells how often it was asked."""
+
+    def __init__(self) -> None:
+        self.pages = self.looks = 0
+
+    def alive(self) -> bool:
+        return True
+
+    async def ready(self) -> bool:
+        self.looks += 1
+        return True
+
+    async def page(self) -> bytes:
+        self.pages += 1
+        return b"page"
+
+
+async def test_who_asks_again_and_again_takes_little_of_the_daemons_time() -> None:
+    source = Counting()
+    server = HealthServer(source)
+    port = await server.start("127.0.0.1", 0)
+    began = time.monotonic()
+    async with aiohttp.ClientSession(f"http://127.0.0.1:{port}") as http:
+
+        async def ask(path: str) -> None:
+            for _ in range(20):
+                assert (await http.get(path)).status == 200
+
+        await asyncio.gather(*(ask(path) for path in ("/metrics", "/readyz") for _ in range(5)))
+    most = MADE_A_SECOND * (time.monotonic() - began + 1)
+    await server.stop()
+    assert 1 <= source.pages <= min(most, 99)
+    assert 1 <= source.looks <= min(most, 99)
+
+
+async def test_what_peers_send_is_not_written_into_the_log(
+    base: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    host, _, port = base.removeprefix("http://").partition(":")
+    for sent in (
+        b"GET /\xff HTTP/1.1\r\n\r\n",
+        b"GET / HTTP/1.1\r\nA\x00: b\r\n\r\n",
+        b"\x16\x03\x01\r\n",
+    ):
+        reader, writer = await asyncio.open_connection(host, int(port))
+        writer.write(sent)
+        async with asyncio.timeout(20):
+            assert b" 400 " in await reader.read()
+        writer.close()
+    assert caplog.records == []
+
+
+async def test_what_goes_wrong_in_here_is(caplog: pytest.LogCaptureFixture) -> None:
+    class Broken(Counting):
+        async def page(self) -> bytes:
+            raise LookupError("a defect")
+
+    server = HealthServer(Broken())
+    port = await server.start("127.0.0.1", 0)
+    async with aiohttp.ClientSession(f"http://127.0.0.1:{port}") as http:
+        assert (await http.get("/metrics")).status == 500
+    await server.stop()
+    assert "a defect" in caplog.text
 
 
 async def test_what_is_not_asked_for(base: str) -> None:

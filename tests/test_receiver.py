@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -245,6 +246,48 @@ async def test_the_command_prints_for_people(client: Client) -> None:
     )
     assert lines[5].strip() == "[2J[bold]no json"
     assert "\x1b" not in out
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_whatever_somebody_sends_is_answered_and_shown_as_text(options: list[str]) -> None:
+    deep = b'{"event": ' + b"[" * 1000 + b"]" * 1000 + b', "data": {"action": {}}}'
+    steering = '{"event": "\x9b31m\u202e\x7f"}'.encode()
+    with running(*options) as (process, url):
+        for head, body in (
+            (b"X-A: \xff\xfe\r\nwebhook-id: \xff\r\n", b"hi"),
+            (b"", deep),
+            (b"", steering),
+            (b"", b'{"event": "%b"}' % (b"e" * 30_000)),
+        ):
+            assert send(url, head, body).startswith(b"HTTP/1.1 200 ")
+        process.send_signal(signal.SIGTERM)
+        out, err = process.communicate(timeout=20)
+    assert err.strip() == "4 received, 4 of them not verified."
+    assert not set(out) & {"\x9b", "\u202e", "\x7f"}
+    if options:
+        shown = [json.loads(line) for line in out.splitlines()]
+        assert shown[0]["headers"]["x-a"] == "\ufffd\ufffd"
+        assert shown[2]["body"] == steering.decode(), "the same for who reads it as JSON"
+    else:
+        assert len(out) < 20_000
+
+
+def send(url: str, head: bytes, body: bytes) -> bytes:
+    """A request as nobody's client makes it; returns the beginning of the answer."""
+    host, _, port = url.removeprefix("http://").rstrip("/").partition(":")
+    with socket.create_connection((host, int(port)), timeout=20) as sock:
+        length = b"Content-Length: %d\r\n\r\n" % len(body)
+        sock.sendall(b"POST / HTTP/1.1\r\nHost: x\r\n" + head + length + body)
+        return sock.recv(1000)
+
+
+async def test_ids_and_paths_without_end_are_forgotten(
+    receiver: Receiver, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cdc.receiver.REMEMBERED", 3)
+    for uid in ("a", "b", "c", "d", "d", "a"):
+        await post(client, receiver.url(f"/{uid}"), uid)
+    assert [got.tries for got in receiver.received] == [1, 1, 1, 1, 2, 1]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

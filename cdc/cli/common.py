@@ -127,7 +127,20 @@ def print_json(value: Any) -> None:
 
     # Keys may be numbers; what orjson does not know (paths, states) is told as text.
     options = orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS
-    typer.echo(orjson.dumps(value, default=str, option=options).decode())
+    typer.echo(escaped(orjson.dumps(value, default=str, option=options).decode()))
+
+
+def escaped(json: str) -> str:
+    """JSON, with what could steer a terminal (bytes of C1, marks of direction) as \\u....: it can
+    only stand inside texts, and means the same there."""
+    if json.isascii() and "\x7f" not in json:
+        return json
+    return "".join(c if c.isprintable() or c == "\n" else _as_escape(c) for c in json)
+
+
+def _as_escape(char: str) -> str:
+    units = char.encode("utf-16-be")
+    return "".join(f"\\u{units[i : i + 2].hex()}" for i in range(0, len(units), 2))
 
 
 def printable(text: str, *, lines: bool = False) -> str:

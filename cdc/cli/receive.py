@@ -12,10 +12,12 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from cdc.cli.common import escaped, printable
 from cdc.errors import UsageError
 from cdc.receiver import Received, Receiver, Reply, Script
 
 _BODY_SHOWN = 4000  # characters of a body printed for people; --json has all of it
+_NAME_SHOWN = 100  # characters of an event's or an action's name
 _HIDDEN_HEADERS = frozenset({"authorization", "proxy-authorization", "cookie"})
 
 
@@ -121,22 +123,22 @@ async def _serve(
 
 def _printer(as_json: bool) -> Callable[[Received], None]:
     if as_json:
-        return lambda got: typer.echo(_as_json(got))
+        return lambda got: typer.echo(escaped(_as_json(got)))
     console = Console(highlight=False, soft_wrap=True)
     return lambda got: console.print(_as_text(got))
 
 
-def _as_json(got: Received) -> bytes:
+def _as_json(got: Received) -> str:
     shown = {
-        name: "[hidden]" if name in _HIDDEN_HEADERS else value
+        _text(name): "[hidden]" if name in _HIDDEN_HEADERS else _text(value)
         for name, value in got.headers.items()
     }
-    return orjson.dumps(
+    made = orjson.dumps(
         {
             "at": got.at.isoformat(timespec="microseconds"),
             "method": got.method,
             "path": got.path,
-            "id": got.uid,
+            "id": _text(got.uid),
             "try": got.tries,
             "verified": got.verified,
             "problem": got.problem,
@@ -146,6 +148,12 @@ def _as_json(got: Received) -> bytes:
         },
         default=str,
     )
+    return made.decode()
+
+
+def _text(header: str) -> str:
+    """Of bytes in a header that are no text something is left that no JSON can hold."""
+    return header.encode(errors="surrogateescape").decode(errors="replace")
 
 
 def _as_text(got: Received) -> Text:
@@ -159,18 +167,18 @@ def _as_text(got: Received) -> Text:
     return Text.assemble(
         (got.at.astimezone().strftime("%H:%M:%S.%f")[:-3], "dim"),
         "  ",
-        (_printable(event), "bold cyan"),
+        (printable(event), "bold cyan"),
         " ",
-        _printable(action),
+        printable(action),
         "  ",
-        _printable(got.path),
+        printable(got.path),
         "  ",
         verdict,
         "  ",
         (status, "green" if status.startswith("2") else "yellow"),
         (again, "yellow"),
         "\n    ",
-        (_printable(body), "dim"),
+        (printable(body), "dim"),
     )
 
 
@@ -183,10 +191,10 @@ def _what(body: bytes) -> tuple[str, str]:
     if not isinstance(payload, dict):
         return "(no event)", ""
     data = payload.get("data")
-    action = data.get("action", "") if isinstance(data, dict) else ""
-    return str(payload.get("event", "(no event)")), str(action)
-
-
-def _printable(text: str) -> str:
-    """Whatever arrives must not steer the terminal."""
-    return "".join(char if char.isprintable() else " " for char in text)
+    action = data.get("action") if isinstance(data, dict) else None
+    event = payload.get("event")
+    # Anybody may have sent it: lists a thousand deep, or texts without end.
+    return (
+        event[:_NAME_SHOWN] if isinstance(event, str) else "(no event)",
+        action[:_NAME_SHOWN] if isinstance(action, str) else "",
+    )

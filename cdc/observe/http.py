@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+from collections import deque
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any, Protocol
+from time import monotonic
+from typing import Any, Generic, Protocol, TypeVar
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from cdc.errors import ConfigError
 
@@ -17,6 +21,22 @@ MOST_OPEN = 32
 """Connections of those who ask; few do, each for a moment."""
 
 BACKLOG = 16
+
+MADE_A_SECOND = 10
+"""Pages, and looks whether all is ready; who asks more often is told the last one again."""
+
+T = TypeVar("T")
+
+
+def _is_ours(record: logging.LogRecord) -> bool:
+    error = record.exc_info[1] if record.exc_info else None
+    return not isinstance(error, HttpProcessingError)
+
+
+HTTP_LOG = logging.getLogger("cdc.http")
+"""For servers: complains of what goes wrong in here, and not of what peers send, who could write
+into the log whatever they like, without end."""
+HTTP_LOG.addFilter(_is_ours)
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
@@ -29,7 +49,7 @@ class BoundedServer(web.Server):
     """
 
     def __init__(self, handler: Handler) -> None:
-        super().__init__(handler, access_log=None)
+        super().__init__(handler, access_log=None, logger=HTTP_LOG)
 
     def connection_made(self, handler: Any, transport: asyncio.Transport) -> None:
         super().connection_made(handler, transport)
@@ -53,11 +73,32 @@ class Source(Protocol):
         ...
 
 
+class _Sparing(Generic[T]):
+    """Asks so often a second at most: an answer takes the loop some milliseconds, which are the
+    deliveries', and of a parent it is a question to each of its processes."""
+
+    def __init__(self, ask: Callable[[], Awaitable[T]]) -> None:
+        self._ask = ask
+        self._asked: deque[float] = deque(maxlen=MADE_A_SECOND)
+        self._last: list[T] = []
+        self._one_by_one = asyncio.Lock()
+
+    async def __call__(self) -> T:
+        async with self._one_by_one:
+            spent = len(self._asked) == MADE_A_SECOND and monotonic() - self._asked[0] < 1.0
+            if not spent or not self._last:
+                self._asked.append(monotonic())
+                self._last = [await self._ask()]
+            return self._last[0]
+
+
 class HealthServer:
     """Serves until ``stop()``; on loopback unless configured otherwise."""
 
     def __init__(self, source: Source) -> None:
         self._source = source
+        self._ready = _Sparing(source.ready)
+        self._page = _Sparing(source.page)
         self._runner: web.ServerRunner | None = None
 
     async def start(self, host: str, port: int) -> int:
@@ -93,9 +134,9 @@ class HealthServer:
             case "/healthz":
                 return _told(self._source.alive(), "alive", "stuck")
             case "/readyz":
-                return _told(await self._source.ready(), "ready", "not ready")
+                return _told(await self._ready(), "ready", "not ready")
             case "/metrics":
-                page = await self._source.page()
+                page = await self._page()
                 return web.Response(body=page, headers={"Content-Type": CONTENT_TYPE})
             case _:
                 return web.Response(status=404)

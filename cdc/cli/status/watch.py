@@ -72,7 +72,7 @@ def _lines(looks: Iterator[Report | CdcError]) -> None:
         else:
             told = seen.as_json()
         line = orjson.dumps(told, default=str, option=orjson.OPT_NON_STR_KEYS)
-        typer.echo(line.decode())
+        typer.echo(common.escaped(line.decode()))
         sys.stdout.flush()
 
 

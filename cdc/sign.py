@@ -45,6 +45,7 @@ _RESERVED = frozenset(
         "keep-alive",
         "te",
         "trailer",
+        "http2-settings",
         "transfer-encoding",
         "upgrade",
         # we keep an excerpt of the answer for people, so it must come as it is
@@ -55,6 +56,9 @@ _RESERVED = frozenset(
 _RESERVED_PREFIXES = ("webhook-", "proxy-")
 MAX_HEADERS = 32
 MAX_HEADER_VALUE = 4096
+MAX_ALL_HEADERS = 16_384
+"""Characters of names and values together: more than most servers take, and it is kept for each
+webhook, in every form in which it could be repeated."""
 
 
 class Signer:
@@ -193,17 +197,25 @@ def check_headers(headers: Mapping[str, str], endpoint: str = "") -> None:
             raise UsageError(
                 f"{name!r} is no header name", "Use letters, digits and hyphens, as in X-Api-Key."
             )
-        if lower in _RESERVED or lower.startswith(_RESERVED_PREFIXES):
+        # Servers that hand headers on as variables (CGI, WSGI, PHP) take _ and - for the same.
+        meant = lower.replace("_", "-")
+        if meant in _RESERVED or meant.startswith(_RESERVED_PREFIXES):
             raise UsageError(f"the header {name} is set by us", "Leave it out.")
-        if lower in seen:
+        if meant in seen:
             raise UsageError(f"the header {name} is given twice", "Leave one of them out.")
-        seen.add(lower)
+        seen.add(meant)
         if not _VALUE.fullmatch(value) or value != value.strip() or len(value) > MAX_HEADER_VALUE:
             raise UsageError(
                 f"the value of the header {name} cannot be sent",
                 "A value is one line of plain ASCII without spaces around it, "
                 f"of at most {MAX_HEADER_VALUE} characters.",
             )
+    together = sum(len(name) + len(value) for name, value in headers.items())
+    if together > MAX_ALL_HEADERS:
+        raise UsageError(
+            f"the headers have {together} characters together",
+            f"At most {MAX_ALL_HEADERS} are sent.",
+        )
     if "authorization" in seen and split_endpoint(endpoint)[1] is not None:
         raise UsageError(
             "the endpoint holds a user and password, and there is an Authorization header too",

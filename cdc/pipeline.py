@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from cdc.channel import Channel
-from cdc.deliver import Client, Withheld
+from cdc.deliver import Client, Crowded, Withheld
 from cdc.lanes import PLAIN_SUCCESS, Decision
 from cdc.observe import Observer
 from cdc.queue.settle import KeepLane, Settled, Settler, Suspend
@@ -54,6 +54,10 @@ class Pipeline:
                 request = sealer.seal(delivery, delivery.body, int(time.time()))
                 outcome = await (channel.client or self.client).post(request)
         except Withheld:
+            channel.lane.abandon(delivery)
+            return
+        except Crowded:
+            self.observer.crowded(self.client.open)
             channel.lane.abandon(delivery)
             return
         except asyncio.CancelledError:

@@ -17,7 +17,7 @@ from cdc.deliver import url as urls
 from cdc.deliver.answer import Reply
 from cdc.deliver.dns import Lookup, Names, Resolver
 from cdc.deliver.guard import Guard
-from cdc.deliver.pool import Origin, Pool
+from cdc.deliver.pool import Crowded, Origin, Pool
 from cdc.deliver.proxy import Proxy
 from cdc.deliver.trust import Trust
 from cdc.road import Outcome, Request
@@ -126,7 +126,8 @@ class Client:
         then, and only then, the request goes out a second time within the same attempt, on a
         new connection.
 
-        Raises Withheld when it may not be sent any more by the time it could be.
+        Raises Withheld when it may not be sent any more by the time it could be, Crowded when there
+        was no socket for it: others hold all of them, of which its receiver knows nothing.
         """
         if self._closed:
             raise RuntimeError("the client is closed")
@@ -150,7 +151,7 @@ class Client:
                     raise Withheld
                 reply = await connection.exchange(message, due)
                 self._pool.give(origin, connection)
-        except Withheld:
+        except (Withheld, Crowded):
             raise
         except Exception as error:
             return outcome.failed(error, host, time.monotonic() - started, waited)

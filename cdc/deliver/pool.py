@@ -26,6 +26,11 @@ _ATTEMPT_DELAY = 0.25  # between addresses of one name (RFC 8305)
 _SPARE = 100  # file descriptors left to the rest of the process
 _MOST = 20_000
 
+
+class Crowded(Exception):
+    """All sockets were in use for as long as connecting may take. Not the receiver's doing."""
+
+
 _Info = tuple[int | socket.AddressFamily, int | socket.SocketKind, int, str, tuple[str, int]]
 
 
@@ -109,21 +114,29 @@ class Pool:
     async def dial(self, origin: Origin, due: float) -> Connection:
         """A new connection, before `due` (monotonic).
 
-        Raises TimeoutError; RefusedDial, if the guard allows no address; ProxyFailed; another
-        OSError or an SSLError.
+        Raises Crowded; TimeoutError; RefusedDial, if the guard allows no address; ProxyFailed;
+        another OSError or an SSLError.
         """
-        async with asyncio.timeout(min(self._connect_timeout, due - monotonic())):
-            # Before there is a socket to be had: names that get no answer must not hold them.
-            hosts = await self._hosts(origin)
-            await self._place()
-            connection = Connection(asyncio.get_running_loop(), self._answer_limit, self._lost)
-            self._all.add(connection)
-            try:
-                await self._connect(connection, origin, hosts, due)
-            except BaseException:
-                connection.close()
-                self._lost(connection)
-                raise
+        waits = False
+        try:
+            async with asyncio.timeout(min(self._connect_timeout, due - monotonic())):
+                # Before there is a socket to be had: names that get no answer must not hold them.
+                hosts = await self._hosts(origin)
+                waits = True
+                await self._place()
+                waits = False
+                connection = Connection(asyncio.get_running_loop(), self._answer_limit, self._lost)
+                self._all.add(connection)
+                try:
+                    await self._connect(connection, origin, hosts, due)
+                except BaseException:
+                    connection.close()
+                    self._lost(connection)
+                    raise
+        except TimeoutError:
+            if waits:
+                raise Crowded from None
+            raise
         if self._closed:
             connection.close()
         if not connection.open:

@@ -130,6 +130,13 @@ class Observer:
             detail=outcome.detail,
         )
 
+    def crowded(self, sockets: int) -> None:
+        self._repeated(
+            "all sockets are in use, deliveries wait for one",
+            error="raise the limit of open files, or lower CDC_ATTEMPT_TIMEOUT",
+            sockets=sockets,
+        )
+
     def breaker(self, webhook_id: int, opened: bool, reason: str) -> None:
         tell = self.log.warning if opened else self.log.info
         tell("lane opened" if opened else "lane closed", webhook=webhook_id, reason=reason)

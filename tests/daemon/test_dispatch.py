@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from cdc.keys import new_secret
 from cdc.observe import Observer
 from cdc.pipeline import Pipeline
 from cdc.queue.look import Snapshot
+from cdc.receiver import Received, Script
 from cdc.road import Delivery, Webhook, WebhookState
 from cdc.settings import Settings
 from cdc.translate import Translator
@@ -48,6 +50,33 @@ async def test_a_late_ping_stops_the_sending_without_a_busy_loop(
         monkeypatch.setattr(tenure, "PING_WITHIN", 2.0)
         await world.arrived(hook)
         assert started == 2
+
+
+async def test_who_gets_no_socket_has_not_failed(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Others hold all of them by answering late: no attempt is used, and the operator is told."""
+    monkeypatch.setattr("cdc.deliver.pool._allowed", lambda: 1)
+    late, other = await world.hook("candidate"), await world.hook("rating")
+    may_answer = asyncio.Event()
+
+    async def answers_late(got: Received) -> int:
+        await may_answer.wait()
+        return 200
+
+    world.receiver.script(late.path, Script(answer=answers_late))
+    writer = await world.writer()
+    async with Running(world.url, attempts=True, connect_timeout=0.2) as daemon:
+        key = await writer.insert("candidate", project_id=1)
+        await world.receiver.wait_for(lambda received: len(received) == 1)
+        await writer.insert("rating", candidate_id=int(key), customer_id=1)
+        told = await daemon.log.seen("all sockets are in use, deliveries wait for one", times=8)
+        assert told.level == "warning"
+        assert daemon.log.all("attempt") == []
+        assert daemon.log.all("lane opened") == []
+        may_answer.set()
+        await world.arrived(late, other)
+    assert world.repeats(other) == 0
 
 
 async def test_a_mistake_of_ours_ends_the_daemon_loudly(

@@ -17,6 +17,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from cdc.errors import MappingError
 from cdc.mapping.model import COMPANY, Company, Mapping, Resource, Table, UrlTemplate
 
+MOST_RESOURCES = 200
+"""Of one mapping; a suite has some ten, and roads among them are followed step by step."""
+
 NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 # Words that the rendered SQL uses for itself.
 TAKEN = frozenset(
@@ -120,6 +123,8 @@ class _Checker:
 
     def mapping(self) -> Mapping:
         raw = self.raw
+        if len(raw.resources) > MOST_RESOURCES:
+            raise _Wrong("resources", f"more than {MOST_RESOURCES} are not mapped")
         if not re.fullmatch(r"https?://[^\s{}]+/", raw.base_url):
             raise _Wrong(
                 "base_url", f"'{raw.base_url}' is no http(s) address that ends with a slash"
@@ -221,10 +226,15 @@ class _Checker:
             visit(name, ())
 
     def _urls_end(self, company: Company, resources: dict[str, Resource]) -> None:
+        done: set[str] = set()
+
         def visit(name: str, trail: tuple[str, ...]) -> None:
             place = "company.url" if name == COMPANY else f"resources.{name}.url"
             if name in trail:
                 raise _Wrong(place, f"a circle: {' -> '.join((*trail, name))}")
+            if name in done:
+                return
+            done.add(name)
             for template in company.urls if name == COMPANY else resources[name].urls:
                 for other in template.names:
                     if other != name:

@@ -11,9 +11,14 @@ import zlib
 from dataclasses import dataclass
 from functools import lru_cache
 
+from cdc.errors import MappingError
 from cdc.mapping.load import ancestors
 from cdc.mapping.model import COMPANY, Mapping, Resource
 from cdc.road import Layout
+
+MOST_APART = 100
+"""References of one row that go by a path of their own: each is kept in every row of the queue, and
+where each address begins with one of two others, they double with each step."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +72,7 @@ def _layout(event: str, fields: tuple[str, ...]) -> Layout:
 
 
 def roads_of(mapping: Mapping, resource: Resource) -> Roads:
-    """The plan for a resource that has an event."""
+    """The plan for a resource that has an event. Raises MappingError."""
     if resource.event is None:
         raise ValueError(f"{resource.name} has no event")
     order = _nearest_first(mapping, resource)
@@ -161,6 +166,11 @@ def _wanted(
     def visit_apart(path: str, name: str, column: Column) -> None:
         if path in apart:
             return
+        if len(apart) == MOST_APART:
+            raise MappingError(
+                f"resources.{resource.name}: its addresses need more than {MOST_APART} references",
+                "Addresses of its ancestors begin with those of too many others.",
+            )
         apart[path] = column
         for other in others(name):
             upwards = mapping.resources[name].parents.get(other)

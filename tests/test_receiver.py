@@ -290,6 +290,23 @@ async def test_ids_and_paths_without_end_are_forgotten(
     assert [got.tries for got in receiver.received] == [1, 1, 1, 1, 2, 1]
 
 
+def test_a_secret_comes_by_stdin(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no list of processes shows it."""
+    expected: list[tuple[str | None, str]] = []
+    monkeypatch.setattr(Receiver, "expect", lambda _, path, secret: expected.append((path, secret)))
+
+    def serve(*_: object, **__: object) -> None:
+        raise CdcError("enough")
+
+    monkeypatch.setattr("cdc.cli.receive._serve", serve)
+    app = typer.Typer()
+    app.callback()(lambda: None)
+    register(app)
+    given = ["--secret", "-", "--secret", "-"]
+    CliRunner().invoke(app, ["receive", *given], input=f"{SECRET}\n/path={SECRET}\n")
+    assert expected == [(None, SECRET), ("/path", SECRET)]
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_the_command_stops_cleanly(number: signal.Signals) -> None:
     with running() as (process, _):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import sys
 from collections.abc import Callable
 from typing import Annotated
 
@@ -35,7 +36,8 @@ def receive(
         list[str] | None,
         typer.Option(
             metavar="[PATH=]whsec_...",
-            help="Secret or public key (whpk_...) to verify with, for one path or all. Repeatable.",
+            help="Secret or public key (whpk_...) to verify with, for one path or all; - reads it "
+            "from stdin. Repeatable.",
         ),
     ] = None,
     status: Annotated[
@@ -75,7 +77,7 @@ def receive(
 
     receiver = Receiver(on_answered=on_answered, keep=False)
     for text in secret or ():
-        _expect(receiver, text)
+        _expect(receiver, sys.stdin.readline().strip() if text == "-" else text)
     receiver.script(None, _script(status, delay, fail_first, fail_rate, retry_after))
     asyncio.run(_serve(receiver, host, port, stop, verifying=bool(secret)))
 

@@ -57,6 +57,7 @@ def run(
     configure_logging(settings.log_format, settings.log_level, number)
     _more_files()
     observer = Observer()
+    _no_core()
     if child is not None:
         _run_as_child(_daemon(settings, observer, child))
         return
@@ -134,3 +135,11 @@ def _more_files() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _no_core() -> None:
+    """A crash leaves nothing of our memory on a disk: there are secrets in it."""
+    _, hard = resource.getrlimit(resource.RLIMIT_CORE)
+    # One byte, less than any: with none at all Linux still hands it to a program, if it is told to.
+    least = 1 if hard == resource.RLIM_INFINITY else min(1, hard)
+    resource.setrlimit(resource.RLIMIT_CORE, (least, hard))

@@ -84,6 +84,12 @@ async def test_one_that_was_killed_is_started_anew(world: World, parent: Process
     await world.arrived(hook)
 
 
+async def test_a_crash_leaves_no_memory_on_a_disk(parent: Process) -> None:
+    for process in (psutil.Process(parent.pid), *children(parent)):
+        soft, _ = process.rlimit(psutil.RLIMIT_CORE)
+        assert 0 <= soft <= 1
+
+
 async def test_they_stop_together(world: World, parent: Process) -> None:
     pids = [child.pid for child in children(parent)]
     parent.signal(signal.SIGTERM)

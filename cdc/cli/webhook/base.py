@@ -20,7 +20,14 @@ if TYPE_CHECKING:
 
 WebhookId = Annotated[int, typer.Argument(metavar="ID", help="Number of the webhook.")]
 Event = typer.Option("--event", metavar="EVENT", help="Event to be told of. Repeatable.")
-Header = typer.Option("--header", metavar="'NAME: VALUE'", help="Header to send along. Repeatable.")
+Url = typer.Option(
+    help="Endpoint to POST to; - reads it from stdin, where no list of processes shows a password."
+)
+Header = typer.Option(
+    "--header",
+    metavar="'NAME: VALUE'",
+    help="Header to send along; - reads it from stdin. Repeatable.",
+)
 Cap = typer.Option(help="Requests under way at once.")
 Secret = typer.Option(
     metavar="whsec_...",
@@ -59,9 +66,10 @@ def open_registry(ctx: typer.Context) -> tuple[Registry, Settings, Mapping]:
 
 
 def headers_of(given: Sequence[str]) -> dict[str, str]:
-    """``Name: value`` texts as headers. Raises UsageError, without repeating a value."""
+    """``Name: value`` texts as headers, or for each ``-`` a line of stdin. Raises UsageError,
+    without repeating a value."""
     headers: dict[str, str] = {}
-    for text in given:
+    for text in (line_of(one) or "" for one in given):
         name, colon, value = text.partition(":")
         if not colon:
             raise UsageError("a header without a colon", "Write --header 'X-Api-Key: value'.")
@@ -71,8 +79,9 @@ def headers_of(given: Sequence[str]) -> dict[str, str]:
     return headers
 
 
-def secret_of(given: str | None) -> str | None:
-    """A secret as given, or read from stdin, where no list of processes shows it."""
+def line_of(given: str | None) -> str | None:
+    """A text as given, or a line of stdin, where no list of processes shows it. Several are read in
+    this order: URL, secret, headers."""
     return sys.stdin.readline().strip() if given == "-" else given
 
 

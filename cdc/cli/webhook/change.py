@@ -22,7 +22,7 @@ def add(
     ctx: typer.Context,
     company: Annotated[str, typer.Option(help="The company's key in the suite.")],
     event: Annotated[list[str], base.Event],
-    url: Annotated[str, typer.Option(help="Endpoint to POST to.")],
+    url: Annotated[str, base.Url],
     secret: Annotated[str | None, base.Secret] = None,
     signature: Annotated[str | None, base.Signature] = None,
     cap: Annotated[int | None, base.Cap] = None,
@@ -43,12 +43,13 @@ def add(
     from cdc.keys import Scheme
     from cdc.registry import NewWebhook, Secret
 
-    own = base.secret_of(secret)
+    endpoint = base.line_of(url) or ""
+    own = base.line_of(secret)
     scheme = base.scheme_of(signature, own) or Scheme.V1
     new = NewWebhook(
         company=company,
         events=tuple(event),
-        endpoint=url,
+        endpoint=endpoint,
         description=description,
         cap=cap,
         rate=rate,
@@ -82,14 +83,17 @@ def update(
         list[str] | None,
         typer.Option(metavar="EVENT", help="Its events from now on. Repeatable."),
     ] = None,
-    url: Annotated[str | None, typer.Option(help="Endpoint to POST to.")] = None,
+    url: Annotated[str | None, base.Url] = None,
     cap: Annotated[int | None, base.Cap] = None,
     rate: Annotated[
         float | None, typer.Option(help="Requests per second; 0 takes the limit off.")
     ] = None,
     header: Annotated[
         list[str] | None,
-        typer.Option(metavar="'NAME: VALUE'", help="All its headers from now on. Repeatable."),
+        typer.Option(
+            metavar="'NAME: VALUE'",
+            help="All its headers from now on; - reads one from stdin. Repeatable.",
+        ),
     ] = None,
     no_headers: Annotated[bool, typer.Option("--no-headers", help="Drop its headers.")] = False,
     tls_profile: Annotated[str | None, base.TlsProfile] = None,
@@ -111,10 +115,11 @@ def update(
         raise UsageError("--tls-profile and --no-tls-profile contradict each other")
     if tls_profile == "":
         raise UsageError("the TLS profile has no name", "--no-tls-profile takes it off.")
+    endpoint = base.line_of(url)
     headers = {} if no_headers else base.headers_of(header) if header else None
     changes = Changes(
         events=tuple(event) if event else None,
-        endpoint=url,
+        endpoint=endpoint,
         description=description,
         cap=cap,
         rate=rate,

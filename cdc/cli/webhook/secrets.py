@@ -41,7 +41,7 @@ def rotate_secret(
     over without missing any. --signature changes the way of signing; without, it stays.
     """
     registry, _, _ = open_registry(ctx)
-    own = base.secret_of(secret)
+    own = base.line_of(secret)
     scheme = base.scheme_of(signature, own)
     with registry:
         rotated = registry.rotate_secret(webhook_id, duration(grace), own, scheme)

@@ -1,15 +1,9 @@
 -- due: rows of the retry table whose time has come, for some lanes; the lowest of each resource.
--- References that are too long, or no list, stay here, and 'unfit' comes in their place (see
--- cdc/queue/session.py): first as they are stored, then, if that is little, unpacked.
 --
 -- $1 webhooks   $2 how many   $3, $4 webhook and id of rows that the daemon holds already
 -- Reads cdc.retry by retry_due, only what is due (a condition on clock_timestamp() would read all).
 select r.webhook_id, r.id, r.xid, r.uid, r.layout, r.action, r."time",
-       case when pg_column_size(r.refs) > 4000 then array['unfit', r.uid::text]
-            when octet_length(array_to_string(r.refs, '')) > 4000 or array_ndims(r.refs) > 1
-              or octet_length(r.refs[array_upper(r.refs, 1)]) > 2000
-              then array['unfit', r.uid::text]
-            else r.refs end as refs,
+       cdc.brought(r.refs, r.uid) as refs,
        r.attempts, r.tries, r.body
   from unnest($1::bigint[], $2::int[]) as lane (webhook_id, most)
  cross join lateral (

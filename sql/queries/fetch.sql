@@ -2,18 +2,12 @@
 --
 -- Only rows that the look's snapshot shows: a row committed between look and fetch would come before
 -- an older change of the same resource that is still to be seen.
--- References that are too long, or no list, stay here, and 'unfit' comes in their place (see
--- cdc/queue/session.py): first as they are stored, then, if that is little, unpacked.
 --
 -- $1 webhooks   $2 from which id on   $3 how many   $4 the look's snapshot
 -- Reads cdc.queue by queue_lane, from the position: its cost does not depend on the backlog, nor on
 -- dead rows before it.
 select q.webhook_id, q.id, q.xid, q.uid, q.layout, q.action, q."time",
-       case when pg_column_size(q.refs) > 4000 then array['unfit', q.uid::text]
-            when octet_length(array_to_string(q.refs, '')) > 4000 or array_ndims(q.refs) > 1
-              or octet_length(q.refs[array_upper(q.refs, 1)]) > 2000
-              then array['unfit', q.uid::text]
-            else q.refs end as refs
+       cdc.brought(q.refs, q.uid) as refs
   from unnest($1::bigint[], $2::bigint[], $3::int[]) as lane (webhook_id, from_id, most)
  cross join lateral (
          select * from cdc.queue q

@@ -3,18 +3,12 @@
 -- Where the suite has a trigger of its own that updates what was just inserted, the modified row gets
 -- the lower id. Within a transaction created goes first, so when a window ends in the middle of one,
 -- the created rows that belong to its modified ones are fetched too.
--- References that are too long, or no list, stay here, and 'unfit' comes in their place (see
--- cdc/queue/session.py): first as they are stored, then, if that is little, unpacked.
 --
 -- $1 webhooks   $2 last id of each one's window   $3 the look's snapshot
 -- $4 webhooks, $5 transactions, $6 layouts and $7 keys of the windows' modified rows
 -- Reads cdc.queue by queue_xid, once a transaction: only created rows.
 select q.webhook_id, q.id, q.xid, q.uid, q.layout, q.action, q."time",
-       case when pg_column_size(q.refs) > 4000 then array['unfit', q.uid::text]
-            when octet_length(array_to_string(q.refs, '')) > 4000 or array_ndims(q.refs) > 1
-              or octet_length(q.refs[array_upper(q.refs, 1)]) > 2000
-              then array['unfit', q.uid::text]
-            else q.refs end as refs
+       cdc.brought(q.refs, q.uid) as refs
   from cdc.queue q
  where q.xid = any($5::xid8[]) and q.action = 'c'
    and (q.webhook_id, q.xid, q.layout, q.refs[cardinality(q.refs)])

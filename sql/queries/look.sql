@@ -4,8 +4,6 @@
 -- Ids do not commit in order, so `id > last` would lose rows. What a snapshot did not show is exactly
 -- the transactions at or beyond its xmax, and those that were running then; the client parses both
 -- out of the last look's snapshot (functions in the query would make it a sequential scan).
--- References that are too long, or no list, stay here, and 'unfit' comes in their place (see
--- cdc/queue/session.py): first as they are stored, then, if that is little, unpacked.
 --
 -- $1 xmax of the last snapshot   $2 ids of transactions running then
 -- $3 the doorbell: true arms it; false silences it, and wakes whoever relies on it; null leaves it
@@ -55,11 +53,7 @@ select pg_current_snapshot()::text as snapshot,
 union all
 (select null, null, null, null, null, null, null, null, null,
         q.webhook_id, q.id, q.xid, q.uid, q.layout, q.action, q."time",
-        case when pg_column_size(q.refs) > 4000 then array['unfit', q.uid::text]
-             when octet_length(array_to_string(q.refs, '')) > 4000 or array_ndims(q.refs) > 1
-               or octet_length(q.refs[array_upper(q.refs, 1)]) > 2000
-               then array['unfit', q.uid::text]
-             else q.refs end
+        cdc.brought(q.refs, q.uid)
    from cdc.queue q
   where (q.xid >= $1 or q.xid = any($2)) and (q.webhook_id % 64)::int = any($5::int[])
   limit $6)

@@ -39,3 +39,17 @@ create unlogged sequence cdc.bell minvalue 1 start 1;
 -- outside the guard: a guarded write would cost a second transaction id).
 create type cdc.captured as (source bigint, webhook_id bigint, refs text[]);
 create type cdc.unplaced as (key text, own jsonb);
+
+-- References of a row as the daemon's queries bring them: what is too long for its memory, or no list,
+-- stays where it is, and 'unfit' comes in its place (cdc/queue/session.py). First by the size as they are
+-- stored, then, if that is little, unpacked. The row's own key comes last.
+-- Its body is parsed here, so no search_path counts for it; a function with one of its own would not
+-- become part of the query that calls it.
+create function cdc.brought(refs text[], uid uuid) returns text[]
+language sql stable parallel safe
+return case
+  when pg_column_size(refs) > 4000 then array['unfit', uid::text]
+  when octet_length(array_to_string(refs, '')) > 4000 or array_ndims(refs) > 1
+       or octet_length(refs[array_upper(refs, 1)]) > 2000 then array['unfit', uid::text]
+  else refs
+end;

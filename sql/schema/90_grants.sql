@@ -49,3 +49,4 @@ grant update (tries, reason, retry_at) on cdc.unresolved to cdc_capture;
 grant select on cdc.subscription, cdc.bell to cdc_capture;
 grant usage on sequence cdc.queue_id to cdc_capture;
 grant execute on function cdc.kept(json, oid), cdc.renamed(jsonb) to cdc_capture;
+grant execute on function cdc.brought(text[], uuid) to cdc_daemon;

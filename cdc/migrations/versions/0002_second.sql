@@ -71,6 +71,22 @@ begin
 end
 $names$;
 
+-- The queue.
+-- References of a row as the daemon's queries bring them: what is too long for its memory, or no list,
+-- stays where it is, and 'unfit' comes in its place (cdc/queue/session.py). First by the size as they are
+-- stored, then, if that is little, unpacked. The row's own key comes last.
+-- Its body is parsed here, so no search_path counts for it; a function with one of its own would not
+-- become part of the query that calls it.
+create function cdc.brought(refs text[], uid uuid) returns text[]
+language sql stable parallel safe
+return case
+  when pg_column_size(refs) > 4000 then array['unfit', uid::text]
+  when octet_length(array_to_string(refs, '')) > 4000 or array_ndims(refs) > 1
+       or octet_length(refs[array_upper(refs, 1)]) > 2000 then array['unfit', uid::text]
+  else refs
+end;
+revoke all on function cdc.brought(text[], uuid) from public;
+
 -- Lanes.
 alter table cdc.lane add column slow_until timestamptz;
 
@@ -123,3 +139,4 @@ grant usage on sequence cdc.queue_id to cdc_capture;
 grant execute on function cdc.kept(json, oid), cdc.renamed(jsonb) to cdc_capture;
 grant select (layout) on cdc.attempt to cdc_reader;
 grant select (tls_profile) on cdc.webhook to cdc_reader;
+grant execute on function cdc.brought(text[], uuid) to cdc_daemon;

@@ -49,7 +49,8 @@ class Pipeline:
                     delivery.body = self.translator.body(delivery, sealer.url)
             except Untranslatable as error:
                 self.observer.untranslatable(delivery, error)
-                outcome = Outcome(Answer.FAILURE, None, "mapping", str(error), 0.0)
+                detail = f"{error.message}. {error.hint}"
+                outcome = Outcome(Answer.FAILURE, None, "mapping", detail, 0.0)
             else:
                 request = sealer.seal(delivery, delivery.body, int(time.time()))
                 outcome = await (channel.client or self.client).post(request)

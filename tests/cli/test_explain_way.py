@@ -7,7 +7,7 @@ import pytest
 
 from tests.cli.command import Command
 from tests.cli.test_explain import OLD, codes, hook, told
-from tests.cli.test_status import daemon, owe
+from tests.cli.test_status import daemon, owe, status
 
 __all__ = ["daemon", "hook"]  # the fixtures
 
@@ -43,7 +43,7 @@ class TestWhatIsInTheWay:
         self, cdc: Command, db: psycopg.Connection, hook: int
     ) -> None:
         """No fault of the receiver's: it was never asked."""
-        due = {"due_at": "clock_timestamp() + interval '10 min'", "tries": "1"}
+        due = {"due_at": "clock_timestamp() + interval '10 min'", "tries": "1", '"time"': OLD}
         owe(db, hook, "retry", id="5", last_error="'mapping'", **due)
         db.execute(
             "insert into cdc.lane (webhook_id, breaker, failures, last_error)"
@@ -54,6 +54,44 @@ class TestWhatIsInTheWay:
         assert [one["code"] for one in said] == ["retrying", "untranslatable"]
         assert "the mapping has no event project_changed any more" in said[0]["text"]
         assert "cdc triggers install" in said[1]["todo"]
+        (problem,) = (one for one in status(cdc)["problems"] if "no payload" in one)
+        assert "no payload can be made: `cdc explain 5` says why, next try in" in problem
+        assert "hurries" not in problem, "that would not help"
+
+    @pytest.mark.parametrize("place", ["retry", "dead"])
+    def test_a_payload_that_cannot_be_made(
+        self, cdc: Command, db: psycopg.Connection, hook: int, place: str
+    ) -> None:
+        """What the attempt noted is told, and what to do about it; not to talk to the receiver."""
+        due = {"due_at": "clock_timestamp() + interval '10 min'"} if place == "retry" else {}
+        owe(db, hook, place, id="5", tries="2", attempts="2", last_error="'mapping'", **due)
+        noted = "a key is '..', which no address can name. Give the row another key."
+        db.execute(
+            "insert into cdc.attempt (slot, at, delivery, uid, webhook_id, layout, action, time,"
+            " refs, try, outcome, error, detail, duration_ms)"
+            " select 1, clock_timestamp(), id, uid, webhook_id, layout, action, time, refs, 2,"
+            f" 'failed', 'mapping', %s, 0 from cdc.{place}",
+            [noted],
+        )
+        (said, *_) = told(cdc, 5)
+        assert noted.rstrip(".") in said["text"]
+        assert "nothing to send" in said["text"]
+        assert "that is mended" in said["todo"]
+        assert "receiver" not in said["todo"]
+
+    def test_a_lane_of_which_no_payload_can_be_made(
+        self, cdc: Command, db: psycopg.Connection, hook: int
+    ) -> None:
+        owe(db, hook, id="5")
+        db.execute(
+            "insert into cdc.lane (webhook_id, breaker, failures, last_error)"
+            " values (%s, 'open', 7, 'mapping')",
+            [hook],
+        )
+        (lane,) = status(cdc)["webhooks"]
+        why = f"no payload can be made: `cdc delivery list --webhook {hook}`"
+        assert lane["last_error"] == why
+        assert why in cdc("status").out.replace("\n", " ")
 
     def test_no_secret(self, cdc: Command, db: psycopg.Connection, hook: int) -> None:
         owe(db, hook, id="5")

@@ -204,6 +204,7 @@ async def test_keys_without_end_die_and_the_others_go_on(world: World, which: st
     ) == [("candidate_changed", 36, 2, "mapping", True)]
     [(detail,)] = await world.all("select distinct detail from cdc.attempt where outcome = 'dead'")
     assert "longer than the daemon takes into memory" in detail
+    assert "shorter keys" in detail, "what to do about it"
 
 
 async def test_no_way_brings_keys_without_end_into_memory(world: World) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,8 +10,8 @@ from cdc.cli.common import age, counted
 from cdc.cli.explain.model import AHEAD, Attempt, Delivery, Facts, Hook, Unresolved
 from cdc.cli.explain.suite import Row
 from cdc.cli.health import LATE
-from cdc.dispatch.register import UNUSABLE
 from cdc.mapping import Resource
+from cdc.road import UNUSABLE
 
 Verdict = Literal["ok", "wait", "bad"]
 
@@ -164,12 +164,13 @@ def of_delivery(one: Delivery, facts: Facts) -> Iterator[Sentence]:
     if not one.place:
         yield from _ended(one, log)
     elif one.place == "dead":
+        mended = "that is mended" if one.error == "mapping" else "the receiver works again"
         yield Sentence(
             "bad",
             "dead",
-            f"It is dead: {counted(one.tries, 'attempt')} failed, the last: {_answer(one)}. The "
-            "receiver never got it.",
-            f"When the receiver works again: `cdc delivery replay {one.id}` (same webhook-id).",
+            f"It is dead: {counted(one.tries, 'attempt')} failed, the last: {_answer(one, log)}. "
+            "The receiver never got it.",
+            f"When {mended}: `cdc delivery replay {one.id}` (same webhook-id).",
         )
     elif hook is None or hook.state == "removed":
         yield Sentence(
@@ -184,10 +185,10 @@ def of_delivery(one: Delivery, facts: Facts) -> Iterator[Sentence]:
             f"`cdc webhook resume {hook.id}` has all that is held sent, in order.",
         )
     else:
-        yield from _waiting(one, facts, hook)
+        yield from _waiting(one, facts, hook, log)
 
 
-def _waiting(one: Delivery, facts: Facts, hook: Hook) -> Iterator[Sentence]:
+def _waiting(one: Delivery, facts: Facts, hook: Hook, log: Sequence[Attempt]) -> Iterator[Sentence]:
     if one.place == "parked":
         behind = f"delivery {one.behind}" if one.behind is not None else "an earlier one"
         yield Sentence(
@@ -198,12 +199,14 @@ def _waiting(one: Delivery, facts: Facts, hook: Hook) -> Iterator[Sentence]:
             f"`cdc explain {one.behind}`" if one.behind is not None else "",
         )
     elif one.place == "retrying":
+        mended = "that is mended" if one.error == "mapping" else "the receiver is well again"
         due = "is due now" if (one.due_in or 0) <= 0 else f"comes in {age(one.due_in)}"
         yield Sentence(
             "wait",
             "retrying",
-            f"{counted(one.tries, 'attempt')} failed, the last: {_answer(one)}. The next {due}.",
-            f"If the receiver is well again: `cdc webhook resume {hook.id}` tries at once.",
+            f"{counted(one.tries, 'attempt')} failed, the last: {_answer(one, log)}. "
+            f"The next {due}.",
+            f"If {mended}: `cdc webhook resume {hook.id}` tries at once.",
         )
     before = list(_in_the_way(hook, facts))
     yield from before
@@ -267,10 +270,11 @@ def _in_the_way(hook: Hook, facts: Facts) -> Iterator[Sentence]:
         yield Sentence(
             "bad",
             "untranslatable",
-            "Its lane tries one delivery at a time: the last ones were about an event that the "
-            "mapping does not have any more, or about keys that no address can name, so there "
-            "was nothing to send.",
-            "Put the event back into the mapping (`cdc triggers install`), or let them end.",
+            "Its lane tries one delivery at a time: of the last ones no payload could be made with "
+            "the mapping, so there was nothing to send.",
+            f"`cdc delivery list --webhook {hook.id}` tells why, and what to do about it: an event "
+            "that is gone is put back into the mapping (`cdc triggers install`); keys that no "
+            "address can hold end as dead.",
         )
     elif hook.breaker != "closed":
         since = f" since {hook.failing_since.isoformat()}" if hook.failing_since else ""
@@ -319,18 +323,19 @@ def _ended(one: Delivery, log: list[Attempt]) -> Iterator[Sentence]:
         yield Sentence(
             "bad",
             "lost track",
-            f"Its last attempt failed at {when} ({_answer(one)}), and it waits nowhere: somebody "
-            "has removed it from the tables by hand.",
+            f"Its last attempt failed at {when} ({_answer(one, log)}), and it waits nowhere: "
+            "somebody has removed it from the tables by hand.",
             "Its receiver has to read the row from the suite's API.",
         )
 
 
-def _answer(one: Delivery | Attempt) -> str:
+def _answer(one: Delivery, log: Sequence[Attempt]) -> str:
     if one.error == "mapping":
-        return (
-            f"the mapping has no event {one.event} any more, or its keys are too long or name no "
-            "address, so there was nothing to send"
-        )
+        told = next((a.detail for a in reversed(log) if a.error == "mapping" and a.detail), None)
+        why = f"the mapping has no event {one.event} any more, or keys are unfit for an address"
+        if told:
+            why = told.rstrip(".")
+        return f"no payload could be made, so there was nothing to send: {why}"
     if one.error is None or one.error == "status":
         return f"answered {one.status}" if one.status is not None else "no answer"
     return one.error if one.status is None else f"{one.error} (status {one.status})"

@@ -15,6 +15,9 @@ TOLD = 10
 LATE = 60.0
 """Seconds after which a delivery that nobody holds back is late."""
 
+UNTOLD = "no payload can be made"
+"""So begins why deliveries fail of which nothing can be sent: error ``mapping``."""
+
 FULL_QUEUE = 0.25
 """Share of the notification queue from which on nobody arms the bell any more: with a full one,
 writers' commits fail."""
@@ -140,7 +143,10 @@ class Health:
         if self.installed_mapping is None:
             found.append("capture is not installed: run `cdc triggers install`")
         elif not self.mapping_is_installed:
-            found.append("another mapping is installed than the one configured (CDC_MAPPING)")
+            found.append(
+                "another mapping is installed than the one configured: correct CDC_MAPPING, or "
+                "install this one (`cdc triggers plan` shows what would change)"
+            )
         wrong = [row for row in self.capture if row.state != "installed"]
         if self.installed_mapping is not None and wrong:
             first = wrong[0]
@@ -168,7 +174,8 @@ class Health:
         if self.unresolved.count:
             found.append(
                 f"{counted(self.unresolved.count, 'change')} without a company, the oldest for "
-                f"{age(self.unresolved.oldest)}: {self.unresolved.reason}"
+                f"{age(self.unresolved.oldest)}: {self.unresolved.reason} (docs/dba.md, "
+                "'What could not be resolved', says what to do)"
             )
         found += _first(
             [
@@ -200,5 +207,7 @@ def _first(sentences: list[str], others: str) -> list[str]:
 def _why(lane: Lane) -> str:
     why = f": {lane.last_error}" if lane.last_error else ""
     if lane.next_try is not None and lane.next_try > 0:
-        why += f", next try in {age(lane.next_try)} (`cdc webhook resume` hurries it)"
+        why += f", next try in {age(lane.next_try)}"
+        if not (lane.last_error or "").startswith(UNTOLD):
+            why += " (`cdc webhook resume` hurries it)"
     return why

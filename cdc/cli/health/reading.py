@@ -9,9 +9,10 @@ import psycopg
 
 from cdc.capture.catalog import installed_mapping
 from cdc.cli import capture
-from cdc.cli.health.model import Bell, Daemon, Health, Lane, Unresolved
+from cdc.cli.health.model import UNTOLD, Bell, Daemon, Health, Lane, Unresolved
 from cdc.mapping import Mapping
 from cdc.queue.ownership import LOCK_CLASS, MEMBER, SHARDS
+from cdc.road import UNUSABLE
 
 COUNTED = 100_000
 """Rows counted in all; shared by the webhooks that have any."""
@@ -91,8 +92,12 @@ select w.id, w.company, w.state, w.reason, w.since, q.n, r.retrying, r.parked, d
        extract(epoch from clock_timestamp() - d.oldest)::float8,
        coalesce(l.breaker, 'closed'), l.failing_since,
        -- What stops the whole webhook goes before why one delivery failed.
-       case when l.last_error like 'cannot be used: %%' then l.last_error
-            else coalesce(next.error, case when l.breaker <> 'closed' then l.last_error end) end,
+       case when starts_with(l.last_error, %(unusable)s) then l.last_error
+            else coalesce(next.error,
+                          case when l.breaker = 'closed' then null
+                               when l.last_error = 'mapping' then
+                                 %(untold)s || ': `cdc delivery list --webhook ' || w.id || '`'
+                               else l.last_error end) end,
        next.try_in::float8, %(bound)s
   from cdc.webhook w
  cross join lateral (
@@ -107,7 +112,9 @@ select w.id, w.company, w.state, w.reason, w.since, q.n, r.retrying, r.parked, d
      from (select "time" from cdc.dead where webhook_id = w.id order by id limit %(bound)s) x) d
   left join lateral (
    select extract(epoch from due_at - clock_timestamp()) as try_in,
-          case last_error when 'status' then 'answered ' || last_status else last_error end as error
+          case last_error when 'status' then 'answered ' || last_status
+                          when 'mapping' then %(untold)s || ': `cdc explain ' || id || '` says why'
+                          else last_error end as error
      from cdc.retry where webhook_id = w.id and due_at is not null
     order by due_at limit 1) next on true
   left join cdc.lane l on l.webhook_id = w.id
@@ -125,7 +132,9 @@ def lanes(conn: Connection) -> tuple[Lane, ...]:
         row = conn.execute(_BUSY).fetchone()
         assert row is not None
         bound = max(LEAST, min(MOST, COUNTED // max(1, row[0])))
-        rows = conn.execute(_LANES, {"bound": bound}).fetchall()
+        rows = conn.execute(
+            _LANES, {"bound": bound, "unusable": UNUSABLE, "untold": UNTOLD}
+        ).fetchall()
     return tuple(Lane(*row) for row in rows)
 
 

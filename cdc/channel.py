@@ -9,7 +9,7 @@ from random import Random
 from typing import Any
 
 from cdc.deliver import Client
-from cdc.lanes import Lane, LaneRules
+from cdc.lanes import Lane, LaneRules, Room
 from cdc.queue.session import Connection, run
 from cdc.road import Webhook, WebhookState
 from cdc.settings import Settings
@@ -75,10 +75,12 @@ def rules_of(webhook: Webhook, settings: Settings) -> LaneRules:
     )
 
 
-def open_channel(registration: Registration, settings: Settings, random: Random) -> Channel:
+def open_channel(
+    registration: Registration, settings: Settings, random: Random, room: Room
+) -> Channel:
     """A channel for a webhook that had none; it gets its sealer with the registration."""
     webhook = registration.webhook
-    lane = Lane(webhook.id, rules_of(webhook, settings), random)
+    lane = Lane(webhook.id, rules_of(webhook, settings), random, room)
     return Channel(webhook, lane, None)
 
 

@@ -39,6 +39,11 @@ class Layout:
     fields: tuple[str, ...]
 
 
+PLACE = 1024
+"""Bytes of references and body for which a delivery takes one place of its window, and one more for
+each further so many. One of usual keys takes one."""
+
+
 @dataclass(slots=True)
 class Delivery:
     """One change owed to one webhook.
@@ -54,6 +59,7 @@ class Delivery:
     tries:    all tries so far; the log numbers attempts with it.
     body:     the exact bytes to send, once they were made; a retried delivery keeps them.
     retrying: the row lies in ``cdc.retry``, no longer in ``cdc.queue``.
+    places:   it takes of its lane's window (``PLACE``).
     """
 
     id: int
@@ -68,6 +74,7 @@ class Delivery:
     tries: int = 0
     body: bytes | None = None
     retrying: bool = False
+    places: int = 1
 
     @property
     def resource(self) -> Resource:
@@ -81,6 +88,10 @@ class WebhookState(StrEnum):
     PAUSED = "paused"
     SUSPENDED = "suspended"
     REMOVED = "removed"
+
+
+UNUSABLE = "cannot be used: "
+"""So begins the last error of a lane whose owner cannot use the registration."""
 
 
 @dataclass(frozen=True, slots=True)

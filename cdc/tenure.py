@@ -212,7 +212,8 @@ class Tenure:
         # What was sent before a reconnection is recorded before it is looked at again.
         await self._flushed(looker)
         lowest = await looker.all(taken)
-        kept = {webhook: Kept(*lane) for webhook, *lane in await run(conn, "lanes", [taken])}
+        lanes = await run(conn, "lanes", [taken])
+        kept = {webhook: (Kept(*lane), error) for webhook, *lane, error in lanes}
         blocked = [
             (webhook, Resource(event, key), waiting, due_in)
             for webhook, event, key, waiting, due_in in await run(conn, "blocked", [taken])

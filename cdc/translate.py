@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from datetime import UTC
 from secrets import token_hex
+from sys import getsizeof
 from typing import Any
 from urllib.parse import quote, urlsplit, urlunsplit
 
@@ -15,6 +16,11 @@ from cdc.road import UNFIT, Delivery, Layout
 
 LONGEST_KEPT = 4_000
 """Characters of what is kept of a payload at most: long keys would fill the memory."""
+
+CACHED = 16 << 20
+"""Bytes of each kind that are kept at most, roughly: some ten thousand of usual length."""
+
+_ENTRY = 300  # bytes of an entry beside its texts
 
 Refs = tuple[str | None, ...]
 Address = Callable[[Refs], str | None]
@@ -36,12 +42,12 @@ class Translator:
         self._mapping = mapping
         base = base_url or mapping.base_url
         self._base = base if base.endswith("/") else base + "/"
-        self._bases: dict[str | None, str] = {None: self._base, "": self._base}
+        self._bases = _Kept()
         self._members: dict[int, list[tuple[str, Address]]] = {}
         # What comes out for a row's parents, with the row's own key left open: that one is another
         # in each delivery, its parents are the same for many.
-        self._open: dict[tuple[int, Refs], list[str]] = {}
-        self._endpoints: dict[str, str] = {}
+        self._open = _Kept()
+        self._endpoints = _Kept()
 
     def body(self, delivery: Delivery, endpoint: str) -> bytes:
         """The payload's exact bytes.
@@ -51,15 +57,15 @@ class Translator:
         """
         layout, key = delivery.layout, delivery.refs[-1]
         parents = (layout.id, delivery.refs[:-1] if key is not None else delivery.refs)
-        pieces = self._open.get(parents)
+        pieces: list[str] | None = self._open.get(parents)
         if pieces is None:
             pieces = self._rendered(layout, delivery.refs)
             if sum(map(len, pieces)) < LONGEST_KEPT:
-                _keep(self._open, parents, pieces)
-        quoted = self._endpoints.get(endpoint)
+                self._open.keep(parents, pieces, sum(map(getsizeof, (*parents[1], *pieces))))
+        quoted: str | None = self._endpoints.get(endpoint)
         if quoted is None:
             quoted = _json(endpoint)
-            _keep(self._endpoints, endpoint, quoted)
+            self._endpoints.keep(endpoint, quoted, len(endpoint) + len(quoted))
         time = delivery.time.astimezone(UTC).isoformat(timespec="microseconds")
         data = pieces[0] if key is None else _segment(key).join(pieces)
         return (
@@ -82,15 +88,16 @@ class Translator:
 
     def _base_of(self, own: str | None) -> str:
         """A company's base URL: its own, or ours with the company's host in place of ours."""
-        base = self._bases.get(own)
-        if base is None and own is not None:
+        if not own:
+            return self._base
+        base: str | None = self._bases.get(own)
+        if base is None:
             if "://" in own:
                 base = own if own.endswith("/") else own + "/"
             else:
                 base = urlunsplit(urlsplit(self._base)._replace(netloc=own))
-            if len(self._bases) < 10_000:
-                self._bases[own] = base
-        return base or self._base
+            self._bases.keep(own, base, getsizeof(own) + getsizeof(base))
+        return base
 
     def _compile(self, layout: Layout) -> list[tuple[str, Address]]:
         if layout.id == UNFIT:
@@ -178,11 +185,20 @@ def _seen_from(layout: Layout, child: str, parent: str) -> Layout:
 _STAND_IN = f"key{token_hex(16)}"
 
 
-def _keep(known: dict[Any, Any], key: object, value: object) -> None:
-    """Remembers; a cache that has grown large begins anew."""
-    if len(known) >= 10_000:
-        known.clear()
-    known[key] = value
+class _Kept(dict[Any, Any]):
+    """Remembers what is dear to make; one that has grown to ``CACHED`` bytes begins anew."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._size = 0
+
+    def keep(self, key: object, value: object, size: int) -> None:
+        """size: bytes of key and value."""
+        self._size += size + _ENTRY
+        if self._size > CACHED:
+            self.clear()
+            self._size = size + _ENTRY
+        self[key] = value
 
 
 def _segment(key: str) -> str:

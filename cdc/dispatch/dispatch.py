@@ -13,7 +13,7 @@ from cdc.channel import Channel, Registration
 from cdc.deliver import Client
 from cdc.dispatch.fill import Filler
 from cdc.dispatch.register import Registrar, again_in
-from cdc.lanes import Kept, Lane
+from cdc.lanes import Kept, Lane, Room
 from cdc.observe import Observer
 from cdc.pipeline import Pipeline
 from cdc.queue.fetch import Fetcher
@@ -46,7 +46,8 @@ class Dispatch:
         self._pipeline = pipeline
         self._snapshot = snapshot
         self._shards = shards
-        self._registrar = Registrar(settings, pipeline, observer)
+        self._room = Room(settings.total_window)
+        self._registrar = Registrar(settings, pipeline, observer, self._room)
         self.channels: dict[int, Channel] = {}
         self._unknown: dict[int, int] = {}  # webhooks without a channel yet: lowest id
         self._touched: set[int] = set()
@@ -103,19 +104,23 @@ class Dispatch:
     def take_over(
         self,
         registrations: Iterable[Registration],
-        kept: dict[int, Kept],
+        kept: dict[int, tuple[Kept, str]],
         blocked: Iterable[tuple[int, Resource, int, float | None]],
         lowest: dict[int, int],
     ) -> None:
-        """Begins with the webhooks of shards that have just become ours."""
+        """Begins with the webhooks of shards that have just become ours.
+
+        kept: what the last owner noted of a lane, and its last error.
+        """
         now = time.monotonic()
         self._leaving.difference_update(self._shards())
         for registration in registrations:
             self._register(registration)
-        for webhook_id, lane in kept.items():
+        for webhook_id, (lane, error) in kept.items():
             if (channel := self.channels.get(webhook_id)) is not None:
                 channel.lane.restore(lane, now)
                 channel.noted = True
+                self._registrar.taken_over(channel, error)
         for webhook_id, resource, waiting, due_in in blocked:
             if (channel := self.channels.get(webhook_id)) is None:
                 continue
@@ -153,6 +158,7 @@ class Dispatch:
         if left:
             await asyncio.wait(left)
         for channel in mine:
+            channel.lane.leave()
             self.channels.pop(channel.webhook.id, None)
             self._hungry.discard(channel)
         return len(left)
@@ -200,11 +206,10 @@ class Dispatch:
         hungry = {c for c in hungry if not c.closing and not c.removed}
         if not hungry:
             return
-        room = self._settings.total_window - sum(c.lane.size for c in self.channels.values())
         # Each may always have what it needs to go on; where there is room, for twice as long: what
         # comes only when the last of it has been sent comes too late.
         cap = self._settings.max_concurrency
-        share = max(cap, min(room, max(AT_ONCE, 2 * cap * len(hungry))) // len(hungry))
+        share = max(cap, min(self._room.left, max(AT_ONCE, 2 * cap * len(hungry))) // len(hungry))
         await filler.fill([channel.lane for channel in hungry], share, self._snapshot())
         for channel in hungry:
             self.pump(channel)

@@ -23,7 +23,7 @@ class Filler:
     settler: Settler
 
     async def fill(self, lanes: Sequence[Lane], share: int, snapshot: Snapshot) -> None:
-        """share: rows that one lane gets at most.  snapshot: the newest look's."""
+        """share: places that one lane may fill at most.  snapshot: the newest look's."""
         now = time.monotonic()
         plans = [(lane, lane.plan_fetch(share), lane.plan_due(now)) for lane in lanes]
         await self._queue([(lane, plan) for lane, plan, _ in plans if plan is not None], snapshot)

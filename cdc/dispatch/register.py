@@ -7,24 +7,27 @@ from random import Random
 from cdc import channel as channels
 from cdc.channel import Channel, Registration
 from cdc.errors import CdcError
+from cdc.lanes import Room
 from cdc.observe import Observer
 from cdc.pipeline import Pipeline
-from cdc.road import Webhook, WebhookState
+from cdc.road import UNUSABLE, Webhook, WebhookState
 from cdc.settings import Settings
 from cdc.sign import Sealer
 from cdc.vault import Vault
 
-UNUSABLE = "cannot be used: "  # so begins a lane's last error, for status
 UNUSABLE_AGAIN = 30.0  # seconds until such a registration is tried again
 
 
 class Registrar:
     """Makes channels what their registrations say."""
 
-    def __init__(self, settings: Settings, pipeline: Pipeline, observer: Observer) -> None:
+    def __init__(
+        self, settings: Settings, pipeline: Pipeline, observer: Observer, room: Room
+    ) -> None:
         self._settings = settings
         self._pipeline = pipeline
         self._observer = observer
+        self._room = room
         self._vault = Vault(settings.secret_keys)
         self._random = Random()  # noqa: S311 - jitter, no secret
 
@@ -36,7 +39,7 @@ class Registrar:
         webhook = registration.webhook
         changed = channel is None or channel.webhook.version != webhook.version
         if channel is None:
-            channel = channels.open_channel(registration, self._settings, self._random)
+            channel = channels.open_channel(registration, self._settings, self._random, self._room)
         else:
             # A secret that ran out is a change; being loaded once more is none.
             if channel.webhook != webhook:
@@ -52,6 +55,11 @@ class Registrar:
         else:
             channel.lane.pause()
         return channel
+
+    def taken_over(self, channel: Channel, error: str) -> None:
+        """The last owner noted this error; another one may be able to use what it could not."""
+        if channel.sealer is not None and error.startswith(UNUSABLE):
+            self._pipeline.keep(channel)
 
     def _seal(self, channel: Channel) -> None:
         try:

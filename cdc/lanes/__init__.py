@@ -14,6 +14,7 @@ from cdc.lanes.decision import (
     Transition,
 )
 from cdc.lanes.lane import Lane
+from cdc.lanes.room import Room
 from cdc.lanes.rules import LaneRules
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "Lane",
     "LaneRules",
     "Retry",
+    "Room",
     "Settlement",
     "Transition",
 ]

@@ -95,8 +95,8 @@ class FetchPlan:
     """Which queue rows to read: the first ``limit`` of the webhook with ``id >= from_id``, in order
     of id, visible in the newest look's snapshot.
 
-    room: rows that are new to the lane and that it takes at most; the rest of the limit makes up
-          for rows it holds already.
+    room: places that rows new to the lane may take (the last one may need more); the rest of the
+          limit makes up for rows it holds already.
     """
 
     from_id: int

@@ -26,6 +26,7 @@ from cdc.lanes.decision import (
 from cdc.lanes.judge import Judge
 from cdc.lanes.lines import Held, Lines
 from cdc.lanes.retries import AT_ONCE, Retries
+from cdc.lanes.room import Room
 from cdc.lanes.rules import LaneRules
 from cdc.lanes.sending import Sending
 from cdc.lanes.window import Window
@@ -46,11 +47,13 @@ class Lane:
         "webhook_id",
     )
 
-    def __init__(self, webhook_id: int, rules: LaneRules, random: Random) -> None:
+    def __init__(
+        self, webhook_id: int, rules: LaneRules, random: Random, room: Room | None = None
+    ) -> None:
         self.webhook_id = webhook_id
         self._rules = rules
         self._paused = False
-        self._lines = Lines()
+        self._lines = Lines(room or Room())
         self._window = Window(self._lines)
         self._retries = Retries(self._lines)
         self._sending = Sending(rules, self._lines, self._retries)
@@ -139,6 +142,10 @@ class Lane:
             else:
                 self._retries.note(AT_ONCE)
 
+    def leave(self) -> None:
+        """Hold nothing in the daemon's room any more: nothing new will be started."""
+        self._lines.leave()
+
     def kept(self, now: float) -> Kept:
         """What the next owner of this lane has to know."""
         breaker = self._sending.breaker
@@ -165,15 +172,16 @@ class Lane:
         it has not read all that was there before them, or has no room. Then ``noticed()`` is to be
         told.
         """
-        room = self._rules.window - self._lines.queued
-        if not self._takes or not self._window.is_read or len(rows) > room:
+        if not self._takes or not self._window.is_read:
+            return None
+        if sum([row.places for row in rows]) > self._window.room(self._rules):
             return None
         return self._window.admit(rows, self._retries.blocked)
 
     def plan_fetch(self, most: int | None = None) -> FetchPlan | None:
         """What to read from the queue next, or None while there is nothing to read or no need.
 
-        most: rows to take in at most, where memory is short in the whole daemon.
+        most: places to fill at most, where many lanes want to.
 
         Every plan ends with ``fetched()`` or ``fetch_failed()``; until then there is no other.
         """
@@ -181,7 +189,7 @@ class Lane:
 
     @property
     def wants_fetch(self) -> bool:
-        """Whether ``plan_fetch()`` would have a plan (memory in the whole daemon apart)."""
+        """Whether ``plan_fetch()`` would have a plan."""
         return self._takes and self._window.wants(self._rules)
 
     @property

@@ -6,6 +6,7 @@ from heapq import heapify, heappop, heappush
 from itertools import count
 from typing import Final
 
+from cdc.lanes.room import Room
 from cdc.road import Delivery, Resource
 
 # States of a held delivery. Plain numbers: they are compared several times per delivery.
@@ -43,14 +44,26 @@ class Lines:
     away when they come up.
 
     held:    everything in memory, by (id, uid).
-    queued, waiting, flying: counts of held rows that came from the queue, of rows not started, of
-             rows in flight.
+    queued:  places taken by held rows that came from the queue.
+    waiting, flying: counts of rows not started, of rows in flight.
+    room:    the daemon's, in which they all take their places.
     retrying: keys of held rows that came from the retry table.
     """
 
-    __slots__ = ("_lines", "_ready", "_turn", "flying", "held", "queued", "retrying", "waiting")
+    __slots__ = (
+        "_lines",
+        "_ready",
+        "_turn",
+        "flying",
+        "held",
+        "queued",
+        "retrying",
+        "room",
+        "waiting",
+    )
 
-    def __init__(self) -> None:
+    def __init__(self, room: Room) -> None:
+        self.room = room
         self.held: dict[tuple[int, str], Held] = {}
         self.queued = 0
         self.waiting = 0
@@ -190,11 +203,18 @@ class Lines:
         if held.state != DONE:
             raise LookupError(f"delivery {delivery.id} ({delivery.uid}) was not decided")
         del self.held[key]
+        places = delivery.places
+        self.room.taken -= places
         if held.queued:
-            self.queued -= 1
+            self.queued -= places
         else:
             self.retrying.discard(key)
         return held
+
+    def leave(self) -> None:
+        """Go on outside of the daemon's room: what is still held is not its any more."""
+        self.room.taken -= sum(held.delivery.places for held in self.held.values())
+        self.room = Room()
 
     def queued_from(self, from_id: int) -> int:
         """How many rows from the queue with this id or a higher one are held."""
@@ -204,8 +224,10 @@ class Lines:
         self, key: tuple[int, str], delivery: Delivery, resource: Resource, state: int
     ) -> Held:
         held = self.held[key] = Held(delivery, resource, state)
+        places = delivery.places
+        self.room.taken += places
         if held.queued:
-            self.queued += 1
+            self.queued += places
         else:
             self.retrying.add(key)
         return held

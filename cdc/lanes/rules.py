@@ -9,8 +9,8 @@ from dataclasses import dataclass
 class LaneRules:
     """Limits and delays of one lane; times in seconds (ARCHITECTURE.md, "States, codes, defaults").
 
-    window:           queue rows held in memory at most; created rows from beyond the window that
-                      belong before a modified one in it come on top.
+    window:           places (``Delivery.places``) of queue rows in memory at most; created rows
+                      from beyond the window that belong before a modified one in it come on top.
     cap:              requests under way at once at most.
     rate:             requests started per second at most, or None.
     schedule:         delays between the attempts of a delivery; one more attempt than delays.

@@ -26,7 +26,7 @@ class Window:
     key is kept as a tombstone for as long as one is under way; a fetch planned later cannot see it.
     """
 
-    __slots__ = ("_graves", "_lines", "_next_id", "_noted", "plan")
+    __slots__ = ("_graves", "_lines", "_next_id", "_noted", "_usual", "plan")
 
     def __init__(self, lines: Lines) -> None:
         self._lines = lines
@@ -35,6 +35,7 @@ class Window:
         self._next_id: int | None = None
         self._noted: int | None = None  # noticed while a fetch is under way: it need not see them
         self._graves: set[tuple[int, str]] = set()
+        self._usual = 1  # places of a row, by those that came last
 
     def noticed(self, lowest_id: int) -> None:
         if self.plan is None:
@@ -65,23 +66,32 @@ class Window:
         if self.plan is not None:
             self._graves.add((delivery.id, delivery.uid))
 
+    def room(self, rules: LaneRules) -> int:
+        """Places that may be filled now: as many as the window and the whole daemon have left, and
+        in any case what the lane needs to go on."""
+        left = self._lines.room.left
+        if left < rules.cap:  # not worth a fetch
+            left = rules.cap - self._lines.waiting
+        return min(rules.window - self._lines.queued, left)
+
     def wants(self, rules: LaneRules) -> bool:
-        if self._next_id is None or self.plan is not None:
+        if self._next_id is None or self.plan is not None or self.room(rules) < 1:
             return False
-        room = rules.window - self._lines.queued
         # Many rows at a time, unless the lane is about to run dry.
-        return room > 0 and (room * 2 >= rules.window or self._lines.waiting < rules.cap)
+        room = rules.window - self._lines.queued
+        return room * 2 >= rules.window or self._lines.waiting < rules.cap
 
     def start(self, rules: LaneRules, most: int | None) -> FetchPlan | None:
         if not self.wants(rules) or self._next_id is None:
             return None
-        room = rules.window - self._lines.queued
+        room = self.room(rules)
         if most is not None:
             room = min(room, most)
         if room < 1:
             return None
         # Without the held ones in the limit they would fill it, and the fetch bring nothing new.
-        limit = room + self._lines.queued_from(self._next_id)
+        # More than there are places for would be read for nothing.
+        limit = -(-room // self._usual) + self._lines.queued_from(self._next_id)
         self.plan = FetchPlan(self._next_id, limit, room)
         return self.plan
 
@@ -96,6 +106,8 @@ class Window:
         held, graves = self._lines.held, self._graves
         park: list[Delivery] = []
         room = plan.room
+        if rows:
+            self._usual = sum([row.places for row in rows]) // len(rows)
         # As many rows as asked for: there may be more. Ids may be equal (a damaged database), so
         # the next fetch begins with the last one again.
         next_id = rows[-1].id if rows and len(rows) >= plan.limit else None
@@ -103,10 +115,10 @@ class Window:
         for place, row in enumerate(rows):
             if (row.id, row.uid) in held or (row.id, row.uid) in graves:
                 continue
-            if not room:
+            if room < 1:
                 next_id, cut = row.id, place
                 break
-            room -= 1
+            room -= row.places
             self._admit(row, blocked, park)
         if cut is not None:
             # Where the lane takes fewer rows than came, its window ends earlier.

@@ -8,6 +8,7 @@ import socket
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from sys import getsizeof
 from typing import Any
 from weakref import WeakSet
 
@@ -18,7 +19,7 @@ from psycopg.types.numeric import Int8BinaryLoader
 
 from cdc import db, sqlfiles
 from cdc.errors import DatabaseError
-from cdc.road import UNFIT, Delivery, Layout
+from cdc.road import PLACE, UNFIT, Delivery, Layout
 
 Connection = psycopg.AsyncConnection[tuple[Any, ...]]
 Row = tuple[Any, ...]
@@ -208,6 +209,7 @@ class Layouts:
                 tries=row[9] if len(row) > 8 else 0,
                 body=row[10] if len(row) > 8 else None,
                 retrying=len(row) > 8,
+                places=_places(row),
             )
             for row in rows
         ]
@@ -219,3 +221,11 @@ class Layouts:
         if layout is None or len(layout.fields) != len(row[7]) or row[5] not in ACTIONS:
             return _UNKNOWN
         return layout
+
+
+def _places(row: Row) -> int:
+    """What it takes in memory, roughly: a character of text may take four bytes there."""
+    size = sum(map(getsizeof, row[7]))
+    if len(row) > 8 and row[10] is not None:
+        size += len(row[10])
+    return 1 + size // PLACE

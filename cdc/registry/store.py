@@ -89,6 +89,11 @@ class Registry:
             found = tables.search(conn, company, event, state, removed=removed)
         return [self._ordered(one) for one in found]
 
+    def trouble(self, webhook_id: int) -> str | None:
+        """What stops its daemon from sending to it, or makes it wait; None if nothing does."""
+        with self._transaction() as conn:
+            return tables.trouble(conn, webhook_id)
+
     def secrets(self, webhook_id: int) -> tuple[Secret, ...]:
         """The secrets valid now, opened, newest first. Raises UnknownWebhook, CannotOpen."""
         with self._transaction() as conn:

@@ -9,9 +9,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from cdc.models import retry, subscription, webhook, webhook_secret
+from cdc.models import lane, retry, subscription, webhook, webhook_secret
 from cdc.registry.model import NewWebhook, Registration, Secret, UnknownWebhook
-from cdc.road import WebhookState
+from cdc.road import UNUSABLE, WebhookState
 
 # Advisory locks of ours: shards have class 0x434443, companies this one.
 COMPANY_LOCKS = 0x434444
@@ -65,6 +65,18 @@ def registration(row: Any) -> Registration:
         version=row.version,
         tls_profile=row.tls_profile,
     )
+
+
+def trouble(conn: sa.Connection, webhook_id: int) -> str | None:
+    """What its daemon has noted against it, while it lasts."""
+    noted = lane.c.last_error
+    shown = sa.case(
+        (noted.startswith(UNUSABLE), noted),
+        (lane.c.breaker != "closed", sa.func.concat("lane ", lane.c.breaker, ": ", noted)),
+    )
+    query = sa.select(shown).where(lane.c.webhook_id == webhook_id)
+    found: str | None = conn.scalar(query)
+    return found
 
 
 def lock_company(conn: sa.Connection, company: str) -> None:

@@ -143,10 +143,17 @@ class Settings(BaseSettings):
         "server has `max_prepared_transactions > 0`. Off, changes are found within a second.",
     )
     window: int = Field(
-        1000, ge=1, le=100_000, description="Deliveries held in memory for one webhook."
+        1000,
+        ge=1,
+        le=100_000,
+        description="Deliveries held in memory for one webhook; those with keys of more than 1 kB "
+        "together count several times.",
     )
     total_window: int = Field(
-        50_000, ge=1, le=10_000_000, description="Deliveries held in memory by one process."
+        50_000,
+        ge=1,
+        le=10_000_000,
+        description="Deliveries held in memory by one process, counted like that.",
     )
     max_concurrency: int = Field(
         10,

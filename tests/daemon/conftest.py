@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from cdc.receiver import Receiver
 from tests import support
 from tests.daemon.world import World
 
@@ -24,3 +25,13 @@ async def world(suite_url: str) -> AsyncIterator[World]:
     await made.open()
     yield made
     await made.close()
+
+
+@pytest.fixture
+async def down() -> str:
+    """An address at which nobody listens."""
+    receiver = Receiver()
+    await receiver.start()
+    url = receiver.url("/down")
+    await receiver.stop()
+    return url

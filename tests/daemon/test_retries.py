@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 import time
 
-import pytest
-
-from cdc.receiver import Received, Receiver, Reply, Script
+from cdc.receiver import Received, Reply, Script
 from tests.daemon.running import Running, eventually
 from tests.daemon.world import Hook, World
 
@@ -217,16 +215,6 @@ async def test_the_breaker_opens_probes_and_closes(world: World) -> None:
         await world.settled()
         await world.until("select breaker = 'closed' and failures = 0 from cdc.lane")
         assert await world.one("select count(*) from cdc.dead") == 0
-
-
-@pytest.fixture
-async def down() -> str:
-    """An address at which nobody listens."""
-    receiver = Receiver()
-    await receiver.start()
-    url = receiver.url("/down")
-    await receiver.stop()
-    return url
 
 
 async def test_an_endpoint_that_is_down_holds_up_nobody_else(world: World, down: str) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 
 from cdc.keys import Scheme, new_secret
 from cdc.mapping import default_mapping
 from cdc.registry import NewWebhook, Registry, Rules
 from cdc.vault import new_key
+from tests.cli.command import Command
 from tests.daemon.running import Running, settings
 from tests.daemon.world import World
 
@@ -19,6 +21,16 @@ def registry(world: World, *keys: str) -> Registry:
 def new(world: World, path: str) -> NewWebhook:
     url = world.receiver.url(path).replace("://", "://me:hush-hush@")
     return NewWebhook("1", ("project_changed",), url, headers={"X-Key": "marked"})
+
+
+async def told(world: World, number: int) -> tuple[bool, bool]:
+    """Whether `cdc status` and `cdc webhook show` say that the registration cannot be used."""
+    command = Command({"CDC_DATABASE_URL": world.url})
+    why = "cannot be used: "
+    status = await asyncio.to_thread(command, "status", "--company", "1", "--json")
+    [lane] = [one for one in status.json["webhooks"] if one["webhook_id"] == number]
+    shown = await asyncio.to_thread(command.json, "webhook", "show", number)
+    return (lane["last_error"] or "").startswith(why), (shown["trouble"] or "").startswith(why)
 
 
 async def test_what_is_sealed_is_sent_with(world: World) -> None:
@@ -60,8 +72,14 @@ async def test_without_its_key_a_webhook_is_held_and_nothing_lost(world: World) 
         )
     waiting = await world.all("select webhook_id from cdc.queue")
     assert waiting == [(sealed.webhook.id,)]
+    # That is what people are told, until a daemon comes that has the key.
+    assert await told(world, sealed.webhook.id) == (True, True)
     async with Running(world.url, secret_keys=[key]):
+        await world.until(
+            "select last_error is null from cdc.lane where webhook_id = %s", sealed.webhook.id
+        )
         await world.receiver.wait_for(2)
+    assert await told(world, sealed.webhook.id) == (False, False)
     assert [got.verified for got in world.receiver.received] == [True, True]
 
 

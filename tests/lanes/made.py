@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from random import Random
 
-from cdc.lanes import Decision, Lane, LaneRules
+from cdc.lanes import Decision, Lane, LaneRules, Room
 from cdc.road import Answer, Delivery, Layout, Outcome, Resource
 
 LAYOUT = Layout(1, "rating_changed", ("base", "company", "project", "candidate", "rating"))
@@ -22,6 +22,7 @@ def delivery(
     action: str = "modified",
     attempts: int = 0,
     retrying: bool = False,
+    places: int = 1,
 ) -> Delivery:
     """A delivery of a resource of its own unless a key is given."""
     return Delivery(
@@ -35,6 +36,7 @@ def delivery(
         refs=(None, "1", "17", "19", key or f"key-{id}"),
         attempts=attempts,
         retrying=retrying,
+        places=places,
     )
 
 
@@ -73,8 +75,8 @@ GONE = outcome(Answer.GONE)
 PLAIN = LaneRules(jitter=0.0)
 
 
-def lane(rules: LaneRules = PLAIN) -> Lane:
-    return Lane(1, rules, Random(1))
+def lane(rules: LaneRules = PLAIN, room: Room | None = None) -> Lane:
+    return Lane(1, rules, Random(1), room)
 
 
 def feed(lane: Lane, rows: Iterable[Delivery]) -> list[Delivery]:

@@ -12,6 +12,9 @@ from cdc.road import Delivery, Resource
 
 from .made import delivery
 
+LARGE = 4
+"""Places that every fifth row takes."""
+
 
 @dataclass
 class Parked:
@@ -73,7 +76,9 @@ class Tables:
             xid, self.next_xid = self.next_xid, self.next_xid + 1
             self.open[xid] = []
         if self.locks.setdefault(key, xid) == xid:
-            self.open[xid].append(delivery(self.next_id, key, xid=xid, action=action))
+            places = LARGE if self.next_id % 5 == 0 else 1
+            row = delivery(self.next_id, key, xid=xid, action=action, places=places)
+            self.open[xid].append(row)
             self.next_id += 1
 
     def end(self, xid: int, commit: bool) -> None:

@@ -40,6 +40,7 @@ class LaneMachine(RuleBasedStateMachine):
         rate=RATES,
         schedule=st.sampled_from([(), (5.0,), (5.0, 30.0)]),
         failures=st.sampled_from([2, 4, 50]),
+        room=st.sampled_from([1000, 1000, 6, 1]),
     )
     def begin(
         self,
@@ -48,11 +49,12 @@ class LaneMachine(RuleBasedStateMachine):
         rate: float | None,
         schedule: tuple[float, ...],
         failures: int,
+        room: int,
     ) -> None:
         rules = LaneRules(
             window=window, cap=cap, rate=rate, schedule=schedule, breaker_failures=failures
         )
-        self.world = World(rules, seed=1)
+        self.world = World(rules, seed=1, room=room)
 
     # -- the suite --------------------------------------------------------------------------------
 

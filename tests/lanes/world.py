@@ -12,21 +12,22 @@ from dataclasses import replace
 from functools import partial
 from random import Random
 
-from cdc.lanes import Dead, Decision, Kept, Lane, LaneRules
+from cdc.lanes import Dead, Decision, Kept, Lane, LaneRules, Room
 from cdc.lanes.lines import DONE
 from cdc.lanes.pace import CATCH_UP
 from cdc.road import Answer, Delivery, Outcome, Resource
 
 from .endpoint_model import EndpointModel
 from .made import OK
-from .tables import Due, Fetch, Move, Parked, Tables
+from .tables import LARGE, Due, Fetch, Move, Parked, Tables
 
 FEW = 3  # rows that a look brings along at most
 
 
 class World(Tables):
-    def __init__(self, rules: LaneRules, seed: int) -> None:
+    def __init__(self, rules: LaneRules, seed: int, room: int = 1000) -> None:
         super().__init__()
+        self.limit = room
         self.rules = rules
         self.due_limit = rules.due_limit
         self.random = Random(seed)
@@ -55,7 +56,8 @@ class World(Tables):
         undone = self.queue.keys() | self.retry.keys()
         self.final -= undone
         self.unannounced.clear()
-        self.lane = Lane(1, self.rules, self.random)
+        self.room = Room(self.limit)
+        self.lane = Lane(1, self.rules, self.random, self.room)
         for resource, rows in self.blocked().items():
             due = min(p.due for p in rows if p.due is not None)
             waiting = sum(p.due is None for p in rows)
@@ -289,9 +291,12 @@ class World(Tables):
     def check(self) -> None:
         lane = self.lane
         # Created rows from beyond the window come on top, one for each modified one at most.
-        created = sum(held.delivery.action == "created" for held in lane._lines.held.values())
-        assert lane._lines.queued - created <= self.rules.window
-        assert lane.size - lane._lines.queued <= self.due_limit
+        held = [one.delivery for one in lane._lines.held.values()]
+        created = sum(row.places for row in held if row.action == "created")
+        # The last row may be larger than what is left.
+        assert lane._lines.queued - created < self.rules.window + LARGE
+        assert sum(row.retrying for row in held) <= self.due_limit
+        assert self.room.taken == sum(row.places for row in held)
         assert lane.in_flight == len(self.flying)
         assert lane.idle is not bool(self.flying)
         assert lane.waiting >= 0

@@ -59,6 +59,7 @@ def show(ctx: typer.Context, webhook_id: WebhookId, as_json: AsJson = False) -> 
     registry, _, _ = open_registry(ctx)
     with registry:
         found = registry.get(webhook_id)
+        trouble = registry.trouble(webhook_id)
         try:
             secrets = registry.secrets(webhook_id)
         except CannotOpen as error:
@@ -69,6 +70,7 @@ def show(ctx: typer.Context, webhook_id: WebhookId, as_json: AsJson = False) -> 
     public = [secret.public_key for secret in secrets if secret.public_key]
     shown = {
         **found.shown(),
+        "trouble": trouble,
         "signatures": signatures,
         "public_keys": public,
         "secrets": len(secrets),

@@ -52,24 +52,6 @@ class TestAdd:
         row = db.execute("select endpoint, headers from cdc.webhook").fetchone()
         assert row == ("http://127.0.0.1:9/hook?a=b", {"X-Key": "a b", "X-Other": "c"})
 
-    def test_reads_from_stdin_what_no_list_of_processes_may_show(
-        self, cdc: Command, db: psycopg.Connection
-    ) -> None:
-        secret = new_secret()
-        options = ("--company", 1, "--event", "note_changed")
-        given = ("--header", "X-A: 1", "--header", "-", "--url", "-", "--secret", "-")
-        lines = ["http://me:pw@127.0.0.1:9/", secret, "X-Key: tell"]
-        added = cdc.json("webhook", "add", *options, *given, stdin="\n".join(lines))
-        assert added["secret"] == secret
-        stored = b"select endpoint, headers from cdc.webhook"
-        assert db.execute(stored).fetchone() == (lines[0], {"X-A": "1", "X-Key": "tell"})
-        lines = ["http://me:new@127.0.0.1:9/", "X-Key: new"]
-        by_stdin = ("--header", "-", "--url", "-")
-        cdc.good("webhook", "update", added["id"], *by_stdin, stdin="\n".join(lines))
-        assert db.execute(stored).fetchone() == (lines[0], {"X-Key": "new"})
-        told = cdc.refused("webhook", "update", added["id"], "--header", "-", code=2, stdin="")
-        assert "a header without a colon" in told
-
     def test_reads_a_secret_from_stdin(self, cdc: Command) -> None:
         secret = new_secret()
         options = ["--company", 1, "--event", "note_changed", "--url", "http://127.0.0.1:9/"]

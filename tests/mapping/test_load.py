@@ -7,14 +7,7 @@ from pathlib import Path
 import pytest
 
 from cdc.errors import MappingError
-from cdc.mapping import (
-    Mapping,
-    Table,
-    default_mapping,
-    load_mapping,
-    parse_mapping,
-    roads_of,
-)
+from cdc.mapping import Mapping, Table, default_mapping, load_mapping, parse_mapping
 from cdc.mapping.load import TAKEN
 
 SMALL = """
@@ -333,28 +326,3 @@ def test_the_default_is_the_suites() -> None:
     for name, resource in mapping.resources.items():
         assert resource.table == Table("public", name)
         assert resource.key == "id"
-
-
-def chain(length: int) -> str:
-    """Resources each below the two before it, whose addresses begin with either's."""
-    text = SMALL.partition("[resources.")[0]
-    above = ["company", "company"]
-    for name in (f"r{number}" for number in range(length)):
-        one, other = above[-1], above[-2]
-        parents = ", ".join(f'{parent} = "{parent}_id"' for parent in dict.fromkeys((one, other)))
-        text += (
-            f'[resources.{name}]\ntable = "{name}"\nkey = "id"\nparents = {{ {parents} }}\n'
-            f'url = ["{{{one}}}a/{{{name}}}/", "{{{other}}}b/{{{name}}}/"]\n'
-            f'event = "{name}_changed"\ndata = ["{name}"]\n'
-        )
-        above.append(name)
-    return text
-
-
-def test_a_file_cannot_keep_us_busy_without_end() -> None:
-    """As many roads as there are ways to begin an address: twice as many with each resource."""
-    long = parse_mapping(chain(150), "long.toml")
-    with pytest.raises(MappingError, match="more than 100 references"):
-        roads_of(long, long.captured[-1])
-    with pytest.raises(MappingError, match="resources: more than 200"):
-        parse_mapping(chain(1500), "longer.toml")

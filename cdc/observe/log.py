@@ -7,14 +7,20 @@ import sys
 
 import structlog
 
+from cdc.observe.logfile import LogFile
+
 
 def configure_logging(form: str = "auto", level: str = "info", process: int | None = None) -> None:
     """form: ``json``, ``text`` or ``auto`` (text on a terminal). level: a name of logging's.
 
     process: number of this process, where one parent has several; each line tells it.
     """
-    json = form == "json" or (form == "auto" and not sys.stderr.isatty())
+    # None where the process was started with it closed.
+    terminal = sys.stderr is not None and sys.stderr.isatty()
+    json = form == "json" or (form == "auto" and not terminal)
+    file = LogFile(sys.stderr)
     processors: list[structlog.typing.Processor] = [
+        file.tell_lost,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
@@ -24,13 +30,12 @@ def configure_logging(form: str = "auto", level: str = "info", process: int | No
     if json:
         processors += [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     else:
-        processors.append(structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()))
+        processors.append(structlog.dev.ConsoleRenderer(colors=terminal))
     structlog.configure(
         processors=processors,
         wrapper_class=structlog.make_filtering_bound_logger(
             logging.getLevelNamesMapping()[level.upper()]
         ),
-        # Each line in one write: several processes share one stderr.
-        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+        logger_factory=lambda *_: file,
         cache_logger_on_first_use=True,
     )

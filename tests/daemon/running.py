@@ -175,7 +175,8 @@ class Running:
 class Process:
     """The daemon as a process of its own (``cdc run``), for signals.
 
-    options: of `cdc run`. release: the folder of another release than this one.
+    options: of `cdc run`. release: the folder of another release than this one. log_to: where its
+    log goes instead of here.
     """
 
     def __init__(
@@ -184,8 +185,10 @@ class Process:
         *,
         options: Sequence[str] = (),
         release: Path | None = None,
+        log_to: Path | None = None,
         **values: Any,
     ) -> None:
+        self._log_to = log_to
         self._options = options
         self._folder = release
         self._env = {
@@ -206,20 +209,24 @@ class Process:
         self._reading: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
+        log_to = os.open(self._log_to, os.O_WRONLY) if self._log_to else asyncio.subprocess.PIPE
         self._process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "cdc", "run", *self._options),
             env=self._env,
             cwd=self._folder,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.PIPE,
+            stderr=log_to,
         )
+        if self._log_to:
+            os.close(log_to)
         self._reading = asyncio.create_task(self._read())
         return self
 
     async def _read(self) -> None:
         assert self._process is not None
-        assert self._process.stderr is not None
+        if self._process.stderr is None:
+            return
         async for line in self._process.stderr:
             try:
                 values = orjson.loads(line)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import psycopg
@@ -14,7 +15,8 @@ from cdc.embedded import EmbeddedPostgres
 from cdc.errors import DatabaseError
 from tests import support
 from tests.cli.command import Command
-from tests.daemon.running import settings
+from tests.daemon.running import Process, settings
+from tests.daemon.world import World
 
 
 async def refused(url: str, **values: object) -> DatabaseError:
@@ -130,3 +132,18 @@ async def test_a_newer_schema_that_still_serves_it(suite_url: str) -> None:
     error = await refused(suite_url)
     assert "serves programs from version 9999" in error.message
     assert "newer release" in error.hint
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")
+@pytest.mark.parametrize("options", [(), ("--processes", "2")])
+async def test_a_log_that_cannot_be_written_stops_nothing(
+    world: World, options: tuple[str, ...]
+) -> None:
+    """A full disk under the log: the daemon used to end with its first line."""
+    hook = await world.hook()
+    await (await world.writer()).insert("candidate", project_id=1)
+    async with Process(world.url, options=options, log_to=Path("/dev/full")) as daemon:
+        await world.arrived(hook)
+        assert daemon.code is None
+        daemon.signal(signal.SIGTERM)
+        assert await daemon.ended() == 0

@@ -14,6 +14,7 @@ from weakref import WeakSet
 
 import psycopg
 from psycopg import AsyncRawCursor, pq
+from psycopg import errors as pg
 from psycopg.adapt import Loader
 from psycopg.types.numeric import Int8BinaryLoader
 
@@ -134,8 +135,8 @@ async def execute(
 
 @contextmanager
 def answering(conn: Connection, what: str) -> Iterator[None]:
-    """Raises psycopg.OperationalError if the block takes longer than ``ANSWER_WITHIN``, and where
-    the server ends the session, whatever its reason.
+    """Raises psycopg.OperationalError if the block takes longer than ``ANSWER_WITHIN``, where the
+    server ends the session, whatever its reason, and where it takes no writes any more.
 
     In the first case the connection is cut. Cancelling would not do: psycopg asks the server to
     cancel and waits for its answer, and a stalled connection answers neither.
@@ -150,6 +151,10 @@ def answering(conn: Connection, what: str) -> Iterator[None]:
         raise psycopg.OperationalError(
             f"no answer to '{what}' within {ANSWER_WITHIN:.0f} s"
         ) from error
+    except pg.ReadOnlySqlTransaction as error:
+        # By somebody's hand, or a managed server's, as when its disk is full: nothing of ours is
+        # wrong, and it passes.
+        raise psycopg.OperationalError(f"the server takes no writes: {error}") from error
     except psycopg.InternalError as error:
         # Transactions that stood still for too long end their session, under the codes of an
         # invalid state (25P03, 25P04).

@@ -276,3 +276,22 @@ async def test_a_session_that_the_server_ended_in_a_transaction_is_a_lost_connec
     with pytest.raises(psycopg.OperationalError, match="idle-in-transaction"):
         await stand_still()
     await conn.close()
+
+
+async def test_a_server_that_takes_no_writes_for_a_while_is_waited_for(world: World) -> None:
+    """Managed servers do it to a database whose disk is full. The daemon used to end with it."""
+    hook = await world.hook()
+    writer = await world.writer()
+    name = await world.one("select quote_ident(current_database())")
+    async with Running(world.url) as daemon:
+        await daemon.until("connected")
+        await world.run(f"alter database {name} set default_transaction_read_only = on")
+        await world.run(
+            "select pg_terminate_backend(pid) from pg_stat_activity"
+            " where application_name like 'cdc %' and datname = current_database()"
+        )
+        await eventually(lambda: "takes no writes" in str(daemon.log.lines), "it says why")
+        await writer.insert("candidate", project_id=1)
+        await world.run(f"alter database {name} reset default_transaction_read_only")
+        await world.arrived(hook)
+        assert "after" in daemon.log.all("connected")[-1].values

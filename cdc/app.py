@@ -28,7 +28,9 @@ from cdc.observe import (
     Systemd,
     check_traces,
     open_traces,
+    watch_for_stillness,
 )
+from cdc.observe.metrics import UNREADY
 from cdc.pipeline import DAY, Pipeline
 from cdc.queue.session import open_session, open_sessions
 from cdc.queue.settle import Settler
@@ -79,10 +81,40 @@ class App:
         Raises DatabaseError at the start when the database cannot be used as it is.
         """
         settings = self.settings
-        url = settings.database_url
         if settings.traces:
             check_traces()
-        use_bell = await self._checked(url)
+        metrics = self.observer.metrics
+        metrics.watch(self._state)
+        metrics.pulse = Pulse(self._steps)
+        metrics.ready_lag = settings.ready_lag
+        health = HealthServer(metrics)
+        beside: list[asyncio.Task[None]] = []
+        # Whoever watches us is answered from the first moment on: a database that is down, for
+        # which we wait, must not look like a daemon that stands still.
+        try:
+            await self._serve(health)
+            beside = [
+                asyncio.create_task(self._systemd.watch(metrics.alive, self._standing)),
+                asyncio.create_task(watch_for_stillness(self.observer.stood_still)),
+            ]
+            await self._deliver(await self._checked(settings.database_url))
+        finally:
+            for task in beside:
+                task.cancel()
+            await asyncio.gather(*beside, return_exceptions=True)
+            await health.stop()
+
+    async def _serve(self, health: HealthServer) -> None:
+        settings = self.settings
+        if self._health_at is not None:
+            await health.start_at(self._health_at)
+        elif settings.http_port is not None:
+            port = await health.start(settings.http_host, settings.http_port)
+            self.observer.serving(settings.http_host, port)
+
+    async def _deliver(self, use_bell: bool) -> None:
+        settings = self.settings
+        url = settings.database_url
         self.observer.started(__version__, redact_dsn(url))
         self._systemd.ready("delivering")
         self._client = client = Client.of(settings, self._may_send)
@@ -95,15 +127,6 @@ class App:
             self._may_send,
             suspend_after=settings.suspend_after_days * DAY,
         )
-        health = HealthServer(self.observer.metrics)
-        self.observer.metrics.watch(self._state)
-        self.observer.metrics.pulse = Pulse(self._steps)
-        self.observer.metrics.ready_lag = settings.ready_lag
-        if self._health_at is not None:
-            await health.start_at(self._health_at)
-        elif settings.http_port is not None:
-            port = await health.start(settings.http_host, settings.http_port)
-            self.observer.serving(settings.http_host, port)
         if settings.traces:
             self.observer.traces = open_traces(self.observer.traces_failed)
         if settings.canary_interval:
@@ -111,13 +134,12 @@ class App:
         settling = asyncio.create_task(settler.run())
         holding = asyncio.create_task(self._tenures(url, settler, pipeline, use_bell))
         stopped = asyncio.create_task(self._stop.wait())
-        beating = asyncio.create_task(self._systemd.watch(self.observer.metrics.alive))
         singing = asyncio.create_task(self._sing())
         try:
             await asyncio.wait({settling, holding, stopped}, return_when=asyncio.FIRST_COMPLETED)
             await self._wind_down(settler, singing)
         finally:
-            tasks = (singing, beating, stopped, holding, settling)
+            tasks = (singing, stopped, holding, settling)
             for task in tasks:
                 task.cancel()
             results = await asyncio.gather(*tasks, return_exceptions=True)
@@ -125,7 +147,6 @@ class App:
             await client.close()
             if self.observer.traces is not None:
                 await self.observer.traces.close()
-            await health.stop()
         _raise_first(results)
 
     async def _checked(self, url: str) -> bool:
@@ -228,6 +249,14 @@ class App:
             async with asyncio.timeout(FLUSH_WITHIN):
                 await settler.flushed()
         self.observer.stopped(abandoned)
+
+    def _standing(self) -> str:
+        """For systemd: how it stands, in a line."""
+        if not self._may_send():
+            return "waiting for the database"
+        if self.observer.metrics.unrecorded > UNREADY:
+            return "what is sent cannot be recorded"
+        return "delivering"
 
     def _steps(self) -> int:
         """What was done: looks answered, connections tried."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -9,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 from psycopg import errors as pg
 from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict
 from psycopg.pq import TransactionStatus
 
-from cdc.errors import CdcError, DatabaseError
+from cdc.errors import CdcError, DatabaseError, words
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
@@ -25,6 +27,10 @@ APPLICATION = "cdc"
 SEARCH_PATH = "set search_path = pg_catalog, pg_temp"
 SEARCH_PATH_HERE = "set local search_path = pg_catalog, pg_temp"
 _ONE_STATEMENT = "select pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true)"
+
+CONNECT_WITHIN = 10
+"""Seconds that a command waits for a server, unless its address says otherwise: one that takes the
+connection and then hangs would keep it for ever."""
 
 
 class Connection(psycopg.Connection[Any]):
@@ -87,10 +93,16 @@ def connect(url: str, role: str = "command", **options: Any) -> Connection:
             application_name=f"{APPLICATION} {role}",
             client_encoding="utf8",
             # The next session would not know what was prepared in this one.
-            **{"prepare_threshold": None, **options},
+            **{"prepare_threshold": None, **_patience(url), **options},
         )
     except (psycopg.OperationalError, psycopg.ProgrammingError) as error:
         raise unreachable(error) from None
+
+
+def _patience(url: str) -> dict[str, int]:
+    if "PGCONNECT_TIMEOUT" in os.environ or "connect_timeout" in conninfo_to_dict(url):
+        return {}
+    return {"connect_timeout": CONNECT_WITHIN}
 
 
 def engine(url: str) -> sa.Engine:
@@ -131,11 +143,32 @@ async def connect_async(
     )
 
 
+# What the text of libpq or of the server has in it, and what to do then.
+_HINTS = {
+    "is read-only": "None of these takes writes: standbys, until one of them is promoted. Daemons "
+    "wait for it, and go on by themselves.",
+    "timeout expired": "Something takes the connection and does not answer: a server that hangs, "
+    "or a firewall in between.",
+    "connection slots": "All connections are taken. A superuser, for whom some are kept, sees by "
+    "whom: select usename, count(*) from pg_stat_activity group by 1",
+    "too many": "All connections that this account, or the server, may have are taken: "
+    "select usename, count(*) from pg_stat_activity group by 1",
+    "": "CDC_DATABASE_URL says where it is: postgresql://user:password@host:port/database",
+}
+
+
 def unreachable(error: Exception) -> DatabaseError:
-    text = " ".join(str(error).split())
+    text = words(error)
+    hint = next(hint for sign, hint in _HINTS.items() if sign in text)
+    return DatabaseError(f"the database cannot be reached: {text}", hint)
+
+
+def _no_writes() -> DatabaseError:
     return DatabaseError(
-        f"the database cannot be reached: {text}",
-        "CDC_DATABASE_URL says where it is: postgresql://user:password@host:port/database",
+        "the server takes no writes: it is a standby, or was made read-only",
+        "Give CDC_DATABASE_URL an address that leads to the primary (of several hosts, "
+        "target_session_attrs=read-write finds it). On the primary: show "
+        "default_transaction_read_only",
     )
 
 
@@ -165,9 +198,14 @@ def explained() -> Iterator[None]:
             _line(error),
             "Somebody holds a lock. Where it is on a table of ours, `cdc doctor` names them.",
         ) from None
+    except pg.ReadOnlySqlTransaction:
+        raise _no_writes() from None
     except psycopg.OperationalError as error:
         raise unreachable(error) from None
     except psycopg.Error as error:
+        # Of unlogged objects, which a standby does not have.
+        if isinstance(error, pg.FeatureNotSupported) and "during recovery" in str(error):
+            raise _no_writes() from None
         raise DatabaseError(_line(error)) from None
 
 

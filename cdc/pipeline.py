@@ -20,6 +20,8 @@ from cdc.road import Answer, Delivery, Outcome
 from cdc.translate import Translator, Untranslatable
 
 DAY = 86_400.0
+# Seconds that a receiver may ask to be left alone before the log names it; a few are as usual.
+BUSY_TOLD = 60.0
 OVER = Outcome(Answer.SUCCESS, None, None, "", 0.0)
 
 
@@ -83,6 +85,9 @@ class Pipeline:
         if outcome.error is not None:
             channel.last_error = outcome.error
             self._failing(channel, decision, outcome, now)
+        elif channel.told_busy:
+            channel.told_busy = False
+            self.observer.busy_no_more(channel.webhook.id)
         self.settler.park(channel.lane, decision.park)
         if decision.transition is not None:
             self.observer.breaker(
@@ -104,6 +109,9 @@ class Pipeline:
         lane = channel.lane
         if lane.failures == 1:
             self.observer.failing(channel.webhook.id, outcome)
+        elif not lane.failures and not channel.told_busy and lane.failing_for(now) >= BUSY_TOLD:
+            channel.told_busy = True
+            self.observer.busy(channel.webhook.id, outcome, lane.failing_for(now))
         if decision.suspend:
             self._suspend(channel, "the receiver answered 410 Gone")
         elif not lane.paused and lane.failing_for(now) >= self.suspend_after:

@@ -72,9 +72,10 @@ class Processes:
                 self._observer.serving(settings.http_host, port)
             self._observer.processes_started(len(self._numbers))
             systemd = Systemd()
-            systemd.ready(f"{len(self._numbers)} daemons")
+            status = f"{len(self._numbers)} daemons"
+            systemd.ready(status)
             # The parent sees to its processes; systemd sees to the parent.
-            beating = asyncio.create_task(systemd.watch(lambda: True))
+            beating = asyncio.create_task(systemd.watch(lambda: True, lambda: status))
             try:
                 ends = await asyncio.gather(
                     *(self._keep(number) for number in self._numbers), return_exceptions=True

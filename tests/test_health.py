@@ -11,9 +11,19 @@ import aiohttp
 import pytest
 
 from cdc.errors import ConfigError
-from cdc.observe import Backlog, HealthServer, Observer, Pulse, State
+from cdc.observe import (
+    Backlog,
+    HealthServer,
+    Observer,
+    Pulse,
+    State,
+    pulse,
+    watch_for_stillness,
+)
 from cdc.observe.http import MADE_A_SECOND, MOST_OPEN
+from cdc.observe.metrics import UNREADY
 from cdc.observe.pulse import STUCK_AFTER
+from tests.daemon.running import LIMIT
 
 
 class Moment:
@@ -52,6 +62,43 @@ async def test_ready_follows_the_daemon_and_alive_does_not(base: str, moment: Mo
         moment.ready = False
         assert (await http.get("/readyz")).status == 503
         assert (await http.get("/healthz")).status == 200
+
+
+async def test_who_cannot_record_for_long_is_not_ready_and_says_since_when(
+    base: str, observer: Observer
+) -> None:
+    observer.settling_failed(OSError("No space left on device"), 6)
+    async with aiohttp.ClientSession(base) as http:
+        assert (await http.get("/readyz")).status == 200  # a moment is forgiven
+        assert observer.metrics.unrecorded_since is not None
+        observer.metrics.unrecorded_since -= 2 * UNREADY
+        observer.settling_failed(OSError("No space left on device"), 9)
+        assert (await http.get("/readyz")).status == 503
+        page = await (await http.get("/metrics")).text()
+        assert float(page.split("\ncdc_unrecorded_seconds ")[1].split()[0]) >= 2 * UNREADY
+        observer.settled(0)  # all of it was dropped: another daemon sends it again
+        assert (await http.get("/readyz")).status == 200
+        assert "\ncdc_unrecorded_seconds 0.0" in await (await http.get("/metrics")).text()
+        assert "cdc_settle_batch_size_count 0.0" in await (await http.get("/metrics")).text()
+
+
+async def test_who_lost_the_database_owns_nothing(base: str, moment: Moment) -> None:
+    """Others have taken over: a sum over all daemons is not more than there are."""
+    moment.ready = False
+    async with aiohttp.ClientSession(base) as http:
+        assert "cdc_shards_owned 0.0" in await (await http.get("/metrics")).text()
+
+
+async def test_a_process_that_stood_still_says_so() -> None:
+    told: asyncio.Queue[float] = asyncio.Queue()
+    watching = asyncio.create_task(watch_for_stillness(told.put_nowait, every=0.01))
+    await asyncio.sleep(0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pulse, "STILL", 0.2)
+        time.sleep(0.3)  # noqa: ASYNC251  # the loop is held up, as by SIGSTOP
+        async with asyncio.timeout(LIMIT):
+            assert await told.get() > 0.2
+    watching.cancel()
 
 
 async def test_metrics_tell_the_state_of_the_moment(base: str) -> None:

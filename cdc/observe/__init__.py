@@ -5,7 +5,7 @@ from cdc.observe.events import Observer
 from cdc.observe.http import HealthServer
 from cdc.observe.log import configure_logging
 from cdc.observe.metrics import Backlog, State
-from cdc.observe.pulse import Pulse
+from cdc.observe.pulse import Pulse, watch_for_stillness
 from cdc.observe.systemd import Systemd
 from cdc.observe.traces import check_traces, open_traces
 
@@ -20,4 +20,5 @@ __all__ = [
     "check_traces",
     "configure_logging",
     "open_traces",
+    "watch_for_stillness",
 ]

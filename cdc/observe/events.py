@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from cdc.errors import words
 from cdc.observe.metrics import Backlog, Metrics
 from cdc.observe.repeats import Repeats
 from cdc.road import Delivery, Outcome
@@ -33,6 +34,7 @@ class Observer:
     """Told of everything that happens; writes the log and keeps the totals.
 
     traces: told of each attempt, where that is on.
+    lost:   when the database was lost, monotonic; None while it is there.
     """
 
     log: Any = field(default_factory=lambda: structlog.get_logger("cdc"))
@@ -40,6 +42,7 @@ class Observer:
     metrics: Metrics = field(default_factory=Metrics)
     repeats: Repeats = field(default_factory=Repeats)
     traces: Traces | None = None
+    lost: float | None = None
 
     # -- the daemon -------------------------------------------------------------------------------
 
@@ -64,11 +67,20 @@ class Observer:
 
     def connected(self, shards: int, waiting: int) -> None:
         self.repeats.forget()
-        self.log.info("connected", shards=shards, webhooks_with_waiting_rows=waiting)
+        after = {} if self.lost is None else {"after": round(time.monotonic() - self.lost, 1)}
+        self.lost = None
+        self.log.info("connected", shards=shards, webhooks_with_waiting_rows=waiting, **after)
 
     def connection_lost(self, error: Exception, pause: float) -> None:
         self.counts.losses += 1
-        self._repeated("connection lost", error=_line(error), again_in=round(pause, 2))
+        if self.lost is None:
+            self.lost = time.monotonic()
+        self._repeated("connection lost", error=words(error), again_in=round(pause, 2))
+
+    def stood_still(self, seconds: float) -> None:
+        """The process was stopped, its host suspended, or it got no CPU: it explains what is lost
+        and taken over at the same time."""
+        self.log.warning("this process stood still", seconds=round(seconds, 1))
 
     def stopping(self, reason: str, in_flight: int) -> None:
         self.log.info("stopping", reason=reason, in_flight=in_flight)
@@ -118,7 +130,7 @@ class Observer:
         )
 
     def untranslatable(self, delivery: Delivery, error: Exception) -> None:
-        self.log.error("cannot be translated", delivery=delivery.id, error=_line(error))
+        self.log.error("cannot be translated", delivery=delivery.id, error=words(error))
 
     def failing(self, webhook_id: int, outcome: Outcome) -> None:
         """The first failure after a success; what follows is logged at debug."""
@@ -137,6 +149,20 @@ class Observer:
             sockets=sockets,
         )
 
+    def busy(self, webhook_id: int, outcome: Outcome, seconds: float) -> None:
+        """Its receiver has asked for so long to be left alone; there was no other failure."""
+        self.log.warning(
+            "receiver is busy",
+            webhook=webhook_id,
+            status=outcome.status,
+            error=outcome.error,
+            detail=outcome.detail,
+            seconds=round(seconds),
+        )
+
+    def busy_no_more(self, webhook_id: int) -> None:
+        self.log.info("receiver is well again", webhook=webhook_id)
+
     def breaker(self, webhook_id: int, opened: bool, reason: str) -> None:
         tell = self.log.warning if opened else self.log.info
         tell("lane opened" if opened else "lane closed", webhook=webhook_id, reason=reason)
@@ -148,16 +174,23 @@ class Observer:
         self.log.info("registration changed", webhook=webhook_id, state=state, version=version)
 
     def unusable(self, webhook_id: int, error: Exception) -> None:
-        self.log.error("registration cannot be used", webhook=webhook_id, error=_line(error))
+        self.log.error("registration cannot be used", webhook=webhook_id, error=words(error))
 
     # -- settling and care ------------------------------------------------------------------------
 
     def settled(self, records: int) -> None:
-        """One transaction has recorded so many. No line of log: under load it is all the time."""
-        self.metrics.attempts.batches.add(records)
+        """One transaction has recorded so many; 0: there was nothing left to record. A line of log
+        only after failures: under load it is all the time."""
+        if records:
+            self.metrics.attempts.batches.add(records)
+        if self.metrics.unrecorded_since is not None:
+            self.log.info("settling goes on", after=round(self.metrics.unrecorded, 1))
+            self.metrics.unrecorded_since = None
 
     def settling_failed(self, error: Exception, waiting: int) -> None:
-        self._repeated("settling failed", error=_line(error), waiting=waiting)
+        if self.metrics.unrecorded_since is None:
+            self.metrics.unrecorded_since = time.monotonic()
+        self._repeated("settling failed", error=words(error), waiting=waiting)
 
     def settlement_refused(self, records: int) -> None:
         self.log.warning("settlement refused, the shard has another owner", records=records)
@@ -182,7 +215,7 @@ class Observer:
         self.log.info(what, count=count)
 
     def care_failed(self, what: str, error: Exception) -> None:
-        self._repeated("care failed", error=_line(error), what=what)
+        self._repeated("care failed", error=words(error), what=what)
 
     def _repeated(self, event: str, *, error: str, **values: Any) -> None:
         """A warning that comes again and again for as long as something is down."""
@@ -199,7 +232,3 @@ class Observer:
         self.counts.swept += 1
         self.metrics.swept.inc()
         self.log.warning("sweep found a row nobody held", webhook=webhook_id, delivery=lowest)
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from bisect import bisect_left
 from collections import Counter as Tally
 from collections.abc import Callable, Iterator
@@ -21,6 +22,8 @@ from cdc.observe.pulse import Pulse
 
 # Seconds from change to receipt: finer where it usually is, up to an hour for what was retried.
 BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1, 5, 60, 600, 3600)
+# Seconds that recording may fail before nobody should count on this daemon.
+UNREADY = 30.0
 # Outcomes recorded by one transaction: up to queue/settle.py's BATCH.
 SIZES = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 
@@ -118,7 +121,10 @@ class Attempts(Collector):
 
 @dataclass(slots=True)
 class Metrics:
-    """Counters and the histogram; ``page()`` writes them with the state of the moment."""
+    """Counters and the histogram; ``page()`` writes them with the state of the moment.
+
+    unrecorded_since: when recording began to fail, monotonic; None: it does not.
+    """
 
     registry: CollectorRegistry = field(default_factory=CollectorRegistry)
     attempts: Attempts = field(default_factory=Attempts)
@@ -126,6 +132,7 @@ class Metrics:
     expired: Counter = field(init=False)
     backlog: Backlog | None = None
     ready_lag: float | None = None
+    unrecorded_since: float | None = None
     pulse: Pulse | None = None
     _state: Callable[[], State] | None = None
 
@@ -146,13 +153,19 @@ class Metrics:
         self._state = state
         self.registry.register(_States(state, self))
 
+    @property
+    def unrecorded(self) -> float:
+        """Seconds since recording began to fail."""
+        return 0.0 if self.unrecorded_since is None else time.monotonic() - self.unrecorded_since
+
     def alive(self) -> bool:
         """It gets on."""
         return self.pulse is None or self.pulse.alive()
 
     async def ready(self) -> bool:
-        """Connected, looks are answered, and the lag is below ``ready_lag``, if that is set."""
-        if self._state is None or not self._state().ready:
+        """Connected, looks are answered, what is sent is recorded, and the lag is below
+        ``ready_lag``, if that is set."""
+        if self._state is None or not self._state().ready or self.unrecorded > UNREADY:
             return False
         late = self.backlog.lag if self.backlog is not None else 0.0
         return self.ready_lag is None or late <= self.ready_lag
@@ -173,7 +186,9 @@ class _States(Collector):
 
     def collect(self) -> Iterator[Metric]:
         state = self._state()
-        yield GaugeMetricFamily("cdc_shards_owned", "Shards of this daemon.", state.shards)
+        # Whoever has lost the database owns nothing any more, and may not count what others do.
+        owned = state.shards if state.ready else 0
+        yield GaugeMetricFamily("cdc_shards_owned", "Shards of this daemon.", owned)
         yield GaugeMetricFamily("cdc_in_flight", "Requests under way.", state.in_flight)
         yield GaugeMetricFamily("cdc_in_memory", "Deliveries held in memory.", state.in_memory)
         lanes = GaugeMetricFamily("cdc_lanes", "Lanes by state.", labels=["state"])
@@ -190,7 +205,11 @@ class _States(Collector):
         yield GaugeMetricFamily(
             "cdc_http_connections", "Connections to receivers that are open.", state.connections
         )
-        # Whoever has lost the database owns nothing any more, and may not count what others do.
+        yield GaugeMetricFamily(
+            "cdc_unrecorded_seconds",
+            "For how long what is sent could not be recorded; 0: it is.",
+            self._metrics.unrecorded,
+        )
         if state.ready and self._metrics.backlog is not None:
             yield from _measured(self._metrics.backlog)
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 
 STUCK_AFTER = 30.0
 """Seconds without any step forward after which a daemon counts as stuck. What it waits for takes a
 few at the most."""
+
+STILL = 3.0
+"""Seconds that nothing has moved after which it is worth telling: sessions begin to end then."""
 
 
 class Pulse:
@@ -30,3 +34,16 @@ class Pulse:
         if steps != self._seen:
             self._seen, self._at = steps, now
         return now - self._at < STUCK_AFTER
+
+
+async def watch_for_stillness(told: Callable[[float], None], every: float = 1.0) -> None:
+    """Tells, until cancelled, for how many seconds this process got no chance to do anything: it
+    was stopped, its host suspended or without CPU, or something of ours blocked."""
+    # Of the clocks the one that also runs while a machine is suspended.
+    last = time.clock_gettime(time.CLOCK_BOOTTIME)
+    while True:
+        await asyncio.sleep(every)
+        now = time.clock_gettime(time.CLOCK_BOOTTIME)
+        if (still := now - last - every) > STILL:
+            told(still)
+        last = now

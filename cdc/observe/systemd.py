@@ -25,13 +25,14 @@ class Systemd:
     def stopping(self) -> None:
         self._tell("STOPPING=1\nSTATUS=requests under way may end")
 
-    async def watch(self, alive: Callable[[], bool]) -> None:
-        """Tells that we are alive, as often as asked for and for as long as it is so."""
+    async def watch(self, alive: Callable[[], bool], status: Callable[[], str]) -> None:
+        """Tells that we are alive, as often as asked for and for as long as it is so, and how it
+        stands."""
         if not self._address or not self._every:
             return
         while True:
             if alive():
-                self._tell("WATCHDOG=1")
+                self._tell(f"WATCHDOG=1\nSTATUS={status()}")
             await asyncio.sleep(self._every)
 
     def _tell(self, text: str) -> None:

@@ -159,6 +159,7 @@ class Settler:
                         self._hurry.clear()
                     if not batch:
                         self._work.clear()
+                        self._observer.settled(0)
                         continue
                     lanes = await self._record(batch)
                     del self._records[: len(batch)]

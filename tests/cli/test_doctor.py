@@ -90,6 +90,7 @@ APART = {
     "wire": "tests/cli/test_doctor_server.py",
     "clock": "tests/cli/test_doctor_server.py",
     "locks": "tests/writers/test_locks.py",
+    "commits": "tests/cli/test_doctor_server.py",
     "transactions": "tests/cli/test_doctor_server.py",
     "snapshots": "tests/cli/test_doctor_server.py",
     "notifications": "tests/writers/test_daemons.py",

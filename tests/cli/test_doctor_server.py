@@ -121,6 +121,38 @@ def test_a_standby_and_a_server_that_flushes() -> None:
         verdict, said = told(cdc, "server")
         assert verdict == "fail"
         assert "a standby" in said
+        # Commands say so as well, and not what exactly cannot be done there.
+        for words in (("status",), ("webhook", "pause", 1)):
+            assert "takes no writes: it is a standby" in cdc.refused(*words)
+
+
+def test_a_commit_that_waits_for_a_standby_that_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cdc.cli.doctor.locks.WAITED", 0.0)
+    with EmbeddedPostgres(durable=True) as server:
+        support.prepare_template(server.url())
+        cdc = Command({"CDC_DATABASE_URL": server.url()})
+        assert told(cdc, "commits")[0] == "ok"
+        with (
+            psycopg.connect(server.url(), autocommit=True) as admin,
+            psycopg.connect(server.url()) as writer,
+        ):
+            admin.execute("alter system set synchronous_standby_names = 'gone'")
+            admin.execute("select pg_reload_conf()")
+            admin.execute("set synchronous_commit = local")
+            writer.execute("insert into company (name) values ('x')")
+            committing = threading.Thread(target=writer.commit)
+            committing.start()
+            deadline = time.monotonic() + 60
+            while admin.execute(
+                "select not exists (select from pg_stat_activity where wait_event = 'SyncRep')"
+            ).fetchone() == (True,):
+                assert time.monotonic() < deadline
+            verdict, said = told(cdc, "commits")
+            admin.execute("alter system reset synchronous_standby_names")
+            admin.execute("select pg_reload_conf()")
+            committing.join()
+    assert verdict == "fail"
+    assert "1 session at COMMIT" in said
 
 
 def test_a_doorbell_that_prepared_transactions_forbid() -> None:

@@ -149,10 +149,11 @@ class TestWhatIsInTheWay:
     ) -> None:
         owe(db, hook, id="5")
         db.execute(
-            "insert into cdc.lane (webhook_id, slow_until)"
-            " values (%s, clock_timestamp() + interval '10 min')",
+            "insert into cdc.lane (webhook_id, slow_until, failing_since)"
+            " values (%s, clock_timestamp() + interval '10 min', '2026-01-02T03:04:05Z')",
             [hook],
         )
         (said,) = told(cdc, 5)
         assert (said["verdict"], said["code"]) == ("wait", "slowed")
-        assert "another 10 min" in said["text"]
+        assert "another 10 min, and has taken nothing since 2026-01-02T03:04:05" in said["text"]
+        assert "talk to the receiver" in said["todo"]

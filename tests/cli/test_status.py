@@ -49,6 +49,17 @@ def owe(db: psycopg.Connection, webhook: int, table: str = "queue", **columns: s
     )
 
 
+def fails(db: psycopg.Connection, webhook: int, since: str) -> None:
+    """What the daemon keeps of a lane whose receiver refuses connections."""
+    db.execute(
+        "insert into cdc.lane (webhook_id, breaker, failures, failing_since, last_error) values"
+        " (%s, 'open', 5, clock_timestamp() - %s::interval, 'refused') on conflict (webhook_id) do"
+        " update set breaker = 'open', failures = 5, failing_since = excluded.failing_since,"
+        " last_error = 'refused'",
+        (webhook, since),
+    )
+
+
 def log(db: psycopg.Connection, webhook: int, number: int, outcome: str, **columns: str) -> None:
     """One row of the attempt log."""
     values = {
@@ -92,6 +103,35 @@ class TestStatus:
         out = cdc.good("status").out
         assert "All is well" in out
         assert "host:17" in out
+
+    def test_a_failing_receiver_is_not_all_well_before_anything_is_late(
+        self, cdc: Command, db: psycopg.Connection, daemon: psycopg.Connection
+    ) -> None:
+        number = cdc.add()["id"]
+        owe(db, number)
+        fails(db, number, "10 seconds")
+        out = cdc.good("status").out
+        assert "All is well" not in out
+        assert "Nothing is late yet; 1 receiver does not answer well." in out
+
+    def test_since_when_a_late_webhook_fails_and_that_it_is_tried(
+        self, cdc: Command, db: psycopg.Connection, daemon: psycopg.Connection
+    ) -> None:
+        number = cdc.add()["id"]
+        owe(db, number, **{'"time"': LATE})
+        fails(db, number, "30 minutes")
+        (problem,) = status(cdc)["problems"]
+        assert problem.endswith(
+            "waits for 2 min: refused, for 30 min; it is tried by itself, at least once a minute"
+        )
+
+    def test_late_without_a_failure_says_where_to_look(
+        self, cdc: Command, db: psycopg.Connection, daemon: psycopg.Connection
+    ) -> None:
+        owe(db, cdc.add()["id"], **{'"time"': LATE})
+        (problem,) = status(cdc)["problems"]
+        assert "nothing has failed" in problem
+        assert "`cdc doctor`" in problem
 
     def test_counts_what_waits_by_webhook(
         self, cdc: Command, db: psycopg.Connection, daemon: psycopg.Connection

@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import time
 
-from cdc.receiver import Received, Reply, Script
+import pytest
+
+from cdc import pipeline
+from cdc.receiver import Received, Receiver, Reply, Script
 from tests.daemon.running import Running, eventually
 from tests.daemon.world import Hook, World
 
@@ -187,6 +190,22 @@ async def test_retry_after_is_heeded_and_costs_no_budget(world: World) -> None:
         await writer.insert("project", company_id=1)
         await world.arrived(proof)
         assert len(world.came[hook.path]) == 1
+
+
+async def test_a_receiver_that_is_busy_for_long_is_named_once_and_when_it_is_well_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """503 opens no breaker and counts as no failure: the log said nothing of it, for hours."""
+    monkeypatch.setattr(pipeline, "BUSY_TOLD", 0.0)
+    hook = await world.hook("candidate")
+    world.receiver.script(hook.path, Script(failure=Reply(503), fail_first=2))
+    writer = await world.writer()
+    async with Running(world.url, retry_schedule=[0.02]) as daemon:
+        await writer.insert("candidate", project_id=1)
+        await daemon.until("receiver is well again", webhook=hook.id)
+        (line,) = daemon.log.all("receiver is busy", webhook=hook.id)
+        assert (line.level, line.values["status"]) == ("warning", 503)
+        assert not daemon.log.all("deliveries fail")
 
 
 async def test_the_breaker_opens_probes_and_closes(world: World) -> None:

@@ -130,6 +130,9 @@ async def test_a_database_that_is_down_does_not_hold_up_the_start(
         url = f"postgresql://x@127.0.0.1:{nobody.getsockname()[1]}/x"
         async with Process(url) as daemon:
             assert "waiting for the database" in await manager.told("READY=1")
+            # And is not ended by the watchdog for as long as that lasts.
+            for _ in range(3):
+                assert "waiting for the database" in await manager.told("WATCHDOG=1")
             daemon.signal(signal.SIGTERM)
             await daemon.ended()
 
@@ -150,7 +153,7 @@ async def test_nothing_is_told_where_nobody_asked(monkeypatch: pytest.MonkeyPatc
     monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
     told = Systemd()
     told.ready("x")
-    await told.watch(lambda: True)  # ends at once
+    await told.watch(lambda: True, lambda: "")  # ends at once
 
 
 async def test_the_abstract_namespace_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -166,4 +169,4 @@ async def test_a_watchdog_for_somebody_else_is_not_ours(
     manager: Manager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WATCHDOG_PID", str(os.getppid()))
-    await asyncio.wait_for(Systemd().watch(lambda: True), LIMIT)
+    await asyncio.wait_for(Systemd().watch(lambda: True, lambda: ""), LIMIT)

@@ -242,6 +242,7 @@ CHECKS: dict[str, Check] = {
     "clock": clock,
     "durability": durability,
     "locks": locks.writers,
+    "commits": locks.commits,
     "transactions": transactions,
     "snapshots": snapshots,
     "notifications": notifications,

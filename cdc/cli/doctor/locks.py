@@ -1,4 +1,5 @@
-"""Who stops the suite's writers: a strong lock on one of the few tables that capture touches."""
+"""Who stops the suite's writers: a strong lock on one of the few tables that capture touches, or a
+standby that their COMMIT waits for."""
 
 from __future__ import annotations
 
@@ -81,3 +82,28 @@ def writers(see: Patient) -> Told:
     holder = _Holder(*found[0])
     more = f"; and {len(found) - 1} more such" if len(found) > 1 else ""
     return fail(f"{holder}{more}", holder.todo)
+
+
+WAITED = 5.0
+"""Seconds at COMMIT that a standby may take without being told of."""
+
+
+def commits(see: Patient) -> Told:
+    """Sessions whose COMMIT waits for a synchronous standby that is gone, or far behind."""
+    count, longest = see.row(
+        """
+        select count(*), max(extract(epoch from clock_timestamp() - state_change))::float8
+          from pg_stat_activity
+         where wait_event = 'SyncRep'
+           and state_change < clock_timestamp() - make_interval(secs => %s)
+        """,
+        WAITED,
+    )
+    if not count:
+        return ok("nobody's COMMIT waits for a standby")
+    return fail(
+        f"{counted(count, 'session')} at COMMIT, waiting for a synchronous standby, the longest "
+        f"for {age(longest)}",
+        "Nothing is lost, and nobody sees or sends it yet. Bring the standby back that "
+        "synchronous_standby_names wants (pg_stat_replication shows who is there), or take it out.",
+    )

@@ -42,7 +42,10 @@ def daemons(see: Patient) -> Told:
     members, owners = health.fleet(see.conn)
     owned = sum(len(daemon.shards) for daemon in owners)
     if not members and not owned:
-        return warn("none is running; changes are collected and not sent", "Start `cdc run`.")
+        todo = "Start `cdc run`; if it runs, its log says what is in its way."
+        if see.row("select exists (select from cdc.queue) or exists (select from cdc.retry)")[0]:
+            return fail("none is running, and deliveries wait for one", todo)
+        return warn("none is running; changes are collected and not sent", todo)
     if owned < SHARDS:
         return warn(
             f"{counted(members, 'daemon')} with {owned} of {SHARDS} shards",

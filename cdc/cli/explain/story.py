@@ -276,8 +276,8 @@ def _in_the_way(hook: Hook, facts: Facts) -> Iterator[Sentence]:
             "that is gone is put back into the mapping (`cdc triggers install`); keys that no "
             "address can hold end as dead.",
         )
-    elif hook.breaker != "closed":
-        since = f" since {hook.failing_since.isoformat()}" if hook.failing_since else ""
+    since = f" since {hook.failing_since.isoformat()}" if hook.failing_since else ""
+    if hook.breaker != "closed" and hook.last_error != "mapping":
         yield Sentence(
             "bad",
             "lane open",
@@ -290,7 +290,9 @@ def _in_the_way(hook: Hook, facts: Facts) -> Iterator[Sentence]:
         yield Sentence(
             "wait",
             "slowed",
-            f"The receiver wants to be left alone for another {age(hook.slow_for)}.",
+            f"The receiver wants to be left alone for another {age(hook.slow_for)}"
+            f"{', and has taken nothing' + since if since else ''}.",
+            "It is tried again by itself then. If that lasts, talk to the receiver.",
         )
 
 

@@ -33,6 +33,7 @@ class Lane:
     oldest_dead: the same of those that are dead.
     last_error: why the next one to be retried failed last.
     next_try:   seconds until then.
+    failing_for: seconds since the first bad answer after the last success, as far as it was noted.
     """
 
     webhook_id: int
@@ -51,6 +52,7 @@ class Lane:
     last_error: str | None
     next_try: float | None
     bound: int
+    failing_for: float | None = None
 
     @property
     def waiting(self) -> int:
@@ -164,7 +166,7 @@ class Health:
             least = "at least " if any(lane.more for lane in abandoned) else ""
             found.append(
                 f"{least}{counted(count, 'delivery', 'deliveries')} without a daemon to send "
-                "them: start `cdc run`"
+                "them: start `cdc run`; if it runs, its log says what is in its way"
             )
         if self.bell.queue >= FULL_QUEUE:
             found.append(
@@ -205,7 +207,20 @@ def _first(sentences: list[str], others: str) -> list[str]:
 
 
 def _why(lane: Lane) -> str:
+    from cdc.dispatch.register import UNUSABLE
+
+    if not lane.last_error and not lane.retrying:
+        return (
+            ": nothing has failed; its receiver is slow, or the daemon's log and `cdc doctor` "
+            "say more"
+        )
     why = f": {lane.last_error}" if lane.last_error else ""
+    if (lane.last_error or "").startswith(UNUSABLE):
+        return why
+    if lane.failing_for is not None:
+        why += f", for {age(lane.failing_for)}"
+    if lane.breaker != "closed":
+        return f"{why}; it is tried by itself, at least once a minute"
     if lane.next_try is not None and lane.next_try > 0:
         why += f", next try in {age(lane.next_try)}"
         if not (lane.last_error or "").startswith(UNTOLD):

@@ -98,7 +98,8 @@ select w.id, w.company, w.state, w.reason, w.since, q.n, r.retrying, r.parked, d
                                when l.last_error = 'mapping' then
                                  %(untold)s || ': `cdc delivery list --webhook ' || w.id || '`'
                                else l.last_error end) end,
-       next.try_in::float8, %(bound)s
+       next.try_in::float8, %(bound)s,
+        extract(epoch from clock_timestamp() - l.failing_since)::float8
   from cdc.webhook w
  cross join lateral (
    select count(*) as n, min("time") as oldest

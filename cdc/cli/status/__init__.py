@@ -108,4 +108,6 @@ def read(conn: psycopg.Connection, mapping: Mapping, company: str | None) -> Rep
     with explained(), conn.transaction():
         conn.execute(f"set local lock_timeout = '{LOCK_TIMEOUT}'".encode())
         version = capture.version(conn)
-        return Report(health.read(conn, mapping), version, company)
+        info = conn.info
+        database = f"{info.dbname} at {info.host}, port {info.port}"
+        return Report(health.read(conn, mapping), version, company, database)

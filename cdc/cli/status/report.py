@@ -17,11 +17,16 @@ _ORDER = ("suspended", "late", "failing", "paused", "active", "removed")
 
 @dataclass(frozen=True)
 class Report:
-    """One look. ``company``: only this one's webhooks are listed."""
+    """One look.
+
+    company:  only this one's webhooks are listed.
+    database: which one was looked at; with several hosts in its address, the one that was found.
+    """
 
     health: Health
     schema: str | None
     company: str | None = None
+    database: str | None = None
 
     @cached_property
     def problems(self) -> list[str]:
@@ -55,6 +60,7 @@ class Report:
             "ok": not self.problems,
             "problems": self.problems,
             "schema": self.schema,
+            "database": self.database,
             "mapping": {"installed": seen.installed_mapping, "same": seen.mapping_is_installed},
             "capture": [
                 {

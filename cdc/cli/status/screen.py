@@ -15,7 +15,7 @@ from cdc.cli.health import Bell, Lane
 from cdc.cli.status.report import Company, Report, standing
 
 _SHOWN = 40  # lines of the list; --json has all
-_FIXED = 13  # lines beside the list and the problems
+_FIXED = 14  # lines beside the list and the problems
 _STYLE = {
     "suspended": common.BAD,
     "late": common.BAD,
@@ -45,8 +45,15 @@ def drawn(seen: Report, *, companies: bool = False, height: int | None = None) -
     parts.append(Text())
     parts += [styled(f"! {problem}", common.BAD) for problem in problems]
     if not problems:
-        parts.append(styled("All is well.", common.GOOD))
+        parts.append(_well(sum(standing(lane) == "failing" for lane in seen.webhooks)))
     return Group(*parts)
+
+
+def _well(failing: int) -> Text:
+    if failing:
+        they = common.counted(failing, "receiver does", "receivers do")
+        return styled(f"Nothing is late yet; {they} not answer well.", common.SO_SO)
+    return styled("All is well.", common.GOOD)
 
 
 def _facts(seen: Report) -> dict[str, object]:
@@ -57,6 +64,7 @@ def _facts(seen: Report) -> dict[str, object]:
     plus = "+" if totals.more else ""
     held = f", {totals.held:,}{plus} of them held{_for(totals.oldest_held)}" if totals.held else ""
     return {
+        "database": seen.database,
         "capture": f"{good} of {len(health.capture)} tables"
         + (f" (schema {seen.schema})" if seen.schema else ""),
         "daemons": f"{health.members}: {daemons}" if daemons else "none",

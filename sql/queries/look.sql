@@ -3,7 +3,9 @@
 --
 -- Ids do not commit in order, so `id > last` would lose rows. What a snapshot did not show is exactly
 -- the transactions at or beyond its xmax, and those that were running then; the client parses both
--- out of the last look's snapshot (functions in the query would make it a sequential scan).
+-- out of the last look's snapshot (functions of the rows would make it a sequential scan). Of those,
+-- only transactions that have ended since are looked for: of one that is still open there is nothing to
+-- see, and every look would walk over all that it has written so far.
 --
 -- $1 xmax of the last snapshot   $2 ids of transactions running then
 -- $3 the doorbell: true arms it; false silences it, and wakes whoever relies on it; null leaves it
@@ -14,6 +16,11 @@
 -- clock_timestamp() would not use it); sets cdc.bell. Locks nothing.
 -- The answer also counts as the ping that keeps this session, and its shards, alive.
 -- Returns one row about everything, and one for each row of the queue that it brings.
+with since as materialized (
+  select pg_snapshot_xmax(pg_current_snapshot()) as xmax,
+         array(select x from unnest($2::xid8[]) x
+                where pg_visible_in_snapshot(x, pg_current_snapshot())) as ended
+)
 select pg_current_snapshot()::text as snapshot,
        news.webhooks,
        news.lowest,
@@ -34,7 +41,8 @@ select pg_current_snapshot()::text as snapshot,
                coalesce(array_agg(n.lowest), '{}') as lowest
           from (select q.webhook_id, min(q.id) as lowest
                   from cdc.queue q
-                 where q.xid >= $1 or q.xid = any($2)
+                 where q.xid >= $1 and q.xid < (select xmax from since)
+                    or q.xid = any((select ended from since)::xid8[])
                  group by q.webhook_id) n) news,
        (select coalesce(array_agg(w.id), '{}') as webhooks
           from cdc.webhook w
@@ -55,5 +63,7 @@ union all
         q.webhook_id, q.id, q.xid, q.uid, q.layout, q.action, q."time",
         cdc.brought(q.refs, q.uid)
    from cdc.queue q
-  where (q.xid >= $1 or q.xid = any($2)) and (q.webhook_id % 64)::int = any($5::int[])
+  where (q.xid >= $1 and q.xid < (select xmax from since)
+         or q.xid = any((select ended from since)::xid8[]))
+    and (q.webhook_id % 64)::int = any($5::int[])
   limit $6)

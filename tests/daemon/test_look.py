@@ -153,3 +153,41 @@ async def test_after_a_crash_of_the_server_nothing_is_lost() -> None:
         await world.reconnect()
         assert await world.one("select last_value from cdc.bell") == 1
         await world.conn.close()
+
+
+async def test_what_an_open_transaction_has_written_costs_a_look_nothing(world: World) -> None:
+    """It cannot be seen yet; walking over it would hold up every look of every daemon."""
+    await world.hook("candidate")
+    conn, writer = await open_session(world.url, "test"), await world.writer()
+    looker = Looker(conn)
+    await looker.begin()
+    async with writer.transaction():
+        await writer.write(
+            "candidate",
+            "created",
+            "insert into candidate (project_id) select 1 from generate_series(1, 20000)"
+            " returning id, name",
+        )
+        await world.run("select pg_current_xact_id()")  # a later one ends: this one is in between
+        seen = await looker.look(arm=None)
+        assert seen.snapshot.running
+        pages = await _pages(conn)
+        for _ in range(3):
+            assert not (await looker.look(arm=None, shards=SHARDS)).lowest
+        # A way down the index for each look, whatever that transaction has written.
+        assert await _pages(conn) - pages < 100
+    seen = await looker.look(arm=None, shards=SHARDS)
+    assert len(seen.lowest) == 1
+    await conn.close()
+
+
+async def _pages(conn: Connection) -> int:
+    """Pages of the queue and its indexes that this session has asked for."""
+    await conn.execute(b"select pg_stat_force_next_flush()")
+    cursor = await conn.execute(
+        b"select sum(pg_stat_get_blocks_fetched(o))::bigint"
+        b"  from (select 'cdc.queue'::regclass::oid as o union all select indexrelid"
+        b"          from pg_index where indrelid = 'cdc.queue'::regclass) x"
+    )
+    [(pages,)] = await cursor.fetchall()
+    return int(pages)

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import psycopg
 
-from cdc.capture import catalog
+from cdc.capture import catalog, sandbox
 from cdc.capture.catalog import Connection, Relation
-from cdc.capture.reading import OPTIONS, probe
+from cdc.capture.reading import probe, tables_read
 from cdc.errors import MappingError
 from cdc.mapping import Mapping, Resource, Table, roads_of
 from cdc.mapping.model import COMPANY, quote
@@ -23,8 +22,9 @@ from cdc.mapping.model import COMPANY, quote
 def check(conn: Connection, mapping: Mapping, *, trusting: bool = True) -> dict[Table, Relation]:
     """Facts of all mapped tables. Raises MappingError for the first thing that cannot work.
 
-    trusting: also have PostgreSQL plan what the triggers would read. Nothing is executed by that,
-              but what the owner of a table put into an index or a view in its place.
+    trusting: also have PostgreSQL plan what the triggers would read. What the owner of a table put
+              into an index is run by that: as ``cdc_capture``, where this account does not act for
+              the owners anyway, and for nothing where it may not become that role.
     """
     relations: dict[Table, Relation] = {}
     company = mapping.company
@@ -43,6 +43,8 @@ def check(conn: Connection, mapping: Mapping, *, trusting: bool = True) -> dict[
         _can_fire(f"resources.{resource.name}", relations[resource.table])
     for name in sorted({j.resource for r in mapping.captured for j in roads_of(mapping, r).joins}):
         _can_be_read(mapping, relations, name)
+    for resource in mapping.captured:
+        _same_hands(conn, mapping, resource, relations)
     if not trusting:
         return relations
     for name, resource in mapping.resources.items():
@@ -96,11 +98,12 @@ def _comparable(
         else (mapping.resources[parent].table, mapping.resources[parent].key)
     )
     try:
-        with _as_our_functions(conn):
-            conn.execute(
-                f"select from {child.sql} c, {table.sql} p"
-                f" where p.{quote(key)} = c.{quote(column)} and false"
-            )
+        sandbox.explained(
+            conn,
+            f"select from {child.sql} c, {table.sql} p"
+            f" where p.{quote(key)} = c.{quote(column)} and false",
+            {child: (column,), table: (key,)},
+        )
     except psycopg.errors.UndefinedFunction:
         raise MappingError(
             f"{place}: column {quote(column)} of {child} cannot be compared with the key "
@@ -122,16 +125,13 @@ def _read_by_index(
     """The read that the trigger is going to make has to be possible, and to go by index."""
     place = f"resources.{resource.name}"
     try:
-        with _as_our_functions(conn):
-            explained = conn.execute(
-                f"explain (format json, verbose, costs off) {probe(mapping, resource)}".encode()
-            ).fetchone()
+        plan = sandbox.explained(conn, probe(mapping, resource), tables_read(mapping))
     except (psycopg.errors.ProgrammingError, psycopg.errors.DataError) as error:
         raise MappingError(
             f"{place}: its parents cannot be read like this: {error.diag.message_primary}"
         ) from None
     owners = {table: r.table for r in relations.values() for table in r.tree}
-    for node in _nodes(explained[0][0]["Plan"] if explained else {}):
+    for node in _nodes(plan):
         if "Relation Name" not in node or "Index Cond" in node:
             continue
         table = owners.get(Table(node["Schema"], node["Relation Name"]))
@@ -150,13 +150,31 @@ def _nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
         yield from _nodes(child)
 
 
-@contextmanager
-def _as_our_functions(conn: Connection) -> Iterator[None]:
-    """The options of a capture function, until the end of the block."""
-    with conn.transaction(force_rollback=True):
-        for option in OPTIONS:
-            conn.execute(f"set local {option}".encode())
-        yield
+def _same_hands(
+    conn: Connection, mapping: Mapping, resource: Resource, relations: dict[Table, Relation]
+) -> None:
+    """What capture reads must not belong to strangers of the table whose changes it captures.
+
+    Reading a table runs what its owner put there (a policy, a view in its place, an index's
+    function), in the session of whoever writes the captured table. Its rights are small there, but
+    it can leave things behind in that session: a temporary table that hides the real one, a
+    search_path; the writer's next statement would run them, as the writer.
+    """
+    captured = relations[resource.table].tree
+    names = {join.resource for join in roads_of(mapping, resource).joins}
+    parents = [mapping.company.table if n == COMPANY else mapping.resources[n].table for n in names]
+    read = [table for parent in sorted(parents, key=str) for table in relations[parent].tree]
+    found = catalog.stranger(conn, read, captured)
+    if found is None:
+        return
+    table, owner, child, writer = found
+    raise MappingError(
+        f"resources.{resource.name}.parents: {table} belongs to {owner}, {child} to {writer}: "
+        f"what {owner} puts into it (a policy, an index's function) would run in the sessions of "
+        f"all who write {child}",
+        "Let one role own both (alter table ... owner to ...). Where the parent's owner may do "
+        "whatever the other may, say so to PostgreSQL: grant the one role to the other.",
+    )
 
 
 def _can_be_read(mapping: Mapping, relations: dict[Table, Relation], name: str) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import psycopg
 from psycopg import errors as pg
 
+from cdc.capture.catalog import owners_trusted
 from cdc.mapping import Mapping, Resource
 from cdc.mapping.model import COMPANY, quote
 
@@ -23,7 +24,11 @@ class Row:
 
 
 def find(conn: Connection, mapping: Mapping, resource: Resource, key: str) -> Row:
-    """Follows the roads of the mapping from the row to its company, the first that arrives."""
+    """Follows the roads of the mapping from the row to its company, the first that arrives.
+
+    Not where a table's owner may less than this account: reading it runs what they put there."""
+    if not owners_trusted(conn, [each.table for each in mapping.resources.values()]):
+        return Row(None)
     try:
         with conn.transaction():
             # Whoever holds a lock on the table must not make us wait.

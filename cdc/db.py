@@ -13,6 +13,7 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.pq import TransactionStatus
 
+from cdc import moments
 from cdc.errors import CdcError, DatabaseError, words
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ class Connection(psycopg.Connection[Any]):
 def connect(url: str, role: str = "command", **options: Any) -> Connection:
     """A synchronous connection in autocommit, for commands. Raises DatabaseError."""
     try:
-        return Connection.connect(
+        conn = Connection.connect(
             url,
             autocommit=True,
             application_name=f"{APPLICATION} {role}",
@@ -95,6 +96,8 @@ def connect(url: str, role: str = "command", **options: Any) -> Connection:
             # The next session would not know what was prepared in this one.
             **{"prepare_threshold": None, **_patience(url), **options},
         )
+        moments.register(conn.adapters)
+        return conn
     except (psycopg.OperationalError, psycopg.ProgrammingError) as error:
         raise unreachable(error) from None
 

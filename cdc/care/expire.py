@@ -36,7 +36,7 @@ async def _queued(conn: Connection, webhook_id: int, seconds: float) -> int:
 
 async def _retried(conn: Connection, webhook_id: int, seconds: float) -> int:
     total: int = 0
-    after = -1
+    after = -(2**63)
     while True:
         async with conn.transaction():
             [(last, expired, events, keys)] = await run(

@@ -18,7 +18,7 @@ from psycopg import errors as pg
 from psycopg.adapt import Loader
 from psycopg.types.numeric import Int8BinaryLoader
 
-from cdc import db, sqlfiles
+from cdc import db, moments, sqlfiles
 from cdc.errors import DatabaseError
 from cdc.road import PLACE, UNFIT, Delivery, Layout
 
@@ -83,6 +83,7 @@ async def open_session(url: str, role: str, *, owning: bool = False) -> Connecti
     conn = await db.connect_async(url, role, cursor_factory=AsyncRawCursor, **_CLIENT_KEEPALIVE)
     _opened.add(conn)
     conn.prepare_threshold = 0
+    moments.register(conn.adapters)
     conn.adapters.register_loader(XID8, Int8BinaryLoader)
     conn.adapters.register_loader(UUID, _UuidAsText)
     setup = f"{db.SEARCH_PATH};" + _PLANS + _LAZY + _SHORT + (_OWNING if owning else "")
@@ -223,7 +224,12 @@ class Layouts:
         layout = self._known.get(row[4])
         if layout is not None and len(row[7]) == 2 and row[7][0] == _UNFIT:
             return Layout(UNFIT, layout.event, ())
-        if layout is None or len(layout.fields) != len(row[7]) or row[5] not in ACTIONS:
+        if (
+            layout is None
+            or len(layout.fields) != len(row[7])
+            or row[5] not in ACTIONS
+            or not moments.readable(row[6])
+        ):
             return _UNKNOWN
         return layout
 

@@ -37,7 +37,7 @@ waiting as (
     join cdc.webhook w on w.id = queued.webhook_id
     left join cdc.lane l on l.webhook_id = w.id
    cross join lateral (
-     select count(*) as n, min(x."time") as oldest
+     select count(*) as n, min(x."time") filter (where isfinite(x."time")) as oldest
        from (select q."time" from cdc.queue q where q.webhook_id = w.id order by q.id limit $2) x
    ) rows
    where (w.id % 64)::int = any($1::int[]) and w.state <> 'removed'
@@ -47,7 +47,7 @@ waiting as (
     join cdc.webhook w on w.id = retried.webhook_id
    cross join lateral (
      select count(x.due_at) as retrying, count(*) - count(x.due_at) as parked,
-            min(x."time") as oldest
+            min(x."time") filter (where isfinite(x."time")) as oldest
        from (select r.due_at, r."time" from cdc.retry r
               where r.webhook_id = w.id order by r.id limit $2) x
    ) rows

@@ -50,7 +50,8 @@ with found as (
 )
 select q.webhook_id as webhook, q.id, q.uid::text, 'queued' as place, l.event,
        q.action::text, q.refs[cardinality(q.refs)] as key, q."time",
-       extract(epoch from clock_timestamp() - q."time")::float8 as age,
+       case when isfinite(q."time")
+            then extract(epoch from clock_timestamp() - q."time")::float8 else 0 end as age,
        0 as tries, 0 as attempts, null::float8 as due_in, null::int as status, null as error,
        (select count(*) from (select from cdc.queue b
                                where b.webhook_id = q.webhook_id and b.id < q.id
@@ -63,7 +64,9 @@ union all
 select r.webhook_id, r.id, r.uid::text,
        case when r.due_at is null then 'parked' else 'retrying' end,
        r.event, r.action::text, r.key, r."time",
-       extract(epoch from clock_timestamp() - r."time")::float8, r.tries, r.attempts,
+       case when isfinite(r."time")
+            then extract(epoch from clock_timestamp() - r."time")::float8 else 0 end,
+       r.tries, r.attempts,
        extract(epoch from r.due_at - clock_timestamp())::float8, r.last_status, r.last_error, 0,
        case when r.due_at is null then
          (select min(b.id) from cdc.retry b
@@ -73,7 +76,9 @@ select r.webhook_id, r.id, r.uid::text,
   join cdc.retry r on (r.webhook_id, r.id, r.uid) = (f.webhook_id, f.id, f.uid)
 union all
 select d.webhook_id, d.id, d.uid::text, 'dead', d.event, d.action::text, d.key, d."time",
-       extract(epoch from clock_timestamp() - d."time")::float8, d.tries, d.attempts, null,
+       case when isfinite(d."time")
+            then extract(epoch from clock_timestamp() - d."time")::float8 else 0 end,
+       d.tries, d.attempts, null,
        d.last_status, d.last_error, 0, null
   from found f
   join cdc.dead d on (d.webhook_id, d.id, d.uid) = (f.webhook_id, f.id, f.uid)

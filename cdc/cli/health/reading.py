@@ -102,14 +102,15 @@ select w.id, w.company, w.state, w.reason, w.since, q.n, r.retrying, r.parked, d
         extract(epoch from clock_timestamp() - l.failing_since)::float8
   from cdc.webhook w
  cross join lateral (
-   select count(*) as n, min("time") as oldest
+   select count(*) as n, min("time") filter (where isfinite("time")) as oldest
      from (select "time" from cdc.queue where webhook_id = w.id order by id limit %(bound)s) x) q
  cross join lateral (
-   select count(due_at) as retrying, count(*) - count(due_at) as parked, min("time") as oldest
+   select count(due_at) as retrying, count(*) - count(due_at) as parked,
+          min("time") filter (where isfinite("time")) as oldest
      from (select due_at, "time" from cdc.retry where webhook_id = w.id
             order by id limit %(bound)s) x) r
  cross join lateral (
-   select count(*) as n, min("time") as oldest
+   select count(*) as n, min("time") filter (where isfinite("time")) as oldest
      from (select "time" from cdc.dead where webhook_id = w.id order by id limit %(bound)s) x) d
   left join lateral (
    select extract(epoch from due_at - clock_timestamp()) as try_in,
@@ -155,7 +156,8 @@ def expired(conn: Connection) -> int:
 
 
 _UNRESOLVED = """
-select count(*), extract(epoch from clock_timestamp() - min("time"))::float8,
+select count(*), extract(epoch from clock_timestamp()
+         - min("time") filter (where isfinite("time")))::float8,
        coalesce((array_agg(reason order by id))[1], '')
   from (select id, "time", reason from cdc.unresolved order by id limit %s) u
 """

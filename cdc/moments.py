@@ -1,0 +1,74 @@
+"""Times and letters from the database, whatever was written there.
+
+The owner of a table of the suite can write into the queue (their code runs as ``cdc_capture`` when
+capture reads the table): times that Python has no year for, letters that are no text. The driver
+raises for these, and one row would stop everybody who reads it along with others.
+"""
+
+from __future__ import annotations
+
+import struct
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+import psycopg
+from psycopg import pq
+from psycopg.adapt import AdaptersMap, Loader
+from psycopg.types.datetime import TimestamptzLoader
+
+# A year away from Python's ends, so that no time zone leads beyond them.
+EARLIEST: Final = datetime(2, 1, 1, tzinfo=UTC)
+LATEST: Final = datetime(9999, 1, 1, tzinfo=UTC)
+"""Stand for all that lies before and after: no capture function has ever written such a time."""
+
+_EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
+_micros = struct.Struct("!q").unpack
+
+
+def readable(moment: datetime) -> bool:
+    """Whether it is the time that was written."""
+    return EARLIEST < moment < LATEST
+
+
+class _Binary(Loader):
+    format = pq.Format.BINARY
+
+    def load(self, data: Any) -> datetime:
+        (micros,) = _micros(data)
+        try:
+            return _bounded(_EPOCH + timedelta(microseconds=micros))
+        except OverflowError:
+            return EARLIEST if micros < 0 else LATEST
+
+
+class _Text(TimestamptzLoader):
+    def load(self, data: Any) -> datetime:
+        try:
+            return _bounded(super().load(data))
+        except (psycopg.DataError, OverflowError):
+            text = bytes(data)
+            past = text.startswith(b"-") or text.endswith(b"BC") or text.startswith(b"0001")
+            return EARLIEST if past else LATEST
+
+
+def _bounded(moment: datetime) -> datetime:
+    if readable(moment):
+        return moment
+    return EARLIEST if moment < LATEST else LATEST
+
+
+class _Letter(Loader):
+    def load(self, data: Any) -> str:
+        return bytes(data).decode("latin-1")
+
+
+class _BinaryLetter(_Letter):
+    format = pq.Format.BINARY
+
+
+def register(adapters: AdaptersMap) -> None:
+    """Has a connection read them so."""
+    for loader in (_Text, _Binary):
+        adapters.register_loader("timestamptz", loader)
+    for letter in (_Letter, _BinaryLetter):
+        adapters.register_loader('"char"', letter)

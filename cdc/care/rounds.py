@@ -17,6 +17,7 @@ from cdc.observe import Observer
 from cdc.queue.session import open_session
 
 REMOVED_EVERY = 5.0
+SOON_EVERY = 0.1
 SWEEP_EVERY = 60.0
 EXPIRE_EVERY = 600.0
 PRUNE_EVERY = 600.0
@@ -78,6 +79,9 @@ class Care:
             if due or soon:
                 last.update(dict.fromkeys(due, now))
                 await self._round(lanes, [*due, "unresolved"] if soon else due)
+                if soon:
+                    # Each takes a session of its own, and somebody else may be at these rows.
+                    await asyncio.sleep(SOON_EVERY)
             with suppress(TimeoutError):
                 async with asyncio.timeout(1.0):
                     await self._soon.wait()

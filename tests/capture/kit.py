@@ -113,6 +113,15 @@ class Suite:
         """What the daemon does now and then."""
         return int(self.one("select cdc.resolve(array(select id from cdc.unresolved))"))
 
+    def resolve_due(self) -> int:
+        """The same for those whose time has come."""
+        return int(
+            self.one(
+                "select cdc.resolve(array(select id from cdc.unresolved"
+                " where retry_at <= clock_timestamp()))"
+            )
+        )
+
     def deliveries(self) -> list[Delivery]:
         layouts = {
             row[0]: Layout(row[0], row[1], tuple(row[2]))
@@ -146,6 +155,9 @@ class Suite:
                 table,
             )
         )
+
+    def clear_queue(self) -> None:
+        self.run("delete from cdc.queue")
 
     def clear(self) -> None:
         self.run("delete from cdc.queue; delete from cdc.unresolved")

@@ -127,3 +127,20 @@ async def test_a_connection_that_cannot_be_had_is_tried_again_without_hurry(
         await asyncio.sleep(0)
     task.cancel()
     assert tries == 2
+
+
+async def test_what_can_never_be_captured_does_not_keep_the_rest(world: World) -> None:
+    """More of it than is tried at a time, of a resource that no mapping has any more."""
+    hook = await world.hook("candidate")
+    await world.run(
+        "alter table candidate drop constraint candidate_project_id_fkey;"
+        "insert into cdc.unresolved (resource, source, action, time, own, reason)"
+        " select 'gone', 'gone', 'c', now(), '{}', 'x' from generate_series(1, 600);"
+        "insert into candidate (id, project_id) values (1000, 1000)"
+    )
+    await world.run("insert into project (id, company_id) values (1000, 1)")
+    async with Running(world.url):
+        await world.until("select not exists (select from cdc.unresolved where resource <> 'gone')")
+        await world.receiver.wait_for(1)
+    assert len(world.came[hook.path]) == 1
+    assert await world.one("select min(tries) from cdc.unresolved") > 0

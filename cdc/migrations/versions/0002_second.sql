@@ -108,23 +108,49 @@ set jit = off
 as $$
 declare
   kind text;
+  tried boolean;
   batch bigint[];
   placed bigint;
   resolved bigint := 0;
+  out_of_time boolean := false;
 begin
-  for kind, batch in
-    select mine.resource, array_agg(mine.id)
-      from (select locked.id, locked.resource,
+  for kind, tried, batch in
+    select mine.resource, mine.tried, array_agg(mine.id)
+      from (select locked.id, locked.resource, locked.tries > 0 as tried,
+                   -- Each third time alone: one that cannot be read must not keep its neighbours here.
+                   case when locked.tries % 3 = 2 then locked.id end as alone,
                    row_number() over (partition by locked.resource order by locked.id) / 5000 as part
-              from (select u.id, u.resource from cdc.unresolved u
+              from (select u.id, u.resource, u.tries from cdc.unresolved u
                      where u.id = any(ids)
                        for update skip locked) locked) mine
-     group by mine.resource, mine.part
+     group by mine.resource, mine.tried, mine.alone, mine.part
   loop
-    continue when to_regprocedure(format('cdc_capture.%I(bigint[])', 'resolve_' || kind)) is null;
-    execute format('select cdc_capture.%I($1)', 'resolve_' || kind) into placed using batch;
+    placed := null;
+    if to_regprocedure(format('cdc_capture.%I(bigint[])', 'resolve_' || kind)) is null then
+      null;  -- no mapping has it (any more): it waits, and is not asked for again and again
+    elsif not tried then
+      execute format('select cdc_capture.%I($1)', 'resolve_' || kind) into placed using batch;
+    else
+      -- Guarded, and here that costs nobody anything: whatever the tables of one resource do to who
+      -- reads them, the others have their turn.
+      begin
+        execute format('select cdc_capture.%I($1)', 'resolve_' || kind) into placed using batch;
+      exception
+        when query_canceled then
+          out_of_time := true;
+        when others then
+          null;
+      end;
+    end if;
     perform pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
-    resolved := resolved + placed;
+    if placed is null then
+      update cdc.unresolved
+         set tries = tries + 1,
+             retry_at = clock_timestamp() + interval '1 second' * least(3600, 2 ^ least(tries, 12))
+       where id = any(batch);
+    end if;
+    resolved := resolved + coalesce(placed, 0);
+    exit when out_of_time;
   end loop;
   return resolved;
 end

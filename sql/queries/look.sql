@@ -20,6 +20,11 @@ with since as materialized (
   select pg_snapshot_xmax(pg_current_snapshot()) as xmax,
          array(select x from unnest($2::xid8[]) x
                 where pg_visible_in_snapshot(x, pg_current_snapshot())) as ended
+), held as materialized (
+  select l.pid, l.objid from pg_locks l
+   where $4::oid is not null
+     and l.locktype = 'advisory' and l.classid = $4 and l.objsubid = 2 and l.granted
+     and l.database = (select d.oid from pg_database d where d.datname = current_database())
 )
 select pg_current_snapshot()::text as snapshot,
        news.webhooks,
@@ -47,14 +52,14 @@ select pg_current_snapshot()::text as snapshot,
        (select coalesce(array_agg(w.id), '{}') as webhooks
           from cdc.webhook w
          where w.xid >= $1 or w.xid = any($2)) touched,
-       -- Each daemon holds lock 64 of the class, shared, and that of each shard it owns.
+       -- Each daemon holds lock 64 of the class, shared, and that of each shard it owns. Anybody can
+       -- take such a lock; who may not act as cdc_daemon is none, and is not left a share.
        (select count(*) filter (where l.objid = 64) as daemons,
                coalesce(array_agg(l.objid::int) filter (where l.objid < 64), '{}') as owned
-          from pg_locks l
-         where $4::oid is not null
-           and l.locktype = 'advisory' and l.classid = $4 and l.objsubid = 2 and l.granted
-           and l.database = (select d.oid from pg_database d
-                              where d.datname = current_database())) fleet,
+          from held l
+         where l.pid in (select d.pid from (select distinct pid from held) d,
+                                pg_stat_get_activity(d.pid) a
+                          where pg_has_role(a.usesysid, 'cdc_daemon', 'member'))) fleet,
        -- Read here, before it is set above.
        (select b.last_value > extract(epoch from clock_timestamp()) * 1000000 as armed
           from cdc.bell b) bell

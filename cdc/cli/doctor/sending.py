@@ -39,6 +39,13 @@ def doorbell(see: Patient) -> Told:
 
 
 def daemons(see: Patient) -> Told:
+    if strangers := health.strangers(see.conn):
+        return fail(
+            f"{', '.join(strangers[:3])} holds advisory locks of daemons, and may not act as one: "
+            "webhooks are kept from being sent to",
+            "End it: select pg_terminate_backend(PROCESS). Revoke CONNECT on the database from "
+            "whom it is none of their business.",
+        )
     members, owners = health.fleet(see.conn)
     owned = sum(len(daemon.shards) for daemon in owners)
     if not members and not owned:

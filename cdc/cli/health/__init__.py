@@ -5,7 +5,7 @@ read.py   asks the database, at a cost that does not grow with what waits
 """
 
 from cdc.cli.health.model import LATE, Bell, Daemon, Health, Lane, Unresolved
-from cdc.cli.health.reading import fleet, lanes, read, unresolved
+from cdc.cli.health.reading import fleet, lanes, read, strangers, unresolved
 
 __all__ = [
     "LATE",
@@ -17,5 +17,6 @@ __all__ = [
     "fleet",
     "lanes",
     "read",
+    "strangers",
     "unresolved",
 ]

@@ -41,17 +41,21 @@ def read(conn: Connection, mapping: Mapping) -> Health:
     )
 
 
+# Anybody can take such a lock: who may not act as cdc_daemon is no daemon.
 _FLEET = """
-select objid::int
-  from pg_locks
- where locktype = 'advisory' and classid = %s and objsubid = 2 and granted
-   and database = (select oid from pg_database where datname = current_database())
+select l.objid::int, pg_has_role(a.usesysid, 'cdc_daemon', 'member'),
+       format('process %%s (%%s, user %%s)', l.pid,
+              coalesce(nullif(a.application_name, ''), 'no name'), a.usename)
+  from pg_locks l left join pg_stat_activity a on a.pid = l.pid
+ where l.locktype = 'advisory' and l.classid = %s and l.objsubid = 2 and l.granted
+   and l.objid <= %s
+   and l.database = (select oid from pg_database where datname = current_database())
 """
 
 
 def fleet(conn: Connection) -> tuple[int, tuple[Daemon, ...]]:
     """How many daemons there are, and those that own shards."""
-    held = [row[0] for row in conn.execute(_FLEET, [LOCK_CLASS]).fetchall()]
+    held = [row[0] for row in conn.execute(_FLEET, [LOCK_CLASS, MEMBER]).fetchall() if row[1]]
     owned = [number for number in held if number < SHARDS]
     rows = conn.execute(
         "select owner, array_agg(id::int order by id), min(since) from cdc.shard"
@@ -60,6 +64,12 @@ def fleet(conn: Connection) -> tuple[int, tuple[Daemon, ...]]:
     ).fetchall()
     daemons = tuple(Daemon(owner, tuple(shards), since) for owner, shards, since in rows)
     return held.count(MEMBER), daemons
+
+
+def strangers(conn: Connection) -> list[str]:
+    """Who holds locks of daemons and is none."""
+    rows = conn.execute(_FLEET, [LOCK_CLASS, MEMBER]).fetchall()
+    return sorted({who for _, daemon, who in rows if not daemon})
 
 
 _BELL = """

@@ -10,7 +10,7 @@ from cdc import db
 from cdc.capture import catalog, render
 from cdc.capture.catalog import Connection
 from cdc.capture.plan import Step
-from cdc.capture.text import comment
+from cdc.capture.text import comment, literal
 from cdc.mapping import Mapping
 from cdc.patience import INSTALLING, LOCK_CLASS, Patience, Say, Wanted, holders, patiently
 
@@ -115,9 +115,9 @@ def script(steps: Sequence[Step], mapping: Mapping | None) -> Iterator[str]:
             yield from _statements(step)
         yield "commit;\n"
     if mapping is not None:
-        source = mapping.source.replace("'", "''")
         yield "-- Daemons with another mapping than this one refuse to start."
+        source = literal(mapping.source)
         yield (
             f"update cdc.installation set mapping = '{mapping.fingerprint}',\n"
-            f"  mapped_at = pg_catalog.clock_timestamp(), mapping_source = '{source}';"
+            f"  mapped_at = pg_catalog.clock_timestamp(), mapping_source = {source};"
         )

@@ -33,13 +33,18 @@ create index unresolved_due on cdc.unresolved (retry_at);
 create function cdc.kept(line json, relation oid) returns jsonb
 language sql stable
 set search_path = pg_catalog, pg_temp
+set quote_all_identifiers = off  -- names are compared
 as $$
   select coalesce((
            select jsonb_object_agg(e.key, e.value)
-             from json_each(line) e
+             -- What json holds and jsonb refuses (no character: \u0000, half a surrogate; a number without
+             -- end) is left out: one such value would fail all rows of the statement.
+             from json_each(regexp_replace(line::text, E'\\\\u(?!00(0[1-9a-f]|1))[0-9a-f]{4}',
+                                           E'\\\\ufffd', 'gi')::json) e
             where json_typeof(e.value) in ('number', 'string')
               and octet_length(e.value::text) <= 200
-              and position(E'\\u0000' in e.value::text) = 0), '{}')
+              and position(E'\\ufffd' in e.value::text) = 0
+              and (json_typeof(e.value) = 'string' or e.value::text !~* 'e[-+]?[0-9]{4}')), '{}')
       || jsonb_build_object('', (
            select jsonb_build_object('table', relation::regclass::text, 'oid', relation,
                                      'numbers', jsonb_object_agg(a.attname, a.attnum))
@@ -52,6 +57,7 @@ $$;
 create function cdc.renamed(own jsonb) returns jsonb
 language sql stable
 set search_path = pg_catalog, pg_temp
+set quote_all_identifiers = off  -- names are compared
 as $$
   select own || coalesce(
     (select jsonb_object_agg(a.attname, own -> n.name)

@@ -64,3 +64,23 @@ def test_a_table_that_cannot_be_read_does_not_keep_the_others(suite: Suite, code
     suite.run("reset statement_timeout")
     assert suite.changes() == [("c", "10")]
     assert suite.unresolved() == [("answervideo", "20")]
+
+
+@pytest.mark.parametrize("value", ['"\\ud800"', "1e200000", "-1E-99999", '"\\u0000"'])
+def test_a_column_of_json_does_not_hide_the_rows_of_its_statement(suite: Suite, value: str) -> None:
+    """What json can hold and jsonb cannot, beside a key that was renamed under the mapping."""
+    suite.run("alter table rating add doc json")
+    suite.run("alter table rating rename id to number")
+    suite.run(f"insert into rating (number, candidate_id, doc) values (10, 19, '{value}')")
+    suite.run("insert into rating (number, candidate_id) values (11, 19)")
+    kept = suite.all("select own -> 'number', own ? 'doc' from cdc.unresolved order by id")
+    assert kept == [(10, False), (11, False)]
+
+
+def test_a_writer_who_has_all_names_quoted(suite: Suite) -> None:
+    suite.run("set quote_all_identifiers = on")
+    suite.run("alter table rating rename id to number")
+    suite.run("insert into rating (number, candidate_id) values (10, 19)")
+    suite.run("alter table rating rename number to id; reset quote_all_identifiers")
+    assert suite.resolve() == 1
+    assert suite.changes() == [("c", "10")]

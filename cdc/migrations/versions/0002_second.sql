@@ -92,6 +92,48 @@ alter table cdc.lane add column slow_until timestamptz;
 
 -- What could not be resolved.
 alter table cdc.unresolved set (vacuum_truncate = off);
+-- What to keep of a row when a column that the mapping names is not there any more: nobody can say
+-- which of the others it was, so everything that is short, and the columns' numbers, which outlast a
+-- renaming (under '', which is no name that a column can have).
+-- Called by the capture functions. `line` is json, since jsonb refuses some of what json can hold.
+create or replace function cdc.kept(line json, relation oid) returns jsonb
+language sql stable
+set search_path = pg_catalog, pg_temp
+set quote_all_identifiers = off  -- names are compared
+as $$
+  select coalesce((
+           select jsonb_object_agg(e.key, e.value)
+             -- What json holds and jsonb refuses (no character: \u0000, half a surrogate; a number without
+             -- end) is left out: one such value would fail all rows of the statement.
+             from json_each(regexp_replace(line::text, E'\\\\u(?!00(0[1-9a-f]|1))[0-9a-f]{4}',
+                                           E'\\\\ufffd', 'gi')::json) e
+            where json_typeof(e.value) in ('number', 'string')
+              and octet_length(e.value::text) <= 200
+              and position(E'\\ufffd' in e.value::text) = 0
+              and (json_typeof(e.value) = 'string' or e.value::text !~* 'e[-+]?[0-9]{4}')), '{}')
+      || jsonb_build_object('', (
+           select jsonb_build_object('table', relation::regclass::text, 'oid', relation,
+                                     'numbers', jsonb_object_agg(a.attname, a.attnum))
+             from pg_attribute a
+            where a.attrelid = relation and a.attnum > 0 and not a.attisdropped))
+$$;
+
+-- What was kept of a row, under today's names of the columns.
+-- Called by the generated cdc_capture.resolve_<resource>(ids).
+create or replace function cdc.renamed(own jsonb) returns jsonb
+language sql stable
+set search_path = pg_catalog, pg_temp
+set quote_all_identifiers = off  -- names are compared
+as $$
+  select own || coalesce(
+    (select jsonb_object_agg(a.attname, own -> n.name)
+       from jsonb_each_text(own -> '' -> 'numbers') n (name, number)
+       join pg_attribute a on a.attrelid = (own -> '' ->> 'oid')::oid and a.attnum = n.number::int
+      where not a.attisdropped and own ? n.name
+        -- Another table has got this number since, in a restored database.
+        and a.attrelid::regclass::text = own -> '' ->> 'table'), '{}')
+$$;
+
 -- Tries again to resolve the given rows: calls the generated cdc_capture.resolve_<resource>(ids),
 -- some thousands at a time. Rows that somebody else is at just now are left to them.
 -- Called by the trigger below at COMMIT, and by the daemon. Returns how many were resolved.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -265,68 +264,41 @@ def readable(conn: Connection, table: Table, columns: tuple[str, ...]) -> bool:
     return bool(row and row[0])
 
 
-def owners_trusted(conn: Connection, tables: Collection[Table]) -> bool:
-    """Whether the owners of these tables, and of their partitions, could do all that this account
-    may do anyway.
+def unsteady(conn: Connection, table: Table, column: str) -> str | None:
+    """Why equal values of a column may be written differently; None if they are not.
 
-    Planning a query on a table may run code of its owner (in an index, say), with the rights of who
-    asks.
+    Domains are looked through. Of types that nobody here knows (an extension's) nothing is said.
     """
     row = conn.execute(
         """
-        with recursive tree (oid) as (
-          select c.oid
-            from unnest(%s::text[], %s::text[]) as named (schema, name)
-            join pg_namespace n on n.nspname = named.schema
-            join pg_class c on c.relnamespace = n.oid and c.relname = named.name
-          union
-          select i.inhrelid from tree t join pg_inherits i on i.inhparent = t.oid
+        with recursive based (oid, typmod, collated) as (
+          select a.atttypid, a.atttypmod, a.attcollation
+            from pg_attribute a
+            join pg_class c on c.oid = a.attrelid
+            join pg_namespace n on n.oid = c.relnamespace
+           where n.nspname = %s and c.relname = %s and a.attname = %s and not a.attisdropped
+          union all
+          select t.typbasetype, t.typtypmod, b.collated
+            from based b join pg_type t on t.oid = b.oid
+           where t.typtype = 'd'
         )
-        select coalesce(bool_and(c.relowner = me.oid or o.rolsuper
-                        or (not me.rolsuper and pg_has_role(me.oid, o.oid, 'usage'))), true)
-          from tree
-          join pg_class c on c.oid = tree.oid
-          join pg_roles o on o.oid = c.relowner
-          join pg_roles me on me.rolname = current_user
+        select case
+                 when t.typname in ('float4', 'float8', 'money', 'bytea', 'interval', 'date',
+                                    'time', 'timetz', 'timestamp', 'timestamptz')
+                  and t.typnamespace = 'pg_catalog'::regnamespace
+                   then format('how %%s is written depends on settings of who writes it',
+                               format_type(t.oid, null))
+                 when t.typname = 'citext'
+                   or exists (select from pg_collation c
+                               where c.oid = b.collated and not c.collisdeterministic)
+                   then 'large and small letters, or the like, are equal in it'
+               end
+          from based b join pg_type t on t.oid = b.oid
+         where t.typtype <> 'd'
         """,
-        ([table.schema for table in tables], [table.name for table in tables]),
+        (table.schema, table.name, column),
     ).fetchone()
-    return bool(row and row[0])
-
-
-def stranger(
-    conn: Connection, read: Collection[Table], captured: Collection[Table]
-) -> tuple[Table, str, Table, str] | None:
-    """A table that capture would read, and its owner, who may not act as the owner of a captured
-    one: that and its owner."""
-    row = conn.execute(
-        """
-        with named as (
-          select t.read, c.oid, n.nspname::text as schema, c.relname::text as name, o.oid as owner,
-                 o.rolsuper, o.rolname::text
-            from (select true, schema, name from unnest(%s::text[], %s::text[]) r (schema, name)
-                  union all
-                  select false, schema, name from unnest(%s::text[], %s::text[]) c (schema, name)
-                 ) t (read, schema, name)
-            join pg_namespace n on n.nspname = t.schema
-            join pg_class c on c.relnamespace = n.oid and c.relname = t.name
-            join pg_roles o on o.oid = c.relowner
-        )
-        select r.schema, r.name, r.rolname, c.schema, c.name, c.rolname
-          from named r, named c
-         where r.read and not c.read and not r.rolsuper and r.owner <> c.owner
-           and not pg_has_role(r.owner, c.owner, 'usage')
-         order by 1, 2, 4, 5 limit 1
-        """,
-        (
-            *([t.schema for t in read], [t.name for t in read]),
-            *([t.schema for t in captured], [t.name for t in captured]),
-        ),
-    ).fetchone()
-    if row is None:
-        return None
-    schema, name, owner, captured_schema, captured_name, writer = row
-    return Table(schema, name), owner, Table(captured_schema, captured_name), writer
+    return row[0] if row else None
 
 
 def installed_mapping(conn: Connection) -> str | None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import psycopg
 
-from cdc.capture import catalog, sandbox
+from cdc.capture import catalog, owners, sandbox
 from cdc.capture.catalog import Connection, Relation
 from cdc.capture.reading import probe, tables_read
 from cdc.errors import MappingError
@@ -43,6 +43,7 @@ def check(conn: Connection, mapping: Mapping, *, trusting: bool = True) -> dict[
         _can_fire(f"resources.{resource.name}", relations[resource.table])
     for name in sorted({j.resource for r in mapping.captured for j in roads_of(mapping, r).joins}):
         _can_be_read(mapping, relations, name)
+    _written_alike(conn, mapping)
     for resource in mapping.captured:
         _same_hands(conn, mapping, resource, relations)
     if not trusting:
@@ -130,11 +131,11 @@ def _read_by_index(
         raise MappingError(
             f"{place}: its parents cannot be read like this: {error.diag.message_primary}"
         ) from None
-    owners = {table: r.table for r in relations.values() for table in r.tree}
+    roots = {table: r.table for r in relations.values() for table in r.tree}
     for node in _nodes(plan):
         if "Relation Name" not in node or "Index Cond" in node:
             continue
-        table = owners.get(Table(node["Schema"], node["Relation Name"]))
+        table = roots.get(Table(node["Schema"], node["Relation Name"]))
         if table is not None and node["Node Type"] != "Bitmap Heap Scan":
             raise MappingError(
                 f"{place}.parents: no index of {table} can be used to find the row's parent there, "
@@ -148,6 +149,24 @@ def _nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
     yield plan
     for child in plan.get("Plans", ()):
         yield from _nodes(child)
+
+
+def _written_alike(conn: Connection, mapping: Mapping) -> None:
+    """Keys travel as text. Their text must not depend on who writes, and equal keys must be written
+    alike: otherwise a company's webhook is not found, and nobody is told."""
+    named = [("company.key", mapping.company.table, mapping.company.key)]
+    for name, resource in mapping.resources.items():
+        named.append((f"resources.{name}.key", resource.table, resource.key))
+        named += [
+            (f"resources.{name}.parents.{parent}", resource.table, column)
+            for parent, column in resource.parents.items()
+        ]
+    for place, table, column in named:
+        if (why := catalog.unsteady(conn, table, column)) is not None:
+            raise MappingError(
+                f"{place}: column {quote(column)} of {table} cannot be a key: {why}",
+                "Keys are whole numbers, uuids, or texts that are compared letter by letter.",
+            )
 
 
 def _same_hands(
@@ -164,7 +183,7 @@ def _same_hands(
     names = {join.resource for join in roads_of(mapping, resource).joins}
     parents = [mapping.company.table if n == COMPANY else mapping.resources[n].table for n in names]
     read = [table for parent in sorted(parents, key=str) for table in relations[parent].tree]
-    found = catalog.stranger(conn, read, captured)
+    found = owners.stranger(conn, read, captured)
     if found is None:
         return
     table, owner, child, writer = found

@@ -12,7 +12,7 @@ from typing import Any
 
 from psycopg import errors as pg
 
-from cdc.capture import catalog
+from cdc.capture import owners
 from cdc.capture.catalog import Connection
 from cdc.capture.reading import OPTIONS
 from cdc.capture.render import RUNS_AS, SCHEMA, grant
@@ -46,7 +46,7 @@ def explained(
     reads: columns of the suite's tables that it names.
     """
     with conn.transaction(force_rollback=True):
-        if catalog.owners_trusted(conn, list(reads)):
+        if owners.owners_trusted(conn, list(reads)):
             for option in OPTIONS:
                 conn.execute(f"set local {option}".encode())
             asked = f"explain (format json, verbose, costs off) {query}"

@@ -4,8 +4,8 @@ revoke all on all sequences in schema cdc from public;
 revoke all on all functions in schema cdc from public;
 
 -- The daemon: moves deliveries along. It reads registrations and secrets, and may suspend a webhook.
-grant select on cdc.installation, cdc.layout, cdc.webhook, cdc.webhook_secret, cdc.subscription,
-                cdc.unresolved to cdc_daemon;
+grant select on cdc.installation, cdc.layout, cdc.webhook, cdc.webhook_secret, cdc.subscription
+  to cdc_daemon;
 grant select on cdc.schema_version to cdc_daemon, cdc_admin, cdc_reader;
 grant select, insert, update, delete on cdc.queue, cdc.retry, cdc.dead, cdc.lane to cdc_daemon;
 grant select, update on cdc.shard to cdc_daemon;
@@ -25,14 +25,14 @@ $ring$;
 grant select, insert, update, delete on cdc.webhook, cdc.webhook_secret, cdc.subscription to cdc_admin;
 grant select, insert, update, delete on cdc.retry, cdc.dead to cdc_admin;
 grant select, update on cdc.installation to cdc_admin;
-grant select on cdc.layout, cdc.queue, cdc.attempt, cdc.lane, cdc.shard, cdc.unresolved,
-                cdc.bell, cdc.queue_id to cdc_admin;
+grant select on cdc.layout, cdc.queue, cdc.attempt, cdc.lane, cdc.shard, cdc.bell, cdc.queue_id
+  to cdc_admin;
 
 -- Readers: the state of everything, no secrets (webhook.headers may hold a token, so not that either).
 grant select (id, company, description, state, reason, since, max_concurrency, rate_limit, created_at,
               version, tls_profile) on cdc.webhook to cdc_reader;
-grant select on cdc.installation, cdc.layout, cdc.subscription, cdc.lane, cdc.shard, cdc.unresolved,
-                cdc.bell, cdc.queue_id to cdc_reader;
+grant select on cdc.installation, cdc.layout, cdc.subscription, cdc.lane, cdc.shard, cdc.bell, cdc.queue_id
+  to cdc_reader;
 grant select (id, xid, webhook_id, uid, layout, action, "time", refs) on cdc.queue to cdc_reader;
 grant select (id, webhook_id, uid, action, "time", event, key, attempts, tries, due_at, moved_at,
               last_status, last_error) on cdc.retry to cdc_reader;
@@ -50,3 +50,7 @@ grant select on cdc.subscription, cdc.bell to cdc_capture;
 grant usage on sequence cdc.queue_id to cdc_capture;
 grant execute on function cdc.kept(json, oid), cdc.renamed(jsonb) to cdc_capture;
 grant execute on function cdc.brought(text[], uuid) to cdc_daemon;
+
+-- What was kept of a row of the suite (own) may be any short text of it: capture reads it, nobody else.
+grant select (id, xid, resource, source, key, action, "time", reason, tries, retry_at)
+  on cdc.unresolved to cdc_daemon, cdc_admin, cdc_reader;

@@ -129,6 +129,23 @@ WRONG = {
         (),
         "resources.note.parents: no index of public.candidate can be used",
     ),
+    "a key that each session writes as it likes": Wrong(
+        "alter table rating drop constraint rating_pkey;"
+        " create domain moment as timestamptz;"
+        " alter table rating alter id type moment using to_timestamp(id)",
+        (),
+        'resources.rating.key: column "id" of public.rating cannot be a key: how timestamp with'
+        " time zone is written depends on settings of who writes it",
+        "Keys are whole numbers, uuids, or texts",
+    ),
+    "a company that is written in many ways": Wrong(
+        "create collation loose (provider = icu, locale = 'und', deterministic = false);"
+        " alter table project drop constraint project_company_id_fkey,"
+        " alter company_id type text collate loose",
+        (),
+        'resources.project.parents.company: column "company_id" of public.project cannot be a key:'
+        " large and small letters, or the like, are equal in it",
+    ),
     "row-level security": Wrong(
         "alter table candidate enable row level security",
         (),

@@ -23,17 +23,17 @@ WANTED = {
     "cdc_daemon": {
         "attempt": "si", "dead": "siud", "installation": "s", "lane": "siud", "layout": "s",
         "queue": "siud", "retry": "siud", "schema_version": "s", "shard": "su", "subscription": "s",
-        "unresolved": "s", "webhook": "s(u)", "webhook_secret": "s",
+        "unresolved": "(s)", "webhook": "s(u)", "webhook_secret": "s",
     },
     "cdc_admin": {
         "attempt": "s", "dead": "siud", "installation": "su", "lane": "s", "layout": "s",
         "queue": "s", "retry": "siud", "schema_version": "s", "shard": "s", "subscription": "siud",
-        "unresolved": "s", "webhook": "siud", "webhook_secret": "siud",
+        "unresolved": "(s)", "webhook": "siud", "webhook_secret": "siud",
     },
     "cdc_reader": {
         "attempt": "(s)", "dead": "(s)", "installation": "s", "lane": "s", "layout": "s",
         "queue": "(s)", "retry": "(s)", "schema_version": "s", "shard": "s", "subscription": "s",
-        "unresolved": "s", "webhook": "(s)",
+        "unresolved": "(s)", "webhook": "(s)",
     },
 }  # fmt: skip
 
@@ -88,6 +88,16 @@ def test_only_the_daemon_empties_the_log(conn: Connection) -> None:
         table = f"cdc.attempt_{slot:02}"
         assert rights(conn, "cdc_daemon", table) == "st"
         assert rights(conn, "cdc_admin", table) == rights(conn, "cdc_reader", table) == ""
+
+
+@pytest.mark.parametrize("role", ["cdc_daemon", "cdc_admin", "cdc_reader"])
+def test_what_was_kept_of_a_row_of_the_suite_is_captures_alone(conn: Connection, role: str) -> None:
+    hidden = conn.execute(
+        "select attname from pg_attribute where attrelid = 'cdc.unresolved'::regclass"
+        " and attnum > 0 and not has_column_privilege(%s, attrelid, attnum, 'select')",
+        (role,),
+    ).fetchall()
+    assert hidden == [("own",)]
 
 
 @pytest.mark.parametrize("table", HIDDEN)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from cdc import models
-from cdc.capture.catalog import installed_mapping, owners_trusted
+from cdc.capture.catalog import installed_mapping
 from cdc.capture.catalog import triggers as found_triggers
 from cdc.capture.check import check
+from cdc.capture.owners import owners_trusted
 from cdc.capture.plan import TableStatus
 from cdc.capture.reading import tables_read
 from cdc.cli import capture

@@ -8,7 +8,7 @@ from typing import Any
 import psycopg
 from psycopg import errors as pg
 
-from cdc.capture.catalog import owners_trusted
+from cdc.capture.owners import owners_trusted
 from cdc.mapping import Mapping, Resource
 from cdc.mapping.model import COMPANY, quote
 

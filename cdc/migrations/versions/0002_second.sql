@@ -208,3 +208,7 @@ grant execute on function cdc.kept(json, oid), cdc.renamed(jsonb) to cdc_capture
 grant select (layout) on cdc.attempt to cdc_reader;
 grant select (tls_profile) on cdc.webhook to cdc_reader;
 grant execute on function cdc.brought(text[], uuid) to cdc_daemon;
+-- What was kept of a row of the suite (own) may be any short text of it: capture reads it, nobody else.
+revoke select on cdc.unresolved from cdc_daemon, cdc_admin, cdc_reader;
+grant select (id, xid, resource, source, key, action, "time", reason, tries, retry_at)
+  on cdc.unresolved to cdc_daemon, cdc_admin, cdc_reader;

@@ -15,7 +15,8 @@ from cdc.channel import Channel
 from cdc.deliver import Client, Crowded, Withheld
 from cdc.lanes import PLAIN_SUCCESS, Decision
 from cdc.observe import Observer
-from cdc.queue.settle import KeepLane, Settled, Settler, Suspend
+from cdc.queue.records import KeepLane, Settled, Suspend
+from cdc.queue.settle import Settler
 from cdc.road import Answer, Delivery, Outcome
 from cdc.translate import Translator, Untranslatable
 

@@ -19,8 +19,8 @@ from cdc.pipeline import Pipeline
 from cdc.queue.fetch import Fetcher
 from cdc.queue.look import Snapshot
 from cdc.queue.ownership import shard_of
+from cdc.queue.records import Promote
 from cdc.queue.session import Connection, Layouts, open_session
-from cdc.queue.settle import Promote
 from cdc.road import Delivery, Resource, Webhook
 from cdc.settings import Settings
 

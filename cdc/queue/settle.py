@@ -11,72 +11,31 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Any
 
 import psycopg
 
 from cdc.lanes import PLAIN_SUCCESS, Dead, Decision, Delivered, Lane, Retry
 from cdc.observe import Observer
-from cdc.queue.arrays import plain, texts
 from cdc.queue.ownership import shard_of
+from cdc.queue.records import (
+    KeepLane,
+    Parked,
+    Promote,
+    Record,
+    Settled,
+    Suspend,
+    attempts,
+    errors,
+    promotes,
+    rows,
+)
 from cdc.queue.session import Connection, answering, open_session, run
-from cdc.road import Delivery, Outcome, Resource
+from cdc.road import Delivery
 
 BATCH = 1000
 # A success waits so long for company: recording it is not urgent, and a full batch costs little
 # more than one. Everything else is what a lane waits for: it is recorded at once.
 LINGER = 0.025
-
-
-@dataclass(slots=True)
-class Settled:
-    """An attempt that ended, and what its lane decided. A promotion is made in the transaction that
-    ends the retried delivery: between the two a later one might be taken for the first."""
-
-    lane: Lane
-    delivery: Delivery
-    outcome: Outcome
-    decision: Decision
-    ended: float  # monotonic
-
-
-@dataclass(slots=True)
-class Parked:
-    """A change that waits behind a retried one of its resource."""
-
-    lane: Lane
-    delivery: Delivery
-
-
-@dataclass(slots=True)
-class Promote:
-    """Whoever is the first of a resource in the retry table is due: asked once more, or found to
-    be parked at a take-over."""
-
-    lane: Lane
-    resource: Resource
-
-
-@dataclass(slots=True)
-class KeepLane:
-    """The lane's breaker opened or closed, it slows down or is well again, or its owner acts on a
-    version of the registration."""
-
-    lane: Lane
-    version: int
-    error: str | None
-
-
-@dataclass(slots=True)
-class Suspend:
-    """The webhook is not to be sent to any more, until a person resumes it."""
-
-    lane: Lane
-    reason: str
-
-
-Record = Settled | Parked | Promote | KeepLane | Suspend
 
 
 class Settler:
@@ -205,7 +164,7 @@ class Settler:
             if isinstance(record, Parked):
                 if found.get((record.lane.webhook_id, *record.delivery.resource)):
                     record.lane.noticed_due(time.monotonic())
-            elif (resource := _promotes(record)) is not None and record.lane.promoted(
+            elif (resource := promotes(record)) is not None and record.lane.promoted(
                 resource, (record.lane.webhook_id, *resource) in found
             ):
                 self.submit(Promote(record.lane, resource))
@@ -223,7 +182,7 @@ class _Batch:
         self._promote: set[tuple[int, str, str]] = set()
         self._others: list[KeepLane | Suspend] = []
         for record in records:
-            if (resource := _promotes(record)) is not None:
+            if (resource := promotes(record)) is not None:
                 self._promote.add((record.lane.webhook_id, *resource))
             match record:
                 case Settled(decision=Decision(settlement=Delivered())):
@@ -245,18 +204,18 @@ class _Batch:
         now = time.monotonic()
         for kind in ("delivered", "recovered"):
             if self._kinds[kind]:
-                await run(conn, f"settle_{kind}", _attempts(self._kinds[kind], now))
+                await run(conn, f"settle_{kind}", attempts(self._kinds[kind], now))
         if failed := self._kinds["failed"]:
             retries = [r.decision.settlement for r in failed]
             await run(
                 conn,
                 "settle_failed",
                 [
-                    *_attempts(failed, now),
-                    *_errors(failed),
+                    *attempts(failed, now),
+                    *errors(failed),
                     [s.attempts for s in retries if isinstance(s, Retry)],
                     [s.due_in for s in retries if isinstance(s, Retry)],
-                    *_rows(failed),
+                    *rows(failed),
                 ],
             )
         if dead := self._kinds["dead"]:
@@ -265,10 +224,10 @@ class _Batch:
                 conn,
                 "settle_dead",
                 [
-                    *_attempts(dead, now),
-                    *_errors(dead),
+                    *attempts(dead, now),
+                    *errors(dead),
                     [s.attempts for s in deaths if isinstance(s, Dead)],
-                    *_rows(dead),
+                    *rows(dead),
                 ],
             )
         if self._parked:
@@ -304,48 +263,3 @@ class _Batch:
             "keep_lane",
             [lane.webhook_id, lane.breaker.value, *kept, record.error, record.version],
         )
-
-
-def _promotes(record: Record) -> Resource | None:
-    """The resource whose first row in the retry table is to be due once this is recorded."""
-    match record:
-        case Settled(decision=Decision(promote=resource)):
-            return resource
-        case Promote(resource=resource):
-            return resource
-    return None
-
-
-def _attempts(records: list[Settled], now: float) -> list[str]:
-    return [
-        plain([r.delivery.webhook_id for r in records]),
-        plain([r.delivery.id for r in records]),
-        plain([r.delivery.uid for r in records]),
-        plain([r.delivery.tries for r in records]),
-        plain([r.outcome.status for r in records]),
-        plain([r.outcome.duration * 1000 for r in records]),
-        texts([_storable(r.outcome.excerpt) for r in records]),
-        plain([now - r.ended for r in records]),
-    ]
-
-
-def _errors(records: list[Settled]) -> list[str]:
-    return [
-        texts([r.outcome.error for r in records]),
-        texts([_storable(r.outcome.detail) for r in records]),
-    ]
-
-
-def _rows(records: list[Settled]) -> list[Any]:
-    return [
-        [r.delivery.body for r in records],
-        texts([r.delivery.resource.event for r in records]),
-        texts([r.delivery.resource.key for r in records]),
-    ]
-
-
-def _storable(text: str) -> str:
-    """What a receiver said, as PostgreSQL can keep it: no NUL, no lone surrogates."""
-    if not text:
-        return text
-    return text.replace("\0", "").encode("utf-8", "replace").decode("utf-8")

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from cdc import pipeline
-from cdc.receiver import Received, Receiver, Reply, Script
+from cdc.receiver import Received, Reply, Script
 from tests.daemon.running import Running, eventually
 from tests.daemon.world import Hook, World
 

@@ -16,8 +16,9 @@ from cdc.lanes import Dead, Decision, Delivered, FetchPlan, Lane, LaneRules, Ret
 from cdc.observe import Observer
 from cdc.queue.fetch import Fetcher
 from cdc.queue.look import Looker
+from cdc.queue.records import Parked, Promote, Settled, Suspend
 from cdc.queue.session import Layouts, open_session, run
-from cdc.queue.settle import BATCH, Parked, Promote, Settled, Settler, Suspend
+from cdc.queue.settle import BATCH, Settler
 from cdc.road import Answer, Delivery, Outcome
 from tests.daemon.running import LIMIT, Log
 from tests.daemon.world import Hook, World

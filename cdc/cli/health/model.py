@@ -8,6 +8,7 @@ from datetime import datetime
 from cdc.capture.plan import TableStatus
 from cdc.cli.common import age, counted
 from cdc.queue.ownership import SHARDS
+from cdc.road import UNUSABLE
 
 TOLD = 10
 """Webhooks of one kind of trouble that are named one by one."""
@@ -207,8 +208,6 @@ def _first(sentences: list[str], others: str) -> list[str]:
 
 
 def _why(lane: Lane) -> str:
-    from cdc.dispatch.register import UNUSABLE
-
     if not lane.last_error and not lane.retrying:
         return (
             ": nothing has failed; its receiver is slow, or the daemon's log and `cdc doctor` "

@@ -69,7 +69,7 @@ def test_a_patience_of_ones_own_holds(monkeypatch: pytest.MonkeyPatch, given: st
         seen.update(options)
         raise psycopg.OperationalError("enough")
 
-    monkeypatch.setattr(psycopg, "connect", connect)
+    monkeypatch.setattr(db.Connection, "connect", connect)
     with pytest.raises(DatabaseError):
         db.connect(f"host=127.0.0.1 {given}")
     assert "connect_timeout" not in seen

@@ -79,8 +79,7 @@ def patiently(
             raise DatabaseError(
                 f"{what} is locked by somebody for too long: gave up after {tries} of "
                 f"{patience.lock_timeout_ms} ms" + (f"; {who}" if who else ""),
-                "`select pid, query from pg_stat_activity where state = 'idle in transaction'` "
-                "shows who; run the command again to go on.",
+                advice(who),
             )
         say(
             f"{what} is locked, waiting (try {attempt} of {patience.tries})"
@@ -89,11 +88,7 @@ def patiently(
         sleep(patience.after(attempt))
 
 
-_CONFLICTING = {
-    "ACCESS EXCLUSIVE": ("AccessShareLock", "RowShareLock"),
-    "SHARE ROW EXCLUSIVE": (),
-}
-_ALWAYS = (
+_STRONG = (
     "RowExclusiveLock",
     "ShareUpdateExclusiveLock",
     "ShareLock",
@@ -101,30 +96,69 @@ _ALWAYS = (
     "ExclusiveLock",
     "AccessExclusiveLock",
 )
+_CONFLICTING = {
+    "ACCESS SHARE": ("AccessExclusiveLock",),
+    "ACCESS EXCLUSIVE": ("AccessShareLock", "RowShareLock", *_STRONG),
+}
 
+AUTOVACUUM = "autovacuum worker"
+"""As pg_stat_activity calls it; it has no user."""
+
+# Whoever began after the try that failed did not make it fail: they came by in between, or queued.
 _HOLDERS = """
-select case when l.pid is null then 'a prepared transaction (pg_prepared_xacts)'
-            else format('pid %%s (%%s%%s, %%s%%s)', l.pid, a.usename,
+select case when l.pid is null then format('prepared transaction %%L of %%s', p.gid, p.owner)
+            else format('pid %%s (%%s%%s, %%s%%s)', l.pid, coalesce(a.usename, a.backend_type),
                         ', ' || nullif(a.application_name, ''),
                         coalesce(a.state, a.backend_type, 'unknown'),
                         ' for ' || date_trunc('second', clock_timestamp() - a.xact_start)::text)
        end
   from pg_locks l left join pg_stat_activity a on a.pid = l.pid
+  -- A prepared transaction has no process; it is known by the lock on its own id.
+  left join pg_locks x on l.pid is null and x.pid is null and x.locktype = 'transactionid'
+                      and x.virtualtransaction = l.virtualtransaction
+  left join pg_prepared_xacts p on p.transaction = x.transactionid
  where l.locktype = 'relation' and l.granted and l.pid is distinct from pg_backend_pid()
    and l.database = (select oid from pg_database where datname = current_database())
    and l.relation in (select to_regclass(named) from unnest(%s::text[]) named)
    and l.mode = any(%s)
- group by l.pid, a.usename, a.application_name, a.state, a.backend_type, a.xact_start
+   and (a.xact_start is null
+        or a.xact_start < clock_timestamp() - %s * interval '1 millisecond')
+ group by l.pid, p.gid, p.owner, a.usename, a.application_name, a.state, a.backend_type,
+          a.xact_start
  order by a.xact_start nulls first
  limit 3
 """
 
 
-def holders(conn: psycopg.Connection[Any], wanted: Collection[Wanted]) -> str:
-    """Who holds locks that are in the way of these, the oldest transaction first; '' if nobody."""
+def holders(conn: psycopg.Connection[Any], wanted: Collection[Wanted], waited_ms: int = 0) -> str:
+    """Who holds locks that are in the way of these, and has done so for as long as somebody has
+    waited; the oldest transaction first; '' if nobody."""
     found: list[str] = []
     for lock in wanted:
-        modes = [*_ALWAYS, *_CONFLICTING.get(lock.mode, ())]
-        rows = conn.execute(_HOLDERS, (list(lock.tables), modes)).fetchall()
+        modes = list(_CONFLICTING.get(lock.mode, _STRONG))
+        rows = conn.execute(_HOLDERS, (list(lock.tables), modes, waited_ms)).fetchall()
         found += [row[0] for row in rows if row[0] not in found]
     return ", ".join(found[:3])
+
+
+def advice(who: str) -> str:
+    """What to do about those whom ``holders`` has found."""
+    if AUTOVACUUM in who:
+        return (
+            "An autovacuum makes way for whoever has waited for deadlock_timeout (1 s, unless it "
+            "was changed): `--lock-timeout 1500`. One that prevents wraparound has to end."
+        )
+    if "prepared transaction" in who:
+        return (
+            "Let whoever prepared it commit it, or `rollback prepared` it; then run the command "
+            "again to go on."
+        )
+    if not who:
+        return (
+            "`select pid, query from pg_stat_activity where state = 'idle in transaction'` shows "
+            "who; run the command again to go on."
+        )
+    return (
+        "Let it end, or end it: `select pg_terminate_backend(<pid>)`; then run the command again "
+        "to go on."
+    )

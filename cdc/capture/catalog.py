@@ -51,13 +51,14 @@ class InstalledTrigger:
 
 @dataclass(frozen=True, slots=True)
 class InstalledFunction:
-    """One of our functions, as found: its body, whether owner and options are ours, and what was
-    noted with it (``render.noted``)."""
+    """One of our functions, as found: its body, whether owner and options are ours, what was noted
+    with it (``render.noted``), and its owner."""
 
     name: str
     body: str
     careful: bool
     notes: str = ""
+    owner: str = "cdc_capture"
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +176,7 @@ def functions(conn: Connection) -> dict[str, InstalledFunction]:
         select p.proname::text, p.prosrc,
                p.prosecdef and r.rolname = 'cdc_capture' and not r.rolsuper and p.proconfig = %s
                and not has_function_privilege('public', p.oid, 'execute'),
-               coalesce(obj_description(p.oid, 'pg_proc'), '')
+               coalesce(obj_description(p.oid, 'pg_proc'), ''), r.rolname::text
           from pg_proc p join pg_namespace n on n.oid = p.pronamespace
           join pg_roles r on r.oid = p.proowner
          where n.nspname = 'cdc_capture'
@@ -184,8 +185,8 @@ def functions(conn: Connection) -> dict[str, InstalledFunction]:
         (options,),
     ).fetchall()
     return {
-        name: InstalledFunction(name, body, bool(careful), notes)
-        for name, body, careful, notes in rows
+        name: InstalledFunction(name, body, bool(careful), notes, owner)
+        for name, body, careful, notes, owner in rows
     }
 
 
@@ -205,17 +206,22 @@ def gaps(function: InstalledFunction) -> list[Gap]:
     return found
 
 
-def former_functions(conn: Connection) -> list[str]:
-    """Names of generated functions that lie where the first release had them: in schema cdc."""
+def former_functions(conn: Connection) -> dict[str, InstalledFunction]:
+    """Generated functions by name that lie where the first release had them: in schema cdc."""
     rows = conn.execute(
         """
-        select p.proname::text from pg_proc p join pg_namespace n on n.oid = p.pronamespace
+        select p.proname::text, p.prosrc, coalesce(obj_description(p.oid, 'pg_proc'), ''),
+               pg_get_userbyid(p.proowner)::text
+          from pg_proc p join pg_namespace n on n.oid = p.pronamespace
          where n.nspname = 'cdc' and p.proname <> 'resolve_at_commit'
            and (p.proname like 'capture\\_%' or p.proname like 'resolve\\_%')
          order by 1
         """
     ).fetchall()
-    return [row[0] for row in rows]
+    return {
+        name: InstalledFunction(name, body, careful=False, notes=notes, owner=owner)
+        for name, body, notes, owner in rows
+    }
 
 
 def granted(conn: Connection, role: str = "cdc_capture") -> dict[Table, tuple[str, ...]]:
@@ -254,12 +260,18 @@ def schemas_granted(conn: Connection, role: str = "cdc_capture") -> list[str]:
 
 
 def readable(conn: Connection, table: Table, columns: tuple[str, ...]) -> bool:
-    """Whether the capture functions may read these columns already."""
+    """Whether the capture functions may read these columns already, as far as there are any."""
     row = conn.execute(
-        "select has_schema_privilege('cdc_capture', %s, 'usage')"
-        " and (select bool_and(has_column_privilege('cdc_capture', %s, c, 'select'))"
-        "        from unnest(%s::text[]) c)",
-        (table.schema, table.sql, list(columns)),
+        """
+        select coalesce(bool_and(has_schema_privilege('cdc_capture', c.relnamespace, 'usage')
+                             and has_column_privilege('cdc_capture', c.oid, a.attnum, 'select')),
+                        true)
+          from pg_namespace n
+          join pg_class c on c.relnamespace = n.oid
+          join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
+         where n.nspname = %s and c.relname = %s and a.attname = any(%s)
+        """,
+        (table.schema, table.name, list(columns)),
     ).fetchone()
     return bool(row and row[0])
 

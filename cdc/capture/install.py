@@ -7,9 +7,9 @@ from functools import partial
 from itertools import groupby
 
 from cdc import db
-from cdc.capture import catalog, render
+from cdc.capture import catalog, hands, render
 from cdc.capture.catalog import Connection
-from cdc.capture.plan import Step
+from cdc.capture.plan import Role, Step, former_owned
 from cdc.capture.text import comment, literal
 from cdc.mapping import Mapping
 from cdc.patience import INSTALLING, LOCK_CLASS, Patience, Say, Wanted, holders, patiently
@@ -30,7 +30,7 @@ def carry_out(
             str(table or "schema cdc"),
             patience,
             say,
-            partial(holders, conn, wanted),
+            partial(holders, conn, wanted, patience.lock_timeout_ms),
         )
         for step in batch:
             say(f"[{number}/{len(batches)}] {step.why}")
@@ -80,25 +80,39 @@ def forget(conn: Connection) -> None:
 
 def switch_off(conn: Connection) -> list[Step]:
     """Steps that stop capture at once, by the functions: no table of the suite is locked. Whatever
-    mapping is installed; empty where none is.
+    mapping is installed, and by whichever release; empty where none is.
 
     While it is off, changes are lost: nobody can say later what they were.
     """
-    return [
-        _switch(render.switched_off(name), "off")
-        for name in sorted(catalog.functions(conn))
-        if name.startswith("capture_")
-    ]
+    steps: list[Step] = []
+    for name, found in sorted(catalog.functions(conn).items()):
+        if name.startswith("capture_"):
+            steps += _switch(render.switched_off(name), "off", found.owner)
+    for name, found in sorted(catalog.former_functions(conn).items()):
+        if name.startswith("capture_"):
+            steps += former_owned(found)
+            steps += _switch(render.switched_off(name, "cdc"), "off", render.RUNS_AS, "cdc_owner")
+    return steps
 
 
-def switch_on(mapping: Mapping) -> list[Step]:
+def switch_on(conn: Connection, mapping: Mapping) -> list[Step]:
     """Steps that start it again."""
-    return [_switch(render.functions(mapping, r)[0], "on") for r in mapping.captured]
+    known = catalog.functions(conn)
+    steps: list[Step] = []
+    for resource in mapping.captured:
+        capture, _ = render.functions(mapping, resource)
+        found = known.get(capture.name)
+        steps += _switch(capture, "on", found.owner if found else render.RUNS_AS)
+    return steps
 
 
-def _switch(function: render.Function, to: str) -> Step:
+def _switch(
+    function: render.Function, to: str, owner: str, role: Role = render.RUNS_AS
+) -> Iterator[Step]:
     why = f"{function.name.removeprefix('capture_')} {to}"
-    return Step(f"{function.sql}\n{render.noted(function, to)}", why, role=render.RUNS_AS)
+    if owner != render.RUNS_AS:
+        yield Step(hands.owned(function), f"{function.name} belonged to {owner}")
+    yield Step(f"{function.sql}\n{render.noted(function, to)}", why, role=role)
 
 
 def script(steps: Sequence[Step], mapping: Mapping | None) -> Iterator[str]:

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from cdc.capture import catalog, reading, render
+from cdc.capture import catalog, hands, reading, render
 from cdc.capture.catalog import Connection, Relation
 from cdc.capture.render import RUNS_AS, SCHEMA, TRIGGERS
 from cdc.mapping import Mapping, Resource, Table, roads_of
@@ -22,8 +22,10 @@ DROP_LOCK = "ACCESS EXCLUSIVE"
 # (what a subscription applies fires no statement trigger in any case).
 FIRES = ("O", "A")
 
+SWITCHED_OFF = "switched off by `cdc triggers off`"
+
 Role = Literal["", "cdc_owner", "cdc_capture"]
-State = Literal["installed", "missing", "outdated", "disabled", "altered", "off", "stray"]
+State = Literal["installed", "missing", "outdated", "disabled", "altered", "blind", "off", "stray"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +73,14 @@ def plan(conn: Connection, mapping: Mapping, relations: dict[Table, Relation]) -
         found = known.get(function.name)
         if found is None and function.name in former:
             # Its triggers follow it: none of them is touched.
-            former.remove(function.name)
-            steps.append(Step(render.moved(function), f"{function.name} gets its own schema"))
+            found = former.pop(function.name)
+            steps += former_owned(found)
+            steps.append(Step(hands.moved(function), f"{function.name} gets its own schema"))
+        elif found is not None and found.owner != RUNS_AS:
+            why = f"{function.name} belonged to {found.owner}"
+            steps.append(Step(hands.owned(function), why))
         if found is None or found.body != function.body or not found.careful:
-            why = "new" if found is None else "changed"
+            why = "new" if known.get(function.name) is None else "changed"
             sql = f"{function.sql}\n{function.rights}"
             if found is not None and found.body == render.OFF:
                 sql += f"\n{render.noted(function, 'on')}"
@@ -88,6 +94,13 @@ def plan(conn: Connection, mapping: Mapping, relations: dict[Table, Relation]) -
             sql = render.revoke(table, surplus)
             steps.append(Step(sql, f"nothing reads this of {table} any more", table=table))
     return steps
+
+
+def former_owned(function: catalog.InstalledFunction) -> Iterator[Step]:
+    """Gives a function of the first release back to the role that can replace and move it."""
+    if function.owner != "cdc_owner":
+        sql = hands.former_owned(function.name)
+        yield Step(sql, f"cdc.{function.name} belonged to {function.owner}")
 
 
 def _generated_functions(known: Iterable[str], apart_from: Collection[str] = ()) -> Iterator[Step]:
@@ -163,12 +176,17 @@ def status(
     """One row a table and partition that the mapping captures, and one for each trigger of ours
     that stands elsewhere, or under another name."""
     functions = catalog.functions(conn)
+    former = catalog.former_functions(conn)
     triggers = {(t.table, t.name): t for t in catalog.triggers(conn)}
     rows = []
     for resource in mapping.captured:
+        reads = reading.tables_read_by(mapping, [resource])
+        hidden = [str(t) for t, columns in reads.items() if not catalog.readable(conn, t, columns)]
         for table in relations[resource.table].tree:
             there = [triggers.pop((table, name), None) for name in TRIGGERS]
-            state, detail = _state(mapping, resource, there, functions)
+            state, detail = _state(mapping, resource, there, functions, former)
+            if state == "installed" and hidden:
+                state, detail = "blind", f"{RUNS_AS} may not read {', '.join(hidden)}"
             rows.append(TableStatus(table, resource.name, resource.event or "", state, detail))
     for left in triggers.values():
         detail = f"{left.name}, on a table (or under a name) that the mapping does not know"
@@ -182,6 +200,7 @@ def _state(
     resource: Resource,
     there: list[catalog.InstalledTrigger | None],
     functions: dict[str, catalog.InstalledFunction],
+    former: dict[str, catalog.InstalledFunction],
 ) -> tuple[State, str]:
     if all(t is None for t in there):
         return "missing", "no trigger"
@@ -191,13 +210,15 @@ def _state(
         if found.enabled not in FIRES:
             return "disabled", name
         if found.function == f"cdc.capture_{resource.name}":
+            if former[f"capture_{resource.name}"].body == render.OFF:
+                return "off", f"{SWITCHED_OFF}; `cdc triggers install` switches it on"
             return "outdated", "as the first release installed it"
         if not found.as_rendered or found.function != f"capture_{resource.name}":
             return "altered", name
     capture, resolve = render.functions(mapping, resource)
     found_capture = functions.get(capture.name)
     if found_capture and found_capture.body == render.OFF:
-        return "off", "switched off by `cdc triggers off`"
+        return "off", SWITCHED_OFF
     for function in (capture, resolve):
         found_function = functions.get(function.name)
         if found_function is None:

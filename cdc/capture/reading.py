@@ -8,6 +8,8 @@ goes on reading it when it holds a million. Many rows are joined, by a plan made
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from cdc.capture.text import build_object, lines, literal
 from cdc.mapping import Mapping, Resource, Roads, Table, roads_of
 from cdc.mapping.model import COMPANY, quote
@@ -132,8 +134,13 @@ def probe(mapping: Mapping, resource: Resource) -> str:
 
 def tables_read(mapping: Mapping) -> dict[Table, tuple[str, ...]]:
     """What capture reads of the suite's tables: the columns that lead from row to company."""
+    return tables_read_by(mapping, mapping.captured)
+
+
+def tables_read_by(mapping: Mapping, resources: Iterable[Resource]) -> dict[Table, tuple[str, ...]]:
+    """The same for the functions of these resources alone."""
     columns: dict[Table, dict[str, None]] = {}
-    for resource in mapping.captured:
+    for resource in resources:
         roads = roads_of(mapping, resource)
         for join in roads.joins:
             table, _ = _table(mapping, join.resource)

@@ -51,10 +51,11 @@ class Function:
     arguments: str
     returns: str
     body: str
+    schema: str = SCHEMA
 
     @property
     def signature(self) -> str:
-        return f"{SCHEMA}.{self.name}({self.arguments})"
+        return f"{self.schema}.{self.name}({self.arguments})"
 
     @property
     def sql(self) -> str:
@@ -80,23 +81,10 @@ def functions(mapping: Mapping, resource: Resource) -> tuple[Function, Function]
     return _capture(roads, mapping), _resolve(roads, mapping)
 
 
-def moved(function: Function) -> str:
-    """Takes a function of the first release from schema cdc, with the triggers that call it."""
-    types = "bigint[]" if function.arguments else ""
-    return f"""\
-set local role cdc_owner;
-grant usage, create on schema {SCHEMA} to {RUNS_AS};
-alter function cdc.{function.name}({types}) set schema {SCHEMA};
-reset role;
-alter function {SCHEMA}.{function.name}({types}) owner to {RUNS_AS};
-set local role cdc_owner;
-revoke usage, create on schema {SCHEMA} from {RUNS_AS};
-reset role;"""
-
-
-def switched_off(name: str) -> Function:
-    """A capture function that does nothing: the off switch, which locks no table of the suite."""
-    return Function(name, "", "trigger", OFF)
+def switched_off(name: str, schema: str = SCHEMA) -> Function:
+    """A capture function that does nothing: the off switch, which locks no table of the suite.
+    schema: cdc, where it is still the first release's."""
+    return Function(name, "", "trigger", OFF, schema)
 
 
 def noted(function: Function, done: str) -> str:

@@ -9,8 +9,9 @@ import psycopg
 
 from cdc.capture import catalog, plan
 from cdc.capture.catalog import Relation
+from cdc.capture.check import check
 from cdc.capture.plan import TableStatus
-from cdc.errors import DatabaseError
+from cdc.errors import DatabaseError, MappingError
 from cdc.mapping import Mapping, Table
 
 Connection = psycopg.Connection[Any]
@@ -37,7 +38,9 @@ def refuse_unless_migrated(conn: Connection) -> None:
     if found != head:
         raise DatabaseError(
             f"schema cdc has version {found}, this program needs {head}",
-            "Run `cdc migrate`, or use the release that fits.",
+            "Run `cdc migrate`."
+            if found < head
+            else "Use the release that made it, or a newer one.",
         )
 
 
@@ -67,6 +70,16 @@ def standing(conn: Connection, mapping: Mapping) -> list[TableStatus]:
         else replace(row, state="missing", detail="there is no such table")
         for row in plan.status(conn, mapping, known)
     ]
+
+
+def misfit(conn: Connection, mapping: Mapping) -> str | None:
+    """What of the tables does not fit the mapping any more, as far as the catalogue tells: changes
+    end in cdc.unresolved, or are read slowly."""
+    try:
+        check(conn, mapping, trusting=False)
+    except MappingError as error:
+        return str(error)
+    return None
 
 
 def _nothing(table: Table) -> Relation:

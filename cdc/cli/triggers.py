@@ -6,24 +6,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cdc.cli import common
+from cdc.cli import common, switch
 from cdc.cli.common import AsJson, Yes, load_mapping, load_settings, print_json, printable, say
 from cdc.cli.patient import LockTimeout, Pause, Tries
+from cdc.cli.scripted import AsSql, changing, print_script
 from cdc.errors import DatabaseError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from cdc.capture.catalog import Gap, InstalledFunction
     from cdc.capture.plan import Step
     from cdc.db import Connection
     from cdc.mapping import Mapping
-    from cdc.settings import Settings
-
-
-AsSql = Annotated[
-    bool, typer.Option("--sql", help="Print what would be run, as a script for psql; do nothing.")
-]
 
 
 def register(app: typer.Typer) -> None:
@@ -33,7 +27,7 @@ def register(app: typer.Typer) -> None:
         help="Capture: triggers on the suite's tables.\n\nThe mapping (CDC_MAPPING) says which "
         "tables and columns; everything here follows from it.",
     )
-    for command in (plan, install, status, remove, sql, off, on):
+    for command in (plan, install, status, remove, sql, switch.off, switch.on):
         group.command()(command)
     app.add_typer(group, name="triggers")
 
@@ -47,19 +41,26 @@ def plan(
 ) -> None:
     """Show what an installation would do to each table, and the locks it takes.
 
-    Compared with the catalogue: what is there already is not touched. Changes nothing.
+    Compared with the catalogue: what is there already is not touched. Changes nothing. Exit code 1
+    where this account may not carry it out.
     """
+    from cdc.capture.rights import refuse_unless_allowed
+
     settings = load_settings(ctx)
     mapping = load_mapping(settings)
     with common.connect(settings) as conn:
         steps = _planned(conn, mapping)
         noted = _noted(conn, mapping)
-    if as_json:
-        print_json({"steps": [_step(step) for step in steps], "mapping_noted": noted})
-        return
-    if not steps:
-        say("Nothing to do." if noted else "Only the mapping would be noted as installed.")
-        return
+        if as_json:
+            print_json({"steps": [_step(step) for step in steps], "mapping_noted": noted})
+        elif steps:
+            _tell_plan(steps, sql=sql)
+        else:
+            say("Nothing to do." if noted else "Only the mapping would be noted as installed.")
+        refuse_unless_allowed(conn, steps)
+
+
+def _tell_plan(steps: Sequence[Step], *, sql: bool) -> None:
     if sql:
         from cdc.capture.text import comment
 
@@ -70,8 +71,9 @@ def plan(
         common.print_table(["table", "lock", "what"], _by_table(steps))
     locked = common.counted(len({step.table for step in steps if step.lock}), "table")
     more = "" if sql else " `--sql` shows the statements."
+    one_by_one = ", one table at a time" if any(step.lock for step in steps) else ""
     say(
-        f"{common.counted(len(steps), 'statement')}, locks on {locked}, one table at a time. "
+        f"{common.counted(len(steps), 'statement')}, locks on {locked}{one_by_one}. "
         f"Nothing was changed; `cdc triggers install` carries it out.{more}"
     )
 
@@ -89,12 +91,14 @@ def install(
     done one after the other, each for a moment; where one is busy it is tried again.
     """
     from cdc.capture.install import carry_out, remember
+    from cdc.capture.rights import refuse_unless_allowed
     from cdc.patience import Patience
 
     settings = load_settings(ctx)
     mapping = load_mapping(settings)
-    with _changing(settings) as conn:
+    with changing(settings) as conn:
         steps = _planned(conn, mapping, lock_timeout)
+        refuse_unless_allowed(conn, steps)
         noted = _noted(conn, mapping)
         carry_out(conn, steps, say, Patience(lock_timeout, tries, pause))
         remember(conn, mapping)
@@ -116,10 +120,12 @@ def status(ctx: typer.Context, as_json: AsJson = False) -> None:
         capture.refuse_unless_migrated(conn)
         rows = capture.standing(conn, mapping)
         noted = _noted(conn, mapping)
+        misfit = capture.misfit(conn, mapping)
     wrong = [row for row in rows if row.state != "installed"]
     if as_json:
         tables = [{**common.fields_of(row), "table": str(row.table)} for row in rows]
-        print_json({"ok": noted and not wrong, "mapping_noted": noted, "tables": tables})
+        good = noted and not wrong and not misfit
+        print_json({"ok": good, "mapping_noted": noted, "misfit": misfit, "tables": tables})
     else:
         common.print_table(
             ["table", "event", "state", "detail"],
@@ -130,7 +136,9 @@ def status(ctx: typer.Context, as_json: AsJson = False) -> None:
             say(f"{len(wrong)} of {len(rows)} tables are not captured as they should be. {what}")
         elif not noted:
             say("The mapping is not the installed one; `cdc triggers install` installs it.")
-    if wrong or not noted:
+        if misfit:
+            say(f"The mapping does not fit the tables any more: {misfit}")
+    if wrong or misfit or not noted:
         raise typer.Exit(1)
 
 
@@ -149,13 +157,15 @@ def remove(
     """
     from cdc.capture.install import carry_out, forget
     from cdc.capture.plan import removal
+    from cdc.capture.rights import refuse_unless_allowed
     from cdc.patience import Patience
 
-    with _changing(load_settings(ctx)) as conn:
+    with changing(load_settings(ctx)) as conn:
         steps = removal(conn)
         if as_sql:
-            _print_script(steps, as_json=as_json)
+            print_script(steps, as_json=as_json)
             return
+        refuse_unless_allowed(conn, steps)
         if steps:
             common.confirm(
                 "Changes made from now on will be lost. Take capture off?", yes=yes, must=True
@@ -198,116 +208,36 @@ def sql(
         typer.echo(text)
 
 
-def off(ctx: typer.Context, as_sql: AsSql = False, as_json: AsJson = False) -> None:
-    """Stop capture at once, without a lock on any table of the suite.
-
-    For emergencies, whatever mapping is installed. Takes effect with the next statement, also in
-    transactions that are open. While it is off, changes are lost, and nobody can say later what
-    they were; what was queued before is still sent.
-    """
-    from cdc.capture.catalog import functions, triggers
-    from cdc.capture.install import carry_out, switch_off
-    from cdc.cli.capture import refuse_unless_migrated, version
-
-    with common.connect(load_settings(ctx)) as conn:
-        steps = switch_off(conn)
-        if not steps:
-            if version(conn) is None:
-                refuse_unless_migrated(conn)
-            raise DatabaseError(
-                "capture is not installed: there is nothing to switch off",
-                "`cdc triggers status` shows how it stands.",
-            )
-        if as_sql:
-            _print_script(steps, as_json=as_json)
-            return
-        carry_out(conn, steps, lambda _: None)
-        tables = list(dict.fromkeys(str(found.table) for found in triggers(conn)))
-        since = _last_gap(functions(conn)).since
-    if as_json:
-        print_json({"capture": "off", "since": since.isoformat(), "tables": tables})
-    else:
-        say(f"Capture is off since {since.isoformat()}: {', '.join(tables)}.")
-    common.warn(
-        "changes of these tables are lost until `cdc triggers on`. What is queued is still sent."
-    )
-
-
-def on(ctx: typer.Context, as_sql: AsSql = False, as_json: AsJson = False) -> None:
-    """Start capture again after `cdc triggers off`, and say what time is missing."""
-    from cdc.capture.catalog import functions, installed_mapping
-    from cdc.capture.install import carry_out, switch_on
-    from cdc.capture.render import OFF
-
-    settings = load_settings(ctx)
-    mapping = load_mapping(settings)
-    with _changing(settings) as conn:
-        installed = installed_mapping(conn)
-        if installed != mapping.fingerprint or not functions(conn):
-            raise DatabaseError(
-                "capture is not installed" if installed is None else "another mapping is installed",
-                "`cdc triggers status` shows how it stands; `cdc triggers install` brings capture "
-                "to the mapping, and switches it on.",
-            )
-        steps = switch_on(mapping)
-        if as_sql:
-            _print_script(steps, as_json=as_json)
-            return
-        was_off = any(found.body == OFF for found in functions(conn).values())
-        carry_out(conn, steps, lambda _: None)
-        gap = _last_gap(functions(conn)) if was_off else None
-    tables = [str(r.table) for r in mapping.captured]
-    if as_json:
-        print_json({"capture": "on", "tables": tables, "lost": gap and common.fields_of(gap)})
-        return
-    say(f"Capture is on: {', '.join(tables)}.")
-    if gap and gap.until:
-        common.warn(
-            f"it was off from {gap.since.isoformat()} to {gap.until.isoformat()} ({gap.who}): what "
-            "was changed then is not sent. Receivers have to read it from the suite's API."
-        )
-
-
-def _last_gap(known: dict[str, InstalledFunction]) -> Gap:
-    from cdc.capture.catalog import gaps
-
-    return max((gap for found in known.values() for gap in gaps(found)), key=lambda gap: gap.since)
-
-
-def _print_script(steps: Sequence[Step], *, as_json: bool) -> None:
-    from cdc.capture.install import script as as_script
-
-    text = "\n".join(as_script(steps, None))
-    if as_json:
-        print_json({"sql": text})
-    elif text:
-        typer.echo(text)
-
-
-def _changing(settings: Settings) -> Connection:
-    """A connection to change things with. Raises DatabaseError unless schema cdc is up to date."""
-    from cdc.cli.capture import refuse_unless_migrated
-
-    conn = common.connect(settings)
-    try:
-        refuse_unless_migrated(conn)
-    except BaseException:
-        conn.close()
-        raise
-    return conn
-
-
 def _planned(conn: Connection, mapping: Mapping, lock_timeout: int = 5000) -> Sequence[Step]:
+    from psycopg import errors as pg
+
     from cdc.capture.check import check
     from cdc.capture.plan import plan
+    from cdc.capture.reading import tables_read
+    from cdc.capture.rights import BY_OWNER
     from cdc.cli.capture import refuse_unless_migrated
+    from cdc.patience import Wanted, advice, holders
 
     refuse_unless_migrated(conn)
-    # Looking at a table waits too, where somebody has locked it whole. Not set for the session:
-    # behind a transaction pooler that is the suite's next.
-    with conn.transaction():
-        conn.execute("select set_config('lock_timeout', %s, true)", (str(lock_timeout),))
-        return plan(conn, mapping, check(conn, mapping))
+    try:
+        # Looking at a table waits too, where somebody has locked it whole. Not set for the session:
+        # behind a transaction pooler that is the suite's next.
+        with conn.transaction():
+            conn.execute("select set_config('lock_timeout', %s, true)", (str(lock_timeout),))
+            steps = plan(conn, mapping, check(conn, mapping))
+    except pg.InsufficientPrivilege as error:
+        raise DatabaseError(
+            f"{error.diag.message_primary}: how capture would read it cannot be tried out", BY_OWNER
+        ) from None
+    except pg.LockNotAvailable:
+        tables = {*tables_read(mapping), *(r.table for r in mapping.resources.values())}
+        who = holders(conn, [Wanted("ACCESS SHARE", tuple(table.sql for table in tables))])
+        raise DatabaseError(
+            "a table of the mapping is locked whole, and cannot be looked at: gave up after "
+            f"{lock_timeout} ms" + (f"; {who}" if who else ""),
+            advice(who),
+        ) from None
+    return steps
 
 
 def _noted(conn: Connection, mapping: Mapping) -> bool:
@@ -344,4 +274,6 @@ def _state(state: str) -> Any:
 
 
 def _off(rows: Sequence[Any]) -> bool:
-    return any(row.state == "off" for row in rows)
+    from cdc.capture.plan import SWITCHED_OFF
+
+    return any(row.detail == SWITCHED_OFF for row in rows)

@@ -128,6 +128,16 @@ def upgrade(
         made.dispose()
 
 
+# For psql: an interrupted CREATE INDEX CONCURRENTLY leaves one that IF NOT EXISTS takes for made.
+_LEFTOVERS = """\
+-- Each on its own, outside of a transaction. What an interrupted run has left is dropped first.
+select pg_catalog.format('drop index concurrently %s', i.indexrelid::pg_catalog.regclass)
+  from pg_catalog.pg_index i join pg_catalog.pg_class c on c.oid = i.indexrelid
+ where c.relnamespace = 'cdc'::pg_catalog.regnamespace and not i.indisvalid
+   and c.relname in ({})
+\\gexec"""
+
+
 def offline_sql(after: str | None = None) -> str:
     """All that an upgrade would run, of an empty database or of one that has the version ``after``:
     to be read first, or run with psql. Raises DatabaseError for a version there never was."""
@@ -143,10 +153,7 @@ def offline_sql(after: str | None = None) -> str:
         output = io.StringIO()
         command.upgrade(config(output=output), f"{version.before}:{version.number}", sql=True)
         if version.online:
-            text.append(
-                "-- Each on its own, outside of a transaction. Where one was interrupted, drop\n"
-                "-- the index that it left (INVALID, says \\d) before you go on."
-            )
+            text.append(_LEFTOVERS.format(", ".join(f"'{i.name}'" for i in version.online)))
         text += [index.sql for index in version.online]
         text.append(output.getvalue())
     return "\n".join(text)
@@ -166,7 +173,7 @@ def _transaction(
     def who() -> str:
         with made.connect() as connection:
             driver: Any = connection.connection.driver_connection
-            return holders(driver, locks)
+            return holders(driver, locks, patience.lock_timeout_ms)
 
     patiently(act, "schema cdc", patience, say, who)
 

@@ -23,7 +23,9 @@ def test_the_switch_takes_no_lock_on_a_table_of_the_suite(suite: Suite) -> None:
     assert set(suite.states().values()) == {"off"}
     suite.run("update rating set stars = 1; insert into candidate values (30, 17)")
     assert suite.queued() == []
-    install.carry_out(suite.command, install.switch_on(suite.mapping), lambda _: None)
+    install.carry_out(
+        suite.command, install.switch_on(suite.command, suite.mapping), lambda _: None
+    )
     assert set(suite.states().values()) == {"installed"}
     assert planned(suite) == []
     suite.run("update rating set stars = 1")

@@ -144,7 +144,16 @@ def test_with_psql_alone(empty_database: str, postgres: EmbeddedPostgres, tmp_pa
     assert "No table of the suite is locked" in told.err
     script = tmp_path / "upgrade.sql"
     script.write_text(cdc.good("migrate", "--sql", "--from", "0001").out)
+    # An index that somebody has interrupted: IF NOT EXISTS would take it for made.
+    with connect(empty_database) as conn:
+        conn.execute("create index retry_created on cdc.retry (webhook_id)")
+        conn.execute(
+            "update pg_index set indisvalid = false"
+            " where indexrelid = 'cdc.retry_created'::regclass"
+        )
     psql(postgres.bin_dir, empty_database, "-f", script)
+    with connect(empty_database) as conn:
+        assert not conn.execute("select from pg_index where not indisvalid").fetchall()
     assert cdc.json("migrate")["changed"] is False
     assert cdc.json("migrate", "--plan") == {"before": migrations.head(), "steps": []}
 

@@ -1,0 +1,69 @@
+"""Whether an account may do what a plan says, asked before anything of it is done.
+
+PostgreSQL only warns where a GRANT or REVOKE gives nothing because the account may not: capture
+would be installed, and could not read what leads to a company.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cdc.capture.catalog import Connection
+from cdc.capture.plan import DROP_LOCK, TRIGGER_LOCK, Step
+from cdc.errors import DatabaseError
+
+BY_OWNER = (
+    "Let a superuser do it, or a member of all owners; or let each owner run its part of "
+    "`cdc triggers sql --database`."
+)
+"""What to do for who may not."""
+
+# What is asked of the table's owner or of who has the right from there: by the step's lock.
+_MAY = {
+    TRIGGER_LOCK: "has_table_privilege(c.oid, 'trigger')",
+    DROP_LOCK: "pg_has_role(c.relowner, 'usage')",
+    "": """(has_table_privilege(c.oid, 'select with grant option')
+            and has_schema_privilege(n.oid, 'usage with grant option'))""",
+}
+_WHAT = {
+    TRIGGER_LOCK: "put a trigger on",
+    DROP_LOCK: "take a trigger off",
+    "": "give or take the right to read",
+}
+
+
+def refuse_unless_allowed(conn: Connection, steps: Sequence[Step]) -> None:
+    """Raises DatabaseError for the first step that this account may not carry out."""
+    for role in sorted({step.role for step in steps if step.role}):
+        row = conn.execute(
+            "select pg_has_role(%s, 'member'), current_user::text", (role,)
+        ).fetchone()
+        if row and not row[0]:
+            raise DatabaseError(
+                f"{row[1]} is not a member of {role}, which owns what is to be made",
+                f"grant cdc_owner, cdc_capture to {row[1]}  -- as a superuser, or as who made them",
+            )
+    asked: set[tuple[object, str]] = set()
+    for step in steps:
+        if step.table is None or (step.table, step.lock) in asked:
+            continue
+        asked.add((step.table, step.lock))
+        row = conn.execute(
+            f"""
+            select {_MAY[step.lock]}, current_user::text, c.relowner::regrole::text,
+                   n.nspowner::regrole::text
+              from pg_class c join pg_namespace n on n.oid = c.relnamespace
+             where n.nspname = %s and c.relname = %s
+            """.encode(),
+            (step.table.schema, step.table.name),
+        ).fetchone()
+        if row is None or row[0]:
+            continue
+        _, account, owner, schema_owner = row
+        owners = f"{owner} owns it"
+        if not step.lock and schema_owner != owner:
+            owners += f", {schema_owner} its schema"
+        raise DatabaseError(
+            f"{account} may not {_WHAT[step.lock]} {step.table}: {owners}",
+            BY_OWNER,
+        )

@@ -1,0 +1,44 @@
+"""What the commands have in common that change capture: a connection, or a script for psql."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cdc.cli import common
+from cdc.cli.common import print_json
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from cdc.capture.plan import Step
+    from cdc.db import Connection
+    from cdc.settings import Settings
+
+AsSql = Annotated[
+    bool, typer.Option("--sql", help="Print what would be run, as a script for psql; do nothing.")
+]
+
+
+def print_script(steps: Sequence[Step], *, as_json: bool) -> None:
+    from cdc.capture.install import script as as_script
+
+    text = "\n".join(as_script(steps, None))
+    if as_json:
+        print_json({"sql": text})
+    elif text:
+        typer.echo(text)
+
+
+def changing(settings: Settings) -> Connection:
+    """A connection to change things with. Raises DatabaseError unless schema cdc is up to date."""
+    from cdc.cli.capture import refuse_unless_migrated
+
+    conn = common.connect(settings)
+    try:
+        refuse_unless_migrated(conn)
+    except BaseException:
+        conn.close()
+        raise
+    return conn

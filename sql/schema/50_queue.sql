@@ -48,7 +48,7 @@ create type cdc.unplaced as (key text, own jsonb);
 create function cdc.brought(refs text[], uid uuid) returns text[]
 language sql stable parallel safe
 return case
-  when pg_column_size(refs) > 4000 then array['unfit', uid::text]
+  when pg_column_size(refs) > 4000 or cardinality(refs) > 1000 then array['unfit', uid::text]
   when octet_length(array_to_string(refs, '')) > 4000 or array_ndims(refs) > 1
        or octet_length(refs[array_upper(refs, 1)]) > 2000 then array['unfit', uid::text]
   else refs

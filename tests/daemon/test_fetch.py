@@ -207,6 +207,15 @@ async def test_keys_without_end_die_and_the_others_go_on(world: World, which: st
     assert "shorter keys" in detail, "what to do about it"
 
 
+async def test_a_list_of_nulls_without_end_is_not_brought(world: World) -> None:
+    """It takes little room as it is stored, and no letter."""
+    [(uid, brought, few)] = await world.all(
+        "select u, cdc.brought(array_fill(null::text, array[100000]), u),"
+        "       cdc.brought(array[null, '1', '2'], u) from gen_random_uuid() u"
+    )
+    assert (brought, few) == (["unfit", str(uid)], [None, "1", "2"])
+
+
 async def test_no_way_brings_keys_without_end_into_memory(world: World) -> None:
     hook = await world.hook("candidate")
     conn = await open_session(world.url, "test")

@@ -22,7 +22,9 @@ import psycopg
 import pytest
 
 from cdc.cli.health import reading
+from cdc.cli.health.model import UNTOLD
 from cdc.mapping import default_mapping
+from cdc.road import UNUSABLE
 from tests.cli.command import Command
 from tests.cli.test_status import daemon, owe, status
 
@@ -54,7 +56,8 @@ class TestBound:
         with db.transaction():
             db.execute(reading._BY_INDEX)
             (row,) = db.execute(
-                "explain (analyze, format json) " + reading._LANES, {"bound": 200}
+                "explain (analyze, format json) " + reading._LANES,
+                {"bound": 200, "unusable": UNUSABLE, "untold": UNTOLD},
             ).fetchall()
         reads = [node for node in nodes(row[0][0]["Plan"]) if node.get("Relation Name") == "queue"]
         assert reads

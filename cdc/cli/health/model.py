@@ -213,15 +213,17 @@ def _why(lane: Lane) -> str:
             ": nothing has failed; its receiver is slow, or the daemon's log and `cdc doctor` "
             "say more"
         )
-    why = f": {lane.last_error}" if lane.last_error else ""
-    if (lane.last_error or "").startswith(UNUSABLE):
+    error = lane.last_error or ""
+    why = f": {error}" if error else ""
+    if error.startswith(UNUSABLE):
         return why
-    if lane.failing_for is not None:
+    ours = error.startswith(UNTOLD)  # its receiver was never asked
+    if lane.failing_for is not None and not ours:
         why += f", for {age(lane.failing_for)}"
-    if lane.breaker != "closed":
+    if lane.breaker != "closed" and not ours:
         return f"{why}; it is tried by itself, at least once a minute"
     if lane.next_try is not None and lane.next_try > 0:
         why += f", next try in {age(lane.next_try)}"
-        if not (lane.last_error or "").startswith(UNTOLD):
+        if not ours:
             why += " (`cdc webhook resume` hurries it)"
     return why

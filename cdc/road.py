@@ -20,6 +20,19 @@ class Resource(NamedTuple):
     key: str
 
 
+class Span(NamedTuple):
+    """Where in the queue rows of a webhook lie that nobody has read: ids, both ends included."""
+
+    first: int
+    last: int = 2**63 - 1
+
+    def joined(self, other: Span | None) -> Span:
+        """Both of them, and what lies between."""
+        if other is None:
+            return self
+        return Span(min(self.first, other.first), max(self.last, other.last))
+
+
 UNFIT = -2
 """Number of the layout of rows whose references were not brought: too long for our memory, or no
 list. No payload can be made of them."""

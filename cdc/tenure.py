@@ -136,7 +136,7 @@ class Tenure:
             seen = await looker.look(arm=bell.arms(sent), fleet=due, shards=ownership.shards)
             bell.looked(
                 sent,
-                found=bool(seen.lowest),
+                found=bool(seen.news),
                 armed=seen.armed,
                 was_armed=seen.was_armed,
                 xmin=seen.snapshot.xmin,
@@ -161,9 +161,9 @@ class Tenure:
 
     async def _tell(self, seen: Seen, ownership: Ownership, conn: Connection) -> None:
         if seen.rows is None:
-            for webhook_id, lowest in seen.lowest.items():
+            for webhook_id, where in seen.news.items():
                 if ownership.owns(webhook_id):
-                    self.dispatch.noticed(webhook_id, lowest)
+                    self.dispatch.noticed(webhook_id, where)
         elif seen.rows:
             self.dispatch.came(await self._layouts.deliveries(conn, seen.rows))
         if seen.touched:

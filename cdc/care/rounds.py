@@ -15,6 +15,7 @@ from cdc.care import expire, prune, removed, sweep, unresolved
 from cdc.care.measure import Measure
 from cdc.observe import Observer
 from cdc.queue.session import open_session
+from cdc.road import Span
 
 REMOVED_EVERY = 5.0
 SOON_EVERY = 0.1
@@ -30,7 +31,7 @@ class Lanes(Protocol):
 
     def missing(self, webhook_id: int, delivery_id: int, uid: str) -> bool: ...
 
-    def noticed(self, webhook_id: int, lowest: int) -> None: ...
+    def noticed(self, webhook_id: int, where: Span) -> None: ...
 
     def touched(self, webhook_ids: Iterable[int]) -> None: ...
 

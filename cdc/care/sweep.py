@@ -7,6 +7,7 @@ from typing import Protocol
 
 from cdc.observe import Observer
 from cdc.queue.session import Connection, run
+from cdc.road import Span
 
 OLDER_THAN = 60.0
 
@@ -16,7 +17,7 @@ class Lanes(Protocol):
 
     def missing(self, webhook_id: int, delivery_id: int, uid: str) -> bool: ...
 
-    def noticed(self, webhook_id: int, lowest: int) -> None: ...
+    def noticed(self, webhook_id: int, where: Span) -> None: ...
 
     def touched(self, webhook_ids: Iterable[int]) -> None: ...
 
@@ -29,7 +30,7 @@ async def run_once(conn: Connection, lanes: Lanes, observer: Observer) -> None:
     for webhook_id, number, uid in await run(conn, "sweep", [lanes.shards(), OLDER_THAN]):
         if lanes.missing(webhook_id, number, uid):
             observer.swept(webhook_id, number)
-            lanes.noticed(webhook_id, number)
+            lanes.noticed(webhook_id, Span(number))
     for webhook_id, number in await run(conn, "sweep_retry", [lanes.shards(), OLDER_THAN]):
         observer.swept(webhook_id, number)
         lanes.touched([webhook_id])

@@ -21,7 +21,7 @@ from cdc.queue.look import Snapshot
 from cdc.queue.ownership import shard_of
 from cdc.queue.records import Promote
 from cdc.queue.session import Connection, Layouts, open_session
-from cdc.road import Delivery, Resource, Webhook
+from cdc.road import Delivery, Resource, Span, Webhook
 from cdc.settings import Settings
 
 UNSURE_POLL = 0.05  # how soon to ask again whether we may send
@@ -49,7 +49,7 @@ class Dispatch:
         self._room = Room(settings.total_window)
         self._registrar = Registrar(settings, pipeline, observer, self._room)
         self.channels: dict[int, Channel] = {}
-        self._unknown: dict[int, int] = {}  # webhooks without a channel yet: lowest id
+        self._unknown: dict[int, Span] = {}  # webhooks without a channel yet
         self._touched: set[int] = set()
         self._hungry: set[Channel] = set()
         self._work = asyncio.Event()
@@ -59,13 +59,13 @@ class Dispatch:
 
     # -- told by the look -------------------------------------------------------------------------
 
-    def noticed(self, webhook_id: int, lowest: int) -> None:
+    def noticed(self, webhook_id: int, where: Span) -> None:
         """There are rows that were not there before."""
         channel = self.channels.get(webhook_id)
         if channel is None:
-            self._unknown[webhook_id] = min(lowest, self._unknown.get(webhook_id, lowest))
+            self._unknown[webhook_id] = where.joined(self._unknown.get(webhook_id))
         else:
-            channel.lane.noticed(lowest)
+            channel.lane.noticed(where)
             self._hungry.add(channel)
         self._work.set()
 
@@ -77,7 +77,7 @@ class Dispatch:
         for webhook_id, rows in by_webhook.items():
             channel = self.channels.get(webhook_id)
             if channel is None or (park := channel.lane.came(rows)) is None:
-                self.noticed(webhook_id, rows[0].id)
+                self.noticed(webhook_id, Span(rows[0].id, rows[-1].id))
             else:
                 self._pipeline.settler.park(channel.lane, park)
                 self.pump(channel)
@@ -131,7 +131,7 @@ class Dispatch:
                 self._pipeline.settler.submit(Promote(channel.lane, resource))
             self._hungry.add(channel)
         for webhook_id, number in lowest.items():
-            self.noticed(webhook_id, number)
+            self.noticed(webhook_id, Span(number))
         for channel in list(self.channels.values()):
             self.pump(channel)
 
@@ -196,9 +196,9 @@ class Dispatch:
             if (channel := self.channels.get(webhook_id)) is not None:
                 channel.lane.noticed_due(now)
                 self._hungry.add(channel)
-        for webhook_id, lowest in unknown.items():
+        for webhook_id, where in unknown.items():
             if (channel := self.channels.get(webhook_id)) is not None:
-                channel.lane.noticed(lowest)
+                channel.lane.noticed(where)
                 self._hungry.add(channel)
 
     async def _fill(self, filler: Filler) -> None:

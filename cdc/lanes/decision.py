@@ -92,14 +92,15 @@ PLAIN_SUCCESS = Decision(Delivered())
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FetchPlan:
-    """Which queue rows to read: the first ``limit`` of the webhook with ``id >= from_id``, in order
-    of id, visible in the newest look's snapshot.
+    """Which queue rows to read: the first ``limit`` of the webhook from ``from_id`` to ``to_id``,
+    in order of id, visible in the newest look's snapshot.
 
     room: places that rows new to the lane may take (the last one may need more); the rest of the
           limit makes up for rows it holds already.
     """
 
     from_id: int
+    to_id: int
     limit: int
     room: int
 

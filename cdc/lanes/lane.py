@@ -30,7 +30,7 @@ from cdc.lanes.room import Room
 from cdc.lanes.rules import LaneRules
 from cdc.lanes.sending import Sending
 from cdc.lanes.window import Window
-from cdc.road import Answer, Delivery, Outcome, Resource
+from cdc.road import Answer, Delivery, Outcome, Resource, Span
 
 
 class Lane:
@@ -138,7 +138,7 @@ class Lane:
         self._retries.undo()
         for held in self._lines.drop_waiting():
             if held.queued:
-                self._window.noticed(held.delivery.id)
+                self._window.noticed(Span(held.delivery.id, held.delivery.id))
             else:
                 self._retries.note(AT_ONCE)
 
@@ -161,9 +161,9 @@ class Lane:
 
     # -- the queue --------------------------------------------------------------------------------
 
-    def noticed(self, lowest_id: int) -> None:
-        """A look saw queue rows that were not visible before; ``lowest_id`` is their lowest."""
-        self._window.noticed(lowest_id)
+    def noticed(self, where: Span) -> None:
+        """A look saw queue rows that were not visible before; they lie there."""
+        self._window.noticed(where)
 
     def came(self, rows: Sequence[Delivery]) -> list[Delivery] | None:
         """A look brought along all queue rows that were not visible before, in order of id.

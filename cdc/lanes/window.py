@@ -7,16 +7,7 @@ from collections.abc import Sequence
 from cdc.lanes.decision import FetchPlan
 from cdc.lanes.lines import Lines
 from cdc.lanes.rules import LaneRules
-from cdc.road import Delivery, Resource
-
-
-def lower(one: int | None, other: int | None) -> int | None:
-    """The lower of two ids, either of which may be unknown."""
-    if one is None:
-        return other
-    if other is None:
-        return one
-    return min(one, other)
+from cdc.road import Delivery, Resource, Span
 
 
 class Window:
@@ -26,27 +17,28 @@ class Window:
     key is kept as a tombstone for as long as one is under way; a fetch planned later cannot see it.
     """
 
-    __slots__ = ("_graves", "_lines", "_next_id", "_noted", "_usual", "plan")
+    __slots__ = ("_graves", "_lines", "_noted", "_unread", "_usual", "plan")
 
     def __init__(self, lines: Lines) -> None:
         self._lines = lines
         self.plan: FetchPlan | None = None
-        # From this id on there may be rows that are not held; None: there are none.
-        self._next_id: int | None = None
-        self._noted: int | None = None  # noticed while a fetch is under way: it need not see them
+        # Where there may be rows that are not held; None: there are none. Its end spares the fetch
+        # what open transactions have written behind it, of which there is nothing to see.
+        self._unread: Span | None = None
+        self._noted: Span | None = None  # noticed while a fetch is under way: it need not see them
         self._graves: set[tuple[int, str]] = set()
         self._usual = 1  # places of a row, by those that came last
 
-    def noticed(self, lowest_id: int) -> None:
+    def noticed(self, where: Span) -> None:
         if self.plan is None:
-            self._next_id = lower(self._next_id, lowest_id)
+            self._unread = where.joined(self._unread)
         else:
-            self._noted = lower(self._noted, lowest_id)
+            self._noted = where.joined(self._noted)
 
     @property
     def is_read(self) -> bool:
         """All rows that were seen are held, or were: what is new comes after them."""
-        return self._next_id is None and self.plan is None
+        return self._unread is None and self.plan is None
 
     def admit(self, rows: Sequence[Delivery], blocked: dict[Resource, int]) -> list[Delivery]:
         """Take in rows that were read without a plan. Returns those to park."""
@@ -59,7 +51,7 @@ class Window:
     def will_read(self, delivery_id: int) -> bool:
         if self.plan is not None:
             return True
-        return self._next_id is not None and delivery_id >= self._next_id
+        return self._unread is not None and self._unread.first <= delivery_id <= self._unread.last
 
     def bury(self, delivery: Delivery) -> None:
         """A row of the queue is held no longer."""
@@ -75,14 +67,14 @@ class Window:
         return min(rules.window - self._lines.queued, left)
 
     def wants(self, rules: LaneRules) -> bool:
-        if self._next_id is None or self.plan is not None or self.room(rules) < 1:
+        if self._unread is None or self.plan is not None or self.room(rules) < 1:
             return False
         # Many rows at a time, unless the lane is about to run dry.
         room = rules.window - self._lines.queued
         return room * 2 >= rules.window or self._lines.waiting < rules.cap
 
     def start(self, rules: LaneRules, most: int | None) -> FetchPlan | None:
-        if not self.wants(rules) or self._next_id is None:
+        if not self.wants(rules) or self._unread is None:
             return None
         room = self.room(rules)
         if most is not None:
@@ -91,8 +83,8 @@ class Window:
             return None
         # Without the held ones in the limit they would fill it, and the fetch bring nothing new.
         # More than there are places for would be read for nothing.
-        limit = -(-room // self._usual) + self._lines.queued_from(self._next_id)
-        self.plan = FetchPlan(self._next_id, limit, room)
+        limit = -(-room // self._usual) + self._lines.queued_from(self._unread.first)
+        self.plan = FetchPlan(*self._unread, limit, room)
         return self.plan
 
     def take(
@@ -132,7 +124,8 @@ class Window:
         for row in created:
             if (row.id, row.uid) not in held and (row.id, row.uid) not in graves:
                 self._admit(row, blocked, park)
-        self._next_id = lower(next_id, self._noted)
+        rest = None if next_id is None else Span(next_id, plan.to_id)
+        self._unread = self._noted if rest is None else rest.joined(self._noted)
         self._over()
         return park
 
@@ -147,7 +140,8 @@ class Window:
 
     def undo(self) -> None:
         """The fetch under way, if there is one, does not count."""
-        self._next_id = lower(self._next_id, self._noted)
+        if self._noted is not None:
+            self._unread = self._noted.joined(self._unread)
         self._over()
 
     def _over(self) -> None:

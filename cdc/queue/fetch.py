@@ -44,6 +44,7 @@ class Fetcher:
             [
                 list(plans),
                 [plan.from_id for plan in plans.values()],
+                [plan.to_id for plan in plans.values()],
                 [plan.limit for plan in plans.values()],
                 snapshot.text,
             ],

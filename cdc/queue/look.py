@@ -10,9 +10,10 @@ from typing import NamedTuple
 from cdc.queue.arrays import plain
 from cdc.queue.ownership import LOCK_CLASS, Fleet
 from cdc.queue.session import Connection, Row, boottime, execute, run
+from cdc.road import Span
 
 FEW = 200  # rows that a look brings along at most
-ABOUT = 9  # columns about everything, before those of a row
+ABOUT = 10  # columns about everything, before those of a row
 _id = itemgetter(1)
 
 
@@ -35,7 +36,7 @@ class Snapshot(NamedTuple):
 class Seen:
     """What a look saw.
 
-    lowest:     webhook to its lowest new id.
+    news:       webhook to where its new rows lie.
     touched:    webhooks whose registration changed.
     armed:      the doorbell is armed since.
     was_armed:  it had been before.
@@ -46,7 +47,7 @@ class Seen:
     """
 
     snapshot: Snapshot
-    lowest: dict[int, int]
+    news: dict[int, Span]
     touched: tuple[int, ...]
     armed: bool
     was_armed: bool
@@ -109,12 +110,14 @@ class Looker:
                 FEW + 1,
             ],
         )
-        text, webhooks, lowest, touched, was_armed, bell, unresolved, daemons, owned = about[:ABOUT]
+        text, webhooks, lowest, highest, touched, was_armed, bell, unresolved, daemons, owned = (
+            about[:ABOUT]
+        )
         self.answered_at = sent
         self.snapshot = Snapshot.parse(text)
         return Seen(
             self.snapshot,
-            dict(zip(webhooks, lowest, strict=True)),
+            {w: Span(*ends) for w, *ends in zip(webhooks, lowest, highest, strict=True)},
             tuple(touched),
             bool(arm) and bell is not None,
             was_armed,

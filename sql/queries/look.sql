@@ -29,6 +29,7 @@ with since as materialized (
 select pg_current_snapshot()::text as snapshot,
        news.webhooks,
        news.lowest,
+       news.highest,
        touched.webhooks as touched,
        bell.armed as was_armed,
        -- A full notification queue would make writers' commits fail.
@@ -43,8 +44,9 @@ select pg_current_snapshot()::text as snapshot,
        null::bigint as webhook_id, null::bigint as id, null::xid8 as xid, null::uuid as uid,
        null::int as layout, null::"char" as action, null::timestamptz as "time", null::text[] as refs
   from (select coalesce(array_agg(n.webhook_id), '{}') as webhooks,
-               coalesce(array_agg(n.lowest), '{}') as lowest
-          from (select q.webhook_id, min(q.id) as lowest
+               coalesce(array_agg(n.lowest), '{}') as lowest,
+               coalesce(array_agg(n.highest), '{}') as highest
+          from (select q.webhook_id, min(q.id) as lowest, max(q.id) as highest
                   from cdc.queue q
                  where q.xid >= $1 and q.xid < (select xmax from since)
                     or q.xid = any((select ended from since)::xid8[])
@@ -64,7 +66,7 @@ select pg_current_snapshot()::text as snapshot,
        (select b.last_value > extract(epoch from clock_timestamp()) * 1000000 as armed
           from cdc.bell b) bell
 union all
-(select null, null, null, null, null, null, null, null, null,
+(select null, null, null, null, null, null, null, null, null, null,
         q.webhook_id, q.id, q.xid, q.uid, q.layout, q.action, q."time",
         cdc.brought(q.refs, q.uid)
    from cdc.queue q

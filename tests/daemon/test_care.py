@@ -13,6 +13,7 @@ from cdc.lanes import Lane
 from cdc.observe import Observer
 from cdc.observe.repeats import Repeats
 from cdc.queue.session import Connection, open_session
+from cdc.road import Span
 from tests.daemon.running import Log, Running
 from tests.daemon.world import World
 
@@ -35,8 +36,8 @@ class Lanes:
     def missing(self, webhook_id: int, delivery_id: int, uid: str) -> bool:
         return True
 
-    def noticed(self, webhook_id: int, lowest: int) -> None:
-        self.told.append((webhook_id, lowest))
+    def noticed(self, webhook_id: int, where: Span) -> None:
+        self.told.append((webhook_id, where.first))
 
     def touched(self, webhook_ids: Iterable[int]) -> None:
         self.asked += webhook_ids

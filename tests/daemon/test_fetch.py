@@ -12,8 +12,9 @@ from cdc.lanes import DuePlan, FetchPlan, Lane, LaneRules
 from cdc.queue.fetch import Fetcher
 from cdc.queue.look import Looker
 from cdc.queue.session import Layouts, open_session
+from cdc.road import Span
 from tests.daemon.running import Running
-from tests.daemon.world import World
+from tests.daemon.world import World, pages_read
 from tests.lanes.made import OK
 
 # A trigger of the suite's own that updates what was just inserted.
@@ -39,17 +40,17 @@ async def test_a_row_committed_after_the_look_is_not_fetched(world: World) -> No
         snapshot = await looker.begin()
         # Committed between the look and the fetch, with higher ids than a row still to come.
         await late.change("candidate", key)
-        plan = {hook.id: FetchPlan(0, 10, 10)}
+        plan = {hook.id: FetchPlan(*Span(0), 10, 10)}
         assert (await fetcher.fetch(plan, snapshot))[hook.id].rows == []
         seen = await looker.look(arm=None)
         rows = (await fetcher.fetch(plan, seen.snapshot))[hook.id].rows
         assert [(row.action, row.refs[-1]) for row in rows] == [("modified", key)]
-        assert seen.lowest == {hook.id: rows[0].id}
+        assert seen.news == {hook.id: Span(rows[0].id, rows[0].id)}
     seen = await looker.look(arm=None)
     fetched = (await fetcher.fetch(plan, seen.snapshot))[hook.id].rows
     assert [row.id for row in fetched] == sorted(row.id for row in fetched)
     assert len(fetched) == 3
-    assert seen.lowest[hook.id] < rows[0].id
+    assert seen.news[hook.id].last < rows[0].id
     await conn.close()
 
 
@@ -64,7 +65,7 @@ async def test_what_was_settled_while_a_fetch_was_under_way_is_not_sent_again(
     looker = Looker(conn)
     snapshot = await looker.begin()
     lane = Lane(hook.id, LaneRules(window=4, cap=4), Random(1))
-    lane.noticed(0)
+    lane.noticed(Span(0))
     plan = lane.plan_fetch(2)
     assert plan is not None
     found = await Fetcher(conn, Layouts()).fetch({hook.id: plan}, snapshot)
@@ -72,7 +73,7 @@ async def test_what_was_settled_while_a_fetch_was_under_way_is_not_sent_again(
     first = lane.start(0.0)[0]
     # A fetch from the beginning (somebody committed late) that sees the row before its settlement
     # commits, and ends after it.
-    lane.noticed(0)
+    lane.noticed(Span(0))
     plan = lane.plan_fetch()
     assert plan is not None
     window = (await Fetcher(other, Layouts()).fetch({hook.id: plan}, snapshot))[hook.id]
@@ -207,6 +208,32 @@ async def test_keys_without_end_die_and_the_others_go_on(world: World, which: st
     assert "shorter keys" in detail, "what to do about it"
 
 
+async def test_what_an_open_transaction_has_written_costs_a_fetch_nothing(world: World) -> None:
+    """It lies behind what there is to read, and one statement reads for many lanes."""
+    hook = await world.hook("candidate")
+    conn, writer = await open_session(world.url, "test"), await world.writer()
+    looker, fetcher = Looker(conn), Fetcher(conn, Layouts())
+    await looker.begin()
+    await writer.insert("candidate", project_id=1)
+    seen = await looker.look(arm=None)
+    async with writer.transaction():
+        await writer.write(
+            "candidate",
+            "created",
+            "insert into candidate (project_id) select 1 from generate_series(1, 20000)"
+            " returning id, name",
+        )
+        read = []
+        for where in (seen.news[hook.id], Span(0)):
+            before = await pages_read(conn)
+            plan = {hook.id: FetchPlan(*where, 10, 10)}
+            assert len((await fetcher.fetch(plan, seen.snapshot))[hook.id].rows) == 1
+            read.append(await pages_read(conn) - before)
+        assert read[0] < 30
+        assert read[1] > 200, "what it costs to look whether there is more"
+    await conn.close()
+
+
 async def test_a_list_of_nulls_without_end_is_not_brought(world: World) -> None:
     """It takes little room as it is stored, and no letter."""
     [(uid, brought, few)] = await world.all(
@@ -233,7 +260,7 @@ async def test_no_way_brings_keys_without_end_into_memory(world: World) -> None:
         await made.execute(modified.encode(), [hook.id])
     seen = await looker.look(arm=None, shards=list(range(64)))
     assert seen.rows is not None
-    plan = {hook.id: FetchPlan(0, 10, 10)}
+    plan = {hook.id: FetchPlan(*Span(0), 10, 10)}
     ways = [
         await Layouts().deliveries(conn, seen.rows),
         (await fetcher.fetch(plan, seen.snapshot))[hook.id].rows,

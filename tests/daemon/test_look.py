@@ -11,7 +11,7 @@ from cdc.queue.look import Looker
 from cdc.queue.session import Connection, open_session
 from tests import support
 from tests.daemon.running import Running
-from tests.daemon.world import Undo, World, Writer
+from tests.daemon.world import Undo, World, Writer, pages_read
 
 SHARDS = list(range(64))
 NEXT = "select pg_snapshot_xmax(pg_current_snapshot())::text::bigint"
@@ -43,9 +43,10 @@ async def test_looks_see_every_committed_row_once(world: World) -> None:
         looks += 1
         # What this look's snapshot shows and the last one's did not.
         new = await _rows(conn, (last.text, news.snapshot.text))
-        assert bool(new) == bool(news.lowest)
+        assert bool(new) == bool(news.news)
         if new:
-            assert min(new) == min(news.lowest.values())
+            assert min(new) == min(where.first for where in news.news.values())
+            assert max(new) == max(where.last for where in news.news.values())
             out_of_order += sum(1 for row in new if row < highest)
             highest = max(highest, *new)
         seen.update(new)
@@ -113,7 +114,7 @@ async def test_a_new_looker_begins_with_everything(world: World) -> None:
     lowest = await looker.all(SHARDS)
     assert lowest.keys() == {hook.id, other.id}
     assert await looker.all([hook.id % 64]) == {hook.id: lowest[hook.id]}
-    assert (await looker.look(arm=None)).lowest == {}
+    assert (await looker.look(arm=None)).news == {}
     await conn.close()
 
 
@@ -171,23 +172,11 @@ async def test_what_an_open_transaction_has_written_costs_a_look_nothing(world: 
         await world.run("select pg_current_xact_id()")  # a later one ends: this one is in between
         seen = await looker.look(arm=None)
         assert seen.snapshot.running
-        pages = await _pages(conn)
+        pages = await pages_read(conn)
         for _ in range(3):
-            assert not (await looker.look(arm=None, shards=SHARDS)).lowest
+            assert not (await looker.look(arm=None, shards=SHARDS)).news
         # A way down the index for each look, whatever that transaction has written.
-        assert await _pages(conn) - pages < 100
+        assert await pages_read(conn) - pages < 100
     seen = await looker.look(arm=None, shards=SHARDS)
-    assert len(seen.lowest) == 1
+    assert len(seen.news) == 1
     await conn.close()
-
-
-async def _pages(conn: Connection) -> int:
-    """Pages of the queue and its indexes that this session has asked for."""
-    await conn.execute(b"select pg_stat_force_next_flush()")
-    cursor = await conn.execute(
-        b"select sum(pg_stat_get_blocks_fetched(o))::bigint"
-        b"  from (select 'cdc.queue'::regclass::oid as o union all select indexrelid"
-        b"          from pg_index where indrelid = 'cdc.queue'::regclass) x"
-    )
-    [(pages,)] = await cursor.fetchall()
-    return int(pages)

@@ -82,7 +82,9 @@ CASES = {
         ("queue_xid", "webhook_xid", "unresolved_due"),
     ),
     "look_all": Case(ALL_SHARDS, ("queue_lane",), HOOKS),
-    "fetch": Case("'{{3,4}}', '{{{id},1}}', '{{9,9}}', '{snapshot}'", ("queue_lane",)),
+    "fetch": Case(
+        "'{{3,4}}', '{{{id},1}}', '{{{id},9}}', '{{9,9}}', '{snapshot}'", ("queue_lane",)
+    ),
     "fetch_created": Case(
         "'{{3}}', '{{{id}}}', '{snapshot}', '{{3}}', '{{{xid}}}', '{{{layout}}}', '{{5}}'",
         ("queue_xid",),

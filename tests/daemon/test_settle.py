@@ -19,7 +19,7 @@ from cdc.queue.look import Looker
 from cdc.queue.records import Parked, Promote, Settled, Suspend
 from cdc.queue.session import Layouts, open_session, run
 from cdc.queue.settle import BATCH, Settler
-from cdc.road import Answer, Delivery, Outcome
+from cdc.road import Answer, Delivery, Outcome, Span
 from tests.daemon.running import LIMIT, Log
 from tests.daemon.world import Hook, World
 
@@ -69,7 +69,7 @@ async def fetched(world: World, hook: Hook, rows: int) -> list[Delivery]:
     await world.run("insert into candidate (project_id) select 1 from generate_series(1, %s)", rows)
     conn = await open_session(world.url, "test")
     snapshot = await Looker(conn).begin()
-    plan = FetchPlan(0, rows, rows)
+    plan = FetchPlan(*Span(0), rows, rows)
     found = await Fetcher(conn, Layouts()).fetch({hook.id: plan}, snapshot)
     await conn.close()
     return found[hook.id].rows

@@ -305,3 +305,15 @@ def _resource(got: Received) -> str:
     payload = json.loads(got.body)
     table = payload["event"].removesuffix("_changed")
     return f"{table} {payload['data'][table].rsplit('/', 2)[-2]}"
+
+
+async def pages_read(conn: psycopg.AsyncConnection[Any]) -> int:
+    """Pages of the queue and its indexes that this session has asked for."""
+    await conn.execute(b"select pg_stat_force_next_flush()")
+    cursor = await conn.execute(
+        b"select sum(pg_stat_get_blocks_fetched(o))::bigint"
+        b"  from (select 'cdc.queue'::regclass::oid as o union all select indexrelid"
+        b"          from pg_index where indrelid = 'cdc.queue'::regclass) x"
+    )
+    [(pages,)] = await cursor.fetchall()
+    return int(pages)

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from random import Random
 
 from cdc.lanes import Decision, Lane, LaneRules, Room
-from cdc.road import Answer, Delivery, Layout, Outcome, Resource
+from cdc.road import Answer, Delivery, Layout, Outcome, Resource, Span
 
 LAYOUT = Layout(1, "rating_changed", ("base", "company", "project", "candidate", "rating"))
 TIME = datetime(2015, 3, 16, 15, 32, 34, 174752, tzinfo=UTC)
@@ -82,7 +82,7 @@ def lane(rules: LaneRules = PLAIN, room: Room | None = None) -> Lane:
 def feed(lane: Lane, rows: Iterable[Delivery]) -> list[Delivery]:
     """Rows committed in the queue: looked for, fetched, nothing beyond them."""
     rows = sorted(rows, key=lambda row: row.id)
-    lane.noticed(rows[0].id)
+    lane.noticed(Span(rows[0].id))
     plan = lane.plan_fetch()
     assert plan is not None
     assert len(rows) < plan.limit

@@ -97,7 +97,7 @@ class Tables:
         visible = [
             replace(row)
             for id, row in sorted(self.queue.items())
-            if id >= plan.from_id and self.commits[row.xid] <= look
+            if plan.from_id <= id <= plan.to_id and self.commits[row.xid] <= look
         ]
         rows, beyond = visible[: plan.limit], visible[plan.limit :]
         changed = {(row.xid, row.resource) for row in rows if row.action == "modified"}

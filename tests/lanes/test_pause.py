@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cdc.lanes import LaneRules
-from cdc.road import Delivery
+from cdc.road import Delivery, Span
 
 from .made import BAD, OK, delivery, feed, feed_due, ids, lane
 
@@ -16,7 +16,7 @@ def rows(first: int, last: int) -> list[Delivery]:
 
 def test_a_paused_lane_starts_and_fetches_nothing() -> None:
     a = lane(SMALL)
-    a.noticed(1)
+    a.noticed(Span(1))
     plan = a.plan_fetch()
     assert plan is not None
     a.fetched(plan, rows(1, 3))
@@ -37,7 +37,7 @@ def test_a_paused_lane_starts_and_fetches_nothing() -> None:
 
 def test_what_comes_while_paused_is_left_for_later() -> None:
     a = lane(SMALL)
-    a.noticed(1)
+    a.noticed(Span(1))
     a.noticed_due(0.0)
     fetch, due = a.plan_fetch(), a.plan_due(0.0)
     assert fetch is not None
@@ -74,7 +74,7 @@ def test_drop_forgets_what_was_not_started_and_fetches_it_again() -> None:
 def test_drop_makes_a_fetch_under_way_worthless() -> None:
     a = lane(SMALL)
     feed(a, [delivery(1, "x")])
-    a.noticed(2)
+    a.noticed(Span(2))
     plan = a.plan_fetch()
     assert plan is not None
     a.drop()
@@ -137,7 +137,7 @@ def test_a_due_row_whose_move_is_not_confirmed_is_loaded_later() -> None:
 def test_wants_fetch_agrees_with_plan_fetch() -> None:
     a = lane(SMALL)
     wants = [a.wants_fetch]
-    a.noticed(1)
+    a.noticed(Span(1))
     wants.append(a.wants_fetch)
     a.pause()
     wants.append(a.wants_fetch)

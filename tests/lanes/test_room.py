@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cdc.lanes import Lane, LaneRules, Room
-from cdc.road import Delivery
+from cdc.road import Delivery, Span
 
 from .made import OK, delivery, feed, ids, lane
 
@@ -16,7 +16,7 @@ def rows(first: int, last: int) -> list[Delivery]:
 
 def test_long_keys_take_more_places() -> None:
     a = lane(SMALL)
-    a.noticed(1)
+    a.noticed(Span(1))
     plan = a.plan_fetch()
     assert plan is not None
     long = [delivery(id, places=4) for id in range(1, 11)]
@@ -44,7 +44,7 @@ def test_lanes_share_a_room() -> None:
     assert other.came(rows(1, 10)) == []
     assert room.left == 1
     # Less than is worth a fetch: only who runs dry gets something.
-    full.noticed(10)
+    full.noticed(Span(10))
     assert not full.wants_fetch
     assert full.came([delivery(10)]) is None
     for row in full.start(0.0):
@@ -78,7 +78,7 @@ def test_without_room_a_lane_gets_what_it_needs_to_go_on() -> None:
 
 
 def feed_some(lane: Lane, rows: list[Delivery]) -> None:
-    lane.noticed(rows[0].id)
+    lane.noticed(Span(rows[0].id))
     plan = lane.plan_fetch()
     assert plan is not None
     lane.fetched(plan, rows[: plan.limit])

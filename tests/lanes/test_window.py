@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cdc.lanes import LaneRules
-from cdc.road import Delivery
+from cdc.road import Delivery, Span
 
 from .made import BAD, OK, delivery, feed, feed_due, ids, lane, resource
 
@@ -20,7 +20,7 @@ def test_nothing_is_fetched_while_nothing_is_known() -> None:
 
 def test_the_first_fetch_takes_a_whole_window() -> None:
     a = lane(SMALL)
-    a.noticed(7)
+    a.noticed(Span(7))
     plan = a.plan_fetch()
     assert plan is not None
     assert (plan.from_id, plan.limit, plan.room) == (7, 10, 10)
@@ -37,7 +37,7 @@ def test_fewer_rows_than_asked_for_mean_that_nothing_is_beyond() -> None:
 
 def test_a_full_fetch_goes_on_with_its_last_id() -> None:
     a = lane(SMALL)
-    a.noticed(1)
+    a.noticed(Span(1))
     plan = a.plan_fetch()
     assert plan is not None
     a.fetched(plan, rows(1, 10))
@@ -53,11 +53,11 @@ def test_a_full_fetch_goes_on_with_its_last_id() -> None:
 
 def test_rows_noticed_during_a_fetch_are_kept() -> None:
     a = lane(SMALL)
-    a.noticed(5)
+    a.noticed(Span(5))
     plan = a.plan_fetch()
     assert plan is not None
-    a.noticed(9)
-    a.noticed(8)
+    a.noticed(Span(9))
+    a.noticed(Span(8))
     a.fetched(plan, rows(5, 6))
     plan = a.plan_fetch()
     assert plan is not None
@@ -68,7 +68,7 @@ def test_held_rows_do_not_count_against_the_limit() -> None:
     a = lane(SMALL)
     feed(a, rows(5, 6))
     a.start(0.0)
-    a.noticed(3)
+    a.noticed(Span(3))
     plan = a.plan_fetch()
     assert plan is not None
     assert (plan.from_id, plan.limit, plan.room) == (3, 10, 8)
@@ -83,7 +83,7 @@ def test_never_more_than_the_room_even_if_held_rows_were_settled_meanwhile() -> 
     one, two = a.start(0.0)
     a.finish(one, OK, 0.0)
     a.finish(two, OK, 0.0)
-    a.noticed(1)
+    a.noticed(Span(1))
     plan = a.plan_fetch()
     assert plan is not None
     a.settled(one)
@@ -110,7 +110,7 @@ def test_a_settled_row_returned_by_an_older_fetch_is_not_sent_again() -> None:
     feed(a, rows(1, 2))
     one, two = a.start(0.0)
     a.finish(one, OK, 0.0)
-    a.noticed(1)
+    a.noticed(Span(1))
     plan = a.plan_fetch()
     assert plan is not None
     a.settled(one)
@@ -125,7 +125,7 @@ def test_a_moved_row_returned_by_an_older_fetch_is_not_sent_again() -> None:
     feed(a, [delivery(1)])
     (one,) = a.start(0.0)
     a.finish(one, BAD, 0.0)
-    a.noticed(1)
+    a.noticed(Span(1))
     plan = a.plan_fetch()
     assert plan is not None
     a.settled(one)
@@ -142,7 +142,7 @@ def test_tombstones_end_with_the_fetch() -> None:
     feed(a, [delivery(1)])
     (one,) = a.start(0.0)
     a.finish(one, OK, 0.0)
-    a.noticed(1)
+    a.noticed(Span(1))
     plan = a.plan_fetch()
     assert plan is not None
     a.settled(one)
@@ -154,10 +154,10 @@ def test_tombstones_end_with_the_fetch() -> None:
 
 def test_a_lost_fetch_is_planned_again() -> None:
     a = lane(SMALL)
-    a.noticed(4)
+    a.noticed(Span(4))
     plan = a.plan_fetch()
     assert plan is not None
-    a.noticed(2)
+    a.noticed(Span(2))
     a.fetch_failed(plan)
     again = a.plan_fetch()
     assert again is not None
@@ -169,7 +169,7 @@ def test_a_lost_fetch_is_planned_again() -> None:
 
 def test_fetches_wait_for_half_a_window_unless_the_lane_runs_dry() -> None:
     a = lane(SMALL)
-    a.noticed(1)
+    a.noticed(Span(1))
     plan = a.plan_fetch()
     assert plan is not None
     a.fetched(plan, rows(1, 10))
@@ -182,7 +182,7 @@ def test_fetches_wait_for_half_a_window_unless_the_lane_runs_dry() -> None:
 
 def test_a_lane_that_waits_for_settlements_does_not_run_dry() -> None:
     a = lane(SMALL)
-    a.noticed(1)
+    a.noticed(Span(1))
     plan = a.plan_fetch()
     assert plan is not None
     a.fetched(plan, rows(1, 10))
@@ -200,7 +200,7 @@ def test_a_lane_that_waits_for_settlements_does_not_run_dry() -> None:
 
 def test_the_daemon_may_limit_a_fetch() -> None:
     a = lane(SMALL)
-    a.noticed(1)
+    a.noticed(Span(1))
     assert a.plan_fetch(most=0) is None
     plan = a.plan_fetch(most=3)
     assert plan is not None
@@ -210,7 +210,7 @@ def test_the_daemon_may_limit_a_fetch() -> None:
 def test_too_many_blocked_resources_stop_fetching() -> None:
     a = lane(LaneRules(blocked_limit=2))
     a.load_blocked(resource("x"), 0)
-    a.noticed(1)
+    a.noticed(Span(1))
     a.load_blocked(resource("y"), 0)
     assert a.plan_fetch() is None
     assert a.promoted(resource("y"), found=False) is False
@@ -219,7 +219,7 @@ def test_too_many_blocked_resources_stop_fetching() -> None:
 
 def test_rows_noticed_and_equal_ids_at_the_end_of_a_fetch() -> None:
     a = lane(LaneRules(window=2, cap=2))
-    a.noticed(1)
+    a.noticed(Span(1))
     plan = a.plan_fetch()
     assert plan is not None
     a.fetched(plan, [delivery(1), delivery(2, uid="a")])
@@ -234,7 +234,7 @@ def test_rows_noticed_and_equal_ids_at_the_end_of_a_fetch() -> None:
 
 def test_created_rows_from_beyond_the_window_come_along() -> None:
     a = lane(LaneRules(window=2, cap=2))
-    a.noticed(1)
+    a.noticed(Span(1))
     plan = a.plan_fetch()
     assert plan is not None
     late = delivery(9, "x", xid=7, action="created")
@@ -255,7 +255,7 @@ def test_created_rows_beyond_what_was_taken_come_along_and_no_others() -> None:
     feed(a, [delivery(50)])
     (fifty,) = a.start(0.0)
     a.finish(fifty, OK, 0.0)
-    a.noticed(1)
+    a.noticed(Span(1))
     plan = a.plan_fetch()
     assert plan is not None
     assert (plan.limit, plan.room) == (3, 2)
@@ -273,7 +273,7 @@ def test_created_rows_beyond_the_window_that_are_held_or_settled_are_skipped() -
     feed(a, [delivery(8, "x", xid=7, action="created"), delivery(9, "y", xid=7, action="created")])
     (eight, _) = a.start(0.0)
     a.finish(eight, OK, 0.0)
-    a.noticed(1)
+    a.noticed(Span(1))
     plan = a.plan_fetch()
     assert plan is not None
     a.settled(eight)

@@ -15,7 +15,7 @@ from random import Random
 from cdc.lanes import Dead, Decision, Kept, Lane, LaneRules, Room
 from cdc.lanes.lines import DONE
 from cdc.lanes.pace import CATCH_UP
-from cdc.road import Answer, Delivery, Outcome, Resource
+from cdc.road import Answer, Delivery, Outcome, Resource, Span
 
 from .endpoint_model import EndpointModel
 from .made import OK
@@ -65,7 +65,7 @@ class World(Tables):
         if kept is not None:
             self.lane.restore(kept, self.now)
         if self.queue:
-            self.lane.noticed(min(self.queue))
+            self.lane.noticed(Span(min(self.queue)))
 
     def hand_over(self) -> None:
         """Another daemon goes on: what is under way is given up, what was decided is recorded, and
@@ -94,7 +94,7 @@ class World(Tables):
             if park is not None:
                 self.park(park)
                 return
-        self.lane.noticed(new[0])
+        self.lane.noticed(Span(new[0], new[-1]))
 
     def plan_fetch(self) -> bool:
         plan = self.lane.plan_fetch()

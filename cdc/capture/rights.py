@@ -23,7 +23,8 @@ _MAY = {
     TRIGGER_LOCK: "has_table_privilege(c.oid, 'trigger')",
     DROP_LOCK: "pg_has_role(c.relowner, 'usage')",
     "": """(has_table_privilege(c.oid, 'select with grant option')
-            and has_schema_privilege(n.oid, 'usage with grant option'))""",
+            and (has_schema_privilege('cdc_capture', n.oid, 'usage')
+                 or has_schema_privilege(n.oid, 'usage with grant option')))""",
 }
 _WHAT = {
     TRIGGER_LOCK: "put a trigger on",

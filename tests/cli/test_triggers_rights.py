@@ -32,7 +32,6 @@ def installer(
     command = as_role("cdc_owner")
     name = psycopg.conninfo.conninfo_to_dict(command.env["CDC_DATABASE_URL"])["user"]
     db.execute(f"grant cdc_capture, cdc_admin to {name}".encode())
-    db.execute(f"grant usage on schema public to {name} with grant option".encode())
     for table in TABLES:
         db.execute(f"alter table {table} owner to {name}".encode())
     yield command, str(name)
@@ -51,10 +50,11 @@ def test_a_table_of_another_owner(installer: tuple[Command, str], db: psycopg.Co
     """Nothing of it is done, instead of what comes before that table."""
     cdc, name = installer
     cdc.good("triggers", "remove", "--yes")
-    db.execute("alter table rating owner to postgres")
-    assert "permission denied for table rating: how" in cdc.refused("triggers", "install")
-    db.execute(f"grant select on rating to {name}".encode())
-    refused = f"{name} may not put a trigger on public.rating: postgres owns it"
+    for table in ("company", "project"):
+        db.execute(f"alter table {table} owner to postgres".encode())
+    assert "permission denied for table company: how" in cdc.refused("triggers", "install")
+    db.execute(f"grant select on company, project to {name} with grant option".encode())
+    refused = f"{name} may not put a trigger on public.project: postgres owns it"
     assert refused in cdc.refused("triggers", "install")
     assert traces(db) == 0
     plan = cdc("triggers", "plan", "--json")
@@ -62,15 +62,17 @@ def test_a_table_of_another_owner(installer: tuple[Command, str], db: psycopg.Co
     assert refused in plan.err
     assert plan.json["steps"]
     # The script is for whoever may run it.
-    assert 'on "public"."rating"' in cdc.good("triggers", "sql", "--database").out
+    assert 'on "public"."project"' in cdc.good("triggers", "sql", "--database").out
     # The right to make triggers is enough.
-    db.execute(f"grant trigger on rating to {name}".encode())
+    db.execute(f"grant trigger on project to {name}".encode())
     cdc.good("triggers", "install")
     # But not to take them off.
     before = traces(db)
     said = cdc.refused("triggers", "remove", "--yes")
-    assert f"{name} may not take a trigger off public.rating: postgres owns it" in said
+    assert f"{name} may not take a trigger off public.project: postgres owns it" in said
     assert traces(db) == before
+    db.execute(f"alter table project owner to {name}".encode())
+    cdc.good("triggers", "remove", "--yes")
 
 
 def test_a_parent_of_another_owner(installer: tuple[Command, str], db: psycopg.Connection) -> None:
@@ -89,6 +91,20 @@ def test_a_parent_of_another_owner(installer: tuple[Command, str], db: psycopg.C
     cdc.good("triggers", "status")
     # Who has given rights takes them away again; otherwise nobody could drop the role.
     cdc.good("triggers", "remove", "--yes")
+
+
+def test_a_schema_of_another_owner(installer: tuple[Command, str], db: psycopg.Connection) -> None:
+    """Owners of tables are not always owners of their schema; where everybody may use it, as they
+    may public, that does not matter."""
+    cdc, name = installer
+    cdc.good("triggers", "remove", "--yes")
+    db.execute("revoke usage on schema public from public, cdc_capture")
+    db.execute(f"grant usage on schema public to {name}".encode())
+    said = cdc.refused("triggers", "install")
+    assert f"may not give or take the right to read public.project: {name} owns it, pg_data" in said
+    db.execute("grant usage on schema public to public")
+    cdc.good("triggers", "install")
+    cdc.good("triggers", "status")
 
 
 def test_no_member_of_our_owners(installer: tuple[Command, str], db: psycopg.Connection) -> None:

@@ -25,7 +25,9 @@ from cdc.road import Delivery, Resource, Span, Webhook
 from cdc.settings import Settings
 
 UNSURE_POLL = 0.05  # how soon to ask again whether we may send
-AT_ONCE = 2_000  # rows fetched at a time: while more are to come, these are being sent
+# Rows fetched at a time, twice as many where many webhooks want some: while more are to come, these
+# are being sent.
+AT_ONCE = 2_000
 
 
 class Dispatch:
@@ -210,9 +212,12 @@ class Dispatch:
         # comes only when the last of it has been sent comes too late.
         cap = self._settings.max_concurrency
         share = max(cap, min(self._room.left, max(AT_ONCE, 2 * cap * len(hungry))) // len(hungry))
-        await filler.fill([channel.lane for channel in hungry], share, self._snapshot())
-        for channel in hungry:
-            self.pump(channel)
+        waiting, most = list(hungry), max(1, 2 * AT_ONCE // share)
+        for start in range(0, len(waiting), most):
+            some = [c for c in waiting[start : start + most] if not c.closing and not c.removed]
+            await filler.fill([channel.lane for channel in some], share, self._snapshot())
+            for channel in some:
+                self.pump(channel)
 
     def admit(self, webhook: Webhook, client: Client) -> Channel | None:
         """The channel of a webhook outside of the registry, to be sent to with this client. None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -12,8 +13,10 @@ from cdc.channel import Channel, Registration
 from cdc.deliver import Client, Guard
 from cdc.dispatch import Dispatch
 from cdc.keys import new_secret
+from cdc.lanes import FetchPlan
 from cdc.observe import Observer
 from cdc.pipeline import Pipeline
+from cdc.queue.fetch import Fetcher, Window
 from cdc.queue.look import Snapshot
 from cdc.receiver import Received, Script
 from cdc.road import Delivery, Webhook, WebhookState
@@ -50,6 +53,32 @@ async def test_a_late_ping_stops_the_sending_without_a_busy_loop(
         monkeypatch.setattr(tenure, "PING_WITHIN", 2.0)
         await world.arrived(hook)
         assert started == 2
+
+
+async def test_no_fetch_reads_for_all_webhooks_there_are(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows take memory, and whoever was read for sends meanwhile."""
+    monkeypatch.setattr("cdc.dispatch.dispatch.AT_ONCE", 20)
+    hooks = [await world.hook("candidate") for _ in range(7)]
+    writer = await world.writer()
+    asked: list[int] = []
+    fetch = Fetcher.fetch
+
+    async def counted(
+        self: Fetcher, plans: Mapping[int, FetchPlan], snapshot: Snapshot
+    ) -> dict[int, Window]:
+        asked.append(sum(plan.limit for plan in plans.values()))
+        return await fetch(self, plans, snapshot)
+
+    monkeypatch.setattr(Fetcher, "fetch", counted)
+    for _ in range(15):
+        await writer.insert("candidate", project_id=1)
+    async with Running(world.url):
+        await world.arrived(*hooks)
+        await world.settled()
+    assert len(asked) >= 4
+    assert max(asked) <= 40
 
 
 async def test_who_gets_no_socket_has_not_failed(

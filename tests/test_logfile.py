@@ -79,6 +79,16 @@ def test_no_stderr_at_all_costs_lines_only() -> None:
     assert log.lost == 1
 
 
+def drained(reading: int) -> None:
+    """Reads all that is in a pipe, and has further reads not wait."""
+    os.set_blocking(reading, False)
+    while True:
+        try:
+            os.read(reading, 1 << 16)
+        except BlockingIOError:
+            return
+
+
 def test_a_pipe_that_nobody_reads_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(logfile, "PATIENCE", 0.0)
     with pipe() as (reading, file):
@@ -87,12 +97,7 @@ def test_a_pipe_that_nobody_reads_holds_nobody_up(monkeypatch: pytest.MonkeyPatc
         # Would not return if it waited for the reader.
         log.info("lost, too")
         assert log.lost == 2
-        os.set_blocking(reading, False)
-        while True:
-            try:
-                os.read(reading, 1 << 16)
-            except BlockingIOError:
-                break
+        drained(reading)
         log.info("read again")
         assert log.lost == 0
         assert os.read(reading, 1 << 16).splitlines()[-1] == b"read again"
@@ -124,11 +129,6 @@ def test_a_torn_line_does_not_swallow_the_next_one(monkeypatch: pytest.MonkeyPat
         log = LogFile(file)
         log.info("z" * 1_000_000)  # more than a pipe holds: a part of it is in there
         assert log.lost == 1
-        os.set_blocking(reading, False)
-        while True:
-            try:
-                os.read(reading, 1 << 16)
-            except BlockingIOError:
-                break
+        drained(reading)
         log.info("whole")
         assert os.read(reading, 1 << 16) == b"\nwhole\n"

@@ -1445,6 +1445,7 @@ update cdc.installation set mapping = 'c407ad4bb1cfbd528aeba48ed01517d54d08793a9
 #            project''s own url its key. Of several, the first one whose parents are all there is taken
 #   event    what a webhook registers for; without one, changes of the table are not captured
 #   data     the members of the payload''s data after "action": addresses of these resources
+#   optional true where rows may lead to no company by design: their changes are then not captured
 
 base_url = "https://interview-suite.com/api/v3/"
 

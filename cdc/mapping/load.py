@@ -46,6 +46,7 @@ class _Resource(_Strict):
     url: str | list[str]
     event: str | None = None
     data: list[str] = []
+    optional: bool = False
 
 
 class _File(_Strict):
@@ -166,6 +167,8 @@ class _Checker:
             raise _Wrong(f"{place}.event", f"'{raw.event}' is not made of a-z, 0-9 and _ only")
         if raw.event is None and raw.data:
             raise _Wrong(f"{place}.data", "is only of use with an event")
+        if raw.event is None and raw.optional:
+            raise _Wrong(f"{place}.optional", "is only of use with an event")
         for member in raw.data:
             if member not in self.names:
                 raise _Wrong(f"{place}.data", self._unknown(member))
@@ -179,6 +182,7 @@ class _Checker:
             urls=self._urls(place, name, raw.url),
             event=raw.event,
             data=tuple(raw.data),
+            optional=raw.optional,
         )
 
     def _unknown(self, name: str) -> str:

@@ -77,6 +77,7 @@ class Resource:
              order in which roads are tried.
     event:   what a webhook registers for; None: changes are not captured.
     data:    names whose addresses make up the payload's data, after ``action``.
+    optional: a row that leads to no company is not captured, rather than kept as unresolved.
     """
 
     name: str
@@ -86,6 +87,7 @@ class Resource:
     urls: tuple[UrlTemplate, ...]
     event: str | None
     data: tuple[str, ...]
+    optional: bool = False
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -135,6 +137,8 @@ class Mapping:
                     [template.text for template in r.urls],
                     r.event,
                     list(r.data),
+                    # Only where it is set: other mappings keep the fingerprint that is installed.
+                    *(["optional"] if r.optional else []),
                 ]
                 for r in sorted(self.resources.values(), key=lambda r: r.name)
             ],

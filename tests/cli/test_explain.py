@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 
+from cdc.mapping import default_mapping
 from tests.cli.command import Command
 from tests.cli.test_status import daemon, log, owe
 
@@ -198,6 +200,20 @@ class TestRows:
         assert codes(cdc, number) == ["unresolved"]
         db.execute("delete from cdc.unresolved")
         assert codes(cdc, "rating", 1) == ["no company"]
+
+    def test_no_company_where_the_mapping_allows_that(
+        self, cdc: Command, db: psycopg.Connection, tmp_path: Path
+    ) -> None:
+        event = 'event = "rating_changed"'
+        file = tmp_path / "mapping.toml"
+        file.write_text(default_mapping().source.replace(event, f"{event}\noptional = true"))
+        cdc.env["CDC_MAPPING"] = str(file)
+        cdc.good("triggers", "install")
+        db.execute("insert into rating (id) overriding system value values (1)")
+        db.execute("delete from cdc.unresolved")
+        (said,) = told(cdc, "rating", 1)
+        assert (said["verdict"], said["code"]) == ("ok", "company not needed")
+        assert "(resources.rating.optional): its changes are not sent" in said["text"]
 
     def test_how_far_back_the_log_is_searched(
         self, cdc: Command, db: psycopg.Connection, hook: int

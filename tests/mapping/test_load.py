@@ -175,6 +175,16 @@ def refused(text: str) -> str:
             "resources.candidate.data: is only of use with an event",
         ),
         (
+            'event = "candidate_changed"\ndata = ["project", "candidate"]\n',
+            "optional = true\n",
+            "resources.candidate.optional: is only of use with an event",
+        ),
+        (
+            'event = "candidate_changed"',
+            'event = "candidate_changed"\noptional = "yes"',
+            "resources.candidate.optional: Input should be a valid boolean (found 'yes')",
+        ),
+        (
             'event = "candidate_changed"',
             'event = "project_changed"',
             "resources.candidate.event: 'project_changed' is the event of resources.project",
@@ -273,6 +283,17 @@ def test_the_fingerprint_is_that_of_the_meaning() -> None:
     assert not same(('data = ["project", "candidate"]', 'data = ["candidate", "project"]'))
     assert not same(("https://suite.example", "https://other.example"))
     assert not same(('key = "id"\nurl = "c', 'key = "id"\nbase_url_column = "host"\nurl = "c'))
+    event = 'event = "candidate_changed"'
+    assert not same((event, f"{event}\noptional = true"))
+
+
+def test_optional_set_to_false_keeps_the_fingerprint_of_the_first_release() -> None:
+    event = 'event = "candidate_changed"'
+    written = parse_mapping(small((event, f"{event}\noptional = false")), "x")
+    assert written == parse_mapping(SMALL, "x")
+    assert default_mapping().fingerprint == (
+        "c407ad4bb1cfbd528aeba48ed01517d54d08793a9b4ae546c46a6346fa9661f1"
+    )
 
 
 def test_the_order_of_parents_means_something() -> None:

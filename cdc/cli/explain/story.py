@@ -79,12 +79,18 @@ def of_row(row: Row, resource: Resource, key: str) -> Iterator[Sentence]:
             "before is told of below.",
         )
     elif row.exists and row.company is None:
+        what = f"No column of row {key} of {resource.table} leads to a company"
+        where = f"resources.{resource.name}"
+        if resource.optional:
+            text = f"{what}. The mapping allows that ({where}.optional): its changes are not sent."
+            yield Sentence("ok", "company not needed", text)
+            return
         yield Sentence(
             "bad",
             "no company",
-            f"No column of row {key} of {resource.table} leads to a company, so nobody is told of "
-            "its changes.",
-            "docs/dba.md, 'What could not be resolved', says how such changes are captured late.",
+            f"{what}, so nobody is told of its changes.",
+            "docs/dba.md, 'What could not be resolved', says how such changes are captured late; "
+            f"`optional = true` in {where} of the mapping allows rows without a company.",
         )
 
 

@@ -10,6 +10,7 @@ from itertools import count
 
 import psycopg
 import pytest
+from hypothesis import HealthCheck, settings
 from psycopg import sql
 
 from cdc.embedded import EmbeddedPostgres
@@ -18,6 +19,17 @@ from cdc.embedded import EmbeddedPostgres
 for name in list(os.environ):
     if name.startswith(("CDC_", "PG")) and not name.startswith("CDC_TEST_"):
         del os.environ[name]
+
+# Hypothesis allows 0.2 s an example and 1 s for drawing the first ten. The first text drawn in a
+# fresh clone builds a table of all characters: 1.4 s on an idle machine. pytest-timeout ends what
+# hangs.
+# Examples of one test share its database on purpose.
+settings.register_profile(
+    "suite",
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+settings.load_profile("suite")
 
 _numbers = count(1)
 

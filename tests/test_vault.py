@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from cdc.sign import split_endpoint
@@ -12,7 +12,6 @@ from cdc.vault import MARK, CannotOpen, Vault, new_key, sealed
 OLD, NEW, OTHER = new_key(), new_key(), new_key()
 
 
-@settings(deadline=None)
 @given(st.text())
 def test_sealed_and_opened_again(text: str) -> None:
     vault = Vault([NEW])

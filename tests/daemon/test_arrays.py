@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import psycopg
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from cdc.queue.arrays import plain, texts
@@ -15,7 +15,6 @@ NUMBERS = st.lists(st.none() | st.integers(-(2**63), 2**63 - 1))
 FLOATS = st.lists(st.none() | st.floats())
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(words=TEXTS, numbers=NUMBERS, floats=FLOATS)
 def test_what_is_written_is_read(
     admin: psycopg.Connection,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from cdc.deliver import Client
@@ -15,7 +15,7 @@ from tests.deliver.kit import LOOPBACK, request_to
 from tests.hostile import OK, Behaviour, Hostile, keeps_saying
 
 DEADLINE = 0.15
-FUZZ = settings(deadline=None, max_examples=100, suppress_health_check=[HealthCheck.too_slow])
+FUZZ = settings(max_examples=100)
 ERRORS = {None, "status", "reset", "timeout", "protocol", "refused"}
 
 HONEST = (

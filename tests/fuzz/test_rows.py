@@ -10,7 +10,7 @@ from uuid import UUID
 
 import psycopg
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from psycopg import sql
 
@@ -21,11 +21,7 @@ from cdc.translate import Translator
 from tests.capture.kit import Suite, connect
 from tests.support import prepare
 
-FUZZ = settings(
-    deadline=None,
-    max_examples=60,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
+FUZZ = settings(max_examples=60)
 LONGEST = 2000  # of a key: PostgreSQL's index takes 2704 bytes
 
 # Without NUL and lone surrogates: no text of PostgreSQL can hold them.

@@ -10,7 +10,7 @@ from typing import Any
 from unittest.mock import patch
 
 import tomli_w
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from cdc.cli import COMMANDS, load
@@ -21,11 +21,7 @@ from cdc.settings import load as load_settings
 from tests.cli.command import Command
 
 # No time limit for a single one: the machine may be busy. As many as are done in seconds.
-FUZZ = settings(
-    deadline=None,
-    max_examples=150,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
+FUZZ = settings(max_examples=150)
 
 # -- the command line -----------------------------------------------------------------------------
 

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
 
 from cdc.settings import default_file, describe
 from tests.house.files import TOP, files, name
@@ -60,6 +62,12 @@ def test_constraints_are_names_and_versions_only(constraints: list[str]) -> None
 def test_warnings_are_errors(project: dict[str, Any]) -> None:
     assert project["tool"]["pytest"]["ini_options"]["filterwarnings"][0] == "error"
     assert project["tool"]["mypy"]["strict"] is True
+
+
+def test_a_busy_machine_fails_no_property() -> None:
+    used = hypothesis_settings()
+    assert used.deadline is None
+    assert HealthCheck.too_slow in used.suppress_health_check
 
 
 def test_the_wheel_holds_all_that_a_daemon_needs(tmp_path: Path) -> None:

@@ -222,4 +222,4 @@ class LaneMachine(RuleBasedStateMachine):
 TestLane: Any = LaneMachine.TestCase
 # Some 15 s of computing: on a machine that does other things too that takes its time.
 TestLane.pytestmark = [pytest.mark.timeout(600)]
-TestLane.settings = settings(max_examples=400, stateful_step_count=50, deadline=None, database=None)
+TestLane.settings = settings(max_examples=400, stateful_step_count=50, database=None)

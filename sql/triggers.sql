@@ -170,10 +170,11 @@ begin
       queued := false;
       begin
         insert into cdc.unresolved (resource, source, key, action, "time", own, reason)
-        select 'project', 'public.project', own."id"::text, action, happened,
-               jsonb_build_object('id', own."id",
-                                     'company_id', own."company_id"), problem
-          from new_rows own;
+        select 'project', 'public.project', row_.key, action, happened, row_.own, problem
+          from (select own."id"::text as key,
+                       jsonb_build_object('id', own."id",
+                                          'company_id', own."company_id") as own
+                  from new_rows own offset 0) row_;
       exception
         when serialization_failure or deadlock_detected then
           raise;
@@ -183,8 +184,10 @@ begin
             insert into cdc.unresolved (resource, source, key, action, "time", own, reason)
             select 'project', 'public.project', row_.kept ->> 'id', action, happened,
                    row_.kept, problem
-              from (select cdc.kept(row_to_json(own), tg_relid) as kept
-                      from new_rows own offset 0) row_;
+              from (select cdc.kept(one.line, tg_relid) as kept
+                      -- With schema and star: a column may have the name of either.
+                      from (select pg_catalog.row_to_json(own.*) as line from new_rows own) one
+                    offset 0) row_;
           exception
             when serialization_failure or deadlock_detected then
               raise;
@@ -210,7 +213,7 @@ begin
   end if;
   return null;
 end
--- Rendered by cdc (bd4619467e3652e7); not to be changed by hand: `cdc triggers install` would undo it.
+-- Rendered by cdc (f7f1790d15961129); not to be changed by hand: `cdc triggers install` would undo it.
 $cdc$;
 revoke all on function cdc_capture.capture_project() from public;
 set local role cdc_owner;
@@ -231,10 +234,23 @@ as $cdc$
 declare
   captured cdc.captured[];
   placed bigint[];
+  types text;
   problem text := 'a parent row is not there, or no company was found';
 begin
   begin
     -- The columns' types are today's: only the catalogue knows them.
+    types := (
+      select string_agg(format('%I %s', a.attname, format_type(a.atttypid, a.atttypmod)), ', ')
+        from pg_namespace n
+        join pg_class c on c.relnamespace = n.oid
+        join pg_attribute a on a.attrelid = c.oid
+       where n.nspname = 'public'
+         and c.relname = 'project'
+         and a.attname = any(array['id', 'company_id']));
+    if types is null then
+      raise undefined_table using message =
+        'table public.project does not exist, or has none of the mapped columns';
+    end if;
     execute $before$
       select array_agg((found.source, wants.webhook_id, found.refs)::cdc.captured)
                filter (where wants.webhook_id is not null),
@@ -247,15 +263,7 @@ begin
                        own."company_id"::text,
                        own."id"::text] as refs
             from cdc.unresolved u
-            cross join lateral jsonb_to_record(cdc.renamed(u.own)) as own ($before$
-      || (select string_agg(format('%I %s', a.attname, format_type(a.atttypid, a.atttypmod)), ', ')
-            from pg_namespace n
-            join pg_class c on c.relnamespace = n.oid
-            join pg_attribute a on a.attrelid = c.oid
-           where n.nspname = 'public'
-             and c.relname = 'project'
-             and a.attname = any(array['id', 'company_id']))
-      || $after$)
+            cross join lateral jsonb_to_record(cdc.renamed(u.own)) as own ($before$ || types || $after$)
            where u.id = any($1) and own."id" is not null
         ) found
         left join lateral (
@@ -290,7 +298,7 @@ begin
    where id = any(wanted);
   return coalesce(cardinality(placed), 0);
 end
--- Rendered by cdc (0b149df6d51e31ae); not to be changed by hand: `cdc triggers install` would undo it.
+-- Rendered by cdc (1085991d7e438165); not to be changed by hand: `cdc triggers install` would undo it.
 $cdc$;
 revoke all on function cdc_capture.resolve_project(wanted bigint[]) from public;
 grant execute on function cdc_capture.resolve_project(wanted bigint[]) to cdc_owner;
@@ -399,10 +407,11 @@ begin
       queued := false;
       begin
         insert into cdc.unresolved (resource, source, key, action, "time", own, reason)
-        select 'candidate', 'public.candidate', own."id"::text, action, happened,
-               jsonb_build_object('id', own."id",
-                                     'project_id', own."project_id"), problem
-          from new_rows own;
+        select 'candidate', 'public.candidate', row_.key, action, happened, row_.own, problem
+          from (select own."id"::text as key,
+                       jsonb_build_object('id', own."id",
+                                          'project_id', own."project_id") as own
+                  from new_rows own offset 0) row_;
       exception
         when serialization_failure or deadlock_detected then
           raise;
@@ -412,8 +421,10 @@ begin
             insert into cdc.unresolved (resource, source, key, action, "time", own, reason)
             select 'candidate', 'public.candidate', row_.kept ->> 'id', action, happened,
                    row_.kept, problem
-              from (select cdc.kept(row_to_json(own), tg_relid) as kept
-                      from new_rows own offset 0) row_;
+              from (select cdc.kept(one.line, tg_relid) as kept
+                      -- With schema and star: a column may have the name of either.
+                      from (select pg_catalog.row_to_json(own.*) as line from new_rows own) one
+                    offset 0) row_;
           exception
             when serialization_failure or deadlock_detected then
               raise;
@@ -439,7 +450,7 @@ begin
   end if;
   return null;
 end
--- Rendered by cdc (c80543c5d86a20e5); not to be changed by hand: `cdc triggers install` would undo it.
+-- Rendered by cdc (2eafa390df8d5b24); not to be changed by hand: `cdc triggers install` would undo it.
 $cdc$;
 revoke all on function cdc_capture.capture_candidate() from public;
 set local role cdc_owner;
@@ -460,10 +471,23 @@ as $cdc$
 declare
   captured cdc.captured[];
   placed bigint[];
+  types text;
   problem text := 'a parent row is not there, or no company was found';
 begin
   begin
     -- The columns' types are today's: only the catalogue knows them.
+    types := (
+      select string_agg(format('%I %s', a.attname, format_type(a.atttypid, a.atttypmod)), ', ')
+        from pg_namespace n
+        join pg_class c on c.relnamespace = n.oid
+        join pg_attribute a on a.attrelid = c.oid
+       where n.nspname = 'public'
+         and c.relname = 'candidate'
+         and a.attname = any(array['id', 'project_id']));
+    if types is null then
+      raise undefined_table using message =
+        'table public.candidate does not exist, or has none of the mapped columns';
+    end if;
     execute $before$
       select array_agg((found.source, wants.webhook_id, found.refs)::cdc.captured)
                filter (where wants.webhook_id is not null),
@@ -479,15 +503,7 @@ begin
                        own."project_id"::text,
                        own."id"::text] as refs
             from cdc.unresolved u
-            cross join lateral jsonb_to_record(cdc.renamed(u.own)) as own ($before$
-      || (select string_agg(format('%I %s', a.attname, format_type(a.atttypid, a.atttypmod)), ', ')
-            from pg_namespace n
-            join pg_class c on c.relnamespace = n.oid
-            join pg_attribute a on a.attrelid = c.oid
-           where n.nspname = 'public'
-             and c.relname = 'candidate'
-             and a.attname = any(array['id', 'project_id']))
-      || $after$)
+            cross join lateral jsonb_to_record(cdc.renamed(u.own)) as own ($before$ || types || $after$)
             left join lateral (
               select "project"."id", "project"."company_id" from "public"."project" "project"
                where "project"."id" = own."project_id" offset 0) "project" on true
@@ -525,7 +541,7 @@ begin
    where id = any(wanted);
   return coalesce(cardinality(placed), 0);
 end
--- Rendered by cdc (adfe23adbd755785); not to be changed by hand: `cdc triggers install` would undo it.
+-- Rendered by cdc (7a58b29e2948ea10); not to be changed by hand: `cdc triggers install` would undo it.
 $cdc$;
 revoke all on function cdc_capture.resolve_candidate(wanted bigint[]) from public;
 grant execute on function cdc_capture.resolve_candidate(wanted bigint[]) to cdc_owner;
@@ -654,11 +670,12 @@ begin
       queued := false;
       begin
         insert into cdc.unresolved (resource, source, key, action, "time", own, reason)
-        select 'answervideo', 'public.answervideo', own."id"::text, action, happened,
-               jsonb_build_object('id', own."id",
-                                     'candidate_id', own."candidate_id",
-                                     'question_id', own."question_id"), problem
-          from new_rows own;
+        select 'answervideo', 'public.answervideo', row_.key, action, happened, row_.own, problem
+          from (select own."id"::text as key,
+                       jsonb_build_object('id', own."id",
+                                          'candidate_id', own."candidate_id",
+                                          'question_id', own."question_id") as own
+                  from new_rows own offset 0) row_;
       exception
         when serialization_failure or deadlock_detected then
           raise;
@@ -668,8 +685,10 @@ begin
             insert into cdc.unresolved (resource, source, key, action, "time", own, reason)
             select 'answervideo', 'public.answervideo', row_.kept ->> 'id', action, happened,
                    row_.kept, problem
-              from (select cdc.kept(row_to_json(own), tg_relid) as kept
-                      from new_rows own offset 0) row_;
+              from (select cdc.kept(one.line, tg_relid) as kept
+                      -- With schema and star: a column may have the name of either.
+                      from (select pg_catalog.row_to_json(own.*) as line from new_rows own) one
+                    offset 0) row_;
           exception
             when serialization_failure or deadlock_detected then
               raise;
@@ -695,7 +714,7 @@ begin
   end if;
   return null;
 end
--- Rendered by cdc (65dd42f12e639e42); not to be changed by hand: `cdc triggers install` would undo it.
+-- Rendered by cdc (c4f5d251d91e09ad); not to be changed by hand: `cdc triggers install` would undo it.
 $cdc$;
 revoke all on function cdc_capture.capture_answervideo() from public;
 set local role cdc_owner;
@@ -716,10 +735,23 @@ as $cdc$
 declare
   captured cdc.captured[];
   placed bigint[];
+  types text;
   problem text := 'a parent row is not there, or no company was found';
 begin
   begin
     -- The columns' types are today's: only the catalogue knows them.
+    types := (
+      select string_agg(format('%I %s', a.attname, format_type(a.atttypid, a.atttypmod)), ', ')
+        from pg_namespace n
+        join pg_class c on c.relnamespace = n.oid
+        join pg_attribute a on a.attrelid = c.oid
+       where n.nspname = 'public'
+         and c.relname = 'answervideo'
+         and a.attname = any(array['id', 'candidate_id', 'question_id']));
+    if types is null then
+      raise undefined_table using message =
+        'table public.answervideo does not exist, or has none of the mapped columns';
+    end if;
     execute $before$
       select array_agg((found.source, wants.webhook_id, found.refs)::cdc.captured)
                filter (where wants.webhook_id is not null),
@@ -740,15 +772,7 @@ begin
                        "question"."project_id"::text,
                        own."id"::text] as refs
             from cdc.unresolved u
-            cross join lateral jsonb_to_record(cdc.renamed(u.own)) as own ($before$
-      || (select string_agg(format('%I %s', a.attname, format_type(a.atttypid, a.atttypmod)), ', ')
-            from pg_namespace n
-            join pg_class c on c.relnamespace = n.oid
-            join pg_attribute a on a.attrelid = c.oid
-           where n.nspname = 'public'
-             and c.relname = 'answervideo'
-             and a.attname = any(array['id', 'candidate_id', 'question_id']))
-      || $after$)
+            cross join lateral jsonb_to_record(cdc.renamed(u.own)) as own ($before$ || types || $after$)
             left join lateral (
               select "candidate"."id", "candidate"."project_id" from "public"."candidate" "candidate"
                where "candidate"."id" = own."candidate_id" offset 0) "candidate" on true
@@ -792,7 +816,7 @@ begin
    where id = any(wanted);
   return coalesce(cardinality(placed), 0);
 end
--- Rendered by cdc (5e41af0647978788); not to be changed by hand: `cdc triggers install` would undo it.
+-- Rendered by cdc (1535f7521516c1b2); not to be changed by hand: `cdc triggers install` would undo it.
 $cdc$;
 revoke all on function cdc_capture.resolve_answervideo(wanted bigint[]) from public;
 grant execute on function cdc_capture.resolve_answervideo(wanted bigint[]) to cdc_owner;
@@ -917,11 +941,12 @@ begin
       queued := false;
       begin
         insert into cdc.unresolved (resource, source, key, action, "time", own, reason)
-        select 'rating', 'public.rating', own."id"::text, action, happened,
-               jsonb_build_object('id', own."id",
-                                     'candidate_id', own."candidate_id",
-                                     'customer_id', own."customer_id"), problem
-          from new_rows own;
+        select 'rating', 'public.rating', row_.key, action, happened, row_.own, problem
+          from (select own."id"::text as key,
+                       jsonb_build_object('id', own."id",
+                                          'candidate_id', own."candidate_id",
+                                          'customer_id', own."customer_id") as own
+                  from new_rows own offset 0) row_;
       exception
         when serialization_failure or deadlock_detected then
           raise;
@@ -931,8 +956,10 @@ begin
             insert into cdc.unresolved (resource, source, key, action, "time", own, reason)
             select 'rating', 'public.rating', row_.kept ->> 'id', action, happened,
                    row_.kept, problem
-              from (select cdc.kept(row_to_json(own), tg_relid) as kept
-                      from new_rows own offset 0) row_;
+              from (select cdc.kept(one.line, tg_relid) as kept
+                      -- With schema and star: a column may have the name of either.
+                      from (select pg_catalog.row_to_json(own.*) as line from new_rows own) one
+                    offset 0) row_;
           exception
             when serialization_failure or deadlock_detected then
               raise;
@@ -958,7 +985,7 @@ begin
   end if;
   return null;
 end
--- Rendered by cdc (64f6bdc65fcfb84d); not to be changed by hand: `cdc triggers install` would undo it.
+-- Rendered by cdc (bd613969762877d2); not to be changed by hand: `cdc triggers install` would undo it.
 $cdc$;
 revoke all on function cdc_capture.capture_rating() from public;
 set local role cdc_owner;
@@ -979,10 +1006,23 @@ as $cdc$
 declare
   captured cdc.captured[];
   placed bigint[];
+  types text;
   problem text := 'a parent row is not there, or no company was found';
 begin
   begin
     -- The columns' types are today's: only the catalogue knows them.
+    types := (
+      select string_agg(format('%I %s', a.attname, format_type(a.atttypid, a.atttypmod)), ', ')
+        from pg_namespace n
+        join pg_class c on c.relnamespace = n.oid
+        join pg_attribute a on a.attrelid = c.oid
+       where n.nspname = 'public'
+         and c.relname = 'rating'
+         and a.attname = any(array['id', 'candidate_id', 'customer_id']));
+    if types is null then
+      raise undefined_table using message =
+        'table public.rating does not exist, or has none of the mapped columns';
+    end if;
     execute $before$
       select array_agg((found.source, wants.webhook_id, found.refs)::cdc.captured)
                filter (where wants.webhook_id is not null),
@@ -1001,15 +1041,7 @@ begin
                        own."candidate_id"::text,
                        own."id"::text] as refs
             from cdc.unresolved u
-            cross join lateral jsonb_to_record(cdc.renamed(u.own)) as own ($before$
-      || (select string_agg(format('%I %s', a.attname, format_type(a.atttypid, a.atttypmod)), ', ')
-            from pg_namespace n
-            join pg_class c on c.relnamespace = n.oid
-            join pg_attribute a on a.attrelid = c.oid
-           where n.nspname = 'public'
-             and c.relname = 'rating'
-             and a.attname = any(array['id', 'candidate_id', 'customer_id']))
-      || $after$)
+            cross join lateral jsonb_to_record(cdc.renamed(u.own)) as own ($before$ || types || $after$)
             left join lateral (
               select "candidate"."id", "candidate"."project_id" from "public"."candidate" "candidate"
                where "candidate"."id" = own."candidate_id" offset 0) "candidate" on true
@@ -1053,7 +1085,7 @@ begin
    where id = any(wanted);
   return coalesce(cardinality(placed), 0);
 end
--- Rendered by cdc (838dcbf7eb9515ac); not to be changed by hand: `cdc triggers install` would undo it.
+-- Rendered by cdc (887a6f34b91be4ce); not to be changed by hand: `cdc triggers install` would undo it.
 $cdc$;
 revoke all on function cdc_capture.resolve_rating(wanted bigint[]) from public;
 grant execute on function cdc_capture.resolve_rating(wanted bigint[]) to cdc_owner;
@@ -1206,12 +1238,13 @@ begin
       queued := false;
       begin
         insert into cdc.unresolved (resource, source, key, action, "time", own, reason)
-        select 'note', 'public.note', own."id"::text, action, happened,
-               jsonb_build_object('id', own."id",
-                                     'answervideo_id', own."answervideo_id",
-                                     'customer_id', own."customer_id",
-                                     'candidate_id', own."candidate_id"), problem
-          from new_rows own;
+        select 'note', 'public.note', row_.key, action, happened, row_.own, problem
+          from (select own."id"::text as key,
+                       jsonb_build_object('id', own."id",
+                                          'answervideo_id', own."answervideo_id",
+                                          'customer_id', own."customer_id",
+                                          'candidate_id', own."candidate_id") as own
+                  from new_rows own offset 0) row_;
       exception
         when serialization_failure or deadlock_detected then
           raise;
@@ -1221,8 +1254,10 @@ begin
             insert into cdc.unresolved (resource, source, key, action, "time", own, reason)
             select 'note', 'public.note', row_.kept ->> 'id', action, happened,
                    row_.kept, problem
-              from (select cdc.kept(row_to_json(own), tg_relid) as kept
-                      from new_rows own offset 0) row_;
+              from (select cdc.kept(one.line, tg_relid) as kept
+                      -- With schema and star: a column may have the name of either.
+                      from (select pg_catalog.row_to_json(own.*) as line from new_rows own) one
+                    offset 0) row_;
           exception
             when serialization_failure or deadlock_detected then
               raise;
@@ -1248,7 +1283,7 @@ begin
   end if;
   return null;
 end
--- Rendered by cdc (b9a7b2a488003e57); not to be changed by hand: `cdc triggers install` would undo it.
+-- Rendered by cdc (0e376cbb210488cc); not to be changed by hand: `cdc triggers install` would undo it.
 $cdc$;
 revoke all on function cdc_capture.capture_note() from public;
 set local role cdc_owner;
@@ -1269,10 +1304,23 @@ as $cdc$
 declare
   captured cdc.captured[];
   placed bigint[];
+  types text;
   problem text := 'a parent row is not there, or no company was found';
 begin
   begin
     -- The columns' types are today's: only the catalogue knows them.
+    types := (
+      select string_agg(format('%I %s', a.attname, format_type(a.atttypid, a.atttypmod)), ', ')
+        from pg_namespace n
+        join pg_class c on c.relnamespace = n.oid
+        join pg_attribute a on a.attrelid = c.oid
+       where n.nspname = 'public'
+         and c.relname = 'note'
+         and a.attname = any(array['id', 'answervideo_id', 'customer_id', 'candidate_id']));
+    if types is null then
+      raise undefined_table using message =
+        'table public.note does not exist, or has none of the mapped columns';
+    end if;
     execute $before$
       select array_agg((found.source, wants.webhook_id, found.refs)::cdc.captured)
                filter (where wants.webhook_id is not null),
@@ -1298,15 +1346,7 @@ begin
                        "answervideo.candidate"."project_id"::text,
                        own."id"::text] as refs
             from cdc.unresolved u
-            cross join lateral jsonb_to_record(cdc.renamed(u.own)) as own ($before$
-      || (select string_agg(format('%I %s', a.attname, format_type(a.atttypid, a.atttypmod)), ', ')
-            from pg_namespace n
-            join pg_class c on c.relnamespace = n.oid
-            join pg_attribute a on a.attrelid = c.oid
-           where n.nspname = 'public'
-             and c.relname = 'note'
-             and a.attname = any(array['id', 'answervideo_id', 'customer_id', 'candidate_id']))
-      || $after$)
+            cross join lateral jsonb_to_record(cdc.renamed(u.own)) as own ($before$ || types || $after$)
             left join lateral (
               select "answervideo"."id", "answervideo"."candidate_id", "answervideo"."question_id" from "public"."answervideo" "answervideo"
                where "answervideo"."id" = own."answervideo_id" offset 0) "answervideo" on true
@@ -1359,7 +1399,7 @@ begin
    where id = any(wanted);
   return coalesce(cardinality(placed), 0);
 end
--- Rendered by cdc (a0a2c78a9174bc03); not to be changed by hand: `cdc triggers install` would undo it.
+-- Rendered by cdc (0ffb799903260d64); not to be changed by hand: `cdc triggers install` would undo it.
 $cdc$;
 revoke all on function cdc_capture.resolve_note(wanted bigint[]) from public;
 grant execute on function cdc_capture.resolve_note(wanted bigint[]) to cdc_owner;

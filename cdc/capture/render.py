@@ -221,9 +221,10 @@ begin
       queued := false;
       begin
         insert into cdc.unresolved (resource, source, key, action, "time", own, reason)
-        select {name}, {table}, own.{quote(resource.key)}::text, action, happened,
-               {build_object("own", resource.columns, 18)}, problem
-          from new_rows own;
+        select {name}, {table}, row_.key, action, happened, row_.own, problem
+          from (select own.{quote(resource.key)}::text as key,
+                       {build_object("own", resource.columns, 23)} as own
+                  from new_rows own offset 0) row_;
       exception
         when serialization_failure or deadlock_detected then
           raise;
@@ -233,8 +234,10 @@ begin
             insert into cdc.unresolved (resource, source, key, action, "time", own, reason)
             select {name}, {table}, row_.kept ->> {literal(resource.key)}, action, happened,
                    row_.kept, problem
-              from (select cdc.kept(row_to_json(own), tg_relid) as kept
-                      from new_rows own offset 0) row_;
+              from (select cdc.kept(one.line, tg_relid) as kept
+                      -- With schema and star: a column may have the name of either.
+                      from (select pg_catalog.row_to_json(own.*) as line from new_rows own) one
+                    offset 0) row_;
           exception
             when serialization_failure or deadlock_detected then
               raise;
@@ -266,6 +269,7 @@ end
 
 def _resolve(roads: Roads, mapping: Mapping) -> Function:
     resource = roads.resource
+    gone = f"table {resource.table} does not exist, or has none of the mapped columns"
     rows = found(
         roads,
         mapping,
@@ -293,19 +297,24 @@ select array_agg((found.source, wants.webhook_id, found.refs)::cdc.captured)
 declare
   captured cdc.captured[];
   placed bigint[];
+  types text;
   problem text := 'a parent row is not there, or no company was found';
 begin
   begin
     -- The columns' types are today's: only the catalogue knows them.
-    execute {dollar_quoted("before", before)}
-      || (select string_agg(format('%I %s', a.attname, format_type(a.atttypid, a.atttypmod)), ', ')
-            from pg_namespace n
-            join pg_class c on c.relnamespace = n.oid
-            join pg_attribute a on a.attrelid = c.oid
-           where n.nspname = {literal(resource.table.schema)}
-             and c.relname = {literal(resource.table.name)}
-             and a.attname = any(array[{literals(resource.columns)}]))
-      || {dollar_quoted("after", after + "    ")}
+    types := (
+      select string_agg(format('%I %s', a.attname, format_type(a.atttypid, a.atttypmod)), ', ')
+        from pg_namespace n
+        join pg_class c on c.relnamespace = n.oid
+        join pg_attribute a on a.attrelid = c.oid
+       where n.nspname = {literal(resource.table.schema)}
+         and c.relname = {literal(resource.table.name)}
+         and a.attname = any(array[{literals(resource.columns)}]));
+    if types is null then
+      raise undefined_table using message =
+        {literal(gone)};
+    end if;
+    execute {dollar_quoted("before", before)} || types || {dollar_quoted("after", after + "    ")}
       into captured, placed using wanted;
   exception
     when serialization_failure or deadlock_detected then

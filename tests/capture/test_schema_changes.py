@@ -143,6 +143,27 @@ def test_a_renamed_table_goes_on(own_suite: Suite) -> None:
     assert own_suite.changes() == [("c", "10")]
 
 
+@pytest.mark.parametrize(
+    "gone",
+    [
+        "alter table rating rename to score",
+        "alter table rating rename id to a;"
+        "alter table rating rename candidate_id to b; alter table rating rename customer_id to c",
+        "drop table rating",
+    ],
+    ids=["table renamed", "columns renamed", "dropped"],
+)
+def test_late_capture_says_that_the_table_is_gone(own_suite: Suite, gone: str) -> None:
+    """Not that an argument of EXECUTE is null."""
+    own_suite.run("alter table rating drop constraint rating_candidate_id_fkey")
+    own_suite.run("insert into rating values (10, 777, null)")
+    own_suite.run(gone)
+    assert own_suite.resolve() == 0
+    assert own_suite.all("select key, reason from cdc.unresolved") == [
+        ("10", "table public.rating does not exist, or has none of the mapped columns (42P01)")
+    ]
+
+
 @pytest.mark.parametrize("column", ["id", "candidate_id"])
 def test_the_mapping_follows_a_renaming(own_suite: Suite, write: str, column: str) -> None:
     """What was changed between the renaming and the new mapping is captured after all."""

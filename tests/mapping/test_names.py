@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 from cdc import migrations
-from cdc.mapping import parse_mapping
+from cdc.capture import render
+from cdc.mapping import default_mapping, parse_mapping
 from tests.capture.kit import Suite, bodies
 
 # A road of eighteen tables: variables of the functions, aliases, key words, the columns' names.
@@ -57,3 +60,65 @@ def test_awkward_names_on_a_long_road(empty_database: str) -> None:
     assert suite.resolve() == 1
     assert len(suite.queued()) == 100
     suite.close()
+
+
+def words() -> list[str]:
+    """All words of the rendered SQL: aliases, variables, columns, functions, key words."""
+    mapping = default_mapping()
+    rating = mapping.resources["rating"]
+    code = re.sub(r"--.*", "", "".join(f.body for f in render.functions(mapping, rating)))
+    return sorted(set(re.findall(r"[a-z_][a-z0-9_]*", code)) - set(mapping.resources))
+
+
+def test_columns_and_tables_named_after_every_word_of_the_rendered_sql(
+    empty_database: str,
+) -> None:
+    """Each table has all of them as columns, and takes its name, its key and its parent's column
+    from them; captured at once, in bulk, and late."""
+    names = words()
+    # A column "row_to_json" that is gone would be found all the same: as the function of that name.
+    named = [name for name in names if name != "row_to_json"]
+    tables = list(zip(named, named[1:] + named[:1], strict=True))
+    text = (
+        'base_url = "https://x.example/"\n[company]\ntable = "firm"\nkey = "id"\n'
+        'base_url_column = "own"\nurl = "{company}/"\n'
+    )
+    every = ", ".join(f'"{name}" text' for name in names if name != "id")
+    ddl = f"create schema a; create table firm (id int primary key, {every});"
+    ddl += "insert into firm values (1);"
+    for number, (word, up) in enumerate(tables):
+        text += (
+            f"[resources.r{number}]\ntable = 'a.\"{word}\"'\nkey = '\"{word}\"'\n"
+            f'parents = {{ company = \'"{up}"\' }}\nurl = "{{company}}{{r{number}}}/"\n'
+            f'event = "r{number}_changed"\n'
+        )
+        others = ", ".join(f'"{name}" text' for name in names if name not in (word, up))
+        ddl += f'create table a."{word}" ("{word}" int primary key, "{up}" int, {others});'
+    migrations.upgrade(empty_database)
+    suite = Suite(empty_database, parse_mapping(text, "names.toml"))
+    suite.run(ddl)
+    suite.install()
+    suite.register("1")
+    wrong = {}
+    for word, up in tables:
+        table = f'a."{word}"'
+        insert = f'insert into {table} ("{word}", "{up}")'
+        suite.run(f"{insert} values (1, 1); {insert} select g, 1 from generate_series(2, 66) g;")
+        at_once = len(suite.queued())
+        # Firm 2 comes at the end of the transaction: the rows are captured late.
+        suite.run(
+            f"{insert} values (67, 2); {insert} select g, 2 from generate_series(68, 132) g;"
+            " update firm set id = 2"
+        )
+        suite.resolve()
+        waiting = len(suite.unresolved())
+        suite.run("update firm set id = 1")
+        suite.run(f'alter table {table} rename "{word}" to other_name')
+        suite.run(f'insert into {table} (other_name, "{up}") values (134, 1)')
+        suite.run(f'alter table {table} rename other_name to "{word}"')
+        seen = (at_once, waiting, suite.resolve(), suite.unresolved())
+        if seen != (66, 0, 1, []):
+            wrong[word] = seen, suite.all("select reason from cdc.unresolved limit 1")
+        suite.clear()
+    suite.close()
+    assert wrong == {}

@@ -51,6 +51,7 @@ class Proxy:
         self._links: set[_Link] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._stalled: set[str] = set()
+        self._refused: set[str] = set()
         self._refusing = False
         self._stalled_all = False
         self.url = ""
@@ -99,12 +100,16 @@ class Proxy:
         """What was stalled passes again; what was refused is accepted."""
         self._stalled_all = self._refusing = False
         self._stalled.clear()
+        self._refused.clear()
         for link in self._links:
             self._set(link)
 
-    def refuse(self) -> None:
-        """New connections are reset at once."""
-        self._refusing = True
+    def refuse(self, role: str | None = None) -> None:
+        """New connections of a role (None: all) are reset at once."""
+        if role is None:
+            self._refusing = True
+        else:
+            self._refused.add(role)
 
     def _set(self, link: _Link) -> None:
         if self._stalled_all or link.role in self._stalled:
@@ -159,6 +164,9 @@ class Proxy:
         while piece := await reader.read(_PIECE):
             if first:
                 link.role = _role(piece)
+                if link.role in self._refused:
+                    link.reset()
+                    return
                 self._set(link)
                 first = False
             await link.open.wait()

@@ -302,3 +302,26 @@ def test_addresses_above_addresses() -> None:
         "shop": "https://x.test/c/r/r1/s/s1/",
         "region": "https://x.test/c/r/r1/",
     }
+
+
+def test_a_row_is_read_by_its_own_layout() -> None:
+    """Equal references mean something else in another layout, or for another event: of what is kept
+    of one payload nothing may get into the other."""
+    translator = Translator(default_mapping())
+    layouts = [
+        Layout(5, "candidate_changed", ("base", "company", "project", "candidate")),
+        Layout(6, "candidate_changed", ("base", "project", "company", "candidate")),
+        Layout(7, "rating_changed", ("base", "company", "candidate", "rating")),
+        Layout(8, "rating_changed", ("base", "note", "company", "rating")),
+    ]
+    rows = [
+        Delivery(1, 1, 1, "uid", layout, "modified", TIME, (None, "1", "2", key))
+        for layout in layouts
+        for key in ("3", "4")
+    ]
+    alone = [Translator(default_mapping()).body(row, ENDPOINT) for row in rows]
+    assert len(set(alone)) == len(rows)
+    for _ in range(2):
+        assert [translator.body(row, ENDPOINT) for row in rows] == alone
+    assert b"companies/1/projects/2/candidates/3/" in alone[0]
+    assert b"companies/2/projects/1/candidates/3/" in alone[2]

@@ -1,0 +1,187 @@
+"""A shard changes its owner: what the owner before it may still send, and may still record.
+
+The daemon under test connects through a proxy. Without its session "watch" it loses its shards;
+without "settle" it cannot record, and keeps in memory what it has sent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from cdc.queue.ownership import LOCK_CLASS, shard_of
+from cdc.receiver import Received, Script
+from tests.daemon.running import Running, eventually
+from tests.daemon.world import Hook, World
+from tests.proxy import Proxy
+
+GONE = 410
+TAKEN = 204
+
+
+class Answers:
+    """A receiver that waits for the test before its first answer, and takes what comes later."""
+
+    def __init__(self, world: World, hook: Hook, first: int) -> None:
+        self.first = first
+        self.may_answer = asyncio.Event()
+        self._world, self._hook = world, hook
+        world.receiver.script(hook.path, Script(answer=self._answer))
+
+    async def _answer(self, _: Received) -> int:
+        if len(self._world.came[self._hook.path]) > 1:
+            return TAKEN
+        await self.may_answer.wait()
+        return self.first
+
+    async def asked(self) -> None:
+        """Waits until the first request is there."""
+        await self._world.receiver.wait_for(lambda _: bool(self._world.came[self._hook.path]))
+
+
+def disconnect(proxy: Proxy, *roles: str) -> None:
+    """Cuts these sessions; they cannot come back before ``proxy.go_on()``."""
+    for role in roles:
+        proxy.refuse(role)
+        proxy.cut(role)
+
+
+async def epoch(world: World, hook: Hook, value: int) -> None:
+    """Waits until the webhook's shard was taken over so often."""
+    await world.until("select epoch >= %s from cdc.shard where id = %s", value, shard_of(hook.id))
+
+
+async def state(world: World, hook: Hook) -> str:
+    return str(await world.one("select state from cdc.webhook where id = %s", hook.id))
+
+
+async def proof(world: World, hook: Hook) -> None:
+    """Waits until a later change is delivered, or the webhook is suspended instead."""
+    writer = await world.writer()
+    await writer.insert("candidate", project_id=1)
+    await world.until(
+        "select not exists (select from cdc.queue where webhook_id = %s)"
+        " or exists (select from cdc.webhook where id = %s and state = 'suspended')",
+        hook.id,
+        hook.id,
+    )
+
+
+async def test_what_was_not_recorded_is_recorded_by_the_same_owner_after_a_reconnection(
+    world: World,
+) -> None:
+    """It is recorded before the queue is read again: the receiver gets nothing twice."""
+    hook = await world.hook("candidate")
+    writer = await world.writer()
+    async with Proxy(world.url) as proxy, Running(proxy.url) as daemon:
+        await daemon.until("connected")
+        disconnect(proxy, "settle")
+        await writer.insert("candidate", project_id=1)
+        await world.arrived(hook)
+        proxy.cut("watch")
+        await epoch(world, hook, 2)
+        proxy.go_on()
+        await world.settled()
+        await daemon.until("connected", times=2)
+        assert world.repeats(hook) == 0
+        assert not daemon.log.all("settlement refused, the shard has another owner")
+    assert await world.one("select array_agg(outcome) from cdc.attempt") == ["delivered"]
+
+
+async def test_what_was_sent_is_recorded_before_the_shards_are_taken_again(world: World) -> None:
+    """Until another daemon raises the epoch, the last owner may record."""
+    hook = await world.hook("candidate")
+    writer = await world.writer()
+    async with Proxy(world.url) as proxy, Running(proxy.url) as daemon:
+        await daemon.until("connected")
+        disconnect(proxy, "settle")
+        await writer.insert("candidate", project_id=1)
+        await world.arrived(hook)
+        disconnect(proxy, "watch")
+        await daemon.until("connection lost")
+        proxy.go_on()
+        proxy.refuse("watch")
+        await world.settled()
+        assert await world.one("select max(epoch) from cdc.shard") == 1
+        proxy.go_on()
+        await daemon.until("connected", times=2)
+        assert world.repeats(hook) == 0
+
+
+async def test_records_from_before_another_owner_are_forgotten(world: World) -> None:
+    """A daemon gets a shard back that another one owned in between. What it has not recorded yet
+    is from before that: a suspension, say, that a success of the other one has disproved."""
+    hook = await world.hook("candidate")
+    answers = Answers(world, hook, GONE)
+    writer = await world.writer()
+    async with Proxy(world.url) as proxy, Running(proxy.url) as first:
+        await first.until("connected")
+        await writer.insert("candidate", project_id=1)
+        await answers.asked()
+        proxy.refuse()
+        proxy.cut()
+        answers.may_answer.set()
+        await first.until("webhook suspended")
+        async with Running(world.url):
+            await world.arrived(hook)
+            await world.settled()
+        proxy.go_on()
+        proxy.refuse("settle")
+        await epoch(world, hook, 3)
+        proxy.go_on()
+        await first.until("connected", times=2)
+        await proof(world, hook)
+        assert await state(world, hook) == "active"
+        assert not first.log.all("settlement refused, the shard has another owner")
+    assert await world.all("select distinct outcome from cdc.attempt") == [("delivered",)]
+
+
+async def test_the_fence_is_drawn_for_each_shard(world: World) -> None:
+    """Of one batch, what belongs to a shard that another daemon has taken over is refused, and the
+    rest is recorded."""
+    lost, kept = await world.hook("candidate"), await world.hook("candidate")
+    both = [Answers(world, hook, GONE) for hook in (lost, kept)]
+    writer = await world.writer()
+    async with Proxy(world.url) as proxy, Running(proxy.url) as first:
+        await first.until("connected")
+        await writer.insert("candidate", project_id=1)
+        for answers in both:
+            await answers.asked()
+        disconnect(proxy, "watch", "settle")
+        for answers in both:
+            answers.may_answer.set()
+        await first.until("webhook suspended", times=2)
+        # Held by the test: no daemon takes this one over.
+        await world.run("select pg_advisory_lock(%s, %s)", LOCK_CLASS, shard_of(kept.id))
+        async with Running(world.url) as second:
+            await eventually(lambda: second.owned == 63, "the others are taken over")
+            await world.receiver.wait_for(lambda _: bool(world.done[lost.path]))
+            proxy.go_on()
+            proxy.refuse("watch")
+            await first.until("settlement refused, the shard has another owner")
+            await world.until("select state = 'suspended' from cdc.webhook where id = %s", kept.id)
+            await proof(world, lost)
+            assert await state(world, lost) == "active"
+        await world.run("select pg_advisory_unlock_all()")
+    fates = await world.all("select webhook_id, outcome from cdc.attempt")
+    assert (kept.id, "failed") in fates
+    assert (lost.id, "failed") not in fates
+
+
+async def test_nothing_is_sent_once_the_shards_may_have_another_owner(world: World) -> None:
+    """The daemon's looks get no answer, all else works. The server ends its session and with it
+    its locks; before another daemon can take them, the last request has left."""
+    hook = await world.hook("candidate", max_concurrency=1)
+    world.receiver.script(hook.path, Script(delay=0.02))
+    async with Proxy(world.url) as proxy, Running(proxy.url, window=2_000) as daemon:
+        await daemon.until("connected")
+        await world.run("insert into candidate (project_id) select 1 from generate_series(1, 2000)")
+        await world.receiver.wait_for(5)
+        proxy.stall("watch")
+        other = await world.connect()
+        await other.execute(b"select pg_advisory_lock(%s, %s)", [LOCK_CLASS, shard_of(hook.id)])
+        sent = len(world.came[hook.path])
+        # The next owner has it from here on. A request that is already under way may still end.
+        await daemon.until("connection lost")
+        assert len(world.came[hook.path]) - sent <= 1
+        assert sent < 2_000, "there was more to send"
+        proxy.go_on()

@@ -11,6 +11,7 @@ SHELL = /bin/sh
 JOBS ?= 2
 PYTEST_ARGS ?=
 FAULTS_ARGS ?=
+MUTANTS_ARGS ?=
 # A database that happens to be named in the environment is none of our business.
 CLEAN_ENV = env $$(env | grep -Eo '^(CDC_|PG)[A-Za-z0-9_]*=' | grep -v '^CDC_TEST_' | tr -d = | sed 's/^/-u /')
 
@@ -69,6 +70,10 @@ takeover: .venv/.installed ## how soon the work of a dead or a stopped daemon is
 isolation: .venv/.installed ## what endpoints that hang do to the latency of the others
 	@$(CLEAN_ENV) .venv/bin/python -m tests.load.isolation $(FAULTS_ARGS)
 
+.PHONY: mutants
+mutants: .venv/.installed ## 60 small wrong changes of the daemon, one at a time: which no test notices
+	@$(CLEAN_ENV) .venv/bin/python -m tests.mutants $(MUTANTS_ARGS)
+
 .PHONY: check
 check: .venv/.installed ## style, types, layers, house rules
 	.venv/bin/ruff check .
@@ -102,7 +107,7 @@ dist: .venv/.installed ## build the wheel into dist/
 
 .PHONY: clean
 clean: ## remove everything that make made
-	rm -rf .venv .venv-audit dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .venv .venv-audit .mutants dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find cdc tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The stamp holds the clone's path: a virtual environment does not survive being moved.

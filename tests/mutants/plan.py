@@ -1,0 +1,103 @@
+"""Which changes are made, and which tests are asked about them first."""
+
+from __future__ import annotations
+
+import tomllib
+from collections import defaultdict
+from collections.abc import Iterable
+from fnmatch import fnmatch
+from pathlib import Path
+from random import Random
+
+from tests.mutants.changes import Change, changes_of
+
+TOP = Path(__file__).resolve().parents[2]
+EXPLAINED = Path(__file__).with_name("explained.toml")
+
+# The code between look and settlement, where a mistake loses, repeats or reorders deliveries.
+SUBJECT = (
+    "cdc/tenure.py",
+    "cdc/channel.py",
+    "cdc/pipeline.py",
+    "cdc/translate.py",
+    "cdc/dispatch/*.py",
+    "cdc/queue/*.py",
+    "cdc/care/*.py",
+)
+
+_QUICK = ("look", "settle", "fetch", "dispatch", "take_over", "ownership", "registrations")
+_MORE = (
+    "retries",
+    "answers",
+    "replay",
+    "care",
+    "fleet",
+    "stop",
+    "restored",
+    "canary",
+    "connection",
+)
+
+# The tests that concern a module, its own first, then in the order in which they are likely to
+# notice something and quick to do so.
+_TESTS: dict[str, tuple[str, ...]] = {
+    "cdc/tenure.py": ("ownership", "take_over", "fleet", "restored", "doorbell", *_QUICK, *_MORE),
+    "cdc/channel.py": ("registrations", "road", "sealed", *_QUICK, *_MORE),
+    "cdc/pipeline.py": ("retries", "answers", "forged", "canary", *_QUICK, *_MORE),
+    "cdc/translate.py": ("../test_translate", "../fuzz/test_rows", "forged", "retries"),
+    "cdc/dispatch/register.py": ("registrations", "sealed", "tls_profiles", *_QUICK, *_MORE),
+    "cdc/dispatch/*": ("dispatch", *_QUICK, *_MORE),
+    "cdc/queue/arrays.py": ("arrays", "../fuzz/test_rows", "settle", "retries"),
+    "cdc/queue/fetch.py": ("fetch", "retries", "replay", *_QUICK, *_MORE),
+    "cdc/queue/look.py": ("look", "doorbell", *_QUICK, *_MORE),
+    "cdc/queue/ownership.py": ("take_over", "ownership", "fleet", "connection", "processes"),
+    "cdc/queue/session.py": ("connection", "pooler", "forged", "fetch", "start", *_QUICK, *_MORE),
+    "cdc/queue/*": ("settle", "arrays", "answers", *_QUICK, *_MORE),
+    "cdc/care/measure.py": ("measure", "care", "../test_health"),
+    "cdc/care/*": ("care", "retention", "measure", "registrations", "canary"),
+}
+
+
+def drawn(seed: int, count: int, only: Iterable[str] = ()) -> list[Change]:
+    """As many changes as ``count``, at most one a line.
+
+    Each kind is drawn as often as any other: there are many arguments to swap and few conditions
+    to negate, but the conditions are where the mistakes are.
+    """
+    kinds: dict[str, list[Change]] = defaultdict(list)
+    for path in files(tuple(only) or SUBJECT):
+        for change in changes_of(path, (TOP / path).read_text("utf-8")):
+            kinds[change.kind].append(change)
+    random = Random(seed)
+    for changes in kinds.values():
+        random.shuffle(changes)
+    taken: dict[tuple[str, int], Change] = {}
+    while kinds and len(taken) < count:
+        kind = random.choice(sorted(kinds))
+        change = kinds[kind].pop()
+        taken.setdefault((change.file, change.line), change)
+        if not kinds[kind]:
+            del kinds[kind]
+    return sorted(taken.values(), key=lambda change: (change.file, change.line))
+
+
+def files(patterns: Iterable[str]) -> list[str]:
+    """The files that these patterns name, from the top of the tree."""
+    found = {path for pattern in patterns for path in TOP.glob(pattern)}
+    return sorted(str(path.relative_to(TOP)) for path in found)
+
+
+def paths_for(file: str) -> list[str]:
+    """The files of tests that concern a file of the code, in the order in which to run them."""
+    names = next(names for pattern, names in _TESTS.items() if fnmatch(file, pattern))
+    return [_path(name) for name in dict.fromkeys(names)]
+
+
+def _path(name: str) -> str:
+    return f"tests/{name[3:]}.py" if name.startswith("../") else f"tests/daemon/test_{name}.py"
+
+
+def explained() -> dict[tuple[str, str, str], str]:
+    """Survivors that are known: (file, what a line was, what it became) to the reason."""
+    entries = tomllib.loads(EXPLAINED.read_text("utf-8")).get("survivor", [])
+    return {(x["file"], x["was"], x["becomes"]): x["reason"] for x in entries}

@@ -1,0 +1,112 @@
+"""Runs the tests against changed copies of the tree. The tree itself is never written to."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from difflib import unified_diff
+from pathlib import Path
+
+from tests.mutants.changes import Change
+from tests.mutants.plan import TOP, paths_for
+
+ONE_TEST = 60  # seconds that pytest gives a test
+_LEFT_OUT = shutil.ignore_patterns(
+    ".git", ".venv*", "__pycache__", ".*_cache", ".hypothesis", ".mutants", "dist"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """fate: killed, survived, timeout, or unclear: the test that failed does so without the change.
+
+    by: that test.  took: seconds.
+    """
+
+    fate: str
+    by: str
+    took: float
+
+
+class Copy:
+    """A copy of the tree, in which one change at a time is made."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        shutil.copytree(TOP, folder, ignore=_LEFT_OUT)
+
+    def tried(self, change: Change, limit: float) -> Result:
+        """Runs the tests that concern the changed file until one fails, or for ``limit`` seconds.
+
+        The one that fails has to pass without the change: on a busy machine, others fail, too.
+        """
+        path = self.folder / change.file
+        source = path.read_text("utf-8")
+        began = time.monotonic()
+        path.write_text(change.applied(source), "utf-8")
+        try:
+            code, said = self._pytest(paths_for(change.file), limit)
+        finally:
+            path.write_text(source, "utf-8")
+        took = time.monotonic() - began
+        if code is None:
+            return Result("timeout", "", took)
+        if code == 0:
+            return Result("survived", "", took)
+        by = _failed(said)
+        if "::" in by and self._pytest([by], limit)[0] != 0:
+            return Result("unclear", by, took)
+        return Result("killed", by, took)
+
+    def _pytest(self, tests: list[str], limit: float) -> tuple[int | None, str]:
+        options = ["-q", "-x", "--tb=no", f"--timeout={ONE_TEST}", "-p", "no:cacheprovider"]
+        # A group of its own: its servers and daemons end with it.
+        with subprocess.Popen(
+            [sys.executable, "-m", "pytest", *options, *tests],
+            cwd=self.folder,
+            env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": str(self.folder)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        ) as process:
+            try:
+                said, _ = process.communicate(timeout=max(limit, 1.0))
+            except subprocess.TimeoutExpired:
+                said = None
+            finally:
+                with suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+        return (None, "") if said is None else (process.returncode, said)
+
+
+def _failed(said: str) -> str:
+    """The first test that failed, out of what pytest said."""
+    for line in said.splitlines():
+        if line.startswith(("FAILED ", "ERROR ")):
+            return line.split()[1]
+    return "it cannot be imported"
+
+
+def diff(change: Change) -> str:
+    """The change, for people."""
+    source = (TOP / change.file).read_text("utf-8")
+    lines = unified_diff(
+        source.splitlines(), change.applied(source).splitlines(), change.file, change.kind, n=1
+    )
+    return "\n".join(line.rstrip("\n") for line in lines)
+
+
+def changed_lines(change: Change) -> tuple[str, str]:
+    """What the lines were that the change concerns, and what they are with it."""
+    lines = diff(change).splitlines()[3:]
+    was, becomes = (
+        " ".join(line[1:].strip() for line in lines if line.startswith(sign)) for sign in "-+"
+    )
+    return was, becomes

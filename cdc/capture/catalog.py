@@ -98,7 +98,7 @@ def relation(conn: Connection, table: Table) -> Relation | None:
         """
         with recursive tree (oid) as (
           select %s::oid
-          union all
+          union  -- each once: a table may inherit from two of them
           select i.inhrelid from tree t join pg_inherits i on i.inhparent = t.oid
         )
         select n.nspname::text, c.relname::text, c.relkind = 'f'
@@ -274,43 +274,6 @@ def readable(conn: Connection, table: Table, columns: tuple[str, ...]) -> bool:
         (table.schema, table.name, list(columns)),
     ).fetchone()
     return bool(row and row[0])
-
-
-def unsteady(conn: Connection, table: Table, column: str) -> str | None:
-    """Why equal values of a column may be written differently; None if they are not.
-
-    Domains are looked through. Of types that nobody here knows (an extension's) nothing is said.
-    """
-    row = conn.execute(
-        """
-        with recursive based (oid, typmod, collated) as (
-          select a.atttypid, a.atttypmod, a.attcollation
-            from pg_attribute a
-            join pg_class c on c.oid = a.attrelid
-            join pg_namespace n on n.oid = c.relnamespace
-           where n.nspname = %s and c.relname = %s and a.attname = %s and not a.attisdropped
-          union all
-          select t.typbasetype, t.typtypmod, b.collated
-            from based b join pg_type t on t.oid = b.oid
-           where t.typtype = 'd'
-        )
-        select case
-                 when t.typname in ('float4', 'float8', 'money', 'bytea', 'interval', 'date',
-                                    'time', 'timetz', 'timestamp', 'timestamptz')
-                  and t.typnamespace = 'pg_catalog'::regnamespace
-                   then format('how %%s is written depends on settings of who writes it',
-                               format_type(t.oid, null))
-                 when t.typname = 'citext'
-                   or exists (select from pg_collation c
-                               where c.oid = b.collated and not c.collisdeterministic)
-                   then 'large and small letters, or the like, are equal in it'
-               end
-          from based b join pg_type t on t.oid = b.oid
-         where t.typtype <> 'd'
-        """,
-        (table.schema, table.name, column),
-    ).fetchone()
-    return row[0] if row else None
 
 
 def installed_mapping(conn: Connection) -> str | None:

@@ -13,6 +13,7 @@ import psycopg
 
 from cdc.capture import catalog, owners, sandbox
 from cdc.capture.catalog import Connection, Relation
+from cdc.capture.keys import check_keys
 from cdc.capture.reading import probe, tables_read
 from cdc.errors import MappingError
 from cdc.mapping import Mapping, Resource, Table, roads_of
@@ -41,16 +42,14 @@ def check(conn: Connection, mapping: Mapping, *, trusting: bool = True) -> dict[
         _columns(place, relations[resource.table], named)
     for resource in mapping.captured:
         _can_fire(f"resources.{resource.name}", relations[resource.table])
+    _apart(mapping, relations)
     for name in sorted({j.resource for r in mapping.captured for j in roads_of(mapping, r).joins}):
         _can_be_read(mapping, relations, name)
-    _written_alike(conn, mapping)
+    check_keys(conn, mapping)
     for resource in mapping.captured:
         _same_hands(conn, mapping, resource, relations)
     if not trusting:
         return relations
-    for name, resource in mapping.resources.items():
-        for parent, column in resource.parents.items():
-            _comparable(conn, mapping, f"resources.{name}.parents.{parent}", name, parent, column)
     for resource in mapping.captured:
         _read_by_index(conn, mapping, resource, relations)
     return relations
@@ -89,35 +88,34 @@ def _columns(place: str, relation: Relation, named: dict[str, str]) -> None:
             )
 
 
-def _comparable(
-    conn: Connection, mapping: Mapping, place: str, name: str, parent: str, column: str
-) -> None:
-    child = mapping.resources[name].table
-    table, key = (
-        (mapping.company.table, mapping.company.key)
-        if parent == COMPANY
-        else (mapping.resources[parent].table, mapping.resources[parent].key)
-    )
-    try:
-        sandbox.explained(
-            conn,
-            f"select from {child.sql} c, {table.sql} p"
-            f" where p.{quote(key)} = c.{quote(column)} and false",
-            {child: (column,), table: (key,)},
-        )
-    except psycopg.errors.UndefinedFunction:
-        raise MappingError(
-            f"{place}: column {quote(column)} of {child} cannot be compared with the key "
-            f"{quote(key)} of {table}: their types differ"
-        ) from None
-
-
 def _can_fire(place: str, relation: Relation) -> None:
     if relation.foreign:
         raise MappingError(
             f"{place}.table: {relation.foreign[0]}, a part of {relation.table}, is a foreign "
             "table; statement triggers with transition tables need tables"
         )
+
+
+def _apart(mapping: Mapping, relations: dict[Table, Relation]) -> None:
+    """A table has one pair of triggers, so its changes are those of one resource."""
+    taken: dict[Table, Resource] = {}
+    for resource in mapping.captured:
+        for table in relations[resource.table].tree:
+            other = taken.setdefault(table, resource)
+            if other is not resource:
+                inner, outer = resource.table, other.table
+                if table == outer:
+                    inner, outer = outer, inner
+                raise MappingError(
+                    f"resources.{other.name} and resources.{resource.name}: "
+                    + (
+                        f"{inner} is a partition of {outer}, or inherits from it"
+                        if table == inner
+                        else f"{table} is a part of both {other.table} and {resource.table}"
+                    )
+                    + ", so its changes would be two events",
+                    "Give an event to one of them only; leave the other out, or without an event.",
+                )
 
 
 def _read_by_index(
@@ -149,24 +147,6 @@ def _nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
     yield plan
     for child in plan.get("Plans", ()):
         yield from _nodes(child)
-
-
-def _written_alike(conn: Connection, mapping: Mapping) -> None:
-    """Keys travel as text. Their text must not depend on who writes, and equal keys must be written
-    alike: otherwise a company's webhook is not found, and nobody is told."""
-    named = [("company.key", mapping.company.table, mapping.company.key)]
-    for name, resource in mapping.resources.items():
-        named.append((f"resources.{name}.key", resource.table, resource.key))
-        named += [
-            (f"resources.{name}.parents.{parent}", resource.table, column)
-            for parent, column in resource.parents.items()
-        ]
-    for place, table, column in named:
-        if (why := catalog.unsteady(conn, table, column)) is not None:
-            raise MappingError(
-                f"{place}: column {quote(column)} of {table} cannot be a key: {why}",
-                "Keys are whole numbers, uuids, or texts that are compared letter by letter.",
-            )
 
 
 def _same_hands(

@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 import pytest
 
-from cdc.capture import check, plan
 from cdc.errors import MappingError
 from tests.capture.kit import Suite
 from tests.capture.test_install import changed
@@ -105,13 +104,6 @@ WRONG = {
         'resources.rating.parents.candidate: column "candidate_id" of public.rating cannot be'
         ' compared with the key "id" of public.candidate: their types differ',
     ),
-    "types that are compared without an index": Wrong(
-        "alter table rating drop constraint rating_candidate_id_fkey,"
-        " alter candidate_id type numeric",
-        (),
-        "resources.rating.parents: no index of public.candidate can be used to find the row's",
-        "The columns that lead to a key need its type (and collation)",
-    ),
     "collations that exclude each other": Wrong(
         "drop table note, rating, answervideo, candidate; create table candidate"
         ' (id text collate "C" primary key, project_id bigint);'
@@ -123,30 +115,6 @@ WRONG = {
         " (id bigint, answervideo_id bigint, customer_id bigint, candidate_id text)",
         (),
         "no index of public.candidate can be used to find the row's parent there",
-    ),
-    "two roads of different types": Wrong(
-        "alter table note drop constraint note_candidate_id_fkey, alter candidate_id type numeric",
-        (),
-        "resources.note.parents: no index of public.candidate can be used",
-    ),
-    "a key that each session writes as it likes": Wrong(
-        "create domain moment as timestamptz;"
-        " alter table rating drop constraint rating_customer_id_fkey,"
-        " alter customer_id type moment using to_timestamp(customer_id)",
-        (),
-        'resources.rating.parents.customer: column "customer_id" of public.rating cannot be a key:'
-        " how timestamp with time zone is written depends on settings of who writes it",
-        "Keys are whole numbers, uuids, or texts",
-    ),
-    # The PostgreSQL of the tests comes without ICU, which has such collations.
-    "a company that is written in many ways": Wrong(
-        'create collation loose from "C";'
-        " update pg_collation set collisdeterministic = false where collname = 'loose';"
-        " alter table project drop constraint project_company_id_fkey,"
-        " alter company_id type text collate loose",
-        (),
-        'resources.project.parents.company: column "company_id" of public.project cannot be a key:'
-        " large and small letters, or the like, are equal in it",
     ),
     "row-level security": Wrong(
         "alter table candidate enable row level security",
@@ -249,30 +217,3 @@ def test_row_level_security_of_the_changed_table_does_not_matter(own_suite: Suit
     own_suite.register("1")
     own_suite.run("update rating set stars = 1")
     assert own_suite.changes() == [("m", "9")]
-
-
-@pytest.mark.parametrize("kind", ["int", "smallint", "varchar", "uuid"])
-def test_keys_of_other_types(own_suite: Suite, kind: str) -> None:
-    """Where an index finds them they are accepted: int for bigint, varchar for text."""
-    own_suite.run(
-        {
-            "int": "alter table rating drop constraint rating_candidate_id_fkey,"
-            " alter candidate_id type int",
-            "smallint": "alter table project alter id type smallint",
-            "varchar": "alter table note drop constraint note_answervideo_id_fkey,"
-            " alter answervideo_id type varchar(40);"
-            " alter table answervideo alter id drop identity;"
-            " alter table answervideo alter id type text",
-            "uuid": "alter table note drop constraint note_answervideo_id_fkey,"
-            " alter answervideo_id type uuid using null;"
-            " alter table answervideo alter id drop identity;"
-            " alter table answervideo alter id type uuid using gen_random_uuid()",
-        }[kind]
-    )
-    relations = check.check(own_suite.conn, own_suite.mapping)
-    assert plan.plan(own_suite.conn, own_suite.mapping, relations) == []
-    own_suite.register("1")
-    own_suite.run("update rating set stars = 1; update answervideo set seconds = 1")
-    own_suite.run("update note set name = 'x'")
-    assert own_suite.unresolved() == []
-    assert len(own_suite.queued()) == 3

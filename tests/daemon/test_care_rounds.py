@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from cdc.care import Care, rounds
+from cdc.care.measure import Measure
 from cdc.observe import Observer
 from cdc.road import Span
 from tests.daemon.running import Log
@@ -61,7 +62,7 @@ class Rounds:
         monkeypatch.setattr(rounds, "asyncio", quick)
         monkeypatch.setattr(rounds, "time", SimpleNamespace(monotonic=self._read))
         monkeypatch.setattr(rounds, "open_session", session)
-        monkeypatch.setattr(rounds.Measure, "run_once", noting("measure"))
+        monkeypatch.setattr(Measure, "run_once", noting("measure"))
         for name in ("removed", "sweep", "expire", "prune", "unresolved"):
             monkeypatch.setattr(getattr(rounds, name), "run_once", noting(name))
 

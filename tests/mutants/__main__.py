@@ -2,6 +2,7 @@
 
     make mutants                                            # 60, of seed 11: an hour
     make mutants MUTANTS_ARGS="--seed 7 --count 20 --only cdc/tenure.py"
+    make mutants MUTANTS_ARGS="--count 30 --only 'sql/queries/*.sql'"
 
 Results are kept in .mutants/, by seed: a run that was interrupted goes on, and what was tried is
 not tried again before its file changes (--again: what was not killed is). Ends with 1 if a change
@@ -15,7 +16,7 @@ import hashlib
 import json
 import sys
 import tempfile
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict
 from pathlib import Path
 from queue import SimpleQueue
@@ -35,28 +36,43 @@ def main() -> int:
         for change in changes:
             print(diff(change))
         return 0
-    copies: SimpleQueue[Copy] = SimpleQueue()
-    with tempfile.TemporaryDirectory(prefix="cdc-mutants-") as folder:
-        for number in range(options.jobs if waiting else 0):
-            copies.put(Copy(Path(folder) / str(number)))
-
-        def tried(change: Change) -> tuple[Change, Result]:
-            copy = copies.get()
+    if waiting:
+        with tempfile.TemporaryDirectory(prefix="cdc-mutants-") as folder:
+            copies = [Copy(Path(folder) / str(number)) for number in range(options.jobs)]
             try:
-                return change, copy.tried(change, options.limit)
+                _try(waiting, copies, options.limit, state)
             finally:
-                copies.put(copy)
-
-        with ThreadPoolExecutor(options.jobs) as pool:
-            for number, (change, result) in enumerate(pool.map(tried, waiting), start=1):
-                state.keep(change, result)
-                print(
-                    f"{number}/{len(waiting)} {result.fate:8} {change.file}:{change.line}"
-                    f" {change.kind} ({result.took:.0f} s) {result.by}",
-                    file=sys.stderr,
-                    flush=True,
-                )
+                for copy in copies:
+                    copy.stop()
     return _report(changes, state, as_json=options.json)
+
+
+def _try(changes: list[Change], copies: list[Copy], limit: float, state: State) -> None:
+    free: SimpleQueue[Copy] = SimpleQueue()
+    for copy in copies:
+        free.put(copy)
+
+    def tried(change: Change) -> Result:
+        copy = free.get()
+        try:
+            return copy.tried(change, limit)
+        finally:
+            free.put(copy)
+
+    pool = ThreadPoolExecutor(len(copies))
+    try:
+        trials = {pool.submit(tried, change): change for change in changes}
+        for number, trial in enumerate(as_completed(trials), start=1):
+            change, result = trials[trial], trial.result()
+            state.keep(change, result)
+            print(
+                f"{number}/{len(changes)} {result.fate:8} {change.file}:{change.line}"
+                f" {change.kind} ({result.took:.0f} s) {result.by}",
+                file=sys.stderr,
+                flush=True,
+            )
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _options() -> argparse.Namespace:

@@ -9,12 +9,14 @@ from fnmatch import fnmatch
 from pathlib import Path
 from random import Random
 
-from tests.mutants.changes import Change, changes_of
+from tests.mutants import changes, statements
+from tests.mutants.changes import Change
 
 TOP = Path(__file__).resolve().parents[2]
 EXPLAINED = Path(__file__).with_name("explained.toml")
 
-# The code between look and settlement, where a mistake loses, repeats or reorders deliveries.
+# The code between look and settlement, where a mistake loses, repeats or reorders deliveries. (Its
+# statements on request: --only "sql/queries/*.sql".)
 SUBJECT = (
     "cdc/tenure.py",
     "cdc/channel.py",
@@ -25,23 +27,16 @@ SUBJECT = (
     "cdc/care/*.py",
 )
 
-_QUICK = ("look", "settle", "fetch", "dispatch", "take_over", "ownership", "registrations")
-_MORE = (
-    "retries",
-    "answers",
-    "replay",
-    "care",
-    "fleet",
-    "stop",
-    "restored",
-    "canary",
-    "connection",
-)
+_QUICK = ("settle", "dispatch", "look", "ownership", "registrations", "answers", "take_over")
+_MORE = ("retries", "replay", "care", "restored", "fleet", "stop", "fetch")
 
 # The tests that concern a module, its own first, then in the order in which they are likely to
 # notice something and quick to do so.
 _TESTS: dict[str, tuple[str, ...]] = {
-    "cdc/tenure.py": ("ownership", "take_over", "fleet", "restored", "doorbell", *_QUICK, *_MORE),
+    "cdc/tenure.py": (
+        *("ownership", "take_over", "fleet", "restored", "doorbell", *_QUICK, *_MORE),
+        *("connection",),
+    ),
     "cdc/channel.py": ("registrations", "road", "sealed", *_QUICK, *_MORE),
     "cdc/pipeline.py": ("retries", "answers", "forged", "canary", *_QUICK, *_MORE),
     "cdc/translate.py": ("../test_translate", "../fuzz/test_rows", "forged", "retries"),
@@ -52,9 +47,18 @@ _TESTS: dict[str, tuple[str, ...]] = {
     "cdc/queue/look.py": ("look", "doorbell", *_QUICK, *_MORE),
     "cdc/queue/ownership.py": ("take_over", "ownership", "fleet", "connection", "processes"),
     "cdc/queue/session.py": ("connection", "pooler", "forged", "fetch", "start", *_QUICK, *_MORE),
+    "cdc/queue/settle.py": ("settle", "ownership", *_QUICK, *_MORE, "connection"),
     "cdc/queue/*": ("settle", "arrays", "answers", *_QUICK, *_MORE),
+    "sql/queries/replay*": ("replay", "../cli/test_replay"),
+    "sql/queries/backlog.sql": ("measure", "../cli/test_status"),
+    "sql/queries/expire*": ("retention",),
+    "sql/queries/future*": ("restored", "../upgrade/test_switch"),
+    "sql/queries/look*": ("look", "take_over", "fleet", "doorbell", *_QUICK),
+    "sql/queries/due*": ("retries", "replay", "take_over", "../cli/test_replay"),
+    "sql/queries/webhooks.sql": ("registrations", "sealed"),
+    "sql/queries/*": ("settle", "take_over", *_QUICK, "retries", "replay", "care", "canary"),
     "cdc/care/measure.py": ("measure", "care", "../test_health"),
-    "cdc/care/*": ("care", "retention", "measure", "registrations", "canary"),
+    "cdc/care/*": ("care_rounds", "care", "retention", "measure", "registrations", "canary"),
 }
 
 
@@ -66,11 +70,11 @@ def drawn(seed: int, count: int, only: Iterable[str] = ()) -> list[Change]:
     """
     kinds: dict[str, list[Change]] = defaultdict(list)
     for path in files(tuple(only) or SUBJECT):
-        for change in changes_of(path, (TOP / path).read_text("utf-8")):
+        for change in changes_of(path):
             kinds[change.kind].append(change)
     random = Random(seed)
-    for changes in kinds.values():
-        random.shuffle(changes)
+    for of_kind in kinds.values():
+        random.shuffle(of_kind)
     taken: dict[tuple[str, int], Change] = {}
     while kinds and len(taken) < count:
         kind = random.choice(sorted(kinds))
@@ -79,6 +83,12 @@ def drawn(seed: int, count: int, only: Iterable[str] = ()) -> list[Change]:
         if not kinds[kind]:
             del kinds[kind]
     return sorted(taken.values(), key=lambda change: (change.file, change.line))
+
+
+def changes_of(file: str) -> list[Change]:
+    """Every change of a module, or of a statement."""
+    made = statements.changes_of if file.endswith(".sql") else changes.changes_of
+    return made(file, (TOP / file).read_text("utf-8"))
 
 
 def files(patterns: Iterable[str]) -> list[str]:

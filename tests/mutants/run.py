@@ -39,6 +39,7 @@ class Copy:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._running: int | None = None
         shutil.copytree(TOP, folder, ignore=_LEFT_OUT)
 
     def tried(self, change: Change, limit: float) -> Result:
@@ -64,9 +65,16 @@ class Copy:
             return Result("unclear", by, took)
         return Result("killed", by, took)
 
+    def stop(self) -> None:
+        """Ends the tests that run, with their servers and daemons."""
+        if self._running is not None:
+            with suppress(ProcessLookupError):
+                os.killpg(self._running, signal.SIGKILL)
+            self._running = None
+
     def _pytest(self, tests: list[str], limit: float) -> tuple[int | None, str]:
         options = ["-q", "-x", "--tb=no", f"--timeout={ONE_TEST}", "-p", "no:cacheprovider"]
-        # A group of its own: its servers and daemons end with it.
+        # A group of its own, to be ended as one.
         with subprocess.Popen(
             [sys.executable, "-m", "pytest", *options, *tests],
             cwd=self.folder,
@@ -76,13 +84,13 @@ class Copy:
             text=True,
             start_new_session=True,
         ) as process:
+            self._running = process.pid
             try:
                 said, _ = process.communicate(timeout=max(limit, 1.0))
             except subprocess.TimeoutExpired:
                 said = None
             finally:
-                with suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGKILL)
+                self.stop()
         return (None, "") if said is None else (process.returncode, said)
 
 

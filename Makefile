@@ -46,6 +46,11 @@ clients: .venv/.installed ## our HTTP client against aiohttp's and a bare socket
 writers: .venv/.installed ## what capture costs writers while no daemon runs, against no triggers
 	@$(CLEAN_ENV) .venv/bin/python -m tests.load.writers
 
+.PHONY: writers-page
+writers-page: .venv/.installed ## what a writer sees with capture and without it: statement x observation
+	@$(CLEAN_ENV) .venv/bin/python -m pytest -q tests/writers/test_conformance.py $(PYTEST_ARGS)
+	@cat build/writers-*.md
+
 .PHONY: cost
 cost: .venv/.installed ## what a change costs: time in its statement by size, bytes in our tables, memory
 	@$(CLEAN_ENV) .venv/bin/python -m tests.load.cost

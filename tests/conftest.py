@@ -81,3 +81,11 @@ def _fresh_database(
     admin.execute(create.format(sql.Identifier(name), sql.Identifier(template)))
     yield postgres.url(name)
     admin.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What tests have to tell beside that they passed: their property ``summary``."""
+    for report in terminalreporter.getreports(""):
+        for name, value in getattr(report, "user_properties", ()):
+            if name == "summary" and report.when == "call":
+                terminalreporter.line(str(value))

@@ -19,7 +19,7 @@ from cdc.pipeline import Pipeline
 from cdc.queue.fetch import Fetcher, Window
 from cdc.queue.look import Snapshot
 from cdc.receiver import Received, Script
-from cdc.road import Delivery, Webhook, WebhookState
+from cdc.road import Delivery, Span, Webhook, WebhookState
 from cdc.settings import Settings
 from cdc.translate import Translator
 from tests.daemon.running import Log, Running, eventually
@@ -151,6 +151,11 @@ async def test_a_shard_that_leaves_opens_no_channel_any_more() -> None:
     dispatch._register(loaded(3))
     dispatch._register(loaded(4 + 64))
     assert dispatch.channels.keys() == {4, 68}
+    # For the sweep: a row of a lane that is not here is known to no lane, either.
+    assert dispatch.missing(3, 1, "uid")
+    assert dispatch.missing(4, 1, "uid")
+    dispatch.noticed(4, Span(1))
+    assert not dispatch.missing(4, 1, "uid")
     # It comes back one day.
     dispatch.take_over([loaded(3)], {}, [], {})
     assert dispatch.channels.keys() == {3, 4, 68}

@@ -11,7 +11,7 @@ import pytest
 from cdc.lanes import DuePlan, FetchPlan, Lane, LaneRules
 from cdc.queue.fetch import Fetcher
 from cdc.queue.look import Looker
-from cdc.queue.session import Layouts, open_session
+from cdc.queue.session import Connection, Layouts, open_session
 from cdc.road import Span
 from tests.daemon.running import Running
 from tests.daemon.world import World, pages_read
@@ -279,3 +279,38 @@ async def test_no_way_brings_keys_without_end_into_memory(world: World) -> None:
     due = (await fetcher.due({hook.id: DuePlan(10, ())}))[hook.id].rows
     assert [len(row.refs) for row in due] == [2, 4]
     await conn.close()
+
+
+async def test_layouts_are_read_again_only_for_one_that_is_not_known(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They never change; another mapping adds some."""
+    await world.hook("candidate")
+    loads = 0
+    load = Layouts.load
+
+    async def counted(self: Layouts, conn: Connection) -> None:
+        nonlocal loads
+        loads += 1
+        await load(self, conn)
+
+    monkeypatch.setattr(Layouts, "load", counted)
+    writer = await world.writer()
+    async with Running(world.url) as daemon:
+        await daemon.until("connected")
+        before = loads
+        for count in range(1, 4):
+            await writer.insert("candidate", project_id=1)
+            await world.receiver.wait_for(count)
+        assert loads == before
+        async with writer.transaction():
+            await writer.conn.execute(
+                b"insert into cdc.layout (id, event, fields)"
+                b" select 2000000000, event, array[fields[1], fields[3], fields[2], fields[4]]"
+                b"   from cdc.layout"
+                b"  where event = 'candidate_changed'"
+            )
+            await writer.insert("candidate", project_id=1)
+            await writer.conn.execute(b"update cdc.queue set layout = 2000000000")
+        await world.receiver.wait_for(4)
+        assert loads == before + 1

@@ -217,3 +217,45 @@ async def test_slow_settling_delays_a_hand_over_and_costs_no_shard(
                 await first.app._tenure._settler.still.acquire()
         await world.arrived(hook)
         assert not first.log.all("connection lost")
+
+
+async def test_shards_go_back_and_forth(world: World) -> None:
+    """Each time they are let go of for good, and taken over once."""
+    async with Running(world.url) as first:
+        await shared(first)
+        for times in (1, 2):
+            async with Running(world.url) as second:
+                await shared(first, second)
+            await shared(first)
+            taken = 64 * (times + 1)
+            assert await world.one("select sum(epoch)::int from cdc.shard") == taken
+
+
+async def test_a_daemon_stops_during_a_hand_over(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tenure, "HAND_OVER_GRACE", 10.0)
+    hooks = [await world.hook() for _ in range(8)]
+    may_answer = asyncio.Event()
+
+    async def slowly(_: Received) -> int:
+        await may_answer.wait()
+        return 204
+
+    for hook in hooks:
+        world.receiver.script(hook.path, Script(answer=slowly))
+    writer = await world.writer()
+    async with Running(world.url, stop_grace=10) as first:
+        await shared(first)
+        await writer.insert("candidate", project_id=1)
+        await eventually(lambda: first.in_flight == 8, "all are under way")
+        async with Running(world.url) as second:
+            await eventually(lambda: first.handing_over, "the hand-over begins")
+            first.app.stop("the test")
+            await first.until("stopping")
+            may_answer.set()
+            await first.end()
+            await shared(second)
+            await world.arrived(*hooks)
+            await world.settled()
+    assert sum(map(world.repeats, hooks)) == 0

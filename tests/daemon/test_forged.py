@@ -50,6 +50,12 @@ async def test_what_nobody_can_read_dies_and_the_others_go_on(world: World, whic
         await writer.insert("candidate", project_id=1)
         await world.arrived(hook)
         await world.until("select count(*) = 2 and min(last_error) = 'mapping' from cdc.dead")
+        assert await world.all(
+            "select duration_ms, outcome from cdc.attempt where error <> ''"
+        ) == [
+            (0.0, "dead"),
+            (0.0, "dead"),
+        ]
         assert daemon.log.all("failing", webhook=hook.id) == []
     assert world.came[forged_for.path] == []
     await seen_by_people(world)

@@ -5,13 +5,20 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from dataclasses import replace
+from random import Random
 
 import pytest
 
 from cdc.care import rounds
+from cdc.channel import Channel, Registration, rules_of
+from cdc.dispatch.register import UNUSABLE_AGAIN, again_in
 from cdc.keys import new_secret
+from cdc.lanes import Lane, LaneRules
 from cdc.receiver import Reply, Script
-from tests.daemon.running import Running
+from cdc.road import Webhook, WebhookState
+from cdc.sign import Sealer
+from tests.daemon.running import Running, settings
 from tests.daemon.world import Hook, World
 
 # What a person notices as "at once", on a machine that has other things to do.
@@ -223,3 +230,40 @@ async def test_a_registration_that_cannot_be_used_is_held(world: World) -> None:
             )
             await world.run("update cdc.webhook set description = 'x' where id = %s", hook.id)
         await world.arrived(hook)
+
+
+WEBHOOK = Webhook(
+    7, "1", "https://abc.com/", WebhookState.ACTIVE, 3, (new_secret(),), cap=4, rate=0.5
+)
+
+
+def test_a_lane_goes_by_the_registration_and_the_settings() -> None:
+    made = settings(
+        "dbname=x",
+        window=11,
+        retry_schedule=[1, 2],
+        retry_jitter=0.3,
+        retry_after_cap=4,
+        breaker_failures=5,
+        breaker_first_probe=6,
+        breaker_max_probe=7,
+    )
+    assert rules_of(WEBHOOK, made) == LaneRules(11, 4, 0.5, (1.0, 2.0), 0.3, 4.0, 5, 6.0, 7.0)
+
+
+@pytest.mark.parametrize(
+    ("sealed", "state", "secrets_for", "again"),
+    [
+        (True, WebhookState.ACTIVE, None, None),
+        (True, WebhookState.ACTIVE, 9.0, 9.0),
+        (False, WebhookState.ACTIVE, None, UNUSABLE_AGAIN),
+        (False, WebhookState.PAUSED, 9.0, UNUSABLE_AGAIN),
+        (False, WebhookState.REMOVED, None, None),
+    ],
+)
+def test_a_registration_is_loaded_again_only_for_a_reason(
+    sealed: bool, state: WebhookState, secrets_for: float | None, again: float | None
+) -> None:
+    webhook = replace(WEBHOOK, state=state)
+    channel = Channel(webhook, Lane(7, LaneRules(), Random(1)), Sealer(webhook) if sealed else None)
+    assert again_in(channel, Registration(webhook, secrets_for)) == again

@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import signal
 import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -29,6 +30,8 @@ from tests.mutants.run import Copy, Result, changed_lines, diff
 
 def main() -> int:
     options = _options()
+    # As an interrupt: what was started is ended.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     changes = drawn(options.seed, options.count, options.only)
     state = State(TOP / ".mutants" / f"{options.seed}.json", again=options.again)
     waiting = [change for change in changes if state.of(change) is None]

@@ -200,6 +200,8 @@ def _calls(node: ast.Call) -> Iterator[tuple[str, ast.expr]]:
             yield "default dropped", ast.Call(node.func, args[:1], keywords)
     for place in range(len(keywords)):
         yield "argument dropped", ast.Call(node.func, args, _without(keywords, place))
+    if isinstance(node.func, ast.Name) and node.func.id in ("min", "max"):
+        return  # their order does not matter
     for place in range(len(args) - 1):
         swapped = [*args]
         swapped[place : place + 2] = args[place + 1], args[place]

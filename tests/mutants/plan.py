@@ -6,8 +6,8 @@ import tomllib
 from collections import defaultdict
 from collections.abc import Iterable
 from fnmatch import fnmatch
+from hashlib import sha256
 from pathlib import Path
-from random import Random
 
 from tests.mutants import changes, statements
 from tests.mutants.changes import Change
@@ -66,23 +66,25 @@ def drawn(seed: int, count: int, only: Iterable[str] = ()) -> list[Change]:
     """As many changes as ``count``, at most one a line.
 
     Each kind is drawn as often as any other: there are many arguments to swap and few conditions
-    to negate, but the conditions are where the mistakes are.
+    to negate, but the conditions are where the mistakes are. Within a kind a digest of seed and
+    change decides, so that a draw stays nearly the same when some of the code changes.
     """
-    kinds: dict[str, list[Change]] = defaultdict(list)
+    kinds: dict[str, list[tuple[str, Change]]] = defaultdict(list)
     for path in files(tuple(only) or SUBJECT):
+        lines = (TOP / path).read_text("utf-8").splitlines()
         for change in changes_of(path):
-            kinds[change.kind].append(change)
-    random = Random(seed)
+            named = f"{seed} {path} {change.kind} {lines[change.line - 1].strip()} {change.new}"
+            digest = sha256(named.encode()).hexdigest()
+            kinds[change.kind].append((digest, change))
     for of_kind in kinds.values():
-        random.shuffle(of_kind)
+        of_kind.sort(key=lambda item: item[0], reverse=True)
     taken: dict[tuple[str, int], Change] = {}
-    while kinds and len(taken) < count:
-        kind = random.choice(sorted(kinds))
-        change = kinds[kind].pop()
-        taken.setdefault((change.file, change.line), change)
-        if not kinds[kind]:
-            del kinds[kind]
-    return sorted(taken.values(), key=lambda change: (change.file, change.line))
+    while len(taken) < count and any(kinds.values()):
+        for _, of_kind in sorted(kinds.items()):
+            if of_kind and len(taken) < count:
+                change = of_kind.pop()[1]
+                taken.setdefault((change.file, change.line), change)
+    return list(taken.values())
 
 
 def changes_of(file: str) -> list[Change]:

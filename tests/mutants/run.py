@@ -24,9 +24,10 @@ _LEFT_OUT = shutil.ignore_patterns(
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """fate: killed, survived, timeout, or unclear: the test that failed does so without the change.
+    """What became of a change.
 
-    by: that test.  took: seconds.
+    fate: killed, survived, timeout, or unclear: without the change its test takes too long, too.
+    by:   the test that failed.  took: seconds.
     """
 
     fate: str
@@ -45,7 +46,8 @@ class Copy:
     def tried(self, change: Change, limit: float) -> Result:
         """Runs the tests that concern the changed file until one fails, or for ``limit`` seconds.
 
-        The one that fails has to pass without the change: on a busy machine, others fail, too.
+        One that fails because it took too long has to pass without the change: on a busy machine
+        others do, too.
         """
         path = self.folder / change.file
         source = path.read_text("utf-8")
@@ -61,7 +63,7 @@ class Copy:
         if code == 0:
             return Result("survived", "", took)
         by = _failed(said)
-        if "::" in by and self._pytest([by], limit)[0] != 0:
+        if "Timeout" in said and self._pytest([by], limit)[0] != 0:
             return Result("unclear", by, took)
         return Result("killed", by, took)
 
@@ -73,7 +75,7 @@ class Copy:
             self._running = None
 
     def _pytest(self, tests: list[str], limit: float) -> tuple[int | None, str]:
-        options = ["-q", "-x", "--tb=no", f"--timeout={ONE_TEST}", "-p", "no:cacheprovider"]
+        options = ["-q", "-x", "--tb=line", f"--timeout={ONE_TEST}", "-p", "no:cacheprovider"]
         # A group of its own, to be ended as one.
         with subprocess.Popen(
             [sys.executable, "-m", "pytest", *options, *tests],

@@ -63,6 +63,7 @@ class App:
         self._mapping = load_mapping(settings.mapping)
         self._translator = Translator(self._mapping, settings.base_url)
         self._tenure: Tenure | None = None
+        self._settler: Settler | None = None
         self._client: Client | None = None
         self._canary: Canary | None = None
         self._systemd = Systemd()
@@ -118,7 +119,7 @@ class App:
         self.observer.started(__version__, redact_dsn(url))
         self._systemd.ready("delivering")
         self._client = client = Client.of(settings, self._may_send)
-        settler = Settler(url, self.observer, self._epoch_of, self._confirmed)
+        self._settler = settler = Settler(url, self.observer, self._epoch_of, self._confirmed)
         pipeline = Pipeline(
             self._translator,
             client,
@@ -276,6 +277,8 @@ class App:
             ready=tenure.may_send() and not self._stop.is_set(),
             sessions=open_sessions(),
             connections=self._client.open if self._client is not None else 0,
+            unrecorded=self._settler.unrecorded if self._settler is not None else 0,
+            set_aside=self._settler.set_aside if self._settler is not None else 0,
         )
 
     def _may_send(self) -> bool:

@@ -122,4 +122,4 @@ class Pipeline:
 
     def _suspend(self, channel: Channel, reason: str) -> None:
         self.observer.suspended(channel.webhook.id, reason)
-        self.settler.submit(Suspend(channel.lane, reason))
+        self.settler.submit(Suspend(channel.lane, reason, channel.webhook.version))

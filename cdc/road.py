@@ -184,7 +184,7 @@ class Outcome:
     status:      HTTP status, None when no complete answer came.
     error:       short class of what went wrong, None on success: ``status``, ``refused``,
                  ``reset``, ``timeout``, ``tls``, ``dns``, ``protocol``, ``guard``, ``proxy``,
-                 ``mapping``.
+                 ``mapping``, ``record``.
     detail:      one line for a person, without secrets; empty on success.
     duration:    seconds from the start of the attempt to its end.
     excerpt:     beginning of the answer's body, at most 1 KiB, printable.

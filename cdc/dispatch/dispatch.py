@@ -54,6 +54,7 @@ class Dispatch:
         self._unknown: dict[int, Span] = {}  # webhooks without a channel yet
         self._touched: set[int] = set()
         self._hungry: set[Channel] = set()
+        self._behind: dict[Channel, None] = {}  # wait for recording to catch up, in order
         self._work = asyncio.Event()
         self._open = True
         self._leaving: set[int] = set()  # shards handed over, or about to be
@@ -163,6 +164,7 @@ class Dispatch:
             channel.lane.leave()
             self.channels.pop(channel.webhook.id, None)
             self._hungry.discard(channel)
+            self._behind.pop(channel, None)
         return len(left)
 
     @property
@@ -241,7 +243,10 @@ class Dispatch:
             # The ping is late. Started attempts would be given up at once, and started again.
             self._again(channel, UNSURE_POLL)
             return
-        self._begin(channel, lane.start(now))
+        if self._pipeline.settler.behind(lane.webhook_id):
+            self._behind[channel] = None
+        else:
+            self._begin(channel, lane.start(now))
         if lane.wants_fetch or _reached(lane.due_at(), now):
             self._hungry.add(channel)
             self._work.set()
@@ -263,6 +268,8 @@ class Dispatch:
             await self._pipeline.carry(channel, delivery)
             if channel.closing or not self._pipeline.may_send():
                 return
+            if self._pipeline.settler.behind(lane.webhook_id):
+                return  # its end pumps the channel
             started = lane.start(time.monotonic())
             if not started:
                 return
@@ -274,11 +281,15 @@ class Dispatch:
                 self._work.set()
 
     def confirmed(self, lanes: set[Lane]) -> None:
-        """Settlements were committed: windows have room, promoted retries are due."""
+        """Settlements were committed: windows have room, promoted retries are due; what waited for
+        recording may go on. Without lanes: what was in the way was set aside."""
         for lane in lanes:
             channel = self.channels.get(lane.webhook_id)
             if channel is not None and channel.lane is lane:
                 self.pump(channel)
+        behind, self._behind = self._behind, {}
+        for channel in behind:
+            self.pump(channel)
 
     def _ended(self, channel: Channel, task: asyncio.Task[None]) -> None:
         channel.tasks.discard(task)

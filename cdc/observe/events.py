@@ -192,6 +192,26 @@ class Observer:
             self.metrics.unrecorded_since = time.monotonic()
         self._repeated("settling failed", error=words(error), waiting=waiting)
 
+    def set_aside(self, webhook_id: int, error: str, records: int) -> None:
+        """What became of deliveries cannot be recorded just now: of a lock, most of the time."""
+        self._repeated(
+            "cannot be recorded, set aside",
+            error=" ".join(error.split()),
+            webhook=webhook_id,
+            records=records,
+        )
+
+    def unrecordable(self, delivery: Delivery, error: Exception) -> None:
+        """What became of it can never be recorded: it is among the dead."""
+        self.counts.dead += 1
+        self.log.error(
+            "cannot be recorded, dead",
+            webhook=delivery.webhook_id,
+            delivery=delivery.id,
+            webhook_id=delivery.uid,
+            error=words(error),
+        )
+
     def settlement_refused(self, records: int) -> None:
         self.log.warning("settlement refused, the shard has another owner", records=records)
 

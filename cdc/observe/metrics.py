@@ -57,6 +57,8 @@ class State:
 
     lanes: by breaker state; ``held`` for paused, suspended or unusable ones.
     sessions, connections: open, to the database and to receivers.
+    unrecorded, set_aside: attempts that have ended and are not recorded: about to be, and waiting
+        because of a lock or an odd row.
     """
 
     shards: int
@@ -67,6 +69,8 @@ class State:
     ready: bool
     sessions: int = 0
     connections: int = 0
+    unrecorded: int = 0
+    set_aside: int = 0
 
 
 class Distribution:
@@ -205,6 +209,12 @@ class _States(Collector):
         yield GaugeMetricFamily(
             "cdc_http_connections", "Connections to receivers that are open.", state.connections
         )
+        unrecorded = GaugeMetricFamily(
+            "cdc_unrecorded", "Attempts that have ended and are not recorded.", labels=["state"]
+        )
+        unrecorded.add_metric(["waiting"], state.unrecorded)
+        unrecorded.add_metric(["set_aside"], state.set_aside)
+        yield unrecorded
         yield GaugeMetricFamily(
             "cdc_unrecorded_seconds",
             "For how long what is sent could not be recorded; 0: it is.",

@@ -51,10 +51,14 @@ class KeepLane:
 
 @dataclass(slots=True)
 class Suspend:
-    """The webhook is not to be sent to any more, until a person resumes it."""
+    """The webhook is not to be sent to any more, until a person resumes it.
+
+    version: of the registration that was sent to.
+    """
 
     lane: Lane
     reason: str
+    version: int
 
 
 Record = Settled | Parked | Promote | KeepLane | Suspend
@@ -68,6 +72,19 @@ def promotes(record: Record) -> Resource | None:
         case Promote(resource=resource):
             return resource
     return None
+
+
+Unit = tuple[int, Resource | str]
+
+
+def unit_of(record: Record) -> Unit:
+    """Records of one unit are written in their order; those of different units in any."""
+    match record:
+        case Settled(delivery=delivery) | Parked(delivery=delivery):
+            return record.lane.webhook_id, delivery.resource
+        case Promote(resource=resource):
+            return record.lane.webhook_id, resource
+    return record.lane.webhook_id, type(record).__name__
 
 
 def attempts(records: list[Settled], now: float) -> list[str]:

@@ -59,7 +59,7 @@ _CLIENT_KEEPALIVE = {
 # time, and full when it matters.
 _PLANS = (
     "set enable_seqscan = off; set enable_hashjoin = off; set enable_mergejoin = off;"
-    " set plan_cache_mode = force_generic_plan; set jit = off; set statement_timeout = 0;"
+    " set plan_cache_mode = force_generic_plan; set jit = off;"
     " set default_transaction_isolation = 'read committed';"
 )
 # Settling may lose progress in a crash, never a delivery: what is not recorded is sent again.
@@ -69,14 +69,26 @@ _SHORT = (
     "set idle_in_transaction_session_timeout = '2s'; set tcp_keepalives_idle = 2;"
     " set tcp_keepalives_interval = 1; set tcp_keepalives_count = 3; set tcp_user_timeout = 5000;"
 )
+# What is given up here ends in the server, too: it fails before its answer is due, and where there
+# is no client any more, the server notices within a second (not where it runs on Windows).
+_LIMITED = (
+    "set statement_timeout = '4s';"
+    " select set_config('client_connection_check_interval', '1s', false)"
+    "  where version() !~* 'windows|mingw|visual c';"
+)
+LOCK_WITHIN = 2.0
 # The session that owns shards lets go of them when its daemon stands still. Later than the one that
 # settles: whoever takes over finds its rows unlocked.
 OWNED_FOR = 3.0
 _OWNING = f"set idle_session_timeout = '{OWNED_FOR:.0f}s';"
 
 
-async def open_session(url: str, role: str, *, owning: bool = False) -> Connection:
+async def open_session(
+    url: str, role: str, *, owning: bool = False, lock_within: float = LOCK_WITHIN
+) -> Connection:
     """A connection of the daemon.
+
+    lock_within: seconds that it waits for a lock.
 
     Raises DatabaseError where it leads to a pooler; psycopg's errors pass through.
     """
@@ -86,7 +98,8 @@ async def open_session(url: str, role: str, *, owning: bool = False) -> Connecti
     moments.register(conn.adapters)
     conn.adapters.register_loader(XID8, Int8BinaryLoader)
     conn.adapters.register_loader(UUID, _UuidAsText)
-    setup = f"{db.SEARCH_PATH};" + _PLANS + _LAZY + _SHORT + (_OWNING if owning else "")
+    setup = f"{db.SEARCH_PATH};" + _PLANS + _LAZY + _SHORT + _LIMITED
+    setup += f"set lock_timeout = {lock_within * 1000:.0f};" + (_OWNING if owning else "")
     try:
         with answering(conn, "the session's settings"):
             # First of all: a transaction pooler would hand a session that has our settings to the

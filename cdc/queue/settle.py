@@ -1,41 +1,36 @@
 """Settle: outcomes are recorded in batches, in their order, on one connection, and fenced.
 
 Delivering and recording are two rooms: this one goes on while the daemon stops, and tries again
-when the database goes away, for as long as the shard is still ours.
+when the database goes away, for as long as the shard is still ours. What a single row or a lock
+keeps from being recorded (recorder.py) is set aside, and stops nothing else.
 """
 
 from __future__ import annotations
 
 import asyncio
-import time
-from collections import defaultdict
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 
 import psycopg
 
-from cdc.lanes import PLAIN_SUCCESS, Dead, Decision, Delivered, Lane, Retry
+from cdc.lanes import PLAIN_SUCCESS, Lane
 from cdc.observe import Observer
+from cdc.queue.aside import Aside
 from cdc.queue.ownership import shard_of
-from cdc.queue.records import (
-    KeepLane,
-    Parked,
-    Promote,
-    Record,
-    Settled,
-    Suspend,
-    attempts,
-    errors,
-    promotes,
-    rows,
-)
-from cdc.queue.session import Connection, answering, open_session, run
+from cdc.queue.recorder import Recorder, Stuck
+from cdc.queue.records import Parked, Record, Settled
 from cdc.road import Delivery
 
 BATCH = 1000
+# Attempts that have ended and are not recorded, above which nothing is started: a daemon that is
+# killed leaves so many to be sent again, beside those that are in flight.
+UNRECORDED = 500
+# The same for a webhook some of whose attempts are set aside: it alone waits.
+SET_ASIDE = 50
 # A success waits so long for company: recording it is not urgent, and a full batch costs little
 # more than one. Everything else is what a lane waits for: it is recorded at once.
 LINGER = 0.025
+COMPANY = 100  # records that wait for no more
 
 
 class Settler:
@@ -44,6 +39,7 @@ class Settler:
     epoch_of: a shard's epoch if it is ours, else None: its records are dropped then, because its
               new owner sends again.
     confirmed: called after each commit with the lanes that may go on.
+    unrecorded: attempts that have ended and are not recorded, without those set aside.
     """
 
     def __init__(
@@ -53,27 +49,43 @@ class Settler:
         epoch_of: Callable[[int], int | None],
         confirmed: Callable[[set[Lane]], None],
     ) -> None:
-        self._url = url
         self._observer = observer
-        self._epoch_of = epoch_of
         self._confirmed = confirmed
+        self._recorder = Recorder(url, observer, epoch_of, self)
         self._records: list[Record] = []
-        self._recorded = 0
+        self._aside = Aside()
+        self.unrecorded = 0
+        self._writing = 0  # the first of the records are being written
+        self._over = 0
         self._advanced = asyncio.Event()
         self._work = asyncio.Event()
-        self._conn: Connection | None = None
         self._hurry = asyncio.Event()
         # Held while a batch is recorded, and by a take-over while epochs change: a batch that was
         # fenced with the old one would be refused although nobody else owned the shard.
         self.still = asyncio.Lock()
 
+    @property
+    def set_aside(self) -> int:
+        """Attempts that have ended and cannot be recorded just now."""
+        return self._aside.attempts.total()
+
+    def behind(self, webhook_id: int) -> bool:
+        """Recording has to catch up before more is sent to this webhook."""
+        if self.unrecorded >= UNRECORDED:
+            return True
+        return bool(self._aside) and self._aside.attempts[webhook_id] >= SET_ASIDE
+
     def submit(self, record: Record) -> None:
         """Takes a record; its lane hears of it when it is committed."""
+        if self._aside and self._aside.takes(record):
+            return
         self._records.append(record)
         self._work.set()
-        plain_success = isinstance(record, Settled) and record.decision is PLAIN_SUCCESS
-        if not plain_success or len(self._records) >= BATCH:
-            self._hurry.set()
+        if isinstance(record, Settled):
+            self.unrecorded += 1
+            if record.decision is PLAIN_SUCCESS and len(self._records) < self._writing + COMPANY:
+                return
+        self._hurry.set()
 
     def park(self, lane: Lane, deliveries: Iterable[Delivery]) -> None:
         """Submits changes that wait behind a retried one."""
@@ -85,181 +97,95 @@ class Settler:
 
         Only while ``still`` is held.
         """
-        kept = [r for r in self._records if shard_of(r.lane.webhook_id) not in shards]
-        self._advance(len(self._records) - len(kept))
-        self._records = kept
+        records = [*self._records, *self._aside.all()]
+        self._remove([r for r in records if shard_of(r.lane.webhook_id) in shards])
 
     async def flushed(self) -> None:
-        """Returns when all that was submitted until now is recorded. What is submitted meanwhile is
-        not waited for: under load there is always some."""
-        until = self._recorded + len(self._records)
+        """Returns when all that was submitted until now is recorded or set aside. What is submitted
+        meanwhile is not waited for: under load there is always some."""
+        until = self._over + len(self._records)
         self._hurry.set()
-        while self._recorded < until:
+        while self._over < until:
             self._advanced.clear()
             await self._advanced.wait()
-
-    def _advance(self, records: int) -> None:
-        self._recorded += records
-        self._advanced.set()
 
     async def run(self) -> None:
         """Records until cancelled."""
         pause = 0.05
         while True:
-            await self._work.wait()
-            # Not wait_for: on Python 3.11 it loses a cancellation that comes with the event.
+            await self._wait()
+            try:
+                async with self.still:
+                    await self._record()
+                    # Last: what nothing is in the way of does not wait for what is locked.
+                    if again := self._aside.due(BATCH):
+                        with suppress(Stuck):
+                            await self._recorder.record(again)
+            except psycopg.OperationalError as error:
+                self._observer.settling_failed(error, len(self._records))
+                if not isinstance(error, Stuck):
+                    await self.close()
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, 1.0)
+            else:
+                pause = 0.05
+
+    async def _wait(self) -> None:
+        """Until there is something to record, or to try again."""
+        # Not wait_for: on Python 3.11 it loses a cancellation that comes with the event.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._aside.due_in()):
+                await self._work.wait()
+        if self._work.is_set():
             with suppress(TimeoutError):
                 async with asyncio.timeout(LINGER):
                     await self._hurry.wait()
-            try:
-                async with self.still:
-                    batch = self._records[:BATCH]
-                    if len(batch) == len(self._records):
-                        self._hurry.clear()
-                    if not batch:
-                        self._work.clear()
-                        self._observer.settled(0)
-                        continue
-                    lanes = await self._record(batch)
-                    del self._records[: len(batch)]
-            except psycopg.OperationalError as error:
-                self._observer.settling_failed(error, len(self._records))
-                await self.close()
-                await asyncio.sleep(pause)
-                pause = min(pause * 2, 1.0)
-                continue
-            pause = 0.05
-            self._observer.settled(len(batch))
-            self._advance(len(batch))
-            self._confirmed(lanes)
+
+    async def _record(self) -> None:
+        batch = self._records[:BATCH]
+        if len(batch) == len(self._records):
+            self._hurry.clear()
+        if not batch:
+            self._work.clear()
+            self._observer.settled(0)
+            return
+        self._writing = len(batch)
+        try:
+            await self._recorder.record(batch)
+        finally:
+            self._writing = 0
 
     async def close(self) -> None:
-        if self._conn is not None:
-            conn, self._conn = self._conn, None
-            await conn.close()
+        await self._recorder.close()
 
-    async def _record(self, batch: list[Record]) -> set[Lane]:
-        """One transaction. Returns the lanes it concerned."""
-        if self._conn is None:
-            self._conn = await open_session(self._url, "settle")
-        conn = self._conn
-        shards = {}
-        for record in batch:
-            shard = shard_of(record.lane.webhook_id)
-            epoch = self._epoch_of(shard)
-            if epoch is not None:
-                shards[shard] = epoch
-        with answering(conn, "settling"):
-            async with conn.transaction():
-                fenced = await run(conn, "fence", [list(shards), list(shards.values())])
-                ours = {row[0] for row in fenced}
-                mine = [r for r in batch if shard_of(r.lane.webhook_id) in ours]
-                found = await _Batch(mine).write(conn)
-        lanes: set[Lane] = set()
-        for record in mine:
-            lanes.add(record.lane)
-            if isinstance(record, Settled | Parked):
-                record.lane.settled(record.delivery)
-        for record in mine:
-            if isinstance(record, Parked):
-                if found.get((record.lane.webhook_id, *record.delivery.resource)):
-                    record.lane.noticed_due(time.monotonic())
-            elif (resource := promotes(record)) is not None and record.lane.promoted(
-                resource, (record.lane.webhook_id, *resource) in found
-            ):
-                self.submit(Promote(record.lane, resource))
-        if len(mine) < len(batch):
-            self._observer.settlement_refused(len(batch) - len(mine))
-        return lanes
+    # -- told by the recorder ---------------------------------------------------------------------
 
+    def over(self, records: list[Record], lanes: set[Lane]) -> None:
+        """They are recorded, or refused; these lanes may go on."""
+        self._remove(records)
+        self._confirmed(lanes)
 
-class _Batch:
-    """The statements of one transaction: records sorted by kind, as arrays."""
+    def put_aside(self, records: list[Record]) -> None:
+        """They cannot be recorded just now."""
+        self._drop(records)
+        self._aside.put(records)
+        self._confirmed(set())
 
-    def __init__(self, records: list[Record]) -> None:
-        self._kinds: dict[str, list[Settled]] = defaultdict(list)
-        self._parked: list[Delivery] = []
-        self._promote: set[tuple[int, str, str]] = set()
-        self._others: list[KeepLane | Suspend] = []
-        for record in records:
-            if (resource := promotes(record)) is not None:
-                self._promote.add((record.lane.webhook_id, *resource))
-            match record:
-                case Settled(decision=Decision(settlement=Delivered())):
-                    kind = "recovered" if record.delivery.retrying else "delivered"
-                    self._kinds[kind].append(record)
-                case Settled(decision=Decision(settlement=Retry())):
-                    self._kinds["failed"].append(record)
-                case Settled():
-                    self._kinds["dead"].append(record)
-                case Parked():
-                    self._parked.append(record.delivery)
-                    self._promote.add((record.lane.webhook_id, *record.delivery.resource))
-                case KeepLane() | Suspend():
-                    self._others.append(record)
+    def _remove(self, records: list[Record]) -> None:
+        if self._aside:
+            self._aside.remove(records)
+        self._drop(records)
 
-    async def write(self, conn: Connection) -> dict[tuple[int, str, str], bool]:
-        """Runs them. Returns, of the resources to promote, those of which something is left to
-        retry, and whether its first was given a time by this."""
-        now = time.monotonic()
-        for kind in ("delivered", "recovered"):
-            if self._kinds[kind]:
-                await run(conn, f"settle_{kind}", attempts(self._kinds[kind], now))
-        if failed := self._kinds["failed"]:
-            retries = [r.decision.settlement for r in failed]
-            await run(
-                conn,
-                "settle_failed",
-                [
-                    *attempts(failed, now),
-                    *errors(failed),
-                    [s.attempts for s in retries if isinstance(s, Retry)],
-                    [s.due_in for s in retries if isinstance(s, Retry)],
-                    *rows(failed),
-                ],
-            )
-        if dead := self._kinds["dead"]:
-            deaths = [r.decision.settlement for r in dead]
-            await run(
-                conn,
-                "settle_dead",
-                [
-                    *attempts(dead, now),
-                    *errors(dead),
-                    [s.attempts for s in deaths if isinstance(s, Dead)],
-                    *rows(dead),
-                ],
-            )
-        if self._parked:
-            await run(
-                conn,
-                "park",
-                [
-                    [d.webhook_id for d in self._parked],
-                    [d.id for d in self._parked],
-                    [d.uid for d in self._parked],
-                    [d.resource.event for d in self._parked],
-                    [d.resource.key for d in self._parked],
-                ],
-            )
-        for other in self._others:
-            await self._other(conn, other)
-        if not self._promote:
-            return {}
-        wanted = [list(column) for column in zip(*sorted(self._promote), strict=True)]
-        return {
-            (webhook_id, event, key): promoted
-            for webhook_id, event, key, promoted in await run(conn, "promote", wanted)
-        }
-
-    async def _other(self, conn: Connection, record: KeepLane | Suspend) -> None:
-        if isinstance(record, Suspend):
-            await run(conn, "suspend", [record.lane.webhook_id, record.reason])
+    def _drop(self, records: list[Record]) -> None:
+        """They lie here no longer."""
+        gone = set(map(id, records))
+        mine = [record for record in self._records if id(record) in gone]
+        if not mine:
             return
-        lane = record.lane
-        kept = lane.kept(time.monotonic())
-        await run(
-            conn,
-            "keep_lane",
-            [lane.webhook_id, lane.breaker.value, *kept, record.error, record.version],
-        )
+        if mine[-1] is self._records[len(mine) - 1]:
+            del self._records[: len(mine)]
+        else:
+            self._records = [record for record in self._records if id(record) not in gone]
+        self.unrecorded -= sum(isinstance(record, Settled) for record in mine)
+        self._over += len(mine)
+        self._advanced.set()

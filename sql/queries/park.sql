@@ -13,3 +13,4 @@ with taken as (
 insert into cdc.retry (webhook_id, id, uid, xid, layout, action, "time", refs, event, key)
 select webhook_id, id, uid, xid, layout, action, "time", refs, event, key
   from taken
+on conflict do nothing  -- the same row twice

@@ -23,6 +23,7 @@ with outcome as (
          o.body, o.attempts, o.try, clock_timestamp() + o.due_in * interval '1 second', o.status,
          o.error
     from taken t join outcome o using (webhook_id, id, uid)
+  on conflict do nothing  -- the same row twice
   returning webhook_id, id, uid, xid, layout, action, "time", refs
 ), again as (
   update cdc.retry r

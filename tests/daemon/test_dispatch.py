@@ -18,6 +18,7 @@ from cdc.observe import Observer
 from cdc.pipeline import Pipeline
 from cdc.queue.fetch import Fetcher, Window
 from cdc.queue.look import Snapshot
+from cdc.queue.settle import Settler
 from cdc.receiver import Received, Script
 from cdc.road import Delivery, Span, Webhook, WebhookState
 from cdc.settings import Settings
@@ -133,8 +134,9 @@ async def test_a_shard_that_leaves_opens_no_channel_any_more() -> None:
     """A registration may be on its way from the database while its shard is handed over."""
     shards = [3, 4]
     observer = Observer(log=Log())
+    settler = Settler("", observer, lambda _: 0, lambda _: None)
     # no other part of it is reached here
-    pipeline = Pipeline(None, Client(Guard()), None, observer, lambda: True)  # type: ignore[arg-type]
+    pipeline = Pipeline(None, Client(Guard()), settler, observer, lambda: True)  # type: ignore[arg-type]
     settings = Settings(database_url="dbname=x")
     dispatch = Dispatch(
         settings, pipeline, observer, lambda: Snapshot.parse("1:1:"), lambda: shards

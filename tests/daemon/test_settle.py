@@ -188,7 +188,7 @@ async def test_who_lost_the_shard_settles_nothing(world: World, hook: Hook) -> N
         made.submit(lane, good, OK, Decision(Delivered()))
         made.submit(lane, bad, BAD, Decision(Retry(60.0, 1)))
         made.settler.submit(Parked(lane, behind))
-        made.settler.submit(Suspend(lane, "gone"))
+        made.settler.submit(Suspend(lane, "gone", 1))
         await made.flushed()
         refused = await made.log.seen("settlement refused, the shard has another owner")
         assert refused.values["records"] == 4
@@ -205,7 +205,7 @@ async def test_a_take_over_waits_for_a_settlement_under_way(world: World, hook: 
     await world.run("set lock_timeout = '20ms'")
     conn = await open_session(world.url, "test")
     async with conn.transaction():
-        assert await run(conn, "fence", [[shard], [0]]) == [(shard,)]
+        assert await run(conn, "fence", [[shard], [0]]) == [(shard, True)]
         with pytest.raises(LockNotAvailable):
             await world.run(take_over, shard)
     await world.run(take_over, shard)

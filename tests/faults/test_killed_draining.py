@@ -1,0 +1,65 @@
+"""A daemon that is killed while it drains a full queue leaves little to be sent again."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from cdc.bench.target import Target
+from cdc.queue.settle import UNRECORDED
+from tests import support
+from tests.daemon.running import LIMIT, Process, eventually
+from tests.daemon.world import World
+
+HOOKS, QUEUED, AT_ONCE = 50, 20_000, 10
+
+FILL = """
+insert into cdc.queue (webhook_id, layout, action, time, refs)
+select w.id, l.id, 'm', now(), array[null, '1', '1', n::text]
+  from cdc.layout l, cdc.webhook w, generate_series(1, %s) n
+ where l.event = 'candidate_changed'
+ order by n, w.id
+"""
+
+
+@pytest.fixture
+async def world(database: str) -> AsyncIterator[World]:
+    support.adopt(database)
+    made = World(database)
+    await made.open()
+    yield made
+    await made.close()
+
+
+def _came(target: Target, count: int) -> bool:
+    return target.count() >= count
+
+
+async def test_a_daemon_that_is_killed_while_it_drains_repeats_little(
+    world: World, tmp_path: Path
+) -> None:
+    with Target(tmp_path) as target:
+        for _ in range(HOOKS):
+            hook = await world.hook("candidate", max_concurrency=AT_ONCE)
+            await world.run(
+                "update cdc.webhook set endpoint = %s where id = %s", target.url(hook.id), hook.id
+            )
+        await world.run(FILL, QUEUED // HOOKS)
+        for kill_at in (QUEUED // 4, QUEUED // 2):
+            enough = target.count() + kill_at
+            async with Process(world.url) as daemon:
+                await eventually(partial(_came, target, enough), "it drains")
+                daemon.signal(signal.SIGKILL)
+                await daemon.ended()
+        async with Process(world.url):
+            await world.settled(LIMIT)
+        receipts = await asyncio.to_thread(target.receipts)
+    different = len({receipt.uid for receipt in receipts})
+    assert different == QUEUED
+    repeated = len(receipts) - different
+    assert repeated <= 2 * (UNRECORDED + HOOKS * AT_ONCE), repeated

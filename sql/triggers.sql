@@ -84,6 +84,7 @@ language plpgsql security definer
 set search_path = pg_catalog, pg_temp
 set enable_seqscan = off
 set jit = off
+set row_security = on
 as $cdc$
 -- Queues the changes of public.project for the webhooks that want project_changed.
 -- Fired after each statement; reads parents, writes cdc.queue, rings the bell if it is armed.
@@ -227,6 +228,7 @@ language plpgsql security definer
 set search_path = pg_catalog, pg_temp
 set enable_seqscan = off
 set jit = off
+set row_security = on
 as $cdc$
 -- Tries again to capture changes of public.project that lie in cdc.unresolved.
 -- Called by cdc.resolve(): at COMMIT of the writer, later by the daemon. Returns how many it
@@ -313,6 +315,7 @@ language plpgsql security definer
 set search_path = pg_catalog, pg_temp
 set enable_seqscan = off
 set jit = off
+set row_security = on
 as $cdc$
 -- Queues the changes of public.candidate for the webhooks that want candidate_changed.
 -- Fired after each statement; reads parents, writes cdc.queue, rings the bell if it is armed.
@@ -464,6 +467,7 @@ language plpgsql security definer
 set search_path = pg_catalog, pg_temp
 set enable_seqscan = off
 set jit = off
+set row_security = on
 as $cdc$
 -- Tries again to capture changes of public.candidate that lie in cdc.unresolved.
 -- Called by cdc.resolve(): at COMMIT of the writer, later by the daemon. Returns how many it
@@ -556,6 +560,7 @@ language plpgsql security definer
 set search_path = pg_catalog, pg_temp
 set enable_seqscan = off
 set jit = off
+set row_security = on
 as $cdc$
 -- Queues the changes of public.answervideo for the webhooks that want answervideo_changed.
 -- Fired after each statement; reads parents, writes cdc.queue, rings the bell if it is armed.
@@ -728,6 +733,7 @@ language plpgsql security definer
 set search_path = pg_catalog, pg_temp
 set enable_seqscan = off
 set jit = off
+set row_security = on
 as $cdc$
 -- Tries again to capture changes of public.answervideo that lie in cdc.unresolved.
 -- Called by cdc.resolve(): at COMMIT of the writer, later by the daemon. Returns how many it
@@ -831,6 +837,7 @@ language plpgsql security definer
 set search_path = pg_catalog, pg_temp
 set enable_seqscan = off
 set jit = off
+set row_security = on
 as $cdc$
 -- Queues the changes of public.rating for the webhooks that want rating_changed.
 -- Fired after each statement; reads parents, writes cdc.queue, rings the bell if it is armed.
@@ -999,6 +1006,7 @@ language plpgsql security definer
 set search_path = pg_catalog, pg_temp
 set enable_seqscan = off
 set jit = off
+set row_security = on
 as $cdc$
 -- Tries again to capture changes of public.rating that lie in cdc.unresolved.
 -- Called by cdc.resolve(): at COMMIT of the writer, later by the daemon. Returns how many it
@@ -1100,6 +1108,7 @@ language plpgsql security definer
 set search_path = pg_catalog, pg_temp
 set enable_seqscan = off
 set jit = off
+set row_security = on
 as $cdc$
 -- Queues the changes of public.note for the webhooks that want note_changed.
 -- Fired after each statement; reads parents, writes cdc.queue, rings the bell if it is armed.
@@ -1297,6 +1306,7 @@ language plpgsql security definer
 set search_path = pg_catalog, pg_temp
 set enable_seqscan = off
 set jit = off
+set row_security = on
 as $cdc$
 -- Tries again to capture changes of public.note that lie in cdc.unresolved.
 -- Called by cdc.resolve(): at COMMIT of the writer, later by the daemon. Returns how many it

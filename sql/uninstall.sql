@@ -16,6 +16,22 @@
 -- is somebody else's next). So nothing that somebody left in schema public is taken for PostgreSQL's: it
 -- would run as who uninstalls.
 
+-- Event triggers of others may refuse what follows.
+do $others$
+declare
+  other record;
+begin
+  perform pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
+  for other in
+    select evtname, evtfoid::regprocedure as function, pg_get_userbyid(evtowner) as owner
+      from pg_event_trigger where evtenabled in ('O', 'A')
+  loop
+    raise notice 'event trigger % (function %, owner %) runs at this; where it refuses: alter event trigger % disable',
+      other.evtname, other.function, other.owner, other.evtname;
+  end loop;
+end
+$others$;
+
 -- 1. Triggers, wherever they are: found by the functions they call, whatever the mapping says today.
 do $triggers$
 declare

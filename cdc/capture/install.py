@@ -7,6 +7,7 @@ from functools import partial
 from itertools import groupby
 
 from cdc import db
+from cdc.around import event_triggers
 from cdc.capture import catalog, hands, render
 from cdc.capture.catalog import Connection
 from cdc.capture.plan import Role, Step, former_owned
@@ -25,13 +26,14 @@ def carry_out(
     for number, batch in enumerate(batches, 1):
         table = batch[0].table
         wanted = [Wanted(mode, (table.sql,)) for mode in {s.lock for s in batch if s.lock} if table]
-        patiently(
-            partial(_one_transaction, conn, batch, patience.lock_timeout_ms),
-            str(table or "schema cdc"),
-            patience,
-            say,
-            partial(holders, conn, wanted, patience.lock_timeout_ms),
-        )
+        with event_triggers.named(conn):
+            patiently(
+                partial(_one_transaction, conn, batch, patience.lock_timeout_ms),
+                str(table or "schema cdc"),
+                patience,
+                say,
+                partial(holders, conn, wanted, patience.lock_timeout_ms),
+            )
         for step in batch:
             say(f"[{number}/{len(batches)}] {step.why}")
 

@@ -21,7 +21,13 @@ LONGEST_BASE = 2048
 # Options of every function of ours. Without the second, a small table's index would not be used.
 # JIT: a sequence can only be read by a sequential scan, which is priced so high when those are off
 # that PostgreSQL 15 to 17 would compile every statement (19 ms instead of 0.2).
-OPTIONS = ("search_path = pg_catalog, pg_temp", "enable_seqscan = off", "jit = off")
+# Row security: where policies apply, a writer's session that has it off would fail.
+OPTIONS = (
+    "search_path = pg_catalog, pg_temp",
+    "enable_seqscan = off",
+    "jit = off",
+    "row_security = on",
+)
 
 
 def found(

@@ -12,6 +12,7 @@ from typing import Any
 
 from psycopg import errors as pg
 
+from cdc.around import event_triggers
 from cdc.capture import owners
 from cdc.capture.catalog import Connection
 from cdc.capture.reading import OPTIONS
@@ -53,7 +54,8 @@ def explained(
             row = conn.execute(asked.encode()).fetchone()
         else:
             try:
-                conn.execute(_FUNCTION.encode())
+                with event_triggers.named(conn), conn.transaction():
+                    conn.execute(_FUNCTION.encode())
                 for table, columns in reads.items():
                     conn.execute(grant(table, columns).encode())
                 conn.execute(f"set local role {_OWNER}".encode())

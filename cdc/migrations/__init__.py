@@ -18,12 +18,16 @@ from __future__ import annotations
 
 import io
 import time
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cdc import db
+from cdc.around import event_triggers
 from cdc.errors import DatabaseError
-from cdc.patience import Patience, Say, Wanted, holders, patiently
+from cdc.migrations.steps import Apart
+from cdc.patience import INSTALLING, LOCK_CLASS, Patience, Say, Wanted, holders, patiently
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
@@ -100,10 +104,17 @@ def pending(url: str) -> tuple[str | None, list[Version]]:
 
 
 def upgrade(
-    url: str, patience: Patience | None = None, say: Say = lambda _: None, to: str | None = None
+    url: str,
+    patience: Patience | None = None,
+    say: Say = lambda _: None,
+    to: str | None = None,
+    *,
+    publish: bool = False,
 ) -> tuple[str | None, str]:
     """Brings schema cdc to the newest version, or ``to`` this one. Returns the versions before and
     after.
+
+    publish: make its tables also where a publication for all tables will hold them.
 
     Raises DatabaseError as ``pending`` does, and where a lock could not be had in time: what was
     done before stays done, and another run goes on from there.
@@ -111,21 +122,17 @@ def upgrade(
     before, missing = pending(url)
     target = to or head()
     patience = patience or Patience()
-    made = db.engine(url)
-    try:
-        if before is None:
-            _transaction(made, target, (), patience, say)
-        else:
-            for version in missing:
-                if version.number > target:
-                    break
-                _online(url, version.online, say)
-                locks = tuple(Wanted(mode, (name,)) for name, mode in version.locks.items())
-                _transaction(made, version.number, locks, patience, say)
-                say(f"version {version.number}: {version.title}")
+    if before is None:
+        _transaction(url, target, (), patience, say, publish=publish)
         return before, target
-    finally:
-        made.dispose()
+    for version in missing:
+        if version.number > target:
+            break
+        prepare(url, version, patience, say)
+        locks = tuple(Wanted(mode, (name,)) for name, mode in version.locks.items())
+        _transaction(url, version.number, locks, patience, say)
+        say(f"version {version.number}: {version.title}")
+    return before, target
 
 
 # For psql: an interrupted CREATE INDEX CONCURRENTLY leaves one that IF NOT EXISTS takes for made.
@@ -136,6 +143,11 @@ select pg_catalog.format('drop index concurrently %s', i.indexrelid::pg_catalog.
  where c.relnamespace = 'cdc'::pg_catalog.regnamespace and not i.indisvalid
    and c.relname in ({})
 \\gexec"""
+
+
+_APART = """
+-- Each takes ACCESS EXCLUSIVE on a table that writers of the suite touch, for a moment, and waits
+-- for it 50 ms at most. Where it fails by that, run the script again."""
 
 
 def offline_sql(after: str | None = None) -> str:
@@ -155,27 +167,56 @@ def offline_sql(after: str | None = None) -> str:
         if version.online:
             text.append(_LEFTOVERS.format(", ".join(f"'{i.name}'" for i in version.online)))
         text += [index.sql for index in version.online]
+        if version.apart:
+            text.append(_APART)
+        text += [step.script for step in version.apart]
         text.append(output.getvalue())
     return "\n".join(text)
 
 
 def _transaction(
-    made: sa.Engine, target: str, locks: tuple[Wanted, ...], patience: Patience, say: Say
+    url: str, target: str, locks: tuple[Wanted, ...], patience: Patience, say: Say, **options: Any
 ) -> None:
     from alembic import command
 
+    options["lock_timeout_ms"] = patience.lock_timeout_ms
+
     def act() -> None:
-        with made.begin() as connection:
-            command.upgrade(
-                config(connection=connection, lock_timeout_ms=patience.lock_timeout_ms), target
+        made = db.engine(url)
+        try:
+            with made.begin() as connection:
+                command.upgrade(config(connection=connection, **options), target)
+        finally:
+            made.dispose()
+
+    with db.connect(url) as asking, event_triggers.named(asking):
+        who = partial(holders, asking, locks, patience.lock_timeout_ms)
+        patiently(act, "schema cdc", patience, say, who)
+
+
+def prepare(url: str, version: Version, patience: Patience, say: Say) -> None:
+    """All that is done before a version's transaction: indexes, and what writers must not wait for
+    together with other locks."""
+    _online(url, version.online, say)
+    shortly = replace(patience, lock_timeout_ms=min(patience.lock_timeout_ms, Apart.WAIT_MS))
+    with db.explained(), db.connect(url) as conn, event_triggers.named(conn):
+        for step in version.apart:
+            wanted = (Wanted(step.LOCK, (step.table,)),)
+            patiently(
+                partial(_apart, conn, step, shortly.lock_timeout_ms),
+                step.table,
+                shortly,
+                say,
+                partial(holders, conn, wanted, shortly.lock_timeout_ms),
             )
 
-    def who() -> str:
-        with made.connect() as connection:
-            driver: Any = connection.connection.driver_connection
-            return holders(driver, locks, patience.lock_timeout_ms)
 
-    patiently(act, "schema cdc", patience, say, who)
+def _apart(conn: db.Connection, step: Apart, lock_timeout_ms: int) -> None:
+    with conn.transaction():
+        conn.execute(f"set local lock_timeout = {lock_timeout_ms}")
+        conn.execute("select pg_advisory_xact_lock(%s, %s)", (LOCK_CLASS, INSTALLING))
+        conn.execute("set local role cdc_owner")
+        conn.execute(step.sql.encode())
 
 
 def _online(url: str, indexes: tuple[Index, ...], say: Say) -> None:
@@ -187,7 +228,7 @@ def _online(url: str, indexes: tuple[Index, ...], say: Say) -> None:
             f"{len(indexes)} indexes are made beside all that goes on. Each waits for transactions "
             "that are older; pg_stat_progress_create_index shows for which."
         )
-    with db.explained(), db.connect(url) as conn:
+    with db.explained(), db.connect(url) as conn, event_triggers.named(conn):
         for number, index in enumerate(indexes, 1):
             began = time.monotonic()
             found = conn.execute(valid, [f"cdc.{index.name}"]).fetchone()

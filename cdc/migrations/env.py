@@ -41,6 +41,8 @@ else:
     plain.exec_driver_sql(WAITING.format(limit))
     # Two who migrate at once do so one after the other. Who installs capture holds the same lock.
     plain.exec_driver_sql(f"select pg_advisory_xact_lock({LOCK_CLASS}, {INSTALLING})")
+    if context.config.attributes.get("publish"):
+        plain.exec_driver_sql("set local cdc.publish = 'yes'")
     for name in FOUNDATION:
         plain.exec_driver_sql(sqlfiles.schema_file(name))
     plain.exec_driver_sql(AS_OWNER)

@@ -2,7 +2,8 @@
 
 ``versions/NNNN_name.sql`` is its transaction: statements that need a moment each. What takes long
 (an index on a table that may be large) is made before, outside of any transaction and in nobody's
-way: ``ONLINE`` in ``versions/NNNN_name.py``.
+way: ``ONLINE`` in ``versions/NNNN_name.py``. So is what needs a strong lock on a table that writers
+of the suite touch: ``APART``.
 """
 
 from __future__ import annotations
@@ -11,8 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
-
-from alembic import op
+from typing import ClassVar
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +37,31 @@ class Index:
 
 
 @dataclass(frozen=True, slots=True)
+class Apart:
+    """A change of a table that writers of the suite touch, under ACCESS EXCLUSIVE: a transaction of
+    its own, so that its lock is held for a moment, and no other lock is waited for meanwhile.
+
+    sql: one statement, which takes no lock where it was run before.
+    """
+
+    table: str
+    sql: str
+
+    LOCK: ClassVar[str] = "ACCESS EXCLUSIVE"
+    WAIT_MS: ClassVar[int] = 50
+    """A writer waits as long behind each try, and may have a lock_timeout of its own."""
+
+    @property
+    def script(self) -> str:
+        """For psql."""
+        return (
+            f"begin;\nset local search_path = pg_catalog, pg_temp;\n"
+            f"set local lock_timeout = '{self.WAIT_MS}ms';\nset local role cdc_owner;\n"
+            f"{self.sql}\ncommit;"
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Version:
     """A version of schema cdc: how one comes to it from the one before.
 
@@ -48,6 +73,7 @@ class Version:
     title: str
     before: str | None
     online: tuple[Index, ...] = ()
+    apart: tuple[Apart, ...] = ()
     locks: dict[str, str] = field(default_factory=dict)
     sql: str = ""
 
@@ -59,6 +85,7 @@ def version(module: ModuleType) -> Version:
         title=(module.__doc__ or "").partition("\n")[0].rstrip("."),
         before=module.down_revision,
         online=tuple(getattr(module, "ONLINE", ())),
+        apart=tuple(getattr(module, "APART", ())),
         locks=dict(getattr(module, "LOCKS", {})),
         sql=_beside(str(module.__file__)),
     )
@@ -66,6 +93,8 @@ def version(module: ModuleType) -> Version:
 
 def run(file: str) -> None:
     """Runs the SQL that lies beside a file of ``versions/``, as it is; offline, prints it."""
+    from alembic import op
+
     sql = _beside(file)
     if op.get_context().as_sql:
         # Printed as it is: execute() would read a colon as a bind parameter.

@@ -15,6 +15,33 @@ begin
   end loop;
 end
 $schemas$;
+-- Refuses where a publication for all tables would take ours along: a subscriber that has no such tables
+-- stops at their first change, and signing secrets are among them. To go on nevertheless:
+-- set cdc.publish = 'yes'
+-- Names the event triggers of others, which run at what follows.
+do $others$
+declare
+  other record;
+begin
+  for other in
+    select pubname from pg_catalog.pg_publication
+     where puballtables and pg_catalog.to_regclass('cdc.schema_version') is null
+       and pg_catalog.current_setting('cdc.publish', true) is distinct from 'yes'
+  loop
+    raise exception 'publication % is for all tables, and would send those of schema cdc, too', other.pubname
+      using hint = 'A subscriber that has no such tables stops at their first change, with all that it replicates, and'
+        ' signing secrets are among them. docs/dba.md, "Logical replication", says what to do before.'
+        ' To go on as it is: `cdc migrate --yes`, or set cdc.publish = ''yes''';
+  end loop;
+  for other in
+    select evtname, evtfoid::regprocedure as function, pg_catalog.pg_get_userbyid(evtowner) as owner
+      from pg_catalog.pg_event_trigger where evtenabled in ('O', 'A')
+  loop
+    raise notice 'event trigger % (function %, owner %) runs at this; where it refuses: alter event trigger % disable',
+      other.evtname, other.function, other.owner, other.evtname;
+  end loop;
+end
+$others$;
 create schema if not exists cdc authorization cdc_owner;
 create schema if not exists cdc_capture authorization cdc_owner;
 grant usage on schema cdc to cdc_daemon, cdc_admin, cdc_reader, cdc_capture;

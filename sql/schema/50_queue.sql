@@ -25,6 +25,9 @@ create table cdc.queue (
   autovacuum_analyze_scale_factor = 0, autovacuum_analyze_threshold = 100000,
   autovacuum_vacuum_cost_delay = 0
 );
+-- Where a publication holds the table (FOR ALL TABLES), rows could not be deleted without. Costs nothing
+-- unless wal_level is logical; then each row is written to the WAL once more when it is deleted.
+alter table cdc.queue replica identity full;
 -- fetch: the next rows of a lane. Not unique on purpose (see ARCHITECTURE.md, "Identity").
 create index queue_lane on cdc.queue (webhook_id, id);
 -- look: rows that were not visible before; and the created rows of a transaction (see fetch.sql).

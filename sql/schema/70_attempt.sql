@@ -40,6 +40,9 @@ begin
     execute format('create table cdc.attempt_%s partition of cdc.attempt for values in (%s)'
                    ' with (vacuum_truncate = off)',
                    lpad(slot::text, 2, '0'), slot);
+    -- For publications, as that of cdc.queue.
+    execute format('alter table cdc.attempt_%s replica identity full', lpad(slot::text, 2, '0'));
   end loop;
 end
 $ring$;
+alter table cdc.attempt replica identity full;

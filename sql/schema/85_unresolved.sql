@@ -81,6 +81,7 @@ language plpgsql security definer
 set search_path = pg_catalog, pg_temp
 set enable_seqscan = off  -- plans are made when the table may be empty, and kept by the session
 set jit = off
+set row_security = on  -- a writer's session that has it off would fail where policies apply
 as $$
 declare
   kind text;
@@ -138,6 +139,7 @@ language plpgsql security definer
 set search_path = pg_catalog, pg_temp
 set enable_seqscan = off
 set jit = off
+set row_security = on
 as $$
 begin
   if exists (select from cdc.unresolved u where u.id = new.id and u.tries = 0) then

@@ -40,10 +40,11 @@ _STRENGTH = [
 
 
 def at(url: str, version: Version) -> None:
-    """Brings an empty database to the version before, and its indexes into being."""
+    """Brings an empty database to the version before, and does what is done before its
+    transaction."""
     assert version.before
     migrations.upgrade(url, to=version.before)
-    migrations._online(url, version.online, lambda _: None)
+    migrations.prepare(url, version, Patience(), lambda _: None)
 
 
 @pytest.mark.parametrize("version", UPGRADES, ids=lambda version: version.number)
@@ -115,6 +116,51 @@ def test_a_daemon_waits_no_longer_than_the_timeout(empty_database: str) -> None:
     assert any("pid " in line and "pg_dump, idle in transaction" in line for line in said), said
 
 
+@pytest.mark.parametrize("table", ["queue", "subscription", "unresolved"])
+def test_a_writer_waits_for_a_moment_only(empty_database: str, table: str) -> None:
+    """What writers of the suite touch is changed apart; one that has a transaction open stops the
+    upgrade, not other writers."""
+    migrations.upgrade(empty_database, to="0001")
+    done: list[object] = []
+    tried = Event()
+
+    def migrate() -> None:
+        def say(line: str) -> None:
+            if f"cdc.{table} is locked, waiting" in line:
+                tried.set()
+
+        try:
+            done.append(migrations.upgrade(empty_database, Patience(5000, 1000, 0.01), say))
+        except Exception as error:
+            done.append(error)
+
+    with connect(empty_database) as busy, connect(empty_database) as writer:
+        busy.execute(f"begin; lock table cdc.{table} in row exclusive mode".encode())
+        worker = Thread(target=migrate)
+        worker.start()
+        try:
+            assert tried.wait(60)
+            writer.execute("set lock_timeout = '2s'")
+            for _ in range(20):
+                writer.execute(
+                    "insert into cdc.queue (webhook_id, layout, action, time, refs)"
+                    " select count(*), 1, 'c', now(), '{}' from cdc.subscription"
+                )
+                writer.execute(
+                    "insert into cdc.unresolved (resource, source, action, time, reason)"
+                    " values ('x', 'x', 'c', now(), '')"
+                )
+            assert not done
+        finally:
+            busy.execute("commit")
+            worker.join(60)
+        assert done == [("0001", migrations.head())]
+        [(identity,)] = writer.execute(
+            "select relreplident::text from pg_class where oid = 'cdc.queue'::regclass"
+        ).fetchall()
+        assert identity == "f"
+
+
 def test_it_gives_up_and_goes_on_from_there(empty_database: str) -> None:
     migrations.upgrade(empty_database, to="0001")
     with connect(empty_database) as busy:
@@ -155,7 +201,8 @@ def test_with_psql_alone(empty_database: str, postgres: EmbeddedPostgres, tmp_pa
     with connect(empty_database) as conn:
         assert not conn.execute("select from pg_index where not indisvalid").fetchall()
     assert cdc.json("migrate")["changed"] is False
-    assert cdc.json("migrate", "--plan") == {"before": migrations.head(), "steps": []}
+    done = cdc.json("migrate", "--plan")
+    assert (done["before"], done["steps"]) == (migrations.head(), [])
 
 
 def test_options_that_do_not_go_together(empty_database: str) -> None:

@@ -4,7 +4,7 @@ Daemons of the first release go on with this schema while they run.
 """
 
 from cdc.migrations import steps
-from cdc.migrations.steps import Index
+from cdc.migrations.steps import Apart, Index
 
 revision = "0002"
 down_revision = "0001"
@@ -35,13 +35,37 @@ ONLINE = (
     ),
 )
 
+APART = tuple(
+    Apart(
+        f"cdc.{table}",
+        f"""\
+do $apart$
+begin
+  if not exists (select from pg_policy
+                  where polrelid = 'cdc.{table}'::regclass and polname = 'grants_decide') then
+{identity}    create policy grants_decide on cdc.{table} using (true) with check (true);
+  end if;
+end
+$apart$;""",
+    )
+    for table, identity in (
+        ("queue", "    alter table cdc.queue replica identity full;\n"),
+        ("subscription", ""),
+        ("unresolved", ""),
+    )
+)
+
 LOCKS = {
     "cdc.attempt": "ACCESS EXCLUSIVE",
+    "cdc.dead": "ACCESS EXCLUSIVE",
     "cdc.installation": "ACCESS EXCLUSIVE",
     "cdc.lane": "ACCESS EXCLUSIVE",
+    "cdc.layout": "ACCESS EXCLUSIVE",
     "cdc.retry": "ACCESS EXCLUSIVE",
+    "cdc.schema_version": "ACCESS EXCLUSIVE",
+    "cdc.shard": "ACCESS EXCLUSIVE",
     "cdc.webhook": "ACCESS EXCLUSIVE",
-    "cdc.dead": "SHARE UPDATE EXCLUSIVE",
+    "cdc.webhook_secret": "ACCESS EXCLUSIVE",
     "cdc.subscription": "SHARE UPDATE EXCLUSIVE",
     "cdc.unresolved": "SHARE UPDATE EXCLUSIVE",
 }

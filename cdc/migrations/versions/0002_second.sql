@@ -3,12 +3,14 @@
 -- under its locks.
 --
 -- Locks, the strong ones together at the beginning, each waited for lock_timeout at the most:
---   cdc.retry, cdc.attempt and its partitions, cdc.lane, cdc.installation, cdc.webhook: ACCESS
---   EXCLUSIVE. Daemons wait; no writer of the suite touches these tables.
---   cdc.dead, cdc.subscription, cdc.unresolved: SHARE UPDATE EXCLUSIVE. Nobody waits.
+--   all tables but those of the next line: ACCESS EXCLUSIVE. Daemons wait; no writer of the suite touches
+--   these tables.
+--   cdc.subscription, cdc.unresolved: SHARE UPDATE EXCLUSIVE. No session waits. What needs a strong lock on
+--   tables that writers touch (these and cdc.queue) was done before, one table at a time.
 --
 -- Daemons of 0001 that run go on with it: what they do not write has a default.
-lock table cdc.retry, cdc.attempt, cdc.lane, cdc.installation, cdc.webhook in access exclusive mode;
+lock table cdc.retry, cdc.dead, cdc.attempt, cdc.lane, cdc.shard, cdc.installation, cdc.layout, cdc.webhook,
+  cdc.webhook_secret, cdc.schema_version in access exclusive mode;
 
 alter table cdc.installation add column serves text not null default '0001';
 
@@ -70,6 +72,21 @@ begin
   end loop;
 end
 $names$;
+
+-- Publications: rows of a published table could not be deleted without. (cdc.queue: done before.)
+do $identity$
+declare
+  ours regclass;
+begin
+  for ours in
+    select oid from pg_class
+     where relnamespace = 'cdc'::regnamespace and relreplident <> 'f'
+       and (relname = 'queue' or relname = 'attempt' or relname ~ '^attempt_[0-9]{2}$' and relkind = 'r')
+  loop
+    execute format('alter table %s replica identity full', ours);
+  end loop;
+end
+$identity$;
 
 -- The queue.
 -- References of a row as the daemon's queries bring them: what is too long for its memory, or no list,
@@ -147,6 +164,7 @@ language plpgsql security definer
 set search_path = pg_catalog, pg_temp
 set enable_seqscan = off  -- plans are made when the table may be empty, and kept by the session
 set jit = off
+set row_security = on  -- a writer's session that has it off would fail where policies apply
 as $$
 declare
   kind text;
@@ -197,6 +215,7 @@ begin
   return resolved;
 end
 $$;
+alter function cdc.resolve_at_commit() set row_security = on;
 
 -- Rights: capture as a role of its own.
 grant insert (id, webhook_id, uid, layout, action, "time", refs) on cdc.queue to cdc_capture;
@@ -212,3 +231,19 @@ grant execute on function cdc.brought(text[], uuid) to cdc_daemon;
 revoke select on cdc.unresolved from cdc_daemon, cdc_admin, cdc_reader;
 grant select (id, xid, resource, source, key, action, "time", reason, tries, retry_at)
   on cdc.unresolved to cdc_daemon, cdc_admin, cdc_reader;
+
+-- Row-level security that others enable changes nothing: the grants alone decide.
+do $policies$
+declare
+  ours regclass;
+begin
+  for ours in
+    select c.oid from pg_class c
+     where c.relnamespace = 'cdc'::regnamespace and c.relkind in ('r', 'p')
+       and not exists (select from pg_policy p where p.polrelid = c.oid and p.polname = 'grants_decide')
+     order by c.relname
+  loop
+    execute format('create policy grants_decide on %s using (true) with check (true)', ours);
+  end loop;
+end
+$policies$;

@@ -9,6 +9,7 @@ from typing import Any
 
 import psycopg
 
+from cdc.around.row_security import HIDDEN
 from cdc.capture.reading import OPTIONS
 from cdc.mapping import Table
 
@@ -25,7 +26,7 @@ class Relation:
               statement that names one of them fires only that one's triggers.
     foreign:  those of the tree that are foreign tables.
     indexed:  columns that lead an index; unique ones in ``unique``.
-    secured:  row-level security applies to the capture functions.
+    secured:  row-level security may hide rows from the capture functions.
     """
 
     table: Table
@@ -73,17 +74,12 @@ class Gap:
 def relation(conn: Connection, table: Table) -> Relation | None:
     """The table's facts, or None when there is none of this name."""
     found = conn.execute(
-        """
+        f"""
         select c.oid, c.relkind::text,
-               c.relrowsecurity and not exists (
-                 select from pg_roles r
-                  where r.rolname = 'cdc_capture'
-                    and (r.rolbypassrls or r.rolsuper
-                         or (not c.relforcerowsecurity
-                             and pg_has_role(r.oid, c.relowner, 'usage'))))
+               exists (select from pg_roles r where r.rolname = 'cdc_capture' and {HIDDEN})
           from pg_class c join pg_namespace n on n.oid = c.relnamespace
          where n.nspname = %s and c.relname = %s
-        """,
+        """.encode(),
         (table.schema, table.name),
     ).fetchone()
     if found is None:

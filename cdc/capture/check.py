@@ -6,7 +6,7 @@ The message names the place in the mapping file.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import psycopg
@@ -17,7 +17,7 @@ from cdc.capture.keys import check_keys
 from cdc.capture.reading import probe, tables_read
 from cdc.errors import MappingError
 from cdc.mapping import Mapping, Resource, Table, roads_of
-from cdc.mapping.model import COMPANY, quote
+from cdc.mapping.model import COMPANY, Company, quote
 
 
 def check(conn: Connection, mapping: Mapping, *, trusting: bool = True) -> dict[Table, Relation]:
@@ -43,8 +43,10 @@ def check(conn: Connection, mapping: Mapping, *, trusting: bool = True) -> dict[
     for resource in mapping.captured:
         _can_fire(f"resources.{resource.name}", relations[resource.table])
     _apart(mapping, relations)
-    for name in sorted({j.resource for r in mapping.captured for j in roads_of(mapping, r).joins}):
+    read = sorted({j.resource for r in mapping.captured for j in roads_of(mapping, r).joins})
+    for name in read:
         _can_be_read(mapping, relations, name)
+    _shown(relations, {_parent(mapping, name).table: _place(name) for name in read})
     check_keys(conn, mapping)
     for resource in mapping.captured:
         _same_hands(conn, mapping, resource, relations)
@@ -176,10 +178,17 @@ def _same_hands(
     )
 
 
+def _parent(mapping: Mapping, name: str) -> Company | Resource:
+    return mapping.company if name == COMPANY else mapping.resources[name]
+
+
+def _place(name: str) -> str:
+    return "company" if name == COMPANY else f"resources.{name}"
+
+
 def _can_be_read(mapping: Mapping, relations: dict[Table, Relation], name: str) -> None:
-    """A parent that the trigger reads must be found by index, and not be hidden from it."""
-    parent = mapping.company if name == COMPANY else mapping.resources[name]
-    place = "company" if name == COMPANY else f"resources.{name}"
+    """A parent that the trigger reads must be found by index."""
+    parent, place = _parent(mapping, name), _place(name)
     relation = relations[parent.table]
     if parent.key not in relation.indexed:
         raise MappingError(
@@ -192,9 +201,29 @@ def _can_be_read(mapping: Mapping, relations: dict[Table, Relation], name: str) 
             f"{place}.key: {quote(parent.key)} of {relation.table} is not unique",
             "A key identifies one row; give it a unique index.",
         )
-    if relation.secured:
+
+
+def _shown(relations: dict[Table, Relation], places: dict[Table, str]) -> None:
+    """No row of what capture reads may be hidden from it. places: in the mapping, by table."""
+    hidden = [table for table in places if relations[table].secured]
+    if hidden:
         raise MappingError(
-            f"{place}.table: row-level security of {relation.table} would hide rows from the "
-            "capture function, and changes would be missed",
-            "alter role cdc_capture bypassrls  -- as a superuser; or disable it on this table",
+            f"{places[hidden[0]]}.table: row-level security of {', '.join(map(str, hidden))} may "
+            "hide rows from cdc_capture, and changes below them would find no company",
+            show_all(hidden),
         )
+
+
+def show_all(tables: Iterable[Table]) -> str:
+    """Policies that let capture read these tables; its grants are for a few columns."""
+    return "\n".join(
+        [
+            "Let it see all rows, as the tables' owner (it reads the granted columns alone):",
+            *(
+                f"create policy cdc_capture on {t.sql} for select to cdc_capture using (true);"
+                for t in tables
+            ),
+            "A restrictive policy has to except it; a superuser may instead: "
+            "alter role cdc_capture bypassrls",
+        ]
+    )

@@ -119,14 +119,36 @@ WRONG = {
     "row-level security": Wrong(
         "alter table candidate enable row level security",
         (),
-        "resources.candidate.table: row-level security of public.candidate would hide rows from the"
-        " capture function, and changes would be missed",
-        "alter role cdc_capture bypassrls",
+        "resources.candidate.table: row-level security of public.candidate may hide rows from"
+        " cdc_capture, and changes below them would find no company",
+        'create policy cdc_capture on "public"."candidate" for select to cdc_capture using (true);',
     ),
     "row-level security of the companies": Wrong(
         "alter table company add host text; alter table company enable row level security",
         (('# base_url_column = "host"', 'base_url_column = "host"'),),
-        "company.table: row-level security of public.company would hide rows",
+        "company.table: row-level security of public.company may hide rows",
+    ),
+    "row-level security of several tables": Wrong(
+        "alter table candidate enable row level security;"
+        " alter table project enable row level security;"
+        " create policy tenants on project using (company_id = 1)",
+        (),
+        "row-level security of public.candidate, public.project may hide",
+        'create policy cdc_capture on "public"."project" for select',
+    ),
+    "row-level security with a policy that is restrictive": Wrong(
+        "alter table candidate enable row level security;"
+        " create policy everything on candidate using (true);"
+        " create policy less on candidate as restrictive using (id > 0)",
+        (),
+        "row-level security of public.candidate may hide",
+    ),
+    "row-level security with a policy for others": Wrong(
+        "alter table candidate enable row level security;"
+        " create policy everything on candidate to cdc_reader using (true);"
+        " create policy writes on candidate for insert to cdc_capture with check (true)",
+        (),
+        "row-level security of public.candidate may hide",
     ),
 }
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cdc.cli.common import AsJson, counted, load_settings, print_json, print_table, say
+from cdc.cli import common
+from cdc.cli.common import AsJson, Yes, counted, load_settings, print_json, print_table, say
 from cdc.cli.patient import LockTimeout, Pause, Tries
 from cdc.errors import UsageError
 
 if TYPE_CHECKING:
+    from cdc.around.event_triggers import EventTrigger
+    from cdc.around.publications import Publication
     from cdc.migrations.steps import Version
 
 BESIDE = "SHARE UPDATE EXCLUSIVE"
@@ -41,6 +45,7 @@ def migrate(
     lock_timeout: LockTimeout = 500,
     tries: Tries = 20,
     pause: Pause = 1.0,
+    yes: Yes = False,
     as_json: AsJson = False,
 ) -> None:
     """Install schema cdc, or bring it up to date.
@@ -64,10 +69,18 @@ def migrate(
             typer.echo(text)
         return
     url = load_settings(ctx).database_url
+    before, missing = migrations.pending(url)
+    others = _others(url, fresh=before is None)
     if plan:
-        _plan(*migrations.pending(url), as_json=as_json)
+        _plan(before, missing, others, as_json=as_json)
         return
-    before, reached = migrations.upgrade(url, Patience(lock_timeout, tries, pause), say)
+    if missing:
+        others.report()
+    if others.everything:
+        common.confirm("Make schema cdc nevertheless?", yes=yes, must=True)
+    patience = Patience(lock_timeout, tries, pause)
+    before, reached = migrations.upgrade(url, patience, say, publish=bool(others.everything))
+    _look(url)
     if as_json:
         print_json({"before": before, "after": reached, "changed": before != reached})
     elif before == reached:
@@ -77,11 +90,70 @@ def migrate(
         say(f"Schema cdc is {came}. Next: `cdc triggers plan`, then `cdc triggers install`.")
 
 
-def _plan(before: str | None, missing: list[Version], *, as_json: bool) -> None:
+@dataclass(frozen=True, slots=True)
+class _Others:
+    """What others have in the database that concerns a migration.
+
+    everything: publications that will hold our tables. published: those that do.
+    """
+
+    everything: list[str]
+    published: tuple[Publication, ...]
+    slots: list[str]
+    triggers: list[EventTrigger]
+
+    def report(self) -> None:
+        """Warns of it, before anything is done."""
+        names = self.everything or [one.name for one in self.published]
+        if names:
+            readers = f" (replication slots of this database: {', '.join(self.slots)})"
+            common.warn(
+                f"publication {', '.join(names)} {'will send' if self.everything else 'sends'} the "
+                "tables of schema cdc to its subscribers, signing secrets included. A subscriber "
+                "that has no such tables stops at their first change, with all that it replicates"
+                f"{readers if self.slots else ''}. docs/dba.md, 'Logical replication', says what "
+                "to do before."
+            )
+        for one in self.triggers:
+            say(f"The {one} runs at this.")
+
+
+def _others(url: str, *, fresh: bool) -> _Others:
+    from cdc import db
+    from cdc.around import event_triggers, publications
+
+    with db.explained(), db.connect(url) as conn:
+        return _Others(
+            publications.everything(conn) if fresh else [],
+            publications.ours(conn),
+            publications.slots(conn),
+            event_triggers.found(conn),
+        )
+
+
+def _look(url: str) -> None:
+    """Whether what was made can be used."""
+    from cdc import db
+    from cdc.around import row_security
+
+    with db.explained(), db.connect(url) as conn:
+        for table, roles in row_security.filtered(conn).items():
+            common.warn(
+                f"row-level security of cdc.{table} hides rows from {', '.join(roles)}, or refuses "
+                "them: changes are lost, or not sent. `cdc doctor` says what to do."
+            )
+
+
+def _plan(before: str | None, missing: list[Version], others: _Others, *, as_json: bool) -> None:
     if as_json:
         steps = [_told(version, fresh=before is None) for version in missing]
-        print_json({"before": before, "steps": steps})
+        published = others.everything or [one.name for one in others.published]
+        triggers = [one.name for one in others.triggers]
+        found = {"publications": published, "event_triggers": triggers}
+        print_json({"before": before, "steps": steps, **found})
         return
+    if missing:
+        others.report()
     if not missing:
         say(f"Nothing to do: schema cdc has version {before} already.")
         return
@@ -96,6 +168,14 @@ def _plan(before: str | None, missing: list[Version], *, as_json: bool) -> None:
         if version.online:
             made = counted(len(version.online), "index", "indexes")
             rows.append((f"beforehand: {made}, one by one", BESIDE, "nobody"))
+        rows += [
+            (
+                f"beforehand: {step.table}, for itself",
+                step.LOCK,
+                f"writers, {step.WAIT_MS} ms a try",
+            )
+            for step in version.apart
+        ]
         for name, mode in sorted(version.locks.items()):
             waits = "nobody" if mode == BESIDE else "daemons, before they record what they sent"
             rows.append((name, mode, waits))
@@ -112,6 +192,8 @@ def _told(version: Version, *, fresh: bool) -> dict[str, Any]:
         "version": version.number,
         "title": version.title,
         "locks": {} if fresh else version.locks,
-        "beforehand": [] if fresh else [index.sql for index in version.online],
+        "beforehand": []
+        if fresh
+        else [*(i.sql for i in version.online), *(a.sql for a in version.apart)],
         "sql": version.sql,
     }

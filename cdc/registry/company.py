@@ -18,13 +18,15 @@ Connection = psycopg.Connection[Any]
 
 # plain: a type of PostgreSQL's own. Using another one could run code of whoever made it.
 # trusted: so could reading somebody's table, with the rights of who reads, and whoever registers
-# webhooks may read secrets. So only tables are read whose owner could do as much anyway.
+# webhooks may read secrets. So only tables are read whose owner could do as much anyway, and of
+# which no policy hides rows.
 _TYPE = """
 select format_type(a.atttypid, a.atttypmod),
        t.typnamespace = 'pg_catalog'::regnamespace as plain,
        c.relkind in ('r', 'p')
          and (c.relowner = me.oid or owner.rolsuper
-              or (not me.rolsuper and pg_has_role(me.oid, c.relowner, 'usage'))) as trusted
+              or (not me.rolsuper and pg_has_role(me.oid, c.relowner, 'usage')))
+         and not row_security_active(c.oid) as trusted
   from pg_attribute a
   join pg_type t on t.oid = a.atttypid
   join pg_class c on c.oid = a.attrelid
@@ -88,3 +90,42 @@ def _is_there(conn: Connection, mapping: Mapping, company: str, kind: str) -> bo
             )
     except (pg.InsufficientPrivilege, pg.LockNotAvailable, pg.QueryCanceled):
         return None
+
+
+LONGEST_LOOK = "3s"
+
+
+def gone(conn: Connection, mapping: Mapping) -> dict[str, list[int]] | None:
+    """Registered companies that the suite does not have, and their webhooks; None where that cannot
+    be seen, or takes too long."""
+    table, key = mapping.company.table, mapping.company.key
+    cursor = psycopg.RawCursor(conn)
+    try:
+        with conn.transaction():
+            cursor.execute("set local lock_timeout = '1s'")
+            cursor.execute(f"set local statement_timeout = '{LONGEST_LOOK}'")
+            found = cursor.execute(_TYPE, [table.schema, table.name, key]).fetchone()
+            if found is None or not (found[1] and found[2]):
+                return None
+            rows = cursor.execute(
+                # Names quoted by us.
+                "select w.company, array_agg(w.id order by w.id) from cdc.webhook w"  # noqa: S608 - see above
+                " where w.state <> 'removed' and not exists ("
+                f"   select from {table.sql} c where c.{quote(key)}::text = w.company)"
+                " group by 1 order by 1"
+            ).fetchall()
+    except (pg.InsufficientPrivilege, pg.LockNotAvailable, pg.QueryCanceled):
+        return None
+    return {company: list(webhooks) for company, webhooks in rows}
+
+
+def named(found: dict[str, list[int]]) -> str:
+    """The first of them in words."""
+    told = [
+        f"company {company} (webhook {', '.join(map(str, webhooks[:3]))}"
+        + (", ..." if len(webhooks) > 3 else "")
+        + ")"
+        for company, webhooks in list(found.items())[:3]
+    ]
+    more = f" and {len(found) - 3} more" if len(found) > 3 else ""
+    return f"{', '.join(told)}{more}"

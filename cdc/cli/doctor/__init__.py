@@ -5,7 +5,8 @@ database.py  the server, and who is in the way on it
 locks.py     who stops the suite's writers
 room.py      connections, sizes, vacuum, the log's ring, sequences
 rights.py    who may do what
-capture.py   mapping, triggers, what the trigger may see
+capture.py   mapping, triggers, what is kept without a company
+around.py    what others do to our tables: publications, row-level security, event triggers
 sending.py   daemons, endpoints, what has not moved
 """
 
@@ -65,7 +66,7 @@ def examine(patient: Patient) -> list[Finding]:
 
 def checks() -> list[dict[str, Check]]:
     """All checks by group; the first is what has to be right before the others can be asked."""
-    from cdc.cli.doctor import capture, database, rights, room, sending
+    from cdc.cli.doctor import around, capture, database, rights, room, sending
 
     return [
         database.BEFORE,
@@ -73,6 +74,7 @@ def checks() -> list[dict[str, Check]]:
         room.CHECKS,
         rights.CHECKS,
         capture.CHECKS,
+        around.CHECKS,
         sending.CHECKS,
     ]
 

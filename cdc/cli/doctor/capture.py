@@ -8,7 +8,6 @@ from cdc.capture.catalog import triggers as found_triggers
 from cdc.capture.check import check
 from cdc.capture.owners import owners_trusted
 from cdc.capture.plan import TableStatus
-from cdc.capture.reading import tables_read
 from cdc.cli import capture
 from cdc.cli.common import age, counted
 from cdc.cli.doctor.base import Check, Patient, Told, fail, ok, warn
@@ -147,28 +146,6 @@ def objects(see: Patient) -> Told:
     return ok("triggers, indexes and tables of schema cdc are as they were made")
 
 
-def security(see: Patient) -> Told:
-    own = see.rows(
-        "select relname::text from pg_class where relnamespace = 'cdc'::regnamespace"
-        " and relkind in ('r', 'p') and relrowsecurity order by 1"
-    )
-    if own:
-        return fail(
-            f"row-level security is on for cdc.{own[0][0]}: writers fail, or daemons see nothing",
-            f"alter table cdc.{own[0][0]} disable row level security",
-        )
-    relations = capture.relations(see.conn, see.mapping)
-    read = tables_read(see.mapping)
-    hidden = [str(t) for t, found in relations.items() if found and found.secured and t in read]
-    if not hidden:
-        return ok("nothing is hidden from the capture functions")
-    return fail(
-        f"row-level security of {', '.join(hidden)} applies to cdc_capture: where a parent's row "
-        "is hidden, the change finds no company",
-        "alter role cdc_capture bypassrls  (as a superuser), or disable it on these tables.",
-    )
-
-
 def unresolved(see: Patient) -> Told:
     found = read_unresolved(see.conn)
     if not found.count:
@@ -202,6 +179,5 @@ CHECKS: dict[str, Check] = {
     "partitions": partitions,
     "replication": replication,
     "objects": objects,
-    "row security": security,
     "unresolved": unresolved,
 }

@@ -7,10 +7,10 @@ from functools import cache
 from typing import NamedTuple
 
 from cdc import sqlfiles
+from cdc.around.row_security import ROLES
 from cdc.cli.common import counted
 from cdc.cli.doctor.base import Check, Patient, Told, fail, ok, warn
 
-ROLES = ("cdc_owner", "cdc_capture", "cdc_daemon", "cdc_admin", "cdc_reader")
 AGAIN = (
     "Give them again as superuser or cdc_owner: sql/schema/90_grants.sql can be run at any time."
 )

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
+from cdc.around.publications import Publication, Refused
 from cdc.capture.plan import TableStatus
 from cdc.cli.common import age, counted
 from cdc.queue.ownership import SHARDS
@@ -118,6 +119,12 @@ class Health:
     members: daemons that are there, with shards or without.
     expired: deliveries that expired within the last day.
     copy:    daemons refuse to run, because the database is another than that of the installation.
+    published: publications that send our tables to subscribers.
+    refused: tables of ours that daemons cannot change because of a publication.
+    filtered: tables of ours of which row-level security hides or refuses rows, and from which
+             roles.
+    gone:    companies that are registered and not in the suite, with their webhooks; None where
+             this account cannot see it.
     """
 
     capture: tuple[TableStatus, ...]
@@ -130,6 +137,10 @@ class Health:
     unresolved: Unresolved
     expired: int
     copy: bool = False
+    published: tuple[Publication, ...] = ()
+    refused: tuple[Refused, ...] = ()
+    filtered: dict[str, list[str]] = field(default_factory=dict)
+    gone: dict[str, list[int]] | None = None
 
     @property
     def owned(self) -> frozenset[int]:
@@ -155,6 +166,16 @@ class Health:
             first = wrong[0]
             more = f" and {len(wrong) - 1} more" if len(wrong) > 1 else ""
             found.append(f"capture of {first.table} is {first.state}{more}: `cdc triggers status`")
+        found += [
+            f"publication {one.publication} keeps daemons from changing cdc.{one.table}: what they "
+            "send is not recorded, and is sent again; `cdc doctor` says what to do"
+            for one in self.refused[:1]
+        ]
+        found += [
+            f"row-level security of cdc.{table} hides rows from {', '.join(roles)}, or refuses "
+            "them: changes are lost, or not sent; `cdc doctor` says what to do"
+            for table, roles in list(self.filtered.items())[:1]
+        ]
         abandoned = [
             lane
             for lane in self.lanes

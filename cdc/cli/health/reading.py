@@ -7,11 +7,13 @@ from typing import Any
 
 import psycopg
 
+from cdc.around import publications, row_security
 from cdc.capture.catalog import installed_mapping
 from cdc.cli import capture
 from cdc.cli.health.model import UNTOLD, Bell, Daemon, Health, Lane, Unresolved
 from cdc.mapping import Mapping
 from cdc.queue.ownership import LOCK_CLASS, MEMBER, SHARDS
+from cdc.registry import company
 from cdc.road import UNUSABLE
 
 COUNTED = 100_000
@@ -38,6 +40,10 @@ def read(conn: Connection, mapping: Mapping) -> Health:
         unresolved=unresolved(conn),
         expired=expired(conn),
         copy=capture.is_copy(conn),
+        published=publications.ours(conn),
+        refused=publications.refused(conn),
+        filtered=row_security.filtered(conn),
+        gone=company.gone(conn, mapping),
     )
 
 

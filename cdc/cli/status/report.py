@@ -90,6 +90,9 @@ class Report:
                 for lane in self.webhooks
             ],
             "unresolved": common.fields_of(seen.unresolved),
+            "publications": [common.fields_of(one) for one in seen.published],
+            "row_security": seen.filtered,
+            "companies_gone": seen.gone,
         }
 
 

@@ -9,13 +9,15 @@ from typing import Any
 from rich.console import Group
 from rich.text import Text
 
+from cdc.around.publications import Publication
 from cdc.cli import common
 from cdc.cli.common import age, styled
-from cdc.cli.health import Bell, Lane
+from cdc.cli.health import Bell, Health, Lane
 from cdc.cli.status.report import Company, Report, standing
+from cdc.registry.company import named
 
 _SHOWN = 40  # lines of the list; --json has all
-_FIXED = 14  # lines beside the list and the problems
+_FIXED = 16  # lines beside the list and the problems
 _STYLE = {
     "suspended": common.BAD,
     "late": common.BAD,
@@ -80,7 +82,24 @@ def _facts(seen: Report) -> dict[str, object]:
         "unresolved": f"{health.unresolved.count:,}{_for(health.unresolved.oldest)}"
         if health.unresolved.count
         else None,
+        "published": _published(health.published),
+        "companies": _gone(health),
     }
+
+
+def _published(found: Sequence[Publication]) -> str | None:
+    if not found:
+        return None
+    secret = ", signing secrets included" if any(one.secrets for one in found) else ""
+    return f"tables of schema cdc, by {', '.join(map(str, found))}{secret}"
+
+
+def _gone(health: Health) -> str | None:
+    if health.gone:
+        return f"not in the suite: {named(health.gone)}"
+    if health.gone is None and health.lanes:
+        return "not checked: this account may not read them"
+    return None
 
 
 def _for(seconds: float | None, what: str = "") -> str:

@@ -1,0 +1,1 @@
+"""What others in the database do to us: publications, event triggers, companies that are gone."""

@@ -179,6 +179,8 @@ class Tenure:
         assert ownership is not None
         if self._handed:
             shards, self._handed, self._handing = self._handed, [], False
+            # What is set aside stays valid for as long as no other daemon raises the epoch.
+            self._before.update((shard, ownership.epochs[shard]) for shard in shards)
             await ownership.release(shards)
             self._observer.shards(0, len(shards), len(ownership.epochs))
         elif self._handing:

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
+from cdc.queue import aside
 from cdc.queue.ownership import LOCK_CLASS, shard_of
 from cdc.receiver import Received, Script
 from tests.daemon.running import Running, eventually
@@ -24,18 +27,22 @@ class Answers:
     def __init__(self, world: World, hook: Hook, first: int) -> None:
         self.first = first
         self.may_answer = asyncio.Event()
+        self.may_take = asyncio.Event()
+        self.may_take.set()
         self._world, self._hook = world, hook
         world.receiver.script(hook.path, Script(answer=self._answer))
 
     async def _answer(self, _: Received) -> int:
         if len(self._world.came[self._hook.path]) > 1:
+            await self.may_take.wait()
             return TAKEN
         await self.may_answer.wait()
         return self.first
 
-    async def asked(self) -> None:
-        """Waits until the first request is there."""
-        await self._world.receiver.wait_for(lambda _: bool(self._world.came[self._hook.path]))
+    async def asked(self, times: int = 1) -> None:
+        """Waits until so many requests are there."""
+        path = self._hook.path
+        await self._world.receiver.wait_for(lambda _: len(self._world.came[path]) >= times)
 
 
 def disconnect(proxy: Proxy, *roles: str) -> None:
@@ -167,6 +174,36 @@ async def test_the_fence_is_drawn_for_each_shard(world: World) -> None:
     assert (lost.id, "failed") not in fates
 
 
+async def test_a_late_success_is_refused_as_well(world: World) -> None:
+    """Successes are recorded by one statement, without a transaction around it. The next owner has
+    the row in flight: it is the one to say what became of it."""
+    lost, kept = await world.hook("candidate"), await world.hook("candidate")
+    both = [Answers(world, hook, TAKEN) for hook in (lost, kept)]
+    both[0].may_take.clear()
+    writer = await world.writer()
+    async with Proxy(world.url) as proxy, Running(proxy.url) as first:
+        await first.until("connected")
+        await writer.insert("candidate", project_id=1)
+        for answers in both:
+            await answers.asked()
+        disconnect(proxy, "watch", "settle")
+        for answers in both:
+            answers.may_answer.set()
+        await eventually(lambda: first.observer.counts.delivered == 2, "both have succeeded")
+        await world.run("select pg_advisory_lock(%s, %s)", LOCK_CLASS, shard_of(kept.id))
+        async with Running(world.url):
+            await both[0].asked(2)
+            proxy.go_on()
+            proxy.refuse("watch")
+            await first.until("settlement refused, the shard has another owner")
+            await world.until(
+                "select array_agg(webhook_id) = array[%s::bigint] from cdc.queue", lost.id
+            )
+            both[0].may_take.set()
+            await world.settled()
+        await world.run("select pg_advisory_unlock_all()")
+
+
 async def test_nothing_is_sent_once_the_shards_may_have_another_owner(world: World) -> None:
     """The daemon's looks get no answer, all else works. The server ends its session and with it
     its locks; before another daemon can take them, the last request has left."""
@@ -185,3 +222,34 @@ async def test_nothing_is_sent_once_the_shards_may_have_another_owner(world: Wor
         assert len(world.came[hook.path]) - sent <= 1
         assert sent < 2_000, "there was more to send"
         proxy.go_on()
+
+
+async def test_what_is_set_aside_is_forgotten_when_another_owner_came(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A row that another session has locked is no reason to keep its shard. Where the shard comes
+    back, within the same session, what was set aside is from before another owner."""
+    monkeypatch.setattr(aside, "FIRST_PAUSE", 1000.0)
+    _, hook = await world.hook("project"), await world.hook("candidate")
+    may_answer = asyncio.Event()
+
+    async def answer(_: Received) -> int:
+        if len(world.came[hook.path]) > 2:
+            await may_answer.wait()
+        return TAKEN
+
+    world.receiver.script(hook.path, Script(answer=answer))
+    writer = await world.writer()
+    await writer.insert("candidate", project_id=1)
+    other = await world.connect()
+    async with other.transaction(), Running(world.url) as first:
+        await other.execute(b"select from cdc.queue for update")
+        await first.until("cannot be recorded, set aside", webhook=hook.id)
+        async with Running(world.url) as second:
+            await second.until("cannot be recorded, set aside", webhook=hook.id)
+        await eventually(lambda: first.owned == 64, "the shards are given back")
+        await world.receiver.wait_for(lambda _: len(world.came[hook.path]) == 3)
+        await other.execute(b"commit")
+        may_answer.set()
+        await world.settled(limit=10)
+    assert await world.all("select outcome, try from cdc.attempt") == [("delivered", 1)]

@@ -34,6 +34,10 @@ APART = bench deliver demo deploy docs house lanes mapping
 test-server: ## ... those that speak to the server (with CDC_TEST_PG_BIN: to another release of it)
 	@$(MAKE) test PYTEST_ARGS="$(addprefix --ignore=tests/,$(APART)) $(PYTEST_ARGS)"
 
+.PHONY: long
+long: .venv/.installed ## the tests that take minutes: very many webhooks, rows, or dead entries of indexes
+	@$(CLEAN_ENV) .venv/bin/python -m pytest -m long -s $(PYTEST_ARGS)
+
 .PHONY: bulk
 bulk: .venv/.installed ## three bulk updates of 100,000 rows, some failing at first: all accounted for
 	@$(CLEAN_ENV) .venv/bin/python -m tests.load.bulk

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Collection
+from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any
 
 from cdc.deliver import Client
-from cdc.lanes import Lane, LaneRules, Room
+from cdc.lanes import Kept, Lane, LaneRules, Rest, Room
 from cdc.queue.session import Connection, run
-from cdc.road import Webhook, WebhookState
+from cdc.road import Resource, Webhook, WebhookState
 from cdc.settings import Settings
 from cdc.sign import Sealer
+
+UNUSABLE_AGAIN = 30.0  # seconds until a registration that cannot be used is tried again
+BLOCKED_AT_ONCE = 2_000  # resources that one query brings
 
 
 @dataclass(slots=True, eq=False)
@@ -46,6 +49,23 @@ class Channel:
     def removed(self) -> bool:
         return self.webhook.state is WebhookState.REMOVED
 
+    @property
+    def may_rest(self) -> bool:
+        """Its registration tells whether it is held. (A canary is in no registry; after 410 a lane
+        pauses itself, and the registration says so only later.)"""
+        said = self.lane.paused is (self.webhook.state is not WebhookState.ACTIVE)
+        return self.client is None and not self.closing and (said or self.sealer is None)
+
+    def resting(self, now: float) -> Resting | None:
+        """Ends its lane. What is to be known when it is opened again; None: nothing."""
+        rest = self.lane.let_go(now)
+        if self.sealer is None and self.webhook.state is WebhookState.ACTIVE:
+            rest = replace(rest, wake=now + UNUSABLE_AGAIN)
+        if rest == Rest(None, None, None) and not self.noted and not self.told_busy:
+            return None
+        known = (self.webhook.version, self.acknowledged, self.last_error)
+        return Resting(rest, *known, self.told_busy, self.noted)
+
     def close(self) -> None:
         self.closing = True
         for handle in (self.timer, self.reload):
@@ -55,11 +75,33 @@ class Channel:
 
 
 @dataclass(frozen=True, slots=True)
+class Resting:
+    """What is known of a webhook whose channel was closed because others need the memory."""
+
+    lane: Rest
+    version: int
+    acknowledged: int
+    last_error: str | None
+    told_busy: bool
+    noted: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Registration:
-    """A webhook as loaded; seconds until its oldest secret runs out, or None."""
+    """A webhook as loaded.
+
+    secrets_for: seconds until its oldest secret runs out, or None.
+    kept:    what the last owner of the lane kept, and its last error.
+    due_in:  seconds until the first retry, or None.
+    blocked: resources that are being retried; False: the first of its rows has no time.
+    """
 
     webhook: Webhook
     secrets_for: float | None
+    kept: Kept | None = None
+    error: str = ""
+    due_in: float | None = None
+    blocked: tuple[tuple[Resource, bool], ...] = ()
 
 
 def rules_of(webhook: Webhook, settings: Settings) -> LaneRules:
@@ -78,21 +120,53 @@ def rules_of(webhook: Webhook, settings: Settings) -> LaneRules:
 
 
 def open_channel(
-    registration: Registration, settings: Settings, random: Random, room: Room
+    webhook: Webhook, resting: Resting | None, settings: Settings, random: Random, room: Room
 ) -> Channel:
-    """A channel for a webhook that had none; it gets its sealer with the registration."""
-    webhook = registration.webhook
-    lane = Lane(webhook.id, rules_of(webhook, settings), random, room)
-    return Channel(webhook, lane, None)
+    """A channel for a webhook that has none; it gets its sealer with the registration."""
+    limits = None if resting is None else resting.lane.limits
+    channel = Channel(
+        webhook, Lane(webhook.id, rules_of(webhook, settings), random, room, limits), None
+    )
+    if resting is not None:
+        channel.acknowledged = resting.acknowledged
+        channel.last_error = resting.last_error
+        channel.told_busy = resting.told_busy
+        channel.noted = resting.noted
+    return channel
 
 
-async def load(conn: Connection, webhook_ids: Iterable[int]) -> list[Registration]:
-    """Registrations by id; those that do not exist are left out."""
-    return [_registration(row) for row in await run(conn, "webhooks", [list(webhook_ids)])]
+async def load(
+    conn: Connection, webhook_ids: Collection[int], new: Collection[int]
+) -> list[Registration]:
+    """Registrations by id; those that do not exist are left out.
+
+    new: those of them that have no channel yet.
+    """
+    rows = await run(conn, "webhooks", [list(webhook_ids)])
+    retried = [row[0] for row in rows if row[-1] and row[0] in new]
+    blocked = await _blocked(conn, retried)
+    return [_registration(row, tuple(blocked.get(row[0], ()))) for row in rows]
 
 
-def _registration(row: tuple[Any, ...]) -> Registration:
-    number, company, endpoint, state, version, cap, rate, headers, tls, secrets, secrets_for = row
+async def _blocked(
+    conn: Connection, webhook_ids: list[int]
+) -> dict[int, list[tuple[Resource, bool]]]:
+    """The resources of these webhooks that are being retried."""
+    found: dict[int, list[tuple[Resource, bool]]] = {}
+    event, key = "", ""
+    while webhook_ids:
+        rows = await run(conn, "blocked", [webhook_ids, event, key, BLOCKED_AT_ONCE])
+        for webhook_id, event, key, has_time in rows:
+            found.setdefault(webhook_id, []).append((Resource(event, key), has_time))
+        if len(rows) < BLOCKED_AT_ONCE:
+            break
+        webhook_ids = webhook_ids[webhook_ids.index(rows[-1][0]) :]
+    return found
+
+
+def _registration(row: tuple[Any, ...], blocked: tuple[tuple[Resource, bool], ...]) -> Registration:
+    number, company, endpoint, state, version, cap, rate, headers, tls, *more = row
+    secrets, secrets_for, failures, failing_for, slow_for, error, due_in, _ = more
     webhook = Webhook(
         id=number,
         company=company,
@@ -105,4 +179,6 @@ def _registration(row: tuple[Any, ...]) -> Registration:
         headers=dict(headers),
         tls_profile=tls,
     )
-    return Registration(webhook, secrets_for)
+    kept = Kept(failures, failing_for, slow_for)
+    worth = failures or failing_for is not None or slow_for
+    return Registration(webhook, secrets_for, kept if worth else None, error, due_in, blocked)

@@ -9,14 +9,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import psycopg
 
-from cdc import channel as channels
 from cdc.care import Care
 from cdc.dispatch import Dispatch
 from cdc.doorbell import Doorbell
-from cdc.lanes import Kept
 from cdc.observe import Observer
 from cdc.queue.look import Looker, Seen, Snapshot
 from cdc.queue.ownership import Fleet, Ownership
@@ -31,7 +30,6 @@ from cdc.queue.session import (
     run,
 )
 from cdc.queue.settle import Settler
-from cdc.road import Resource
 
 # Without an answered look this recent nothing is sent: the session's idle timeout might have let
 # somebody else take over. Less a margin for the request to leave.
@@ -42,7 +40,25 @@ PING_EVERY = 0.5
 FLEET_EVERY = 0.25
 HAND_OVER_GRACE = 1.0
 LOST_GRACE = 1.0
+PART_TAKES = 0.1  # seconds of one step of a take-over
+NEWS_AT_ONCE = 2_000  # webhooks with news that are dealt with before anything else may run
 AT_ONCE = 10_000  # restored rows that are mended at a time: each statement has to end in time
+
+
+@dataclass(slots=True)
+class Arrival:
+    """How far a take-over has come: after which webhook it goes on, how many it asks for next, how
+    many of those seen have rows waiting."""
+
+    shards: list[int]
+    after: int = -(2**63)
+    size: int = 500
+    waiting: int = 0
+
+    def paced(self, seconds: float) -> None:
+        """The last part took so long."""
+        pace = PART_TAKES / max(seconds, 0.001)
+        self.size = max(1, min(5_000, int(self.size * min(2.0, pace))))
 
 
 class Tenure:
@@ -75,6 +91,7 @@ class Tenure:
         self._handed: list[int] = []  # it is ready: nothing is under way in these shards any more
         self._looker: Looker | None = None
         self._ownership: Ownership | None = None
+        self._arrival: Arrival | None = None  # shards taken over of which not all is known yet
         self._layouts = Layouts()
         self.dispatch = make_dispatch(self._snapshot, lambda: sorted(self.epochs))
 
@@ -129,21 +146,22 @@ class Tenure:
         bell = self._bell
         counted = 0.0
         mode = bell.mode
+        due = time.monotonic()
         while True:
             sent = time.monotonic()
             self._rung = False
-            due = bool(self._handed) or sent - counted >= FLEET_EVERY
-            seen = await looker.look(arm=bell.arms(sent), fleet=due, shards=ownership.shards)
+            fleet = bool(self._handed) or sent - counted >= FLEET_EVERY
+            seen = await looker.look(arm=bell.arms(sent), fleet=fleet, shards=ownership.shards)
+            self._observer.looked(time.monotonic() - due)
             bell.looked(
                 sent,
-                found=bool(seen.news),
+                found=bool(seen.webhooks),
                 armed=seen.armed,
                 was_armed=seen.was_armed,
                 xmin=seen.snapshot.xmin,
                 running=len(seen.snapshot.running),
                 took=time.monotonic() - sent,
             )
-            self._observer.counts.looks += 1
             await self._tell(seen, ownership, conn)
             if bell.needs_xid():
                 bell.guard(await looker.take_xid())
@@ -153,17 +171,25 @@ class Tenure:
             if bell.mode is not mode:
                 mode = bell.mode
                 self._observer.bell(mode)
+            if self._arrival is not None:
+                await self._arrive(self._arrival)
             wait = bell.wait()
+            due = time.monotonic()
+            if self._arrival is not None:
+                continue
             if not wait.listen:
                 await asyncio.sleep(wait.seconds)
             elif wait.seconds and not self._rung and not self._handed:
                 await self._sleep(conn, wait.seconds)
+            due = min(due + wait.seconds, time.monotonic())
 
     async def _tell(self, seen: Seen, ownership: Ownership, conn: Connection) -> None:
         if seen.rows is None:
-            for webhook_id, where in seen.news.items():
+            for count, (webhook_id, where) in enumerate(seen.news(), 1):
                 if ownership.owns(webhook_id):
                     self.dispatch.noticed(webhook_id, where)
+                if count % NEWS_AT_ONCE == 0:
+                    await asyncio.sleep(0)
         elif seen.rows:
             self.dispatch.came(await self._layouts.deliveries(conn, seen.rows))
         if seen.touched:
@@ -183,7 +209,7 @@ class Tenure:
             self._before.update((shard, ownership.epochs[shard]) for shard in shards)
             await ownership.release(shards)
             self._observer.shards(0, len(shards), len(ownership.epochs))
-        elif self._handing:
+        elif self._handing or self._arrival is not None:
             return
         elif surplus := ownership.surplus(fleet):
             self._handing = True
@@ -213,19 +239,27 @@ class Tenure:
             return
         # What was sent before a reconnection is recorded before it is looked at again.
         await self._flushed(looker)
-        lowest = await looker.all(taken)
-        lanes = await run(conn, "lanes", [taken])
-        kept = {webhook: (Kept(*lane), error) for webhook, *lane, error in lanes}
-        blocked = [
-            (webhook, Resource(event, key), waiting, due_in)
-            for webhook, event, key, waiting, due_in in await run(conn, "blocked", [taken])
-        ]
-        known = {*lowest, *kept, *(webhook for webhook, *_ in blocked)}
-        registrations = await channels.load(conn, known) if known else []
-        looker.answered_at = boottime()
-        self.dispatch.take_over(registrations, kept, blocked, lowest)
-        self._observer.shards(len(taken), 0, len(ownership.epochs))
-        self._observer.connected(len(ownership.epochs), len(lowest))
+        self.dispatch.arriving(taken)
+        self._arrival = Arrival(taken)
+
+    async def _arrive(self, arrival: Arrival) -> None:
+        """Finds out what the next webhooks of shards that were taken over have to do: some of them
+        after each look, so that the looks go on, and all other shards."""
+        looker, ownership = self._looker, self._ownership
+        assert looker is not None
+        assert ownership is not None
+        began = time.monotonic()
+        part = await looker.all(arrival.shards, arrival.after, arrival.size)
+        last = len(part) < arrival.size
+        self.dispatch.arrived(part, last=last)
+        arrival.waiting += sum(work.lowest is not None for work in part)
+        if not last:
+            arrival.after = part[-1].webhook_id
+            arrival.paced(time.monotonic() - began)
+            return
+        self._arrival = None
+        self._observer.shards(len(arrival.shards), 0, len(ownership.epochs))
+        self._observer.connected(len(ownership.epochs), arrival.waiting)
 
     async def _flushed(self, looker: Looker) -> None:
         """Waits until all that was submitted is recorded, and keeps the session meanwhile.

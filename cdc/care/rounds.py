@@ -29,6 +29,8 @@ class Lanes(Protocol):
 
     def removed(self) -> list[int]: ...
 
+    def dropped(self, webhook_id: int) -> None: ...
+
     def missing(self, webhook_id: int, delivery_id: int, uid: str) -> bool: ...
 
     def noticed(self, webhook_id: int, where: Span) -> None: ...
@@ -96,7 +98,9 @@ class Care:
         try:
             if "removed" in due:
                 for webhook_id in lanes.removed():
-                    await self._one("removed", removed.run_once(conn, webhook_id, self.observer))
+                    emptying = removed.run_once(conn, webhook_id, self.observer)
+                    if await self._one("removed", emptying):
+                        lanes.dropped(webhook_id)
             if "measure" in due:
                 measuring = self._measure.run_once(conn, lanes.shards(), self.observer)
                 await self._one("measure", measuring)
@@ -116,8 +120,11 @@ class Care:
         finally:
             await conn.close()
 
-    async def _one(self, what: str, work: Awaitable[None]) -> None:
+    async def _one(self, what: str, work: Awaitable[None]) -> bool:
+        """Whether it went well."""
         try:
             await work
         except (psycopg.Error, TimeoutError) as error:
             self.observer.care_failed(what, error)
+            return False
+        return True

@@ -5,23 +5,21 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
-from cdc import channel as channels
 from cdc.channel import Channel, Registration
 from cdc.deliver import Client
+from cdc.dispatch.channels import PART, Channels
 from cdc.dispatch.fill import Filler
-from cdc.dispatch.register import Registrar, again_in
-from cdc.lanes import Kept, Lane, Room
+from cdc.dispatch.register import Registrar
+from cdc.lanes import Lane, Room
 from cdc.observe import Observer
 from cdc.pipeline import Pipeline
 from cdc.queue.fetch import Fetcher
-from cdc.queue.look import Snapshot
-from cdc.queue.ownership import shard_of
-from cdc.queue.records import Promote
-from cdc.queue.session import Connection, Layouts, open_session
-from cdc.road import Delivery, Resource, Span, Webhook
+from cdc.queue.look import Snapshot, Work
+from cdc.queue.session import Layouts, open_session
+from cdc.road import Delivery, Span, Webhook
 from cdc.settings import Settings
 
 UNSURE_POLL = 0.05  # how soon to ask again whether we may send
@@ -49,28 +47,19 @@ class Dispatch:
         self._snapshot = snapshot
         self._shards = shards
         self._room = Room(settings.total_window)
-        self._registrar = Registrar(settings, pipeline, observer, self._room)
-        self.channels: dict[int, Channel] = {}
-        self._unknown: dict[int, Span] = {}  # webhooks without a channel yet
-        self._touched: set[int] = set()
-        self._hungry: set[Channel] = set()
         self._behind: dict[Channel, None] = {}  # wait for recording to catch up, in order
         self._work = asyncio.Event()
-        self._open = True
-        self._leaving: set[int] = set()  # shards handed over, or about to be
+        registrar = Registrar(settings, pipeline, observer, self._room)
+        self._channels = Channels(registrar, self.pump, self._work.set)
+        self.channels = self._channels.open
+        self._hungry = self._channels.hungry
         self._defect: BaseException | None = None
 
     # -- told by the look -------------------------------------------------------------------------
 
     def noticed(self, webhook_id: int, where: Span) -> None:
         """There are rows that were not there before."""
-        channel = self.channels.get(webhook_id)
-        if channel is None:
-            self._unknown[webhook_id] = where.joined(self._unknown.get(webhook_id))
-        else:
-            channel.lane.noticed(where)
-            self._hungry.add(channel)
-        self._work.set()
+        self._channels.noticed(webhook_id, where)
 
     def came(self, deliveries: Iterable[Delivery]) -> None:
         """All rows that were not there before, in order of id: a look brought them along."""
@@ -87,71 +76,39 @@ class Dispatch:
 
     def touched(self, webhook_ids: Iterable[int]) -> None:
         """Registrations changed (or something was replayed)."""
-        self._touched.update(webhook_ids)
-        self._work.set()
+        self._channels.touched(webhook_ids)
+
+    def arriving(self, shards: Iterable[int]) -> None:
+        """Shards have become ours. What their webhooks have to do is going to be known in parts."""
+        self._channels.arriving(shards)
+
+    def arrived(self, part: Sequence[Work], *, last: bool) -> None:
+        """The next part of these webhooks, in order: deliveries to them may begin."""
+        self._channels.arrived(part, last=last)
+
+    # -- asked by care ----------------------------------------------------------------------------
 
     def removed(self) -> list[int]:
         """Webhooks that were removed and may have left something in the queue."""
-        return [c.webhook.id for c in self.channels.values() if c.removed and not c.tasks]
+        return self._channels.removed()
+
+    def dropped(self, webhook_id: int) -> None:
+        """Nothing is left in the queue of a removed webhook."""
+        self._channels.dropped(webhook_id)
 
     def missing(self, webhook_id: int, delivery_id: int, uid: str) -> bool:
         """Whether a waiting row is known to no lane of ours (for the sweep)."""
-        channel = self.channels.get(webhook_id)
-        return channel is None or not (channel.removed or channel.lane.knows(delivery_id, uid))
+        return self._channels.missing(webhook_id, delivery_id, uid)
 
     def shards(self) -> list[int]:
         return self._shards()
 
-    # -- take-over --------------------------------------------------------------------------------
-
-    def take_over(
-        self,
-        registrations: Iterable[Registration],
-        kept: dict[int, tuple[Kept, str]],
-        blocked: Iterable[tuple[int, Resource, int, float | None]],
-        lowest: dict[int, int],
-    ) -> None:
-        """Begins with the webhooks of shards that have just become ours.
-
-        kept: what the last owner noted of a lane, and its last error.
-        """
-        now = time.monotonic()
-        self._leaving.difference_update(self._shards())
-        for registration in registrations:
-            self._register(registration)
-        for webhook_id, (lane, error) in kept.items():
-            if (channel := self.channels.get(webhook_id)) is not None:
-                channel.lane.restore(lane, now)
-                channel.noted = True
-                self._registrar.taken_over(channel, error)
-        for webhook_id, resource, waiting, due_in in blocked:
-            if (channel := self.channels.get(webhook_id)) is None:
-                continue
-            due = None if due_in is None else now + due_in
-            channel.lane.load_blocked(resource, waiting, due)
-            if due is None:
-                # Parked behind nobody: a crash came before the promotion was recorded.
-                self._pipeline.settler.submit(Promote(channel.lane, resource))
-            self._hungry.add(channel)
-        for webhook_id, number in lowest.items():
-            self.noticed(webhook_id, Span(number))
-        for channel in list(self.channels.values()):
-            self.pump(channel)
+    # -- the end ----------------------------------------------------------------------------------
 
     async def let_go(self, shards: Iterable[int] | None, grace: float) -> int:
         """Stops the channels of these shards (None: all). Returns how many attempts were given up:
         what does not end within ``grace`` seconds is cancelled; the next owner sends it again."""
-        which = None if shards is None else set(shards)
-        if which is None:
-            self._open = False
-        else:
-            # A registration that is being loaded just now must not open a channel there any more.
-            self._leaving |= which
-        mine = [
-            c for c in self.channels.values() if which is None or shard_of(c.webhook.id) in which
-        ]
-        for channel in mine:
-            channel.close()
+        mine = self._channels.leave(shards)
         tasks = [task for channel in mine for task in channel.tasks]
         if tasks:
             await asyncio.wait(tasks, timeout=grace)
@@ -161,9 +118,7 @@ class Dispatch:
         if left:
             await asyncio.wait(left)
         for channel in mine:
-            channel.lane.leave()
-            self.channels.pop(channel.webhook.id, None)
-            self._hungry.discard(channel)
+            self._channels.forget(channel)
             self._behind.pop(channel, None)
         return len(left)
 
@@ -183,38 +138,22 @@ class Dispatch:
                 self._work.clear()
                 if self._defect is not None:
                     raise self._defect
-                await self._follow_registrations(conn)
+                await self._channels.open_some(conn)
                 await self._fill(filler)
         finally:
+            self._channels.stop()
             await conn.close()
 
-    async def _follow_registrations(self, conn: Connection) -> None:
-        touched, self._touched = self._touched, set()
-        unknown, self._unknown = self._unknown, {}
-        if not touched and not unknown:
-            return
-        for registration in await channels.load(conn, touched | set(unknown)):
-            self._register(registration)
-        now = time.monotonic()
-        for webhook_id in touched:
-            if (channel := self.channels.get(webhook_id)) is not None:
-                channel.lane.noticed_due(now)
-                self._hungry.add(channel)
-        for webhook_id, where in unknown.items():
-            if (channel := self.channels.get(webhook_id)) is not None:
-                channel.lane.noticed(where)
-                self._hungry.add(channel)
-
     async def _fill(self, filler: Filler) -> None:
-        hungry, self._hungry = self._hungry, set()
-        hungry = {c for c in hungry if not c.closing and not c.removed}
+        hungry = {c for c in self._hungry if not c.closing and not c.removed}
+        self._hungry.clear()
         if not hungry:
             return
         # Each may always have what it needs to go on; where there is room, for twice as long: what
         # comes only when the last of it has been sent comes too late.
         cap = self._settings.max_concurrency
         share = max(cap, min(self._room.left, max(AT_ONCE, 2 * cap * len(hungry))) // len(hungry))
-        waiting, most = list(hungry), max(1, 2 * AT_ONCE // share)
+        waiting, most = list(hungry), max(1, min(PART, 2 * AT_ONCE // share))
         for start in range(0, len(waiting), most):
             some = [c for c in waiting[start : start + most] if not c.closing and not c.removed]
             await filler.fill([channel.lane for channel in some], share, self._snapshot())
@@ -225,7 +164,7 @@ class Dispatch:
         """The channel of a webhook outside of the registry, to be sent to with this client. None:
         its shard is being handed over."""
         if webhook.id not in self.channels:
-            self._register(Registration(webhook, None))
+            self._channels.register(Registration(webhook, None))
         channel = self.channels.get(webhook.id)
         if channel is not None:
             channel.client = client
@@ -250,9 +189,10 @@ class Dispatch:
         if lane.wants_fetch or _reached(lane.due_at(), now):
             self._hungry.add(channel)
             self._work.set()
-        if lane.paused and lane.idle:
+        if lane.paused and not lane.in_flight:
             self._rest(channel)
         self._alarm(channel, now)
+        self._channels.pumped(channel)
 
     def _begin(self, channel: Channel, started: Iterable[Delivery]) -> None:
         for delivery in started:
@@ -318,23 +258,6 @@ class Dispatch:
         if channel.acknowledged < channel.webhook.version:
             channel.acknowledged = channel.webhook.version
             self._pipeline.keep(channel)
-
-    # -- registrations ----------------------------------------------------------------------------
-
-    def _register(self, registration: Registration) -> None:
-        webhook = registration.webhook
-        if not self._open or shard_of(webhook.id) in self._leaving:
-            return
-        channel = self._registrar.apply(self.channels.get(webhook.id), registration)
-        self.channels[webhook.id] = channel
-        if channel.reload is not None:
-            channel.reload.cancel()
-            channel.reload = None
-        if (again := again_in(channel, registration)) is not None:
-            later = asyncio.get_running_loop().call_later
-            channel.reload = later(again + 0.1, self.touched, [webhook.id])
-        self._hungry.add(channel)
-        self.pump(channel)
 
 
 def _reached(when: float | None, now: float) -> bool:

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+import time
 from random import Random
 
 from cdc import channel as channels
-from cdc.channel import Channel, Registration
+from cdc.channel import UNUSABLE_AGAIN, Channel, Registration, Resting
 from cdc.errors import CdcError
 from cdc.lanes import Room
 from cdc.observe import Observer
 from cdc.pipeline import Pipeline
+from cdc.queue.records import Promote
 from cdc.road import UNUSABLE, Webhook, WebhookState
 from cdc.settings import Settings
 from cdc.sign import Sealer
 from cdc.vault import Vault
-
-UNUSABLE_AGAIN = 30.0  # seconds until such a registration is tried again
 
 
 class Registrar:
@@ -31,21 +31,45 @@ class Registrar:
         self._vault = Vault(settings.secret_keys)
         self._random = Random()  # noqa: S311 - jitter, no secret
 
-    def apply(self, channel: Channel | None, registration: Registration) -> Channel:
-        """Returns the webhook's channel: the given one as the registration says now, or a new one.
+    def open(self, registration: Registration, resting: Resting | None) -> Channel:
+        """Returns a channel for a webhook that has none.
 
-        What cannot be used here (a key or a file is missing) is held, and told: nothing is lost.
+        resting: what its last one in this daemon left.
         """
         webhook = registration.webhook
-        changed = channel is None or channel.webhook.version != webhook.version
-        if channel is None:
-            channel = channels.open_channel(registration, self._settings, self._random, self._room)
-        else:
-            # A secret that ran out is a change; being loaded once more is none.
-            if channel.webhook != webhook:
-                self._observer.registration(webhook.id, webhook.state, webhook.version)
-            channel.webhook = webhook
-            channel.lane.reconfigure(channels.rules_of(webhook, self._settings))
+        channel = channels.open_channel(webhook, resting, self._settings, self._random, self._room)
+        self._apply(channel, changed=resting is None or resting.version != webhook.version)
+        now = time.monotonic()
+        if resting is None and registration.kept is not None:
+            channel.lane.restore(registration.kept, now)
+            channel.noted = True
+        if channel.sealer is not None and registration.error.startswith(UNUSABLE):
+            # Its last owner could not use it.
+            self._pipeline.keep(channel)
+        for resource, has_time in registration.blocked:
+            channel.lane.load_blocked(resource, 0)
+            if not has_time:
+                # Parked behind nobody: a crash came before the promotion was recorded.
+                self._pipeline.settler.submit(Promote(channel.lane, resource))
+        if registration.due_in is not None:
+            channel.lane.noticed_due(now + registration.due_in)
+        return channel
+
+    def change(self, channel: Channel, registration: Registration) -> None:
+        """Makes the channel what the registration says now."""
+        webhook = registration.webhook
+        changed = channel.webhook.version != webhook.version
+        # A secret that ran out is a change; being loaded once more is none.
+        if channel.webhook != webhook:
+            self._observer.registration(webhook.id, webhook.state, webhook.version)
+        channel.webhook = webhook
+        channel.lane.reconfigure(channels.rules_of(webhook, self._settings))
+        self._apply(channel, changed=changed)
+
+    def _apply(self, channel: Channel, *, changed: bool) -> None:
+        """What cannot be used here (a key or a file is missing) is held, and logged: nothing is
+        lost."""
+        webhook = channel.webhook
         self._seal(channel)
         if webhook.state is WebhookState.ACTIVE and channel.sealer is not None:
             # Whoever changes a registration, or resumes it, wants to see it tried now.
@@ -54,12 +78,6 @@ class Registrar:
             channel.acknowledged = webhook.version
         else:
             channel.lane.pause()
-        return channel
-
-    def taken_over(self, channel: Channel, error: str) -> None:
-        """The last owner noted this error; another one may be able to use what it could not."""
-        if channel.sealer is not None and error.startswith(UNUSABLE):
-            self._pipeline.keep(channel)
 
     def _seal(self, channel: Channel) -> None:
         try:

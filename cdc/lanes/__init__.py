@@ -14,6 +14,7 @@ from cdc.lanes.decision import (
     Transition,
 )
 from cdc.lanes.lane import Lane
+from cdc.lanes.rest import Rest
 from cdc.lanes.room import Room
 from cdc.lanes.rules import LaneRules
 
@@ -28,6 +29,7 @@ __all__ = [
     "Kept",
     "Lane",
     "LaneRules",
+    "Rest",
     "Retry",
     "Room",
     "Settlement",

@@ -57,6 +57,16 @@ class Breaker:
     def reconfigure(self, rules: LaneRules) -> None:
         self._rules = rules
 
+    @property
+    def calm(self) -> bool:
+        """As a new one: nothing has failed since the last success."""
+        return (
+            self.state is BreakerState.CLOSED
+            and not self.failures
+            and self.failing_since is None
+            and not self.ramp
+        )
+
     def room(self, cap: int) -> int:
         """How many deliveries may be in flight while the breaker is closed."""
         return min(cap, self.ramp) if self.ramp else cap

@@ -24,11 +24,12 @@ from cdc.lanes.decision import (
     Retry,
 )
 from cdc.lanes.judge import Judge
-from cdc.lanes.lines import Held, Lines
-from cdc.lanes.retries import AT_ONCE, Retries
+from cdc.lanes.lines import Lines
+from cdc.lanes.rest import AT_LEAST, Rest
+from cdc.lanes.retries import AT_ONCE, Retries, sooner
 from cdc.lanes.room import Room
 from cdc.lanes.rules import LaneRules
-from cdc.lanes.sending import Sending
+from cdc.lanes.sending import Limits, Sending
 from cdc.lanes.window import Window
 from cdc.road import Answer, Delivery, Outcome, Resource, Span
 
@@ -37,18 +38,17 @@ class Lane:
     """One webhook's deliveries and rules inside one daemon."""
 
     __slots__ = (
-        "_judge",
-        "_lines",
-        "_paused",
-        "_retries",
-        "_rules",
-        "_sending",
-        "_window",
+        *("_judge", "_lines", "_paused", "_retries", "_rules", "_sending", "_window"),
         "webhook_id",
     )
 
     def __init__(
-        self, webhook_id: int, rules: LaneRules, random: Random, room: Room | None = None
+        self,
+        webhook_id: int,
+        rules: LaneRules,
+        random: Random,
+        room: Room | None = None,
+        limits: Limits | None = None,
     ) -> None:
         self.webhook_id = webhook_id
         self._rules = rules
@@ -56,7 +56,7 @@ class Lane:
         self._lines = Lines(room or Room())
         self._window = Window(self._lines)
         self._retries = Retries(self._lines)
-        self._sending = Sending(rules, self._lines, self._retries)
+        self._sending = Sending(rules, self._lines, self._retries, limits)
         self._judge = Judge(rules, random, self._sending.breaker, self._sending.slow)
 
     # -- what can be seen -------------------------------------------------------------------------
@@ -73,13 +73,8 @@ class Lane:
 
     @property
     def in_flight(self) -> int:
-        """Deliveries that were started and have no outcome yet."""
+        """Deliveries that were started and have no outcome yet; 0: a pause can be acknowledged."""
         return self._lines.flying
-
-    @property
-    def idle(self) -> bool:
-        """Nothing is in flight: a pause can be acknowledged."""
-        return not self._lines.flying
 
     @property
     def paused(self) -> bool:
@@ -107,8 +102,7 @@ class Lane:
         return 0.0 if since is None else max(0.0, now - since)
 
     def knows(self, delivery_id: int, uid: str) -> bool:
-        """Whether this queue row is in memory or will be fetched. (The slow sweep looks for rows
-        that nobody knows and tells ``noticed()`` of them.)"""
+        """Whether this queue row is in memory or will be fetched."""
         return (delivery_id, uid) in self._lines.held or self._window.will_read(delivery_id)
 
     # -- changes from outside ---------------------------------------------------------------------
@@ -146,6 +140,21 @@ class Lane:
         """Hold nothing in the daemon's room any more: nothing new will be started."""
         self._lines.leave()
 
+    def rests(self, now: float) -> bool:
+        """Nothing is under way, nothing is to be confirmed, and nothing to be done for a while."""
+        lines = self._lines
+        asks = self._window.plan is not None or self._retries.asks
+        if asks or len(lines.held) > lines.waiting or self.wants_fetch:
+            return False
+        wake = sooner(self.wake_at(now), self.due_at())
+        return wake is None or wake > now + AT_LEAST
+
+    def let_go(self, now: float) -> Rest:
+        """End a lane that rests; what it leaves is for the next one of its webhook."""
+        wake = sooner(self.wake_at(now), self.due_at())
+        self.drop()
+        return Rest(self._window.unread, wake, self._sending.limits(now))
+
     def kept(self, now: float) -> Kept:
         """What the next owner of this lane has to know."""
         breaker = self._sending.breaker
@@ -168,9 +177,8 @@ class Lane:
     def came(self, rows: Sequence[Delivery]) -> list[Delivery] | None:
         """A look brought along all queue rows that were not visible before, in order of id.
 
-        Returns those to park, as ``fetched()`` does; None: the lane does not take them so, because
-        it has not read all that was there before them, or has no room. Then ``noticed()`` is to be
-        told.
+        Returns those to park, as ``fetched()`` does; None: not taken, because rows before them were
+        not read yet, or for want of room. Then call ``noticed()``.
         """
         if not self._takes or not self._window.is_read:
             return None
@@ -222,17 +230,17 @@ class Lane:
     def load_blocked(
         self, resource: Resource, waiting: int, due: float | None = None
     ) -> list[Delivery]:
-        """A resource has rows in the retry table; at take-over to be told before ``noticed()``.
+        """A resource has rows in the retry table; for a new lane, before ``noticed()``.
 
-        waiting: rows parked behind the retried one. due: when that one is due, if known.
-        Returns rows in memory that now have to be parked (none at take-over).
+        waiting: rows parked behind the retried one, as far as known. due: when that one is due.
+        Returns rows in memory that now have to be parked (none of a new lane).
         """
         if due is not None:
             self._retries.note(due)
         return self._retries.block(resource, waiting)
 
     def noticed_due(self, due: float) -> None:
-        """Somebody else (a replay) put a row into the retry table, due then."""
+        """Another session (a replay) put a row into the retry table, due then."""
         self._retries.note(due)
 
     def due_at(self) -> float | None:
@@ -305,7 +313,7 @@ class Lane:
         suspend = outcome.answer is Answer.GONE
         self._paused = self._paused or suspend
         held.due = now + due_in
-        park = tuple(self._behind(held))
+        park = tuple(self._retries.behind(held))
         return Decision(
             Retry(due_in, attempts), park, suspend=suspend, transition=transition, slowed=slowed
         )
@@ -333,17 +341,3 @@ class Lane:
             self._window.bury(delivery)
         if held.due is not None:
             self._retries.note(held.due)
-
-    # -- inside -----------------------------------------------------------------------------------
-
-    def _behind(self, held: Held) -> list[Delivery]:
-        """The delivery in flight will be retried: what waits behind it is to be parked."""
-        park: list[Delivery] = []
-        for other in self._lines.retry(held):
-            if other.queued:
-                park.append(other.delivery)
-            else:  # a replay that came while its resource was in flight: it has its place there
-                self._lines.forget(other.delivery)
-                self._retries.note(AT_ONCE)
-        self._retries.park(held.resource, len(park))
-        return park

@@ -47,6 +47,11 @@ class Retries:
         self._due: float | None = None
         self._noted: float | None = None  # noted while a plan is under way: its answer may lack it
 
+    @property
+    def asks(self) -> bool:
+        """An answer of the database is waited for."""
+        return self.plan is not None or bool(self._asked)
+
     # -- who is blocked ---------------------------------------------------------------------------
 
     def park(self, resource: Resource, rows: int) -> None:
@@ -63,6 +68,18 @@ class Retries:
         rows = self._lines.withdraw(resource)
         self.park(resource, len(rows))
         return [held.delivery for held in rows]
+
+    def behind(self, held: Held) -> list[Delivery]:
+        """The delivery in flight will be retried. Returns what waits behind it, to park now."""
+        park: list[Delivery] = []
+        for other in self._lines.retry(held):
+            if other.queued:
+                park.append(other.delivery)
+            else:  # a replay that came while its resource was in flight: it has its place there
+                self._lines.forget(other.delivery)
+                self.note(AT_ONCE)
+        self.park(held.resource, len(park))
+        return park
 
     def done(self, held: Held) -> tuple[tuple[Delivery, ...], Resource | None]:
         """The delivery in flight has ended. Returns what to park now, because a replay came while

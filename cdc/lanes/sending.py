@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from cdc.lanes.breaker import Breaker, BreakerState
 from cdc.lanes.lines import Lines
 from cdc.lanes.pace import Pace, SlowDown
@@ -15,18 +17,34 @@ PROBE_PATIENCE = 1.0
 DUE_SOON = 0.25
 
 
+class Limits(NamedTuple):
+    """What a lane has learned of its receiver, apart from its deliveries."""
+
+    breaker: Breaker
+    pace: Pace
+    slow: SlowDown
+
+
 class Sending:
     """Starts the ready heads of a lane's lines as far as its limits allow."""
 
     __slots__ = ("_lines", "_pace", "_retries", "_rules", "breaker", "slow")
 
-    def __init__(self, rules: LaneRules, lines: Lines, retries: Retries) -> None:
-        self._rules = rules
+    def __init__(
+        self, rules: LaneRules, lines: Lines, retries: Retries, limits: Limits | None
+    ) -> None:
         self._lines = lines
         self._retries = retries
-        self._pace = Pace(rules.rate)
-        self.breaker = Breaker(rules)
-        self.slow = SlowDown()
+        self.breaker, self._pace, self.slow = limits or Limits(
+            Breaker(rules), Pace(rules.rate), SlowDown()
+        )
+        self.reconfigure(rules)
+
+    def limits(self, now: float) -> Limits | None:
+        """For a lane that takes this one's place; None where they hold nothing back."""
+        if self.breaker.calm and self.slow.until <= now and self._pace.at <= now:
+            return None
+        return Limits(self.breaker, self._pace, self.slow)
 
     def reconfigure(self, rules: LaneRules) -> None:
         self._rules = rules

@@ -36,6 +36,11 @@ class Window:
             self._noted = where.joined(self._noted)
 
     @property
+    def unread(self) -> Span | None:
+        """Where rows lie that are not held, while no fetch is under way."""
+        return self._unread
+
+    @property
     def is_read(self) -> bool:
         """All rows that were seen are held, or were: what is new comes after them."""
         return self._unread is None and self.plan is None

@@ -93,6 +93,11 @@ class Observer:
             abandoned=abandoned,
         )
 
+    def looked(self, seconds: float) -> None:
+        """A look was answered so long after it was due. No line of log: there are many a second."""
+        self.counts.looks += 1
+        self.metrics.attempts.looks.add(seconds)
+
     def bell(self, mode: str) -> None:
         self.log.debug("doorbell", mode=mode)
 

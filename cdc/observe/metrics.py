@@ -24,6 +24,8 @@ from cdc.observe.pulse import Pulse
 BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1, 5, 60, 600, 3600)
 # Seconds that recording may fail before nobody should count on this daemon.
 UNREADY = 30.0
+# Seconds of a look: from 2 on nothing is sent, from 3 on other daemons take over.
+LOOKS = (0.01, 0.05, 0.1, 0.2, 0.5, 1, 2, 3)
 # Outcomes recorded by one transaction: up to queue/settle.py's BATCH.
 SIZES = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 
@@ -98,11 +100,13 @@ class Attempts(Collector):
     """What is counted for each attempt, and for each batch of outcomes.
 
     outcomes: attempts by outcome.  batches: outcomes and other records settled at once.
+    looks: seconds from when a look was due to its answer.
     """
 
     def __init__(self) -> None:
         self.outcomes: Tally[str] = Tally()
         self.batches = Distribution(SIZES)
+        self.looks = Distribution(LOOKS)
         self._latencies = Distribution(BUCKETS)
 
     def delivered(self, seconds: float) -> None:
@@ -121,6 +125,9 @@ class Attempts(Collector):
             "cdc_change_to_receipt_seconds", "From the change to the end of its successful attempt."
         )
         yield self.batches.family("cdc_settle_batch_size", "Records settled by one transaction.")
+        yield self.looks.family(
+            "cdc_look_seconds", "From when a look was due to its answer; it also keeps the shards."
+        )
 
 
 @dataclass(slots=True)

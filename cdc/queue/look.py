@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 from typing import NamedTuple
@@ -32,11 +32,22 @@ class Snapshot(NamedTuple):
         return cls(text, int(xmin), int(xmax), tuple(int(x) for x in running.split(",") if x))
 
 
+class Work(NamedTuple):
+    """What a webhook of a shard that was taken over has to do.
+
+    lowest: id of its first waiting row, or None.  more: there is something else than new rows.
+    """
+
+    webhook_id: int
+    lowest: int | None
+    more: bool
+
+
 @dataclass(frozen=True, slots=True)
 class Seen:
     """What a look saw.
 
-    news:       webhook to where its new rows lie.
+    webhooks:   those with new rows; lowest, highest: where in the queue these lie.
     touched:    webhooks whose registration changed.
     armed:      the doorbell is armed since.
     was_armed:  it had been before.
@@ -47,13 +58,20 @@ class Seen:
     """
 
     snapshot: Snapshot
-    news: dict[int, Span]
+    webhooks: list[int]
+    lowest: list[int]
+    highest: list[int]
     touched: tuple[int, ...]
     armed: bool
     was_armed: bool
     unresolved: bool
     fleet: Fleet | None
     rows: list[Row] | None
+
+    def news(self) -> Iterator[tuple[int, Span]]:
+        """Each webhook with new rows, and where they lie. It may be all of them."""
+        for webhook_id, first, last in zip(self.webhooks, self.lowest, self.highest, strict=True):
+            yield webhook_id, Span(first, last)
 
 
 class Looker:
@@ -77,9 +95,9 @@ class Looker:
         self.snapshot = Snapshot.parse(text)
         return self.snapshot
 
-    async def all(self, shards: list[int]) -> dict[int, int]:
-        """Each webhook of these shards with waiting rows, and its lowest id."""
-        return {webhook: lowest for webhook, lowest in await run(self._conn, "look_all", [shards])}
+    async def all(self, shards: list[int], after: int, most: int) -> list[Work]:
+        """The next webhooks of these shards, in order, and what they have to do."""
+        return [Work(*row) for row in await run(self._conn, "look_all", [shards, after, most])]
 
     async def ping(self) -> None:
         """Keeps the session, and what it owns, while there is no time to look."""
@@ -117,7 +135,9 @@ class Looker:
         self.snapshot = Snapshot.parse(text)
         return Seen(
             self.snapshot,
-            {w: Span(*ends) for w, *ends in zip(webhooks, lowest, highest, strict=True)},
+            webhooks,
+            lowest,
+            highest,
             tuple(touched),
             bool(arm) and bell is not None,
             was_armed,

@@ -33,6 +33,8 @@ class Lanes:
     def removed(self) -> list[int]:
         return []
 
+    def dropped(self, webhook_id: int) -> None: ...
+
     def missing(self, webhook_id: int, delivery_id: int, uid: str) -> bool:
         return True
 

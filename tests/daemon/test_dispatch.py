@@ -148,10 +148,12 @@ async def test_a_shard_that_leaves_opens_no_channel_any_more() -> None:
             Webhook(number, "1", "https://abc.com/", state, 1, (new_secret(),)), None
         )
 
-    dispatch.take_over([loaded(3), loaded(4)], {}, [], {})
+    channels = dispatch._channels
+    channels.register(loaded(3))
+    channels.register(loaded(4))
     await dispatch.let_go([3], 0.0)
-    dispatch._register(loaded(3))
-    dispatch._register(loaded(4 + 64))
+    channels.register(loaded(3))
+    channels.register(loaded(4 + 64))
     assert dispatch.channels.keys() == {4, 68}
     # For the sweep: a row of a lane that is not here is known to no lane, either.
     assert dispatch.missing(3, 1, "uid")
@@ -159,8 +161,9 @@ async def test_a_shard_that_leaves_opens_no_channel_any_more() -> None:
     dispatch.noticed(4, Span(1))
     assert not dispatch.missing(4, 1, "uid")
     # It comes back one day.
-    dispatch.take_over([loaded(3)], {}, [], {})
+    dispatch.arriving([3])
+    channels.register(loaded(3))
     assert dispatch.channels.keys() == {3, 4, 68}
     await dispatch.let_go(None, 0.0)
-    dispatch._register(loaded(4))
+    channels.register(loaded(4))
     assert dispatch.channels == {}

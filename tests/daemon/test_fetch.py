@@ -45,12 +45,12 @@ async def test_a_row_committed_after_the_look_is_not_fetched(world: World) -> No
         seen = await looker.look(arm=None)
         rows = (await fetcher.fetch(plan, seen.snapshot))[hook.id].rows
         assert [(row.action, row.refs[-1]) for row in rows] == [("modified", key)]
-        assert seen.news == {hook.id: Span(rows[0].id, rows[0].id)}
+        assert dict(seen.news()) == {hook.id: Span(rows[0].id, rows[0].id)}
     seen = await looker.look(arm=None)
     fetched = (await fetcher.fetch(plan, seen.snapshot))[hook.id].rows
     assert [row.id for row in fetched] == sorted(row.id for row in fetched)
     assert len(fetched) == 3
-    assert seen.news[hook.id].last < rows[0].id
+    assert dict(seen.news())[hook.id].last < rows[0].id
     await conn.close()
 
 
@@ -224,7 +224,7 @@ async def test_what_an_open_transaction_has_written_costs_a_fetch_nothing(world:
             " returning id, name",
         )
         read = []
-        for where in (seen.news[hook.id], Span(0)):
+        for where in (dict(seen.news())[hook.id], Span(0)):
             before = await pages_read(conn)
             plan = {hook.id: FetchPlan(*where, 10, 10)}
             assert len((await fetcher.fetch(plan, seen.snapshot))[hook.id].rows) == 1

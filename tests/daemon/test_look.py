@@ -7,7 +7,7 @@ import random
 from collections import Counter
 
 from cdc.embedded import EmbeddedPostgres
-from cdc.queue.look import Looker
+from cdc.queue.look import Looker, Work
 from cdc.queue.session import Connection, open_session
 from tests import support
 from tests.daemon.running import Running
@@ -43,10 +43,10 @@ async def test_looks_see_every_committed_row_once(world: World) -> None:
         looks += 1
         # What this look's snapshot shows and the last one's did not.
         new = await _rows(conn, (last.text, news.snapshot.text))
-        assert bool(new) == bool(news.news)
+        assert bool(new) == bool(news.webhooks)
         if new:
-            assert min(new) == min(where.first for where in news.news.values())
-            assert max(new) == max(where.last for where in news.news.values())
+            assert min(new) == min(news.lowest)
+            assert max(new) == max(news.highest)
             out_of_order += sum(1 for row in new if row < highest)
             highest = max(highest, *new)
         seen.update(new)
@@ -111,10 +111,13 @@ async def test_a_new_looker_begins_with_everything(world: World) -> None:
     conn = await open_session(world.url, "test")
     looker = Looker(conn)
     await looker.begin()
-    lowest = await looker.all(SHARDS)
-    assert lowest.keys() == {hook.id, other.id}
-    assert await looker.all([hook.id % 64]) == {hook.id: lowest[hook.id]}
-    assert (await looker.look(arm=None)).news == {}
+    idle = await world.hook("note")
+    part = await looker.all(SHARDS, 0, 2)
+    assert [work.webhook_id for work in part] == [hook.id, other.id]
+    assert all(work.lowest for work in part)
+    assert await looker.all(SHARDS, other.id, 2) == [Work(idle.id, None, False)]
+    assert await looker.all([hook.id % 64], 0, 2) == part[:1]
+    assert not (await looker.look(arm=None)).webhooks
     await conn.close()
 
 
@@ -174,9 +177,9 @@ async def test_what_an_open_transaction_has_written_costs_a_look_nothing(world: 
         assert seen.snapshot.running
         pages = await pages_read(conn)
         for _ in range(3):
-            assert not (await looker.look(arm=None, shards=SHARDS)).news
+            assert not (await looker.look(arm=None, shards=SHARDS)).webhooks
         # A way down the index for each look, whatever that transaction has written.
         assert await pages_read(conn) - pages < 100
     seen = await looker.look(arm=None, shards=SHARDS)
-    assert len(seen.news) == 1
+    assert len(seen.webhooks) == 1
     await conn.close()

@@ -253,7 +253,7 @@ def test_abandoned_attempt_is_started_again() -> None:
     feed(a, [delivery(1, "x"), delivery(2, "x")])
     (one,) = a.start(0.0)
     a.abandon(one)
-    assert a.idle
+    assert not a.in_flight
     assert a.start(0.0) == [one]
 
 

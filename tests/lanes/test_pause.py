@@ -24,7 +24,7 @@ def test_a_paused_lane_starts_and_fetches_nothing() -> None:
     a.noticed_due(0.0)
     a.pause()
     assert a.paused
-    assert not a.idle
+    assert a.in_flight
     assert a.start(0.0) == []
     assert a.wake_at(0.0) is None
     assert a.plan_fetch() is None

@@ -1,0 +1,123 @@
+"""Very many webhooks: whatever concerns them all at once keeps nothing else waiting."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import urllib.request
+from collections import Counter as Tally
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from cdc.bench.load.receiver import RECORD, Counter, Desk
+from cdc.keys import new_secret
+from tests.daemon.running import Process, eventually
+from tests.daemon.world import World
+
+SMALL, LARGE = 5_000, 100_000
+MEMORY_MB = 200
+LIMIT = 600.0  # seconds for 100,000 deliveries, with all that the machine has to do beside
+
+SIZES = [SMALL, pytest.param(LARGE, marks=[pytest.mark.long, pytest.mark.timeout(1800)])]
+
+
+class Daemon(NamedTuple):
+    """A daemon as a process, and where its metrics are."""
+
+    process: Process
+    port: int
+
+    def slow_looks(self) -> tuple[float, float]:
+        """Looks that were answered later than a second after they were due, and all of them."""
+        page = urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics").read().decode()
+        (quick,) = re.findall(r'cdc_look_seconds_bucket\{le="1"\} (\S+)', page)
+        (all_,) = re.findall(r"cdc_look_seconds_count (\S+)", page)
+        return float(all_) - float(quick), float(all_)
+
+    def peak_mb(self) -> float:
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        (kilobytes,) = re.findall(r"VmHWM:\s+(\d+) kB", status)
+        return int(kilobytes) / 1024
+
+
+@asynccontextmanager
+async def running(world: World) -> AsyncIterator[Daemon]:
+    async with Process(world.url, http_port=0) as process:
+        line = await process.until("serving health and metrics")
+        yield Daemon(process, line.values["port"])
+
+
+class Crowd:
+    """Webhooks of one company, and a receiver that only counts, by the webhook's number."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.desk = Desk()
+
+    async def open(self, webhooks: int) -> None:
+        loop = asyncio.get_running_loop()
+        server = await loop.create_server(lambda: Counter(self.desk), "127.0.0.1", 0, backlog=4096)
+        self.server = server
+        port = server.sockets[0].getsockname()[1]
+        run = self.world.run
+        await run(
+            "insert into cdc.webhook (id, company, endpoint)"
+            " select n, '1', 'http://127.0.0.1:' || %s::text || '/' || n"
+            " from generate_series(1, %s) n",
+            port,
+            webhooks,
+        )
+        secret = new_secret()
+        await run("insert into cdc.webhook_secret select id, %s from cdc.webhook", secret)
+        await run(
+            "insert into cdc.subscription select company, 'candidate_changed', id from cdc.webhook"
+        )
+        await run("analyze cdc.webhook, cdc.subscription")
+
+    async def close(self) -> None:
+        self.server.close()
+        await self.server.wait_closed()
+
+    def came(self) -> Tally[int]:
+        """How much came, by webhook."""
+        return Tally(hook for _, hook, _, _ in RECORD.iter_unpack(self.desk.records))
+
+    async def until(self, deliveries: int) -> None:
+        await eventually(
+            lambda: len(self.desk.records) >= deliveries * RECORD.size,
+            f"{deliveries} deliveries",
+            LIMIT,
+            pause=0.05,
+        )
+
+
+@pytest.mark.parametrize("webhooks", SIZES)
+async def test_each_has_something_waiting(world: World, webhooks: int) -> None:
+    """At the start of a daemon; then all get something at once; then all are changed at once. The
+    looks go on meanwhile, and with them the ping that keeps the shards."""
+    crowd = Crowd(world)
+    await crowd.open(webhooks)
+    writer = await world.writer()
+    key = await writer.insert("candidate", project_id=1)
+    async with running(world) as daemon:
+        await crowd.until(webhooks)
+        await writer.change("candidate", key)
+        await crowd.until(2 * webhooks)
+        await world.settled(LIMIT)
+        assert crowd.came() == dict.fromkeys(range(1, webhooks + 1), 2)
+        await world.run("update cdc.webhook set description = 'changed'")
+        await writer.change("candidate", key)
+        await crowd.until(3 * webhooks)
+        await world.settled(LIMIT)
+        slow, looks = daemon.slow_looks()
+        print(f"{webhooks} webhooks: {looks:.0f} looks, VmHWM {daemon.peak_mb():.0f} MB")
+        assert not slow
+        assert daemon.peak_mb() < MEMORY_MB
+        assert not daemon.process.log.all("connection lost")
+        assert not daemon.process.log.all("this process stood still")
+    assert crowd.came() == dict.fromkeys(range(1, webhooks + 1), 3)
+    await crowd.close()

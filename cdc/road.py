@@ -33,6 +33,9 @@ class Span(NamedTuple):
         return Span(min(self.first, other.first), max(self.last, other.last))
 
 
+UNREAD = -(2**63)
+"""First id of a span of which nothing is known yet: rows may begin anywhere."""
+
 UNFIT = -2
 """Number of the layout of rows whose references were not brought: too long for our memory, or no
 list. No payload can be made of them."""

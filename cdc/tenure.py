@@ -7,6 +7,7 @@ again, so the next one begins with a full look.
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -58,7 +59,7 @@ class Arrival:
     def paced(self, seconds: float) -> None:
         """The last part took so long."""
         pace = PART_TAKES / max(seconds, 0.001)
-        self.size = max(1, min(5_000, int(self.size * min(2.0, pace))))
+        self.size = max(1, min(5_000, math.ceil(self.size * min(2.0, pace))))
 
 
 class Tenure:
@@ -250,6 +251,9 @@ class Tenure:
         assert ownership is not None
         began = time.monotonic()
         part = await looker.all(arrival.shards, arrival.after, arrival.size)
+        if part is None:
+            arrival.size = max(1, arrival.size // 8)
+            return
         last = len(part) < arrival.size
         self.dispatch.arrived(part, last=last)
         arrival.waiting += sum(work.lowest is not None for work in part)

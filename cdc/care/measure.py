@@ -28,7 +28,9 @@ class Measure:
         """Of these shards; the counts stop at ``MOST`` a webhook and place, and lower where many
         webhooks have something waiting."""
         began = time.monotonic()
-        [(*found, places)] = await run(conn, "backlog", [list(shards), self._each])
+        try:
+            [(*found, places)] = await run(conn, "backlog", [list(shards), self._each])
+        finally:
+            self.every = max(EVERY, (time.monotonic() - began) / PART)
         observer.measured(Backlog(*found))
         self._each = max(LEAST, min(MOST, COUNTED // max(1, places)))
-        self.every = max(EVERY, (time.monotonic() - began) / PART)

@@ -11,6 +11,9 @@ from cdc.queue.fetch import Fetcher
 from cdc.queue.look import Snapshot
 from cdc.queue.settle import Settler
 
+STEP_WITHIN = 2.0
+"""Seconds after which a step of reading is given up, and a smaller one made."""
+
 
 @dataclass(frozen=True, slots=True)
 class Filler:
@@ -26,7 +29,11 @@ class Filler:
         """share: places that one lane may fill at most.  snapshot: the newest look's."""
         now = time.monotonic()
         plans = [(lane, lane.plan_fetch(share), lane.plan_due(now)) for lane in lanes]
-        await self._queue([(lane, plan) for lane, plan, _ in plans if plan is not None], snapshot)
+        queued = [(lane, plan) for lane, plan, _ in plans if plan is not None]
+        await self._queue([(lane, plan) for lane, plan in queued if plan.end is None], snapshot)
+        for lane, plan in queued:
+            if plan.end is not None:
+                await self._step(lane, plan, snapshot)
         await self._due([(lane, due) for lane, _, due in plans if due is not None])
 
     async def _queue(self, plans: Sequence[tuple[Lane, FetchPlan]], snapshot: Snapshot) -> None:
@@ -35,6 +42,15 @@ class Filler:
         found = await self.fetcher.fetch({lane.webhook_id: plan for lane, plan in plans}, snapshot)
         for lane, plan in plans:
             window = found[lane.webhook_id]
+            self.settler.park(lane, lane.fetched(plan, window.rows, window.created))
+
+    async def _step(self, lane: Lane, plan: FetchPlan, snapshot: Snapshot) -> None:
+        window = await self.fetcher.step(lane.webhook_id, plan, snapshot, STEP_WITHIN)
+        if window is None:
+            lane.fetch_failed(plan)
+            lane.stepped(done=False)
+        else:
+            lane.stepped(done=True)
             self.settler.park(lane, lane.fetched(plan, window.rows, window.created))
 
     async def _due(self, plans: Sequence[tuple[Lane, DuePlan]]) -> None:

@@ -97,12 +97,15 @@ class FetchPlan:
 
     room: places that rows new to the lane may take (the last one may need more); the rest of the
           limit makes up for rows it holds already.
+    end:  None, or where the rows end of which this plan reads the first: where it is not known how
+          long reading takes (``road.UNREAD``), it is done in steps.
     """
 
     from_id: int
     to_id: int
     limit: int
     room: int
+    end: int | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -225,6 +225,10 @@ class Lane:
         if plan is self._window.plan:
             self._window.undo()
 
+    def stepped(self, *, done: bool) -> None:
+        """A fetch whose plan reads in steps came back, or took too long and was given up."""
+        self._window.stepped(done=done)
+
     # -- the retry table --------------------------------------------------------------------------
 
     def load_blocked(

@@ -7,7 +7,10 @@ from collections.abc import Sequence
 from cdc.lanes.decision import FetchPlan
 from cdc.lanes.lines import Lines
 from cdc.lanes.rules import LaneRules
-from cdc.road import Delivery, Resource, Span
+from cdc.road import UNREAD, Delivery, Resource, Span
+
+FIRST_STEP = 1 << 20
+"""Ids of the first step of reading where it is not known how long it takes."""
 
 
 class Window:
@@ -17,7 +20,7 @@ class Window:
     key is kept as a tombstone for as long as one is under way; a fetch planned later cannot see it.
     """
 
-    __slots__ = ("_graves", "_lines", "_noted", "_unread", "_usual", "plan")
+    __slots__ = ("_graves", "_lines", "_noted", "_step", "_unread", "_usual", "plan")
 
     def __init__(self, lines: Lines) -> None:
         self._lines = lines
@@ -27,6 +30,7 @@ class Window:
         self._unread: Span | None = None
         self._noted: Span | None = None  # noticed while a fetch is under way: it need not see them
         self._graves: set[tuple[int, str]] = set()
+        self._step = 0  # ids that are read at a time; 0: all
         self._usual = 1  # places of a row, by those that came last
 
     def noticed(self, where: Span) -> None:
@@ -89,8 +93,19 @@ class Window:
         # Without the held ones in the limit they would fill it, and the fetch bring nothing new.
         # More than there are places for would be read for nothing.
         limit = -(-room // self._usual) + self._lines.queued_from(self._unread.first)
-        self.plan = FetchPlan(*self._unread, limit, room)
+        first, end = self._unread
+        if first == UNREAD:
+            self._step = self._step or FIRST_STEP
+            first = 0
+        if self._step:
+            self.plan = FetchPlan(first, min(end, first + self._step), limit, room, end)
+        else:
+            self.plan = FetchPlan(first, end, limit, room)
         return self.plan
+
+    def stepped(self, *, done: bool) -> None:
+        """A step of reading was made, or took too long and was given up."""
+        self._step = self._step * 4 if done else max(1, self._step // 8)
 
     def take(
         self,
@@ -129,7 +144,12 @@ class Window:
         for row in created:
             if (row.id, row.uid) not in held and (row.id, row.uid) not in graves:
                 self._admit(row, blocked, park)
-        rest = None if next_id is None else Span(next_id, plan.to_id)
+        end = plan.to_id if plan.end is None else plan.end
+        if next_id is None and plan.to_id < end:
+            next_id = plan.to_id + 1
+        rest = None if next_id is None else Span(next_id, end)
+        if rest is None:
+            self._step = 0
         self._unread = self._noted if rest is None else rest.joined(self._noted)
         self._over()
         return park

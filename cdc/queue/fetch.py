@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from cdc.lanes import DuePlan, FetchPlan
 from cdc.queue.arrays import plain, texts
 from cdc.queue.look import Snapshot
-from cdc.queue.session import Connection, Layouts, run
+from cdc.queue.session import Connection, Layouts, Row, run, run_within
 from cdc.road import Delivery
 
 
@@ -38,17 +38,22 @@ class Fetcher:
 
     async def fetch(self, plans: Mapping[int, FetchPlan], snapshot: Snapshot) -> dict[int, Window]:
         """For each webhook the rows that its plan asks for, as the look's snapshot shows them."""
-        rows = await run(
-            self._conn,
-            "fetch",
-            [
-                list(plans),
-                [plan.from_id for plan in plans.values()],
-                [plan.to_id for plan in plans.values()],
-                [plan.limit for plan in plans.values()],
-                snapshot.text,
-            ],
-        )
+        rows = await run(self._conn, "fetch", _asked(plans, snapshot))
+        return await self._windows(plans, rows, snapshot)
+
+    async def step(
+        self, webhook_id: int, plan: FetchPlan, snapshot: Snapshot, within: float
+    ) -> Window | None:
+        """The same for one that reads in steps; None if it took longer than that."""
+        plans = {webhook_id: plan}
+        rows = await run_within(self._conn, "fetch", _asked(plans, snapshot), within)
+        if rows is None:
+            return None
+        return (await self._windows(plans, rows, snapshot))[webhook_id]
+
+    async def _windows(
+        self, plans: Mapping[int, FetchPlan], rows: Sequence[Row], snapshot: Snapshot
+    ) -> dict[int, Window]:
         found: dict[int, list[Delivery]] = {webhook_id: [] for webhook_id in plans}
         for delivery in await self._layouts.deliveries(self._conn, rows):
             found[delivery.webhook_id].append(delivery)
@@ -122,3 +127,13 @@ class Fetcher:
         )
         next_in = {webhook_id: max(0.0, seconds) for webhook_id, seconds in later}
         return {webhook_id: Due(found[webhook_id], next_in.get(webhook_id)) for webhook_id in plans}
+
+
+def _asked(plans: Mapping[int, FetchPlan], snapshot: Snapshot) -> list[object]:
+    return [
+        list(plans),
+        [plan.from_id for plan in plans.values()],
+        [plan.to_id for plan in plans.values()],
+        [plan.limit for plan in plans.values()],
+        snapshot.text,
+    ]

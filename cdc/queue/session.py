@@ -147,6 +147,20 @@ async def execute(
         return await cursor.fetchall() if cursor.description else []
 
 
+async def run_within(
+    conn: Connection, name: str, params: Sequence[Any], seconds: float
+) -> list[Row] | None:
+    """As ``run``; None if the server has ended it because it took longer than that."""
+    limit = f"set local statement_timeout = {max(1, round(seconds * 1000))}"
+    try:
+        with answering(conn, name):
+            async with conn.transaction():
+                await conn.execute(limit.encode(), prepare=False)
+                return await run(conn, name, params)
+    except pg.QueryCanceled:
+        return None
+
+
 @contextmanager
 def answering(conn: Connection, what: str) -> Iterator[None]:
     """Raises psycopg.OperationalError if the block takes longer than ``ANSWER_WITHIN``, where the

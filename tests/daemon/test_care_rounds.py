@@ -26,6 +26,8 @@ class Lanes:
     def removed(self) -> list[int]:
         return self.gone
 
+    def dropped(self, webhook_id: int) -> None: ...
+
     def missing(self, webhook_id: int, delivery_id: int, uid: str) -> bool:
         return False
 

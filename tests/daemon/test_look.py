@@ -113,6 +113,7 @@ async def test_a_new_looker_begins_with_everything(world: World) -> None:
     await looker.begin()
     idle = await world.hook("note")
     part = await looker.all(SHARDS, 0, 2)
+    assert part is not None
     assert [work.webhook_id for work in part] == [hook.id, other.id]
     assert all(work.lowest for work in part)
     assert await looker.all(SHARDS, other.id, 2) == [Work(idle.id, None, False)]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from cdc.lanes import LaneRules
-from cdc.road import Delivery, Span
+from cdc.road import UNREAD, Delivery, Span
 
 from .made import BAD, OK, delivery, feed, feed_due, ids, lane, resource
 
@@ -280,3 +282,35 @@ def test_created_rows_beyond_the_window_that_are_held_or_settled_are_skipped() -
     created = [delivery(8, "x", xid=7, action="created"), delivery(9, "y", xid=7, action="created")]
     a.fetched(plan, [delivery(1, "x", xid=7), delivery(2, "y", xid=7)], created)
     assert a.size == 3
+
+
+def test_rows_that_begin_anywhere_are_read_in_steps() -> None:
+    """A step that takes too long is made smaller; none is left out, nor what comes meanwhile."""
+    a = lane()
+    a.noticed(Span(UNREAD))
+    a.noticed(Span(7_000_000, 7_000_001))
+    given_up = 0
+    read: list[tuple[int, int]] = []
+    while (plan := a.plan_fetch()) is not None:
+        assert plan.end is not None
+        if plan.to_id - plan.from_id > 3_000_000 and not given_up:
+            given_up += 1
+            a.fetch_failed(plan)
+            a.stepped(done=False)
+            continue
+        read.append((plan.from_id, plan.to_id))
+        if len(read) == 2:
+            a.noticed(Span(3, 4))  # of a transaction that was open for long
+        a.stepped(done=True)
+        a.fetched(plan, [delivery(7_000_000)] if plan.from_id <= 7_000_000 <= plan.to_id else [])
+        if plan.to_id == 2**63 - 1:
+            break
+    assert given_up
+    assert read[0][0] == 0
+    assert all(after == before + 1 for (_, before), (after, _) in pairwise(read[:2]))
+    assert min(first for first, _ in read[2:]) == 3
+    assert [row.id for row in a.start(1.0)] == [7_000_000]
+    a.noticed(Span(8_000_000, 8_000_000))
+    plan = a.plan_fetch()
+    assert plan is not None
+    assert plan.end is None

@@ -1,0 +1,65 @@
+"""A session holds an old snapshot while very many deliveries are made: the queue's index keeps an
+entry for each of them, and the first row that is left lies behind all those entries."""
+
+from __future__ import annotations
+
+import time
+
+import psycopg
+import pytest
+
+from cdc.dispatch import fill
+from cdc.lanes import window
+from cdc.queue import look
+from tests.daemon.running import Running
+from tests.daemon.world import Hook, World
+
+SMALL, LARGE = 40_000, 3_000_000
+DEAD = """
+insert into cdc.queue (webhook_id, layout, action, "time", refs)
+select %s, (select min(id) from cdc.layout where event = 'candidate_changed'), 'm', now(),
+       '{null,1,1,9}'
+  from generate_series(1, %s)
+"""
+
+
+async def dead_entries(world: World, hook: Hook, rows: int) -> psycopg.AsyncConnection:
+    """Entries that no vacuum may remove: the session that is returned holds its snapshot."""
+    holder = await world.connect()
+    await holder.execute(b"begin isolation level repeatable read")
+    await holder.execute(b"select count(*) from cdc.queue")
+    await world.run(DEAD, hook.id, rows)
+    await world.run("delete from cdc.queue where webhook_id = %s", hook.id)
+    return holder
+
+
+@pytest.mark.parametrize(
+    "rows", [SMALL, pytest.param(LARGE, marks=[pytest.mark.long, pytest.mark.timeout(900)])]
+)
+async def test_a_daemon_begins_behind_dead_entries(
+    world: World, monkeypatch: pytest.MonkeyPatch, rows: int
+) -> None:
+    """The others at once, this one in steps; and no statement takes long."""
+    if rows == SMALL:  # as slow, by the measure of the other one
+        monkeypatch.setattr(look, "PROBE_WITHIN", 0.002)
+        monkeypatch.setattr(fill, "STEP_WITHIN", 0.02)
+        monkeypatch.setattr(window, "FIRST_STEP", 500)
+    hooks = [await world.hook("candidate") for _ in range(3)]
+    writer = await world.writer()
+    await dead_entries(world, hooks[1], rows)
+    keys = [await writer.insert("candidate", project_id=1) for _ in range(3)]
+    for _ in range(5):
+        await writer.change("candidate", *keys)
+    began = time.monotonic()
+    async with Running(world.url) as daemon:
+        await daemon.until("connected")
+        await world.arrived(hooks[0], hooks[2])
+        quick = time.monotonic() - began
+        await writer.change("candidate", *keys)
+        await world.arrived(*hooks)
+        await world.settled()
+        assert not daemon.log.all("connection lost")
+        assert daemon.observer.counts.swept == 0
+        print(
+            f"{rows} dead entries: others after {quick:.1f} s, all {time.monotonic() - began:.1f} s"
+        )

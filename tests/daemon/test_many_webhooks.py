@@ -31,10 +31,10 @@ class Daemon(NamedTuple):
     process: Process
     port: int
 
-    def slow_looks(self) -> tuple[float, float]:
-        """Looks that were answered later than a second after they were due, and all of them."""
+    def slow_looks(self, seconds: int) -> tuple[float, float]:
+        """Looks that were answered later than that after they were due, and all of them."""
         page = urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics").read().decode()
-        (quick,) = re.findall(r'cdc_look_seconds_bucket\{le="1"\} (\S+)', page)
+        (quick,) = re.findall(rf'cdc_look_seconds_bucket\{{le="{seconds}"\}} (\S+)', page)
         (all_,) = re.findall(r"cdc_look_seconds_count (\S+)", page)
         return float(all_) - float(quick), float(all_)
 
@@ -113,7 +113,8 @@ async def test_each_has_something_waiting(world: World, webhooks: int) -> None:
         await writer.change("candidate", key)
         await crowd.until(3 * webhooks)
         await world.settled(LIMIT)
-        slow, looks = daemon.slow_looks()
+        # Beside many other tests a process may get no CPU for a second; at 2 it would stop sending.
+        slow, looks = daemon.slow_looks(2 if webhooks == SMALL else 1)
         print(f"{webhooks} webhooks: {looks:.0f} looks, VmHWM {daemon.peak_mb():.0f} MB")
         assert not slow
         assert daemon.peak_mb() < MEMORY_MB

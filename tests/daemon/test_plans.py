@@ -81,7 +81,7 @@ CASES = {
         "'{xmax}', '{{}}', true, 4408387, '{{1,2,3}}', 201",
         ("queue_xid", "webhook_xid", "unresolved_due"),
     ),
-    "look_all": Case(f"{ALL_SHARDS}, 0, 5000", ("queue_lane", "retry_pkey"), 2 * HOOKS),
+    "look_all": Case(f"{ALL_SHARDS}, 0, 5000", ("queue_lane",), 2 * HOOKS),
     "fetch": Case(
         "'{{3,4}}', '{{{id},1}}', '{{{id},9}}', '{{9,9}}', '{snapshot}'", ("queue_lane",)
     ),
@@ -92,7 +92,8 @@ CASES = {
     ),
     "due": Case("'{{3,4}}', '{{9,9}}', '{{3}}', '{{302}}'", ("retry_due", "retry_resource"), 100),
     "due_next": Case("'{{3,4}}', '{{3}}', '{{302}}'", ("retry_due", "retry_resource"), 100),
-    "blocked": Case("'{{3,4}}', '', '', 2000", ("retry_resource", "retry_created")),
+    "blocked": Case("'{{3,4}}', '', '', 2000", ("retry_resource", "retry_created"), 4000),
+    "next_webhook": Case(f"{ALL_SHARDS}, 0", ("webhook_pkey",)),
     "webhooks": Case("'{{3,4}}'", ("webhook_pkey",)),
     "fence": Case("'{{3}}', '{{0}}'", ("shard_pkey",)),
     "settle_delivered": Case(f"{ATTEMPT}, '{{{{3}}}}', '{{{{0}}}}'", ("queue_lane", "shard_pkey")),

@@ -281,7 +281,9 @@ async def test_no_busy_loop_behind_a_replay_that_has_to_wait(world: World) -> No
         await daemon.until("connected")
         tenure = daemon.app._tenure
         assert tenure is not None
-        lane = tenure.dispatch.channels[hook.id].lane
+        channels = tenure.dispatch.channels
+        await eventually(lambda: hook.id in channels, "its channel is open")
+        lane = channels[hook.id].lane
         await eventually(
             lambda: (lane.due_at() or 0) > time.monotonic() + 3000, "the lane sleeps for an hour"
         )

@@ -11,8 +11,7 @@ from random import Random
 import pytest
 
 from cdc.care import rounds
-from cdc.channel import Channel, Registration, rules_of
-from cdc.dispatch.register import UNUSABLE_AGAIN, again_in
+from cdc.channel import UNUSABLE_AGAIN, Channel, Registration, again_in, rules_of
 from cdc.keys import new_secret
 from cdc.lanes import Lane, LaneRules
 from cdc.receiver import Reply, Script

@@ -11,7 +11,8 @@ from random import Random
 import pytest
 
 from cdc.care import rounds
-from cdc.channel import UNUSABLE_AGAIN, Channel, Registration, again_in, rules_of
+from cdc.channel import UNUSABLE_AGAIN, Channel, Registration, rules_of
+from cdc.dispatch.register import again_in
 from cdc.keys import new_secret
 from cdc.lanes import Lane, LaneRules
 from cdc.receiver import Reply, Script

@@ -32,27 +32,33 @@ begin
 end
 $others$;
 
--- 1. Triggers, wherever they are: found by the functions they call, whatever the mapping says today.
+-- 1. Triggers, wherever they are: found by the functions they call, whatever the mapping says today; and
+-- policies that are for cdc_capture alone.
 do $triggers$
 declare
   there record;
 begin
   perform pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
   for there in
-    select t.tgname, t.tgrelid::regclass::text as on_table
+    select 'trigger' as kind, t.tgname as name, t.tgrelid::regclass::text as on_table
       from pg_catalog.pg_trigger t
       join pg_catalog.pg_proc p on p.oid = t.tgfoid
       join pg_catalog.pg_namespace n on n.oid = p.pronamespace
       join pg_catalog.pg_class c on c.oid = t.tgrelid
      where n.nspname in ('cdc', 'cdc_capture') and not t.tgisinternal
        and c.relnamespace is distinct from pg_catalog.to_regnamespace('cdc')
-     order by 2, 1
+    union all
+    select 'policy', p.polname, p.polrelid::regclass::text
+      from pg_catalog.pg_policy p join pg_catalog.pg_class c on c.oid = p.polrelid
+     where p.polroles = array(select oid from pg_catalog.pg_roles where rolname = 'cdc_capture')
+       and c.relnamespace is distinct from pg_catalog.to_regnamespace('cdc')
+     order by 3, 1, 2
   loop
     for try in 1..20 loop
       perform pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
       perform pg_catalog.set_config('lock_timeout', '500ms', true);
       begin
-        execute pg_catalog.format('drop trigger if exists %I on %s', there.tgname, there.on_table);
+        execute pg_catalog.format('drop %s if exists %I on %s', there.kind, there.name, there.on_table);
         exit;
       exception when lock_not_available then
         if try = 20 then

@@ -240,6 +240,22 @@ def granted(conn: Connection, role: str = "cdc_capture") -> dict[Table, tuple[st
     return {Table(schema, name): tuple(columns) for schema, name, columns in rows}
 
 
+def policies_for(conn: Connection, role: str = "cdc_capture") -> list[tuple[Table, str]]:
+    """Policies on tables of the suite that are for this role alone."""
+    rows = conn.execute(
+        """
+        select n.nspname::text, c.relname::text, p.polname::text
+          from pg_policy p
+          join pg_class c on c.oid = p.polrelid join pg_namespace n on n.oid = c.relnamespace
+         where p.polroles = array(select oid from pg_roles where rolname = %s)
+           and n.nspname not in ('cdc', 'cdc_capture')
+         order by 1, 2, 3
+        """,
+        (role,),
+    ).fetchall()
+    return [(Table(schema, name), policy) for schema, name, policy in rows]
+
+
 def schemas_granted(conn: Connection, role: str = "cdc_capture") -> list[str]:
     """Schemas of the suite that a role of ours was given the use of."""
     rows = conn.execute(

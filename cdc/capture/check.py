@@ -44,9 +44,9 @@ def check(conn: Connection, mapping: Mapping, *, trusting: bool = True) -> dict[
         _can_fire(f"resources.{resource.name}", relations[resource.table])
     _apart(mapping, relations)
     read = sorted({j.resource for r in mapping.captured for j in roads_of(mapping, r).joins})
+    _shown(relations, {_parent(mapping, name).table: _place(name) for name in read})
     for name in read:
         _can_be_read(mapping, relations, name)
-    _shown(relations, {_parent(mapping, name).table: _place(name) for name in read})
     check_keys(conn, mapping)
     for resource in mapping.captured:
         _same_hands(conn, mapping, resource, relations)
@@ -127,6 +127,8 @@ def _read_by_index(
     place = f"resources.{resource.name}"
     try:
         plan = sandbox.explained(conn, probe(mapping, resource), tables_read(mapping))
+    except psycopg.errors.InsufficientPrivilege:
+        raise  # says nothing about the mapping
     except (psycopg.errors.ProgrammingError, psycopg.errors.DataError) as error:
         raise MappingError(
             f"{place}: its parents cannot be read like this: {error.diag.message_primary}"

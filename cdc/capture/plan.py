@@ -175,6 +175,10 @@ def removal(conn: Connection, only: Table | None = None) -> list[Step]:
         return steps
     steps += _generated_functions(catalog.functions(conn))
     steps += _former(conn, catalog.former_functions(conn))
+    for table, policy in catalog.policies_for(conn):
+        sql = f"drop policy if exists {quote(policy)} on {table.sql};"
+        why = f"drop policy {policy} of {table}, which is for {RUNS_AS} alone"
+        steps.append(Step(sql, why, DROP_LOCK, table))
     for table in catalog.granted(conn):
         sql = f"revoke all on {table.sql} from {RUNS_AS};"
         steps.append(Step(sql, f"revoke the keys of {table} from {RUNS_AS}", table=table))

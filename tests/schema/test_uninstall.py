@@ -41,6 +41,8 @@ select 'type', t.oid::regtype::text, {RIGHTS.format(acl="typacl", kind="T", owne
 union all
 select 'trigger', tgname, tgrelid::regclass::text from pg_trigger where not tgisinternal
 union all
+select 'policy', polname, polrelid::regclass::text from pg_policy
+union all
 select 'database', datname, {RIGHTS.format(acl="datacl", kind="d", owner="datdba")}
   from pg_database where datname = current_database()
 union all
@@ -118,6 +120,7 @@ def test_nothing_is_left(server: EmbeddedPostgres) -> None:
         grant connect, temporary on database suite to cdc_daemon;
         create trigger "Odd name" after insert on "Other one"."T" referencing new table as new_rows
           for each statement execute function cdc_capture.capture_rating();
+        create policy cdc_capture on candidate for select to cdc_capture using (true);
         """
     )
     suite.close()

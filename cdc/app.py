@@ -12,7 +12,7 @@ from typing import Any
 
 import psycopg
 
-from cdc import __version__
+from cdc import __version__, sqlfiles
 from cdc.canary import Canary
 from cdc.capture import start_checks
 from cdc.care import Care
@@ -82,6 +82,7 @@ class App:
         Raises DatabaseError at the start when the database cannot be used as it is.
         """
         settings = self.settings
+        sqlfiles.read_queries()
         if settings.traces:
             check_traces()
         metrics = self.observer.metrics

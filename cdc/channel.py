@@ -27,6 +27,7 @@ class Channel:
     secrets_until: loop time at which a rotated secret runs out, or None.
     tasks:   the attempts under way.
     told_busy: the log says that its receiver wants to be left alone.
+    unable:  cdc.lane says that this machine cannot connect.
     noted:   cdc.lane says that it is failing: to be corrected at the first success.
     closing: handed over or removed: nothing new is started.
     client:  of a canary (canary.py): it is sent with a client of its own, and leaves no trace.
@@ -41,6 +42,7 @@ class Channel:
     acknowledged: int = 0
     last_error: str | None = None
     told_busy: bool = False
+    unable: bool = False
     noted: bool = False
     closing: bool = False
     client: Client | None = None

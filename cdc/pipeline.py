@@ -12,17 +12,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from cdc.channel import Channel
-from cdc.deliver import Client, Crowded, Withheld
+from cdc.deliver import Client, Crowded, Unable, Withheld
 from cdc.lanes import PLAIN_SUCCESS, Decision
 from cdc.observe import Observer
 from cdc.queue.records import KeepLane, Settled, Suspend
 from cdc.queue.settle import Settler
-from cdc.road import Answer, Delivery, Outcome
+from cdc.road import THIS_MACHINE, UNUSABLE, Answer, Delivery, Outcome
 from cdc.translate import Translator, Untranslatable
 
 DAY = 86_400.0
 # Seconds that a receiver may ask to be left alone before the log names it; a few are as usual.
 BUSY_TOLD = 60.0
+UNABLE_PAUSE = 1.0  # seconds between two attempts that this machine cannot make
 OVER = Outcome(Answer.SUCCESS, None, None, "", 0.0)
 
 
@@ -64,6 +65,13 @@ class Pipeline:
             self.observer.crowded(self.client.open)
             channel.lane.abandon(delivery)
             return
+        except Unable as error:
+            self._unable(channel, str(error))
+            try:
+                await asyncio.sleep(UNABLE_PAUSE)
+            finally:
+                channel.lane.abandon(delivery)
+            return
         except asyncio.CancelledError:
             channel.lane.abandon(delivery)
             raise
@@ -80,6 +88,9 @@ class Pipeline:
             channel.lane.finish(delivery, OVER, now)
             self.settler.submit(Settled(channel.lane, delivery, OVER, PLAIN_SUCCESS, now))
             return
+        if channel.unable:
+            channel.unable, channel.last_error = False, None
+            self.keep(channel)
         decision = channel.lane.finish(delivery, outcome, now)
         self.observer.attempted(delivery, outcome, type(decision.settlement).__name__)
         self.settler.submit(Settled(channel.lane, delivery, outcome, decision, now))
@@ -105,6 +116,13 @@ class Pipeline:
         """Has the lane's state kept for people and for the next owner."""
         channel.noted = channel.lane.kept(time.monotonic()).failing_for is not None
         self.settler.submit(KeepLane(channel.lane, channel.acknowledged, channel.last_error))
+
+    def _unable(self, channel: Channel, lacking: str) -> None:
+        self.observer.unable(lacking, self.client.open)
+        if not channel.unable and channel.client is None:
+            channel.unable = True
+            channel.last_error = f"{UNUSABLE}{THIS_MACHINE}: {lacking}"
+            self.keep(channel)
 
     def _failing(self, channel: Channel, decision: Decision, outcome: Outcome, now: float) -> None:
         lane = channel.lane

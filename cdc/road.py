@@ -109,6 +109,9 @@ class WebhookState(StrEnum):
 UNUSABLE = "cannot be used: "
 """So begins the last error of a lane whose owner cannot use the registration."""
 
+THIS_MACHINE = "the daemon's machine cannot connect"
+"""So it goes on, where that is no fault of the registration's."""
+
 
 @dataclass(frozen=True, slots=True)
 class Webhook:

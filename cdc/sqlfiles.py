@@ -25,6 +25,13 @@ def query(name: str) -> str:
     return (root() / "queries" / f"{name}.sql").read_text(encoding="utf-8")
 
 
+def read_queries() -> None:
+    """Reads all of them, for a program that runs for long: later another release may lie there, or
+    no file can be opened."""
+    for path in (root() / "queries").glob("*.sql"):
+        query(path.stem)
+
+
 def schema_files() -> list[Path]:
     """The files of ``sql/schema`` in the order of their numbers."""
     return sorted((root() / "schema").glob("*.sql"))

@@ -6,6 +6,8 @@ stopped in the middle leaves the rest to the next one. Several daemons may be at
 
 from __future__ import annotations
 
+import psycopg
+
 from cdc.observe import Observer
 from cdc.queue.session import Connection, run
 
@@ -19,8 +21,12 @@ async def run_once(
     """Expires all whose time is over."""
     held = 0
     for (webhook_id,) in await run(conn, "expire_which", [held_days * DAY]):
-        held += await _queued(conn, webhook_id, held_days * DAY)
-        held += await _retried(conn, webhook_id, held_days * DAY)
+        try:
+            held += await _queued(conn, webhook_id, held_days * DAY)
+            held += await _retried(conn, webhook_id, held_days * DAY)
+        except psycopg.Error as error:
+            # What is odd or locked there keeps nothing else from expiring.
+            observer.care_failed(f"expire webhook {webhook_id}", error)
     observer.expired("held", held)
     observer.expired("dead", await _dead(conn, dead_days * DAY))
 

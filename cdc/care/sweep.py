@@ -10,6 +10,7 @@ from cdc.queue.session import Connection, run
 from cdc.road import Span
 
 OLDER_THAN = 60.0
+AT_ONCE = 1000
 
 
 class Lanes(Protocol):
@@ -34,4 +35,6 @@ async def run_once(conn: Connection, lanes: Lanes, observer: Observer) -> None:
     for webhook_id, number in await run(conn, "sweep_retry", [lanes.shards(), OLDER_THAN]):
         observer.swept(webhook_id, number)
         lanes.touched([webhook_id])
+    if mended := (await run(conn, "future_rows", [AT_ONCE]))[0][0]:
+        observer.care("transaction ids of restored rows mended", mended)
     await run(conn, "sweep_canaries", [lanes.shards(), OLDER_THAN])

@@ -127,7 +127,8 @@ class Client:
         new connection.
 
         Raises Withheld when it may not be sent any more by the time it could be, Crowded when there
-        was no socket for it: others hold all of them, of which its receiver knows nothing.
+        was no socket for it: others hold all of them, of which its receiver knows nothing; Unable
+        when this machine has no descriptor, memory or local port left for it.
         """
         if self._closed:
             raise RuntimeError("the client is closed")
@@ -154,6 +155,8 @@ class Client:
         except (Withheld, Crowded):
             raise
         except Exception as error:
+            if (lacking := outcome.lacking(error)) is not None:
+                raise outcome.Unable(lacking) from error
             return outcome.failed(error, host, time.monotonic() - started, waited)
         excerpt = outcome.excerpt(reply.body, request, self._excerpt_limit)
         wait = reply.retry_after

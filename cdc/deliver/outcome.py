@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import codecs
 import errno
+import os
 import re
 import socket
 import ssl
@@ -49,6 +50,11 @@ class ProxyFailed(OSError):
     def __init__(self, message: str) -> None:
         super().__init__(message)
         self.message = message
+
+
+class Unable(Exception):
+    """This machine could not make the attempt: its limits are no receiver's failure. The text says
+    what it lacks."""
 
 
 class TooMuch(Exception):
@@ -178,8 +184,26 @@ def failed(error: Exception, host: str, duration: float, waited: str = "") -> Ou
     return Outcome(Answer.FAILURE, None, name, detail, duration)
 
 
+# Descriptors, memory, and local ports (EADDRNOTAVAIL: all of them are in use).
 _OUR_LIMITS = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL}
 _RESETS = (ConnectionResetError, BrokenPipeError, ConnectionAbortedError)
+
+
+def lacking(error: Exception) -> str | None:
+    """What this machine lacks, if that is why an attempt failed; None if it is not."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.errno in _OUR_LIMITS:
+            return os.strerror(cause.errno)
+        cause = cause.__cause__ or cause.__context__
+    # Name lookups and files of certificates do not tell why they failed, nor do several addresses.
+    untold = isinstance(error, OSError) and error.errno is None
+    if untold or isinstance(error, socket.gaierror | ConfigError):
+        try:
+            socket.socket().close()
+        except OSError as limit:
+            return os.strerror(limit.errno or 0)
+    return None
 
 
 def explain(error: BaseException, host: str, waited: str = "") -> tuple[str, str]:
@@ -227,9 +251,6 @@ def _os_error(error: OSError, host: str) -> tuple[str, str]:
         return "reset", f"{host} reset the connection"
     if error.errno == errno.ETIMEDOUT:
         return "timeout", f"no connection to {host} in time"
-    if error.errno in _OUR_LIMITS:
-        # Ours, not the receiver's; said so, because retrying will not mend it.
-        return "refused", f"this machine cannot connect: {error.strerror}"
     known = errno.errorcode.get(error.errno or 0, type(error).__name__)
     return "refused", f"no connection to {host} ({known})"
 

@@ -154,6 +154,11 @@ class Observer:
             sockets=sockets,
         )
 
+    def unable(self, lacking: str, sockets: int) -> None:
+        self._repeated(
+            "this machine cannot connect, deliveries wait", error=lacking, sockets=sockets
+        )
+
     def busy(self, webhook_id: int, outcome: Outcome, seconds: float) -> None:
         """Its receiver has asked for so long to be left alone; there was no other failure."""
         self.log.warning(

@@ -2,7 +2,7 @@
 -- Heals what nobody thought of; it should never find anything.
 --
 -- $1 shards  $2 seconds: rows parked for longer than this. Returns webhook and id of those.
--- Writes cdc.retry. Reads it once, by retry_resource.
+-- Writes cdc.retry; leaves out what is locked. Reads it once, by retry_resource.
 update cdc.retry r
    set due_at = clock_timestamp()
   from (select coalesce(made.webhook_id, lowest.webhook_id) as webhook_id,
@@ -16,7 +16,10 @@ update cdc.retry r
                   where c.webhook_id = lowest.webhook_id and c.event = lowest.event
                     and c.key = lowest.key and c.xid = lowest.xid and c.action = 'c'
                   order by c.id limit 1) made on true
-         where lowest.due_at is null) first
+         where lowest.due_at is null) first,
+       lateral (select from cdc.retry l
+                 where l.webhook_id = first.webhook_id and l.id = first.id and l.uid = first.uid
+                   for update skip locked) free
  where r.webhook_id = first.webhook_id and r.id = first.id and r.uid = first.uid
    and r.due_at is null
    and r.moved_at < statement_timestamp() - $2 * interval '1 second'

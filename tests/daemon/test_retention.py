@@ -173,9 +173,10 @@ async def _logged(world: World, *ago: int) -> int:
     for days in ago:
         await world.run(
             "insert into cdc.attempt (slot, at, delivery, xid, uid, webhook_id, layout, action,"
-            " time, refs, try, outcome) values (%s, now(), %s, '1', gen_random_uuid(), 0, 1, 'c',"
-            " now(), '{}', 1, 'delivered')",
+            " time, refs, try, outcome) values (%s, now() - %s * interval '1 day', %s, '1',"
+            " gen_random_uuid(), 0, 1, 'c', now(), '{}', 1, 'delivered')",
             (today - days) % 32,
+            days,
             days,
         )
     return int(today)
@@ -197,11 +198,28 @@ async def test_old_days_of_the_log_are_emptied_without_waiting(
     await conn.close()
 
 
+async def test_a_clock_that_jumps_ahead_and_back_empties_no_day(
+    world: World, observer: Observer
+) -> None:
+    """Daemons that were started meanwhile have logged under the wrong day, too."""
+    conn = await open_session(world.url, "test")
+    # As the log is seen by a clock that is 20 days ahead.
+    await _logged(world, 0, 20, 21, 22)
+    await prune.run_once(conn, 2, observer)
+    assert await _days(world) == [0, 20, 21]
+    await world.run("delete from cdc.attempt")
+    # And when it is right again.
+    await _logged(world, -20, 0, 1, 2, 3)
+    await prune.run_once(conn, 2, observer)
+    assert await _days(world) == [-20, 0, 1, 2]
+    await conn.close()
+
+
 async def test_a_pg_dump_holds_up_nobody(world: World, postgres: EmbeddedPostgres) -> None:
     """A real pg_dump, held in the middle by a table that it waits for: all its locks are taken, its
     snapshot is open. Deliveries are sent and settled meanwhile, and old days are left for later."""
     hook = await world.hook("candidate")
-    await _logged(world, 20)
+    await _logged(world, 1, 20)
     await world.run("create table held_up ()")
     blocker = await world.connect()
     async with Running(world.url, log_days=2) as daemon:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from cdc.care import rounds
 from cdc.queue.settle import SET_ASIDE, UNRECORDED
 from cdc.receiver import Reply, Script
 from tests.daemon.running import Process, Running
@@ -195,6 +196,44 @@ async def test_locked_rows_of_the_fleet_stop_only_theirs(
         if table == "lane":
             await world.until("select breaker = 'open' from cdc.lane")
         await world.until("select count(*) = 1 from cdc.retry")
+
+
+async def test_restored_rows_that_are_locked_keep_no_daemon_from_starting(
+    world: World, hook: Hook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows with transaction ids of the future are rewritten at the start: these are, later."""
+    monkeypatch.setattr(rounds, "SWEEP_EVERY", 0.5)
+    other = await world.hook("project")
+    await world.run(ONE, other.id, "5")
+    await world.run("update cdc.queue set xid = '900000000'")
+    await world.run("update cdc.webhook set xid = '900000000' where id = %s", other.id)
+    async with (
+        holding(world, "select from cdc.queue for update"),
+        holding(world, "select from cdc.webhook where id = %s for update", other.id),
+        Running(world.url) as daemon,
+    ):
+        await daemon.until("connected")
+        await rest_goes_on(world, hook)
+        assert daemon.log.all("connection lost") == []
+    async with Running(world.url) as daemon:
+        await world.settled()
+
+
+async def test_a_locked_row_of_a_removed_webhook_keeps_no_other_from_being_dropped(
+    world: World, hook: Hook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rounds, "REMOVED_EVERY", 0.2)
+    removed = [await world.hook("project") for _ in range(2)]
+    for gone in removed:
+        await world.run(MANY, gone.id, 10)
+        await world.run("update cdc.webhook set state = 'removed' where id = %s", gone.id)
+    async with (
+        holding(world, LOCKS["a row of the queue"], removed[0].id),
+        Running(world.url) as daemon,
+    ):
+        await world.until("select count(*) = 1 from cdc.queue")
+        await rest_goes_on(world, hook)
+        assert daemon.log.all("care failed") == []
 
 
 async def test_a_locked_table_costs_no_connection(world: World, hook: Hook) -> None:

@@ -8,6 +8,7 @@ from datetime import datetime
 from cdc.capture.catalog import Gap
 from cdc.capture.plan import TableStatus
 from cdc.mapping import Resource
+from cdc.road import THIS_MACHINE, UNUSABLE
 
 SHOWN = 20
 """Deliveries told of, the newest first."""
@@ -88,6 +89,29 @@ class Hook:
     last_error: str | None
     signable: bool | None
     owner: str | None = None
+
+    @property
+    def unusable(self) -> str | None:
+        """Why the daemon cannot use the registration; None if it can."""
+        error = self.last_error or ""
+        return error[len(UNUSABLE) :] if error.startswith(UNUSABLE) else None
+
+    @property
+    def usable_again(self) -> str:
+        """What to do about that."""
+        why = self.unusable or ""
+        if why.startswith(THIS_MACHINE):
+            return (
+                "Raise the daemon's limit of open files (LimitNOFILE=, ulimit -n), or see what "
+                "uses up its descriptors, memory or local ports; deliveries go on without a "
+                "restart."
+            )
+        if "CDC_SECRET_KEYS" in why:
+            return (
+                "Give the daemons the keys that it was encrypted with (CDC_SECRET_KEYS); "
+                "docs/security.md says what to do if one is lost for good."
+            )
+        return f"Correct it with `cdc webhook update {self.id}`."
 
 
 @dataclass(frozen=True, slots=True)

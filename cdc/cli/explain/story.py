@@ -11,7 +11,6 @@ from cdc.cli.explain.model import AHEAD, Attempt, Delivery, Facts, Hook, Unresol
 from cdc.cli.explain.suite import Row
 from cdc.cli.health import LATE
 from cdc.mapping import Resource
-from cdc.road import UNUSABLE
 
 Verdict = Literal["ok", "wait", "bad"]
 
@@ -260,16 +259,12 @@ def _in_the_way(hook: Hook, facts: Facts) -> Iterator[Sentence]:
             "The webhook has no valid secret: nothing can be signed, so nothing is sent.",
             f"`cdc webhook rotate-secret {hook.id}` gives it one.",
         )
-    elif (hook.last_error or "").startswith(UNUSABLE):
-        why = (hook.last_error or "")[len(UNUSABLE) :]
+    elif why := hook.unusable:
         yield Sentence(
             "bad",
             "unusable",
             f"The daemon cannot use the registration: {why}. Its changes are held until then.",
-            "Give the daemons the keys that it was encrypted with (CDC_SECRET_KEYS); "
-            "docs/security.md says what to do if one is lost for good."
-            if "CDC_SECRET_KEYS" in why
-            else f"Correct it with `cdc webhook update {hook.id}`.",
+            hook.usable_again,
         )
         return  # whatever else was noted of its lane is from before
     if hook.breaker != "closed" and hook.last_error == "mapping":

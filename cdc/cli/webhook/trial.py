@@ -109,10 +109,12 @@ def _delivery(mapping: Mapping, webhook: Webhook, event: str) -> Delivery:
 
 
 async def _send(settings: Settings, request: Request) -> Outcome:
-    from cdc.deliver import Client
+    from cdc.deliver import Client, Unable
 
     client = Client.of(settings)
     try:
         return await client.post(request)
+    except Unable as error:
+        raise CdcError(f"this machine cannot connect: {error}") from None
     finally:
         await client.close()

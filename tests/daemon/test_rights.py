@@ -9,6 +9,7 @@ from psycopg.conninfo import make_conninfo
 
 from cdc.care import rounds
 from cdc.receiver import Reply, Script
+from tests.capture.test_row_security import BY_HAND
 from tests.daemon.running import Running, eventually
 from tests.daemon.world import World
 
@@ -21,9 +22,12 @@ async def account(world: World) -> AsyncIterator[str]:
     await world.run("drop role daemon_account")
 
 
+@pytest.mark.parametrize("secured", [False, True], ids=["", "row-level security on all our tables"])
 async def test_all_that_a_daemon_does_is_allowed(
-    world: World, account: str, monkeypatch: pytest.MonkeyPatch
+    world: World, account: str, monkeypatch: pytest.MonkeyPatch, *, secured: bool
 ) -> None:
+    if secured:
+        await world.run(BY_HAND)
     for name in ("REMOVED_EVERY", "SWEEP_EVERY", "EXPIRE_EVERY", "PRUNE_EVERY"):
         monkeypatch.setattr(rounds, name, 0.5)
     good, bad, gone = [await world.hook() for _ in range(3)]

@@ -38,6 +38,15 @@ test-server: ## ... those that speak to the server (with CDC_TEST_PG_BIN: to ano
 long: .venv/.installed ## the tests that take minutes: very many webhooks, rows, or dead entries of indexes
 	@$(CLEAN_ENV) .venv/bin/python -m pytest -m long -s $(PYTEST_ARGS)
 
+# Where a session's settings could show.
+ODD = tests/capture tests/cli tests/schema tests/writers tests/registry tests/test_suite.py \
+      tests/daemon/test_dispatch.py tests/daemon/test_retries.py tests/daemon/test_registrations.py \
+      tests/daemon/test_plans.py tests/daemon/test_look.py tests/daemon/test_fetch.py
+
+.PHONY: test-odd
+test-odd: .venv/.installed ## ... on a server whose settings are all unusual: DateStyle, planner, parser
+	@CDC_TEST_ODD=1 $(MAKE) test PYTEST_ARGS="$(ODD) $(PYTEST_ARGS)"
+
 .PHONY: bulk
 bulk: .venv/.installed ## three bulk updates of 100,000 rows, some failing at first: all accounted for
 	@$(CLEAN_ENV) .venv/bin/python -m tests.load.bulk

@@ -158,7 +158,7 @@ class App:
             try:
                 return await self._check(url)
             except psycopg.OperationalError as error:
-                start_checks.refuse_if_hopeless(error)
+                await start_checks.refuse_if_hopeless(error, url)
                 self.observer.connection_lost(error, pause)
                 # What is up to us has been done; whoever waits for us need not wait for a database.
                 self._systemd.ready("waiting for the database")

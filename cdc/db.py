@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +13,9 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.pq import TransactionStatus
 
-from cdc import moments
+from cdc import moments, refusal
 from cdc.errors import CdcError, DatabaseError, words
+from cdc.session_settings import HERE, RESULTS, setting
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
@@ -23,11 +24,8 @@ if TYPE_CHECKING:
 # Written into every connection, so that a DBA sees in pg_stat_activity who is who.
 APPLICATION = "cdc"
 
-# Nothing that others made is found under a name of PostgreSQL's: neither what lies in schema public
-# nor temporary things (which are searched first, for types, unless they are named last).
-SEARCH_PATH = "set search_path = pg_catalog, pg_temp"
-SEARCH_PATH_HERE = "set local search_path = pg_catalog, pg_temp"
-_ONE_STATEMENT = "select pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true)"
+# Its name stands in each BEGIN: the database's default may be another.
+ISOLATION = psycopg.IsolationLevel.READ_COMMITTED
 
 CONNECT_WITHIN = 10
 """Seconds that a command waits for a server, unless its address says otherwise: one that takes the
@@ -35,10 +33,10 @@ connection and then hangs would keep it for ever."""
 
 
 class Connection(psycopg.Connection[Any]):
-    """A connection of a command. Each transaction begins with the search path, for itself alone.
+    """A connection of a command. Each transaction begins with our settings, for itself alone.
 
-    So it holds whatever is in between: a transaction pooler gives each transaction to another
-    session, and that one to somebody else next. Cursors of one's own belong into ``transaction``.
+    So they hold through a transaction pooler, too, which gives each transaction to another session,
+    and that session to another client next. Cursors belong into ``transaction``.
     """
 
     def execute(
@@ -50,7 +48,7 @@ class Connection(psycopg.Connection[Any]):
         binary: bool = False,
     ) -> psycopg.Cursor[Any]:
         """Runs a statement, which outside of ``transaction`` is a transaction of its own."""
-        with self._searching():
+        with self._in_transaction():
             return super().execute(
                 query,  # type: ignore[arg-type]  # its overloads differ with psycopg's version
                 params,
@@ -63,25 +61,56 @@ class Connection(psycopg.Connection[Any]):
         self, savepoint_name: str | None = None, force_rollback: bool = False
     ) -> Iterator[psycopg.Transaction]:
         outermost = self.info.transaction_status is TransactionStatus.IDLE
-        with super().transaction(savepoint_name, force_rollback) as made:
+        with (
+            self._writing(),
+            super().transaction(savepoint_name, force_rollback) as made,
+        ):
             if outermost:
-                super().execute(SEARCH_PATH_HERE)
+                super().execute(HERE)
             yield made
 
     @contextmanager
-    def _searching(self) -> Iterator[None]:
-        if self.info.transaction_status is not TransactionStatus.IDLE:
+    def _in_transaction(self) -> Iterator[None]:
+        """Begins and commits, unless a transaction has begun already.
+
+        All of it is sent together: no more round trips than the statement alone, and no pause
+        between BEGIN and COMMIT in which a client that stands still would hold locks.
+        """
+        if self.info.transaction_status is not TransactionStatus.IDLE or not self.autocommit:
             yield
             return
-        # Sent together with what follows, which makes it one transaction. Not by BEGIN and COMMIT:
-        # a client that stands still between them would hold its locks.
-        with self.pipeline():
-            super().execute(_ONE_STATEMENT)
+        isolation = self.isolation_level or ISOLATION
+        try:
+            with self._writing(), self.pipeline():
+                super().execute(f"begin isolation level {isolation.name.replace('_', ' ')}")
+                super().execute(HERE)
+                yield
+                super().execute("commit")
+        except psycopg.Error:
+            if not self.closed:
+                self.rollback()
+            raise
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Raises ReadOnlySqlTransaction for all that a standby refuses. Unlogged objects, which it
+        does not have, it refuses as a feature that is not supported."""
+        try:
             yield
+        except pg.FeatureNotSupported as error:
+            if self.info.parameter_status("in_hot_standby") != "on":
+                raise
+            raise pg.ReadOnlySqlTransaction(_line(error)) from error
 
     def alone(self, statement: str | sql.Composed) -> None:
-        """Runs what can be in no transaction. All that it names it has to name with its schema,
-        operators too: here anybody's search path may hold."""
+        """Runs a statement that cannot be in a transaction.
+
+        It has to name all with its schema, operators too: behind a pooler the session is not ours,
+        and its own settings hold.
+        """
+        pid = super().execute("select pg_catalog.pg_backend_pid()").fetchone()
+        if pid == (self.info.backend_pid,):
+            super().execute(setting(RESULTS, local=False))
         super().execute(statement.encode() if isinstance(statement, str) else statement)
 
 
@@ -94,18 +123,21 @@ def connect(url: str, role: str = "command", **options: Any) -> Connection:
             application_name=f"{APPLICATION} {role}",
             client_encoding="utf8",
             # The next session would not know what was prepared in this one.
-            **{"prepare_threshold": None, **_patience(url), **options},
+            **{"prepare_threshold": None, **_patience(url, CONNECT_WITHIN), **options},
         )
+        conn.isolation_level = ISOLATION
         moments.register(conn.adapters)
         return conn
-    except (psycopg.OperationalError, psycopg.ProgrammingError) as error:
+    except psycopg.errors.ConnectionTimeout as error:
         raise unreachable(error) from None
+    except (psycopg.OperationalError, psycopg.ProgrammingError) as error:
+        raise unreachable(error, refusal.sqlstates(url)) from None
 
 
-def _patience(url: str) -> dict[str, int]:
+def _patience(url: str, within: int) -> dict[str, int]:
     if "PGCONNECT_TIMEOUT" in os.environ or "connect_timeout" in conninfo_to_dict(url):
         return {}
-    return {"connect_timeout": CONNECT_WITHIN}
+    return {"connect_timeout": within}
 
 
 def engine(url: str) -> sa.Engine:
@@ -119,7 +151,7 @@ def engine(url: str) -> sa.Engine:
         conn = connect(url)
         conn.autocommit = False
         # SQLAlchemy asks questions of its own as soon as it has a connection: in this transaction.
-        conn.execute(SEARCH_PATH_HERE)
+        conn.execute(HERE)
         return conn
 
     made = sa.create_engine(
@@ -128,41 +160,68 @@ def engine(url: str) -> sa.Engine:
         poolclass=sa.NullPool,
         use_native_hstore=False,  # spares a question at each connection
     )
-    sa.event.listen(made, "begin", lambda conn: conn.exec_driver_sql(SEARCH_PATH_HERE))
+    sa.event.listen(made, "begin", lambda conn: conn.exec_driver_sql(HERE))
     return made
 
 
 async def connect_async(
     url: str, role: str, **options: Any
 ) -> psycopg.AsyncConnection[tuple[Any, ...]]:
-    """An asynchronous connection in autocommit, for the daemon; psycopg's errors pass through."""
-    options = {"connect_timeout": 5, **options}
-    return await psycopg.AsyncConnection.connect(
-        url,
-        autocommit=True,
-        application_name=f"{APPLICATION} {role}",
-        client_encoding="utf8",
-        **options,
-    )
+    """An asynchronous connection in autocommit, for the daemon.
+
+    Raises NotConnected where there is none; psycopg's other errors pass through.
+    """
+    try:
+        return await psycopg.AsyncConnection.connect(
+            url,
+            autocommit=True,
+            application_name=f"{APPLICATION} {role}",
+            client_encoding="utf8",
+            **{**_patience(url, 5), **options},
+        )
+    except psycopg.OperationalError as error:
+        raise NotConnected(error) from error
 
 
-# What the text of libpq or of the server has in it, and what to do then.
+class NotConnected(psycopg.OperationalError):
+    """No connection came about. timed_out: no server answered in time."""
+
+    def __init__(self, error: psycopg.OperationalError) -> None:
+        super().__init__(str(error))
+        self.timed_out = isinstance(error, pg.ConnectionTimeout)
+
+
+# By the beginning of the code with which a server refuses a connection.
 _HINTS = {
-    "is read-only": "None of these takes writes: standbys, until one of them is promoted. Daemons "
-    "wait for it, and go on by themselves.",
-    "timeout expired": "Something takes the connection and does not answer: a server that hangs, "
-    "or a firewall in between.",
-    "connection slots": "All connections are taken. A superuser, for whom some are kept, sees by "
-    "whom: select usename, count(*) from pg_stat_activity group by 1",
-    "too many": "All connections that this account, or the server, may have are taken: "
+    "28": "The server refuses the account or the password in CDC_DATABASE_URL, or its pg_hba.conf "
+    "has no line that lets this account in from here.",
+    "3D000": "CDC_DATABASE_URL names a database that this server does not have.",
+    "42501": "The account needs: grant connect on database <database> to <account>",
+    refusal.TOO_MANY_CONNECTIONS: "All connections that this account, or the server, may have are "
+    "taken. A superuser, for whom some are kept, sees by whom: "
     "select usename, count(*) from pg_stat_activity group by 1",
-    "": "CDC_DATABASE_URL says where it is: postgresql://user:password@host:port/database",
 }
+_WHERE = "CDC_DATABASE_URL says where it is: postgresql://user:password@host:port/database"
+_HANGS = (
+    "Something takes the connection and does not answer: a server that hangs, or a firewall in "
+    "between."
+)
+_STANDBYS = (
+    "None of these takes writes: standbys, until one of them is promoted. Daemons wait for it, and "
+    "go on by themselves."
+)
 
 
-def unreachable(error: Exception) -> DatabaseError:
+def unreachable(error: Exception, codes: Sequence[str] = ()) -> DatabaseError:
+    """codes: those with which servers refused a connection (``refusal.sqlstates``)."""
     text = words(error)
-    hint = next(hint for sign, hint in _HINTS.items() if sign in text)
+    hints = [hint for begin, hint in _HINTS.items() for c in codes if c.startswith(begin)]
+    if getattr(error, "timed_out", False) or isinstance(error, pg.ConnectionTimeout):
+        hints.append(_HANGS)
+    # libpq's own words, which are English: no server says this.
+    if "session is read-only" in text or "server is in hot standby mode" in text:
+        hints.append(_STANDBYS)
+    hint = hints[0] if hints else _WHERE
     return DatabaseError(f"the database cannot be reached: {text}", hint)
 
 
@@ -206,9 +265,6 @@ def explained() -> Iterator[None]:
     except psycopg.OperationalError as error:
         raise unreachable(error) from None
     except psycopg.Error as error:
-        # Of unlogged objects, which a standby does not have.
-        if isinstance(error, pg.FeatureNotSupported) and "during recovery" in str(error):
-            raise _no_writes() from None
         raise DatabaseError(_line(error)) from None
 
 

@@ -11,10 +11,8 @@ import struct
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-import psycopg
 from psycopg import pq
 from psycopg.adapt import AdaptersMap, Loader
-from psycopg.types.datetime import TimestamptzLoader
 
 # A year away from Python's ends, so that no time zone leads beyond them.
 EARLIEST: Final = datetime(2, 1, 1, tzinfo=UTC)
@@ -41,13 +39,16 @@ class _Binary(Loader):
             return EARLIEST if micros < 0 else LATEST
 
 
-class _Text(TimestamptzLoader):
+class _Text(Loader):
+    """In the form that every session of ours sets, ISO. psycopg's own loader goes by what the
+    server reported last, which may be the session's default and not what our transaction set."""
+
     def load(self, data: Any) -> datetime:
+        text = bytes(data).decode()
         try:
-            return _bounded(super().load(data))
-        except (psycopg.DataError, OverflowError):
-            text = bytes(data)
-            past = text.startswith(b"-") or text.endswith(b"BC") or text.startswith(b"0001")
+            return _bounded(datetime.fromisoformat(text).astimezone(UTC))
+        except (ValueError, OverflowError):
+            past = text.startswith(("-", "0001")) or text.endswith("BC")
             return EARLIEST if past else LATEST
 
 

@@ -6,8 +6,12 @@
 -- suite is touched, and no lock taken that anybody could notice. Afterwards: sql/triggers.sql.
 \set ON_ERROR_STOP on
 begin;
--- Nobody's nextval(text) in schema public gets into a default of ours.
+-- Nobody's nextval(text) in schema public gets into a default of ours. The others: whatever the
+-- database or this role has set for its sessions.
 set local search_path = pg_catalog, pg_temp;
+set local quote_all_identifiers = off;
+set local standard_conforming_strings = on;
+set local default_table_access_method = heap;
 \ir schema/10_roles.sql
 \ir schema/20_schema.sql
 set local role cdc_owner;

@@ -15,6 +15,9 @@
 begin;
 set local lock_timeout = '500ms';
 set local search_path = pg_catalog, pg_temp;
+set local quote_all_identifiers = off;
+set local standard_conforming_strings = on;
+set local default_table_access_method = heap;
 set local role cdc_owner;
 insert into cdc.layout (id, event, fields) values
   (1688101114, 'project_changed',
@@ -36,6 +39,9 @@ commit;
 begin;
 set local lock_timeout = '500ms';
 set local search_path = pg_catalog, pg_temp;
+set local quote_all_identifiers = off;
+set local standard_conforming_strings = on;
+set local default_table_access_method = heap;
 grant usage on schema "public" to cdc_capture;
 grant select ("id", "company_id") on "public"."project" to cdc_capture;
 commit;
@@ -44,6 +50,9 @@ commit;
 begin;
 set local lock_timeout = '500ms';
 set local search_path = pg_catalog, pg_temp;
+set local quote_all_identifiers = off;
+set local standard_conforming_strings = on;
+set local default_table_access_method = heap;
 grant usage on schema "public" to cdc_capture;
 grant select ("id", "project_id") on "public"."candidate" to cdc_capture;
 commit;
@@ -52,6 +61,9 @@ commit;
 begin;
 set local lock_timeout = '500ms';
 set local search_path = pg_catalog, pg_temp;
+set local quote_all_identifiers = off;
+set local standard_conforming_strings = on;
+set local default_table_access_method = heap;
 grant usage on schema "public" to cdc_capture;
 grant select ("id", "project_id") on "public"."question" to cdc_capture;
 commit;
@@ -60,6 +72,9 @@ commit;
 begin;
 set local lock_timeout = '500ms';
 set local search_path = pg_catalog, pg_temp;
+set local quote_all_identifiers = off;
+set local standard_conforming_strings = on;
+set local default_table_access_method = heap;
 grant usage on schema "public" to cdc_capture;
 grant select ("id", "company_id") on "public"."customer" to cdc_capture;
 commit;
@@ -68,6 +83,9 @@ commit;
 begin;
 set local lock_timeout = '500ms';
 set local search_path = pg_catalog, pg_temp;
+set local quote_all_identifiers = off;
+set local standard_conforming_strings = on;
+set local default_table_access_method = heap;
 grant usage on schema "public" to cdc_capture;
 grant select ("id", "candidate_id", "question_id") on "public"."answervideo" to cdc_capture;
 commit;
@@ -76,6 +94,9 @@ commit;
 begin;
 set local lock_timeout = '500ms';
 set local search_path = pg_catalog, pg_temp;
+set local quote_all_identifiers = off;
+set local standard_conforming_strings = on;
+set local default_table_access_method = heap;
 set local role cdc_owner;
 grant usage, create on schema cdc_capture to cdc_capture;
 set local role cdc_capture;
@@ -1422,6 +1443,9 @@ commit;
 begin;
 set local lock_timeout = '500ms';
 set local search_path = pg_catalog, pg_temp;
+set local quote_all_identifiers = off;
+set local standard_conforming_strings = on;
+set local default_table_access_method = heap;
 create or replace trigger cdc_capture_insert after insert on "public"."project"
   referencing new table as new_rows
   for each statement execute function cdc_capture.capture_project();
@@ -1434,6 +1458,9 @@ commit;
 begin;
 set local lock_timeout = '500ms';
 set local search_path = pg_catalog, pg_temp;
+set local quote_all_identifiers = off;
+set local standard_conforming_strings = on;
+set local default_table_access_method = heap;
 create or replace trigger cdc_capture_insert after insert on "public"."candidate"
   referencing new table as new_rows
   for each statement execute function cdc_capture.capture_candidate();
@@ -1446,6 +1473,9 @@ commit;
 begin;
 set local lock_timeout = '500ms';
 set local search_path = pg_catalog, pg_temp;
+set local quote_all_identifiers = off;
+set local standard_conforming_strings = on;
+set local default_table_access_method = heap;
 create or replace trigger cdc_capture_insert after insert on "public"."answervideo"
   referencing new table as new_rows
   for each statement execute function cdc_capture.capture_answervideo();
@@ -1458,6 +1488,9 @@ commit;
 begin;
 set local lock_timeout = '500ms';
 set local search_path = pg_catalog, pg_temp;
+set local quote_all_identifiers = off;
+set local standard_conforming_strings = on;
+set local default_table_access_method = heap;
 create or replace trigger cdc_capture_insert after insert on "public"."rating"
   referencing new table as new_rows
   for each statement execute function cdc_capture.capture_rating();
@@ -1470,6 +1503,9 @@ commit;
 begin;
 set local lock_timeout = '500ms';
 set local search_path = pg_catalog, pg_temp;
+set local quote_all_identifiers = off;
+set local standard_conforming_strings = on;
+set local default_table_access_method = heap;
 create or replace trigger cdc_capture_insert after insert on "public"."note"
   referencing new table as new_rows
   for each statement execute function cdc_capture.capture_note();

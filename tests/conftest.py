@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, settings
 from psycopg import sql
 
 from cdc.embedded import EmbeddedPostgres
+from tests import odd
 
 # Settings and a database that happen to be in the environment are none of our business.
 for name in list(os.environ):
@@ -31,6 +32,9 @@ settings.register_profile(
 )
 settings.load_profile("suite")
 
+if odd.ODD:
+    odd.spare_tests()
+
 _numbers = count(1)
 
 
@@ -39,6 +43,7 @@ def postgres() -> Iterator[EmbeddedPostgres]:
     """A server for the tests of this worker. A test that stops it takes one of its own."""
     with EmbeddedPostgres(
         settings={"max_connections": "100", "max_prepared_transactions": "0"}
+        | (odd.SETTINGS if odd.ODD else {})
     ) as server:
         yield server
 

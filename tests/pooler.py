@@ -29,6 +29,7 @@ auth_type = any
 pool_mode = {mode}
 default_pool_size = 1
 max_client_conn = 100
+ignore_startup_parameters = options
 """
 
 

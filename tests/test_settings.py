@@ -187,3 +187,26 @@ def test_a_password_that_reads_as_a_host_is_not_told(
     for fine in ("postgresql://me:geh%40e%2Fim@h/db", "postgresql:///db?host=/tmp&user=a@b"):
         monkeypatch.setenv("CDC_DATABASE_URL", fine)
         assert load().database_url == fine
+
+
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        (f'"{URL}"', "quotation mark"),
+        (f"'{URL}'", "quotation mark"),
+        (f"psql {URL}", "command line of psql"),
+        (URL.replace("postgresql", "postgres+asyncpg"), "postgres+asyncpg://"),
+        (URL.replace("postgresql", "postgresql+psycopg2"), "SQLAlchemy"),
+        (f"jdbc:{URL}", "Java"),
+        (URL.replace("postgresql", "mysql"), "mysql://"),
+        (f"{URL}?sslmode=verify_full", "verify-full"),
+    ],
+)
+def test_a_database_address_in_another_form(
+    monkeypatch: pytest.MonkeyPatch, address: str, said: str
+) -> None:
+    monkeypatch.setenv("CDC_DATABASE_URL", address)
+    told = refusal()
+    assert "CDC_DATABASE_URL" in told
+    assert said in told
+    assert "geheim" not in told

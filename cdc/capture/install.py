@@ -14,6 +14,7 @@ from cdc.capture.plan import Role, Step, former_owned
 from cdc.capture.text import comment, literal
 from cdc.mapping import Mapping
 from cdc.patience import INSTALLING, LOCK_CLASS, Patience, Say, Wanted, holders, patiently
+from cdc.session_settings import FOR_PSQL
 
 
 def carry_out(
@@ -126,7 +127,7 @@ def script(steps: Sequence[Step], mapping: Mapping | None) -> Iterator[str]:
         yield comment(f"{table or 'schema cdc'}{said}")
         yield "begin;"
         yield "set local lock_timeout = '500ms';"
-        yield "set local search_path = pg_catalog, pg_temp;"
+        yield from FOR_PSQL
         for step in batch:
             yield from _statements(step)
         yield "commit;\n"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import psycopg
 from psycopg import errors as pg
 
-from cdc import migrations
-from cdc.db import unreachable
+from cdc import migrations, refusal
+from cdc.db import NotConnected, unreachable
 from cdc.errors import DatabaseError
 from cdc.mapping import Mapping
 
@@ -17,14 +18,12 @@ Connection = psycopg.AsyncConnection[tuple[Any, ...]]
 __all__ = ["refuse_if_hopeless", "run", "unreachable"]
 
 
-def refuse_if_hopeless(error: psycopg.OperationalError) -> None:
+async def refuse_if_hopeless(error: psycopg.OperationalError, url: str) -> None:
     """Waiting helps when the server is down or starting, not when it says no."""
-    text = str(error)
-    if isinstance(error, pg.InvalidPassword | pg.InvalidAuthorizationSpecification) or any(
-        sign in text
-        for sign in ("authentication failed", "does not exist", "no pg_hba.conf entry", "password")
-    ):
-        raise unreachable(error) from None
+    if isinstance(error, NotConnected) and not error.timed_out:
+        codes = await asyncio.to_thread(refusal.sqlstates, url)
+        if refusal.hopeless(codes):
+            raise unreachable(error, codes) from None
 
 
 async def run(conn: Connection, mapping: Mapping, doorbell: str) -> bool:

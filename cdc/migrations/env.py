@@ -4,9 +4,10 @@ from typing import Any
 
 from alembic import context
 
-from cdc import db, models, sqlfiles
+from cdc import models, sqlfiles
 from cdc.migrations import FOUNDATION, VERSION_TABLE
 from cdc.patience import INSTALLING, LOCK_CLASS
+from cdc.session_settings import FOR_PSQL
 
 OPTIONS: dict[str, Any] = {
     "target_metadata": models.metadata,
@@ -28,7 +29,8 @@ if context.is_offline_mode():
         # Printed as they are: execute() would read a colon as a bind parameter.
         # Defaults are made for good: nobody's nextval(text) in schema public may get into one.
         # (On a connection of ours every transaction begins like this.)
-        context.get_context().impl.static_output(f"{db.SEARCH_PATH_HERE};")
+        for line in FOR_PSQL:
+            context.get_context().impl.static_output(line)
         context.get_context().impl.static_output(WAITING.format(LOCK_TIMEOUT))
         for name in FOUNDATION:
             context.get_context().impl.static_output(sqlfiles.schema_file(name))

@@ -21,6 +21,7 @@ from psycopg.types.numeric import Int8BinaryLoader
 from cdc import db, moments, sqlfiles
 from cdc.errors import DatabaseError
 from cdc.road import PLACE, UNFIT, Delivery, Layout
+from cdc.session_settings import PLANS, RESULTS, setting
 
 Connection = psycopg.AsyncConnection[tuple[Any, ...]]
 Row = tuple[Any, ...]
@@ -55,32 +56,30 @@ _CLIENT_KEEPALIVE = {
     "tcp_user_timeout": 5000,
 }
 
-# Plans must go by index whatever the tables hold when they are made: the queue is empty most of the
-# time, and full when it matters.
-_PLANS = (
-    "set enable_seqscan = off; set enable_hashjoin = off; set enable_mergejoin = off;"
-    " set plan_cache_mode = force_generic_plan; set jit = off;"
-    " set default_transaction_isolation = 'read committed';"
-)
-# Settling may lose progress in a crash, never a delivery: what is not recorded is sent again.
-_LAZY = "set synchronous_commit = off;"
-# A daemon that stands still or is cut off must not keep a row locked: others would wait for it.
-_SHORT = (
-    "set idle_in_transaction_session_timeout = '2s'; set tcp_keepalives_idle = 2;"
-    " set tcp_keepalives_interval = 1; set tcp_keepalives_count = 3; set tcp_user_timeout = 5000;"
-)
-# What is given up here ends in the server, too: it fails before its answer is due, and where there
-# is no client any more, the server notices within a second (not where it runs on Windows).
-_LIMITED = (
-    "set statement_timeout = '4s';"
-    " select set_config('client_connection_check_interval', '1s', false)"
-    "  where version() !~* 'windows|mingw|visual c';"
-)
 LOCK_WITHIN = 2.0
+# Noticed on the server's side, too: a daemon that stands still or is cut off must not keep a row
+# locked, because others would wait for it.
+_DAEMON = {
+    **RESULTS,
+    **PLANS,
+    "default_transaction_isolation": "read committed",
+    # Settling may lose progress in a crash, never a delivery: what is not recorded is sent again.
+    "synchronous_commit": "off",
+    "idle_in_transaction_session_timeout": "2s",
+    "idle_session_timeout": "0",
+    "tcp_keepalives_idle": "2",
+    "tcp_keepalives_interval": "1",
+    "tcp_keepalives_count": "3",
+    "tcp_user_timeout": "5000",
+    # What is given up here ends in the server, too: it fails before its answer is due, and where
+    # there is no client any more, the server notices within a second.
+    "statement_timeout": "4s",
+    "client_connection_check_interval": "1s",
+}
 # The session that owns shards lets go of them when its daemon stands still. Later than the one that
 # settles: whoever takes over finds its rows unlocked.
 OWNED_FOR = 3.0
-_OWNING = f"set idle_session_timeout = '{OWNED_FOR:.0f}s';"
+_OWNER = {**_DAEMON, "idle_session_timeout": f"{OWNED_FOR:.0f}s"}
 
 
 async def open_session(
@@ -98,14 +97,13 @@ async def open_session(
     moments.register(conn.adapters)
     conn.adapters.register_loader(XID8, Int8BinaryLoader)
     conn.adapters.register_loader(UUID, _UuidAsText)
-    setup = f"{db.SEARCH_PATH};" + _PLANS + _LAZY + _SHORT + _LIMITED
-    setup += f"set lock_timeout = {lock_within * 1000:.0f};" + (_OWNING if owning else "")
+    wanted = {**(_OWNER if owning else _DAEMON), "lock_timeout": f"{lock_within * 1000:.0f}ms"}
     try:
         with answering(conn, "the session's settings"):
             # First of all: a transaction pooler would hand a session that has our settings to the
             # next one who asks, and that is the suite.
             await _refuse_pooler(conn)
-            await conn.execute(setup.encode(), prepare=False)
+            await conn.execute(setting(wanted, local=False).encode(), prepare=False)
     except BaseException:
         await conn.close()
         raise

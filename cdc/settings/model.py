@@ -25,6 +25,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from cdc.refusal import invalid
 from cdc.settings.kinds import DAY, BaseUrl, Keys, Networks, ProxyUrl, Schedule
 
 Source = Literal["default", "file", "environment"]
@@ -276,16 +277,23 @@ class Settings(BaseSettings):
     @field_validator("database_url")
     @classmethod
     def _is_a_database_address(cls, value: str) -> str:
+        if (form := _foreign_form(value)) is not None:
+            raise ValueError(f"{form}; expected postgresql://user:password@host:port/database")
         try:
             Conninfo.parse(value.encode())
         except psycopg.Error:
             # libpq's message would repeat the address, and with it a password.
-            raise ValueError("PostgreSQL's client cannot read it") from None
+            raise ValueError(
+                "PostgreSQL's client cannot read it; expected "
+                "postgresql://user:password@host:port/database"
+            ) from None
         scheme, _, rest = value.partition("://")
         place = rest.partition("?")[0] if scheme in ("postgresql", "postgres") else ""
         if "@" in place.partition("@")[2] or "@" in place.partition("/")[2]:
             # The rest of a password is taken for host, port or database, which are told and logged.
             raise ValueError("in a user or password, @ is written %40 and / is written %2F")
+        if (why := invalid(value)) is not None:
+            raise ValueError(why)
         return value
 
     @field_validator("secret_keys")
@@ -319,3 +327,19 @@ class Settings(BaseSettings):
         if self.tls_key_file is not None and self.tls_cert_file is None:
             raise ValueError("tls_key_file is set, and tls_cert_file is not")
         return self
+
+
+def _foreign_form(address: str) -> str | None:
+    """Names the tool whose form an address has, where libpq cannot read it."""
+    if address[:1] in ("'", '"', "`"):
+        return "it begins with a quotation mark, which whatever set it has kept"
+    if address.startswith("psql "):
+        return "it is a command line of psql"
+    scheme = address.partition("://")[0] if "://" in address else ""
+    if scheme.startswith("jdbc:"):
+        return "it begins with jdbc:, the form of Java's driver"
+    if "+" in scheme:
+        return f"it begins with {scheme}://, the form of SQLAlchemy with the driver's name"
+    if scheme.isidentifier() and scheme not in ("postgresql", "postgres"):
+        return f"it begins with {scheme}://"
+    return None

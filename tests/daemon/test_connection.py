@@ -159,7 +159,7 @@ async def test_after_a_reconnection_it_listens_again(
     """What was written meanwhile is sent at once; the slow poll is too slow to be the reason."""
     monkeypatch.setattr(doorbell, "SLOW_POLL", 30.0)
     # As long as the slow poll is late, the session must not end for idleness, nor sending stop.
-    monkeypatch.setattr(session, "_OWNING", "set idle_session_timeout = '60s';")
+    monkeypatch.setitem(session._OWNER, "idle_session_timeout", "60s")
     monkeypatch.setattr(tenure, "PING_WITHIN", 60.0)
     hook = await world.hook()
     writer = await world.writer()

@@ -261,12 +261,14 @@ async def test_a_session_that_the_server_ended_in_a_transaction_is_a_lost_connec
 ) -> None:
     """After a daemon stood still (SIGSTOP, a suspended machine) in the middle of settling."""
     conn = await session.open_session(world.url, "settle")
-    await session.execute(conn, b"set idle_in_transaction_session_timeout = '10ms'")
 
     async def stand_still() -> None:
         with session.answering(conn, "settling"):
             async with conn.transaction():
-                await session.execute(conn, b"select 1")
+                # Here, not before: on a busy machine BEGIN alone would be idle for so long.
+                await session.execute(
+                    conn, b"set local idle_in_transaction_session_timeout = '10ms'"
+                )
                 await world.until(
                     "select not exists (select from pg_stat_activity where pid = %s)",
                     conn.info.backend_pid,

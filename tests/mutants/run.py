@@ -16,7 +16,7 @@ from pathlib import Path
 from tests.mutants.changes import Change
 from tests.mutants.plan import TOP, paths_for
 
-ONE_TEST = 60  # seconds that pytest gives a test
+ONE_TEST = 120  # seconds that pytest gives a test
 _LEFT_OUT = shutil.ignore_patterns(
     ".git", ".venv*", "__pycache__", ".*_cache", ".hypothesis", ".mutants", "dist"
 )
@@ -26,7 +26,7 @@ _LEFT_OUT = shutil.ignore_patterns(
 class Result:
     """What became of a change.
 
-    fate: killed, survived, timeout, or unclear: without the change its test takes too long, too.
+    fate: killed, survived, timeout, or unclear: its test fails without it, too, or passes with it.
     by:   the test that failed.  took: seconds.
     """
 
@@ -46,8 +46,8 @@ class Copy:
     def tried(self, change: Change, limit: float) -> Result:
         """Runs the tests that concern the changed file until one fails, or for ``limit`` seconds.
 
-        One that fails because it took too long has to pass without the change: on a busy machine
-        others do, too.
+        One that fails has to fail again. Where it took too long it has to pass without the change:
+        on a busy machine others do, too.
         """
         path = self.folder / change.file
         source = path.read_text("utf-8")
@@ -55,14 +55,16 @@ class Copy:
         path.write_text(change.applied(source), "utf-8")
         try:
             code, said = self._pytest(paths_for(change.file), limit)
+            took = time.monotonic() - began
+            if code is None:
+                return Result("timeout", "", took)
+            if code == 0:
+                return Result("survived", "", took)
+            by = _failed(said)
+            if self._pytest([by], limit)[0] == 0:
+                return Result("unclear", by, took)
         finally:
             path.write_text(source, "utf-8")
-        took = time.monotonic() - began
-        if code is None:
-            return Result("timeout", "", took)
-        if code == 0:
-            return Result("survived", "", took)
-        by = _failed(said)
         if "Timeout" in said and self._pytest([by], limit)[0] != 0:
             return Result("unclear", by, took)
         return Result("killed", by, took)
@@ -97,11 +99,11 @@ class Copy:
 
 
 def _failed(said: str) -> str:
-    """The first test that failed, out of what pytest said."""
+    """The first test that failed, or file that could not be read, out of what pytest said."""
     for line in said.splitlines():
         if line.startswith(("FAILED ", "ERROR ")):
-            return line.split()[1]
-    return "it cannot be imported"
+            return line.partition(" ")[2].partition(" - ")[0]
+    raise RuntimeError(f"the tests cannot be run:\n{said[-2000:]}")
 
 
 def diff(change: Change) -> str:

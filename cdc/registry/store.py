@@ -83,10 +83,12 @@ class Registry:
         state: WebhookState | None = None,
         *,
         removed: bool = False,
+        most: int | None = None,
     ) -> list[Registration]:
-        """Registrations by id; removed ones only with ``removed`` or as ``state``."""
+        """Registrations by id, the first ``most``; removed ones only with ``removed`` or as
+        ``state``."""
         with self._transaction() as conn:
-            found = tables.search(conn, company, event, state, removed=removed)
+            found = tables.search(conn, company, event, state, removed=removed, most=most)
         return [self._ordered(one) for one in found]
 
     def trouble(self, webhook_id: int) -> str | None:

@@ -116,9 +116,10 @@ def search(
     state: WebhookState | None = None,
     *,
     removed: bool = False,
+    most: int | None = None,
 ) -> list[Registration]:
-    """Registrations by id; removed ones only where asked for."""
-    query = _REGISTRATION.order_by(webhook.c.id)
+    """Registrations by id, the first ``most``; removed ones only where asked for."""
+    query = _REGISTRATION.order_by(webhook.c.id).limit(most)
     if company is not None:
         query = query.where(webhook.c.company == company)
     if event is not None:

@@ -11,6 +11,9 @@ from cdc.cli.webhook.base import WebhookId, open_registry, state
 from cdc.errors import UsageError
 from cdc.road import WebhookState
 
+LISTED = 200
+"""Webhooks that are listed unless more are asked for."""
+
 
 def list_(
     ctx: typer.Context,
@@ -20,15 +23,20 @@ def list_(
         str | None, typer.Option("--state", help="active, paused, suspended or removed.")
     ] = None,
     all_: Annotated[bool, typer.Option("--all", help="Removed ones, too.")] = False,
+    limit: Annotated[int, typer.Option(min=1, help="List at most this many.")] = LISTED,
     as_json: AsJson = False,
 ) -> None:
-    """List webhooks, without secrets, passwords and values of headers."""
+    """List webhooks, without secrets, passwords and values of headers.
+
+    The first 200, or as --limit says; --json lists all.
+    """
     if in_state is not None and in_state not in list(WebhookState):
         raise UsageError(f"there is no state '{in_state}'", f"Known: {', '.join(WebhookState)}.")
     registry, _, _ = open_registry(ctx)
     with registry:
         wanted = WebhookState(in_state) if in_state else None
-        found = registry.find(company, event, wanted, removed=all_)
+        most = None if as_json else limit + 1
+        found = registry.find(company, event, wanted, removed=all_, most=most)
     if as_json:
         print_json([webhook.shown() for webhook in found])
         return
@@ -46,10 +54,15 @@ def list_(
                 webhook.shown()["endpoint"],
                 webhook.description,
             )
-            for webhook in found
+            for webhook in found[:limit]
         ],
         right="id",
     )
+    if len(found) > limit:
+        warn(
+            f"there are more than {limit} webhooks: --company, --event and --state narrow the "
+            "list, --limit makes it longer, --json has all."
+        )
 
 
 def show(ctx: typer.Context, webhook_id: WebhookId, as_json: AsJson = False) -> None:

@@ -73,8 +73,8 @@ def words() -> list[str]:
 def test_columns_and_tables_named_after_every_word_of_the_rendered_sql(
     empty_database: str,
 ) -> None:
-    """Each table has all of them as columns, and takes its name and key from one and the column that
-    leads to its parent from the next; captured at once, in bulk, and late."""
+    """Each table has all of them as columns; it takes its name and key from one, the column that
+    leads to its parent from the next. Captured at once, in bulk, and late."""
     names = words()
     # A column that is gone is found all the same where a function of its name takes any row.
     named = [name for name in names if name not in ("row_to_json", "jsonb_build_array")]

@@ -20,7 +20,7 @@ from cdc.queue.ownership import shard_of
 from cdc.queue.session import Connection
 from cdc.road import Span
 
-OPEN_CHANNELS = 10_000
+OPEN_CHANNELS = 5_000
 """At most, some 4 KB each. Busy ones are bounded by it, too: a process has fewer sockets."""
 PART = 200
 """Webhooks that are dealt with before anything else may run: some 20 ms."""

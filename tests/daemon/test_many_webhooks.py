@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import urllib.request
 from collections import Counter as Tally
@@ -113,8 +114,9 @@ async def test_each_has_something_waiting(world: World, webhooks: int) -> None:
         await writer.change("candidate", key)
         await crowd.until(3 * webhooks)
         await world.settled(LIMIT)
-        # Beside many other tests a process may get no CPU for a second; at 2 it would stop sending.
-        slow, looks = daemon.slow_looks(2 if webhooks == SMALL else 1)
+        # On a machine that others use a process may get no CPU for a second; at 2 it would stop
+        # sending.
+        slow, looks = daemon.slow_looks(1 if os.getloadavg()[0] < 4 else 2)
         print(f"{webhooks} webhooks: {looks:.0f} looks, VmHWM {daemon.peak_mb():.0f} MB")
         assert not slow
         assert daemon.peak_mb() < MEMORY_MB

@@ -100,7 +100,7 @@ class Client:
         )
         self._closed = False
         # One entry for each endpoint in use; bounded, because anybody may register new ones.
-        self._route = functools.lru_cache(maxsize=20_000)(self._find_route)
+        self._route = functools.lru_cache(maxsize=10_000)(self._find_route)
 
     @classmethod
     def of(cls, settings: Settings, may_send: Callable[[], bool] | None = None) -> Client:

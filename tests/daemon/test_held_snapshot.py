@@ -4,13 +4,16 @@ entry for each of them, and the first row that is left lies behind all those ent
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
+from typing import Any
 
 import psycopg
 import pytest
 
 from cdc.dispatch import fill
 from cdc.lanes import window
-from cdc.queue import look
+from cdc.queue import look, session
+from cdc.queue.session import Connection, Row
 from tests.daemon.running import Running
 from tests.daemon.world import Hook, World
 
@@ -33,6 +36,23 @@ async def dead_entries(world: World, hook: Hook, rows: int) -> psycopg.AsyncConn
     return holder
 
 
+def count_ended(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The statements that the server ends because they take too long, as they come."""
+    ended: list[str] = []
+    within = session.run_within
+
+    async def counted(
+        conn: Connection, name: str, params: Sequence[Any], seconds: float
+    ) -> list[Row] | None:
+        rows = await within(conn, name, params, seconds)
+        if rows is None:
+            ended.append(name)
+        return rows
+
+    monkeypatch.setattr(look, "run_within", counted)
+    return ended
+
+
 @pytest.mark.parametrize(
     "rows", [SMALL, pytest.param(LARGE, marks=[pytest.mark.long, pytest.mark.timeout(900)])]
 )
@@ -40,6 +60,7 @@ async def test_a_daemon_begins_behind_dead_entries(
     world: World, monkeypatch: pytest.MonkeyPatch, rows: int
 ) -> None:
     """The others at once, this one in steps; and no statement takes long."""
+    ended = count_ended(monkeypatch)
     if rows == SMALL:  # as slow, by the measure of the other one
         monkeypatch.setattr(look, "PROBE_WITHIN", 0.002)
         monkeypatch.setattr(fill, "STEP_WITHIN", 0.02)
@@ -59,6 +80,7 @@ async def test_a_daemon_begins_behind_dead_entries(
         await world.arrived(*hooks)
         await world.settled()
         assert not daemon.log.all("connection lost")
+        assert "look_all" in ended, "there was not enough to walk over"
         assert daemon.observer.counts.swept == 0
         print(
             f"{rows} dead entries: others after {quick:.1f} s, all {time.monotonic() - began:.1f} s"

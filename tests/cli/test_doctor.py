@@ -95,6 +95,7 @@ APART = {
     "wire": "tests/cli/test_doctor_server.py",
     "clock": "tests/cli/test_doctor_server.py",
     "locks": "tests/writers/test_locks.py",
+    "recording": "tests/cli/test_doctor_server.py",
     "commits": "tests/cli/test_doctor_server.py",
     "transactions": "tests/cli/test_doctor_server.py",
     "snapshots": "tests/cli/test_doctor_server.py",

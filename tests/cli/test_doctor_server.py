@@ -126,6 +126,36 @@ def test_a_standby_and_a_server_that_flushes() -> None:
             assert "takes no writes: it is a standby" in cdc.refused(*words)
 
 
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "select from cdc.queue for update",
+        "update cdc.webhook set reason = 'x'",
+        "select from cdc.shard where id = 3 for update",
+        "lock table cdc.attempt in share mode",
+    ],
+)
+def test_who_holds_what_daemons_write(
+    cdc: Command, database: str, monkeypatch: pytest.MonkeyPatch, statement: str
+) -> None:
+    monkeypatch.setattr("cdc.cli.doctor.recording.LONG", 0.0)
+    # A writer of the suite is in nobody's way.
+    with psycopg.connect(database) as writer:
+        writer.execute("insert into company (name) values ('x')")
+        writer.execute(
+            "insert into cdc.queue (webhook_id, layout, action, time, refs)"
+            " values (1, 1, 'c', now(), '{}')"
+        )
+        assert told(cdc, "recording")[0] == "ok"
+    with psycopg.connect(database, application_name="forgotten") as holder:
+        holder.execute(statement.encode())
+        verdict, said = told(cdc, "recording")
+        assert verdict == "warn"
+        assert f"process {holder.info.backend_pid} (forgotten, user postgres, idle in" in said
+        assert f"pg_terminate_backend({holder.info.backend_pid})" in said
+        assert "open for" in said
+
+
 def test_a_commit_that_waits_for_a_standby_that_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cdc.cli.doctor.locks.WAITED", 0.0)
     with EmbeddedPostgres(durable=True) as server:

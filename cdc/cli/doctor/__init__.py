@@ -3,6 +3,7 @@
 base.py      what a check is given, and what it finds
 database.py  the server, and who is in the way on it
 locks.py     who stops the suite's writers
+recording.py who keeps daemons from recording
 room.py      connections, sizes, vacuum, the log's ring, sequences
 rights.py    who may do what
 capture.py   mapping, triggers, what is kept without a company

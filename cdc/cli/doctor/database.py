@@ -10,6 +10,7 @@ from cdc.cli import capture
 from cdc.cli.common import age
 from cdc.cli.doctor import locks
 from cdc.cli.doctor.base import Check, Patient, Told, fail, ok, unseen, warn
+from cdc.cli.doctor.recording import recording
 
 OLD_TRANSACTION = 300.0
 """Seconds after which an open transaction keeps vacuum and snapshots back noticeably."""
@@ -242,6 +243,7 @@ CHECKS: dict[str, Check] = {
     "clock": clock,
     "durability": durability,
     "locks": locks.writers,
+    "recording": recording,
     "commits": locks.commits,
     "transactions": transactions,
     "snapshots": snapshots,

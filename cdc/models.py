@@ -41,6 +41,7 @@ C = sa.Text(collation="C")
 TIME = sa.DateTime(timezone=True)
 NOW = sa.text("clock_timestamp()")
 XID = sa.text("pg_current_xact_id()")
+NEW_ID = sa.text("cdc.new_id()")
 
 
 def _column(name: str, kind: Any, *, null: bool = False, **options: Any) -> sa.Column[Any]:
@@ -135,7 +136,7 @@ def _change(*, key: bool) -> list[sa.Column[Any]]:
 queue = sa.Table(
     "queue",
     metadata,
-    _column("id", sa.BigInteger, server_default=sa.text("nextval('cdc.queue_id')")),
+    _column("id", sa.BigInteger, server_default=NEW_ID),
     _column("xid", Xid8, server_default=XID),
     _column("webhook_id", sa.BigInteger),
     _column("uid", UUID(as_uuid=False), server_default=sa.text("gen_random_uuid()")),
@@ -256,18 +257,23 @@ unresolved = sa.Table(
         sa.BigInteger,
         primary_key=True,
         autoincrement=False,
-        server_default=sa.text("nextval('cdc.queue_id')"),
+        server_default=NEW_ID,
     ),
-    _column("xid", Xid8, server_default=XID),
+    sa.Column("xid", Xid8, primary_key=True, server_default=XID),
     _column("resource", sa.Text),
     _column("source", sa.Text),
-    _column("key", sa.Text, null=True),
+    _column("key", C, null=True),
     _column("action", Char),
     _column("time", TIME),
     _column("own", JSONB, server_default="{}"),
     _column("reason", sa.Text),
     _column("tries", sa.Integer, server_default="0"),
     _column("retry_at", TIME, server_default=NOW),
-    sa.Index("unresolved_new", "xid", postgresql_where=sa.text("tries = 0")),
+    sa.Index(
+        "unresolved_row",
+        "key",
+        postgresql_using="hash",
+        postgresql_where=sa.text("tries < 10"),
+    ),
     sa.Index("unresolved_due", "retry_at"),
 )

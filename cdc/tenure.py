@@ -133,7 +133,6 @@ class Tenure:
         await execute(conn, b"listen cdc", name="listen")
         while (await run(conn, "future_rows", [AT_ONCE]))[0][0]:
             pass
-        await run(conn, "future_ids")
         await self._layouts.load(conn)
         self._looker = Looker(conn)
         await self._looker.begin()

@@ -209,7 +209,7 @@ def former_functions(conn: Connection) -> dict[str, InstalledFunction]:
         select p.proname::text, p.prosrc, coalesce(obj_description(p.oid, 'pg_proc'), ''),
                pg_get_userbyid(p.proowner)::text
           from pg_proc p join pg_namespace n on n.oid = p.pronamespace
-         where n.nspname = 'cdc' and p.proname <> 'resolve_at_commit'
+         where n.nspname = 'cdc'
            and (p.proname like 'capture\\_%' or p.proname like 'resolve\\_%')
          order by 1
         """

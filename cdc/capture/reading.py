@@ -18,6 +18,11 @@ from cdc.mapping.roads import Column
 LONGEST_BASE = 2048
 """Characters of a company's own base URL that are taken."""
 
+BLOCKING_TRIES = 10
+"""A change in cdc.unresolved holds up later changes of its row for as many tries (some 17 minutes):
+one whose company is never found must not stop its row for ever. The index unresolved_row says the
+same number."""
+
 # Options of every function of ours. Without the second, a small table's index would not be used.
 # JIT: a sequence can only be read by a sequential scan, which is priced so high when those are off
 # that PostgreSQL 15 to 17 would compile every statement (19 ms instead of 0.2).
@@ -38,8 +43,9 @@ def found(
     rows: str,
     many: bool = False,
     anyway: str | None = None,
+    more: tuple[str, ...] = (),
 ) -> str:
-    """Selects, of changed rows (alias ``own``), ``source, key, company, refs, own``.
+    """Selects, of changed rows (alias ``own``), ``source, key, company, refs, own``, and ``more``.
 
     A row has its place when it has a company and none of its parents' rows is missing; until then
     ``own`` is what to keep of it.
@@ -74,12 +80,14 @@ def found(
             columns = ", ".join(f"{alias}.{quote(column)}" for column in reads[join.name])
             joins.append(
                 f"  left join lateral (\n"
-                f"    select {columns} from {table.sql} {alias}\n"
+                f"    select {columns}\n"
+                f"      from {table.sql} {alias}\n"
                 f"     where {key} = {road} offset 0) {alias} on true"
             )
         missing.append(f"({road} is not null and {key} is null)")
     # A collation of its own: the company's column may have one that ours cannot meet.
     placed = f'{company}::text collate "C"'
+    key = f"own.{quote(resource.key)}::text"
     if anyway is not None:
         if missing:
             placed = (
@@ -88,21 +96,43 @@ def found(
             )
         own = ""
     else:
-        unplaced = [f"{company} is null", *missing]
+        # A row that may be without a company is left out, unless a parent of it is only late.
+        without = [] if resource.optional else [f"{company} is null"]
+        waits = [*without, *missing, "earlier.waits"]
         own = (
-            f",\n       case when {lines(unplaced, ' or', 17)}\n"
+            f",\n       case when {lines(waits, ' or', 17)}\n"
             f"            then {build_object('own', resource.columns, 17)}\n"
             f"       end as own"
         )
+        joins.append(_earlier(resource, key, many))
+    extra = "".join(f",\n       {one}" for one in more)
     return "\n".join(
         [
             f"select {source} as source,",
-            f"       own.{quote(resource.key)}::text as key,",
+            f"       {key} as key,",
             f"       {placed} as company,",
-            f"       array[{lines(refs, ',', 13)}] as refs{own}",
+            f"       array[{lines(refs, ',', 13)}] as refs{own}{extra}",
             f"  from {rows}",
             *joins,
         ]
+    )
+
+
+def _earlier(resource: Resource, key: str, many: bool) -> str:
+    """Whether an earlier change of the same row waits in cdc.unresolved; this one does, then."""
+    source, same = literal(str(resource.table)), f'u.key = {key} collate "C"'
+    if many:
+        return (
+            f"  left join (\n"
+            f"    select distinct u.key, true as waits from cdc.unresolved u\n"
+            f"     where u.source = {source} and u.tries < {BLOCKING_TRIES}) earlier\n"
+            f"    on {same.replace('u.', 'earlier.', 1)}"
+        )
+    return (
+        f"  left join lateral (\n"
+        f"    select true as waits from cdc.unresolved u\n"
+        f"     where {same} and u.source = {source} and u.tries < {BLOCKING_TRIES}\n"
+        f"     limit 1 offset 0) earlier on true"
     )
 
 

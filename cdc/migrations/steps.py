@@ -8,7 +8,7 @@ of the suite touch: ``APART``.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -91,11 +91,15 @@ def version(module: ModuleType) -> Version:
     )
 
 
-def run(file: str) -> None:
-    """Runs the SQL that lies beside a file of ``versions/``, as it is; offline, prints it."""
+def run(file: str, before: Iterable[str] = ()) -> None:
+    """Runs the SQL that lies beside a file of ``versions/``, as it is; offline, prints it.
+
+    before: statements to run first, of ``Apart``: where they were not run on their own, as in a new
+            installation.
+    """
     from alembic import op
 
-    sql = _beside(file)
+    sql = "\n".join([*before, _beside(file)])
     if op.get_context().as_sql:
         # Printed as it is: execute() would read a colon as a bind parameter.
         op.get_context().impl.static_output(sql)

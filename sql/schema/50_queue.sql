@@ -3,12 +3,21 @@
 -- Written by the capture functions in the transaction of whoever changes a row of the suite, so this
 -- table must never make anybody wait: no foreign key, no unique index, no row that is updated.
 
--- CACHE 1 (the default), so that ids follow the order in which changes are made. Bumped by the
--- daemon at its start if it lags behind the table (a restored dump).
+-- Numbers of the queue: positions in the write-ahead log, which are unique and rise. Each statement
+-- that is captured writes a record of its own there, which reserves as many positions as it has bytes.
+-- nextval() would change what lastval() says in the session of the suite's writer, and nothing could
+-- restore it.
+--
+-- The log of another server, or of a restored copy, may be behind the rows of the queue. So positions
+-- count from cdc.queue_id, which nothing but the daemon's start, `cdc adopt` and `cdc migrate` raises.
 create sequence cdc.queue_id;
+create function cdc.new_id() returns bigint
+language sql volatile
+return (select last_value from cdc.queue_id)
+     + (pg_logical_emit_message(false, 'cdc', '.') - '0/0'::pg_lsn)::bigint;
 
 create table cdc.queue (
-  id          bigint not null default nextval('cdc.queue_id'),
+  id          bigint not null default cdc.new_id(),
   xid         xid8 not null default pg_current_xact_id(),   -- found by snapshot, never by id > last
   webhook_id  bigint not null,                              -- the highest 64 numbers: canaries
   uid         uuid not null default gen_random_uuid(),      -- webhook-id: same for all attempts

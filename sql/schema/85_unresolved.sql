@@ -1,28 +1,33 @@
 -- Changes whose company could not be found when they were made.
 --
--- Written by the capture functions; turns health red while rows stay. Two reasons:
---  * a parent row does not exist yet (deferred foreign keys): resolved by the deferred trigger below,
---    at COMMIT of the same transaction, under the id reserved here;
---  * the suite's schema changed under the mapping, or a parent is not visible to the writer:
---    retried by the daemon, and captured once that is mended (`cdc doctor` shows what is left).
+-- Written by the capture functions; turns health red while rows stay. Resolved by the daemon, under the
+-- id reserved here. Reasons:
+--  * a parent row did not exist yet (deferred foreign keys), or was not visible to the writer;
+--  * a table that capture reads was locked, by a migration of the suite's;
+--  * an earlier change of the same row waits here;
+--  * the suite's schema changed under the mapping: captured once that is mended (`cdc doctor` shows
+--    what is left).
 create table cdc.unresolved (
-  id        bigint primary key default nextval('cdc.queue_id'),
+  id        bigint not null default cdc.new_id(),
   xid       xid8 not null default pg_current_xact_id(),
   resource  text not null,                  -- name in the mapping, e.g. rating
   source    text not null,                  -- the table
-  key       text,                           -- null when even the key could not be read
+  key       text collate "C",               -- null when even the key could not be read
   action    "char" not null,
   "time"    timestamptz not null,
   own       jsonb not null default '{}',    -- the row's own key and parents' keys, by column
   reason    text not null,
   tries     int not null default 0,
-  retry_at  timestamptz not null default clock_timestamp()
+  retry_at  timestamptz not null default clock_timestamp(),
+  -- With the transaction: no writer may fail over an id that comes again.
+  primary key (id, xid)
 ) with (
   -- Truncating a table's end takes a lock that makes inserts wait.
   vacuum_truncate = off
 );
--- resolve_at_commit: rows of one transaction, without walking over what lies here already.
-create index unresolved_new on cdc.unresolved (xid) where tries = 0;
+-- The capture functions: does an earlier change of a row wait here? A hash, since it takes a key of any
+-- length. (BLOCKING_TRIES in cdc/capture/reading.py says the same number.)
+create index unresolved_row on cdc.unresolved using hash (key) where tries < 10;
 -- The daemon: what is to be tried again.
 create index unresolved_due on cdc.unresolved (retry_at);
 
@@ -70,7 +75,7 @@ $$;
 
 -- Tries again to resolve the given rows: calls the generated cdc_capture.resolve_<resource>(ids),
 -- some thousands at a time. Rows that somebody else is at just now are left to them.
--- Called by the trigger below at COMMIT, and by the daemon. Returns how many were resolved.
+-- With them those that wait behind them. Called by the daemon. Returns how many were resolved.
 -- Never raises for what a row or the suite's schema holds. Locks the rows.
 --
 -- What it calls reads tables of the suite, as cdc_capture, and so runs what their owner may have hidden
@@ -82,34 +87,38 @@ set search_path = pg_catalog, pg_temp
 set enable_seqscan = off  -- plans are made when the table may be empty, and kept by the session
 set jit = off
 set row_security = on  -- a writer's session that has it off would fail where policies apply
+set lock_timeout = '1s'  -- a table of the suite that is locked
 as $$
 declare
   kind text;
-  tried boolean;
   batch bigint[];
   placed bigint;
   resolved bigint := 0;
   out_of_time boolean := false;
 begin
-  for kind, tried, batch in
-    select mine.resource, mine.tried, array_agg(mine.id)
-      from (select locked.id, locked.resource, locked.tries > 0 as tried,
+  for kind, batch in
+    select mine.resource, array_agg(mine.id)
+      from (select locked.id, locked.resource,
                    -- Each third time alone: one that cannot be read must not keep its neighbours here.
                    case when locked.tries % 3 = 2 then locked.id end as alone,
                    row_number() over (partition by locked.resource order by locked.id) / 5000 as part
               from (select u.id, u.resource, u.tries from cdc.unresolved u
-                     where u.id = any(ids)
+                     where u.id = any(ids || array(
+                             select later.id from cdc.unresolved asked
+                               join cdc.unresolved later
+                                 on later.key = asked.key and later.source = asked.source
+                                and later.tries < 10
+                              where asked.id = any(ids)))
                        for update skip locked) locked) mine
-     group by mine.resource, mine.tried, mine.alone, mine.part
+     group by mine.resource, mine.alone, mine.part
+     order by min(mine.id)
   loop
     placed := null;
     if to_regprocedure(format('cdc_capture.%I(bigint[])', 'resolve_' || kind)) is null then
       null;  -- no mapping has it (any more): it waits, and is not asked for again and again
-    elsif not tried then
-      execute format('select cdc_capture.%I($1)', 'resolve_' || kind) into placed using batch;
     else
-      -- Guarded, and here that costs nobody anything: whatever the tables of one resource do to who
-      -- reads them, the others have their turn.
+      -- Guarded: whatever the tables of one resource do to a session that reads them, the others have
+      -- their turn.
       begin
         execute format('select cdc_capture.%I($1)', 'resolve_' || kind) into placed using batch;
       exception
@@ -132,24 +141,3 @@ begin
   return resolved;
 end
 $$;
-
--- Rows of this transaction are resolved together: the first of them that fires takes all.
-create function cdc.resolve_at_commit() returns trigger
-language plpgsql security definer
-set search_path = pg_catalog, pg_temp
-set enable_seqscan = off
-set jit = off
-set row_security = on
-as $$
-begin
-  if exists (select from cdc.unresolved u where u.id = new.id and u.tries = 0) then
-    perform cdc.resolve(array(
-      select u.id from cdc.unresolved u where u.xid = pg_current_xact_id() and u.tries = 0));
-  end if;
-  return null;
-end
-$$;
-
-create constraint trigger resolve_at_commit after insert on cdc.unresolved
-  deferrable initially deferred
-  for each row execute function cdc.resolve_at_commit();

@@ -25,6 +25,7 @@ $ring$;
 grant select, insert, update, delete on cdc.webhook, cdc.webhook_secret, cdc.subscription to cdc_admin;
 grant select, insert, update, delete on cdc.retry, cdc.dead to cdc_admin;
 grant select, update on cdc.installation to cdc_admin;
+grant update on sequence cdc.queue_id to cdc_admin;
 grant select on cdc.layout, cdc.queue, cdc.attempt, cdc.lane, cdc.shard, cdc.bell, cdc.queue_id
   to cdc_admin;
 
@@ -47,9 +48,9 @@ grant insert (id, webhook_id, uid, layout, action, "time", refs) on cdc.queue to
 grant select, insert, delete on cdc.unresolved to cdc_capture;
 grant update (tries, reason, retry_at) on cdc.unresolved to cdc_capture;
 grant select on cdc.subscription, cdc.bell to cdc_capture;
-grant usage on sequence cdc.queue_id to cdc_capture;
-grant execute on function cdc.kept(json, oid), cdc.renamed(jsonb) to cdc_capture;
-grant execute on function cdc.brought(text[], uuid) to cdc_daemon;
+grant select on cdc.queue_id to cdc_capture;
+grant execute on function cdc.kept(json, oid), cdc.renamed(jsonb), cdc.new_id() to cdc_capture;
+grant execute on function cdc.brought(text[], uuid), cdc.new_id() to cdc_daemon;
 
 -- What was kept of a row of the suite (own) may be any short text of it: capture reads it, nobody else.
 grant select (id, xid, resource, source, key, action, "time", reason, tries, retry_at)

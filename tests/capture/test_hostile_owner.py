@@ -6,8 +6,10 @@ it must not be able to do anything worth having.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 
+import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
@@ -81,12 +83,14 @@ WANTED = [
     "update public.project set company_id = 2",
 ]
 
+# What the thief reports: by warnings, since capture rolls back whatever its reads do.
+LOOT: list[tuple[str, str, str]] = []
 SETTING = """
 create role suite_app login password 'x';
 create role late_daemon login password 'x' in role cdc_daemon;
 grant usage, create on schema public to suite_app;
 grant create, temporary on database {database} to suite_app;
-create table loot (who text, what text, state text);
+create table loot (who text);
 grant all on loot to public;
 create table wanted (what text);
 grant select on wanted to public;
@@ -104,12 +108,13 @@ begin
   for w in select what from public.wanted loop
     begin
       execute w;
-      insert into public.loot values (current_user, w, 'done');
+      raise warning 'loot %', json_build_array(current_user, w, 'done');
     exception when others then
-      insert into public.loot values (current_user, w, sqlstate);
+      raise warning 'loot %', json_build_array(current_user, w, sqlstate);
     end;
   end loop;
-  insert into public.loot values (current_user, 'ran', 'done');
+  raise warning 'loot %', json_build_array(current_user, 'ran', 'done');
+  insert into public.loot values (current_user);
   perform set_config('loot.thieves', before, false);
   return 17;
 end $$;
@@ -121,7 +126,9 @@ create function steal_now() returns bigint language plpgsql immutable as
 @pytest.fixture
 def owned(own_suite: Suite) -> Iterator[Suite]:
     """A suite whose tables belong to somebody who is after the secrets of its webhooks."""
+    LOOT.clear()
     suite = own_suite
+    suite.conn.add_notice_handler(_loot)
     hook = suite.register("1")
     suite.run(f"insert into cdc.webhook_secret (webhook_id, secret) values ({hook}, 'whsec_x')")
     suite.run(SETTING.format(database=suite.one("select current_database()")))
@@ -146,20 +153,33 @@ def app(owned: Suite) -> Iterator[Connection]:
 
 def logged_in(suite: Suite, role: str) -> Connection:
     """In earnest: with SET SESSION AUTHORIZATION one could go back to the superuser."""
-    return connect(make_conninfo(suite.url, user=role, password="x"))
+    conn = connect(make_conninfo(suite.url, user=role, password="x"))
+    conn.add_notice_handler(_loot)
+    return conn
 
 
-def gains(suite: Suite) -> list[tuple[str, str, str]]:
+def _loot(notice: psycopg.errors.Diagnostic) -> None:
+    name, _, found = (notice.message_primary or "").partition(" ")
+    if name == "loot":
+        LOOT.append(tuple(json.loads(found)))
+
+
+def gains() -> list[tuple[str, str, str]]:
     """What worked, or failed otherwise than for want of rights, for anybody but the attacker."""
     return [
         (who, what, state)
-        for who, what, state in suite.all("select who, what, state from loot")
+        for who, what, state in LOOT
         if who != "suite_app" and what != "ran" and state != "42501"
     ]
 
 
+def forget(suite: Suite) -> None:
+    LOOT.clear()
+    suite.run("delete from loot")
+
+
 def ran_as(suite: Suite) -> set[str]:
-    return {row[0] for row in suite.all("select who from loot")} - {"suite_app"}
+    return {row[0] for row in (*suite.all("select who from loot"), *LOOT)} - {"suite_app"}
 
 
 def state_of(suite: Suite) -> list[object]:
@@ -235,7 +255,7 @@ def test_nothing_worth_having(
 ) -> None:
     """springs: whether the code runs with capture's rights at all; None: that may depend."""
     app.execute(trap.encode())
-    owned.run("delete from loot")
+    forget(owned)
     before = state_of(owned)
     app.execute("update rating set stars = 1 where id = 9")
     app.execute("insert into rating (id) select g from generate_series(100, 199) g")
@@ -244,7 +264,7 @@ def test_nothing_worth_having(
     owned.run("update cdc.unresolved set tries = 1")
     with logged_in(owned, "late_daemon") as daemon:
         daemon.execute("select cdc.resolve(array(select id from cdc.unresolved))")
-    assert gains(owned) == []
+    assert gains() == []
     assert ran_as(owned) <= {"cdc_capture"}
     if springs:
         assert ran_as(owned) == {"cdc_capture"}
@@ -255,7 +275,8 @@ SHADOWS = """
 create schema trap;
 grant usage on schema trap to public;
 create function trap.note() returns boolean language plpgsql as
-  $$begin insert into public.loot values (current_user, 'shadow', 'done'); return true; end$$;
+  $$begin raise warning 'loot %', pg_catalog.json_build_array(current_user, 'shadow', 'done');
+  return true; end$$;
 create function trap.format(text, text) returns text language sql as
   $$select case when trap.note() then pg_catalog.format($1, $2) end$$;
 create function trap.add(bigint, bigint) returns bigint language sql as
@@ -292,7 +313,7 @@ def test_what_is_left_behind_in_the_session_does_not_run_as_the_owner(
     owned.run("update cdc.unresolved set resource = 'note' where key = '202'")
     app.execute("insert into candidate (id, project_id) values (999, 17)")
     app.execute(VIEW.encode())
-    owned.run("delete from loot")
+    forget(owned)
     with logged_in(owned, "late_daemon") as daemon:
         daemon.execute("select cdc.resolve(array(select id from cdc.unresolved))")
         # The trap was set, and stays: this is why the daemon ends its session here.
@@ -307,7 +328,7 @@ def test_our_commands_do_not_read_what_others_own(owned: Suite, app: Connection)
     an account that sees secrets."""
     app.execute("create index trap_too on company (id) where steal_now() = 17")
     app.execute(INDEX.encode())
-    owned.run("delete from loot")
+    forget(owned)
     account = make_conninfo(owned.url, user="late_daemon", password="x")
     assert company.doubts(account, owned.mapping, ["1", "77"]) == []
     with logged_in(owned, "late_daemon") as doctor:

@@ -73,6 +73,7 @@ def written(suite: Suite) -> None:
         " insert into candidate (id, project_id) values (778, 17); commit"
     )
     suite.run("reset session authorization; reset row_security")
+    assert suite.resolve() == 1
 
 
 def as_it_should_be(suite: Suite) -> None:

@@ -140,7 +140,8 @@ def test_when_it_was_off_is_noted_with_the_functions(own_suite: Suite) -> None:
 def test_a_body_changed_by_hand_is_told_from_an_older_one(own_suite: Suite) -> None:
     function = render.functions(default_mapping(), default_mapping().resources["rating"])[0]
     assert render.intact(function.body)
-    older = render.sealed(function.body.rpartition("-- Rendered")[0].replace("few", "several"))
+    body = function.body.rpartition("-- Rendered")[0]
+    older = render.sealed(body.replace("happened", "occurred"))
     for body, state in (
         (function.body.replace("return null", "return  null"), "altered"),
         (function.body + "-- mine\n", "altered"),

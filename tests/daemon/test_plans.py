@@ -109,7 +109,6 @@ CASES = {
     "keep_lane": Case("3, 'open', 5, 1.0, 0.5, 'bad', 2", ("webhook_pkey",)),
     "suspend": Case("3, 'gone', 1", ("webhook_pkey",)),
     "future_rows": Case("10000", ("queue_xid",)),
-    "future_ids": Case("", ("queue_lane", "retry_pkey"), 2 * HOOKS),
     "sweep": Case(f"{ALL_SHARDS}, 60", ("queue_lane",), HOOKS),
     "sweep_retry": Case(f"{ALL_SHARDS}, 60", (), 2 * (RETRIED + PARKED)),
     "sweep_canaries": Case(f"{ALL_SHARDS}, 60", ("queue_lane",)),

@@ -176,8 +176,10 @@ def test_nor_through_a_transaction_pooler(
         with connect(empty_database) as suite:
             suite.execute("set search_path = pg_catalog")
             suite.execute("insert into public.project (company_id) values (1)")
-        run("status", "delivery list", "delivery show 1", "explain project 1", f"explain {number}")
-        run("delivery replay --webhook 1 --dry-run", "delivery replay 1 --dry-run", "webhook list")
+            (delivery,) = suite.execute("select id from cdc.queue").fetchone() or (0,)
+        run("status", "delivery list", f"delivery show {delivery}", "explain project 1")
+        run(f"explain {delivery}", "delivery replay --webhook 1 --dry-run")
+        run(f"delivery replay {delivery} --dry-run", "webhook list")
         run(f"webhook show {number}", f"webhook pause {number}", f"webhook resume {number}")
         run(f"webhook rotate-secret {number}", "webhook export", f"webhook remove {number}")
         run("doctor", "triggers remove --yes")

@@ -23,7 +23,7 @@ FUNCTIONS = {
     "cdc.kept": ("cdc_owner", False, ["cdc_capture"]),
     "cdc.renamed": ("cdc_owner", False, ["cdc_capture"]),
     "cdc.resolve": ("cdc_owner", True, ["cdc_daemon"]),
-    "cdc.resolve_at_commit": ("cdc_owner", True, []),
+    "cdc.new_id": ("cdc_owner", False, ["cdc_capture", "cdc_daemon"]),
     "cdc.webhook_changed": ("cdc_owner", False, []),
     "cdc_capture.capture_*": ("cdc_capture", True, []),
     "cdc_capture.resolve_*": ("cdc_capture", True, ["cdc_owner"]),
@@ -68,7 +68,8 @@ SEQUENCES = {
         "cdc_reader": ["select"],
     },
     "queue_id": {
-        "cdc_capture": ["usage"], "cdc_daemon": ["select", "update"], "cdc_admin": ["select"],
+        "cdc_capture": ["select"], "cdc_daemon": ["select", "update"],
+        "cdc_admin": ["select", "update"],
         "cdc_reader": ["select"],
     },
     "webhook_id_seq": {},

@@ -34,8 +34,7 @@ select case when relkind in ('i', 'I') then relname else 'cdc.' || relname end f
 FUNCTIONS = """
 select 'cdc.' || proname from pg_proc
  where pronamespace = 'cdc'::regnamespace
-   and (proname not like 'capture\\_%' and proname not like 'resolve\\_%'
-        or proname = 'resolve_at_commit')
+   and proname not like 'capture\\_%' and proname not like 'resolve\\_%'
 """
 TRIGGERS = "select distinct tgname from pg_trigger where not tgisinternal"
 ROLES = "select rolname from pg_roles where rolname like 'cdc\\_%'"
@@ -53,7 +52,7 @@ def test_nothing_is_told_of_that_is_not_there(conn: Connection, readme: str) -> 
     told = {
         name
         for name in re.findall(r"`cdc\.(\w+)", readme)
-        if not name.startswith(("capture_", "resolve_")) or name == "resolve_at_commit"
+        if not name.startswith(("capture_", "resolve_"))
     }
     there = names(
         conn,

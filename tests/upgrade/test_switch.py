@@ -69,6 +69,29 @@ def test_between_migrating_and_installing(old_database: str, old: psycopg.Connec
     assert captured(old)
 
 
+def test_numbers_go_on_with_capture_of_the_first_release(
+    old_database: str, old: psycopg.Connection
+) -> None:
+    """They have another source from the migration on, for its functions, too."""
+    cdc = Command({"CDC_DATABASE_URL": old_database})
+    assert captured(old)
+    old.execute(
+        "insert into cdc.retry (webhook_id, id, uid, xid, layout, action, time, refs, event, key)"
+        " select webhook_id, nextval('cdc.queue_id'), uid, xid, layout, action, time, refs, '', ''"
+        "   from cdc.queue"
+    )
+    highest = old.execute("select last_value from cdc.queue_id").fetchone()
+    cdc.good("migrate")
+    assert captured(old)
+    cdc.good("triggers", "install")
+    assert captured(old)
+    assert old.execute("select last_value from cdc.queue_id").fetchone() == highest
+    numbers = [row[0] for row in old.execute("select id from cdc.queue order by xid").fetchall()]
+    assert len(numbers) == 3
+    assert highest
+    assert numbers[0] < highest[0] < numbers[1] < numbers[2]
+
+
 def test_with_psql_alone(
     old_database: str, old: psycopg.Connection, postgres: EmbeddedPostgres, tmp_path: Path
 ) -> None:

@@ -103,7 +103,7 @@ def objects(see: Patient) -> Told:
     silent = see.rows(
         """
         select w.relation, w.name
-          from unnest('{webhook,unresolved}'::text[], '{webhook_changed,resolve_at_commit}'::text[])
+          from unnest('{webhook}'::text[], '{webhook_changed}'::text[])
                as w (relation, name)
          where not exists (select from pg_trigger t
                             where t.tgrelid = to_regclass('cdc.' || w.relation)

@@ -160,29 +160,26 @@ def log(see: Patient) -> Told:
 
 def sequences(see: Patient) -> Told:
     rows = see.rows(
-        "select sequencename::text, last_value, max_value, cache_size, increment_by, cycle"
+        "select sequencename::text, last_value, max_value"
         "  from pg_sequences where schemaname = 'cdc' and sequencename <> 'bell' order by 1"
     )
-    for name, last, most, cache, step, cycle in rows:
-        if name == "queue_id" and (cache, step, cycle) != (1, 1, False):
-            return fail(
-                "cdc.queue_id numbers out of order: its CACHE, INCREMENT or CYCLE was changed",
-                "alter sequence cdc.queue_id increment 1 cache 1 no cycle",
-            )
+    for name, last, most in rows:
         if last is not None and last > most * NEARLY:
             return fail(
                 f"cdc.{name} has used up {last / most:.0%} of its numbers; when they end, writers "
                 "fail",
-                f"alter sequence cdc.{name} as bigint no maxvalue; and see who has set it so high.",
+                f"alter sequence cdc.{name} as bigint no maxvalue; and see what set it so high.",
             )
     behind = see.row(
         "select coalesce(max(id), 0) > (select last_value from cdc.queue_id)"
+        "                              + (pg_current_wal_insert_lsn() - '0/0')"
         "  from (select id from cdc.queue order by xid desc limit 1000) newest"
     )[0]
     if behind:
         return warn(
-            "cdc.queue_id is behind the numbers in the queue, as after a restored dump",
-            "A daemon sets that right when it starts.",
+            "new changes get lower numbers than the queue has, as in a restored dump: they would "
+            "be sent before older ones of the same row",
+            "Run `cdc adopt`.",
         )
     return ok("far from their ends")
 

@@ -153,7 +153,7 @@ $$;
 
 -- Tries again to resolve the given rows: calls the generated cdc_capture.resolve_<resource>(ids),
 -- some thousands at a time. Rows that somebody else is at just now are left to them.
--- Called by the trigger below at COMMIT, and by the daemon. Returns how many were resolved.
+-- With them those that wait behind them. Called by the daemon. Returns how many were resolved.
 -- Never raises for what a row or the suite's schema holds. Locks the rows.
 --
 -- What it calls reads tables of the suite, as cdc_capture, and so runs what their owner may have hidden
@@ -165,34 +165,38 @@ set search_path = pg_catalog, pg_temp
 set enable_seqscan = off  -- plans are made when the table may be empty, and kept by the session
 set jit = off
 set row_security = on  -- a writer's session that has it off would fail where policies apply
+set lock_timeout = '1s'  -- a table of the suite that is locked
 as $$
 declare
   kind text;
-  tried boolean;
   batch bigint[];
   placed bigint;
   resolved bigint := 0;
   out_of_time boolean := false;
 begin
-  for kind, tried, batch in
-    select mine.resource, mine.tried, array_agg(mine.id)
-      from (select locked.id, locked.resource, locked.tries > 0 as tried,
+  for kind, batch in
+    select mine.resource, array_agg(mine.id)
+      from (select locked.id, locked.resource,
                    -- Each third time alone: one that cannot be read must not keep its neighbours here.
                    case when locked.tries % 3 = 2 then locked.id end as alone,
                    row_number() over (partition by locked.resource order by locked.id) / 5000 as part
               from (select u.id, u.resource, u.tries from cdc.unresolved u
-                     where u.id = any(ids)
+                     where u.id = any(ids || array(
+                             select later.id from cdc.unresolved asked
+                               join cdc.unresolved later
+                                 on later.key = asked.key and later.source = asked.source
+                                and later.tries < 10
+                              where asked.id = any(ids)))
                        for update skip locked) locked) mine
-     group by mine.resource, mine.tried, mine.alone, mine.part
+     group by mine.resource, mine.alone, mine.part
+     order by min(mine.id)
   loop
     placed := null;
     if to_regprocedure(format('cdc_capture.%I(bigint[])', 'resolve_' || kind)) is null then
       null;  -- no mapping has it (any more): it waits, and is not asked for again and again
-    elsif not tried then
-      execute format('select cdc_capture.%I($1)', 'resolve_' || kind) into placed using batch;
     else
-      -- Guarded, and here that costs nobody anything: whatever the tables of one resource do to who
-      -- reads them, the others have their turn.
+      -- Guarded: whatever the tables of one resource do to a session that reads them, the others have
+      -- their turn.
       begin
         execute format('select cdc_capture.%I($1)', 'resolve_' || kind) into placed using batch;
       exception
@@ -215,18 +219,18 @@ begin
   return resolved;
 end
 $$;
-alter function cdc.resolve_at_commit() set row_security = on;
 
 -- Rights: capture as a role of its own.
 grant insert (id, webhook_id, uid, layout, action, "time", refs) on cdc.queue to cdc_capture;
 grant select, insert, delete on cdc.unresolved to cdc_capture;
 grant update (tries, reason, retry_at) on cdc.unresolved to cdc_capture;
 grant select on cdc.subscription, cdc.bell to cdc_capture;
-grant usage on sequence cdc.queue_id to cdc_capture;
-grant execute on function cdc.kept(json, oid), cdc.renamed(jsonb) to cdc_capture;
+grant select on cdc.queue_id to cdc_capture;
+grant update on sequence cdc.queue_id to cdc_admin;
+grant execute on function cdc.kept(json, oid), cdc.renamed(jsonb), cdc.new_id() to cdc_capture;
 grant select (layout) on cdc.attempt to cdc_reader;
 grant select (tls_profile) on cdc.webhook to cdc_reader;
-grant execute on function cdc.brought(text[], uuid) to cdc_daemon;
+grant execute on function cdc.brought(text[], uuid), cdc.new_id() to cdc_daemon;
 -- What was kept of a row of the suite (own) may be any short text of it: capture reads it, nobody else.
 revoke select on cdc.unresolved from cdc_daemon, cdc_admin, cdc_reader;
 grant select (id, xid, resource, source, key, action, "time", reason, tries, retry_at)

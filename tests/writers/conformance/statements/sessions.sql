@@ -217,7 +217,7 @@ set transaction read only;
 --look
 commit;
 
---# read only before COMMIT, child first
+--# read only before COMMIT, child first | silent
 begin;
 set constraints all deferred;
 insert into candidate (project_id) values (77);

@@ -125,17 +125,17 @@ def relation(conn: Connection, table: Table) -> Relation | None:
     )
 
 
-def similar_tables(conn: Connection) -> list[str]:
-    """Names of all tables a person might have meant."""
+def possible_tables(conn: Connection) -> list[Table]:
+    """All tables that a person might have meant."""
     rows = conn.execute(
         """
-        select n.nspname || '.' || c.relname
+        select n.nspname::text, c.relname::text
           from pg_class c join pg_namespace n on n.oid = c.relnamespace
          where c.relkind in ('r', 'p')
            and n.nspname not in ('pg_catalog', 'information_schema', 'cdc', 'cdc_capture')
         """
     ).fetchall()
-    return [row[0] for row in rows]
+    return [Table(*row) for row in rows]
 
 
 def triggers(conn: Connection) -> list[InstalledTrigger]:

@@ -16,7 +16,7 @@ from cdc.capture.catalog import Connection, Relation
 from cdc.capture.keys import check_keys
 from cdc.capture.reading import probe, tables_read
 from cdc.errors import MappingError
-from cdc.mapping import Mapping, Resource, Table, roads_of
+from cdc.mapping import Mapping, Resource, Table, roads_of, written
 from cdc.mapping.model import COMPANY, Company, quote
 
 
@@ -60,10 +60,10 @@ def check(conn: Connection, mapping: Mapping, *, trusting: bool = True) -> dict[
 def _table(conn: Connection, place: str, table: Table) -> Relation:
     found = catalog.relation(conn, table)
     if found is None:
-        close = difflib.get_close_matches(str(table), catalog.similar_tables(conn), 1)
+        names = {str(t): written(t.schema, t.name) for t in catalog.possible_tables(conn)}
         raise MappingError(
             f"{place}.table: there is no table {table} in this database"
-            + (f", did you mean {close[0]}?" if close else "")
+            + _did_you_mean(str(table), names)
         )
     if found.kind not in ("r", "p"):
         what = {"v": "a view", "m": "a materialized view", "f": "a foreign table"}
@@ -77,10 +77,10 @@ def _table(conn: Connection, place: str, table: Table) -> Relation:
 def _columns(place: str, relation: Relation, named: dict[str, str]) -> None:
     for key, column in named.items():
         if column not in relation.columns:
-            close = difflib.get_close_matches(column, relation.columns, 1)
+            names = {name: written(name) for name in relation.columns}
             raise MappingError(
                 f"{place}.{key}: table {relation.table} has no column {quote(column)}"
-                + (f", did you mean {quote(close[0])}?" if close else "")
+                + _did_you_mean(column, names)
             )
         if relation.columns[column] == "v":
             raise MappingError(
@@ -88,6 +88,18 @@ def _columns(place: str, relation: Relation, named: dict[str, str]) -> None:
                 "column, which is empty in transition tables",
                 "Use a stored column.",
             )
+
+
+def _did_you_mean(asked: str, names: dict[str, str]) -> str:
+    """names: those that there are, and how each is written in a mapping."""
+    close = [name for name in names if name.lower() == asked.lower()]
+    close = close or difflib.get_close_matches(asked, names, 1)
+    if not close:
+        return ""
+    meant = names[close[0]]
+    if '"' not in meant:
+        return f", did you mean {meant}?"
+    return f", did you mean '{meant}', with both kinds of quotation marks?"
 
 
 def _can_fire(place: str, relation: Relation) -> None:

@@ -2,6 +2,7 @@
 
 from cdc.mapping.load import default_mapping, load_mapping, parse_mapping
 from cdc.mapping.model import Company, Mapping, Resource, Table, UrlTemplate
+from cdc.mapping.names import written
 from cdc.mapping.roads import Join, Roads, roads_of
 
 __all__ = [
@@ -16,4 +17,5 @@ __all__ = [
     "load_mapping",
     "parse_mapping",
     "roads_of",
+    "written",
 ]

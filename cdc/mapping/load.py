@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from cdc.errors import MappingError
 from cdc.mapping.model import COMPANY, Company, Mapping, Resource, Table, UrlTemplate
+from cdc.mapping.names import IDENTIFIER, folded
 
 MOST_RESOURCES = 200
 """Of one mapping; a suite has some ten, and roads among them are followed step by step."""
@@ -25,7 +26,6 @@ NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 TAKEN = frozenset(
     {"own", "new_rows", "new", "old", "u", "found", "subscription", "base", "action", "at_commit"}
 )
-IDENTIFIER = re.compile(r'"((?:[^"]|"")+)"|([A-Za-z_\x80-\uffff][\w$\x80-\uffff]*)')
 
 
 class _Strict(BaseModel):
@@ -308,8 +308,7 @@ def _identifiers(text: str, place: str) -> list[str]:
                 "Quote what is not plain, e.g. '\"Job Application\"'.",
             )
         quoted, plain = match.groups()
-        # Unquoted names are folded as PostgreSQL folds them.
-        names.append(quoted.replace('""', '"') if quoted else plain.lower())
+        names.append(quoted.replace('""', '"') if quoted else folded(plain))
         if not names[-1].isprintable():
             raise _Wrong(place, f"{names[-1]!r} holds a character that cannot be printed")
         if len(names[-1].encode()) > 63:

@@ -6,7 +6,9 @@ from typing import NamedTuple
 
 import pytest
 
+from cdc.capture.check import check
 from cdc.errors import MappingError
+from cdc.mapping import default_mapping, parse_mapping
 from tests.capture.kit import Suite
 from tests.capture.test_install import changed
 
@@ -35,7 +37,7 @@ WRONG = {
     "unknown key": Wrong(
         "",
         (('table = "rating"\nkey = "id"', 'table = "rating"\nkey = "idd"'),),
-        'resources.rating.key: table public.rating has no column "idd", did you mean "id"?',
+        'resources.rating.key: table public.rating has no column "idd", did you mean id?',
     ),
     "unknown road": Wrong(
         "",
@@ -46,7 +48,7 @@ WRONG = {
         "",
         (('candidate = "candidate_id", question', "candidate = '\"Candidate_Id\"', question"),),
         "resources.answervideo.parents.candidate: table public.answervideo has no column"
-        ' "Candidate_Id", did you mean "candidate_id"?',
+        ' "Candidate_Id", did you mean candidate_id?',
     ),
     "unknown base url": Wrong(
         "",
@@ -239,3 +241,32 @@ def test_row_level_security_of_the_changed_table_does_not_matter(own_suite: Suit
     own_suite.register("1")
     own_suite.run("update rating set stars = 1")
     assert own_suite.changes() == [("m", "9")]
+
+
+def test_a_hint_can_be_followed(own_suite: Suite) -> None:
+    """Unquoted names are folded, so one with large letters has to be quoted in the mapping."""
+    own_suite.run(
+        'alter table rating rename to "Rating"; alter table "Rating" rename id to "Id";'
+        "alter table candidate rename project_id to projekt_id"
+    )
+    text = default_mapping().source
+
+    def refused() -> str:
+        with pytest.raises(MappingError) as caught:
+            check(own_suite.command, parse_mapping(text, "suite.toml"))
+        return caught.value.message
+
+    for old, new, key in (
+        (
+            'table = "candidate"\nkey = "id"\nparents = { project = "project_id"',
+            "projekt_id",
+            "table = 'candidate'\nkey = 'id'\nparents = {{ project = '{}'",
+        ),
+        ('table = "rating"\nkey', 'public."Rating"', "table = '{}'\nkey"),
+        ('Rating"\'\nkey = "id"', '"Id"', "Rating\"'\nkey = '{}'"),
+    ):
+        said = refused()
+        assert f"did you mean {new}?" in said or f"did you mean '{new}', with both" in said
+        assert old in text
+        text = text.replace(old, key.format(new))
+    check(own_suite.command, parse_mapping(text, "suite.toml"))

@@ -219,6 +219,16 @@ class TestStatus:
         assert "1 change without a company" in found["problems"][0]
         assert found["unresolved"]["count"] == 1
 
+    def test_more_of_them_than_are_counted(
+        self, cdc: Command, db: psycopg.Connection, daemon: psycopg.Connection
+    ) -> None:
+        """25,000 used to be reported as 10,000."""
+        db.execute("insert into rating select from generate_series(1, 10001)")
+        found = status(cdc)
+        assert "more than 10000 changes without a company" in found["problems"][0]
+        assert found["unresolved"]["more"] is True
+        assert "10,000+" in cdc("status").out
+
     def test_capture_that_is_not_as_it_should_be_is_wrong(
         self, cdc: Command, db: psycopg.Connection, tmp_path: Path
     ) -> None:

@@ -260,7 +260,7 @@ def test_names_follow_sql() -> None:
     assert resources["project"].table.sql == '"public"."Job ""Posting"""'
     assert resources["candidate"].table == Table("hr", "Job Application")
     assert resources["project"].parents == {"company": "Mandant"}
-    assert resources["candidate"].parents == {"project": "stelle_ü"}
+    assert resources["candidate"].parents == {"project": "stelle_Ü"}
 
 
 def test_the_fingerprint_is_that_of_the_meaning() -> None:

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import re
 
+import psycopg
+import pytest
+
 from cdc import migrations
 from cdc.capture import render
 from cdc.mapping import default_mapping, parse_mapping
+from cdc.mapping.names import folded
 from tests.capture.kit import Suite, bodies
 
 # A road of eighteen tables: variables of the functions, aliases, key words, the columns' names.
@@ -122,3 +126,10 @@ def test_columns_and_tables_named_after_every_word_of_the_rendered_sql(
         suite.clear()
     suite.close()
     assert wrong == {}
+
+
+@pytest.mark.parametrize("name", ["İndex", "STRAẞE", "ÄRGER_X", "Über$1"])
+def test_names_are_folded_as_postgresql_does(name: str, admin: psycopg.Connection) -> None:
+    """In UTF-8 the letters A to Z, and no others."""
+    [column] = admin.execute(f"select 1 as {name}".encode()).description or []
+    assert folded(name) == column.name

@@ -9,7 +9,7 @@ from cdc.capture.check import check
 from cdc.capture.owners import owners_trusted
 from cdc.capture.plan import TableStatus
 from cdc.cli import capture
-from cdc.cli.common import age, counted
+from cdc.cli.common import age
 from cdc.cli.doctor.base import Check, Patient, Told, fail, ok, warn
 from cdc.cli.health import unresolved as read_unresolved
 
@@ -151,8 +151,7 @@ def unresolved(see: Patient) -> Told:
     if not found.count:
         return ok("every change has found its company")
     return fail(
-        f"{counted(found.count, 'change')} without a company, the oldest for {age(found.oldest)}: "
-        f"{found.reason}",
+        f"{found.changes} without a company, the oldest for {age(found.oldest)}: {found.reason}",
         "Mend what the reason says; they are tried again by themselves.",
     )
 

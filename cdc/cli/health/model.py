@@ -91,11 +91,16 @@ class Daemon:
 
 @dataclass(frozen=True, slots=True)
 class Unresolved:
-    """Changes whose company could not be found."""
+    """Changes whose company could not be found. more: there are more than were counted."""
 
     count: int
     oldest: float | None
     reason: str
+    more: bool = False
+
+    @property
+    def changes(self) -> str:
+        return ("more than " if self.more else "") + counted(self.count, "change")
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +202,7 @@ class Health:
             )
         if self.unresolved.count:
             found.append(
-                f"{counted(self.unresolved.count, 'change')} without a company, the oldest for "
+                f"{self.unresolved.changes} without a company, the oldest for "
                 f"{age(self.unresolved.oldest)}: {self.unresolved.reason} (docs/dba.md, "
                 "'What could not be resolved', says what to do)"
             )

@@ -181,6 +181,7 @@ select count(*), extract(epoch from clock_timestamp()
 
 def unresolved(conn: Connection) -> Unresolved:
     """Counted as far as ``MOST``."""
-    row = conn.execute(_UNRESOLVED, [MOST]).fetchone()
+    row = conn.execute(_UNRESOLVED, [MOST + 1]).fetchone()
     assert row is not None
-    return Unresolved(*row)
+    count, oldest, reason = row
+    return Unresolved(min(count, MOST), oldest, reason, more=count > MOST)

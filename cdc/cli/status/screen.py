@@ -79,7 +79,8 @@ def _facts(seen: Report) -> dict[str, object]:
         if totals.dead
         else "0",
         "expired": f"{health.expired:,} within the last day" if health.expired else None,
-        "unresolved": f"{health.unresolved.count:,}{_for(health.unresolved.oldest)}"
+        "unresolved": f"{health.unresolved.count:,}{'+' if health.unresolved.more else ''}"
+        f"{_for(health.unresolved.oldest)}"
         if health.unresolved.count
         else None,
         "published": _published(health.published),

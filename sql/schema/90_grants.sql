@@ -50,6 +50,7 @@ grant update (tries, reason, retry_at) on cdc.unresolved to cdc_capture;
 grant select on cdc.subscription, cdc.bell to cdc_capture;
 grant select on cdc.queue_id to cdc_capture;
 grant execute on function cdc.kept(json, oid), cdc.renamed(jsonb), cdc.new_id() to cdc_capture;
+grant execute on function cdc.unfiltered(regclass) to cdc_capture;
 grant execute on function cdc.brought(text[], uuid), cdc.new_id() to cdc_daemon;
 
 -- What was kept of a row of the suite (own) may be any short text of it: capture reads it, nobody else.

@@ -21,6 +21,7 @@ ROLES = ["cdc_owner", "cdc_capture", "cdc_daemon", "cdc_admin", "cdc_reader"]
 FUNCTIONS = {
     "cdc.brought": ("cdc_owner", False, ["cdc_daemon"]),
     "cdc.kept": ("cdc_owner", False, ["cdc_capture"]),
+    "cdc.unfiltered": ("cdc_owner", False, ["cdc_capture"]),
     "cdc.renamed": ("cdc_owner", False, ["cdc_capture"]),
     "cdc.resolve": ("cdc_owner", True, ["cdc_daemon"]),
     "cdc.new_id": ("cdc_owner", False, ["cdc_capture", "cdc_daemon"]),

@@ -151,6 +151,28 @@ as $$
         and a.attrelid::regclass::text = own -> '' ->> 'table'), '{}')
 $$;
 
+-- Raises where row-level security may hide rows of a table of ours from who calls, or refuse them: a policy
+-- of others that is restrictive applies, or ours is not there (sql/schema/95_policies.sql).
+-- Called by the capture functions, within their guards, and only where row_security_active() says so.
+create function cdc.unfiltered(relation regclass) returns void
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if not exists (select from pg_policy p
+                  where p.polrelid = relation and p.polname = 'grants_decide'
+                    and p.polpermissive and p.polcmd = '*' and p.polroles = '{0}'
+                    and pg_get_expr(p.polqual, relation) = 'true'
+                    and pg_get_expr(p.polwithcheck, relation) = 'true')
+     or exists (select from pg_policy p, unnest(p.polroles) held
+                 where p.polrelid = relation and not p.polpermissive
+                   and (held = 0 or pg_has_role(held, 'usage'))) then
+    raise insufficient_privilege
+      using message = format('row-level security of %s may hide or refuse rows', relation);
+  end if;
+end
+$$;
+
 -- Tries again to resolve the given rows: calls the generated cdc_capture.resolve_<resource>(ids),
 -- some thousands at a time. Rows that somebody else is at just now are left to them.
 -- With them those that wait behind them. Called by the daemon. Returns how many were resolved.
@@ -228,6 +250,8 @@ grant select on cdc.subscription, cdc.bell to cdc_capture;
 grant select on cdc.queue_id to cdc_capture;
 grant update on sequence cdc.queue_id to cdc_admin;
 grant execute on function cdc.kept(json, oid), cdc.renamed(jsonb), cdc.new_id() to cdc_capture;
+revoke all on function cdc.unfiltered(regclass) from public;
+grant execute on function cdc.unfiltered(regclass) to cdc_capture;
 grant select (layout) on cdc.attempt to cdc_reader;
 grant select (tls_profile) on cdc.webhook to cdc_reader;
 grant execute on function cdc.brought(text[], uuid), cdc.new_id() to cdc_daemon;

@@ -11,7 +11,7 @@ from cdc import migrations
 from cdc.capture import render
 from cdc.mapping import default_mapping, parse_mapping
 from cdc.mapping.names import folded
-from tests.capture.kit import Suite, bodies
+from tests.capture.kit import Suite, bodies, connect
 
 # A road of eighteen tables: variables of the functions, aliases, key words, the columns' names.
 NAMES = [
@@ -74,14 +74,24 @@ def words() -> list[str]:
     return sorted(set(re.findall(r"[a-z_][a-z0-9_]*", code)) - set(mapping.resources))
 
 
+def is_function_of_a_row(url: str, name: str) -> bool:
+    """own."row_to_json" is that function's result where there is no such column: a column of this
+    name that is gone under the mapping is not missed."""
+    with connect(url) as conn:
+        try:
+            conn.execute(f'select own."{name}" from (select 1 as x) own'.encode())
+        except psycopg.Error:
+            return False
+    return True
+
+
 def test_columns_and_tables_named_after_every_word_of_the_rendered_sql(
     empty_database: str,
 ) -> None:
     """Each table has all of them as columns; it takes its name and key from one, the column that
     leads to its parent from the next. Captured at once, in bulk, and late."""
     names = words()
-    # A column that is gone is found all the same where a function of its name takes any row.
-    named = [name for name in names if name not in ("row_to_json", "jsonb_build_array")]
+    named = [name for name in names if not is_function_of_a_row(empty_database, name)]
     tables = list(zip(named[::2], named[1::2], strict=False))
     text = (
         'base_url = "https://x.example/"\n[company]\ntable = "firm"\nkey = "id"\n'

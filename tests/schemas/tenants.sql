@@ -27,6 +27,7 @@ create table ats.message_other partition of ats.message default;
 create role tenants_app login;
 grant usage on schema core, ats to tenants_app;
 grant select, insert, update on all tables in schema core, ats to tenants_app;
+grant usage, select on all sequences in schema ats to tenants_app;
 
 do $$
 declare each regclass;

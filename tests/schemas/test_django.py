@@ -26,6 +26,10 @@ async def test_django(place: Callable[[str], Awaitable[Place]]) -> None:
             1,
         )
         assert project == 1
+        # How the key was asked for before RETURNING.
+        assert suite.one("SELECT lastval()") == project
+        serial = """SELECT CURRVAL(pg_get_serial_sequence('"recruiting_project"', 'id'))"""
+        assert suite.one(serial) == project
         suite.run(
             # bulk_create(update_conflicts=True): one row is new, one is not.
             """INSERT INTO "recruiting_candidate" ("email", "name", "project_id") VALUES
@@ -37,6 +41,13 @@ async def test_django(place: Callable[[str], Awaitable[Place]]) -> None:
                INSERT INTO "recruiting_candidate" ("email", "name", "project_id") VALUES
                  ('b@example.org', 'Nobody', 1) ON CONFLICT DO NOTHING"""
         )
+        # A candidate of the talent pool has no company: not sent, until there is a project.
+        suite.run(
+            """INSERT INTO "recruiting_candidate" ("id", "email", "name", "project_id") VALUES
+                 (50, 'pool@example.org', 'Pia', NULL);
+               UPDATE "recruiting_candidate" SET "name" = 'Pi' WHERE "id" = 50"""
+        )
+        suite.run('UPDATE "recruiting_candidate" SET "project_id" = 1 WHERE "id" = 50')
         # Nested atomic(): what is rolled back to its savepoint is never sent.
         suite.run(
             """BEGIN; SAVEPOINT "s140_x1";
@@ -79,6 +90,10 @@ async def test_django(place: Callable[[str], Awaitable[Place]]) -> None:
         {"endpoint": "<endpoint>", "time": "<time>", "event": "candidate_changed", "data":
         {"action": "created", "project": "https://hire.example/api/companies/1/projects/1/",
         "candidate": "https://hire.example/api/companies/1/projects/1/candidates/3/"}}
+
+        {"endpoint": "<endpoint>", "time": "<time>", "event": "candidate_changed", "data":
+        {"action": "modified", "project": "https://hire.example/api/companies/1/projects/1/",
+        "candidate": "https://hire.example/api/companies/1/projects/1/candidates/50/"}}
 
         {"endpoint": "<endpoint>", "time": "<time>", "event": "project_changed", "data":
         {"action": "modified", "project": "https://hire.example/api/companies/1/projects/1/"}}

@@ -58,6 +58,15 @@ async def test_tenants(place: Callable[[str], Awaitable[Place]]) -> None:
                       values ({tenant}, 70, '{key}', 'mail'), ({tenant}, 71, '{key}', 'sms');
                     commit"""
             )
+            suite.run("begin")
+            suite.run(f"set local app.tenant = '{tenant}'")
+            made = suite.one(
+                "insert into ats.job (tenant_id, id, title) values (%s, default, 'Nurse')"
+                " returning id",
+                tenant,
+            )
+            assert suite.one("select lastval()") == made
+            suite.run("rollback")
         # A tenant sees and changes its own rows alone; a message moves to another partition.
         suite.run(
             """begin; set local app.tenant = '2';

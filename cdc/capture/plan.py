@@ -96,6 +96,20 @@ def plan(conn: Connection, mapping: Mapping, relations: dict[Table, Relation]) -
     return steps
 
 
+def unseen(mapping: Mapping, relations: dict[Table, Relation]) -> list[str]:
+    """What PostgreSQL does not show to the triggers of these tables, one sentence a table.
+
+    The new row of a MERGE's move counts as inserted, and the trigger for inserted rows fires only
+    if the MERGE has an INSERT action. Nothing that fires once a statement sees more.
+    """
+    return [
+        f"{resource.table} is partitioned: a MERGE that moves a row to another partition is not "
+        "captured, or, if it has an INSERT action, sent as created. UPDATE is captured."
+        for resource in mapping.captured
+        if relations[resource.table].kind == "p"
+    ]
+
+
 def former_owned(function: catalog.InstalledFunction) -> Iterator[Step]:
     """Gives a function of the first release back to the role that can replace and move it."""
     if function.owner != "cdc_owner":

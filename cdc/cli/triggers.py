@@ -44,19 +44,26 @@ def plan(
     Compared with the catalogue: what is there already is not touched. Changes nothing. Exit code 1
     where this account may not carry it out.
     """
+    from cdc.capture.plan import unseen
     from cdc.capture.rights import refuse_unless_allowed
+    from cdc.cli.capture import relations
 
     settings = load_settings(ctx)
     mapping = load_mapping(settings)
     with common.connect(settings) as conn:
         steps = _planned(conn, mapping)
         noted = _noted(conn, mapping)
+        limits = unseen(mapping, {t: r for t, r in relations(conn, mapping).items() if r})
         if as_json:
-            print_json({"steps": [_step(step) for step in steps], "mapping_noted": noted})
+            planned = [_step(step) for step in steps]
+            print_json({"steps": planned, "mapping_noted": noted, "not_captured": limits})
         elif steps:
             _tell_plan(steps, sql=sql)
         else:
             say("Nothing to do." if noted else "Only the mapping would be noted as installed.")
+        if not as_json:
+            for limit in limits:
+                say(limit)
         refuse_unless_allowed(conn, steps)
 
 

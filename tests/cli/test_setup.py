@@ -57,7 +57,11 @@ def test_from_nothing_to_capture_step_by_step(bare: Command) -> None:
     assert bare.json("triggers", "status")["ok"] is True
     assert "Nothing to do" in bare.good("triggers", "install").err
     assert bare.json("triggers", "install") == {"done": [], "changed": False}
-    assert bare.json("triggers", "plan") == {"steps": [], "mapping_noted": True}
+    assert bare.json("triggers", "plan") == {
+        "steps": [],
+        "mapping_noted": True,
+        "not_captured": [],
+    }
     with connect(bare) as conn:
         conn.execute("insert into company default values")
         conn.execute("insert into project (company_id) values (1)")

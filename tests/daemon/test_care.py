@@ -60,7 +60,7 @@ async def test_the_sweep_finds_what_nobody_holds(world: World, observer: Observe
     lanes = Lanes()
     conn = await open_session(world.url, "test")
     assert await _swept(world, lanes, observer, conn) == 0
-    await world.run("update cdc.queue set time = time - interval '2 minutes'")
+    await world.run("update cdc.queue set time = time - interval '90 s'")
     assert await _swept(world, lanes, observer, conn) == 1
     assert lanes.told == [(hook.id, await world.one("select id from cdc.queue"))]
     await conn.close()
@@ -74,7 +74,7 @@ async def test_the_sweep_frees_what_is_parked_behind_nobody(
         await world.run(
             "insert into cdc.retry (webhook_id, id, uid, xid, layout, action, time, refs, event,"
             " key, moved_at) select %s, %s, gen_random_uuid(), '1', id, 'm', now(), '{}',"
-            " 'candidate_changed', 'x', now() - interval '2 minutes' from cdc.layout limit 1",
+            " 'candidate_changed', 'x', now() - interval '90 s' from cdc.layout limit 1",
             hook.id,
             number,
         )

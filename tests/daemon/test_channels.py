@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from random import Random
 
 import pytest
 
-from cdc.channel import Resting
+from cdc.channel import Channel, Resting, open_channel
 from cdc.dispatch import channels
 from cdc.dispatch.agenda import Agenda
-from cdc.lanes import Rest
+from cdc.keys import new_secret
+from cdc.lanes import Lane, LaneRules, Rest, Room
 from cdc.receiver import Script
-from cdc.road import Span
-from tests.daemon.running import Running, eventually
+from cdc.road import Span, Webhook, WebhookState
+from cdc.sign import Sealer
+from tests.daemon.running import Running, eventually, settings
 from tests.daemon.world import World
 
 
@@ -151,3 +154,16 @@ def test_closed_webhooks_wake_when_something_is_due() -> None:
     agenda.drop({4})
     assert agenda.wake(100.0, 10) is None
     assert agenda.rested(3) is not None
+
+
+@pytest.mark.parametrize("known", ["noted", "told_busy"])
+def test_what_is_to_be_corrected_later_is_not_forgotten(known: str) -> None:
+    """cdc.lane or the log says that it is failing: the first success takes that back."""
+    webhook = Webhook(7, "1", "https://abc.com/", WebhookState.ACTIVE, 3, (new_secret(),))
+    made = Channel(webhook, Lane(7, LaneRules(), Random(1)), Sealer(webhook))
+    assert made.resting(1.0) is None
+    setattr(made, known, True)
+    resting = made.resting(1.0)
+    assert resting is not None
+    again = open_channel(webhook, resting, settings("dbname=x"), Random(1), Room())
+    assert getattr(again, known) is True

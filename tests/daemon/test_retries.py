@@ -298,3 +298,17 @@ async def _retrying(world: World, hook: Hook, number: int, due: str) -> None:
         hook.id,
         number,
     )
+
+
+async def test_a_retry_in_an_hour_holds_up_nothing_that_may_go_sooner(world: World) -> None:
+    """The lane's timer goes by whatever comes first."""
+    hook = await world.hook("candidate", rate_limit=5)
+    world.receiver.script(hook.path, Script(fail_first=1, per_id=False))
+    writer = await world.writer()
+    async with writer.transaction():
+        for _ in range(8):
+            await writer.insert("candidate", project_id=1)
+    async with Running(world.url, retry_schedule=[3600]):
+        await world.receiver.wait_for(8)
+        await world.until("select count(*) = 0 from cdc.queue")
+        assert await world.one("select count(*) from cdc.retry") == 1

@@ -14,6 +14,7 @@ from cdc.queue.fetch import Fetcher, Window
 from cdc.queue.look import Snapshot
 from cdc.queue.ownership import LOCK_CLASS, OWNER, shard_of
 from cdc.receiver import Received, Reply, Script
+from cdc.tenure import PART_TAKES, Arrival
 from tests.daemon.running import Running, eventually
 from tests.daemon.world import Hook, World
 
@@ -269,3 +270,16 @@ async def test_a_lane_that_is_handed_over_gives_its_places_back(
         assert max(asked[fetcher]) >= 100
         may_answer.set()
         await world.until("select not exists (select from cdc.queue)")
+
+
+def test_a_take_over_asks_for_as_many_as_are_quick() -> None:
+    """At most twice as many as before, however quick it was."""
+    arrival = Arrival([1])
+    sizes = []
+    for took in (0.0, PART_TAKES, PART_TAKES * 4, 1000.0, 0.0):
+        arrival.paced(took)
+        sizes.append(arrival.size)
+    assert sizes == [1000, 1000, 250, 1, 2]
+    for _ in range(20):
+        arrival.paced(0.0)
+    assert arrival.size == 5_000

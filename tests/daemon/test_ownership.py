@@ -253,3 +253,24 @@ async def test_what_is_set_aside_is_forgotten_when_another_owner_came(
         may_answer.set()
         await world.settled(limit=10)
     assert await world.all("select outcome, try from cdc.attempt") == [("delivered", 1)]
+
+
+async def test_after_a_reconnection_the_lanes_of_before_send_nothing_more(world: World) -> None:
+    """What was in flight when the session ended is sent again, and nothing else twice."""
+    hook = await world.hook("candidate", max_concurrency=1)
+    answers = Answers(world, hook, TAKEN)
+    answers.may_take.clear()
+    writer = await world.writer()
+    async with writer.transaction():
+        for _ in range(20):
+            await writer.insert("candidate", project_id=1)
+    async with Proxy(world.url) as proxy, Running(proxy.url) as daemon:
+        await answers.asked()
+        proxy.cut("watch")
+        await answers.asked(2)
+        assert daemon.log.all("connection lost")
+        answers.may_answer.set()
+        answers.may_take.set()
+        await world.arrived(hook)
+        await world.settled()
+    assert world.repeats(hook) == 1

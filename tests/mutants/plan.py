@@ -41,7 +41,7 @@ _TESTS: dict[str, tuple[str, ...]] = {
     "cdc/pipeline.py": ("retries", "answers", "forged", "canary", *_QUICK, *_MORE),
     "cdc/translate.py": ("../test_translate", "../fuzz/test_rows", "forged", "retries"),
     "cdc/dispatch/register.py": ("registrations", "sealed", "tls_profiles", *_QUICK, *_MORE),
-    "cdc/dispatch/*": ("dispatch", "channels", *_QUICK, *_MORE, "many_webhooks"),
+    "cdc/dispatch/*": ("dispatch", "channels", *_QUICK, *_MORE, "held_snapshot", "many_webhooks"),
     "cdc/queue/arrays.py": ("arrays", "../fuzz/test_rows", "settle", "retries"),
     "cdc/queue/fetch.py": ("fetch", "retries", "replay", *_QUICK, *_MORE),
     "cdc/queue/look.py": ("look", "doorbell", *_QUICK, *_MORE),

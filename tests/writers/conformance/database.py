@@ -12,13 +12,13 @@ import psycopg
 from cdc import migrations
 from cdc.embedded import EmbeddedPostgres
 from cdc.mapping import load_mapping
-from tests import support
+from tests import odd, support
 from tests.writers.conformance.model import Variant
 
 HERE = Path(__file__).parent
 ROWS = (HERE / "start.sql").read_text("utf-8")
 MAPPING = load_mapping(HERE / "mapping.toml")
-SETTINGS = {
+SETTINGS = (odd.SETTINGS if odd.ODD else {}) | {
     "max_prepared_transactions": "10",
     "autovacuum": "off",  # it would take transaction ids
     "log_temp_files": "0",
@@ -40,7 +40,11 @@ class Database:
 
     def connect(self, name: str) -> Connection:
         conn = psycopg.connect(
-            self.url, autocommit=True, application_name=name, prepare_threshold=None
+            self.url,
+            autocommit=True,
+            application_name=name,
+            prepare_threshold=None,
+            options="",  # the writer's settings are as odd as the server's
         )
         conn.execute("set search_path = public")
         return conn

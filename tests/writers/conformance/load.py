@@ -17,8 +17,7 @@ EVERY_WAY: Final[tuple[Variant, ...]] = (
     Variant("autocommit", "extended"),
     Variant("autocommit", "pipeline", bell=True),
     Variant("repeatable read", "generic plan"),
-    Variant("serializable", "custom plan", webhooks=False),
-    Variant(bell=True),
+    Variant("serializable", "custom plan", bell=True),
 )
 """Each mode, each protocol, each state of our tables."""
 

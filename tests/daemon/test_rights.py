@@ -46,8 +46,9 @@ async def test_all_that_a_daemon_does_is_allowed(
     )
     await world.run(
         "insert into cdc.attempt (slot, at, delivery, xid, uid, webhook_id, layout, action, time,"
-        " refs, try, outcome) select (floor(extract(epoch from now()) / 86400)::int + 5) % 32,"
-        " now(), 1, '1', gen_random_uuid(), 0, 1, 'c', now(), '{}', 1, 'delivered'"
+        " refs, try, outcome) select (floor(extract(epoch from now()) / 86400)::int - ago) % 32,"
+        " now() - ago * interval '1 day', 1, '1', gen_random_uuid(), 0, 1, 'c', now(), '{}', 1,"
+        " 'delivered' from unnest(array[1, 27]) ago"
     )
     await world.run(
         "update cdc.webhook set since = since - interval '30 days' where id = %s", held.id

@@ -47,6 +47,10 @@ PLANS: Final[Mapping[str, str]] = {
     "enable_indexscan": "on",
     "enable_indexonlyscan": "on",
     "enable_bitmapscan": "on",
+    "enable_sort": "on",  # off, an index that has the order is walked from end to end
+    "random_page_cost": "4",
+    "join_collapse_limit": "8",
+    "from_collapse_limit": "8",
     "plan_cache_mode": "force_generic_plan",
     "jit": "off",
 }

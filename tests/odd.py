@@ -52,6 +52,7 @@ SETTINGS = {
 USUAL = {
     "DateStyle": "ISO,MDY",
     "IntervalStyle": "postgres",
+    "extra_float_digits": "1",
     "quote_all_identifiers": "off",
     "standard_conforming_strings": "on",
     "default_transaction_isolation": "read committed",

@@ -159,10 +159,11 @@ def test_commands(odd_role: str) -> None:
         suite.execute("insert into company default values")
         number = cdc.add(url="https://93.184.216.34/")["id"]
         suite.execute("insert into project (company_id) values (1)")
+        [(delivery,)] = suite.execute("select id from cdc.queue").fetchall()
     for line in (
-        "status --json", "doctor --json", "delivery list", "delivery show 1", "explain project 1",
-        f"explain {number}", "webhook list", f"webhook show {number}",
-        "delivery replay 1 --dry-run",
+        "status --json", "doctor --json", "delivery list", f"delivery show {delivery}",
+        "explain project 1", f"explain {number}", "webhook list", f"webhook show {number}",
+        f"delivery replay {delivery} --dry-run",
         f"delivery replay --webhook {number} --dry-run", f"webhook pause {number}",
         f"webhook resume {number}", f"webhook rotate-secret {number}", "webhook export",
         f"webhook remove {number} --yes", "triggers off", "triggers on", "adopt --yes",

@@ -162,7 +162,7 @@ def test_commands(odd_role: str) -> None:
         [(delivery,)] = suite.execute("select id from cdc.queue").fetchall()
     for line in (
         "status --json", "doctor --json", "delivery list", f"delivery show {delivery}",
-        "explain project 1", f"explain {number}", "webhook list", f"webhook show {number}",
+        "explain project 1", f"explain {delivery}", "webhook list", f"webhook show {number}",
         f"delivery replay {delivery} --dry-run",
         f"delivery replay --webhook {number} --dry-run", f"webhook pause {number}",
         f"webhook resume {number}", f"webhook rotate-secret {number}", "webhook export",

@@ -166,6 +166,7 @@ async def test_the_fence_is_drawn_for_each_shard(world: World) -> None:
             proxy.refuse("watch")
             await first.until("settlement refused, the shard has another owner")
             await world.until("select state = 'suspended' from cdc.webhook where id = %s", kept.id)
+            assert not first.log.all("cannot be recorded, set aside")
             await proof(world, lost)
             assert await state(world, lost) == "active"
         await world.run("select pg_advisory_unlock_all()")
@@ -199,6 +200,7 @@ async def test_a_late_success_is_refused_as_well(world: World) -> None:
             await world.until(
                 "select array_agg(webhook_id) = array[%s::bigint] from cdc.queue", lost.id
             )
+            assert not first.log.all("cannot be recorded, set aside")
             both[0].may_take.set()
             await world.settled()
         await world.run("select pg_advisory_unlock_all()")

@@ -244,11 +244,11 @@ def test_a_lane_goes_by_the_registration_and_the_settings() -> None:
         retry_schedule=[1, 2],
         retry_jitter=0.3,
         retry_after_cap=4,
-        breaker_failures=5,
-        breaker_first_probe=6,
-        breaker_max_probe=7,
+        breaker_failures=6,
+        breaker_first_probe=7,
+        breaker_max_probe=8,
     )
-    assert rules_of(WEBHOOK, made) == LaneRules(11, 4, 0.5, (1.0, 2.0), 0.3, 4.0, 5, 6.0, 7.0)
+    assert rules_of(WEBHOOK, made) == LaneRules(11, 4, 0.5, (1.0, 2.0), 0.3, 4.0, 6, 7.0, 8.0)
 
 
 @pytest.mark.parametrize(

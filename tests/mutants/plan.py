@@ -46,7 +46,7 @@ _TESTS: dict[str, tuple[str, ...]] = {
     "cdc/queue/fetch.py": ("fetch", "retries", "replay", *_QUICK, *_MORE),
     "cdc/queue/look.py": ("look", "doorbell", *_QUICK, *_MORE),
     "cdc/queue/ownership.py": ("take_over", "ownership", "fleet", "connection", "processes"),
-    "cdc/queue/session.py": ("connection", "pooler", "forged", "fetch", "start", *_QUICK, *_MORE),
+    "cdc/queue/session.py": (*_QUICK, "forged", "start", *_MORE, "connection", "pooler"),
     "cdc/queue/*": ("settle", "settle_odd", "ownership", *_QUICK, *_MORE, "connection"),
     "sql/queries/replay*": ("replay", "../cli/test_replay"),
     "sql/queries/backlog.sql": ("measure", "../cli/test_status"),

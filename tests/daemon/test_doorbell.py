@@ -167,3 +167,12 @@ async def test_unresolved_changes_are_tried_again_without_the_bell(world: World)
         await daemon.until("captured late")
         await world.receiver.wait_for(lambda _: len(world.done[hook.path]) == 2)
     assert await world.one("select count(*) from cdc.unresolved") == 0
+
+
+async def test_an_idle_daemon_sleeps_between_its_looks(world: World) -> None:
+    """Without a ring it looks once a second."""
+    async with Running(world.url) as daemon:
+        await daemon.until("doorbell", mode="sleeping")
+        before = daemon.observer.counts.looks
+        await world.run("select pg_sleep(2)")
+        assert daemon.observer.counts.looks - before <= 10

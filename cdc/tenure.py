@@ -42,7 +42,7 @@ FLEET_EVERY = 0.25
 HAND_OVER_GRACE = 1.0
 LOST_GRACE = 1.0
 PART_TAKES = 0.1  # seconds of one step of a take-over
-NEWS_AT_ONCE = 2_000  # webhooks with news that are dealt with before anything else may run
+NEWS_AT_ONCE = 20_000  # webhooks with news that are dealt with before anything else may run
 AT_ONCE = 10_000  # restored rows that are mended at a time: each statement has to end in time
 
 
@@ -162,7 +162,7 @@ class Tenure:
                 running=len(seen.snapshot.running),
                 took=time.monotonic() - sent,
             )
-            await self._tell(seen, ownership, conn)
+            await self._tell(seen, looker, ownership, conn)
             if bell.needs_xid():
                 bell.guard(await looker.take_xid())
             if seen.fleet is not None:
@@ -183,13 +183,16 @@ class Tenure:
                 await self._sleep(conn, wait.seconds)
             due = min(due + wait.seconds, time.monotonic())
 
-    async def _tell(self, seen: Seen, ownership: Ownership, conn: Connection) -> None:
+    async def _tell(
+        self, seen: Seen, looker: Looker, ownership: Ownership, conn: Connection
+    ) -> None:
         if seen.rows is None:
             for count, (webhook_id, where) in enumerate(seen.news(), 1):
                 if ownership.owns(webhook_id):
                     self.dispatch.noticed(webhook_id, where)
                 if count % NEWS_AT_ONCE == 0:
-                    await asyncio.sleep(0)
+                    # Each time everything else may run: beside many deliveries that adds up.
+                    await looker.ping()
         elif seen.rows:
             self.dispatch.came(await self._layouts.deliveries(conn, seen.rows))
         if seen.touched:

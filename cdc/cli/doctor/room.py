@@ -172,7 +172,8 @@ def sequences(see: Patient) -> Told:
             )
     behind = see.row(
         "select coalesce(max(id), 0) > (select last_value from cdc.queue_id)"
-        "                              + (pg_current_wal_insert_lsn() - '0/0')"
+        "         + (case when pg_is_in_recovery() then pg_last_wal_replay_lsn()"
+        "                 else pg_current_wal_insert_lsn() end - '0/0')"
         "  from (select id from cdc.queue order by xid desc limit 1000) newest"
     )[0]
     if behind:

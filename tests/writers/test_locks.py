@@ -51,10 +51,8 @@ def test_the_registry_may_be_locked(suite: Suite, mode: str) -> None:
 @pytest.mark.parametrize(
     ("table", "mode", "called"),
     [
-        ("queue", "share", "Share"),
-        ("queue", "access exclusive", "AccessExclusive"),
         ("unresolved", "exclusive", "Exclusive"),
-        ("subscription", "access exclusive", "AccessExclusive"),
+        ("unresolved", "access exclusive", "AccessExclusive"),
     ],
 )
 def test_the_holder_of_a_lock_that_stops_writers_is_named(
@@ -68,7 +66,7 @@ def test_the_holder_of_a_lock_that_stops_writers_is_named(
         holder.execute(f"lock table cdc.{table} in {mode} mode".encode())
         pid = holder.info.backend_pid
         writing = thread.submit(suite.run, "update rating set stars = 3")
-        if table == "unresolved":  # not needed by a change that can be placed
+        if mode == "exclusive":  # read all the same, and not written to
             writing.result()
         else:
             with connect(suite.url) as watch:
@@ -82,7 +80,7 @@ def test_the_holder_of_a_lock_that_stops_writers_is_named(
             f"holds the lock {called} on cdc.{table}, its transaction open for "
             in (found["message"])
         )
-        waiting = "nobody waits" if table == "unresolved" else "1 session waiting"
+        waiting = "nobody waits" if mode == "exclusive" else "1 session waiting"
         assert waiting in found["message"]
         assert f"pg_terminate_backend({pid})" in found["todo"]
         # What it advises helps.
@@ -102,10 +100,12 @@ def test_who_waits_for_a_strong_lock_stops_those_behind(suite: Suite) -> None:
         psycopg.connect(suite.url, application_name="reindex") as strong,
         ThreadPoolExecutor(1) as thread,
     ):
-        reader.execute("select from cdc.queue")
-        waiting = thread.submit(strong.execute, b"lock table cdc.queue in access exclusive mode")
+        reader.execute("select id from cdc.unresolved")
+        lock = b"lock table cdc.unresolved in access exclusive mode"
+        waiting = thread.submit(strong.execute, lock)
         ungranted = (
-            "select count(*) from pg_locks where not granted and relation = 'cdc.queue'::regclass"
+            "select count(*) from pg_locks"
+            " where not granted and relation = 'cdc.unresolved'::regclass"
         )
         until(lambda: suite.one(ungranted) == 1, "it waits")
         with pytest.raises(pg.LockNotAvailable):

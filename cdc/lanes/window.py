@@ -96,9 +96,10 @@ class Window:
         first, end = self._unread
         if first == UNREAD:
             self._step = self._step or FIRST_STEP
-            first = 0
         if self._step:
-            self.plan = FetchPlan(first, min(end, first + self._step), limit, room, end)
+            # Ids begin above 0: steps from the lowest number there is would never arrive.
+            last = min(end, max(first, 0) + self._step)
+            self.plan = FetchPlan(first, last, limit, room, end)
         else:
             self.plan = FetchPlan(first, end, limit, room)
         return self.plan

@@ -33,17 +33,27 @@ _WHAT = {
 }
 
 
+def refuse_unless_owner(conn: Connection) -> None:
+    """Raises DatabaseError unless this account has the rights of the roles that own what there is.
+
+    It had them when it installed, and may have lost them since, as docs/dba.md advises.
+    """
+    row = conn.execute(
+        "select string_agg(rolname, ' and ' order by rolname desc), quote_ident(current_user)"
+        "  from pg_roles where to_regnamespace('cdc') is not null"
+        "   and rolname in ('cdc_owner', 'cdc_capture') and not pg_has_role(oid, 'usage')"
+    ).fetchone()
+    if row and row[0]:
+        raise DatabaseError(
+            f"{row[1]} is not a member of {row[0]}, which this command needs",
+            f"As a superuser, or as the account that made these roles:\n"
+            f"  grant cdc_owner, cdc_capture to {row[1]};\n"
+            f"and afterwards: revoke cdc_owner, cdc_capture from {row[1]} cascade;",
+        )
+
+
 def refuse_unless_allowed(conn: Connection, steps: Sequence[Step]) -> None:
     """Raises DatabaseError for the first step that this account may not carry out."""
-    for role in sorted({step.role for step in steps if step.role}):
-        row = conn.execute(
-            "select pg_has_role(%s, 'member'), current_user::text", (role,)
-        ).fetchone()
-        if row and not row[0]:
-            raise DatabaseError(
-                f"{row[1]} is not a member of {role}, which owns what is to be made",
-                f"grant cdc_owner, cdc_capture to {row[1]}  -- as a superuser, or as who made them",
-            )
     asked: set[tuple[object, str]] = set()
     for step in steps:
         if step.table is None or (step.table, step.lock) in asked:

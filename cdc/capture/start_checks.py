@@ -1,4 +1,4 @@
-"""What has to be right before a daemon starts: version, encoding, mapping, identity."""
+"""What has to be right before a daemon starts: version, account, encoding, mapping, identity."""
 
 from __future__ import annotations
 
@@ -35,6 +35,7 @@ async def run(conn: Connection, mapping: Mapping, doorbell: str) -> bool:
     await _primary(conn)
     await _encoding(conn)
     await _version(conn)
+    await _account(conn)
     await _mapping(conn, mapping)
     await _identity(conn)
     return await _bell(conn, doorbell)
@@ -68,9 +69,8 @@ async def _version(conn: Connection) -> None:
             "Run `cdc migrate`, then `cdc triggers install`.",
         ) from None
     except pg.InsufficientPrivilege as error:
-        raise DatabaseError(
-            str(error).splitlines()[0], "The daemon's account needs: grant cdc_daemon to <account>"
-        ) from None
+        _, grant = await _membership(conn)
+        raise DatabaseError(error.diag.message_primary or str(error), grant) from None
     head = migrations.head()
     if version < head:
         raise DatabaseError(
@@ -86,6 +86,28 @@ async def _version(conn: Connection) -> None:
                 f"on; this one is of version {head}",
                 "Install the newer release here, too.",
             )
+
+
+async def _account(conn: Connection) -> None:
+    """The owner of our tables could deliver without the role; but daemons count as such, and are
+    left their share, by it (look.sql)."""
+    member, grant = await _membership(conn)
+    if not member:
+        raise DatabaseError("the daemon's account is not a member of cdc_daemon", grant)
+
+
+async def _membership(conn: Connection) -> tuple[bool, str]:
+    """Whether the session's account has cdc_daemon, and the line that gives it."""
+    member, account = await _one(
+        conn,
+        b"select coalesce((select pg_has_role(session_user, oid, 'member') from pg_roles"
+        b"                  where rolname = 'cdc_daemon'), false),"
+        b"       quote_ident(session_user)",
+    )
+    return member, (
+        f"As the account that ran `cdc migrate`, or a superuser: grant cdc_daemon to {account}. "
+        "Better: an account for daemons alone (docs/dba.md, 'Accounts')."
+    )
 
 
 async def _encoding(conn: Connection) -> None:

@@ -54,7 +54,8 @@ def migrate(
     transaction of its own; what takes long is made before it, and nobody waits for that. Daemons of
     the release before go on. Needs a superuser, or an account that may create roles and schemas.
     """
-    from cdc import migrations
+    from cdc import db, migrations
+    from cdc.capture.rights import refuse_unless_owner
     from cdc.patience import Patience
 
     if plan and sql:
@@ -69,6 +70,8 @@ def migrate(
             typer.echo(text)
         return
     url = load_settings(ctx).database_url
+    with db.explained(), db.connect(url) as conn:
+        refuse_unless_owner(conn)
     before, missing = migrations.pending(url)
     others = _others(url, fresh=before is None)
     if plan:

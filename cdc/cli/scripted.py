@@ -32,11 +32,14 @@ def print_script(steps: Sequence[Step], *, as_json: bool) -> None:
 
 
 def changing(settings: Settings) -> Connection:
-    """A connection to change things with. Raises DatabaseError unless schema cdc is up to date."""
+    """A connection to change things with. Raises DatabaseError unless schema cdc is up to date, and
+    the account has the rights of its owners."""
+    from cdc.capture.rights import refuse_unless_owner
     from cdc.cli.capture import refuse_unless_migrated
 
     conn = common.connect(settings)
     try:
+        refuse_unless_owner(conn)
         refuse_unless_migrated(conn)
     except BaseException:
         conn.close()

@@ -24,6 +24,7 @@ def off(ctx: typer.Context, as_sql: AsSql = False, as_json: AsJson = False) -> N
     """
     from cdc.capture.catalog import former_functions, functions, triggers
     from cdc.capture.install import carry_out, switch_off
+    from cdc.capture.rights import refuse_unless_owner
     from cdc.cli.capture import refuse_unless_migrated, version
 
     with common.connect(load_settings(ctx)) as conn:
@@ -38,6 +39,7 @@ def off(ctx: typer.Context, as_sql: AsSql = False, as_json: AsJson = False) -> N
         if as_sql:
             print_script(steps, as_json=as_json)
             return
+        refuse_unless_owner(conn)
         carry_out(conn, steps, lambda _: None)
         tables = list(dict.fromkeys(str(found.table) for found in triggers(conn)))
         since = _last_gap(former_functions(conn) | functions(conn)).since

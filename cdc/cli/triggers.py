@@ -221,10 +221,11 @@ def _planned(conn: Connection, mapping: Mapping, lock_timeout: int = 5000) -> Se
     from cdc.capture.check import check
     from cdc.capture.plan import plan
     from cdc.capture.reading import tables_read
-    from cdc.capture.rights import BY_OWNER
+    from cdc.capture.rights import BY_OWNER, refuse_unless_owner
     from cdc.cli.capture import refuse_unless_migrated
     from cdc.patience import Wanted, advice, holders
 
+    refuse_unless_owner(conn)
     refuse_unless_migrated(conn)
     try:
         # Looking at a table waits too, where somebody has locked it whole. Not set for the session:

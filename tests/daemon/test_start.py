@@ -110,9 +110,26 @@ async def test_an_account_without_rights(suite_url: str) -> None:
     execute(suite_url, "create role nobody_much login password 'x'")
     try:
         error = await refused(make_conninfo(suite_url, user="nobody_much", password="x"))
-        assert "cdc_daemon" in error.hint
+        assert error.message == "permission denied for schema cdc"
+        assert "grant cdc_daemon to nobody_much." in error.hint
     finally:
         execute(suite_url, "drop role nobody_much")
+
+
+async def test_the_owner_of_everything_without_the_daemons_role(suite_url: str) -> None:
+    """It used to deliver, while status counted no daemon and a second one got no shard."""
+    execute(suite_url, """create role "Suite-Owner" login password 'x' in role cdc_owner""")
+    owner = make_conninfo(suite_url, user="Suite-Owner", password="x")
+    try:
+        error = await refused(owner)
+        assert error.message == "the daemon's account is not a member of cdc_daemon"
+        assert 'grant cdc_daemon to "Suite-Owner".' in error.hint
+        execute(suite_url, 'grant cdc_daemon to "Suite-Owner"')
+        app = App(settings(owner))
+        app.stop("at once")
+        await app.run()
+    finally:
+        execute(suite_url, 'drop role "Suite-Owner"')
 
 
 async def test_stopped_while_it_waits_for_the_database(suite_url: str) -> None:

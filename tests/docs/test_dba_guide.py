@@ -169,6 +169,15 @@ def test_roles_made_beforehand_spare_the_right_to_make_any() -> None:
                     conn.execute(forbidden.encode())
         with psycopg.connect(url) as conn:
             assert conn.execute("select count(*) from cdc.queue").fetchone() == (1,)
+        # What it may not do any more names the line that gives it back.
+        line = "grant cdc_owner, cdc_capture to suite_owner"
+        commands = ("migrate", "triggers install", "triggers off", "triggers remove --yes")
+        for command in commands:
+            assert line in owner.run(*command.split(), fails=True), command
+        with psycopg.connect(url, autocommit=True) as conn:
+            conn.execute(line.encode())
+        for command in commands:
+            owner.run(*command.split())
 
 
 def test_locks_told_are_those_taken() -> None:

@@ -11,6 +11,10 @@ from cdc.around.row_security import ROLES
 from cdc.cli.common import counted
 from cdc.cli.doctor.base import Check, Patient, Told, fail, ok, warn
 
+NEXT_TIME = (
+    ". Before the next `cdc migrate`, `cdc triggers install`, `off`, `on` or `remove`: "
+    "grant cdc_owner, cdc_capture to {}"
+)
 AGAIN = (
     "Give them again as superuser or cdc_owner: sql/schema/90_grants.sql can be run at any time."
 )
@@ -228,7 +232,8 @@ def _owners(see: Patient) -> Told | None:
     return warn(
         f"{name} owns tables of the suite and is a member of cdc_owner or cdc_capture: "
         "whoever has that account sees all secrets",
-        f"After installing, as superuser: revoke cdc_owner, cdc_capture from {quoted} cascade",
+        f"After installing, as superuser: revoke cdc_owner, cdc_capture from {quoted} cascade"
+        + NEXT_TIME.format(quoted),
     )
 
 
@@ -274,8 +279,10 @@ def _members(see: Patient) -> Told:
         for name, _, ours, of_ours, _ in rows[:3]
     )
     told += f"; and {len(rows) - 3} more" if len(rows) > 3 else ""
-    _, quoted, _, of_ours, known = rows[0]
+    _, quoted, ours, of_ours, known = rows[0]
     revoke = f"revoke {of_ours} from {quoted} cascade"
+    if ours:
+        revoke += NEXT_TIME.format(quoted)
     if known:
         return ok(f"{told}, as who installs has to, and nobody afterwards: {revoke}")
     return warn(told, f"Only who installs has to, while installing. As superuser: {revoke}")

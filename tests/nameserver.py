@@ -11,11 +11,13 @@ from typing import Any, Self
 
 A = 1
 _HEADER, _ANSWERED, _UNKNOWN = struct.Struct("!HHHHHH"), 0x8180, 0x8183
+_FAILED = 0x8182
 
 
 class NameServer(asyncio.DatagramProtocol):
     """Names that end in ``good.example`` are `address` (for `ttl` seconds), those in `hangs` get no
-    answer; other names of ``hangs.example`` are `address`, too, and there are no others.
+    answer; other names of ``hangs.example`` are `address`, too. ``empty.example`` has no address,
+    for names in ``broken.example`` the server fails, and there are no others.
 
     asked: how often for the address of each name.
     """
@@ -71,7 +73,9 @@ class NameServer(asyncio.DatagramProtocol):
             answer = struct.pack("!HHHIH", 0xC00C, A, 1, self.ttl, 4)
             answer += socket.inet_aton(self.address)
         (number,) = struct.unpack("!H", data[:2])
-        flags = _ANSWERED if known else _UNKNOWN
+        flags = _ANSWERED if known or name == "empty.example" else _UNKNOWN
+        if name.endswith("broken.example"):
+            flags = _FAILED
         header = _HEADER.pack(number, flags, 1, bool(answer), 0, 0)
         assert self._transport is not None
         self._transport.sendto(header + question + answer, source)

@@ -27,7 +27,11 @@ RAW_LIMIT = 256 * 1024
 """Bytes of one answer as it comes over the wire, headers and framing included. Four times what is
 read of a body."""
 
-_OF_INTEREST = frozenset(map(len, ("content-length", "transfer-encoding", "retry-after")))
+_OF_INTEREST = frozenset(
+    map(len, ("content-length", "transfer-encoding", "retry-after", "location"))
+)
+_FRAMES = (4, 7)  # of HTTP/2 that a server begins with: SETTINGS, GOAWAY
+_FRAME_TYPE = 3  # where a frame's type stands
 _SLICE = 16 * 1024  # what is parsed before the limits are looked at again
 
 
@@ -37,12 +41,14 @@ class Reply(NamedTuple):
     retry_after: the header as it came, None without.
     body:        its beginning, as much as anybody looks at.
     keep:        the connection can carry another request.
+    location:    the header as it came, None without.
     """
 
     status: int
     retry_after: str | None
     body: bytes
     keep: bool
+    location: str | None = None
 
 
 class _Enough(Exception):
@@ -65,6 +71,8 @@ class Reader:
         "_interim",
         "_keep",
         "_limit",
+        "_location",
+        "_odd",
         "_parser",
         "_plain",
         "_read",
@@ -89,7 +97,7 @@ class Reader:
         self._interim = 0
         self._keep = False
         self._read = 0
-        self._body = b""
+        self._body = self._odd = b""
         self._fresh_head()
 
     def _fresh_head(self) -> None:
@@ -97,6 +105,7 @@ class Reader:
         self._headers = 0
         self._framed = self._chunked = False
         self._retry_after: bytes | None = None
+        self._location: bytes | None = None
 
     def feed(self, data: bytes) -> bool:
         """Take in what came; True when the answer is complete.
@@ -107,7 +116,8 @@ class Reader:
         if not self.received:
             # llhttp would read RTSP too, and empty lines ahead of an answer.
             if data[:1] != b"H":
-                raise NotHttp("no status line")
+                self._other_protocol(data)
+                return False
             self._plain = data.startswith(b"HTTP/1.1 ")
             if len(data) <= _SLICE:  # as good as every answer
                 self.received = len(data)
@@ -125,6 +135,18 @@ class Reader:
         if rest:
             self._keep = False
         return self.complete
+
+    def _other_protocol(self, data: bytes) -> None:
+        """Raises NotHttp; of a frame of HTTP/2 not before its type is there."""
+        self._odd += data
+        begin = self._odd
+        if begin[:2] == b"\x15\x03":
+            raise NotHttp("a TLS alert", "protocol tls")
+        if begin[:1] in (b"\0", b"\x15") and len(begin) <= _FRAME_TYPE:
+            return
+        if begin[:1] == b"\0" and begin[_FRAME_TYPE] in _FRAMES:
+            raise NotHttp("a frame of HTTP/2", "protocol http2 only")
+        raise NotHttp("no status line")
 
     def _parse(self, piece: bytes | memoryview) -> None:
         try:
@@ -153,9 +175,12 @@ class Reader:
 
     def reply(self) -> Reply:
         """The answer, once it is complete."""
-        wait = self._retry_after
         return Reply(
-            self._status, None if wait is None else wait.decode("latin-1"), self._body, self._keep
+            self._status,
+            _text(self._retry_after),
+            self._body,
+            self._keep,
+            _text(self._location),
         )
 
     # -- called by the parser ---------------------------------------------------------------------
@@ -184,6 +209,8 @@ class Reader:
             self._framed = self._chunked = True
         elif name == b"retry-after":
             self._retry_after = self._retry_after or value
+        elif name == b"location":
+            self._location = self._location or value
 
     def on_headers_complete(self) -> None:
         parser = self._parser
@@ -214,3 +241,7 @@ class Reader:
 
     def on_message_complete(self) -> None:
         self.complete = self._status > 0
+
+
+def _text(value: bytes | None) -> str | None:
+    return None if value is None else value.decode("latin-1")

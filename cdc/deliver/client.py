@@ -161,7 +161,8 @@ class Client:
         excerpt = outcome.excerpt(reply.body, request, self._excerpt_limit)
         wait = reply.retry_after
         pause = None if wait is None else outcome.retry_after(wait, time.time(), self._cap)
-        return outcome.answered(reply.status, time.monotonic() - started, excerpt, pause)
+        leads = outcome.leads_to(reply.location, request.url)
+        return outcome.answered(reply.status, time.monotonic() - started, excerpt, pause, leads)
 
     async def _by_kept(self, origin: Origin, message: bytes, due: float) -> Reply | None:
         """By a kept connection; None if there is none, or if it turns out to have ended."""

@@ -234,13 +234,19 @@ def _address(sockaddr: tuple[object, ...]) -> str:
 
 
 def _failed(error: int | None, limit: float) -> socket.gaierror:
+    # The words are those of cdc/causes.
     match error:
-        case ares.ARES_ENOTFOUND | ares.ARES_ENODATA | ares.ARES_ENONAME:
-            return socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        case ares.ARES_ENOTFOUND | ares.ARES_ENONAME:
+            return socket.gaierror(socket.EAI_NONAME, "no such name")
+        case ares.ARES_ENODATA:
+            return socket.gaierror(socket.EAI_NONAME, "the name has no address")
         case ares.ARES_EBADNAME:
-            return socket.gaierror(socket.EAI_NONAME, "this is no host name")
+            return socket.gaierror(socket.EAI_NONAME, "invalid host name")
         case ares.ARES_ETIMEOUT:
             return socket.gaierror(socket.EAI_AGAIN, f"no answer within {limit:g} s")
+        case ares.ARES_ECONNREFUSED:
+            return socket.gaierror(socket.EAI_AGAIN, "no name server can be reached")
         case ares.ARES_ENOMEM:
             return socket.gaierror(socket.EAI_AGAIN, "too many names get no answer just now")
-    return socket.gaierror(socket.EAI_AGAIN, ares.strerror(error or 0))
+    why = ares.errorcode.get(error or 0, str(error)).removeprefix("ARES_E")
+    return socket.gaierror(socket.EAI_AGAIN, f"the name server failed ({why})")

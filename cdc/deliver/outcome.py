@@ -16,9 +16,13 @@ from collections.abc import Iterable
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
+from urllib.parse import urljoin
 
+from cdc.causes import detail
+from cdc.deliver import handshake
+from cdc.deliver import url as urls
 from cdc.deliver.guard import Refused
-from cdc.errors import ConfigError, UsageError
+from cdc.errors import CdcError, ConfigError, UsageError
 from cdc.road import Answer, Outcome, Request
 
 EXCERPT = 1024
@@ -62,7 +66,14 @@ class TooMuch(Exception):
 
 
 class NotHttp(Exception):
-    """What the peer sent is no answer of HTTP/1."""
+    """What the peer sent is no answer of HTTP/1.
+
+    code: of the cause, where that is known.
+    """
+
+    def __init__(self, why: str, code: str = "protocol not http") -> None:
+        super().__init__(why)
+        self.code = code
 
 
 class Ended(ConnectionError):
@@ -90,16 +101,38 @@ def answer_for(status: int) -> Answer:
 
 
 def answered(
-    status: int, duration: float, excerpt: str = "", retry_after: float | None = None
+    status: int,
+    duration: float,
+    excerpt: str = "",
+    retry_after: float | None = None,
+    leads: str = "",
 ) -> Outcome:
-    """The outcome of a complete answer."""
+    """The outcome of a complete answer. leads: where a redirect leads (``leads_to``)."""
     answer = answer_for(status)
     if answer is Answer.SUCCESS:
         return Outcome(answer, status, None, "", duration, excerpt)
-    detail = f"answered {status} {_phrase(status)}".rstrip()
-    if 300 <= status < 400:
-        detail += " (redirects are not followed)"
-    return Outcome(answer, status, "status", detail, duration, excerpt, retry_after)
+    told = f"answered {status} {_phrase(status)}".rstrip()
+    if 300 <= status < 400 and status != HTTPStatus.NOT_MODIFIED:
+        told += f" ({leads}redirects are not followed)"
+    return Outcome(answer, status, "status", told, duration, excerpt, retry_after)
+
+
+def leads_to(location: str | None, endpoint: str) -> str:
+    """Where a redirect of `endpoint` leads, as ``answered`` wants it; empty where that is unclear.
+
+    Its path is compared and not shown: paths and queries may hold tokens, and the receiver may
+    have been sent one.
+    """
+    if location is None:
+        return ""
+    try:
+        old, new = urls.parse(endpoint), urls.parse(urljoin(endpoint, location.strip()))
+    except (ValueError, UsageError):
+        return "leads to an address that is invalid; "
+    port = "" if new.port == (443 if new.scheme == "https" else 80) else f":{new.port}"
+    host = f"[{new.host}]" if ":" in new.host else new.host
+    path = {old.path: "the same path", f"{old.path}/": "the same path with a slash at its end"}
+    return f"leads to {new.scheme}://{host}{port}, {path.get(new.path, 'another path')}; "
 
 
 def _phrase(status: int) -> str:
@@ -208,33 +241,39 @@ def lacking(error: Exception) -> str | None:
 
 def explain(error: BaseException, host: str, waited: str = "") -> tuple[str, str]:
     """Class and one line of detail for an exception of the HTTP client."""
+    name, told = _explain(error, host, waited)
+    return name, _plain(told)
+
+
+def _explain(error: BaseException, host: str, waited: str) -> tuple[str, str]:
     match error:
         case Refused():
             return "guard", f"{error.message}. {error.hint}"
         case RefusedDial():
-            return explain(error.refused, host)
+            return _explain(error.refused, host, waited)
         case ProxyFailed():
-            return "proxy", _plain(error.message)
+            return "proxy", error.message
         case UsageError():
-            return "guard", error.message
+            return "guard", _with_hint(error)
         case ConfigError():
-            return "tls", _plain(error.message)
+            return "tls", _with_hint(error)
         case TooMuch():
-            return "protocol", str(error)
+            return "protocol", detail("protocol too much", peer=host, why=str(error))
         case NotHttp():
-            return "protocol", _plain(f"{host} answered something that is no HTTP: {error}")
+            return "protocol", detail(error.code, peer=host, why=str(error))
         case Ended() if error.begun:
-            return "reset", f"{host} broke its answer off"
+            return "reset", detail("reset in answer", peer=host)
         case Ended():
-            return "reset", f"{host} closed the connection without a complete answer"
-        case ssl.SSLCertVerificationError():
-            return "tls", _plain(f"the certificate of {host} is refused: {error.verify_message}")
+            return "reset", detail("reset before answer", peer=host)
+        case handshake.CertificateRefused():
+            return "tls", handshake.of_certificate(error, host)
+        case handshake.HandshakeEnded():
+            return "tls", detail("tls handshake ended", peer=host)
         case ssl.SSLError():
-            return "tls", _plain(f"TLS with {host} failed: {error.reason or error.strerror}")
-        case ssl.CertificateError():
-            return "tls", _plain(f"the certificate of {host} is refused")
+            return "tls", handshake.of_protocol(error, host)
         case TimeoutError():
-            return "timeout", f"no {waited or 'answer'} from {host} in time"
+            code = "timeout connection" if waited == "connection" else "timeout answer"
+            return "timeout", detail(code, peer=host)
         case OSError():
             return _os_error(error, host)
         case _:
@@ -242,17 +281,28 @@ def explain(error: BaseException, host: str, waited: str = "") -> tuple[str, str
             return "protocol", f"{type(error).__name__} while talking to {host}"
 
 
+def _with_hint(error: CdcError) -> str:
+    return f"{error.message}. {error.hint}" if error.hint else error.message
+
+
 def _os_error(error: OSError, host: str) -> tuple[str, str]:
     if isinstance(error, socket.gaierror):
-        return "dns", f"the name of {host} cannot be resolved: {_plain(str(error.strerror))}"
+        return "dns", detail("dns", peer=host, why=str(error.strerror))
     if isinstance(error, ConnectionRefusedError) or error.errno == errno.ECONNREFUSED:
-        return "refused", f"{host} refused the connection"
+        return "refused", detail("refused", peer=host)
     if isinstance(error, _RESETS) or error.errno in (errno.ECONNRESET, errno.EPIPE):
-        return "reset", f"{host} reset the connection"
+        return "reset", detail("reset", peer=host)
     if error.errno == errno.ETIMEDOUT:
-        return "timeout", f"no connection to {host} in time"
-    known = errno.errorcode.get(error.errno or 0, type(error).__name__)
-    return "refused", f"no connection to {host} ({known})"
+        return "timeout", detail("timeout connection", peer=host)
+    if each := _EACH_ADDRESS.findall(str(error)):
+        why = ", ".join(f"{address} {os.strerror(int(code))}" for code, address in each)
+        return "refused", detail("refused all addresses", peer=host, why=why)
+    known = os.strerror(error.errno) if error.errno else type(error).__name__
+    return "refused", detail("refused unreachable", peer=host, why=known)
+
+
+# So the errors of several addresses come, in one that has no code.
+_EACH_ADDRESS = re.compile(r"\[Errno ([0-9]+)\] Connect call failed \('([^']+)'")
 
 
 def _plain(text: str) -> str:

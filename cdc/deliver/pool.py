@@ -16,6 +16,7 @@ import aiohappyeyeballs
 from cdc.deliver.connection import Connection
 from cdc.deliver.dns import Lookup
 from cdc.deliver.guard import Guard, Refused, usable
+from cdc.deliver.handshake import HandshakeEnded
 from cdc.deliver.outcome import Ended, RefusedDial
 from cdc.deliver.proxy import Proxy
 
@@ -206,13 +207,18 @@ class Pool:
             sock = await self._proxy.dial(hosts, origin.port, self._look, limit)
         # The name goes into SNI and is what the certificate must be for.
         name = origin.host if origin.tls is not None else None
-        await asyncio.get_running_loop().create_connection(
-            lambda: connection,
-            sock=sock,
-            ssl=origin.tls,
-            server_hostname=name,
-            ssl_handshake_timeout=None if origin.tls is None else self._connect_timeout,
-        )
+        try:
+            await asyncio.get_running_loop().create_connection(
+                lambda: connection,
+                sock=sock,
+                ssl=origin.tls,
+                server_hostname=name,
+                ssl_handshake_timeout=None if origin.tls is None else self._connect_timeout,
+            )
+        except (ConnectionResetError, BrokenPipeError, ConnectionAbortedError) as error:
+            if origin.tls is None or isinstance(error, TimeoutError):
+                raise
+            raise HandshakeEnded from error
 
     def _judge(self, sock: socket.socket) -> None:
         """Closes it, and raises RefusedDial, if it has led to this machine."""
@@ -244,7 +250,7 @@ class Pool:
         except Refused as refused:
             raise RefusedDial(refused) from refused
         if not good:
-            raise socket.gaierror(socket.EAI_NONAME, "it has no address")
+            raise socket.gaierror(socket.EAI_NONAME, "the name has no address")
         return good
 
     def _open_socket(self, info: _Info) -> socket.socket:

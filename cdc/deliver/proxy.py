@@ -13,10 +13,12 @@ import socket
 from collections.abc import Sequence
 from http import HTTPStatus
 from ipaddress import ip_address
+from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
 import aiohappyeyeballs
 
+from cdc.causes import detail
 from cdc.deliver.dns import Lookup
 from cdc.deliver.outcome import ProxyFailed
 
@@ -28,8 +30,22 @@ _STATUS = re.compile(rb"HTTP/1\.[01] ([1-9][0-9]{2})(?: [^\r\n]*)?\r\n")
 _LOGIN = (HTTPStatus.PROXY_AUTHENTICATION_REQUIRED, HTTPStatus.UNAUTHORIZED)
 """How a proxy says that it does not know us. 401 is for servers, and said by some all the same."""
 
+_NO_WAY = (HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT)
+"""How a proxy says that it could not reach the endpoint."""
+
+# One login scheme a line, as those proxies write that offer several.
+_SCHEME = re.compile(rb"(?im)^Proxy-Authenticate:[ \t]*([A-Za-z][A-Za-z0-9-]{0,19})\b")
+_MOST_SCHEMES = 3
+
 MOST_TRIED = 4
 """Addresses of one name that are asked for, one after the other."""
+
+
+class _Head(NamedTuple):
+    """An answer to CONNECT. schemes: by which a login is accepted, where it says so."""
+
+    status: int
+    schemes: list[str]
 
 
 class Proxy:
@@ -66,23 +82,30 @@ class Proxy:
                     sock = await self._reach(look)
                     stage = "open a way to the endpoint"
                     try:
-                        status = await self._ask(sock, host, port)
+                        head = await self._ask(sock, host, port)
                     except BaseException:
                         sock.close()
                         raise
-                    if 200 <= status < 300:
+                    if 200 <= head.status < 300:
                         return sock
                     sock.close()
-                    said = f"{status} {_phrase(status)}".rstrip()
-                    failed = ProxyFailed(
-                        f"the proxy {self.name} refused to connect: it answered {said}"
-                        + (" (see user and password in CDC_PROXY)" if status in _LOGIN else "")
-                    )
-                    if status in _LOGIN:
+                    failed = ProxyFailed(self._refusal(head))
+                    if head.status in _LOGIN:
                         break  # it would say so for all of them
         except TimeoutError:
-            raise ProxyFailed(f"the proxy {self.name} could not {stage} in time") from None
+            raise ProxyFailed(detail("proxy slow", proxy=self.name, what=stage)) from None
         raise failed
+
+    def _refusal(self, head: _Head) -> str:
+        said = f"{head.status} {_phrase(head.status)}".rstrip()
+        if head.status not in _LOGIN:
+            code = "proxy no way" if head.status in _NO_WAY else "proxy denied"
+            return detail(code, proxy=self.name, status=said)
+        if head.schemes and "basic" not in map(str.lower, head.schemes):
+            schemes = " or ".join(head.schemes)
+            return detail("proxy scheme", proxy=self.name, schemes=schemes)
+        code = "proxy login" if self._login else "proxy no login"
+        return detail(code, proxy=self.name, status=said)
 
     async def reach(self, look: Lookup, limit: float) -> None:
         """Raise ProxyFailed unless it takes a connection, within `limit` seconds."""
@@ -90,7 +113,8 @@ class Proxy:
             async with asyncio.timeout(limit):
                 (await self._reach(look)).close()
         except TimeoutError:
-            raise ProxyFailed(f"the proxy {self.name} could not be reached in time") from None
+            message = detail("proxy slow", proxy=self.name, what="be reached")
+            raise ProxyFailed(message) from None
 
     async def _reach(self, look: Lookup) -> socket.socket:
         """A connection to it. The guard is not asked: the operator named it, nobody else can."""
@@ -114,10 +138,11 @@ class Proxy:
             )
         except OSError as error:
             why = error.strerror or type(error).__name__
-            raise ProxyFailed(f"the proxy {self.name} cannot be reached ({why})") from None
+            message = detail("proxy unreachable", proxy=self.name, why=why)
+            raise ProxyFailed(message) from None
 
-    async def _ask(self, sock: socket.socket, host: str, port: int) -> int:
-        """The status of its answer to CONNECT; behind it nothing has been read."""
+    async def _ask(self, sock: socket.socket, host: str, port: int) -> _Head:
+        """Its answer to CONNECT; behind it nothing has been read."""
         target = f"{_bracketed(host)}:{port}"
         ask = f"CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n{self._login}\r\n"
         loop = asyncio.get_running_loop()
@@ -129,19 +154,22 @@ class Proxy:
                 # and mostly there already.
                 byte = await loop.sock_recv(sock, 1)
                 if not byte:
-                    raise ProxyFailed(f"the proxy {self.name} closed the connection")
+                    raise self._broken("proxy broke off", "closed")
                 head += byte
                 if len(head) > HEAD_LIMIT:
-                    raise ProxyFailed(f"the proxy {self.name} sends headers without end")
+                    raise self._broken("proxy not http", "headers without end")
         except ProxyFailed:
             raise
         except OSError as error:
-            why = error.strerror or type(error).__name__
-            raise ProxyFailed(f"the proxy {self.name} broke off ({why})") from None
+            raise self._broken("proxy broke off", error.strerror or type(error).__name__) from None
         found = _STATUS.match(head)
         if found is None:
-            raise ProxyFailed(f"the proxy {self.name} does not speak HTTP")
-        return int(found[1])
+            raise self._broken("proxy not http", "no status line")
+        schemes = (scheme.decode("ascii") for scheme in _SCHEME.findall(head))
+        return _Head(int(found[1]), list(dict.fromkeys(schemes))[:_MOST_SCHEMES])
+
+    def _broken(self, code: str, why: str) -> ProxyFailed:
+        return ProxyFailed(detail(code, proxy=self.name, why=why))
 
 
 def _bracketed(host: str) -> str:

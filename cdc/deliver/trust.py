@@ -16,6 +16,7 @@ from pathlib import Path
 from time import monotonic
 from typing import NamedTuple
 
+from cdc.deliver.handshake import Handshake
 from cdc.errors import ConfigError, UsageError
 from cdc.settings import Settings
 
@@ -206,6 +207,7 @@ class Trust:
                 f"the CA file {files.ca} cannot be used",
                 "It must hold certificates in PEM form.",
             ) from None
+        context.sslobject_class = Handshake
         # A server could ask for one handshake after the other within a single attempt, each of
         # which takes the loop a millisecond.
         context.options |= ssl.OP_NO_RENEGOTIATION

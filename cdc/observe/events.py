@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from cdc.causes import cause_of
 from cdc.errors import words
 from cdc.observe.metrics import Backlog, Metrics
 from cdc.observe.repeats import Repeats
@@ -139,13 +140,7 @@ class Observer:
 
     def failing(self, webhook_id: int, outcome: Outcome) -> None:
         """The first failure after a success; what follows is logged at debug."""
-        self.log.warning(
-            "deliveries fail",
-            webhook=webhook_id,
-            status=outcome.status,
-            error=outcome.error,
-            detail=outcome.detail,
-        )
+        self.log.warning("deliveries fail", webhook=webhook_id, **_why(outcome))
 
     def crowded(self, sockets: int) -> None:
         self._repeated(
@@ -162,12 +157,7 @@ class Observer:
     def busy(self, webhook_id: int, outcome: Outcome, seconds: float) -> None:
         """Its receiver has asked for so long to be left alone; there was no other failure."""
         self.log.warning(
-            "receiver is busy",
-            webhook=webhook_id,
-            status=outcome.status,
-            error=outcome.error,
-            detail=outcome.detail,
-            seconds=round(seconds),
+            "receiver is busy", webhook=webhook_id, **_why(outcome), seconds=round(seconds)
         )
 
     def busy_no_more(self, webhook_id: int) -> None:
@@ -262,3 +252,14 @@ class Observer:
         self.counts.swept += 1
         self.metrics.swept.inc()
         self.log.warning("sweep found a row nobody held", webhook=webhook_id, delivery=lowest)
+
+
+def _why(outcome: Outcome) -> dict[str, Any]:
+    """What a line of log says of a failed attempt."""
+    cause = cause_of(outcome.error or "", outcome.status, outcome.detail)
+    return {
+        "status": outcome.status,
+        "error": outcome.error,
+        "detail": outcome.detail,
+        "hint": cause.todo,
+    }

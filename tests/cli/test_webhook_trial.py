@@ -84,3 +84,19 @@ async def test_the_event_is_one_of_its_own(cdc: Command) -> None:
     done = await try_out(cdc, number, "--event", "note_changed")
     assert done.code == 2
     assert "project_changed" in done.err
+
+
+async def test_the_cause_and_what_to_do_are_told(cdc: Command) -> None:
+    receiver = Receiver()
+    await receiver.start()
+    try:
+        number = (await asyncio.to_thread(cdc.add, url=receiver.url("/hook")))["id"]
+        receiver.script("/hook", Script(reply=Reply(401)))
+        done = await try_out(cdc, number, "--json")
+        told = await try_out(cdc, number)
+    finally:
+        await receiver.stop()
+    assert done.json["cause"] == "status 401"
+    assert f"`cdc webhook rotate-secret {number}`" in told.out
+    refused = await try_out(cdc, number, "--json")
+    assert (refused.json["cause"], bool(refused.json["todo"])) == ("refused", True)

@@ -10,38 +10,53 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
+from cryptography.x509.oid import AuthorityInformationAccessOID, NameOID
 
 LONG = timedelta(days=90)
 
 
 class Authority:
-    """folder: where its files go. file: its own certificate, to be trusted."""
+    """folder: where its files go. file: its own certificate, to be trusted.
 
-    def __init__(self, folder: Path, name: str, *, valid: timedelta = LONG) -> None:
+    issuer: the authority above it; without, it is a root.
+    public: its certificates say where the issuer's is, as those of public authorities do.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        name: str,
+        *,
+        valid: timedelta = LONG,
+        issuer: Authority | None = None,
+        public: bool = False,
+    ) -> None:
         self._folder = folder
+        self._public = public
         self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         self._key = ec.generate_private_key(ec.SECP256R1())
+        above = issuer or self
         made = (
-            self._builder(self._name, self._key, valid)
+            above._builder(self._name, self._key, valid)
             .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-            .sign(self._key, hashes.SHA256())
+            .sign(above._key, hashes.SHA256())
         )
         self.file = folder / f"{name}.pem"
         self.file.write_bytes(made.public_bytes(serialization.Encoding.PEM))
 
-    def issue(self, name: str, *, valid: timedelta = LONG, password: str = "") -> tuple[Path, Path]:
-        """A certificate for a host, an address or a client, and its private key: two files."""
+    def issue(
+        self, name: str, *names: str, valid: timedelta = LONG, password: str = ""
+    ) -> tuple[Path, Path]:
+        """A certificate for a host, an address or a client, and its private key: two files.
+
+        names: other hosts that it is for instead.
+        """
         key = ec.generate_private_key(ec.SECP256R1())
-        alternative: x509.GeneralName
-        try:
-            alternative = x509.IPAddress(ip_address(name))
-        except ValueError:
-            alternative = x509.DNSName(name)
+        alternatives = [_alternative(each) for each in names or (name,)]
         who = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         made = (
             self._builder(who, key, valid)
-            .add_extension(x509.SubjectAlternativeName([alternative]), critical=False)
+            .add_extension(x509.SubjectAlternativeName(alternatives), critical=False)
             .sign(self._key, hashes.SHA256())
         )
         cert, private = self._folder / f"{name}.cert.pem", self._folder / f"{name}.key.pem"
@@ -58,10 +73,31 @@ class Authority:
         )
         return cert, private
 
-    def server(self, name: str = "127.0.0.1") -> ssl.SSLContext:
-        """For a server with a certificate of this authority."""
+    def key_file(self) -> Path:
+        """Its own private key."""
+        file = self.file.with_suffix(".key.pem")
+        file.write_bytes(
+            self._key.private_bytes(
+                serialization.Encoding.PEM,
+                serialization.PrivateFormat.PKCS8,
+                serialization.NoEncryption(),
+            )
+        )
+        return file
+
+    def server(
+        self,
+        name: str = "127.0.0.1",
+        *names: str,
+        valid: timedelta = LONG,
+        chain: Path | None = None,
+    ) -> ssl.SSLContext:
+        """For a server with a certificate of this authority. chain: sent after it."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(*self.issue(name))
+        cert, key = self.issue(name, *names, valid=valid)
+        if chain is not None:
+            cert.write_bytes(cert.read_bytes() + chain.read_bytes())
+        context.load_cert_chain(cert, key)
         return context
 
     def demanding(self, clients: Authority) -> ssl.SSLContext:
@@ -75,7 +111,7 @@ class Authority:
         self, who: x509.Name, key: ec.EllipticCurvePrivateKey, valid: timedelta
     ) -> x509.CertificateBuilder:
         now = datetime.now(UTC)
-        return (
+        builder = (
             x509.CertificateBuilder()
             .subject_name(who)
             .issuer_name(self._name)
@@ -84,6 +120,18 @@ class Authority:
             .not_valid_before(now - timedelta(days=400))
             .not_valid_after(now + valid)
         )
+        if not self._public:
+            return builder
+        where = x509.UniformResourceIdentifier("http://authority.example/it.cer")
+        access = x509.AccessDescription(AuthorityInformationAccessOID.CA_ISSUERS, where)
+        return builder.add_extension(x509.AuthorityInformationAccess([access]), critical=False)
+
+
+def _alternative(name: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ip_address(name))
+    except ValueError:
+        return x509.DNSName(name)
 
 
 def profile(folder: Path, name: str, **files: Path) -> Path:

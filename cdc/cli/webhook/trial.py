@@ -37,6 +37,7 @@ def send_test(
     The body has the protocol's form; its action is "test", and its URLs name rows with the key 0,
     which do not exist. Nothing is queued or logged; paused webhooks can be tested too.
     """
+    from cdc.causes import cause_of
     from cdc.road import Answer
     from cdc.sign import Sealer
     from cdc.translate import Translator
@@ -58,6 +59,7 @@ def send_test(
     request = sealer.seal(delivery, body, int(time.time()))
     outcome = asyncio.run(_send(settings, request))
     good = outcome.answer is Answer.SUCCESS
+    cause = None if good else cause_of(outcome.error or "", outcome.status, outcome.detail)
     if as_json:
         print_json(
             {
@@ -68,6 +70,8 @@ def send_test(
                 "status": outcome.status,
                 "error": outcome.error,
                 "detail": outcome.detail,
+                "cause": cause and cause.code,
+                "todo": cause and cause.todo,
                 "duration_ms": round(outcome.duration * 1000, 1),
                 "answer": outcome.excerpt,
                 "body": body.decode(),
@@ -79,7 +83,8 @@ def send_test(
                 "webhook-id": delivery.uid,
                 "body": body.decode(),
                 "status": outcome.status,
-                "problem": outcome.detail,
+                "problem": cause and cause.text,
+                "do": cause and _named(cause.todo, webhook_id),
                 "answer": outcome.excerpt,
                 "time": age(outcome.duration),
             }
@@ -87,6 +92,10 @@ def send_test(
         say("Delivered." if good else "Not delivered.")
     if not good:
         raise typer.Exit(1)
+
+
+def _named(todo: str, webhook_id: int) -> str:
+    return todo.replace(" ID", f" {webhook_id}")
 
 
 def _delivery(mapping: Mapping, webhook: Webhook, event: str) -> Delivery:

@@ -65,7 +65,7 @@ def _split(line: str) -> Iterator[list[str]]:
         if word == "&&":
             yield words
             words = []
-        else:
+        elif word != "&" and (words or not re.match(r"[A-Z_]+=", word)):
             words.append(word)
     yield words
 

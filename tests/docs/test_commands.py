@@ -73,7 +73,7 @@ def test_commands_that_are_mentioned_exist() -> None:
 @pytest.mark.parametrize("path", pages(), ids=name)
 def test_files_given_to_psql_are_there(path: Path) -> None:
     lines = [words for words in console(path.read_text("utf-8")) if words[0] == "psql"]
-    named = [words[words.index("-f") + 1] for words in lines]
+    named = [words[words.index("-f") + 1] for words in lines if "-f" in words]
     assert not [file for file in named if not (TOP / file).exists()]
 
 

@@ -236,18 +236,16 @@ def print_made(made: RenderableType) -> None:
 # -- asking, reading ------------------------------------------------------------------------------
 
 
-def confirm(question: str, *, yes: bool, must: bool = False) -> None:
-    """Asks in a terminal, unless told --yes.
+def confirm(question: str, *, yes: bool) -> None:
+    """Asks before what cannot be undone, unless --yes was given.
 
-    must: without a terminal --yes is needed; otherwise nobody is asked then.
-    Raises UsageError where nobody can be asked, typer.Abort for a no.
+    Raises UsageError without a terminal (what is piped in is no answer), typer.Abort for a no.
     """
     if yes:
         return
-    if sys.stdin.isatty() and sys.stderr.isatty():
-        typer.confirm(question, abort=True, err=True)
-    elif must:
-        raise UsageError(f"{question} Nobody can be asked here.", "Add --yes.")
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise UsageError(f"{question} There is no terminal to ask in.", "Add --yes.")
+    typer.confirm(question, abort=True, err=True)
 
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}

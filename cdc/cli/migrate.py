@@ -80,7 +80,7 @@ def migrate(
     if missing:
         others.report()
     if others.everything:
-        common.confirm("Make schema cdc nevertheless?", yes=yes, must=True)
+        common.confirm("Make schema cdc nevertheless?", yes=yes)
     patience = Patience(lock_timeout, tries, pause)
     before, reached = migrations.upgrade(url, patience, say, publish=bool(others.everything))
     _look(url)

@@ -71,7 +71,7 @@ def replay(
             _show(selection)
         done = 0
         if not dry_run and selection.total:
-            common.confirm(f"Replay {_many(selection.total)}?", yes=yes, must=True)
+            common.confirm(f"Replay {_many(selection.total)}?", yes=yes)
             done = _run(room, selection)
     if as_json:
         print_json(_as_json(selection, done, dry_run))

@@ -175,7 +175,7 @@ def remove(
         refuse_unless_allowed(conn, steps)
         if steps:
             common.confirm(
-                "Changes made from now on will be lost. Take capture off?", yes=yes, must=True
+                "Changes made from now on will be lost. Take capture off?", yes=yes
             )
         carry_out(conn, steps, say, Patience(lock_timeout, tries, pause))
         forget(conn)

@@ -77,6 +77,27 @@ def checked_events(events: Sequence[str], rules: Rules) -> tuple[str, ...]:
     return in_order(events, rules.events)
 
 
+def changed_events(old: Registration, changes: Changes, rules: Rules) -> tuple[str, ...]:
+    """A webhook's events after a change. Raises UsageError."""
+    if changes.events is not None:
+        return checked_events(changes.events, rules)
+    if not (changes.added or changes.dropped):
+        return old.events
+    has = f"It has: {', '.join(in_order(old.events, rules.events))}."
+    for event in changes.dropped:
+        if event not in old.events:
+            raise UsageError(f"webhook {old.id} has no event '{event}'", has)
+    added = checked_events(changes.added, rules) if changes.added else ()
+    left = [event for event in (*old.events, *added) if event not in changes.dropped]
+    if not left:
+        raise UsageError(
+            f"webhook {old.id} would have no event left",
+            f"`cdc webhook pause {old.id}` stops it for a while, `cdc webhook remove {old.id}` "
+            "for good.",
+        )
+    return in_order(left, rules.events)
+
+
 def checked_endpoint(endpoint: str, rules: Rules) -> str:
     """An endpoint that may be called, its scheme in lower case."""
     rules.guard.check_url(endpoint)

@@ -111,9 +111,15 @@ class NewWebhook:
 @dataclass(frozen=True, slots=True)
 class Changes:
     """What is to be changed; None: left as it is. A rate of 0 takes the limit off, an empty
-    profile the profile."""
+    profile the profile.
+
+    events:  all of them from now on.
+    added, dropped: those that come to the ones before, or go.
+    """
 
     events: tuple[str, ...] | None = None
+    added: tuple[str, ...] = ()
+    dropped: tuple[str, ...] = ()
     endpoint: str | None = field(default=None, repr=False)
     description: str | None = None
     cap: int | None = None

@@ -194,10 +194,8 @@ class Registry:
             tables.lock_company(conn, tables.fetch(conn, webhook_id).company)
             old = tables.alive(conn, webhook_id)
             values = checks.values(old, changes, self.rules)
-            events = old.events
-            if changes.events is not None:
-                events = checks.checked_events(changes.events, self.rules)
-            if changes.events is not None or changes.endpoint is not None:
+            events = checks.changed_events(old, changes, self.rules)
+            if events != old.events or changes.endpoint is not None:
                 others = [o for o in tables.search(conn, old.company) if o.id != webhook_id]
                 wanted = NewWebhook(old.company, events, values.get("endpoint", old.endpoint))
                 checks.room(others, wanted, self.rules)

@@ -122,7 +122,7 @@ class TestReplaying:
     def test_a_removed_webhook_gets_nothing(
         self, everywhere: Command, db: psycopg.Connection
     ) -> None:
-        everywhere.good("webhook", "remove", 1)
+        everywhere.good("webhook", "remove", 1, "--yes")
         found = replayed(everywhere, "--company", 1, *ALL)
         assert found["replayed"] == 0
         assert found["skipped"]["removed"] == 5
@@ -199,7 +199,7 @@ class TestInATerminal:
     ) -> None:
         asked: list[str] = []
 
-        def no(question: str, *, yes: bool, must: bool) -> None:
+        def no(question: str, *, yes: bool) -> None:
             assert not yes
             asked.append(question)
             raise KeyboardInterrupt

@@ -103,7 +103,7 @@ class TestAdd:
         cdc.add(event="note_changed")  # the same endpoint for something else
         cdc.add(url="http://127.0.0.1:9/other")  # the same event elsewhere
         cdc.add(company="2")
-        cdc.good("webhook", "remove", first["id"])
+        cdc.good("webhook", "remove", first["id"], "--yes")
         cdc.add(event="project_changed")
 
     def test_two_at_once_cannot_both_register_the_same(self, cdc: Command) -> None:
@@ -165,7 +165,7 @@ class TestListAndShow:
         two = cdc.add(company="2", event="note_changed")["id"]
         three = cdc.add(event="note_changed")["id"]
         cdc.good("webhook", "pause", two)
-        cdc.good("webhook", "remove", three)
+        cdc.good("webhook", "remove", three, "--yes")
 
         def ids(*options: object) -> list[int]:
             return [webhook["id"] for webhook in cdc.json("webhook", "list", *options)]
@@ -235,6 +235,34 @@ class TestUpdate:
         cdc.refused(*update, "--header", "A: 1", "--no-headers", code=2)
         cdc.good(*update, "--event", "note_changed", "--url", "http://127.0.0.1:9/hook")
 
+    def test_what_was_is_printed_beside_what_is(self, cdc: Command) -> None:
+        """`--event` takes the other events away: that must be seen."""
+        number = cdc.add(event="note_changed")["id"]
+        update = ["webhook", "update", number]
+        done = cdc.good(*update, "--event", "project_changed", "--cap", 3)
+        assert "  events: note_changed -> project_changed\n  cap: 10 -> 3\n" in done.err
+        assert "as before" in cdc.good(*update, "--cap", 3).err
+        before = cdc.json(*update, "--rate", 2, "--header", "X: 1")["before"]
+        assert before == {"rate": None, "headers": {}}
+
+    def test_events_come_and_go_one_by_one(self, cdc: Command, db: psycopg.Connection) -> None:
+        number = cdc.add(event="project_changed")["id"]
+        update = ["webhook", "update", number]
+        more = ("--add-event", "note_changed", "--add-event", "rating_changed")
+        assert cdc.json(*update, *more)["events"] == [
+            *("project_changed", "rating_changed", "note_changed"),
+        ]
+        changed = cdc.json(*update, "--remove-event", "rating_changed", "--cap", 2)
+        assert changed["events"] == ["project_changed", "note_changed"]
+        rows = db.execute("select event from cdc.subscription order by 1").fetchall()
+        assert rows == [("note_changed",), ("project_changed",)]
+        done = cdc.refused(*update, "--remove-event", "rating_changed", code=2)
+        assert "It has: project_changed, note_changed." in done
+        both = ("--remove-event", "project_changed", "--remove-event", "note_changed")
+        assert "no event left" in cdc.refused(*update, *both, code=2)
+        cdc.refused(*update, "--event", "note_changed", "--add-event", "rating_changed", code=2)
+        assert "Did you mean" in cdc.refused(*update, "--add-event", "note_change", code=2)
+
     def test_a_login_beside_an_authorization_header_is_refused(self, cdc: Command) -> None:
         number = cdc.add(header="Authorization: Bearer x")["id"]
         told = cdc.refused("webhook", "update", number, "--url", "http://a:b@127.0.0.1:9/", code=2)
@@ -263,7 +291,10 @@ class TestHold:
     def test_remove_is_soft_and_for_good(self, cdc: Command, db: psycopg.Connection) -> None:
         number = cdc.add(url=f"http://me:{PASSWORD}@127.0.0.1:9/", header="X-Key: 1")["id"]
         db.execute("insert into project (company_id) values (1)")
-        done = cdc.good("webhook", "remove", number, "--reason", "left")
+        said = cdc.refused("webhook", "remove", number, code=2, stdin="n\n")
+        assert "(1 delivery)? There is no terminal to ask in." in said
+        assert cdc.json("webhook", "show", number)["state"] == "active"
+        done = cdc.good("webhook", "remove", number, "--reason", "left", "--yes")
         assert "what still waits (1 delivery)" in done.err
         assert PASSWORD not in done.err
         row = db.execute("select state, reason, headers, endpoint from cdc.webhook").fetchone()
@@ -324,8 +355,9 @@ class TestRights:
     ) -> None:
         admin = as_role("cdc_admin")
         number = admin.add()["id"]
-        for command in ("pause", "resume", "rotate-secret", "show", "remove"):
+        for command in ("pause", "resume", "rotate-secret", "show"):
             admin.good("webhook", command, number)
+        admin.good("webhook", "remove", number, "--yes")
         admin.good("webhook", "update", admin.add()["id"], "--cap", 2)
         admin.good("webhook", "export", "--secrets")
         admin.good("delivery", "list")

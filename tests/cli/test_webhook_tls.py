@@ -79,7 +79,7 @@ def test_export_and_import_keep_it(cdc: Command, db: psycopg.Connection, profile
         file = cdc.good("webhook", "export", *flags).out
         assert json.loads(file)["webhooks"][0]["tls_profile"] == "one"
         [old] = cdc.json("webhook", "list")
-        cdc.good("webhook", "remove", old["id"])
+        cdc.good("webhook", "remove", old["id"], "--yes")
         [new] = cdc.json("webhook", "import", "-", stdin=file)
         assert named(db, new["id"]) == "one"
 

@@ -23,7 +23,7 @@ def filled(cdc: Command, db: psycopg.Connection) -> Command:
     cdc.add(company="2", event="note_changed")
     cdc.good("webhook", "pause", 2, "--reason", "later")
     cdc.add(company="2", event="rating_changed")
-    cdc.good("webhook", "remove", 3)
+    cdc.good("webhook", "remove", 3, "--yes")
     return cdc
 
 
@@ -43,7 +43,7 @@ def test_with_secrets_everything_comes_back(filled: Command, db: psycopg.Connect
     exported = filled.good("webhook", "export", "--secrets").out
     before = stored(db)
     for number in (1, 2):
-        filled.good("webhook", "remove", number)
+        filled.good("webhook", "remove", number, "--yes")
     added = filled.json("webhook", "import", "-", stdin=exported)
     assert [(w["id"], w["secret"]) for w in added] == [(4, None), (5, None)]
     assert stored(db) == before
@@ -57,7 +57,7 @@ def test_without_secrets_new_ones_are_made(filled: Command) -> None:
     assert "hidden (***) in webhooks 1" in done.err
     file = json.loads(done.out)
     for number in (1, 2):
-        filled.good("webhook", "remove", number)
+        filled.good("webhook", "remove", number, "--yes")
     told = filled.refused("webhook", "import", "-", code=2, stdin=json.dumps(file))
     assert "1 of 2" in told
     assert "hidden" in told
@@ -73,7 +73,7 @@ def test_without_secrets_it_is_kept_how_a_webhook_signs(cdc: Command) -> None:
     assert "whsk_" not in file
     assert [w["signature"] for w in json.loads(file)["webhooks"]] == ["v1", "v1a"]
     for number in (1, 2):
-        cdc.good("webhook", "remove", number)
+        cdc.good("webhook", "remove", number, "--yes")
     one, two = cdc.json("webhook", "import", "-", stdin=file)
     assert one["secret"].startswith("whsec_")
     assert (two["signature"], two["secret"]) == ("v1a", None)
@@ -116,7 +116,7 @@ def test_a_file_of_ones_own_is_not_readable_by_others(filled: Command, tmp_path:
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert "not there yet" in filled.refused("webhook", "export", "--output", file)
     for number in (1, 2):
-        filled.good("webhook", "remove", number)
+        filled.good("webhook", "remove", number, "--yes")
     assert "2 webhooks registered" in filled.good("webhook", "import", file).err
 
 

@@ -86,7 +86,7 @@ def test_commands_work_through_it(pooled: str) -> None:
     for number in added:
         cdc.good("webhook", "pause", number)
         cdc.good("webhook", "resume", number)
-        cdc.good("webhook", "remove", number)
+        cdc.good("webhook", "remove", number, "--yes")
     cdc.good("webhook", "import", "-", stdin=exported)
     assert cdc.json("status")["states"] == {"active": 12, "removed": 12}
     cdc.good("triggers", "status")

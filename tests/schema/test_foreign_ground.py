@@ -181,7 +181,7 @@ def test_nor_through_a_transaction_pooler(
         run(f"explain {delivery}", "delivery replay --webhook 1 --dry-run")
         run(f"delivery replay {delivery} --dry-run", "webhook list")
         run(f"webhook show {number}", f"webhook pause {number}", f"webhook resume {number}")
-        run(f"webhook rotate-secret {number}", "webhook export", f"webhook remove {number}")
+        run(f"webhook rotate-secret {number}", "webhook export", f"webhook remove {number} --yes")
         run("doctor", "triggers remove --yes")
 
 

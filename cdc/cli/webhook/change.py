@@ -81,7 +81,15 @@ def update(
     webhook_id: WebhookId,
     event: Annotated[
         list[str] | None,
-        typer.Option(metavar="EVENT", help="Its events from now on. Repeatable."),
+        typer.Option(
+            metavar="EVENT", help="All its events from now on, instead of those before. Repeatable."
+        ),
+    ] = None,
+    add_event: Annotated[
+        list[str] | None, typer.Option(metavar="EVENT", help="One event more. Repeatable.")
+    ] = None,
+    remove_event: Annotated[
+        list[str] | None, typer.Option(metavar="EVENT", help="One event less. Repeatable.")
     ] = None,
     url: Annotated[str | None, base.Url] = None,
     cap: Annotated[int | None, base.Cap] = None,
@@ -103,12 +111,17 @@ def update(
     description: Annotated[str | None, typer.Option(help="For people.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Change a webhook: what is given replaces what was.
+    """Change a webhook: what is given replaces what was, and both are printed.
 
     Deliveries that are being retried keep their body, and go to the new endpoint.
     """
     from cdc.registry import Changes
 
+    if event and (add_event or remove_event):
+        raise UsageError(
+            "--event names all events: it contradicts --add-event and --remove-event",
+            "Give either the one or the others.",
+        )
     if header and no_headers:
         raise UsageError("--header and --no-headers contradict each other")
     if tls_profile is not None and no_tls_profile:
@@ -119,6 +132,8 @@ def update(
     headers = {} if no_headers else base.headers_of(header) if header else None
     changes = Changes(
         events=tuple(event) if event else None,
+        added=tuple(add_event or ()),
+        dropped=tuple(remove_event or ()),
         endpoint=endpoint,
         description=description,
         cap=cap,
@@ -130,11 +145,23 @@ def update(
         raise UsageError("nothing to change is given", "`cdc webhook update --help` lists options.")
     registry, settings, _ = open_registry(ctx)
     with registry:
+        before = registry.get(webhook_id).shown()
         changed = registry.update(webhook_id, changes)
     if url is not None:
         warn_of_endpoints(registry.rules, [changed.endpoint])
     warn_of_profiles(settings, [tls_profile])
+    after = changed.shown()
+    differ = {name: before[name] for name in after if before[name] != after[name]}
+    differ.pop("version", None)
     if as_json:
-        print_json(changed.shown())
-    else:
-        say(f"Changed {base.headline(changed)}.")
+        print_json({**after, "before": differ})
+        return
+    say(f"Changed {base.headline(changed)}." if differ else f"{base.headline(changed)}: as before.")
+    for name, old in differ.items():
+        say(f"  {name}: {_in_words(old)} -> {_in_words(after[name])}")
+
+
+def _in_words(value: object) -> str:
+    if isinstance(value, (list, dict)):
+        return ", ".join(value) or "none"
+    return "none" if value is None or value == "" else str(value)

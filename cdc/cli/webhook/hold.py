@@ -10,6 +10,7 @@ from cdc.cli import common
 from cdc.cli.common import AsJson, Yes, print_json, say
 from cdc.cli.webhook.base import Reason, WebhookId, headline, open_registry
 from cdc.errors import CdcError
+from cdc.road import WebhookState
 
 if TYPE_CHECKING:
     from cdc.settings import Settings
@@ -77,9 +78,10 @@ def remove(
     with registry:
         found = registry.get(webhook_id)
         waiting = _waiting(settings, webhook_id)
-        common.confirm(
-            f"Remove {headline(found)}, dropping what waits ({_deliveries(waiting)})?", yes=yes
-        )
+        if found.state is not WebhookState.REMOVED:
+            common.confirm(
+                f"Remove {headline(found)}, dropping what waits ({_deliveries(waiting)})?", yes=yes
+            )
         removed = registry.remove(webhook_id, reason)
     if as_json:
         print_json({**removed.shown(), "dropped": waiting})

@@ -78,7 +78,7 @@ def reencrypt_secrets(
             "To decrypt, keep the keys and use --decrypt.",
         )
     if decrypt:
-        confirm("Store all secrets in the database without encryption?", yes=yes, must=True)
+        confirm("Store all secrets in the database without encryption?", yes=yes)
     with registry:
         done = registry.reencrypt(decrypt=decrypt)
     if as_json:

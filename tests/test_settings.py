@@ -10,6 +10,7 @@ import pytest
 
 from cdc.errors import ConfigError
 from cdc.settings import Settings, describe, load, redact_dsn, values
+from tests.cli.command import Command
 
 URL = "postgresql://cdc:geheim@db.example/suite"
 
@@ -96,8 +97,18 @@ def test_built_directly_it_reads_no_environment(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_an_unknown_variable_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the environment others write, too: a warning, and an error where one is asked for."""
     monkeypatch.setenv("CDC_ALOW_HTTP", "true")
-    told = refusal()
+    settings = load()
+    assert not settings.allow_http
+    (warning,) = settings.left_out
+    assert "CDC_ALOW_HTTP" in warning.message
+    assert warning.hint == "Did you mean CDC_ALLOW_HTTP?"
+    env = {"CDC_ALOW_HTTP": "true", "CDC_DATABASE_URL": URL}
+    assert "warning: unknown setting: environment variable CDC_ALOW_HTTP" in (
+        Command(env).good("config", "check").err
+    )
+    told = Command(env).refused("config", "check", "--strict")
     assert "CDC_ALOW_HTTP" in told
     assert "Did you mean CDC_ALLOW_HTTP?" in told
 
@@ -210,3 +221,80 @@ def test_a_database_address_in_another_form(
     assert "CDC_DATABASE_URL" in told
     assert said in told
     assert "geheim" not in told
+
+
+def test_variables_of_kubernetes_services_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As for Services named cdc, cdc-http and cdc-daemon; the one of cdc-http has our name."""
+    at = "tcp://10.96.0.7:9464"
+    for service in ("CDC", "CDC_HTTP", "CDC_DAEMON"):
+        for name, value in {
+            "SERVICE_HOST": "10.96.0.7",
+            "SERVICE_PORT": "9464",
+            "SERVICE_PORT_METRICS": "9464",
+            "PORT": at,
+            "PORT_9464_TCP": at,
+            "PORT_9464_TCP_PROTO": "tcp",
+            "PORT_9464_TCP_PORT": "9464",
+            "PORT_9464_TCP_ADDR": "10.96.0.7",
+            "PORT_53_UDP": "udp://10.96.0.7:53",
+        }.items():
+            monkeypatch.setenv(f"{service}_{name}", value)
+    settings = load()
+    assert settings.http_port is None
+    (warning,) = settings.left_out
+    assert "Kubernetes" in warning.message
+    assert not warning.unknown
+    monkeypatch.setenv("CDC_HTTP_PORT", "9464")
+    assert load().http_port == 9464
+
+
+def test_a_port_that_is_no_services_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CDC_HTTPS_PORT", "9464")
+    (warning,) = load().left_out
+    assert (warning.unknown, warning.hint) == (True, "Did you mean CDC_HTTP_PORT?")
+
+
+@pytest.mark.parametrize("before", ["", " \t"])
+@pytest.mark.parametrize("after", ["\n", "\r\n", "  "])
+def test_white_space_around_a_value_is_left_out(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, before: str, after: str
+) -> None:
+    given = {
+        "database_url": (URL, URL),
+        "base_url": ("https://suite.example/api/", "https://suite.example/api/"),
+        "proxy": ("http://me:pw@proxy:3128", "http://me:pw@proxy:3128"),
+        "http_host": ("::1", "::1"),
+        "mapping": ("/etc/cdc/suite.toml", Path("/etc/cdc/suite.toml")),
+        "doorbell": ("off", "off"),
+        "window": ("7", 7),
+        "allow_http": ("true", True),
+        "allowed_networks": ("10.0.0.0/8", (ip_network("10.0.0.0/8"),)),
+    }
+    path = tmp_path / "cdc.toml"
+    for name, (text, value) in given.items():
+        monkeypatch.setenv(f"CDC_{name.upper()}", f"{before}{text}{after}")
+        assert getattr(load(), name) == value
+        if name not in ("database_url", "window", "allow_http"):
+            monkeypatch.delenv(f"CDC_{name.upper()}")
+            path.write_text(f"{name} = '''{before}{text}{after}'''".replace("\r", ""))
+            assert getattr(load(path), name) == value
+    monkeypatch.setenv("CDC_HTTP_HOST", " \n")
+    assert load().http_host == "127.0.0.1"
+
+
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("https://suite.example/a b/", "a space"),
+        ("https://suite.example/a\nb/", "control character"),
+        ("https://suite.ex\u00e4mple/", "xn--"),
+        ("https://suite.example/{company}/", "holds {"),
+        ("https://suite.example\\@evil/", "holds \\"),
+        ("https://suite.example/100%/", "%25"),
+    ],
+)
+def test_a_base_url_holds_nothing_that_no_url_has(
+    monkeypatch: pytest.MonkeyPatch, url: str, told: str
+) -> None:
+    monkeypatch.setenv("CDC_BASE_URL", url)
+    assert told in refusal()

@@ -44,12 +44,20 @@ class Global:
     config: Path | None = None
 
 
-def load_settings(ctx: typer.Context, *, need_database: bool = True) -> Settings:
-    """The settings as ``--config`` and the environment give them. Raises ConfigError."""
+def load_settings(
+    ctx: typer.Context, *, need_database: bool = True, warned: bool = False
+) -> Settings:
+    """The settings as ``--config`` and the environment give them. Raises ConfigError.
+
+    warned: the caller reports what was left out.
+    """
     from cdc.settings import load
 
     given = ctx.find_object(Global) or Global()
-    return load(given.config, need_database=need_database)
+    settings = load(given.config, need_database=need_database)
+    for one in () if warned else settings.left_out:
+        warn(f"{one.message}. {one.hint}")
+    return settings
 
 
 def load_mapping(settings: Settings) -> Mapping:

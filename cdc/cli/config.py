@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Annotated
 
 import typer
 
@@ -81,14 +82,24 @@ def default() -> None:
     typer.echo(default_file(), nl=False)
 
 
-def check(ctx: typer.Context, as_json: AsJson = False) -> None:
+def check(
+    ctx: typer.Context,
+    as_json: AsJson = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Refuse CDC_ variables that are not settings.")
+    ] = False,
+) -> None:
     """Check settings and mapping file, without touching the database."""
     from cdc.deliver.guard import Guard
     from cdc.deliver.trust import Trust
     from cdc.exposed import exposed
     from cdc.observe import check_traces
 
-    settings = load_settings(ctx)
+    settings = load_settings(ctx, warned=True)
+    for one in settings.left_out:
+        if strict and one.unknown:
+            raise ConfigError(one.message, one.hint)
+        warn(f"{one.message}. {one.hint}")
     mapping = load_mapping(settings)
     Guard.of(settings)
     trust = Trust.of(settings)
@@ -96,8 +107,8 @@ def check(ctx: typer.Context, as_json: AsJson = False) -> None:
         if doubt.bad:
             raise ConfigError(doubt.message, doubt.hint)
         warn(doubt.message)
-    for one in exposed(settings):
-        warn(f"{one.message}. {one.hint}")
+    for file in exposed(settings):
+        warn(f"{file.message}. {file.hint}")
     if settings.traces:
         check_traces()
     events = list(mapping.events)

@@ -52,7 +52,7 @@ def run(
     from cdc.exposed import exposed
     from cdc.observe import Observer, configure_logging
 
-    settings = load_settings(ctx)
+    settings = load_settings(ctx, warned=True)
     number = None if child is None else int(child.stem)
     configure_logging(settings.log_format, settings.log_level, number)
     _more_files()
@@ -61,6 +61,8 @@ def run(
     if child is not None:
         _run_as_child(_daemon(settings, observer, child))
         return
+    for left_out in settings.left_out:
+        observer.left_out(left_out.message, left_out.hint)
     for one in exposed(settings):
         observer.exposed(str(one.path), one.message, one.hint)
     if processes == 1:

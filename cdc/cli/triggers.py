@@ -174,9 +174,7 @@ def remove(
             return
         refuse_unless_allowed(conn, steps)
         if steps:
-            common.confirm(
-                "Changes made from now on will be lost. Take capture off?", yes=yes
-            )
+            common.confirm("Changes made from now on will be lost. Take capture off?", yes=yes)
         carry_out(conn, steps, say, Patience(lock_timeout, tries, pause))
         forget(conn)
     if as_json:

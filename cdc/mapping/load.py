@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from cdc.errors import MappingError
 from cdc.mapping.model import COMPANY, Company, Mapping, Resource, Table, UrlTemplate
 from cdc.mapping.names import IDENTIFIER, folded
+from cdc.settings.kinds import odd_in_url
 
 MOST_RESOURCES = 200
 """Of one mapping; a suite has some ten, and roads among them are followed step by step."""
@@ -126,6 +127,8 @@ class _Checker:
         raw = self.raw
         if len(raw.resources) > MOST_RESOURCES:
             raise _Wrong("resources", f"more than {MOST_RESOURCES} are not mapped")
+        if (odd := odd_in_url(raw.base_url)) is not None:
+            raise _Wrong("base_url", f"'{raw.base_url}' is an invalid URL: {odd}")
         if not re.fullmatch(r"https?://[^\s{}]+/", raw.base_url):
             raise _Wrong(
                 "base_url", f"'{raw.base_url}' is no http(s) address that ends with a slash"

@@ -54,6 +54,10 @@ class Observer:
         """A file that holds something secret, and that others may read."""
         self.log.warning("secrets may be read by others", file=file, detail=message, hint=hint)
 
+    def left_out(self, message: str, hint: str) -> None:
+        """Of the environment: variables that look like settings and are not."""
+        self.log.warning("environment variables left out", detail=message, hint=hint)
+
     def serving(self, host: str, port: int) -> None:
         self.log.info("serving health and metrics", host=host, port=port)
 

@@ -10,6 +10,7 @@ reference.py  tells people about the keys: `cdc config show`, the table in the d
 """
 
 from cdc.settings.example import default_file
+from cdc.settings.kinds import LeftOut
 from cdc.settings.load import load
 from cdc.settings.model import Settings
 from cdc.settings.reference import (
@@ -23,6 +24,7 @@ from cdc.settings.reference import (
 
 __all__ = [
     "Key",
+    "LeftOut",
     "Settings",
     "Value",
     "default_file",

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import ipaddress
-from typing import Annotated
+import re
+from typing import Annotated, NamedTuple
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field
@@ -42,7 +43,22 @@ Schedule = Annotated[
 Keys = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
 
 
+def odd_in_url(value: str) -> str | None:
+    """What stands in a text and in no URL; None if there is nothing of that kind."""
+    if any(char <= " " or char == "\x7f" for char in value):
+        return "it holds a space or a control character"
+    if not value.isascii():
+        return "characters outside ASCII are written percent-encoded, and in a host as xn--"
+    if found := re.search(r'[\\<>"{}|^`]', value):
+        return f"it holds {found[0]}, which is written percent-encoded"
+    if found := re.search(r"%(?![0-9A-Fa-f]{2}).{0,2}", value):
+        return f"{found[0]} is not percent-encoded: a percent sign is written %25"
+    return None
+
+
 def _base_url(value: str) -> str:
+    if (odd := odd_in_url(value)) is not None:
+        raise ValueError(odd)
     parts = urlsplit(value)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError("it has to begin with https:// and a host")
@@ -68,3 +84,30 @@ def _proxy(value: str) -> str:
 
 BaseUrl = Annotated[str, AfterValidator(_base_url)]
 ProxyUrl = Annotated[str, AfterValidator(_proxy)]
+
+
+class LeftOut(NamedTuple):
+    """What the environment has that looks like a setting and is not one.
+
+    unknown: by a mistake, most likely; otherwise it is known where it comes from.
+    """
+
+    message: str
+    hint: str
+    unknown: bool
+
+
+def foreign_form(address: str) -> str | None:
+    """Names the tool whose form an address has, where libpq cannot read it."""
+    if address[:1] in ("'", '"', "`"):
+        return "it begins with a quotation mark, which whatever set it has kept"
+    if address.startswith("psql "):
+        return "it is a command line of psql"
+    scheme = address.partition("://")[0] if "://" in address else ""
+    if scheme.startswith("jdbc:"):
+        return "it begins with jdbc:, the form of Java's driver"
+    if "+" in scheme:
+        return f"it begins with {scheme}://, the form of SQLAlchemy with the driver's name"
+    if scheme.isidentifier() and scheme not in ("postgresql", "postgres"):
+        return f"it begins with {scheme}://"
+    return None

@@ -12,15 +12,22 @@ from typing import get_args
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
-from pydantic_settings import EnvSettingsSource
 
 from cdc.errors import ConfigError
+from cdc.settings.kinds import LeftOut
 from cdc.settings.model import Settings, Source
 from cdc.settings.reference import describe, env_name
 
 _CONFIG_VARIABLE = "CDC_CONFIG"
 # Read by the tests and by the embedded PostgreSQL.
 _TEST_PREFIX = "CDC_TEST_"
+
+# Kubernetes sets these in every container, for each Service of the namespace: one that is named
+# `cdc` or `cdc-http` has names like ours.
+_SERVICE = re.compile(
+    r"CDC_(\w+_)?(SERVICE_(HOST|PORT(_\w+)?)|PORT_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)"
+)
+_SERVICE_ADDRESS = re.compile(r"(tcp|udp|sctp)://\S+")
 
 
 def load(config_path: Path | None = None, *, need_database: bool = True) -> Settings:
@@ -30,12 +37,14 @@ def load(config_path: Path | None = None, *, need_database: bool = True) -> Sett
     need_database: whether a missing database_url is an error.
 
     A path in the file is relative to the file; one in the environment to the current folder. An
-    empty environment variable counts as not set. Raises ConfigError.
+    empty environment variable counts as not set, white space around a value as not there. Raises
+    ConfigError. What the environment has beyond our settings is left out, and named in
+    ``Settings.left_out``.
     """
     if config_path is None and os.environ.get(_CONFIG_VARIABLE):
         config_path = Path(os.environ[_CONFIG_VARIABLE])
     from_file = _read_file(config_path) if config_path else {}
-    from_environment = _read_environment()
+    from_environment, left_out = _read_environment()
     sources: dict[str, Source] = {key: "file" for key in from_file}
     sources |= {key: "environment" for key in from_environment}
     try:
@@ -55,6 +64,7 @@ def load(config_path: Path | None = None, *, need_database: bool = True) -> Sett
         )
     settings._sources.update(sources)
     settings._config_path = config_path
+    settings._left_out = left_out
     return settings
 
 
@@ -77,19 +87,45 @@ def _read_file(path: Path) -> dict[str, object]:
     for key, value in values.items():
         if (
             isinstance(value, str)
-            and value
+            and value.strip()
             and Path in get_args(Settings.model_fields[key].annotation)
         ):
-            values[key] = path.parent / Path(value).expanduser()
+            values[key] = path.parent / Path(value.strip()).expanduser()
     return values
 
 
-def _read_environment() -> dict[str, object]:
-    known = {env_name(key) for key in Settings.model_fields} | {_CONFIG_VARIABLE}
-    for name in sorted(os.environ):
-        if name.startswith("CDC_") and not name.startswith(_TEST_PREFIX) and name not in known:
-            raise _unknown(f"environment variable {name}", name, known)
-    return EnvSettingsSource(Settings)()
+def _read_environment() -> tuple[dict[str, object], tuple[LeftOut, ...]]:
+    """What it sets, and what it has beyond that."""
+    known = {env_name(key): key for key in Settings.model_fields}
+    found: dict[str, object] = {}
+    services: list[str] = []
+    unknown: list[LeftOut] = []
+    for name, value in sorted(os.environ.items()):
+        if not name.startswith("CDC_") or name.startswith(_TEST_PREFIX):
+            continue
+        if _is_of_a_service(name, value):
+            services.append(name)
+        elif name in known:
+            if value.strip():
+                found[known[name]] = value.strip()
+        elif name != _CONFIG_VARIABLE:
+            error = _unknown(f"environment variable {name}", name, known)
+            unknown.append(LeftOut(error.message, error.hint, unknown=True))
+    if not services:
+        return found, tuple(unknown)
+    some = ", ".join(services[:2]) + (", ..." if len(services) > 2 else "")
+    of_services = LeftOut(
+        f"environment variables of a Kubernetes Service are not settings, and left out: {some}",
+        "`enableServiceLinks: false` in the pod's specification keeps them away.",
+        unknown=False,
+    )
+    return found, (of_services, *unknown)
+
+
+def _is_of_a_service(name: str, value: str) -> bool:
+    # CDC_HTTP_PORT is ours, and that of a Service `cdc-http`: the value tells.
+    address = name.endswith("_PORT") and _SERVICE_ADDRESS.fullmatch(value) is not None
+    return address or _SERVICE.fullmatch(name) is not None
 
 
 def _unknown(thing: str, name: str, known: Iterable[str]) -> ConfigError:

@@ -26,7 +26,16 @@ from pydantic_settings import (
 )
 
 from cdc.refusal import invalid
-from cdc.settings.kinds import DAY, BaseUrl, Keys, Networks, ProxyUrl, Schedule
+from cdc.settings.kinds import (
+    DAY,
+    BaseUrl,
+    Keys,
+    LeftOut,
+    Networks,
+    ProxyUrl,
+    Schedule,
+    foreign_form,
+)
 
 Source = Literal["default", "file", "environment"]
 
@@ -242,6 +251,7 @@ class Settings(BaseSettings):
     # Which keys the file and the environment gave, and which file that was; set by load.
     _sources: dict[str, Source] = PrivateAttr(default_factory=dict)
     _config_path: Path | None = PrivateAttr(default=None)
+    _left_out: tuple[LeftOut, ...] = PrivateAttr(default=())
 
     @property
     def sources(self) -> dict[str, Source]:
@@ -252,6 +262,11 @@ class Settings(BaseSettings):
     def config_path(self) -> Path | None:
         """The file that was read, None without one."""
         return self._config_path
+
+    @property
+    def left_out(self) -> tuple[LeftOut, ...]:
+        """What the environment has that looks like a setting and is not one."""
+        return self._left_out
 
     @classmethod
     def settings_customise_sources(
@@ -267,17 +282,18 @@ class Settings(BaseSettings):
 
     @field_validator("*", mode="before")
     @classmethod
-    def _truth_is_no_number(cls, value: object, info: ValidationInfo) -> object:
+    def _as_it_was_meant(cls, value: object, info: ValidationInfo) -> object:
         # Python counts true as 1; a person who wrote `window = true` meant something else.
         field = cls.model_fields[info.field_name or ""]
         if isinstance(value, bool) and field.annotation is not bool:
             raise ValueError("true and false have no meaning here")
-        return value
+        # A line end comes with values out of files and templates, and belongs to none.
+        return value.strip() if isinstance(value, str) else value
 
     @field_validator("database_url")
     @classmethod
     def _is_a_database_address(cls, value: str) -> str:
-        if (form := _foreign_form(value)) is not None:
+        if (form := foreign_form(value)) is not None:
             raise ValueError(f"{form}; expected postgresql://user:password@host:port/database")
         try:
             Conninfo.parse(value.encode())
@@ -327,19 +343,3 @@ class Settings(BaseSettings):
         if self.tls_key_file is not None and self.tls_cert_file is None:
             raise ValueError("tls_key_file is set, and tls_cert_file is not")
         return self
-
-
-def _foreign_form(address: str) -> str | None:
-    """Names the tool whose form an address has, where libpq cannot read it."""
-    if address[:1] in ("'", '"', "`"):
-        return "it begins with a quotation mark, which whatever set it has kept"
-    if address.startswith("psql "):
-        return "it is a command line of psql"
-    scheme = address.partition("://")[0] if "://" in address else ""
-    if scheme.startswith("jdbc:"):
-        return "it begins with jdbc:, the form of Java's driver"
-    if "+" in scheme:
-        return f"it begins with {scheme}://, the form of SQLAlchemy with the driver's name"
-    if scheme.isidentifier() and scheme not in ("postgresql", "postgres"):
-        return f"it begins with {scheme}://"
-    return None

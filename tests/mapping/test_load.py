@@ -79,6 +79,7 @@ def refused(text: str) -> str:
             "https://suite.example/v1",
             "base_url: 'https://suite.example/v1' is no http(s) address that ends with a slash",
         ),
+        ("suite.example/v1/", "suite.example/v 1/", "an invalid URL: it holds a space"),
         ("https://suite", "ftp://suite", "base_url: 'ftp://suite.example/v1/' is no http(s)"),
         (
             'table = "project"',

@@ -2008,6 +2008,8 @@ url = "companies/{company}/"
 # Companies under a host of their own: a column with it (acme-inc.interview-suite.com), or with a whole
 # base URL; null for ours.
 # base_url_column = "host"
+# What people call a company; shown beside its key, and accepted by --company. A daemon does not read it.
+# name = "name"
 
 [resources.customer]
 table = "customer"

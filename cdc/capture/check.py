@@ -29,11 +29,10 @@ def check(conn: Connection, mapping: Mapping, *, trusting: bool = True) -> dict[
     """
     relations: dict[Table, Relation] = {}
     company = mapping.company
-    columns = [company.key] + ([company.base_url_column] if company.base_url_column else [])
     relations[company.table] = _table(conn, "company", company.table)
-    _columns("company", relations[company.table], {"key": company.key})
-    if company.base_url_column:
-        _columns("company", relations[company.table], {"base_url_column": columns[1]})
+    optional = {"base_url_column": company.base_url_column, "name": company.name}
+    columns = {"key": company.key} | {key: name for key, name in optional.items() if name}
+    _columns("company", relations[company.table], columns)
     for name, resource in mapping.resources.items():
         place = f"resources.{name}"
         relations[resource.table] = _table(conn, place, resource.table)

@@ -86,6 +86,16 @@ def refuse_unknown_webhook(settings: Settings, webhook_id: int) -> None:
         raise CdcError(f"there is no webhook {webhook_id}", "`cdc webhook list` shows all of them.")
 
 
+def company_key(settings: Settings, given: str | None) -> str | None:
+    """A company's key, where its name was given and the mapping knows where names are."""
+    mapping = load_mapping(settings)
+    if given is None or mapping.company.name is None:
+        return given
+    from cdc.registry import company
+
+    return company.keyed(settings.database_url, mapping, given)
+
+
 # -- errors ---------------------------------------------------------------------------------------
 
 

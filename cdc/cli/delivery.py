@@ -63,10 +63,11 @@ def list_(
 
     if state is not None and state not in deliveries.STATES:
         raise UsageError(f"there is no state '{state}'", f"Known: {', '.join(deliveries.STATES)}.")
+    settings = load_settings(ctx)
+    company = common.company_key(settings, company)
     wanted = deliveries.Wanted(
         webhook, company, event, state, moment(since) if since else None, limit
     )
-    settings = load_settings(ctx)
     if webhook is not None:
         common.refuse_unknown_webhook(settings, webhook)
     with explained(), common.connect(settings) as conn:

@@ -58,10 +58,11 @@ def replay(
     """
     from cdc.replay import Replay
 
+    settings = load_settings(ctx)
+    company = common.company_key(settings, company)
     wanted = _wanted(
         deliveries or [], webhook, company, event, outcome or [], since, until, ended_before
     )
-    settings = load_settings(ctx)
     if webhook is not None:
         common.refuse_unknown_webhook(settings, webhook)
     with Replay(settings.database_url) as room:

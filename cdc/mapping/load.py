@@ -38,6 +38,7 @@ class _Company(_Strict):
     key: str
     url: str | list[str]
     base_url_column: str | None = None
+    name: str | None = None
 
 
 class _Resource(_Strict):
@@ -140,6 +141,9 @@ class _Checker:
             base_url_column=None
             if raw.company.base_url_column is None
             else _identifier(raw.company.base_url_column, "company.base_url_column"),
+            name=None
+            if raw.company.name is None
+            else _identifier(raw.company.name, "company.name"),
         )
         resources = {
             name: self._resource(name, resource) for name, resource in raw.resources.items()

@@ -61,12 +61,14 @@ class Company:
     """The table of the companies: where every road ends.
 
     base_url_column: column with the base URL of a company that is served under a host of its own.
+    name: column with what people call it. For commands alone, so it is no part of the fingerprint.
     """
 
     table: Table
     key: str
     urls: tuple[UrlTemplate, ...]
     base_url_column: str | None = None
+    name: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,7 +38,7 @@ select format_type(a.atttypid, a.atttypmod),
 
 
 def doubts(url: str, mapping: Mapping, companies: Iterable[str]) -> list[str]:
-    """What speaks against these companies, in words; what cannot be seen raises no doubt.
+    """What speaks against these companies, in words; or that nothing could be looked at.
 
     Raises UsageError for a company that can never match: its key has another type, or the database
     writes the same key otherwise (``01`` for 1).
@@ -54,7 +54,12 @@ def doubts(url: str, mapping: Mapping, companies: Iterable[str]) -> list[str]:
             checks.company(company)
             if plain:
                 _must_match(conn, mapping, company, kind)
-            if plain and trusted and _is_there(conn, mapping, company, kind) is False:
+            there = _is_there(conn, mapping, company, kind) if plain and trusted else None
+            if there is None:
+                notes.append(
+                    f"whether {table} has a company {company} cannot be checked with this account"
+                )
+            elif not there:
                 notes.append(f"{table} has no company {company} (yet)")
         return notes
 
@@ -76,23 +81,73 @@ def _must_match(conn: Connection, mapping: Mapping, company: str, kind: str) -> 
 def _is_there(conn: Connection, mapping: Mapping, company: str, kind: str) -> bool | None:
     """None where it cannot be seen."""
     table, key = mapping.company.table.sql, quote(mapping.company.key)
+    # Names quoted by us, a type named by the catalogue; the value is a parameter.
+    sql = f"select 1 from {table} where {key} = cast($1::text as {kind})"  # noqa: S608 - see above
+    rows = _seen(conn, sql, [company])
+    return None if rows is None else bool(rows)
+
+
+def names(url: str, mapping: Mapping, companies: Iterable[str]) -> dict[str, str]:
+    """The companies' names by their keys; without those that have none, or whose name this account
+    cannot read."""
+    listed = list(dict.fromkeys(companies))
+    return dict(_named(url, mapping, "c.key = any($1)", listed)) if listed else {}
+
+
+def keyed(url: str, mapping: Mapping, given: str) -> str:
+    """The key of the company of this key or name; what names none is left as it is.
+
+    Raises UsageError for a name that several companies have.
+    """
+    found = _named(url, mapping, "$1 in (c.key, c.name)", given)
+    keys = [key for key, _ in found]
+    if given in keys or not keys:
+        return given
+    if len(keys) > 1:
+        more = ", ..." if len(keys) > SHOWN else ""
+        raise UsageError(
+            f"several companies are named {given!r}: {', '.join(keys[:SHOWN])}{more}",
+            f"Name one by its key: --company {keys[0]}",
+        )
+    return keys[0]
+
+
+def _named(url: str, mapping: Mapping, condition: str, value: object) -> list[tuple[str, str]]:
+    """Keys and names, where the mapping has a column of names and this account can read it."""
+    company = mapping.company
+    if company.name is None:
+        return []
+    with explained(), connect(url, cursor_factory=psycopg.RawCursor) as conn:
+        for column in (company.key, company.name):
+            found = conn.execute(_TYPE, [company.table.schema, company.table.name, column])
+            _, plain, trusted = found.fetchone() or ("", False, False)
+            if not (plain and trusted):
+                return []
+        # Names quoted by us; the value is a parameter.
+        sql = f"""
+            select * from (select {quote(company.key)}::text as key,
+                                  {quote(company.name)}::text as name
+                             from {company.table.sql}) c
+             where {condition} and c.name is not null order by c.key
+        """  # noqa: S608 - see above
+        return _seen(conn, sql, [value]) or []
+
+
+SHOWN = 5
+"""Companies of one name that an error lists."""
+LONGEST_LOOK = "3s"
+
+
+def _seen(conn: Connection, sql: str, values: list[object]) -> list[Any] | None:
+    """What a look at the suite's table shows; None where this account may not, or it takes long:
+    nothing here is worth waiting for a lock."""
     try:
         with conn.transaction():
-            # Whoever holds a lock on the table must not make us wait for a mere warning.
             conn.execute("set local lock_timeout = '1s'")
-            conn.execute("set local statement_timeout = '3s'")
-            return bool(
-                conn.execute(
-                    # Names quoted by us, a type named by the catalogue; the value is a parameter.
-                    f"select 1 from {table} where {key} = cast($1::text as {kind})",  # noqa: S608 - see above
-                    [company],
-                ).fetchone()
-            )
+            conn.execute(f"set local statement_timeout = '{LONGEST_LOOK}'")
+            return conn.execute(sql, values).fetchall()
     except (pg.InsufficientPrivilege, pg.LockNotAvailable, pg.QueryCanceled):
         return None
-
-
-LONGEST_LOOK = "3s"
 
 
 def gone(conn: Connection, mapping: Mapping) -> dict[str, list[int]] | None:

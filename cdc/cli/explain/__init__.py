@@ -59,6 +59,7 @@ def explain(
 
     settings = load_settings(ctx)
     mapping = load_mapping(settings)
+    company = common.company_key(settings, company)
     asked = _question(mapping, what, key, company, since)
     with explained(), common.connect(settings) as conn:
         row = None

@@ -59,6 +59,7 @@ def status(
 
     settings = load_settings(ctx)
     mapping = load_mapping(settings)
+    company = common.company_key(settings, company)
 
     def look(conn: psycopg.Connection) -> Report:
         return read(conn, mapping, company)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from cdc.registry import Registration, Registry, Rules
     from cdc.settings import Settings
 
+COMPANY = "The company's key in the suite; or its name, where the mapping has a column of names."
 WebhookId = Annotated[int, typer.Argument(metavar="ID", help="Number of the webhook.")]
 Event = typer.Option("--event", metavar="EVENT", help="Event to be told of. Repeatable.")
 Url = typer.Option(
@@ -124,6 +125,13 @@ def warn_of_companies(settings: Settings, mapping: Mapping, companies: Iterable[
 
     for doubt in company.doubts(settings.database_url, mapping, companies):
         common.warn(f"{doubt}; the webhook will be called once there are changes of it.")
+
+
+def names_of(settings: Settings, mapping: Mapping, companies: Iterable[str]) -> dict[str, str]:
+    """Names of companies by their keys, as far as the mapping and this account have them."""
+    from cdc.registry import company
+
+    return company.names(settings.database_url, mapping, companies)
 
 
 def warn_of_endpoints(rules: Rules, endpoints: Iterable[str]) -> None:

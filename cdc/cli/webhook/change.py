@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from cdc.cli.common import AsJson, print_facts, print_json, say
+from cdc.cli.common import AsJson, company_key, print_facts, print_json, say
 from cdc.cli.webhook import base
 from cdc.cli.webhook.base import (
     WebhookId,
@@ -20,7 +20,7 @@ from cdc.errors import UsageError
 
 def add(
     ctx: typer.Context,
-    company: Annotated[str, typer.Option(help="The company's key in the suite.")],
+    company: Annotated[str, typer.Option(help=base.COMPANY)],
     event: Annotated[list[str], base.Event],
     url: Annotated[str, base.Url],
     secret: Annotated[str | None, base.Secret] = None,
@@ -46,6 +46,8 @@ def add(
     endpoint = base.line_of(url) or ""
     own = base.line_of(secret)
     scheme = base.scheme_of(signature, own) or Scheme.V1
+    registry, settings, mapping = open_registry(ctx)
+    company = company_key(settings, company) or ""
     new = NewWebhook(
         company=company,
         events=tuple(event),
@@ -58,7 +60,6 @@ def add(
         scheme=scheme,
         tls_profile=tls_profile,
     )
-    registry, settings, mapping = open_registry(ctx)
     with registry:
         warn_of_companies(settings, mapping, [company])
         added = registry.add(new)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cdc.cli.common import AsJson, print_facts, print_json, print_table, say, warn
-from cdc.cli.webhook.base import WebhookId, open_registry, state
+from cdc.cli.common import AsJson, company_key, print_facts, print_json, print_table, say, warn
+from cdc.cli.webhook.base import WebhookId, names_of, open_registry, state
 from cdc.errors import UsageError
 from cdc.road import WebhookState
+
+if TYPE_CHECKING:
+    from cdc.registry import Registration
 
 LISTED = 200
 """Webhooks that are listed unless more are asked for."""
@@ -32,13 +35,15 @@ def list_(
     """
     if in_state is not None and in_state not in list(WebhookState):
         raise UsageError(f"there is no state '{in_state}'", f"Known: {', '.join(WebhookState)}.")
-    registry, _, _ = open_registry(ctx)
+    registry, settings, mapping = open_registry(ctx)
+    company = company_key(settings, company)
     with registry:
         wanted = WebhookState(in_state) if in_state else None
         most = None if as_json else limit + 1
         found = registry.find(company, event, wanted, removed=all_, most=most)
+    names = names_of(settings, mapping, (webhook.company for webhook in found))
     if as_json:
-        print_json([webhook.shown() for webhook in found])
+        print_json([{**one.shown(), "company_name": names.get(one.company)} for one in found])
         return
     if not found:
         say("No webhooks." if not (company or event or in_state) else "No such webhooks.")
@@ -48,7 +53,7 @@ def list_(
         [
             (
                 webhook.id,
-                webhook.company,
+                _company(webhook, names),
                 state(webhook.state),
                 ", ".join(webhook.events),
                 webhook.shown()["endpoint"],
@@ -65,11 +70,16 @@ def list_(
         )
 
 
+def _company(webhook: Registration, names: dict[str, str]) -> str:
+    name = names.get(webhook.company)
+    return f"{webhook.company} ({name})" if name else webhook.company
+
+
 def show(ctx: typer.Context, webhook_id: WebhookId, as_json: AsJson = False) -> None:
     """Show all there is to know of a webhook, but for what is secret."""
     from cdc.vault import CannotOpen
 
-    registry, _, _ = open_registry(ctx)
+    registry, settings, mapping = open_registry(ctx)
     with registry:
         found = registry.get(webhook_id)
         trouble = registry.trouble(webhook_id)
@@ -81,8 +91,10 @@ def show(ctx: typer.Context, webhook_id: WebhookId, as_json: AsJson = False) -> 
     ends = [secret.expires_at for secret in secrets if secret.expires_at]
     signatures = [str(secret.scheme) for secret in secrets]
     public = [secret.public_key for secret in secrets if secret.public_key]
+    names = names_of(settings, mapping, [found.company])
     shown = {
         **found.shown(),
+        "company_name": names.get(found.company),
         "trouble": trouble,
         "signatures": signatures,
         "public_keys": public,
@@ -95,7 +107,8 @@ def show(ctx: typer.Context, webhook_id: WebhookId, as_json: AsJson = False) -> 
     rate = f"{found.rate:g} requests per second" if found.rate else "no limit"
     print_facts(
         {
-            **shown,
+            **{name: value for name, value in shown.items() if name != "company_name"},
+            "company": _company(found, names),
             "events": ", ".join(found.events),
             "state": state(found.state),
             "cap": f"{found.cap} requests at once",

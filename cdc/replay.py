@@ -1,12 +1,13 @@
-"""Replay: deliveries that ended, or wait for a later attempt, are sent once more.
+"""Replay: deliveries that ended, or wait for a later attempt, are sent again.
 
     with Replay(url) as replay:
         selection = replay.find(Wanted(webhook=1, outcomes=("dead",)))
         for done in replay.run(selection): ...
 
-A delivery keeps its ``webhook-id``, its place in the order of its resource and the number of its
-tries; its body too, where it is known. Nothing is replayed twice at once: what waits already stays
-as it is. Needs no more than cdc_admin; the daemons are told through cdc.webhook.
+A delivery keeps its ``webhook-id`` (unless a new one is wanted), its place in the order of its
+resource and the number of its tries; its body too, where it is known. Nothing is replayed twice at
+once: what waits already stays as it is. Needs no more than cdc_admin; the daemons are told through
+cdc.webhook.
 """
 
 from __future__ import annotations
@@ -155,16 +156,21 @@ class Replay:
                         selection.add(webhook, number, uid, slot)
         return selection
 
-    def run(self, selection: Selection, size: int = AT_ONCE) -> Iterator[tuple[int, int]]:
+    def run(
+        self, selection: Selection, size: int = AT_ONCE, *, new_id: bool = False
+    ) -> Iterator[tuple[int, int]]:
         """Replays in batches, a transaction each. Yields after each how many were looked at and how
-        many of them replayed; the others ended, were replayed or removed by somebody meanwhile."""
+        many of them replayed; the others ended, were replayed or removed by somebody meanwhile.
+
+        new_id: what has ended gets another webhook-id, for receivers that drop those they know.
+        """
         before = selection.ended_before
         for keys in selection.batches(size):
             with explained():
                 days = range(_day(before), _day(self._now()) + 2)
                 written = sorted({day % _RING for day in days})
                 rows = self._conn.execute(
-                    sqlfiles.query("replay").encode(), [*keys, before, written]
+                    sqlfiles.query("replay").encode(), [*keys, before, written, new_id]
                 ).fetchall()
             yield len(keys[0]), sum(count for _, count in rows)
 

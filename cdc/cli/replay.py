@@ -47,13 +47,21 @@ def replay(
             "told, so that nothing is sent twice."
         ),
     ] = None,
+    new_id: Annotated[
+        bool,
+        typer.Option(
+            "--new-id",
+            help="Under new webhook-ids, for a receiver that drops known ones. What is being "
+            "retried keeps its own.",
+        ),
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Count, and replay nothing.")] = False,
     yes: Yes = False,
     as_json: AsJson = False,
 ) -> None:
-    """Send deliveries once more, under the same webhook-id.
+    """Send deliveries again, under the same webhook-id unless --new-id is given.
 
-    They go first in the order of their row, with a retry budget that begins anew. What waits
+    They go first in the order of their row, with a new retry budget. What waits
     already is left alone; what belongs to a paused webhook waits until it is resumed.
     """
     from cdc.replay import Replay
@@ -73,7 +81,7 @@ def replay(
         done = 0
         if not dry_run and selection.total:
             common.confirm(f"Replay {_many(selection.total)}?", yes=yes)
-            done = _run(room, selection)
+            done = _run(room, selection, new_id=new_id)
     if as_json:
         print_json(_as_json(selection, done, dry_run))
     elif not dry_run and selection.total:
@@ -132,7 +140,7 @@ def _refuse_unknown(wanted: Wanted, selection: Selection) -> None:
         )
 
 
-def _run(room: Replay, selection: Selection) -> int:
+def _run(room: Replay, selection: Selection, *, new_id: bool) -> int:
     """Replays with a bar on stderr, where somebody looks at it."""
     from rich.console import Console
     from rich.progress import Progress
@@ -143,7 +151,7 @@ def _run(room: Replay, selection: Selection) -> int:
     try:
         with bar:
             task = bar.add_task("replaying", total=selection.total)
-            for looked_at, replayed in room.run(selection):
+            for looked_at, replayed in room.run(selection, new_id=new_id):
                 done += replayed
                 bar.advance(task, looked_at)
     except BaseException:

@@ -1,9 +1,10 @@
--- replay: some deliveries are due once more, under the same webhook-id, with a budget that begins anew.
+-- replay: some deliveries are due again, with a new budget; under the same webhook-id, or, if a receiver
+-- drops what it knows, under another one that follows from it and from the end: made twice it is the same.
 -- One statement, so that no stalled client holds a lock. What was replayed already, or waits anyway, is
 -- left alone: run twice it changes nothing.
 --
 -- $1 webhooks  $2 ids  $3 webhook-ids  $4 partitions of the log (null: of the dead, or retrying)
--- $5 ended before  $6 partitions of the log written since then
+-- $5 ended before  $6 partitions of the log written since then  $7 whether what has ended gets a new id
 -- Returns per webhook how many. Writes cdc.retry, cdc.dead, cdc.webhook (which tells the daemons: its
 -- trigger raises the version). Waits for no lock of a daemon.
 with wanted as (
@@ -18,14 +19,14 @@ with wanted as (
    where k.slot is null and d.webhook_id = k.webhook_id and d.id = k.id and d.uid = k.uid
      and d.died_at < $5::timestamptz
   returning d.webhook_id, d.id, d.uid, d.xid, d.layout, d.action, d."time", d.refs, d.event, d.key,
-            d.body, d.tries
+            d.body, d.tries, d.died_at as ended
 ), logged as (
   -- The body is not known any more: it is made anew, of the same references.
   select a.webhook_id, a.delivery as id, a.uid, a.xid, a.layout, a.action, a."time", a.refs, l.event,
          -- As in the other queries: an index has no room for a longer one.
          case when octet_length(a.refs[array_upper(a.refs, 1)]) > 2000 then a.uid::text
               else coalesce(a.refs[array_upper(a.refs, 1)], '') end as key,
-         null::bytea as body, a.try as tries
+         null::bytea as body, a.try as tries, a.at as ended
     from wanted k
    cross join lateral (
            select * from cdc.attempt e
@@ -35,11 +36,13 @@ with wanted as (
             order by e.at desc limit 1) a
     join cdc.layout l on l.id = a.layout
    where not exists (select from cdc.attempt n
-                      where n.slot = any($6::smallint[]) and n.delivery = k.id and n.uid = k.uid
+                      -- Under a new id it is the same change: of the same number and time.
+                      where n.slot = any($6::smallint[]) and n.delivery = k.id
+                        and (n.uid = k.uid or n."time" = a."time")
                         and n.webhook_id = k.webhook_id and n.outcome <> 'failed'
                         and n.at >= $5::timestamptz)
      and not exists (select from cdc.retry r where r.webhook_id = k.webhook_id and r.id = k.id
-                       and r.uid = k.uid)
+                       and (r.uid = k.uid or r."time" = a."time"))
 ), lined_up as (
   -- Only the first of each resource has a time, the others wait behind it: created before modified
   -- within a transaction, as in a lane.
@@ -50,7 +53,9 @@ with wanted as (
 ), moved as (
   insert into cdc.retry (webhook_id, id, uid, xid, layout, action, "time", refs, event, key, body,
                          attempts, tries, due_at)
-  select webhook_id, id, uid, xid, layout, action, "time", refs, event, key, body, 0, tries,
+  select webhook_id, id,
+         case when $7::bool then md5(uid::text || extract(epoch from ended))::uuid else uid end,
+         xid, layout, action, "time", refs, event, key, body, 0, tries,
          case when place = 1 then clock_timestamp() end
     from lined_up order by webhook_id, id
   on conflict do nothing

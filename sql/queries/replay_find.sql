@@ -23,7 +23,8 @@ with meant as (
    where q.id = any($1) or q.uid = any($2::uuid[])
   union all
   select e.webhook_id, e.delivery, e.uid, e.slot, e.outcome, e.event, e."time"
-    from (select distinct on (a.webhook_id, a.delivery, a.uid)
+    -- A change under several ids (replayed with --new-id) counts once, under the last of them.
+    from (select distinct on (a.webhook_id, a.delivery, a."time")
                  a.webhook_id, a.delivery, a.uid, a.slot, a.outcome, a.at, l.event, a."time"
             from cdc.attempt a join cdc.layout l on l.id = a.layout
            where a.outcome <> 'failed'
@@ -33,7 +34,7 @@ with meant as (
              -- An attempt comes after its change.
              and ($7::timestamptz is null or (a.at >= $7 and a."time" >= $7))
              and ($8::timestamptz is null or a."time" < $8)
-           order by a.webhook_id, a.delivery, a.uid, a.at desc) e
+           order by a.webhook_id, a.delivery, a."time", a.at desc) e
    -- The dead are in their own table, or were ended anew.
    where e.outcome <> 'dead' and e.at < $9::timestamptz
 )
@@ -42,7 +43,7 @@ select m.webhook_id, w.company, w.state, m.id, m.uid::text, m.slot, m.outcome,
             when m.outcome = 'waiting' then 'waiting'
             when m.outcome = 'retrying' then null
             when exists (select from cdc.retry r where r.webhook_id = m.webhook_id
-                          and r.id = m.id and r.uid = m.uid)
+                          and r.id = m.id and (r.uid = m.uid or r."time" = m."time"))
               or exists (select from cdc.queue q where q.webhook_id = m.webhook_id
                           and q.id = m.id and q.uid = m.uid) then 'waiting'
        end as skip

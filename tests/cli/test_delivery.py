@@ -80,7 +80,7 @@ class TestList:
         self, cdc: Command, db: psycopg.Connection
     ) -> None:
         cdc.add()
-        old = {'"time"': "now() - interval '3 days'", "at": "now() - interval '2 days'"}
+        old = {"time": "now() - interval '3 days'", "at": "now() - interval '2 days'"}
         log(db, 1, 1, "delivered", **old)
         assert states(cdc) == {}
         assert states(cdc, "--since", "5d") == {1: "delivered"}

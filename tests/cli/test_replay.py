@@ -15,6 +15,7 @@ from tests.cli.test_status import UID, log, owe
 
 __all__ = ["everywhere"]  # a fixture
 
+AT = "current_date"  # of the change
 ALL = [part for outcome in replay.OUTCOMES for part in ("--outcome", outcome)]
 TAKEN = "select id, due_at <= clock_timestamp(), attempts, tries, body from cdc.retry order by id"
 
@@ -149,8 +150,8 @@ class TestReplaying:
 
     def test_the_last_end_counts(self, cdc: Command, db: psycopg.Connection) -> None:
         cdc.add()
-        log(db, 1, 6, "expired", at="clock_timestamp() - interval '1 h'")
-        log(db, 1, 6, "delivered", try_="2")
+        log(db, 1, 6, "expired", at="clock_timestamp() - interval '1 h'", time_=AT)
+        log(db, 1, 6, "delivered", try_="2", time_=AT)
         found = cdc.json("delivery", "replay", *ALL, "--dry-run")
         assert counts(found) == {"delivered": 1}
         assert replayed(cdc, "--outcome", "expired")["total"] == 0
@@ -160,9 +161,9 @@ class TestReplaying:
     ) -> None:
         cdc.add()
         for number in (5, 6):
-            log(db, 1, number, "delivered")
+            log(db, 1, number, "delivered", time_=AT)
         first = cdc.json("delivery", "replay", "--outcome", "delivered", "--dry-run")
-        log(db, 1, 5, "delivered", try_="2")  # replayed before the interruption
+        log(db, 1, 5, "delivered", try_="2", time_=AT)  # replayed before the interruption
         rest = replayed(cdc, "--outcome", "delivered", "--ended-before", first["ended_before"])
         assert rest["replayed"] == 1
         assert db.execute("select id from cdc.retry").fetchall() == [(6,)]

@@ -71,7 +71,7 @@ def log(db: psycopg.Connection, webhook: int, number: int, outcome: str, **colum
         "webhook_id": str(webhook),
         "layout": "(select id from cdc.layout where event = 'project_changed')",
         "action": "'m'",
-        '"time"': "clock_timestamp()",
+        "time": "clock_timestamp()",
         "refs": "array[null, '1', '7']",
         "try": "1",
         "outcome": f"'{outcome}'",

@@ -117,7 +117,7 @@ CASES = {
     "expire_retry": Case("7, 0, 100, 100", ("retry_pkey",), 200),
     "expire_dead": Case("1209600, 100", ("dead_age", "dead_pkey")),
     "replay": Case(
-        "'{{3,3}}', '{{302,22}}', '{{{uid},{uid}}}', '{{null,5}}', now(), '{{1,2}}'",
+        "'{{3,3}}', '{{302,22}}', '{{{uid},{uid}}}', '{{null,5}}', now(), '{{1,2}}', true",
         ("dead_pkey", "retry_pkey", "queue_lane", "webhook_pkey"),
     ),
     "backlog": Case(

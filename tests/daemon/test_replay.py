@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import replace
 
 from cdc.receiver import Received, Reply, Script
 from cdc.replay import Replay, Wanted
@@ -11,9 +12,9 @@ from tests.daemon.running import Running, eventually
 from tests.daemon.world import Hook, World
 
 
-def replay(world: World, wanted: Wanted, size: int = 1000) -> int:
+def replay(world: World, wanted: Wanted, size: int = 1000, *, new_id: bool = False) -> int:
     with Replay(world.url) as room:
-        return sum(done for _, done in room.run(room.find(wanted), size))
+        return sum(done for _, done in room.run(room.find(wanted), size, new_id=new_id))
 
 
 async def dead(world: World, hook: Hook, *, changes: int) -> str:
@@ -72,6 +73,35 @@ async def test_what_was_delivered_is_made_anew_and_in_order(world: World) -> Non
         await world.settled()
         assert replay(world, once) == 0
         assert daemon.observer.counts.swept == 0
+
+
+async def test_a_receiver_that_drops_known_ids_takes_new_ones(world: World) -> None:
+    hook = await world.hook("candidate")
+    await dead(world, hook, changes=2)
+    writer = await world.writer()
+    async with Running(world.url):
+        await writer.insert("candidate", project_id=1)
+        await world.receiver.wait_for(3)
+        await world.settled()
+        first = world.came[hook.path][:]
+        world.came[hook.path].clear()
+        both = Wanted(outcomes=("dead", "delivered"))
+        with Replay(world.url) as room:
+            # Two people at once, and the same command again: each is sent once.
+            found = [room.find(both), room.find(both)]
+            assert [sum(n for _, n in room.run(one, new_id=True)) for one in found] == [3, 0]
+        await world.receiver.wait_for(lambda _: len(world.came[hook.path]) == 3)
+        await world.settled()
+        before = replace(both, ended_before=found[0].ended_before)
+        assert replay(world, before, new_id=True) == 0
+        second = world.came[hook.path][:]
+        assert sorted(got.body for got in second) == sorted(got.body for got in first)
+        assert not {got.uid for got in second} & {got.uid for got in first}
+        # The change is one change, whatever its ids are.
+        assert replay(world, Wanted(outcomes=("delivered",))) == 3
+        await world.receiver.wait_for(lambda _: len(world.came[hook.path]) == 6)
+        await world.settled()
+        assert {got.uid for got in world.came[hook.path][3:]} == {got.uid for got in second}
 
 
 async def test_a_replay_goes_before_what_came_later(world: World) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from cdc.capture.bodies import FEW
 from cdc.deliver.outcome import answer_for
 from cdc.keys import Scheme, new_secret, public_key
 from cdc.lanes.breaker import Breaker
@@ -308,3 +309,5 @@ def test_the_numbers_told_are_the_defaults() -> None:
     assert "at most an hour" in told
     assert len(defaults.retry_schedule) == 9
     assert "nine times more" in told
+    assert f"a statement changed up to {FEW} rows" in told
+    assert f"as long as their log knows them ({defaults.log_days:g} days)" in told

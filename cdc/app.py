@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import signal
+import socket
 from collections import Counter
 from collections.abc import Iterable
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import psycopg
 
-from cdc import __version__, sqlfiles
+from cdc import __version__, sqlfiles, stopping
 from cdc.canary import Canary
 from cdc.capture import start_checks
 from cdc.care import Care
@@ -42,12 +41,13 @@ FIRST_PAUSE = 0.05
 LONGEST_PAUSE = 2.0
 FLUSH_WITHIN = 5.0
 CANARY_WITHIN = 1.0
+CHECK_WITHIN = 1.0
 
 
 class App:
     """The daemon. ``run`` returns when it was asked to stop.
 
-    health_at: a Unix socket to serve health and metrics at, instead of the settings' port.
+    of_parent: a parent asks for health and metrics (``take``), so the settings' port is not served.
     """
 
     def __init__(
@@ -55,11 +55,12 @@ class App:
         settings: Settings,
         observer: Observer | None = None,
         *,
-        health_at: Path | None = None,
+        of_parent: bool = False,
     ) -> None:
         self.settings = settings
-        self._health_at = health_at
+        self._of_parent = of_parent
         self.observer = observer or Observer()
+        self._health = HealthServer(self.observer.metrics)
         self._mapping = load_mapping(settings.mapping)
         self._translator = Translator(self._mapping, settings.base_url)
         self._tenure: Tenure | None = None
@@ -76,6 +77,10 @@ class App:
         self._reason = self._reason or reason
         self._stop.set()
 
+    async def take(self, conn: socket.socket) -> None:
+        """A connection on which the parent asks for health and metrics."""
+        await self._health.take(conn)
+
     async def run(self) -> None:
         """Runs until ``stop()``. Survives the database going away and coming back.
 
@@ -89,29 +94,33 @@ class App:
         metrics.watch(self._state)
         metrics.pulse = Pulse(self._steps)
         metrics.ready_lag = settings.ready_lag
-        health = HealthServer(metrics)
         beside: list[asyncio.Task[None]] = []
         # Whoever watches us is answered from the first moment on: a database that is down, for
         # which we wait, must not look like a daemon that stands still.
         try:
-            await self._serve(health)
+            await self._serve()
             beside = [
                 asyncio.create_task(self._systemd.watch(metrics.alive, self._standing)),
                 asyncio.create_task(watch_for_stillness(self.observer.stood_still)),
             ]
-            await self._deliver(await self._checked(settings.database_url))
+            use_bell = await self._checked(settings.database_url)
+            if use_bell is None:
+                self.observer.stopping(self._reason, 0)
+                self.observer.stopped(0)
+                return
+            await self._deliver(use_bell)
         finally:
             for task in beside:
                 task.cancel()
             await asyncio.gather(*beside, return_exceptions=True)
-            await health.stop()
+            await self._health.stop()
 
-    async def _serve(self, health: HealthServer) -> None:
+    async def _serve(self) -> None:
         settings = self.settings
-        if self._health_at is not None:
-            await health.start_at(self._health_at)
+        if self._of_parent:
+            await self._health.open()
         elif settings.http_port is not None:
-            port = await health.start(settings.http_host, settings.http_port)
+            port = await self._health.start(settings.http_host, settings.http_port)
             self.observer.serving(settings.http_host, port)
 
     async def _deliver(self, use_bell: bool) -> None:
@@ -151,12 +160,16 @@ class App:
                 await self.observer.traces.close()
         _raise_first(results)
 
-    async def _checked(self, url: str) -> bool:
-        """Refuses a database that cannot be used. Returns whether the doorbell can be."""
+    async def _checked(self, url: str) -> bool | None:
+        """Refuses a database that cannot be used. Returns whether the doorbell can be; None when it
+        was asked to stop before a database could be found."""
         pause = FIRST_PAUSE
         while True:
+            checking = asyncio.create_task(self._check(url))
             try:
-                return await self._check(url)
+                if not await self._unless_stopped(checking, CHECK_WITHIN):
+                    return None
+                return await checking
             except psycopg.OperationalError as error:
                 await start_checks.refuse_if_hopeless(error, url)
                 self.observer.connection_lost(error, pause)
@@ -166,8 +179,18 @@ class App:
                     async with asyncio.timeout(pause):
                         await self._stop.wait()
                 if self._stop.is_set():
-                    raise start_checks.unreachable(error) from None
+                    return None
                 pause = min(pause * 2, LONGEST_PAUSE)
+            finally:
+                checking.cancel()
+
+    async def _unless_stopped(self, task: asyncio.Task[bool], grace: float) -> bool:
+        """Waits for a task, and for so long only once it was asked to stop; whether it is done."""
+        stopped = asyncio.create_task(self._stop.wait())
+        await asyncio.wait({task, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        stopped.cancel()
+        await asyncio.wait({task}, timeout=grace)
+        return task.done()
 
     async def _check(self, url: str) -> bool:
         conn = await open_session(url, "start")
@@ -304,8 +327,6 @@ def _raise_first(results: Iterable[Any]) -> None:
 
 
 async def run_until_signalled(app: App) -> None:
-    """Runs the daemon; SIGTERM and SIGINT stop it."""
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, app.stop, signal.Signals(number).name)
+    """Runs the daemon; SIGTERM, SIGINT and SIGHUP stop it."""
+    stopping.call(app.stop)
     await app.run()

@@ -8,20 +8,20 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
+import socket
 import sys
-import tempfile
-from asyncio.subprocess import DEVNULL, PIPE
-from collections.abc import Iterator, Mapping, Sequence
+from asyncio.subprocess import DEVNULL
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from pathlib import Path
 
-import aiohttp
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
+from cdc import stopping
 from cdc.errors import CdcError
 from cdc.observe import HealthServer, Observer, Systemd
 from cdc.settings import Settings
@@ -55,34 +55,34 @@ class Processes:
         self._numbers = range(1, count + 1)
         self._observer = observer or Observer()
         self._stop = asyncio.Event()
-        self._folder = Path()
+        # To each of them a line, by which it is handed the connections on which it is asked. No
+        # path is needed for that, nor a folder that can be written.
+        self._lines: dict[int, socket.socket] = {}
 
-    def stop(self) -> None:
+    def stop(self, reason: str = "") -> None:
         """Asks all of them to stop."""
         self._stop.set()
 
     async def run(self) -> None:
         """Raises CdcError when one of them refuses to run; it has told why."""
         settings = self._settings
-        with tempfile.TemporaryDirectory(prefix="cdc-") as folder:
-            self._folder = Path(folder)
-            health = HealthServer(self)
-            if settings.http_port is not None:
-                port = await health.start(settings.http_host, settings.http_port)
-                self._observer.serving(settings.http_host, port)
-            self._observer.processes_started(len(self._numbers))
-            systemd = Systemd()
-            status = f"{len(self._numbers)} daemons"
-            systemd.ready(status)
-            # The parent sees to its processes; systemd sees to the parent.
-            beating = asyncio.create_task(systemd.watch(lambda: True, lambda: status))
-            try:
-                ends = await asyncio.gather(
-                    *(self._keep(number) for number in self._numbers), return_exceptions=True
-                )
-            finally:
-                beating.cancel()
-                await health.stop()
+        health = HealthServer(self)
+        if settings.http_port is not None:
+            port = await health.start(settings.http_host, settings.http_port)
+            self._observer.serving(settings.http_host, port)
+        self._observer.processes_started(len(self._numbers))
+        systemd = Systemd()
+        status = f"{len(self._numbers)} daemons"
+        systemd.ready(status)
+        # The parent sees to its processes; systemd sees to the parent.
+        beating = asyncio.create_task(systemd.watch(lambda: True, lambda: status))
+        try:
+            ends = await asyncio.gather(
+                *(self._keep(number) for number in self._numbers), return_exceptions=True
+            )
+        finally:
+            beating.cancel()
+            await health.stop()
         for end in ends:
             if end is not None:
                 raise end
@@ -109,16 +109,20 @@ class Processes:
 
     async def _one(self, number: int) -> int:
         """Starts a process and waits for its end, which comes by itself or is asked for."""
-        process = await asyncio.create_subprocess_exec(
-            # -P: nothing is imported from the folder that we stand in, where others may write.
-            *(sys.executable, "-P", "-m", "cdc", *self._arguments),
-            *("run", "--child", str(self._socket(number))),
-            # Nothing is ever written to it: it ends with us, however we end.
-            stdin=PIPE,
-            stdout=DEVNULL,
-            # systemd listens to the parent alone.
-            env={name: value for name, value in os.environ.items() if name != "NOTIFY_SOCKET"},
-        )
+        line, theirs = socket.socketpair()
+        line.setblocking(False)
+        with theirs:
+            process = await asyncio.create_subprocess_exec(
+                # -P: nothing is imported from the folder that we stand in, where others may write.
+                *(sys.executable, "-P", "-m", "cdc", *self._arguments),
+                *("run", "--child", str(number)),
+                # It ends with us, however we end.
+                stdin=theirs.fileno(),
+                stdout=DEVNULL,
+                # systemd listens to the parent alone.
+                env={name: value for name, value in os.environ.items() if name != "NOTIFY_SOCKET"},
+            )
+        self._lines[number] = line
         ended = asyncio.create_task(process.wait())
         stopped = asyncio.create_task(self._stop.wait())
         stuck = asyncio.create_task(self._stuck(number))
@@ -133,6 +137,7 @@ class Processes:
             stuck.cancel()
             with suppress(ProcessLookupError):
                 process.kill()
+            line.close()
         return await ended
 
     async def _stuck(self, number: int) -> None:
@@ -173,19 +178,20 @@ class Processes:
         return list(await asyncio.gather(*(self._ask(number, path) for number in self._numbers)))
 
     async def _ask(self, number: int, path: str) -> tuple[int, str] | None:
-        connector = aiohttp.UnixConnector(str(self._socket(number)))
-        limit = aiohttp.ClientTimeout(total=ANSWER)
-        try:
-            async with (
-                aiohttp.ClientSession(connector=connector, timeout=limit) as http,
-                http.get(f"http://process{path}") as answer,
-            ):
-                return answer.status, await answer.text()
-        except (aiohttp.ClientError, TimeoutError):
+        """Status and body of a process's answer, on a connection made for it; None without one."""
+        line = self._lines.get(number)
+        if line is None:
             return None
-
-    def _socket(self, number: int) -> Path:
-        return self._folder / f"{number}.sock"
+        ours, theirs = socket.socketpair()
+        try:
+            with theirs:
+                socket.send_fds(line, [b"?"], [theirs.fileno()])
+            async with asyncio.timeout(ANSWER):
+                return await _get(ours, path)
+        except (OSError, ValueError):
+            return None
+        finally:
+            ours.close()
 
 
 class Refused(CdcError):
@@ -233,20 +239,58 @@ def _how(code: int) -> str:
 
 
 async def run_until_signalled(processes: Processes) -> None:
-    """Runs them; SIGTERM and SIGINT stop them."""
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, processes.stop)
+    """Runs them; SIGTERM, SIGINT and SIGHUP stop them."""
+    stopping.call(processes.stop)
     await processes.run()
 
 
-async def until_parent_ends() -> None:
-    """For a process that a parent has started: returns when that one is gone. Standard input is a
-    pipe that it holds."""
+_LENGTH = re.compile(rb"(?i)\r\ncontent-length: *([0-9]+)\r\n")
+
+
+async def _get(conn: socket.socket, path: str) -> tuple[int, str]:
+    """Asks by HTTP. Raises ValueError or OSError unless a whole answer comes."""
+    reader, writer = await asyncio.open_unix_connection(sock=conn)
+    try:
+        ask = f"GET {path} HTTP/1.1\r\nHost: process\r\nConnection: close\r\n\r\n"
+        writer.write(ask.encode("ascii"))
+        head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+        length = _LENGTH.search(head + b"\r\n")
+        if length is None or int(length[1]) != len(body):
+            raise ValueError("the answer is not whole")
+        return int(head.split(b" ", 2)[1]), body.decode()
+    finally:
+        writer.close()
+
+
+async def until_parent_ends(take: Callable[[socket.socket], Awaitable[None]]) -> None:
+    """For a process that a parent has started: returns when that one is gone. Standard input is the
+    line on which the parent hands over connections, which `take` gets."""
     gone = asyncio.Event()
     loop = asyncio.get_running_loop()
-    loop.add_reader(0, gone.set)
-    try:
-        await gone.wait()
-    finally:
-        loop.remove_reader(0)
+    taking: set[asyncio.Task[None]] = set()
+
+    async def given(descriptor: int) -> None:
+        with suppress(OSError):
+            await take(socket.socket(fileno=descriptor))
+
+    def readable() -> None:
+        try:
+            mark, descriptors, _, _ = socket.recv_fds(line, 1, 1)
+        except BlockingIOError:
+            return
+        except OSError:
+            mark, descriptors = b"", []
+        for descriptor in descriptors:
+            task = loop.create_task(given(descriptor))
+            taking.add(task)
+            task.add_done_callback(taking.discard)
+        if not mark:
+            gone.set()
+
+    with socket.socket(fileno=os.dup(0)) as line:
+        line.setblocking(False)
+        loop.add_reader(line, readable)
+        try:
+            await gone.wait()
+        finally:
+            loop.remove_reader(line)

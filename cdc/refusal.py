@@ -126,10 +126,18 @@ def _no_authorities(values: dict[str, str]) -> str | None:
     root = values.get("sslrootcert", "")
     if not values.get("sslmode", "").startswith("verify-") or root == "system":
         return None
-    path = Path(root) if root else Path.home() / ".postgresql" / "root.crt"
+    path = Path(root) if root else _home() / ".postgresql" / "root.crt"
     if path.exists():
         return None
     return (
         f"sslmode={values['sslmode']} needs the certificates of authorities, and there is no file "
         f"{path}; expected sslrootcert=FILE, or sslrootcert=system for the system's own"
     )
+
+
+def _home() -> Path:
+    """An account without a name, as containers have it, may have none."""
+    try:
+        return Path.home()
+    except RuntimeError:
+        return Path("~")

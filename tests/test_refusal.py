@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NoReturn
 
 import psycopg
 import pytest
@@ -83,3 +84,15 @@ def test_which_of_them_waiting_does_not_mend() -> None:
     assert all(refusal.hopeless([code]) for code in ("28P01", "28000", "3D000", "42501"))
     assert not any(refusal.hopeless([code]) for code in ("53300", "57P03", "55000", "08P01"))
     assert not refusal.hopeless([])
+
+
+def test_an_account_without_a_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a container that runs under any uid."""
+
+    def unknown(_: int) -> NoReturn:
+        raise KeyError
+
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr("pwd.getpwuid", unknown)
+    told = refusal.invalid(f"{HERE}?sslmode=verify-full") or ""
+    assert "~/.postgresql/root.crt" in told

@@ -7,7 +7,6 @@ import gc
 import resource
 import sys
 import traceback
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -27,12 +26,6 @@ def register(app: typer.Typer) -> None:
     app.command()(run)
 
 
-def _numbered(socket: Path | None) -> Path | None:
-    if socket is not None and not socket.stem.isdecimal():
-        raise typer.BadParameter(f"{socket} is no socket of a parent's")
-    return socket
-
-
 def run(
     ctx: typer.Context,
     processes: Annotated[
@@ -41,8 +34,8 @@ def run(
             min=1, max=64, help="Daemons to run side by side; one parent answers for all of them."
         ),
     ] = 1,
-    # Of a parent of ours: the socket at which this process, whose number it bears, answers.
-    child: Annotated[Path | None, typer.Option(hidden=True, callback=_numbered)] = None,
+    # The number of this process, where it has a parent.
+    child: Annotated[int | None, typer.Option(hidden=True)] = None,
 ) -> None:
     """Deliver changes until stopped (SIGTERM or Ctrl-C).
 
@@ -53,13 +46,12 @@ def run(
     from cdc.observe import Observer, configure_logging
 
     settings = load_settings(ctx, warned=True)
-    number = None if child is None else int(child.stem)
-    configure_logging(settings.log_format, settings.log_level, number)
+    configure_logging(settings.log_format, settings.log_level, child)
     _more_files()
     observer = Observer()
     _no_core()
     if child is not None:
-        _run_as_child(_daemon(settings, observer, child))
+        _run_as_child(_daemon(settings, observer, of_parent=True))
         return
     for left_out in settings.left_out:
         observer.left_out(left_out.message, left_out.hint)
@@ -92,17 +84,17 @@ def _run_as_child(work: Coroutine[object, object, None]) -> None:
         sys.exit(DEFECT)
 
 
-async def _daemon(settings: Settings, observer: Observer, child: Path | None = None) -> None:
+async def _daemon(settings: Settings, observer: Observer, *, of_parent: bool = False) -> None:
     from cdc.app import App, run_until_signalled
 
-    app = App(settings, observer, health_at=child)
-    if child is None:
+    app = App(settings, observer, of_parent=of_parent)
+    if not of_parent:
         await run_until_signalled(app)
         return
     from cdc.processes import until_parent_ends
 
     async def follow() -> None:
-        await until_parent_ends()
+        await until_parent_ends(app.take)
         app.stop("its parent has ended")
 
     following = asyncio.create_task(follow())

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 from collections import deque
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from time import monotonic
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -103,7 +103,7 @@ class HealthServer:
 
     async def start(self, host: str, port: int) -> int:
         """Listens; returns the port. Raises ConfigError when the port cannot be had."""
-        runner = await self._open()
+        runner = await self.open()
         try:
             await web.TCPSite(runner, host, port, backlog=BACKLOG).start()
         except OSError as error:
@@ -114,11 +114,16 @@ class HealthServer:
             ) from None
         return int(runner.addresses[0][1])
 
-    async def start_at(self, socket: Path) -> None:
-        """Listens on a Unix socket."""
-        await web.UnixSite(await self._open(), socket).start()
+    async def take(self, conn: socket.socket) -> None:
+        """Answers on a connection that came another way than by listening."""
+        server = self._runner.server if self._runner is not None else None
+        if server is None:
+            conn.close()
+            return
+        await asyncio.get_running_loop().connect_accepted_socket(server, conn)
 
-    async def _open(self) -> web.ServerRunner:
+    async def open(self) -> web.ServerRunner:
+        """Ready to ``take`` connections."""
         self._runner = web.ServerRunner(BoundedServer(self._answer), access_log=None)
         await self._runner.setup()
         return self._runner

@@ -90,7 +90,13 @@ def _read_file(path: Path) -> dict[str, object]:
             and value.strip()
             and Path in get_args(Settings.model_fields[key].annotation)
         ):
-            values[key] = path.parent / Path(value.strip()).expanduser()
+            try:
+                values[key] = path.parent / Path(value.strip()).expanduser()
+            except RuntimeError:
+                raise ConfigError(
+                    f"{key} = {value!r} in {path}: there is no such home directory",
+                    "Write the path from / on.",
+                ) from None
     return values
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
+import socket
 from pathlib import Path
 
 import psycopg
@@ -133,10 +135,25 @@ async def test_the_owner_of_everything_without_the_daemons_role(suite_url: str) 
 
 
 async def test_stopped_while_it_waits_for_the_database(suite_url: str) -> None:
-    app = App(settings(make_conninfo(suite_url, port=1)))
-    app.stop("the test")
-    with pytest.raises(DatabaseError, match="cannot be reached"):
-        await app.run()
+    """It was asked to end, so it ends well: exit code 0."""
+    async with Process(make_conninfo(suite_url, port=1)) as daemon:
+        await daemon.until("connection lost")
+        daemon.signal(signal.SIGTERM)
+        assert await daemon.ended() == 0
+        assert await daemon.until("stopped")
+
+
+async def test_stopped_while_a_server_does_not_answer(suite_url: str) -> None:
+    """Its connecting may take longer than whatever stops it waits."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        app = App(settings(make_conninfo(suite_url, port=port, connect_timeout=60)))
+        running = asyncio.create_task(app.run())
+        silent.setblocking(False)
+        conn, _ = await asyncio.get_running_loop().sock_accept(silent)
+        with conn:
+            app.stop("the test")
+            await asyncio.wait_for(running, 10)
 
 
 async def test_a_newer_schema_that_still_serves_it(suite_url: str) -> None:

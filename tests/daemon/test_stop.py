@@ -28,7 +28,7 @@ class Gate:
         return 204
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 async def test_a_signal_lets_what_is_under_way_end(world: World, number: signal.Signals) -> None:
     hook = await world.hook()
     gate = Gate(world, hook.path)

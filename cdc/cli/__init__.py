@@ -6,8 +6,10 @@ is called and not before, so that `cdc --help` is quick.
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
 from importlib.util import find_spec
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -133,5 +135,8 @@ def root(
 
 
 def main() -> None:
-    """What runs as `cdc`."""
+    """What runs as `cdc`. What a terminal cannot show is replaced: it may be others' text."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # not where it was closed
+            stream.reconfigure(errors="replace")
     app(prog_name="cdc")

@@ -150,10 +150,15 @@ def print_json(value: Any) -> None:
 
 def escaped(json: str) -> str:
     """JSON, with what could steer a terminal (bytes of C1, marks of direction) as \\u....: it can
-    only stand inside texts, and means the same there."""
+    only stand inside texts, and means the same there. So is all beyond ASCII where stdout is not in
+    UTF-8."""
     if json.isascii() and "\x7f" not in json:
         return json
-    return "".join(c if c.isprintable() or c == "\n" else _as_escape(c) for c in json)
+    ascii_only = not (sys.stdout.encoding or "").lower().startswith("utf")
+    return "".join(
+        c if c == "\n" or (c.isprintable() and (c.isascii() or not ascii_only)) else _as_escape(c)
+        for c in json
+    )
 
 
 def _as_escape(char: str) -> str:

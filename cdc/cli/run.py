@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import resource
 import sys
 import traceback
@@ -13,6 +14,7 @@ import typer
 
 from cdc.cli import common
 from cdc.cli.common import load_settings
+from cdc.errors import CdcError
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -42,11 +44,40 @@ def run(
     Runs in the foreground and logs to stderr. Start as many as you like, on one host or many: they
     share the webhooks among themselves.
     """
-    from cdc.exposed import exposed
-    from cdc.observe import Observer, configure_logging
+    from cdc.observe import configure_logging
 
-    settings = load_settings(ctx, warned=True)
-    configure_logging(settings.log_format, settings.log_level, child)
+    form = os.environ.get("CDC_LOG_FORMAT", "auto")
+    try:
+        try:
+            settings = load_settings(ctx, warned=True)
+        except CdcError:
+            configure_logging(form if form in ("json", "text") else "auto", process=child)
+            raise
+        form = settings.log_format
+        configure_logging(form, settings.log_level, child)
+        _start(ctx, settings, processes, child)
+    except Exception as error:
+        _end_in_the_log(error, form)
+        raise
+
+
+def _end_in_the_log(error: Exception, form: str) -> None:
+    """Where the log is JSON, so is its last line: what people read of an error is for a terminal.
+
+    Raises typer.Exit then.
+    """
+    from cdc.observe import Observer, is_json
+
+    ours = common.translated(error)
+    if ours is not None and is_json(form):
+        Observer().cannot_run(ours.message, ours.hint)
+        raise typer.Exit(ours.exit_code) from None
+
+
+def _start(ctx: typer.Context, settings: Settings, processes: int, child: int | None) -> None:
+    from cdc.exposed import exposed
+    from cdc.observe import Observer
+
     _more_files()
     observer = Observer()
     _no_core()

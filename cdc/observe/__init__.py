@@ -3,7 +3,7 @@
 from cdc.observe.canary import CanaryFigures
 from cdc.observe.events import Observer
 from cdc.observe.http import HealthServer
-from cdc.observe.log import configure_logging
+from cdc.observe.log import configure_logging, is_json
 from cdc.observe.metrics import Backlog, State
 from cdc.observe.pulse import Pulse, watch_for_stillness
 from cdc.observe.systemd import Systemd
@@ -19,6 +19,7 @@ __all__ = [
     "Systemd",
     "check_traces",
     "configure_logging",
+    "is_json",
     "open_traces",
     "watch_for_stillness",
 ]

@@ -50,6 +50,10 @@ class Observer:
     def started(self, version: str, database: str) -> None:
         self.log.info("started", version=version, database=database)
 
+    def cannot_run(self, message: str, hint: str) -> None:
+        """The last line of a daemon that refuses to start, or cannot go on."""
+        self.log.error("cannot run", error=message, hint=hint)
+
     def exposed(self, file: str, message: str, hint: str) -> None:
         """A file that holds something secret, and that others may read."""
         self.log.warning("secrets may be read by others", file=file, detail=message, hint=hint)

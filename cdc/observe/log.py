@@ -10,14 +10,23 @@ import structlog
 from cdc.observe.logfile import LogFile
 
 
+def is_json(form: str) -> bool:
+    """Whether this form of log is lines of JSON here."""
+    return form == "json" or (form == "auto" and not _terminal())
+
+
+def _terminal() -> bool:
+    # None where the process was started with it closed.
+    return sys.stderr is not None and sys.stderr.isatty()
+
+
 def configure_logging(form: str = "auto", level: str = "info", process: int | None = None) -> None:
     """form: ``json``, ``text`` or ``auto`` (text on a terminal). level: a name of logging's.
 
     process: number of this process, where one parent has several; each line tells it.
     """
-    # None where the process was started with it closed.
-    terminal = sys.stderr is not None and sys.stderr.isatty()
-    json = form == "json" or (form == "auto" and not terminal)
+    terminal = _terminal()
+    json = is_json(form)
     file = LogFile(sys.stderr)
     processors: list[structlog.typing.Processor] = [
         file.tell_lost,

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from cdc import __version__
@@ -19,9 +21,15 @@ BUILT = [name for name, listed in COMMANDS.items() if find_spec(listed.module)]
 
 
 def python(code: str, **env: str) -> subprocess.CompletedProcess[str]:
+    encoding = env.get("PYTHONIOENCODING")
     clean = {k: v for k, v in os.environ.items() if not k.startswith("CDC_")}
     return subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, env=clean | env, check=False
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        encoding=encoding,
+        env=clean | env,
+        check=False,
     )
 
 
@@ -74,6 +82,22 @@ def test_a_database_that_is_down_is_told_without_traceback() -> None:
     assert "CDC_DATABASE_URL" in done.stderr
     assert "hush" not in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_what_the_terminal_cannot_show_is_replaced(database: str, encoding: str) -> None:
+    """A webhook's description ended the list with a traceback."""
+    with psycopg.connect(database, autocommit=True) as conn:
+        conn.execute(
+            "insert into cdc.webhook (company, endpoint, description)"
+            " values ('1', 'https://x/', 'Büro \u2192 \u6771\u4eac')"
+        )
+    variables = {"CDC_DATABASE_URL": database, "PYTHONIOENCODING": encoding}
+    done = run("webhook", "list", **variables)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"B.ro \? \?\?", done.stdout)
+    done = run("webhook", "list", "--json", **variables)
+    assert json.loads(done.stdout)[0]["description"] == "Büro \u2192 \u6771\u4eac"
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import os
 import signal
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import psycopg
@@ -166,6 +170,35 @@ async def test_a_newer_schema_that_still_serves_it(suite_url: str) -> None:
     error = await refused(suite_url)
     assert "serves programs from version 9999" in error.message
     assert "newer release" in error.hint
+
+
+@pytest.mark.parametrize(
+    ("variables", "options", "said"),
+    [
+        ({}, (), "schema cdc is not installed"),
+        ({}, ("--processes", "2"), "schema cdc is not installed"),
+        ({"CDC_MAX_CONCURRENCY": "many"}, (), "max_concurrency"),
+        ({"CDC_MAPPING": "/nowhere"}, ("--processes", "2"), "cannot be read"),
+    ],
+    ids=["database", "a child", "settings", "mapping"],
+)
+def test_the_reason_is_a_line_of_a_log_in_json(
+    empty_database: str, variables: dict[str, str], options: tuple[str, ...], said: str
+) -> None:
+    """It used to be text, of which what collects logs makes several lines, or none."""
+    done = subprocess.run(
+        [sys.executable, "-m", "cdc", "run", *options],
+        env={**os.environ, "CDC_DATABASE_URL": empty_database, **variables},
+        capture_output=True,
+        text=True,
+    )
+    lines = [json.loads(line) for line in done.stderr.splitlines()]
+    refusals = [line for line in lines if line["event"] == "cannot run"]
+    assert done.returncode == 1
+    assert refusals[-1] is lines[-1]
+    assert said in refusals[0]["error"]
+    assert refusals[0]["hint"]
+    assert refusals[0]["level"] == "error"
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")

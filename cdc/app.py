@@ -12,7 +12,6 @@ from typing import Any
 import psycopg
 
 from cdc import __version__, sqlfiles, stopping
-from cdc.canary import Canary
 from cdc.capture import start_checks
 from cdc.care import Care
 from cdc.deliver import Client
@@ -40,7 +39,6 @@ from cdc.translate import Translator
 FIRST_PAUSE = 0.05
 LONGEST_PAUSE = 2.0
 FLUSH_WITHIN = 5.0
-CANARY_WITHIN = 1.0
 CHECK_WITHIN = 1.0
 
 
@@ -66,7 +64,6 @@ class App:
         self._tenure: Tenure | None = None
         self._settler: Settler | None = None
         self._client: Client | None = None
-        self._canary: Canary | None = None
         self._systemd = Systemd()
         self._stop = asyncio.Event()
         self._reason = ""
@@ -140,17 +137,14 @@ class App:
         )
         if settings.traces:
             self.observer.traces = open_traces(self.observer.traces_failed)
-        if settings.canary_interval:
-            self._canary = self._new_canary(url)
         settling = asyncio.create_task(settler.run())
         holding = asyncio.create_task(self._tenures(url, settler, pipeline, use_bell))
         stopped = asyncio.create_task(self._stop.wait())
-        singing = asyncio.create_task(self._sing())
         try:
             await asyncio.wait({settling, holding, stopped}, return_when=asyncio.FIRST_COMPLETED)
-            await self._wind_down(settler, singing)
+            await self._wind_down(settler)
         finally:
-            tasks = (singing, stopped, holding, settling)
+            tasks = (stopped, holding, settling)
             for task in tasks:
                 task.cancel()
             results = await asyncio.gather(*tasks, return_exceptions=True)
@@ -243,27 +237,8 @@ class App:
             use_bell=use_bell,
         )
 
-    def _new_canary(self, url: str) -> Canary:
-        canary = Canary(
-            url,
-            self.settings.canary_interval,
-            self._mapping,
-            self.observer,
-            lambda: self._tenure,
-            self._may_send,
-        )
-        self.observer.metrics.registry.register(canary.figures)
-        return canary
-
-    async def _sing(self) -> None:
-        if self._canary is not None:
-            await self._canary.run()
-
-    async def _wind_down(self, settler: Settler, singing: asyncio.Task[None]) -> None:
+    async def _wind_down(self, settler: Settler) -> None:
         self._systemd.stopping()
-        if self._canary is not None:
-            self._canary.stop()
-            await asyncio.wait({singing}, timeout=CANARY_WITHIN)
         tenure = self._tenure
         if tenure is None:
             return
@@ -291,7 +266,7 @@ class App:
         tenure = self._tenure
         if tenure is None:
             return State(0, 0, 0, Counter(), "none", False)
-        channels = [c for c in tenure.dispatch.channels.values() if c.client is None]
+        channels = tenure.dispatch.channels.values()
         return State(
             shards=len(tenure.epochs),
             in_flight=sum(len(c.tasks) for c in channels),
@@ -316,8 +291,6 @@ class App:
     def _confirmed(self, lanes: set[Lane]) -> None:
         if self._tenure is not None:
             self._tenure.dispatch.confirmed(lanes)
-        if self._canary is not None:
-            self._canary.confirmed(lanes)
 
 
 def _raise_first(results: Iterable[Any]) -> None:

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any
 
-from cdc.deliver import Client
 from cdc.lanes import Kept, Lane, LaneRules, Rest, Room
 from cdc.queue.session import Connection, run
 from cdc.road import Resource, Webhook, WebhookState
@@ -30,7 +29,6 @@ class Channel:
     unable:  cdc.lane says that this machine cannot connect.
     noted:   cdc.lane says that it is failing: to be corrected at the first success.
     closing: handed over or removed: nothing new is started.
-    client:  of a canary (canary.py): it is sent with a client of its own, and leaves no trace.
     """
 
     webhook: Webhook
@@ -45,7 +43,6 @@ class Channel:
     unable: bool = False
     noted: bool = False
     closing: bool = False
-    client: Client | None = None
 
     @property
     def removed(self) -> bool:
@@ -53,10 +50,10 @@ class Channel:
 
     @property
     def may_rest(self) -> bool:
-        """Its registration tells whether it is held. (A canary is in no registry; after 410 a lane
-        pauses itself, and the registration says so only later.)"""
+        """Its registration says whether it is held. (After 410 a lane pauses itself, and the
+        registration says so only later.)"""
         said = self.lane.paused is (self.webhook.state is not WebhookState.ACTIVE)
-        return self.client is None and not self.closing and (said or self.sealer is None)
+        return not self.closing and (said or self.sealer is None)
 
     def resting(self, now: float) -> Resting | None:
         """Ends its lane. What is to be known when it is opened again; None: nothing."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from cdc.channel import Channel
 from cdc.deliver import Client, Crowded, Unable, Withheld
-from cdc.lanes import PLAIN_SUCCESS, Decision
+from cdc.lanes import Decision
 from cdc.observe import Observer
 from cdc.queue.records import KeepLane, Settled, Suspend
 from cdc.queue.settle import Settler
@@ -24,7 +24,6 @@ DAY = 86_400.0
 # Seconds that a receiver may ask to be left alone before the log names it; a few are as usual.
 BUSY_TOLD = 60.0
 UNABLE_PAUSE = 1.0  # seconds between two attempts that this machine cannot make
-OVER = Outcome(Answer.SUCCESS, None, None, "", 0.0)
 
 
 @dataclass(slots=True)
@@ -57,7 +56,7 @@ class Pipeline:
                 outcome = Outcome(Answer.FAILURE, None, "mapping", detail, 0.0)
             else:
                 request = sealer.seal(delivery, delivery.body, int(time.time()))
-                outcome = await (channel.client or self.client).post(request)
+                outcome = await self.client.post(request)
         except Withheld:
             channel.lane.abandon(delivery)
             return
@@ -81,13 +80,6 @@ class Pipeline:
         """The attempt has ended: let the lane decide, and hand the effects to the settler."""
         now = time.monotonic()
         delivery.tries += 1
-        if channel.client is not None:
-            # A canary has one try, and whatever became of it, its row is removed: whoever wrote it
-            # knows whether it came.
-            channel.last_error = outcome.detail or None
-            channel.lane.finish(delivery, OVER, now)
-            self.settler.submit(Settled(channel.lane, delivery, OVER, PLAIN_SUCCESS, now))
-            return
         if channel.unable:
             channel.unable, channel.last_error = False, None
             self.keep(channel)
@@ -119,7 +111,7 @@ class Pipeline:
 
     def _unable(self, channel: Channel, lacking: str) -> None:
         self.observer.unable(lacking, self.client.open)
-        if not channel.unable and channel.client is None:
+        if not channel.unable:
             channel.unable = True
             channel.last_error = f"{UNUSABLE}{THIS_MACHINE}: {lacking}"
             self.keep(channel)

@@ -27,7 +27,7 @@ class Lanes(Protocol):
 
 async def run_once(conn: Connection, lanes: Lanes, observer: Observer) -> None:
     """Compares the lowest old row of each webhook with what its lane knows, and has those retried
-    that are parked behind nobody. Removes canaries that nobody waits for."""
+    that are parked behind nobody."""
     for webhook_id, number, uid in await run(conn, "sweep", [lanes.shards(), OLDER_THAN]):
         if lanes.missing(webhook_id, number, uid):
             observer.swept(webhook_id, number)
@@ -37,4 +37,3 @@ async def run_once(conn: Connection, lanes: Lanes, observer: Observer) -> None:
         lanes.touched([webhook_id])
     if mended := (await run(conn, "future_rows", [AT_ONCE]))[0][0]:
         observer.care("transaction ids of restored rows mended", mended)
-    await run(conn, "sweep_canaries", [lanes.shards(), OLDER_THAN])

@@ -8,8 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
-from cdc.channel import Channel, Registration
-from cdc.deliver import Client
+from cdc.channel import Channel
 from cdc.dispatch.channels import PART, Channels
 from cdc.dispatch.fill import Filler
 from cdc.dispatch.register import Registrar
@@ -19,7 +18,7 @@ from cdc.pipeline import Pipeline
 from cdc.queue.fetch import Fetcher
 from cdc.queue.look import Snapshot, Work
 from cdc.queue.session import Layouts, open_session
-from cdc.road import Delivery, Span, Webhook
+from cdc.road import Delivery, Span
 from cdc.settings import Settings
 
 UNSURE_POLL = 0.05  # how soon to ask again whether we may send
@@ -159,16 +158,6 @@ class Dispatch:
             await filler.fill([channel.lane for channel in some], share, self._snapshot())
             for channel in some:
                 self.pump(channel)
-
-    def admit(self, webhook: Webhook, client: Client) -> Channel | None:
-        """The channel of a webhook outside of the registry, to be sent to with this client. None:
-        its shard is being handed over."""
-        if webhook.id not in self.channels:
-            self._channels.register(Registration(webhook, None))
-        channel = self.channels.get(webhook.id)
-        if channel is not None:
-            channel.client = client
-        return channel
 
     # -- lanes ------------------------------------------------------------------------------------
 

@@ -1,6 +1,5 @@
 """What is worth observing: one list, which feeds the log and the metrics."""
 
-from cdc.observe.canary import CanaryFigures
 from cdc.observe.events import Observer
 from cdc.observe.http import HealthServer
 from cdc.observe.log import configure_logging, is_json
@@ -11,7 +10,6 @@ from cdc.observe.traces import check_traces, open_traces
 
 __all__ = [
     "Backlog",
-    "CanaryFigures",
     "HealthServer",
     "Observer",
     "Pulse",

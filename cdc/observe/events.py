@@ -229,13 +229,6 @@ class Observer:
             self.metrics.expired.labels(was).inc(count)
             self.log.warning("deliveries expired", was=was, count=count)
 
-    def canary_lost(self, before: str, why: str) -> None:
-        """before: the stage that it did not reach."""
-        self._repeated("canary lost", error=" ".join(why.split()), before=before)
-
-    def canary_back(self) -> None:
-        self.log.info("canaries come through again")
-
     def traces_failed(self, what: str) -> None:
         self._repeated("traces cannot be sent", error=what)
 

@@ -134,13 +134,6 @@ class Settings(BaseSettings):
         description="Age in seconds of the oldest delivery that no receiver is in the way of, "
         "above which `/readyz` answers 503. Without: no bound.",
     )
-    canary_interval: float = Field(
-        0,
-        ge=0,
-        le=3600,
-        description="Seconds between two canaries: changes of the daemon's own that go the whole "
-        "road to a receiver of its own, so that `/metrics` tells whether it is open. 0: none.",
-    )
     traces: bool = Field(
         False,
         description="Send a span for each attempt to OpenTelemetry, by OTLP over HTTP, where the "

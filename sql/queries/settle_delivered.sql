@@ -27,6 +27,5 @@ with own as materialized (
   select floor(extract(epoch from at) / 86400)::int % 32, at, id, xid, uid, webhook_id, layout,
          action, "time", refs, try, 'delivered', status, duration_ms, excerpt
     from done
-   where webhook_id < 9223372036854775744  -- a canary is removed and leaves no trace
 )
 select id from own

@@ -19,7 +19,7 @@ return (select last_value from cdc.queue_id)
 create table cdc.queue (
   id          bigint not null default cdc.new_id(),
   xid         xid8 not null default pg_current_xact_id(),   -- found by snapshot, never by id > last
-  webhook_id  bigint not null,                              -- the highest 64 numbers: canaries
+  webhook_id  bigint not null,
   uid         uuid not null default gen_random_uuid(),      -- webhook-id: same for all attempts
   layout      int not null,                                 -- what refs mean: cdc.layout
   action      "char" not null,                              -- 'c'reated or 'm'odified

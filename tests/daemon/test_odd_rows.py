@@ -31,7 +31,7 @@ ODD = {
     "a transaction before all": {"xid": "'0'"},
     "a webhook below all": {"webhook_id": "-9223372036854775808"},
     "no webhook": {"webhook_id": "-5"},
-    "a canary's number": {"webhook_id": "9223372036854775807"},
+    "a webhook above all": {"webhook_id": "9223372036854775807"},
     "no layout": {"layout": "-2147483648"},
     "no uuid of ours": {"uid": "'00000000-0000-0000-0000-000000000000'"},
 }

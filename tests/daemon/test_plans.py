@@ -14,7 +14,6 @@ import psycopg
 import pytest
 
 from cdc import sqlfiles
-from cdc.canary import FIRST
 from cdc.embedded import EmbeddedPostgres
 from cdc.queue.session import open_session
 from tests import support
@@ -111,7 +110,6 @@ CASES = {
     "future_rows": Case("10000", ("queue_xid",)),
     "sweep": Case(f"{ALL_SHARDS}, 60", ("queue_lane",), HOOKS),
     "sweep_retry": Case(f"{ALL_SHARDS}, 60", (), 2 * (RETRIED + PARKED)),
-    "sweep_canaries": Case(f"{ALL_SHARDS}, 60", ("queue_lane",)),
     "expire_which": Case("86400", ("queue_lane",)),
     "expire_queue": Case("7, 0, 100", ("queue_lane",), 200),
     "expire_retry": Case("7, 0, 100, 100", ("retry_pkey",), 200),
@@ -127,7 +125,6 @@ CASES = {
         10 * (HOOKS + 20) + HOOKS + 20,
     ),
     "drop_removed": Case("8, 1000", ("queue_lane",), 4000),
-    "canary": Case(f"{FIRST}, '{{uid}}', 1, '{{{{null,canary}}}}'"),
 }
 
 

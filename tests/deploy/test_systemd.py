@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from cdc.app import CANARY_WITHIN, FLUSH_WITHIN
+from cdc.app import FLUSH_WITHIN
 from cdc.observe import Systemd, pulse
 from cdc.observe.otel import CLOSE_WITHIN
 from cdc.settings import Settings, load
@@ -45,7 +45,7 @@ def test_systemd_accepts_it(tmp_path: Path) -> None:
 
 
 def test_its_times_fit_the_daemon(service: configparser.SectionProxy) -> None:
-    longest = Settings().stop_grace + CANARY_WITHIN + FLUSH_WITHIN + CLOSE_WITHIN
+    longest = Settings().stop_grace + FLUSH_WITHIN + CLOSE_WITHIN
     assert int(service["TimeoutStopSec"]) > longest
     assert int(service["WatchdogSec"]) > pulse.STUCK_AFTER
     assert service["Type"] == "notify"

@@ -17,7 +17,7 @@ import pytest
 import yaml
 from compose_spec import PyCompose
 
-from cdc.app import CANARY_WITHIN, FLUSH_WITHIN
+from cdc.app import FLUSH_WITHIN
 from cdc.embedded import EmbeddedPostgres
 from cdc.keys import parse_secret
 from cdc.migrations import SUPPORTED
@@ -122,7 +122,7 @@ def test_health_is_asked_where_it_is_served(services: dict[str, dict[str, Any]])
 
 def test_stopping_leaves_time_enough(services: dict[str, dict[str, Any]]) -> None:
     seconds = int(services["daemon"]["stop_grace_period"].removesuffix("s"))
-    assert seconds > Settings().stop_grace + CANARY_WITHIN + FLUSH_WITHIN + CLOSE_WITHIN
+    assert seconds > Settings().stop_grace + FLUSH_WITHIN + CLOSE_WITHIN
 
 
 def test_nothing_is_reachable_from_outside(services: dict[str, dict[str, Any]]) -> None:

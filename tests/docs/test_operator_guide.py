@@ -6,13 +6,13 @@ import asyncio
 import re
 from collections import Counter
 
-from cdc.app import CANARY_WITHIN, FLUSH_WITHIN
+from cdc.app import FLUSH_WITHIN
 from cdc.care.measure import EVERY, PART
 from cdc.cli import deliveries
 from cdc.cli.doctor import checks
 from cdc.cli.health.reading import MOST
 from cdc.lanes.breaker import BreakerState
-from cdc.observe import Backlog, CanaryFigures, Observer, State
+from cdc.observe import Backlog, Observer, State
 from cdc.observe.otel import CLOSE_WITHIN
 from cdc.observe.pulse import STUCK_AFTER
 from cdc.queue.ownership import SHARDS
@@ -56,7 +56,6 @@ def test_states_of_a_breaker() -> None:
 def test_every_metric_is_told_of() -> None:
     observer = Observer()
     observer.metrics.watch(lambda: State(0, 0, 0, Counter(), "sleeping", True))
-    observer.metrics.registry.register(CanaryFigures(30.0))
     observer.measured(Backlog(0, 0, 0, 0, 0, 0, 0.0, 0.0, 0.0, 0.0))
     page = asyncio.run(observer.metrics.page()).decode()
     kinds = re.findall(r"^# TYPE (\w+) (\w+)$", page, re.MULTILINE)
@@ -83,7 +82,7 @@ def test_the_numbers_told_are_the_defaults() -> None:
     told = " ".join(GUIDE.split())
     defaults = Settings()
     assert f"end within {defaults.stop_grace:g} s (`CDC_STOP_GRACE`)" in told
-    assert defaults.stop_grace + CANARY_WITHIN + FLUSH_WITHIN + CLOSE_WITHIN < 30
+    assert defaults.stop_grace + FLUSH_WITHIN + CLOSE_WITHIN < 30
     assert "it 30 s before it kills" in told
     assert f"{defaults.breaker_failures} failures in a row" in told
     assert f"failed for {defaults.suspend_after_days:g} days" in told

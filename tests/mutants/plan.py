@@ -38,7 +38,7 @@ _TESTS: dict[str, tuple[str, ...]] = {
         *("connection",),
     ),
     "cdc/channel.py": ("registrations", "road", "sealed", *_QUICK, *_MORE),
-    "cdc/pipeline.py": ("retries", "answers", "forged", "canary", *_QUICK, *_MORE),
+    "cdc/pipeline.py": ("retries", "answers", "forged", *_QUICK, *_MORE),
     "cdc/translate.py": ("../test_translate", "../fuzz/test_rows", "forged", "retries"),
     "cdc/dispatch/register.py": ("registrations", "sealed", "tls_profiles", *_QUICK, *_MORE),
     "cdc/dispatch/*": ("dispatch", "channels", *_QUICK, *_MORE, "held_snapshot", "many_webhooks"),
@@ -55,9 +55,9 @@ _TESTS: dict[str, tuple[str, ...]] = {
     "sql/queries/look*": ("look", "take_over", "fleet", "doorbell", *_QUICK),
     "sql/queries/due*": ("retries", "replay", "take_over", "../cli/test_replay"),
     "sql/queries/webhooks.sql": ("registrations", "sealed"),
-    "sql/queries/*": ("settle", "take_over", *_QUICK, "retries", "replay", "care", "canary"),
+    "sql/queries/*": ("settle", "take_over", *_QUICK, "retries", "replay", "care"),
     "cdc/care/measure.py": ("measure", "care", "../test_health"),
-    "cdc/care/*": ("care_rounds", "care", "retention", "measure", "registrations", "canary"),
+    "cdc/care/*": ("care_rounds", "care", "retention", "measure", "registrations"),
 }
 
 

@@ -18,7 +18,7 @@ _HOLDERS = """
 with ours as (
   select a.pid from pg_stat_activity a
    where a.datname = current_database()
-     and a.application_name in ('cdc watch', 'cdc fetch', 'cdc settle', 'cdc care', 'cdc canary')
+     and a.application_name in ('cdc watch', 'cdc fetch', 'cdc settle', 'cdc care')
 ), blocking as (
   select b.pid, 'what a daemon waits for just now' as what
     from pg_stat_activity a cross join unnest(pg_blocking_pids(a.pid)) b (pid)

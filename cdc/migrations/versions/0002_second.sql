@@ -16,8 +16,7 @@ alter table cdc.installation add column serves text not null default '0001';
 
 -- Registrations.
 alter table cdc.webhook
-  add column tls_profile text check (tls_profile ~ '^[a-z0-9][a-z0-9_-]{0,62}$'),
-  add check (id < 9223372036854775744);  -- above: canaries, which the daemon's own host gets
+  add column tls_profile text check (tls_profile ~ '^[a-z0-9][a-z0-9_-]{0,62}$');
 alter table cdc.subscription set (vacuum_truncate = off);
 create or replace function cdc.webhook_changed() returns trigger
 language plpgsql

@@ -220,7 +220,7 @@ class TestRows:
     ) -> None:
         past = "clock_timestamp() - interval '3 days'"
         log(db, hook, 3, "delivered", status="200", at=past, refs="array[null, '1', '1']",
-            **{'"time"': past})  # fmt: skip
+            time=past)  # fmt: skip
         assert codes(cdc, "project", 1) == ["no change"]
         assert codes(cdc, "project", 1, "--since", "4d") == ["delivered"]
         assert codes(cdc, 3) == ["delivered"]

@@ -5,7 +5,7 @@ Unchanged things make no step, so they take no lock.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -67,7 +67,7 @@ def plan(conn: Connection, mapping: Mapping, relations: dict[Table, Relation]) -
     for table, columns in reads.items():
         if not catalog.readable(conn, table, columns):
             sql = render.grant(table, columns)
-            steps.append(Step(sql, f"{RUNS_AS} reads keys of {table}", table=table))
+            steps.append(Step(sql, grant_named(table, columns), table=table))
     former = catalog.former_functions(conn)
     for function in wanted:
         found = known.get(function.name)
@@ -94,6 +94,11 @@ def plan(conn: Connection, mapping: Mapping, relations: dict[Table, Relation]) -
             sql = render.revoke(table, surplus)
             steps.append(Step(sql, f"nothing reads this of {table} any more", table=table))
     return steps
+
+
+def grant_named(table: Table, columns: Sequence[str]) -> str:
+    """In words what GRANT lets capture read."""
+    return f"grant select ({', '.join(columns)}) on {table} to {RUNS_AS}"
 
 
 def unseen(mapping: Mapping, relations: dict[Table, Relation]) -> list[str]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from cdc.capture import reading, render
 from cdc.capture.install import script
-from cdc.capture.plan import TRIGGER_LOCK, Step
+from cdc.capture.plan import TRIGGER_LOCK, Step, grant_named
 from cdc.mapping import Mapping
 
 HEADER = """\
@@ -36,7 +36,7 @@ def steps(mapping: Mapping) -> list[Step]:
     made = [Step(render.layouts(mapping), "layouts of queue rows", role="cdc_owner")]
     for table, columns in reading.tables_read(mapping).items():
         sql = render.grant(table, columns)
-        made.append(Step(sql, f"{render.RUNS_AS} reads keys of {table}", table=table))
+        made.append(Step(sql, grant_named(table, columns), table=table))
     for resource in mapping.captured:
         for function in render.functions(mapping, resource):
             sql = f"{function.sql}\n{function.rights}"

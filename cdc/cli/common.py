@@ -31,9 +31,6 @@ if TYPE_CHECKING:
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, and nothing else.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
-# Wide enough for every table of ours where nobody's terminal sets a limit.
-_PIPE_WIDTH = 1000
-
 GOOD, SO_SO, BAD, FAINT = "green", "yellow", "red", "dim"
 
 
@@ -203,6 +200,7 @@ def table(
     from rich.text import Text
 
     made = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, title_justify="left")
+    made.padding = (0, 1, 0, 0)  # with the box's own blank: cdc.cli.fit.BETWEEN
     made.title = Text(title, "bold") if title else None
     numbers, unfolded = right.split(), whole.split()
     for head in heads:
@@ -249,11 +247,17 @@ def print_text(text: Text) -> None:
 
 
 def print_made(made: RenderableType) -> None:
-    """Prints what rich can draw."""
+    """Prints what rich can draw: as wide as the terminal, or for a program to read."""
     from rich.console import Console
 
-    width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else _PIPE_WIDTH
-    Console(highlight=False, width=width).print(made)
+    from cdc.cli.fit import fitted, lines
+
+    if sys.stdout.isatty() or "COLUMNS" in os.environ:
+        console = Console(highlight=False)
+        console.print(fitted(made, console.width))
+    else:
+        for line in lines(made):
+            typer.echo(line)
 
 
 # -- asking, reading ------------------------------------------------------------------------------

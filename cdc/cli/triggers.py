@@ -35,7 +35,8 @@ def register(app: typer.Typer) -> None:
 def plan(
     ctx: typer.Context,
     sql: Annotated[
-        bool, typer.Option("--sql", help="Print each statement with its lock, for reading.")
+        bool,
+        typer.Option("--sql", help="Print the SQL with its locks, as `cdc triggers sql` does."),
     ] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -58,7 +59,7 @@ def plan(
             planned = [_step(step) for step in steps]
             print_json({"steps": planned, "mapping_noted": noted, "not_captured": limits})
         elif steps:
-            _tell_plan(steps, sql=sql)
+            _tell_plan(steps, mapping if sql else None)
         else:
             say("Nothing to do." if noted else "Only the mapping would be noted as installed.")
         if not as_json:
@@ -67,17 +68,17 @@ def plan(
         refuse_unless_allowed(conn, steps)
 
 
-def _tell_plan(steps: Sequence[Step], *, sql: bool) -> None:
-    if sql:
-        from cdc.capture.text import comment
+def _tell_plan(steps: Sequence[Step], sql_for: Mapping | None) -> None:
+    if sql_for is not None:
+        from cdc.capture.install import script
 
-        for step in steps:
-            where = f"{step.lock} on {step.table}" if step.lock else "no lock on the suite's tables"
-            typer.echo(f"{comment(f'{step.why}; {where}')}\n{printable(step.sql, lines=True)}\n")
+        # As `cdc triggers sql` prints it: what was reviewed in sql/triggers.sql can be compared.
+        for part in script(steps, sql_for):
+            typer.echo(printable(part, lines=True))
     else:
         common.print_table(["table", "lock", "what"], _by_table(steps))
     locked = common.counted(len({step.table for step in steps if step.lock}), "table")
-    more = "" if sql else " `--sql` shows the statements."
+    more = "" if sql_for else " `--sql` shows the statements."
     one_by_one = ", one table at a time" if any(step.lock for step in steps) else ""
     say(
         f"{common.counted(len(steps), 'statement')}, locks on {locked}{one_by_one}. "

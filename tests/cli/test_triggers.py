@@ -9,6 +9,7 @@ from threading import Thread
 import psycopg
 import pytest
 
+from cdc import sqlfiles
 from cdc.embedded import EmbeddedPostgres
 from cdc.mapping import default_mapping
 from tests.capture.kit import psql
@@ -231,3 +232,20 @@ class TestSwitch:
             assert db.execute(waits, [pid]).fetchone() == (1,)
             holder.rollback()
             writer.join()
+
+
+def test_what_is_planned_can_be_compared_with_the_script(cdc: Command) -> None:
+    """`plan --sql` on a database without capture is sql/triggers.sql, but for its heading."""
+    cdc.good("triggers", "remove", "--yes")
+    planned = cdc.good("triggers", "plan", "--sql").out
+    script = sqlfiles.root().joinpath("triggers.sql").read_text("utf-8")
+    assert script.partition("\n-- schema cdc\n")[2] == planned.partition("-- schema cdc\n")[2]
+    # What it does not touch is not there again.
+    cdc.good("triggers", "install")
+    assert cdc.good("triggers", "plan", "--sql").out == ""
+
+
+def test_the_plan_names_what_is_granted(cdc: Command) -> None:
+    cdc.good("triggers", "remove", "--yes")
+    out = cdc.good("triggers", "plan").out
+    assert "grant select (id, company_id) on public.project to cdc_capture" in out

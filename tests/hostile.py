@@ -36,8 +36,13 @@ class Hostile:
     """
 
     def __init__(
-        self, behaviour: Behaviour, host: str = "127.0.0.1", tls: ssl.SSLContext | None = None
+        self,
+        behaviour: Behaviour,
+        host: str = "127.0.0.1",
+        tls: ssl.SSLContext | None = None,
+        port: int = 0,
     ) -> None:
+        self._wanted = port
         self._behaviour = behaviour
         self._host = host
         self._tls = tls
@@ -52,7 +57,9 @@ class Hostile:
         return f"{scheme}://{name or self._host}:{self.port}{path}"
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._serve, self._host, 0, ssl=self._tls)
+        self._server = await asyncio.start_server(
+            self._serve, self._host, self._wanted, ssl=self._tls
+        )
         self.port: int = self._server.sockets[0].getsockname()[1]
         return self
 

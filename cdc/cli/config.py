@@ -107,6 +107,8 @@ def check(
         if doubt.bad:
             raise ConfigError(doubt.message, doubt.hint)
         warn(doubt.message)
+    if (none := trust.authorities()) is not None:
+        warn(f"{none.message}. {none.hint}")
     for file in exposed(settings):
         warn(f"{file.message}. {file.hint}")
     if settings.traces:

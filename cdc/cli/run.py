@@ -75,6 +75,7 @@ def _end_in_the_log(error: Exception, form: str) -> None:
 
 
 def _start(ctx: typer.Context, settings: Settings, processes: int, child: int | None) -> None:
+    from cdc.deliver.trust import Trust
     from cdc.exposed import exposed
     from cdc.observe import Observer
 
@@ -88,6 +89,8 @@ def _start(ctx: typer.Context, settings: Settings, processes: int, child: int | 
         observer.left_out(left_out.message, left_out.hint)
     for one in exposed(settings):
         observer.exposed(str(one.path), one.message, one.hint)
+    if (none := Trust.of(settings).authorities()) is not None:
+        observer.no_authorities(none.message, none.hint)
     if processes == 1:
         _run(_daemon(settings, observer))
     else:

@@ -66,6 +66,7 @@ class Reader:
     __slots__ = (
         "_body",
         "_chunked",
+        "_closing",
         "_framed",
         "_headers",
         "_interim",
@@ -86,6 +87,8 @@ class Reader:
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._parser = HttpResponseParser(self)
+        # An interim answer may say `Connection: close`; what follows a final one is ended here.
+        self._parser.set_dangerous_leniencies(lenient_keep_alive=True)
         self._wrong: NotHttp | TooMuch | None = None
         self.begin()
 
@@ -95,7 +98,7 @@ class Reader:
         self.complete = False
         self._status = 0  # until the head of the real answer is complete
         self._interim = 0
-        self._keep = False
+        self._keep = self._closing = False
         self._read = 0
         self._body = self._odd = b""
         self._fresh_head()
@@ -225,11 +228,12 @@ class Reader:
             self._interim += 1
             if self._interim > INTERIM_LIMIT:
                 self._refuse(TooMuch("interim answers (1xx) without end"))
+            self._closing = self._closing or not parser.should_keep_alive()
             self._fresh_head()
             return
         self._status = status
         # After 101 nobody knows what follows; the parser refuses to go on by itself.
-        self._keep = parser.should_keep_alive()
+        self._keep = parser.should_keep_alive() and not self._closing
 
     def on_body(self, data: bytes) -> None:
         if self._read < LOOKED_AT:

@@ -89,9 +89,12 @@ class Client:
         # which of the two it was.
         self._resolver = Resolver(connect_timeout * 0.8)
         self._names = Names(look or self._resolver)
+        # The operator's own name, which may be a short one.
+        self._proxys = Resolver(connect_timeout * 0.8, search=True)
         self._pool = Pool(
             guard,
             self._names,
+            look_proxy=Names(look or self._proxys),
             connect_timeout=connect_timeout,
             keepalive=keepalive,
             answer_limit=answer_limit,
@@ -114,7 +117,9 @@ class Client:
             retry_after_cap=settings.retry_after_cap,
             answer_limit=settings.answer_limit,
             excerpt_limit=settings.excerpt_limit,
-            proxy=None if proxy is None else Proxy(proxy, resolves=settings.proxy_resolves),
+            proxy=None
+            if proxy is None
+            else Proxy(proxy, resolves=settings.proxy_resolves, exempt=settings.no_proxy),
             may_send=may_send,
         )
 
@@ -205,4 +210,5 @@ class Client:
         """Close all connections; what is under way ends as reset."""
         self._closed = True
         self._resolver.close()
+        self._proxys.close()
         await self._pool.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable
 from time import monotonic
 from typing import cast
@@ -20,6 +21,7 @@ class Connection(asyncio.Protocol):
 
     limit: bytes that are read of an answer's body.
     lost:  called once when the connection is no more.
+    ends:  when it is too old for another request (monotonic).
 
     There is one timer a connection, not one a request: it is set to the time by which something
     has to happen, and where that has moved on when it fires, it is set again.
@@ -37,6 +39,7 @@ class Connection(asyncio.Protocol):
         "_transport",
         "_uses",
         "_waiter",
+        "ends",
         "open",
     )
 
@@ -53,6 +56,7 @@ class Connection(asyncio.Protocol):
         self._uses = 0
         self._early = b""
         self.open = False
+        self.ends = math.inf
 
     # -- for the pool and the client --------------------------------------------------------------
 
@@ -92,7 +96,12 @@ class Connection(asyncio.Protocol):
     @property
     def fit(self) -> bool:
         """It can carry a request."""
-        return self.open and self._transport is not None and not self._transport.is_closing()
+        return (
+            self.open
+            and self._transport is not None
+            and not self._transport.is_closing()
+            and monotonic() < self.ends
+        )
 
     @property
     def stale(self) -> bool:

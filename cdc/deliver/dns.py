@@ -59,10 +59,17 @@ class Resolver:
 
     limit:   seconds after which nobody waits for an answer any longer.
     servers: name servers (``address:port``); the system's if none are given.
+    search:  names are completed by the search list of resolv.conf. Not those of endpoints: what is
+             signed for one name must not go to another because a search domain answers for it.
     """
 
-    def __init__(self, limit: float = 5.0, servers: Sequence[str] = ()) -> None:
+    def __init__(
+        self, limit: float = 5.0, servers: Sequence[str] = (), *, search: bool = False
+    ) -> None:
         self._limit = limit
+        self._flags = pycares.ARES_FLAG_EDNS
+        if not search:
+            self._flags |= pycares.ARES_FLAG_NOSEARCH
         self._servers = servers
         self._places, self._few = asyncio.Semaphore(AT_ONCE), asyncio.Semaphore(FEW)
         self._begun: dict[asyncio.Future[list[str]], asyncio.Semaphore] = {}  # those with a place
@@ -156,7 +163,10 @@ class Resolver:
         now = monotonic()
         if self._channel is None:
             self._channel = pycares.Channel(
-                timeout=_FIRST_WAIT, tries=_TRIES, servers=self._servers or None
+                flags=self._flags,
+                timeout=_FIRST_WAIT,
+                tries=_TRIES,
+                servers=self._servers or None,
             )
         elif now > self._fresh + TTL:
             # It keeps answers, too: by their own time, and without a bound. This drops them soon.
@@ -213,9 +223,9 @@ def _heard(task: asyncio.Task[list[str]]) -> None:
         task.exception()
 
 
-async def lookup(name: str, port: int, limit: float = 5.0) -> list[str]:
+async def lookup(name: str, port: int, limit: float = 5.0, *, search: bool = False) -> list[str]:
     """One name, for once; as a Resolver does. Raises socket.gaierror."""
-    async with Resolver(limit) as resolver:
+    async with Resolver(limit, search=search) as resolver:
         return await resolver(name, port)
 
 

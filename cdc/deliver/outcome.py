@@ -153,9 +153,10 @@ def retry_after(value: str | None, now: float, cap: float = RETRY_AFTER_CAP) -> 
         return None
     value = value.strip()
     seconds: float
-    if re.fullmatch(r"[0-9]+", value):
-        # By length first: int() of an endless row of digits takes long, and raises.
-        seconds = float(value) if len(value) <= 12 else cap
+    if re.fullmatch(r"[0-9]+(\.[0-9]*)?", value):
+        # Whole seconds by the specification; a fraction is sent all the same, and its meaning is
+        # plain. By length first: what has no end takes long.
+        seconds = float(value) if len(value.partition(".")[0]) <= 12 else cap
     else:
         try:
             date = parsedate_to_datetime(value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import resource
 import socket
 import ssl
@@ -22,6 +23,10 @@ from cdc.deliver.proxy import Proxy
 
 IDLE = 4_000
 """Idle connections that are kept, over all origins."""
+
+GREATEST_AGE = (60.0, 120.0)
+"""Seconds after which a connection is used no more, however busy: a name may lead elsewhere by
+then. From one to the other at random, so that those that were made together do not end together."""
 
 _ATTEMPT_DELAY = 0.25  # between addresses of one name (RFC 8305)
 _SPARE = 100  # file descriptors left to the rest of the process
@@ -58,7 +63,9 @@ class Pool:
     answer_limit:    bytes that are read of an answer's body.
     most:            sockets that may be open at once; None for what the system allows. Who needs
                      one more waits, within the connect timeout.
-    proxy:           through which all connections lead; None: straight to the receiver.
+    proxy:           through which connections lead, but for hosts that it exempts; None: straight
+                     to the receiver.
+    look_proxy:      how its own name is looked up.
     """
 
     def __init__(
@@ -71,8 +78,10 @@ class Pool:
         answer_limit: int,
         most: int | None = None,
         proxy: Proxy | None = None,
+        look_proxy: Lookup | None = None,
     ) -> None:
         self._proxy = proxy
+        self._look_proxy = look_proxy or look
         self._guard = guard
         self._look = look
         self._connect_timeout = connect_timeout
@@ -103,7 +112,7 @@ class Pool:
         if not connection.fit or self._waiting or self._closed:
             connection.close()
             return
-        connection.rest(monotonic() + self._keepalive)
+        connection.rest(min(monotonic() + self._keepalive, connection.ends))
         idle = self._idle.setdefault(origin, [])
         idle.append(connection)
         self._origins[connection] = origin
@@ -138,6 +147,8 @@ class Pool:
             if waits:
                 raise Crowded from None
             raise
+        # Not for anything secret.
+        connection.ends = monotonic() + random.uniform(*GREATEST_AGE)  # noqa: S311
         if self._closed:
             connection.close()
         if not connection.open:
@@ -194,7 +205,8 @@ class Pool:
     async def _connect(
         self, connection: Connection, origin: Origin, hosts: list[str], due: float
     ) -> None:
-        if self._proxy is None:
+        proxy = self._proxy_for(origin)
+        if proxy is None:
             sock = await aiohappyeyeballs.start_connection(
                 [_info(address, origin.port) for address in hosts],
                 happy_eyeballs_delay=_ATTEMPT_DELAY,
@@ -204,7 +216,7 @@ class Pool:
         else:
             # A little less than connecting as a whole, so that the detail tells who was too slow.
             limit = min(self._connect_timeout, due - monotonic()) * 0.8
-            sock = await self._proxy.dial(hosts, origin.port, self._look, limit)
+            sock = await proxy.dial(hosts, origin.port, self._look_proxy, limit)
         # The name goes into SNI and is what the certificate must be for.
         name = origin.host if origin.tls is not None else None
         try:
@@ -220,6 +232,11 @@ class Pool:
                 raise
             raise HandshakeEnded from error
 
+    def _proxy_for(self, origin: Origin) -> Proxy | None:
+        if self._proxy is None or self._proxy.exempts(origin.host, origin.port):
+            return None
+        return self._proxy
+
     def _judge(self, sock: socket.socket) -> None:
         """Closes it, and raises RefusedDial, if it has led to this machine."""
         try:
@@ -234,9 +251,10 @@ class Pool:
     async def _hosts(self, origin: Origin) -> list[str]:
         """What to dial, or to ask the proxy for: addresses that were judged, so what is judged is
         what it dials; where it is to look names up itself, it gets the name, and has to judge."""
-        if self._proxy is None:
+        proxy = self._proxy_for(origin)
+        if proxy is None:
             return await self._addresses(origin)
-        if self._proxy.resolves and _address(origin.host) is None:
+        if proxy.resolves and _address(origin.host) is None:
             return [origin.host]
         # IPv4 first: whether the proxy has IPv6 is not known here, and finding out takes long.
         return sorted(await self._addresses(origin), key=lambda address: ":" in address)

@@ -12,7 +12,7 @@ import re
 import socket
 from collections.abc import Sequence
 from http import HTTPStatus
-from ipaddress import ip_address
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
@@ -21,6 +21,7 @@ import aiohappyeyeballs
 from cdc.causes import detail
 from cdc.deliver.dns import Lookup
 from cdc.deliver.outcome import ProxyFailed
+from cdc.settings.kinds import split_exempt
 
 HEAD_LIMIT = 8192
 """Bytes of its answer to CONNECT; an honest one has some hundred."""
@@ -53,11 +54,13 @@ class Proxy:
 
     url:      ``http://user:password@host:port``; user and password may be left out.
     resolves: it looks names up; otherwise it is only ever given addresses.
+    exempt:   hosts that are dialled directly, as ``settings.kinds.exempt`` accepts them.
     name:     host and port, to tell people. User and password are never told.
     """
 
-    def __init__(self, url: str, *, resolves: bool = False) -> None:
+    def __init__(self, url: str, *, resolves: bool = False, exempt: Sequence[str] = ()) -> None:
         parts = urlsplit(url)
+        self._exempt = [_exemption(entry) for entry in exempt]
         self.resolves = resolves
         self._host = parts.hostname or ""
         self._port = parts.port or 80
@@ -67,6 +70,10 @@ class Proxy:
             login = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
             token = base64.b64encode(login.encode()).decode()
             self._login = f"Proxy-Authorization: Basic {token}\r\n"
+
+    def exempts(self, host: str, port: int) -> bool:
+        """Whether this host (a name, or an address in its usual form) is dialled directly."""
+        return any(one.covers(host, port) for one in self._exempt)
 
     async def dial(
         self, hosts: Sequence[str], port: int, look: Lookup, limit: float
@@ -170,6 +177,39 @@ class Proxy:
 
     def _broken(self, code: str, why: str) -> ProxyFailed:
         return ProxyFailed(detail(code, proxy=self.name, why=why))
+
+
+class _Exemption(NamedTuple):
+    """An entry of CDC_NO_PROXY. name: empty for all. inside: only what is below the name."""
+
+    name: str
+    network: IPv4Network | IPv6Network | None
+    port: int | None
+    inside: bool
+
+    def covers(self, host: str, port: int) -> bool:
+        if self.port is not None and self.port != port:
+            return False
+        if self.network is not None:
+            try:
+                return ip_address(host) in self.network
+            except ValueError:
+                return False
+        same = host == self.name and not self.inside
+        return not self.name or same or host.endswith(f".{self.name}")
+
+
+def _exemption(entry: str) -> _Exemption:
+    """An entry as it was accepted by the settings."""
+    host, port = split_exempt(entry)
+    try:
+        return _Exemption(host, ip_network(host), port, inside=False)
+    except ValueError:
+        name = host.lower().removesuffix(".")
+        if name == "*":
+            return _Exemption("", None, port, inside=False)
+        inside = name.startswith((".", "*."))
+        return _Exemption(name.removeprefix("*").removeprefix("."), None, port, inside)
 
 
 def _bracketed(host: str) -> str:

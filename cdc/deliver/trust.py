@@ -16,7 +16,8 @@ from pathlib import Path
 from time import monotonic
 from typing import NamedTuple
 
-from cdc.deliver.handshake import Handshake
+from cdc.causes import cause_of, detail
+from cdc.deliver.handshake import Handshake, lacks_authorities
 from cdc.errors import ConfigError, UsageError
 from cdc.settings import Settings
 
@@ -109,7 +110,7 @@ class Trust:
             if made is not None and stamp == made.stamp:
                 context = made.context
             else:
-                context = self._load(files)
+                context = self._load(files, asked_later=profile is not None)
         except UnusableTls:
             if made is None:
                 raise
@@ -149,6 +150,13 @@ class Trust:
                 files = self._files(profile)
                 found += filter(None, [files.key or files.cert])
         return list(dict.fromkeys(found))
+
+    def authorities(self) -> Doubt | None:
+        """What speaks against calling https at all: nobody is trusted on this host."""
+        if not lacks_authorities(self.context()):
+            return None
+        cause = cause_of("tls", None, detail("tls no authorities", peer="any endpoint"))
+        return Doubt(cause.text, cause.todo, bad=True)
 
     def names(self) -> list[str]:
         """The profiles there are. Raises UnusableTls."""
@@ -191,7 +199,7 @@ class Trust:
             return Files(own.ca or self._common.ca, own.cert, own.key)
         return Files(own.ca, self._common.cert, self._common.key)
 
-    def _load(self, files: Files) -> ssl.SSLContext:
+    def _load(self, files: Files, *, asked_later: bool) -> ssl.SSLContext:
         for file in filter(None, files):
             _readable(file)
         try:
@@ -207,12 +215,20 @@ class Trust:
                 f"the CA file {files.ca} cannot be used",
                 "It must hold certificates in PEM form.",
             ) from None
+        # Python 3.13 sets others than 3.11. What the operator named may be an intermediate; the
+        # formal rules of RFC 5280 (VERIFY_X509_STRICT) fail private CAs and stop no forgery.
+        context.verify_flags = ssl.VERIFY_X509_TRUSTED_FIRST | ssl.VERIFY_X509_PARTIAL_CHAIN
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.sslobject_class = Handshake
         # A server could ask for one handshake after the other within a single attempt, each of
         # which takes the loop a millisecond.
         context.options |= ssl.OP_NO_RENEGOTIATION
         if files.cert is not None:
             _show(context, files.cert, files.key)
+            # Some servers ask only when they have seen the path. Each question costs a signature
+            # on the loop, without a bound; so not by whomever a company registers, only where the
+            # operator has chosen a profile.
+            context.post_handshake_auth = asked_later
         return context
 
 

@@ -16,6 +16,7 @@ MAX_LENGTH = 2048
 _PORTS = {"http": 80, "https": 443}
 _LABEL = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)")
 _NUMBER = re.compile(r"0[xX][0-9a-fA-F]*|[0-9]+")
+_STRAY = re.compile(r"%(?![0-9A-Fa-f]{2}).{0,2}")
 _PLAIN = "Example: https://hooks.example.com/suite"
 
 
@@ -136,6 +137,14 @@ def _number(part: str) -> int:
     if part[:2] in ("0x", "0X"):
         return int(part[2:] or "0", 16)
     return int(part, 8 if len(part) > 1 and part[0] == "0" else 10)
+
+
+def check_encoding(url: str) -> None:
+    """Refuse a percent sign that encodes nothing: what a server makes of it differs."""
+    if (found := _STRAY.search(url)) is not None:
+        raise UsageError(
+            f"the URL holds {found[0]!r}, which is not percent-encoded", "Write %25 for %."
+        )
 
 
 def check_notation(target: Target) -> None:

@@ -62,6 +62,9 @@ class Observer:
         """Of the environment: variables that look like settings and are not."""
         self.log.warning("environment variables left out", detail=message, hint=hint)
 
+    def no_authorities(self, message: str, hint: str) -> None:
+        self.log.warning("no CA certificates", detail=message, hint=hint)
+
     def serving(self, host: str, port: int) -> None:
         self.log.info("serving health and metrics", host=host, port=port)
 

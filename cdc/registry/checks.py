@@ -9,6 +9,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from cdc.deliver.trust import check_name
+from cdc.deliver.url import check_encoding
 from cdc.errors import CdcError, UsageError
 from cdc.keys import parse_secret
 from cdc.registry.model import (
@@ -101,6 +102,7 @@ def changed_events(old: Registration, changes: Changes, rules: Rules) -> tuple[s
 def checked_endpoint(endpoint: str, rules: Rules) -> str:
     """An endpoint that may be called, its scheme in lower case."""
     rules.guard.check_url(endpoint)
+    check_encoding(endpoint)
     if HIDDEN in (split_endpoint(endpoint)[1] or ()):
         raise UsageError(f"the endpoint's user and password are hidden ({HIDDEN})", "Write them.")
     scheme, _, rest = endpoint.partition("://")

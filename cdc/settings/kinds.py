@@ -43,6 +43,36 @@ Schedule = Annotated[
 Keys = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
 
 
+_HOST = re.compile(r"\*|(\*?\.)?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\.?")
+
+
+def split_exempt(entry: str) -> tuple[str, int | None]:
+    """Host and port of an entry of no_proxy; the host without brackets, which may be a network."""
+    if found := re.fullmatch(r"\[([^]]+)\](?::([0-9]+))?", entry):
+        return found[1], int(found[2]) if found[2] else None
+    if found := re.fullmatch(r"([^:]+):([0-9]+)", entry):
+        return found[1], int(found[2])
+    return entry, None
+
+
+def _exempt(value: object) -> object:
+    if not isinstance(value, str):
+        raise ValueError("a host is written as text, such as .internal.example")
+    host, port = split_exempt(value)
+    if port is not None and not 1 <= port <= 65535:
+        raise ValueError(f"{port} is an invalid port")
+    if ":" in host or "/" in host or re.fullmatch(r"[0-9.]+", host):
+        ipaddress.ip_network(host)
+    elif not _HOST.fullmatch(host):
+        raise ValueError(f"{host!r} is an invalid host")
+    return value
+
+
+Exempt = Annotated[
+    tuple[Annotated[str, BeforeValidator(_exempt)], ...], NoDecode, BeforeValidator(_split)
+]
+
+
 def odd_in_url(value: str) -> str | None:
     """What stands in a text and in no URL; None if there is nothing of that kind."""
     if any(char <= " " or char == "\x7f" for char in value):

@@ -26,16 +26,8 @@ from pydantic_settings import (
 )
 
 from cdc.refusal import invalid
-from cdc.settings.kinds import (
-    DAY,
-    BaseUrl,
-    Keys,
-    LeftOut,
-    Networks,
-    ProxyUrl,
-    Schedule,
-    foreign_form,
-)
+from cdc.settings.kinds import DAY, BaseUrl, Exempt, Keys, LeftOut, Networks, ProxyUrl, Schedule
+from cdc.settings.kinds import foreign_form as _foreign_form
 
 Source = Literal["default", "file", "environment"]
 
@@ -97,6 +89,11 @@ class Settings(BaseSettings):
         False,
         description="The proxy looks names of endpoints up, and has to keep them out of the inside "
         "itself; otherwise it is only given addresses that were judged here.",
+    )
+    no_proxy: Exempt = Field(
+        (),
+        description="Hosts called without the proxy: names and what is below them, `.suffix`, "
+        "addresses, networks, each also with `:port`; `*` for all.",
     )
     tls_ca_file: Path | None = Field(
         None,
@@ -286,7 +283,7 @@ class Settings(BaseSettings):
     @field_validator("database_url")
     @classmethod
     def _is_a_database_address(cls, value: str) -> str:
-        if (form := foreign_form(value)) is not None:
+        if (form := _foreign_form(value)) is not None:
             raise ValueError(f"{form}; expected postgresql://user:password@host:port/database")
         try:
             Conninfo.parse(value.encode())

@@ -122,7 +122,7 @@ def _type(field: FieldInfo) -> str:
         part = get_args(annotation)[0]
         kind, *constraints = get_args(part) or (part,)
         limits = [limit for c in constraints if isinstance(c, FieldInfo) for limit in c.metadata]
-        noun = {float: "numbers", str: "keys"}.get(kind, "networks")
+        noun = {float: "numbers", str: "hosts" if constraints else "keys"}.get(kind, "networks")
         return f"{noun} with commas between{_range(limits)}"
     for kind, word in _WORDS.items():
         if annotation is kind:

@@ -1,12 +1,14 @@
-"""An outbound proxy on the command line; its password is told nowhere."""
+"""The way out on the command line: a proxy, whose password is told nowhere, and CA certificates."""
 
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
 import pytest
 
 from tests.cli.command import Command, Done
+from tests.daemon.running import Process
 from tests.deliver.tunnel import Tunnels
 from tests.hostile import OK, Hostile, keeps_saying
 
@@ -90,3 +92,25 @@ def test_what_is_no_proxy_is_refused_without_repeating_it(unchanged: Command, ur
     assert "proxy (CDC_PROXY) is not accepted" in told
     assert "http://user:password@host:port" in told
     assert PASSWORD not in told
+
+
+def test_a_host_without_ca_certificates(
+    cdc: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each https delivery fails there, and doctor said that tls was ok."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "none.pem"))
+    monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path / "none"))
+    found = {one["check"]: one for one in cdc("doctor", "--json").json["checks"]}
+    assert found["tls"]["verdict"] == "fail"
+    assert "no CA certificates" in str(found["tls"])
+    assert "ca-certificates" in cdc.good("config", "check").err
+
+    async def run() -> None:
+        async with Process(cdc.env["CDC_DATABASE_URL"]) as daemon:
+            line = await daemon.until("no CA certificates")
+            assert "ca-certificates" in line.values["hint"]
+
+    asyncio.run(run())
+    monkeypatch.delenv("SSL_CERT_DIR")
+    monkeypatch.delenv("SSL_CERT_FILE")
+    assert "CA certificates" not in cdc.good("config", "check").err

@@ -154,6 +154,18 @@ class TestAdd:
         done = cdc.good("webhook", "add", *options, "--url", "https://nowhere.invalid/")
         assert "warning: the name nowhere.invalid cannot be resolved" in done.err
 
+    def test_warns_of_an_underscore_in_a_host(self, cdc: Command) -> None:
+        options = ["--company", 1, "--event", "note_changed"]
+        done = cdc.good("webhook", "add", *options, "--url", "https://a_b.hooks.invalid/")
+        assert "a_b.hooks.invalid holds an underscore: a wildcard certificate" in done.err
+
+    def test_refuses_a_stray_percent_sign(self, cdc: Command) -> None:
+        options = ["--company", 1, "--event", "note_changed"]
+        told = cdc.refused("webhook", "add", *options, "--url", "https://h.invalid/100%", code=2)
+        assert "Write %25 for %." in told
+        number = cdc.add()["id"]
+        cdc.refused("webhook", "update", number, "--url", "http://127.0.0.1:9/%zz", code=2)
+
     def test_the_default_cap_is_a_setting(self, cdc: Command) -> None:
         cdc.env["CDC_MAX_CONCURRENCY"] = "4"
         assert cdc.add()["cap"] == 4

@@ -7,10 +7,8 @@ import os
 import re
 import socket
 import ssl
-import threading
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
 from datetime import timedelta
 from ipaddress import ip_network
 from pathlib import Path
@@ -24,7 +22,7 @@ from cdc.deliver.dns import Resolver
 from cdc.deliver.trust import NO_FILES, Files, Trust
 from cdc.road import Outcome
 from tests.deliver.authority import Authority
-from tests.deliver.kit import LOOPBACK, closed_post, request_to
+from tests.deliver.kit import LOOPBACK, blocking, closed_post, request_to
 from tests.hostile import OK, Hostile, keeps_saying, refusing_port, says
 from tests.nameserver import NameServer
 
@@ -34,28 +32,6 @@ DAY = timedelta(days=1)
 @pytest.fixture
 def ca(tmp_path: Path) -> Authority:
     return Authority(tmp_path, "ours")
-
-
-@contextmanager
-def blocking(serve: Callable[[socket.socket], None]) -> Iterator[int]:
-    """A server in a thread, for one connection after the other: asyncio's would not send alerts."""
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-
-        def run() -> None:
-            with suppress(OSError):
-                while True:
-                    conn, _ = listening.accept()
-                    with conn, suppress(OSError):
-                        conn.settimeout(5)
-                        serve(conn)
-
-        thread = threading.Thread(target=run)
-        thread.start()
-        try:
-            yield listening.getsockname()[1]
-        finally:
-            listening.shutdown(socket.SHUT_RDWR)
-            thread.join()
 
 
 def tls(context: ssl.SSLContext) -> Callable[[socket.socket], None]:

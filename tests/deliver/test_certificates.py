@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,7 +18,7 @@ from cdc.deliver.trust import NO_FILES, Files, Trust, UnusableTls
 from cdc.errors import ConfigError, UsageError
 from cdc.road import Answer, Outcome
 from tests.deliver.authority import Authority, profile
-from tests.deliver.kit import LOOPBACK, assert_failed, request_to
+from tests.deliver.kit import LOOPBACK, assert_failed, blocking, request_to
 from tests.hostile import OK, Hostile, keeps_saying, read_request
 
 DAY = timedelta(days=1)
@@ -290,3 +291,60 @@ def test_what_ends_is_told_beforehand(ca: Authority, profiles: Path, tmp_path: P
     assert not bad
     assert "ends on" in message
     assert [bad for bad, _ in told("unknown")] == [True]
+
+
+def test_what_is_accepted_does_not_depend_on_pythons_release(ca: Authority, profiles: Path) -> None:
+    """Since 3.13 its own defaults are others."""
+    profile(profiles, "one", ca=ca.file)
+    for context in (Trust().context(), Trust(profiles=profiles).context("one")):
+        assert context.verify_flags == (
+            ssl.VERIFY_X509_TRUSTED_FIRST | ssl.VERIFY_X509_PARTIAL_CHAIN
+        )
+        assert context.minimum_version is ssl.TLSVersion.TLSv1_2
+
+
+async def test_an_intermediate_that_was_named_is_trusted(ca: Authority, tmp_path: Path) -> None:
+    middle = Authority(tmp_path, "middle", issuer=ca)
+    async with Hostile(keeps_saying(OK), tls=middle.server()) as peer:
+        async with trusting(Files(middle.file)) as client:
+            assert (await post(client, peer)).answer is Answer.SUCCESS
+        async with trusting(Files(ca.file)) as client:
+            assert_failed(await post(client, peer), "tls")
+
+
+async def test_a_server_that_asks_for_a_certificate_after_the_handshake(
+    ca: Authority, profiles: Path
+) -> None:
+    """As Apache does for a protected path. Only by a profile: each question costs a signature."""
+    cert, key = ca.issue("us")
+    profile(profiles, "one", cert=cert, key=key)
+    context = ca.demanding(ca)
+    context.post_handshake_auth = True
+    seen: list[object] = []
+
+    def serve(conn: socket.socket) -> None:
+        with context.wrap_socket(conn, server_side=True) as secure:
+            while b"\r\n\r\n" not in secure.recv(65_536):
+                """The head, and the body with it or not."""
+            assert not secure.getpeercert()
+            with suppress(ssl.SSLError):
+                secure.verify_client_post_handshake()
+                secure.do_handshake()
+                secure.settimeout(0.02)
+                for _ in range(100):
+                    if secure.getpeercert():
+                        break
+                    with suppress(TimeoutError):
+                        secure.recv(65_536)
+                secure.settimeout(5)
+            seen.append(secure.getpeercert())
+            secure.sendall(OK if secure.getpeercert() else b"HTTP/1.1 403 X\r\n\r\n")
+
+    with blocking(serve) as port:
+        request = request_to(f"https://127.0.0.1:{port}/")
+        async with trusting(Files(ca.file, cert, key), profiles) as client:
+            shown = await client.post(replace(request, tls_profile="one"))
+            hidden = await client.post(request)
+    assert shown.answer is Answer.SUCCESS
+    assert hidden.status == 403
+    assert [bool(one) for one in seen] == [True, False]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from ipaddress import ip_network
 
@@ -139,3 +140,27 @@ async def test_what_may_not_be_sent_any_more_once_connected_is_not() -> None:
         assert (peer.connections, len(peer.requests)) == (1, 1)
     await client.close()
     assert outcome.answer is Answer.SUCCESS
+
+
+async def test_a_name_that_moves_is_followed_while_traffic_is_steady(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A connection that is never idle would go on to the old host for ever."""
+    monkeypatch.setattr(pool, "GREATEST_AGE", (0.1, 0.2))
+    monkeypatch.setattr(dns, "TTL", 0.0)
+    leads = "127.0.0.1"
+
+    async def look(name: str, port: int) -> list[str]:
+        return [leads]
+
+    client = Client(LOOPBACK, deadline=5, look=look)
+    async with Hostile(keeps_saying(OK)) as old:
+        moved = Hostile(keeps_saying(OK), host="127.0.0.2", port=old.port)
+        async with moved, asyncio.timeout(5):
+            url = old.url(name="moves.example")
+            await client.post(request_to(url))
+            leads = "127.0.0.2"
+            while not moved.requests:
+                assert (await client.post(request_to(url))).answer is Answer.SUCCESS
+    await client.close()
+    assert len(old.requests) > 1

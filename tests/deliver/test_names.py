@@ -193,3 +193,20 @@ async def test_answers_that_last_for_hours_are_not_kept_for_hours(
         async with asyncio.timeout(20):
             while await resolver("a.good.example", 80) != ["127.0.0.2"]:
                 pass
+
+
+async def test_endpoints_are_absolute_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A search domain that answers for every name would get what is signed for another; one that
+    fails would end the look-up. The operator's own proxy may have a short name."""
+    monkeypatch.setenv("LOCALDOMAIN", "broken.example good.example")
+    async with NameServer() as server:
+        async with Resolver(5.0, servers=[server.where]) as resolver:
+            with pytest.raises(socket.gaierror, match="no such name"):
+                await resolver("hooks", 80)
+            with pytest.raises(socket.gaierror, match="no such name"):
+                await resolver("hooks.elsewhere", 80)
+            assert await resolver("a.good.example", 80) == ["127.0.0.1"]
+        assert set(server.asked) == {"hooks", "hooks.elsewhere", "a.good.example"}
+        monkeypatch.setenv("LOCALDOMAIN", "good.example")
+        async with Resolver(5.0, servers=[server.where], search=True) as resolver:
+            assert await resolver("proxy", 80) == ["127.0.0.1"]

@@ -6,7 +6,7 @@ import asyncio
 import base64
 import socket
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
 
 import pytest
@@ -14,7 +14,9 @@ import pytest
 from cdc.deliver import Client, Guard
 from cdc.deliver.proxy import Proxy
 from cdc.deliver.trust import Files, Trust
+from cdc.deliver.url import parse
 from cdc.road import Answer, Outcome
+from cdc.settings import Settings
 from tests import hostile
 from tests.deliver.authority import Authority
 from tests.deliver.kit import CLOSED, DEADLINE, LOOPBACK, assert_failed, request_to, settled
@@ -289,3 +291,56 @@ async def test_allowed_networks_are_reached_through_the_proxy_too() -> None:
     ):
         assert (await client.post(request_to("http://127.0.0.1:1/"))).status == 200
         assert proxy.asked == ["127.0.0.1:1"]
+
+
+# -- what does not go through ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("entry", "direct", "through"),
+    [
+        ("in.example", ["in.example", "a.in.example"], ["xin.example", "example"]),
+        ("IN.example.", ["in.example"], ["out.example"]),
+        (".in.example", ["a.in.example"], ["in.example", "xin.example"]),
+        ("*.in.example", ["a.in.example"], ["in.example"]),
+        ("in.example:8443", ["in.example:8443"], ["in.example:80"]),
+        ("10.0.0.0/8", ["10.1.2.3"], ["11.1.2.3", "in.example"]),
+        ("10.1.2.3:80", ["10.1.2.3:80"], ["10.1.2.3:81"]),
+        ("fd00::/8", ["[fd00::1]"], ["[fe00::1]"]),
+        ("[fd00::1]:81", ["[fd00::1]:81"], ["[fd00::1]:80"]),
+        ("*", ["in.example", "10.1.2.3", "[fd00::1]"], []),
+    ],
+)
+def test_hosts_that_need_no_proxy(entry: str, direct: list[str], through: list[str]) -> None:
+    settings = Settings(no_proxy=f" {entry} ,never.example")
+    proxy = Proxy("http://proxy:3128", exempt=settings.no_proxy)
+    for places, expected in ((direct, True), (through, False)):
+        for place in places:
+            target = parse(f"http://{place}/")
+            assert proxy.exempts(target.host, target.port) is expected, place
+
+
+@pytest.mark.parametrize("entry", ["10.0.0.1/8", "a b", "http://a", "a:0", "a:99999", "a/8", ""])
+def test_what_is_no_host(entry: str) -> None:
+    with pytest.raises(ValueError, match=r"(?s)no_proxy") if entry else nullcontext():
+        Settings(no_proxy=[entry] if entry else entry)
+
+
+async def test_a_host_that_needs_no_proxy_is_called_directly() -> None:
+    async with Hostile(keeps_saying(OK)) as peer, Tunnels(peer.port) as proxy:
+        client = Client(LOOPBACK, deadline=5, proxy=Proxy(proxy.url, exempt=["127.0.0.0/8"]))
+        assert (await client.post(request_to(peer.url()))).answer is Answer.SUCCESS
+        await client.close()
+        assert (proxy.asked, len(peer.requests)) == ([], 1)
+
+
+async def test_a_proxy_that_offers_other_logins_than_ours() -> None:
+    async with Tunnels() as proxy, through(proxy) as client:
+        for offered, told in {
+            b"Proxy-Authenticate: NTLM\r\nProxy-Authenticate: Negotiate\r\n": "NTLM or Negotiate",
+            b"Proxy-Authenticate: NTLM\r\nProxy-Authenticate: Basic realm=x\r\n": "no user",
+        }.items():
+            proxy.answer = b"HTTP/1.1 407 P\r\n" + offered + b"\r\n"
+            outcome = await client.post(request_to("http://hooks.example/"))
+            assert told in outcome.detail
+            assert_failed(outcome, "proxy")

@@ -64,6 +64,10 @@ GOOD = {
         b"HTTP/1.1 503 Busy\r\nRetry-After: 7\r\nContent-Length: 0\r\n\r\n",
         Reply(503, "7", b"", True),
     ),
+    "interim, about to close": (
+        b"HTTP/1.1 103 Hints\r\nConnection: close\r\n\r\n" + OK + b"Content-Length: 2\r\n\r\nok",
+        Reply(200, None, b"ok", False),
+    ),
     "another protocol": (
         b"HTTP/1.1 101 Switching\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n",
         Reply(101, None, b"", False),
@@ -311,3 +315,10 @@ def test_a_damaged_answer_raises_nothing_else(answer: bytes, data: st.DataObject
     junk = data.draw(st.binary(max_size=5))
     got = read(answer[:at] + junk + answer[at + 1 :], then_closes=True)
     assert got is None or isinstance(got, Reply) or got in (NotHttp, TooMuch)
+
+
+@pytest.mark.parametrize("head", [OK, OK + b"Connection: close\r\n"])
+def test_what_follows_an_answer_is_no_part_of_it(head: bytes) -> None:
+    answer = head + b"Content-Length: 2\r\n\r\nok"
+    for more in (b"HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n", b"garbage", b"\0"):
+        assert read(answer + more) == Reply(200, None, b"ok", False)

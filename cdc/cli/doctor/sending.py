@@ -171,7 +171,10 @@ def tls(see: Patient) -> Told:
         " where state <> 'removed' and tls_profile is not null order by 1"
     )
     used = [profile for (profile,) in rows]
-    doubts = Trust.of(see.settings).doubts([None, *used], datetime.now(UTC))
+    trust = Trust.of(see.settings)
+    doubts = trust.doubts([None, *used], datetime.now(UTC))
+    if not any(doubt.bad for doubt in doubts) and (none := trust.authorities()) is not None:
+        doubts.append(none)
     for doubt in sorted(doubts, key=lambda doubt: not doubt.bad):
         return (fail if doubt.bad else warn)(doubt.message, doubt.hint)
     return ok(f"the certificates can be used; {counted(len(used), 'profile')} in use")
@@ -193,7 +196,7 @@ def proxy(see: Patient) -> Told:
         return ok("endpoints are called directly")
     through = Proxy(url)
     try:
-        asyncio.run(through.reach(partial(lookup, limit=3.0), 3.0))
+        asyncio.run(through.reach(partial(lookup, limit=3.0, search=True), 3.0))
     except ProxyFailed as error:
         return fail(error.message, "Correct CDC_PROXY, or see why it is down.")
     return ok(f"endpoints are called through {through.name}")

@@ -157,14 +157,23 @@ def warn_of_profiles(settings: Settings, profiles: Iterable[str | None]) -> None
 async def _previews(rules: Rules, endpoints: Iterable[str]) -> list[str]:
     import asyncio
 
+    from cdc.deliver.url import parse
+
     gate = asyncio.Semaphore(_AT_ONCE)
 
     async def one(endpoint: str) -> list[str]:
         async with gate:
             try:
-                return await rules.guard.preview(endpoint)
+                found = await rules.guard.preview(endpoint)
             except CdcError as error:
                 return [error.message]
+            host = parse(endpoint)
+            if host.scheme == "https" and "_" in host.host:
+                found.append(
+                    f"{host.host} holds an underscore: a wildcard certificate is not valid for it, "
+                    "only one for exactly this name"
+                )
+            return found
 
     found = await asyncio.gather(*map(one, dict.fromkeys(endpoints)))
     return list(dict.fromkeys(note for notes in found for note in notes))

@@ -2,6 +2,7 @@
 #
 #   make demo                      make test PYTEST_ARGS="-k order -x"
 #   make faults FAULTS_ARGS="--runs 1 --seconds 60 --seed 7"
+#   make bench-short BENCH_ARGS=--on-my-server
 #   make test JOBS=4               CDC_TEST_PG_BIN=/usr/lib/postgresql/15/bin make test
 
 SHELL = /bin/sh
@@ -11,9 +12,12 @@ SHELL = /bin/sh
 JOBS ?= 2
 PYTEST_ARGS ?=
 FAULTS_ARGS ?=
+BENCH_ARGS ?=
 MUTANTS_ARGS ?=
 # A database that happens to be named in the environment is none of our business.
 CLEAN_ENV = env $$(env | grep -Eo '^(CDC_|PG)[A-Za-z0-9_]*=' | grep -v '^CDC_TEST_' | tr -d = | sed 's/^/-u /')
+# But for one, with --on-my-server.
+BENCH_ENV = $(CLEAN_ENV) $${CDC_DATABASE_URL:+CDC_DATABASE_URL="$$CDC_DATABASE_URL"}
 
 .PHONY: help
 help: ## this list
@@ -52,15 +56,15 @@ test-odd: .venv/.installed ## some of them on a server whose settings are all un
 
 .PHONY: bulk
 bulk: .venv/.installed ## three bulk updates of 100,000 rows, some failing at first: all accounted for
-	@$(CLEAN_ENV) .venv/bin/python -m tests.load.bulk
+	@$(CLEAN_ENV) .venv/bin/python -m tests.bench.bulk
 
 .PHONY: clients
 clients: .venv/.installed ## our HTTP client against aiohttp's and a bare socket: CPU per POST
-	@$(CLEAN_ENV) .venv/bin/python -m tests.load.clients
+	@$(CLEAN_ENV) .venv/bin/python -m tests.bench.clients
 
 .PHONY: writers
 writers: .venv/.installed ## what capture costs writers while no daemon runs, against no triggers
-	@$(CLEAN_ENV) .venv/bin/python -m tests.load.writers
+	@$(CLEAN_ENV) .venv/bin/python -m tests.bench.writers
 
 .PHONY: writers-page
 writers-page: .venv/.installed ## what a writer sees with capture and without it: statement x observation
@@ -69,15 +73,15 @@ writers-page: .venv/.installed ## what a writer sees with capture and without it
 
 .PHONY: cost
 cost: .venv/.installed ## what a change costs: time in its statement by size, bytes in our tables, memory
-	@$(CLEAN_ENV) .venv/bin/python -m tests.load.cost
+	@$(CLEAN_ENV) .venv/bin/python -m tests.bench.cost
 
 .PHONY: bench
 bench: .venv/.installed ## all workloads beside their baselines, into docs/performance.md (25 min)
-	@$(CLEAN_ENV) .venv/bin/cdc bench --report docs
+	@$(BENCH_ENV) .venv/bin/python -m tests.bench --report docs $(BENCH_ARGS)
 
 .PHONY: bench-short
 bench-short: .venv/.installed ## the most important of them, smaller: about a minute
-	@$(CLEAN_ENV) .venv/bin/cdc bench --short
+	@$(BENCH_ENV) .venv/bin/python -m tests.bench --short $(BENCH_ARGS)
 
 .PHONY: faults
 faults: .venv/.installed ## daemons, PostgreSQL and lines killed at random under load: all accounted for (30 min)
@@ -89,7 +93,7 @@ takeover: .venv/.installed ## how soon the work of a dead or a stopped daemon is
 
 .PHONY: isolation
 isolation: .venv/.installed ## what endpoints that hang do to the latency of the others
-	@$(CLEAN_ENV) .venv/bin/python -m tests.load.isolation $(FAULTS_ARGS)
+	@$(CLEAN_ENV) .venv/bin/python -m tests.bench.isolation $(FAULTS_ARGS)
 
 .PHONY: mutants
 mutants: .venv/.installed ## 60 small wrong changes of the daemon, one at a time: which no test notices
@@ -120,7 +124,7 @@ audit: .venv/.installed ## known vulnerabilities of the pinned packages; says so
 
 .PHONY: signing
 signing: .venv/.installed ## what signing costs, beside what it is made of
-	@.venv/bin/python -m tests.load.signing
+	@.venv/bin/python -m tests.bench.signing
 
 .PHONY: dist
 dist: .venv/.installed ## build the wheel into dist/

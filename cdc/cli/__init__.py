@@ -50,11 +50,6 @@ COMMANDS = {
     ),
     "doctor": Listed("cdc.cli.doctor", "Check everything, and say what to do.", RUNNING),
     "demo": Listed("cdc.cli.demo", "Watch the whole road, on a PostgreSQL of its own.", TRYING),
-    "bench": Listed(
-        "cdc.cli.bench",
-        "Measure how fast changes become POSTs, beside baselines of the same run.",
-        TRYING,
-    ),
     "receive": Listed(
         "cdc.cli.receive",
         "Receive webhooks on this machine, verify their signatures and print them.",

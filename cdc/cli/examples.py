@@ -55,7 +55,6 @@ EXAMPLES = {
     ),
     "doctor": ("cdc doctor", "cdc doctor --json"),
     "demo": ("cdc demo", "cdc demo --keep"),
-    "bench": ("cdc bench --short", "cdc bench --workload drain,live --json"),
     "receive": ("cdc receive --port 8081 --secret whsec_...",),
 }
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from cdc.bench.account import Written, match, summed, tally
-from cdc.bench.target import Receipt
+from tests.bench.account import Written, match, summed, tally
+from tests.bench.target import Receipt
 
 MS = 1_000_000
 HOOKS = 2

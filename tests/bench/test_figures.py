@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cdc.bench.figures import SECOND, Bound, Figure, by_second, percentile, rate
+from tests.bench.figures import SECOND, Bound, Figure, by_second, percentile, rate
 
 
 def test_a_percentile_is_one_of_the_values() -> None:

@@ -8,12 +8,12 @@ from xml.etree import ElementTree
 import orjson
 import pytest
 
-from cdc.bench.charts import charts
-from cdc.bench.document import BEGIN, END, write
-from cdc.bench.figures import Bound, Figure
-from cdc.bench.plot import Chart, Line
-from cdc.bench.run import Report
 from cdc.errors import UsageError
+from tests.bench.charts import charts
+from tests.bench.document import BEGIN, END, write
+from tests.bench.figures import Bound, Figure
+from tests.bench.plot import Chart, Line
+from tests.bench.run import Report
 
 SVG = "{http://www.w3.org/2000/svg}"
 MACHINE = {

@@ -11,14 +11,14 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from cdc.bench import run as bench
-from cdc.bench.bench import Bench, Size
-from cdc.bench.figures import Figure
-from cdc.bench.place import PREFIX, ROLES
-from cdc.bench.work.live import LOADS
 from cdc.embedded import EmbeddedPostgres
-from cdc.errors import UsageError
-from tests.cli.command import Command
+from cdc.errors import CdcError, UsageError
+from tests.bench import run as bench
+from tests.bench.__main__ import main
+from tests.bench.bench import Bench, Size
+from tests.bench.figures import Figure
+from tests.bench.place import PREFIX, ROLES
+from tests.bench.work.live import LOADS
 
 TINY = Size(runs=1, scale=0.004, seconds=0.5, warm_up=0.1)
 
@@ -37,9 +37,9 @@ def roles(server: EmbeddedPostgres) -> set[str]:
 
 def test_on_the_users_server(postgres: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch) -> None:
     """The road of every delivery, the baselines, and what needs a server of our own."""
-    monkeypatch.setattr("cdc.bench.work.live.LOADS", LOADS[:1])
-    monkeypatch.setattr("cdc.bench.work.live.CONNECTIONS", (16,))
-    monkeypatch.setattr("cdc.bench.work.drain.CONNECTIONS", (16,))
+    monkeypatch.setattr("tests.bench.work.live.LOADS", LOADS[:1])
+    monkeypatch.setattr("tests.bench.work.live.CONNECTIONS", (16,))
+    monkeypatch.setattr("tests.bench.work.drain.CONNECTIONS", (16,))
     with psycopg.connect(postgres.url(), autocommit=True) as conn:
         conn.execute(f"create database {PREFIX}1_1")  # left by one that was killed
     before = roles(postgres)
@@ -79,7 +79,7 @@ def test_a_workload_that_fails_is_told_and_keeps_no_other_from_its_own(
 
 def test_the_command_measures_on_a_server_of_its_own(tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "cdc", "bench", "--short", "--workload", "bulk", "--json"],
+        [sys.executable, "-m", "tests.bench", "--short", "--workload", "bulk", "--json"],
         env={**os.environ, "TMPDIR": str(tmp_path), "CDC_DATABASE_URL": "postgresql://nobody@x/y"},
         capture_output=True,
         text=True,
@@ -101,10 +101,20 @@ def test_workloads_are_chosen_by_name() -> None:
         bench.chosen(["bulky"], short=False)
 
 
-def test_wrong_usage_is_told(tmp_path: Path) -> None:
-    command = Command()
-    # Before anything is measured, not half an hour later.
-    assert "no place for what" in command.refused("bench", "--report", tmp_path, code=2)
-    assert "no workload bulky" in command.refused("bench", "--workload", "bulky", code=2)
-    assert "whole run" in command.refused("bench", "--short", "--report", ".", code=2)
-    assert "CDC_DATABASE_URL" in command.refused("bench", "--on-my-server")
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        # Before anything is measured, not half an hour later.
+        ("--report {folder}", "no place for what"),
+        ("--workload bulky", "no workload bulky"),
+        ("--short --report .", "whole run"),
+        ("--on-my-server", "CDC_DATABASE_URL"),
+    ],
+)
+def test_wrong_usage_is_refused(
+    words: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CDC_DATABASE_URL", raising=False)
+    with pytest.raises(CdcError) as refused:
+        main(words.format(folder=tmp_path).split())
+    assert message in f"{refused.value.message} {refused.value.hint}"

@@ -11,9 +11,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from cdc.bench.load import wire
-from cdc.bench.load.receiver import ANSWER
-from cdc.bench.target import Target
+from tests.bench.load import wire
+from tests.bench.load.receiver import ANSWER
+from tests.bench.target import Target
 
 WITHIN = 30.0
 

@@ -10,11 +10,11 @@ from itertools import pairwise
 import psycopg
 import pytest
 
-from cdc.bench.account import Written
-from cdc.bench.load import writer
-from cdc.bench.place import Database, Server
 from cdc.embedded import EmbeddedPostgres
+from tests.bench.account import Written
 from tests.bench.kit import WITHIN, until
+from tests.bench.load import writer
+from tests.bench.place import Database, Server
 
 ROWS = 40
 RATE = 200.0

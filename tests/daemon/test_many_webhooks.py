@@ -14,8 +14,8 @@ from typing import NamedTuple
 
 import pytest
 
-from cdc.bench.load.receiver import RECORD, Counter, Desk
 from cdc.keys import new_secret
+from tests.bench.load.receiver import RECORD, Counter, Desk
 from tests.daemon.running import Process, eventually
 from tests.daemon.world import World
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from cdc.bench.target import Target
 from cdc.queue.settle import UNRECORDED
 from tests import support
+from tests.bench.target import Target
 from tests.daemon.running import LIMIT, Process, eventually
 from tests.daemon.world import World
 

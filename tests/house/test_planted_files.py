@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from cdc.bench.child import Child
 from cdc.demo.daemon import Daemon, bare_environment
+from tests.bench.child import Child
 
 LIMIT = 60.0
 

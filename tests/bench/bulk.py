@@ -1,0 +1,198 @@
+"""Three interleaved bulk updates of the same rows of one company, some deliveries failing at first.
+
+    python -m tests.bench.bulk [--rows 100000] [--webhooks 1] [--fail 0.01] [--json]
+
+The daemon is a process of its own, its peak memory is read from the system. What must arrive, and
+in which order, comes from a ledger that the writers keep; exit 0 only if all of it did, in order.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import random
+import subprocess
+import sys
+import time
+from collections import Counter, defaultdict
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from cdc.embedded import EmbeddedPostgres
+from cdc.keys import new_secret
+from cdc.receiver import Received, Receiver, Reply, Script
+from tests import support
+
+CHUNK = 5_000
+
+
+class Account:
+    """What the receiver got, held against what the writers committed."""
+
+    def __init__(self, fail: float) -> None:
+        self.fail = fail
+        self.times: dict[str, list[str]] = defaultdict(list)
+        self.seen: Counter[str] = Counter()
+        self.failed: set[str] = set()
+        self.repeated = 0
+        self.disordered = 0
+        self.unverified = 0
+        self._random = random.Random(1)
+
+    def answer(self, received: Received) -> Reply:
+        """Some are refused when they come first, never twice."""
+        uid = received.uid or ""
+        if uid not in self.seen and uid not in self.failed and self._random.random() < self.fail:
+            self.failed.add(uid)
+            return Reply(500)
+        return Reply(204)
+
+    def take(self, received: Received) -> None:
+        if not received.verified:
+            self.unverified += 1
+        if received.status is None or received.status >= 300:
+            return
+        uid = received.uid or ""
+        self.seen[uid] += 1
+        if self.seen[uid] > 1:
+            self.repeated += 1
+            return
+        payload = json.loads(received.body)
+        times = self.times[payload["data"]["candidate"].rsplit("/", 2)[-2]]
+        # The rows were locked while they were updated, so their times are in order of commit.
+        if times and times[-1] >= payload["time"]:
+            self.disordered += 1
+        times.append(payload["time"])
+
+
+async def update(url: str, rows: int, seed: int, ledger: Counter[int]) -> None:
+    """One bulk update, in pieces and in an order of its own."""
+    starts = list(range(1, rows + 1, CHUNK))
+    random.Random(seed).shuffle(starts)
+    async with await psycopg.AsyncConnection.connect(url, autocommit=True) as conn:
+        for start in starts:
+            cursor = await conn.execute(
+                "update candidate set name = %s where id between %s and %s returning id",
+                (str(seed), start, min(rows, start + CHUNK - 1)),
+            )
+            # Reached only after COMMIT.
+            ledger.update(row[0] for row in await cursor.fetchall())
+
+
+def start_daemon(url: str, log: Path) -> subprocess.Popen[bytes]:
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("CDC_", "PG"))}
+    environment |= {
+        "CDC_DATABASE_URL": url,
+        "CDC_ALLOW_HTTP": "true",
+        "CDC_ALLOWED_NETWORKS": "127.0.0.0/8",
+        "CDC_RETRY_SCHEDULE": "0.5,1,1,1,1",
+    }
+    with log.open("wb") as out:
+        return subprocess.Popen([sys.executable, "-m", "cdc", "run"], env=environment, stderr=out)
+
+
+def peak_memory(pid: int) -> int:
+    """Peak resident memory in bytes."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    raise LookupError("no VmHWM")
+
+
+async def run(args: argparse.Namespace) -> dict[str, Any]:
+    account = Account(args.fail)
+    receiver = Receiver(on_answered=account.take, keep=False)
+    receiver.script(None, Script(answer=account.answer))
+    await receiver.start()
+    with EmbeddedPostgres() as postgres:
+        url = postgres.url()
+        support.prepare_template(url)
+        with psycopg.connect(url, autocommit=True) as conn:
+            conn.execute("insert into company (id) values (1)")
+            conn.execute("insert into project (id, company_id) values (1, 1)")
+            conn.execute(
+                "insert into candidate (id, project_id) select g, 1 from generate_series(1, %s) g",
+                (args.rows,),
+            )
+            register(conn, receiver, args.webhooks)
+        log = Path(postgres.log_path).parent / "daemon.log"
+        daemon = start_daemon(url, log)
+        try:
+            return await measure(args, url, account, daemon)
+        finally:
+            daemon.terminate()
+            daemon.wait(20)
+            if args.log:
+                print(log.read_text(errors="replace")[-3000:], file=sys.stderr)
+            await receiver.stop()
+
+
+def register(conn: psycopg.Connection[Any], receiver: Receiver, webhooks: int) -> None:
+    for number in range(webhooks):
+        secret = new_secret()
+        receiver.expect(f"/{number}", secret)
+        row = conn.execute(
+            "insert into cdc.webhook (company, endpoint) values ('1', %s) returning id",
+            (receiver.url(f"/{number}"),),
+        ).fetchone()
+        assert row is not None
+        conn.execute("insert into cdc.webhook_secret values (%s, %s)", (row[0], secret))
+        conn.execute("insert into cdc.subscription values ('1', 'candidate_changed', %s)", row)
+
+
+async def measure(
+    args: argparse.Namespace, url: str, account: Account, daemon: subprocess.Popen[bytes]
+) -> dict[str, Any]:
+    ledger: Counter[int] = Counter()
+    started = time.monotonic()
+    await asyncio.gather(*(update(url, args.rows, seed, ledger) for seed in range(3)))
+    written = time.monotonic() - started
+    expected = ledger.total() * args.webhooks
+    deadline = started + args.limit
+    while len(account.seen) < expected and time.monotonic() < deadline:
+        if daemon.poll() is not None:
+            raise SystemExit("the daemon has ended")
+        await asyncio.sleep(0.2)
+        if not args.json:
+            print(f"\r{len(account.seen):>9,} of {expected:,}", end="", file=sys.stderr)
+    took = time.monotonic() - started
+    counts = {int(row): len(times) for row, times in account.times.items()}
+    return {
+        "expected": expected,
+        "received": len(account.seen),
+        "lost": sum(max(0, n * args.webhooks - counts.get(row, 0)) for row, n in ledger.items()),
+        "additional": sum(max(0, n - ledger[row] * args.webhooks) for row, n in counts.items()),
+        "failed_at_first": len(account.failed),
+        "repeated": account.repeated,
+        "out_of_order": account.disordered,
+        "unverified": account.unverified,
+        "seconds_writing": round(written, 1),
+        "seconds": round(took, 1),
+        "per_second": round(len(account.seen) / took),
+        "daemon_peak_mb": round(peak_memory(daemon.pid) / 1e6),
+        "at": datetime.now().astimezone().isoformat(timespec="seconds"),
+    }
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--rows", type=int, default=100_000)
+    parser.add_argument("--webhooks", type=int, default=1, help="order is checked with one only")
+    parser.add_argument("--fail", type=float, default=0.01, help="share that fails at first")
+    parser.add_argument("--limit", type=float, default=900, help="seconds")
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--log", action="store_true", help="print the daemon's log at the end")
+    args = parser.parse_args()
+    result = asyncio.run(run(args))
+    print(json.dumps(result) if args.json else "\n" + json.dumps(result, indent=2))
+    wrong = ("lost", "additional", "unverified") + (("out_of_order",) if args.webhooks == 1 else ())
+    return 1 if any(result[key] for key in wrong) or result["received"] < result["expected"] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -16,6 +16,7 @@ RUN pip install -c constraints.txt hatchling \
  && python -m venv --without-pip /opt/cdc
 COPY pyproject.toml README.md CHANGELOG.md ARCHITECTURE.md ./
 COPY sql ./sql
+COPY docs ./docs
 COPY cdc ./cdc
 RUN python -m hatchling build -t wheel \
  && pip --python /opt/cdc/bin/python install -c constraints.txt dist/*.whl \

@@ -18,7 +18,7 @@ from typer.core import TyperCommand, TyperGroup
 from typer.main import get_group
 
 from cdc import __version__
-from cdc.cli import common, examples
+from cdc.cli import common, examples, plain_help
 
 
 class Listed(NamedTuple):
@@ -38,8 +38,12 @@ COMMANDS = {
     "migrate": Listed("cdc.cli.migrate", "Install schema cdc, or bring it up to date.", SETUP),
     "triggers": Listed("cdc.cli.triggers", "Capture: triggers on the suite's tables.", SETUP),
     "config": Listed("cdc.cli.config", "Settings: what holds and why.", SETUP),
+    "mapping": Listed("cdc.cli.mapping", "The mapping: what the suite's tables mean.", SETUP),
     "adopt": Listed("cdc.cli.adopt", "Say that this database is the real one, no copy.", SETUP),
     "webhook": Listed("cdc.cli.webhook", "Webhooks: who wants which changes.", WEBHOOKS),
+    "events": Listed(
+        "cdc.cli.events", "List the events that a webhook can register for.", WEBHOOKS
+    ),
     "delivery": Listed("cdc.cli.delivery", "Deliveries: where a change is, and why.", WEBHOOKS),
     "run": Listed("cdc.cli.run", "Deliver changes until stopped (SIGTERM or Ctrl-C).", RUNNING),
     "status": Listed("cdc.cli.status", "Show at a glance what is late, failing or held.", RUNNING),
@@ -66,6 +70,7 @@ class _Root(TyperGroup):
         for name, listed in COMMANDS.items():
             if find_spec(listed.module) is not None:
                 self.add_command(TyperCommand(name, help=listed.line, rich_help_panel=listed.panel))
+        plain_help.simplify(self)
 
     # Any: the types of contexts and commands moved from click into typer.
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
@@ -89,6 +94,7 @@ def load(name: str) -> Any:
     import_module(COMMANDS[name].module).register(small)
     command = get_group(small).commands[name]
     examples.show(command, name)
+    plain_help.simplify(command)
     return command
 
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cdc.errors import CdcError, UsageError
+from cdc.guides import located
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -121,7 +122,7 @@ def translated(error: Exception) -> CdcError | None:
 def report(error: CdcError) -> None:
     """Tells a person what is wrong and what to do next."""
     lines = [typer.style("error: ", fg="red") + printable(error.message, lines=True)]
-    lines += [f"  {line}" for line in printable(error.hint, lines=True).splitlines()]
+    lines += [f"  {line}" for line in printable(located(error.hint), lines=True).splitlines()]
     typer.echo("\n".join(lines), err=True)
 
 
@@ -130,11 +131,12 @@ def report(error: CdcError) -> None:
 
 def say(message: str) -> None:
     """Something for people only."""
-    typer.echo(printable(message, lines=True), err=True)
+    typer.echo(printable(located(message), lines=True), err=True)
 
 
 def warn(message: str) -> None:
-    typer.echo(typer.style("warning: ", fg="yellow") + printable(message, lines=True), err=True)
+    head = typer.style("warning: ", fg="yellow")
+    typer.echo(head + printable(located(message), lines=True), err=True)
 
 
 def print_json(value: Any) -> None:
@@ -257,7 +259,7 @@ def print_made(made: RenderableType) -> None:
         console.print(fitted(made, console.width))
     else:
         for line in lines(made):
-            typer.echo(line)
+            print(line)
 
 
 # -- asking, reading ------------------------------------------------------------------------------

@@ -18,6 +18,8 @@ EXAMPLES = {
     "config check": ("cdc --config cdc.toml config check",),
     "config default": ("cdc config default > cdc.toml",),
     "config new-key": ("cdc config new-key",),
+    "mapping default": ("cdc mapping default > mapping.toml",),
+    "events": ("cdc events", "cdc events --json"),
     "adopt": ("cdc adopt --yes",),
     "webhook add": (
         "cdc webhook add --company 1 --event project_changed --url https://hooks.example.com/suite",

@@ -15,6 +15,7 @@ import typer
 from cdc.cli import common
 from cdc.cli.common import load_settings
 from cdc.errors import CdcError
+from cdc.guides import located
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -70,7 +71,7 @@ def _end_in_the_log(error: Exception, form: str) -> None:
 
     ours = common.translated(error)
     if ours is not None and is_json(form):
-        Observer().cannot_run(ours.message, ours.hint)
+        Observer().cannot_run(ours.message, located(ours.hint))
         raise typer.Exit(ours.exit_code) from None
 
 

@@ -8,6 +8,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -44,6 +45,17 @@ def test_they_are_shown_and_accepted(path: str) -> None:
         assert words[0] == "cdc"
         assert path in " ".join(words)
         accepted(words[1:])
+
+
+@pytest.mark.parametrize("path", ["", "run", "triggers", "triggers plan", "webhook update"])
+def test_help_is_for_people(path: str) -> None:
+    """No type beside what takes no value, and no sentence broken in the middle of a line."""
+    out = Command({"COLUMNS": "80"})(*path.split(), "--help").out
+    assert "<bool>" not in out
+    before = out.partition("Options")[0]
+    for line, after in pairwise(line.strip() for line in before.splitlines()):
+        room = 78 - len(line)
+        assert not (line and after) or len(after.split()[0]) >= room, f"{line!r} has room"
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ import pytest
 
 from cdc import __version__
 from cdc.cli import COMMANDS, load
+from cdc.mapping import default_mapping
 from tests.cli.command import Command
 
 BUILT = [name for name, listed in COMMANDS.items() if find_spec(listed.module)]
@@ -63,6 +64,24 @@ print("heavy:", heavy or "none")
 @pytest.mark.parametrize("name", BUILT)
 def test_every_command_has_help(name: str) -> None:
     assert Command().good(name, "--help").out
+
+
+def test_the_default_mapping_is_printed_to_begin_with(tmp_path: Path) -> None:
+    path = tmp_path / "mapping.toml"
+    path.write_text(Command().good("mapping", "default").out)
+    events = Command({"CDC_MAPPING": str(path)}).json("events")
+    assert [one["event"] for one in events] == list(default_mapping().events)
+    assert events[1]["table"] == "public.candidate"
+    assert events[1]["data"] == ["action", "project", "candidate"]
+    assert "rating_changed" in Command().good("events").out
+
+
+def test_a_guide_that_is_named_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    said = Command().good("config", "show").err
+    named = re.search(r"(/\S+/docs/configuration\.md) tells", said)
+    assert named
+    assert Path(named[1]).exists()
 
 
 def test_version() -> None:

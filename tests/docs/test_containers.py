@@ -249,6 +249,7 @@ def test_what_the_build_needs_is_copied() -> None:
     assert {"pyproject.toml", "README.md", "constraints.txt"} <= set(copied.split())
     assert "./cdc" in copied
     assert "./sql" in copied
+    assert "./docs" in copied
 
 
 def test_the_image_runs_the_daemon() -> None:

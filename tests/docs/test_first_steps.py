@@ -194,6 +194,12 @@ def test_from_nothing_to_the_first_post(
                     assert "verified  200" in shell.shows("candidate_changed modified")
                 elif "webhook test" in line:
                     assert "verified  200" in shell.shows("candidate_changed test")
+            if from_wheel:
+                # Guides are named as files that are there.
+                as_daemon = "CDC_DATABASE_URL=postgresql://suite_daemon@db.example.com/suite"
+                shell.type(f"! {as_daemon} cdc webhook rotate-secret 1")
+                guide = shell.shows("lists which right is needed").split()[0]
+                assert Path(guide).read_text("utf-8") == page("docs/dba.md")
         finally:
             shell.close()
         with psycopg.connect(server.url("suite")) as conn:

@@ -80,9 +80,9 @@ def test_the_wheel_holds_all_that_a_daemon_needs(tmp_path: Path) -> None:
     (wheel,) = tmp_path.glob("*.whl")
     held = set(zipfile.ZipFile(wheel).namelist())
     wanted = {
-        f"cdc/{file}" if file.startswith("sql/") else file
+        f"cdc/{file}" if file.startswith(("sql/", "docs/")) else file
         for file in map(name, files())
-        if file.startswith(("cdc/", "sql/"))
+        if file.startswith(("cdc/", "sql/", "docs/"))
     }
     assert not wanted - held
     assert not [file for file in held - wanted if ".dist-info/" not in file]

@@ -169,6 +169,11 @@ def _read(text: str, prefix: str, hint: str) -> bytes:
         # Some senders write the padding, some leave it out: both are read.
         return base64.b64decode(encoded + "=" * (-len(encoded) % 4), validate=True)
     except (binascii.Error, ValueError):
+        if set(encoded) & set("-_"):
+            raise UsageError(
+                "the secret is written in URL-safe base64, with - and _",
+                "Write + for - and / for _; receivers read it like that, too.",
+            ) from None
         # Without "from": the original would carry the secret into a traceback.
         raise UsageError("the secret is not written in base64", hint) from None
 

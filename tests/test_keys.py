@@ -129,6 +129,7 @@ VARIED = bytes(range(200))
         (written("whpk_", VARIED[:32]), "cannot sign"),
         ("whsk_not base64!", "base64"),
         ("whsec_" + "é" * 40, "base64"),
+        ("whsec_" + "-_8a" * 8, "Write + for - and / for _"),
         ("plain", "does not begin with whsec_"),
     ],
 )

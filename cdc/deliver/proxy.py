@@ -34,9 +34,10 @@ _LOGIN = (HTTPStatus.PROXY_AUTHENTICATION_REQUIRED, HTTPStatus.UNAUTHORIZED)
 _NO_WAY = (HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT)
 """How a proxy says that it could not reach the endpoint."""
 
-# One login scheme a line, as those proxies write that offer several.
-_SCHEME = re.compile(rb"(?im)^Proxy-Authenticate:[ \t]*([A-Za-z][A-Za-z0-9-]{0,19})\b")
-_MOST_SCHEMES = 3
+# The login schemes that a proxy accepts, on one line or several; a realm may hold any word.
+_OFFER = re.compile(rb"(?im)^Proxy-Authenticate:(.*)$")
+_QUOTED = re.compile(rb'"[^"\r\n]*"')
+_SCHEME = re.compile(r"(?i)\b(?:Basic|Bearer|Digest|Kerberos|Negotiate|NTLM)\b")
 
 MOST_TRIED = 4
 """Addresses of one name that are asked for, one after the other."""
@@ -172,8 +173,8 @@ class Proxy:
         found = _STATUS.match(head)
         if found is None:
             raise self._broken("proxy not http", "no status line")
-        schemes = (scheme.decode("ascii") for scheme in _SCHEME.findall(head))
-        return _Head(int(found[1]), list(dict.fromkeys(schemes))[:_MOST_SCHEMES])
+        offers = b"\n".join(_OFFER.findall(_QUOTED.sub(b"", head))).decode("latin-1")
+        return _Head(int(found[1]), list(dict.fromkeys(_SCHEME.findall(offers))))
 
     def _broken(self, code: str, why: str) -> ProxyFailed:
         return ProxyFailed(detail(code, proxy=self.name, why=why))

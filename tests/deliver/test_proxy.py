@@ -339,6 +339,8 @@ async def test_a_proxy_that_offers_other_logins_than_ours() -> None:
         for offered, told in {
             b"Proxy-Authenticate: NTLM\r\nProxy-Authenticate: Negotiate\r\n": "NTLM or Negotiate",
             b"Proxy-Authenticate: NTLM\r\nProxy-Authenticate: Basic realm=x\r\n": "no user",
+            b'Proxy-Authenticate: Negotiate, NTLM, Basic realm="x"\r\n': "no user",
+            b'Proxy-Authenticate: Digest realm="Basic", nonce="1"\r\n': "by Digest only",
         }.items():
             proxy.answer = b"HTTP/1.1 407 P\r\n" + offered + b"\r\n"
             outcome = await client.post(request_to("http://hooks.example/"))

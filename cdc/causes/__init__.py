@@ -20,15 +20,20 @@ class Cause(NamedTuple):
 
     code: stable, for scripts and tests; begins with the error class.
     text: names the cause; the start of a sentence, without a full stop.
-    todo: what to do about it, in whole sentences.
+    todo: what to do about it, in whole sentences. Its commands name the webhook ``ID``.
     """
 
     code: str
     text: str
     todo: str
 
+    def todo_for(self, webhook_id: int) -> str:
+        """What to do, with the webhook's number in the commands."""
+        return _ID.sub(str(webhook_id), self.todo)
+
 
 _LEADS = re.compile(r"leads to (?P<place>[^;]+);")
+_ID = re.compile(r"\bID\b")
 _VALUE = re.compile(r"\\\{(\w+)\\\}")
 
 

@@ -70,7 +70,7 @@ SENTENCES: dict[str, tuple[str, str]] = {
     # -- TLS: our certificate
     "tls client certificate required": (
         "{peer} requires a client certificate, and none was sent",
-        f"{_SHOW}",
+        _SHOW,
     ),
     "tls client certificate refused": (
         "{peer} refuses our client certificate ({why})",
@@ -297,5 +297,5 @@ STATUSES: dict[int, tuple[str, str]] = {
     429: ("the receiver wants fewer requests", _BUSY),
     502: ("a proxy in front of the receiver does not reach it", _BROKEN),
     503: ("the receiver is overloaded or being maintained", _BUSY),
-    504: ("a proxy in front of the receiver waits in vain for it", _BROKEN),
+    504: ("a proxy in front of the receiver gets no answer from it", _BROKEN),
 }

@@ -257,7 +257,8 @@ def _explain(error: BaseException, host: str, waited: str) -> tuple[str, str]:
         case UsageError():
             return "guard", _with_hint(error)
         case ConfigError():
-            return "tls", _with_hint(error)
+            why = detail("tls unusable files", why=error.message)
+            return "tls", f"{why}. {error.hint}" if error.hint else why
         case TooMuch():
             return "protocol", detail("protocol too much", peer=host, why=str(error))
         case NotHttp():

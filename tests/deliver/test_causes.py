@@ -271,6 +271,12 @@ def test_a_class_alone_has_a_sentence_and_a_remedy() -> None:
         assert (cause.code, bool(cause.text), bool(cause.todo)) == (error, True, True)
 
 
+def test_a_remedy_names_the_webhook() -> None:
+    todo = cause_of("status", 401).todo_for(7)
+    assert "`cdc webhook rotate-secret 7`" in todo
+    assert "ID" not in todo
+
+
 def test_a_remedy_that_stands_in_the_detail_is_taken_from_there() -> None:
     cause = cause_of("guard", None, "10.0.0.1 is not public. Allow it: CDC_ALLOWED_NETWORKS=x")
     assert cause.text == "10.0.0.1 is not public"

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from cdc.causes import cause_of
 from cdc.deliver import Client, trust
 from cdc.deliver.trust import NO_FILES, Files, Trust, UnusableTls
 from cdc.errors import ConfigError, UsageError
@@ -193,6 +194,8 @@ async def test_a_renewed_certificate_is_taken_up_without_a_restart(
         outcome = await post(client, peer, "one")
     assert_failed(outcome, "tls")
     assert "'one' is empty" in outcome.detail
+    cause = cause_of("tls", None, outcome.detail)
+    assert (cause.code, "ca.pem" in cause.todo) == ("tls unusable files", True)
 
 
 def test_files_are_not_read_for_every_request(ca: Authority, profiles: Path) -> None:
@@ -291,16 +294,6 @@ def test_what_ends_is_told_beforehand(ca: Authority, profiles: Path, tmp_path: P
     assert not bad
     assert "ends on" in message
     assert [bad for bad, _ in told("unknown")] == [True]
-
-
-def test_what_is_accepted_does_not_depend_on_pythons_release(ca: Authority, profiles: Path) -> None:
-    """Since 3.13 its own defaults are others."""
-    profile(profiles, "one", ca=ca.file)
-    for context in (Trust().context(), Trust(profiles=profiles).context("one")):
-        assert context.verify_flags == (
-            ssl.VERIFY_X509_TRUSTED_FIRST | ssl.VERIFY_X509_PARTIAL_CHAIN
-        )
-        assert context.minimum_version is ssl.TLSVersion.TLSv1_2
 
 
 async def test_an_intermediate_that_was_named_is_trusted(ca: Authority, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from cdc.deliver import Client
 from cdc.deliver.trust import Files, Trust
 from cdc.road import Answer
 from tests import hostile
+from tests.deliver.authority import profile
 from tests.deliver.kit import (
     DEADLINE,
     LOOPBACK,
@@ -248,3 +249,14 @@ async def test_a_tls_handshake_that_hangs(hasty: Client) -> None:
         outcome = await hasty.post(request_to(f"https://127.0.0.1:{peer.port}/"))
     assert_failed(outcome, "timeout")
     assert outcome.duration < DEADLINE + 1
+
+
+def test_what_is_accepted_does_not_depend_on_pythons_release(tmp_path: Path) -> None:
+    """Since 3.13 its own defaults are others."""
+    public, _ = certificate(tmp_path, "127.0.0.1")
+    profile(tmp_path / "profiles", "one", ca=public)
+    for context in (Trust().context(), Trust(profiles=tmp_path / "profiles").context("one")):
+        assert context.verify_flags == (
+            ssl.VERIFY_X509_TRUSTED_FIRST | ssl.VERIFY_X509_PARTIAL_CHAIN
+        )
+        assert context.minimum_version is ssl.TLSVersion.TLSv1_2

@@ -71,7 +71,7 @@ def send_test(
                 "error": outcome.error,
                 "detail": outcome.detail,
                 "cause": cause and cause.code,
-                "todo": cause and cause.todo,
+                "todo": cause and cause.todo_for(webhook_id),
                 "duration_ms": round(outcome.duration * 1000, 1),
                 "answer": outcome.excerpt,
                 "body": body.decode(),
@@ -84,7 +84,7 @@ def send_test(
                 "body": body.decode(),
                 "status": outcome.status,
                 "problem": cause and cause.text,
-                "do": cause and _named(cause.todo, webhook_id),
+                "do": cause and cause.todo_for(webhook_id),
                 "answer": outcome.excerpt,
                 "time": age(outcome.duration),
             }
@@ -92,10 +92,6 @@ def send_test(
         say("Delivered." if good else "Not delivered.")
     if not good:
         raise typer.Exit(1)
-
-
-def _named(todo: str, webhook_id: int) -> str:
-    return todo.replace(" ID", f" {webhook_id}")
 
 
 def _delivery(mapping: Mapping, webhook: Webhook, event: str) -> Delivery:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
+import orjson
 from rich import box
 from rich.console import Console, RenderableType
 from rich.markup import escape
@@ -35,6 +36,7 @@ class Show:
             self.console.width = LOG_WIDTH
         self._quiet = quiet
         self._step = 0
+        self._seen_a_body = False
 
     @property
     def watched(self) -> bool:
@@ -82,11 +84,10 @@ class Show:
         self._indented(Text(text, style=style), 3)
 
     def post(self, got: Received, latency: str, *, known: bool = True) -> None:
-        """A POST that came. latency: in words. known: its webhook's secret is the demo's own."""
-        parts = protocol.split(got.body)
-        body = Text(printable(got.body[:2000].decode(errors="replace")), style="dim")
-        if parts is not None:
-            body.highlight_regex(r'(?<="event": )"\w+"|(?<="action": )"\w+"', "cyan")
+        """A POST that came, the first one with its body whole, the others with what it says.
+
+        latency: in words. known: its webhook's secret is the demo's own.
+        """
         verdict = Text("verified", "green") if got.verified else Text(str(got.problem), "bold red")
         if not known:
             verdict = Text("signed; secret unknown here", "yellow")
@@ -98,13 +99,20 @@ class Show:
                 (f"{printable(got.path):<20} ", "bold"),
                 (f"{latency:>9}  ", "magenta"),
                 verdict,
-                "  answered ",
+                "  ",
                 status,
                 (again, "yellow"),
+                "  ",
+                (_in_short(got.body), "cyan"),
             ),
             3,
         )
-        self._indented(body, 5)
+        if not self._seen_a_body:
+            self._seen_a_body = True
+            body = Text(printable(got.body[:2000].decode(errors="replace")), style="dim")
+            if protocol.split(got.body) is not None:
+                body.highlight_regex(r'(?<="event": )"\w+"|(?<="action": )"\w+"', "cyan")
+            self._indented(body, 5)
 
     @contextmanager
     def progress(self, what: str) -> Iterator[Callable[[int, int], None]]:
@@ -169,6 +177,20 @@ class Show:
         for line in text.wrap(self.console, max(20, self.console.width - by)):
             line.rstrip()
             self.console.print(Text(" " * by) + line, soft_wrap=True)
+
+
+def _in_short(body: bytes) -> str:
+    """What a body of the protocol says: ``rating created 9``, and what of it is null."""
+    try:
+        said = orjson.loads(body)
+        (*_, (_, address)) = data = list(said["data"].items())
+        event = said["event"].removesuffix("_changed")
+        key = address.rstrip("/").rpartition("/")[2]
+        null = [name for name, value in data if value is None]
+        words = f"{event} {said['data']['action']} {key}" + "".join(f", no {n}" for n in null)
+    except (ValueError, TypeError, LookupError, AttributeError):
+        return "(another form)"
+    return printable(words[:200])
 
 
 def milliseconds(seconds: float | None) -> str:

@@ -130,7 +130,13 @@ def test_kept_up_it_can_be_played_with_until_ctrl_c(temp: Path) -> None:
     assert gone(processes)
     assert demo.left_behind() == []
     assert "\x1b" not in demo.output
-    assert max(map(len, demo.output.partition("It stays up")[0].splitlines())) <= 100
+    told = demo.output.partition("It stays up")[0]
+    assert max(map(len, told.splitlines())) <= 100
+    # The first body whole, then a line each.
+    assert told.count('{"endpoint"') == 1
+    assert told.count("POST /") > 15
+    assert "verified  200  note created 5, no answervideo\n" in told
+    assert len(told.splitlines()) < 160
 
 
 @pytest.mark.parametrize(

@@ -133,6 +133,8 @@ def show(
 
 
 def _show(one: dict[str, Any]) -> None:
+    from cdc.causes import cause_of
+
     attempts = one["attempts"]
     facts = {name: value for name, value in one.items() if name not in ("attempts", "refs")}
     facts["state"] = common.styled(one["state"], STYLE.get(one["state"], ""))
@@ -157,4 +159,10 @@ def _show(one: dict[str, Any]) -> None:
             ],
             right="try status",
         )
+        last = attempts[-1]
+        if last["error"]:
+            cause = cause_of(last["error"], last["status"], last["detail"] or "")
+            typer.echo()
+            typer.echo(common.printable(f"cause  {cause.text}"))
+            typer.echo(common.printable(f"do     {cause.todo_for(one['webhook'])}"))
     typer.echo()

@@ -127,6 +127,9 @@ class TestShow:
         assert attempt["excerpt"] == "out of order"
         out = everywhere.good("delivery", "show", 2).out
         assert "retrying" in out
+        assert "cause  the receiver answered 500" in out
+        assert "do     Something is wrong at the receiver" in out
+        assert "cause" not in everywhere.good("delivery", "show", 1).out
         assert "out of order" in out
 
     def test_one_change_under_one_number_owed_to_two(

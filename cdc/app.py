@@ -278,6 +278,7 @@ class App:
             connections=self._client.open if self._client is not None else 0,
             unrecorded=self._settler.unrecorded if self._settler is not None else 0,
             set_aside=self._settler.set_aside if self._settler is not None else 0,
+            log_lines_lost=file.lost_ever if (file := self.observer.log_file) is not None else 0,
         )
 
     def _may_send(self) -> bool:

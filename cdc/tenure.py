@@ -18,7 +18,9 @@ from cdc.care import Care
 from cdc.dispatch import Dispatch
 from cdc.doorbell import Doorbell
 from cdc.observe import Observer
+from cdc.queue import notices
 from cdc.queue.look import Looker, Seen, Snapshot
+from cdc.queue.notices import Notices
 from cdc.queue.ownership import Fleet, Ownership
 from cdc.queue.session import (
     ANSWER_WITHIN,
@@ -41,6 +43,7 @@ PING_EVERY = 0.5
 FLEET_EVERY = 0.25
 HAND_OVER_GRACE = 1.0
 LOST_GRACE = 1.0
+IDLE_FOR = 5.0  # seconds without a shard after which the log says why
 PART_TAKES = 0.1  # seconds of one step of a take-over
 NEWS_AT_ONCE = 20_000  # webhooks with news that are dealt with before anything else may run
 AT_ONCE = 10_000  # restored rows that are mended at a time: each statement has to end in time
@@ -92,6 +95,8 @@ class Tenure:
         self._handed: list[int] = []  # it is ready: nothing is under way in these shards any more
         self._looker: Looker | None = None
         self._ownership: Ownership | None = None
+        self._notices: Notices | None = None
+        self._idle_since: float | None = None
         self._arrival: Arrival | None = None  # shards taken over of which not all is known yet
         self._layouts = Layouts()
         self.dispatch = make_dispatch(self._snapshot, lambda: sorted(self.epochs))
@@ -138,6 +143,7 @@ class Tenure:
         await self._looker.begin()
         self._ownership = Ownership(conn)
         await self._ownership.join()
+        self._notices = Notices(conn)
 
     async def _watch(self, conn: Connection, tasks: asyncio.TaskGroup) -> None:
         looker, ownership = self._looker, self._ownership
@@ -168,11 +174,13 @@ class Tenure:
             if seen.fleet is not None:
                 counted = sent
                 await self._rebalance(seen.fleet, conn, tasks)
+                await self._idle(seen.fleet, sent)
             if bell.mode is not mode:
                 mode = bell.mode
                 self._observer.bell(mode)
             if self._arrival is not None:
                 await self._arrive(self._arrival)
+            await self._show(sent)
             wait = bell.wait()
             due = time.monotonic()
             if self._arrival is not None:
@@ -219,6 +227,29 @@ class Tenure:
             tasks.create_task(self._hand_over(surplus))
         elif free := ownership.may_take(fleet):
             await self._take(free, fleet, conn)
+
+    async def _idle(self, fleet: Fleet, now: float) -> None:
+        """Another session has what is ours: the log says which."""
+        ownership = self._ownership
+        assert ownership is not None
+        if ownership.epochs or self._arrival is not None:
+            self._idle_since = None
+        elif self._idle_since is None:
+            self._idle_since = now
+        elif now - self._idle_since >= IDLE_FOR:
+            self._idle_since = now
+            self._observer.idle(*await ownership.why_idle(fleet))
+
+    async def _show(self, now: float) -> None:
+        """Compares the clocks, and shows what commands want to know of this daemon."""
+        shown = self._notices
+        assert shown is not None
+        if now < shown.due:
+            return
+        offset = await shown.clock()
+        self._observer.clock(offset, off=abs(offset) >= notices.CLOCK_OFF)
+        file = self._observer.log_file
+        await shown.show(offset, log_lost=file is not None and file.lost > 0)
 
     async def _hand_over(self, surplus: list[int]) -> None:
         """Ends what is under way there. The looks go on meanwhile, and so do all other lanes."""

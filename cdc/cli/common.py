@@ -171,13 +171,13 @@ def printable(text: str, *, lines: bool = False) -> str:
 
 
 def styled(value: object, style: str = "") -> Text:
-    """A cell of a table; None is shown as nothing, times in local time."""
+    """A cell of a table; None is shown as nothing."""
     from rich.text import Text
 
     if value is None:
         return Text("")
     if isinstance(value, datetime):
-        value = value.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+        value = when(value)
     elif isinstance(value, float):
         value = f"{value:g}"
     return Text(printable(str(value)), style)
@@ -313,10 +313,13 @@ def delivery_id(text: str) -> tuple[int | None, str | None]:
     try:
         return None, str(uuid.UUID(text))
     except ValueError:
-        raise UsageError(
-            f"{text!r} is no delivery",
-            "Give its number, or the webhook-id that the receiver saw.",
-        ) from None
+        hint = "Give its number, or the webhook-id that the receiver saw."
+        raise UsageError(f"{text!r} is no delivery", hint) from None
+
+
+def when(time: datetime) -> str:
+    """A time as all screens show it, and the log: in UTC."""
+    return f"{time.astimezone(UTC):%Y-%m-%d %H:%M:%S}Z"
 
 
 def age(seconds: float | None) -> str:

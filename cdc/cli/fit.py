@@ -37,6 +37,17 @@ def fitted(made: RenderableType, width: int) -> RenderableType:
     return _stacked(made)
 
 
+def advice(mark: Text, text: Text, todo: str = "") -> Table:
+    """What is so, and below it what to do; both beside a mark."""
+    made = Table.grid(padding=(0, BETWEEN))
+    made.add_column()
+    made.add_column(overflow="fold")
+    made.add_row(mark, text)
+    if todo:
+        made.add_row("", Text(f"-> {todo}"))
+    return made
+
+
 def _stacked(made: Table) -> Table:
     grid = Table.grid(padding=(0, BETWEEN))
     grid.add_column(style="bold")

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine
 
     from cdc.observe import Observer
+    from cdc.observe.logfile import LogFile
     from cdc.settings import Settings
 
 
@@ -55,8 +56,8 @@ def run(
             configure_logging(form if form in ("json", "text") else "auto", process=child)
             raise
         form = settings.log_format
-        configure_logging(form, settings.log_level, child)
-        _start(ctx, settings, processes, child)
+        log_file = configure_logging(form, settings.log_level, child)
+        _start(ctx, settings, processes, child, log_file)
     except Exception as error:
         _end_in_the_log(error, form)
         raise
@@ -75,13 +76,15 @@ def _end_in_the_log(error: Exception, form: str) -> None:
         raise typer.Exit(ours.exit_code) from None
 
 
-def _start(ctx: typer.Context, settings: Settings, processes: int, child: int | None) -> None:
+def _start(
+    ctx: typer.Context, settings: Settings, processes: int, child: int | None, log_file: LogFile
+) -> None:
     from cdc.deliver.trust import Trust
     from cdc.exposed import exposed
     from cdc.observe import Observer
 
     _more_files()
-    observer = Observer()
+    observer = Observer(log_file=log_file)
     _no_core()
     if child is not None:
         _run_as_child(_daemon(settings, observer, of_parent=True))

@@ -46,7 +46,7 @@ def off(ctx: typer.Context, as_sql: AsSql = False, as_json: AsJson = False) -> N
     if as_json:
         print_json({"capture": "off", "since": since.isoformat(), "tables": tables})
     else:
-        say(f"Capture is off since {since.isoformat()}: {', '.join(tables)}.")
+        say(f"Capture is off since {common.when(since)}: {', '.join(tables)}.")
     common.warn(
         "changes of these tables are lost until `cdc triggers on`. What is queued is still sent."
     )
@@ -89,8 +89,8 @@ def on(ctx: typer.Context, as_sql: AsSql = False, as_json: AsJson = False) -> No
     say(f"Capture is on: {', '.join(tables)}.")
     if gap and gap.until:
         common.warn(
-            f"it was off from {gap.since.isoformat()} to {gap.until.isoformat()} ({gap.who}): what "
-            "was changed then is not sent. Receivers have to read it from the suite's API."
+            f"it was off from {common.when(gap.since)} to {common.when(gap.until)} ({gap.who}): "
+            "what was changed then is not sent. Receivers have to read it from the suite's API."
         )
 
 

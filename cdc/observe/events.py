@@ -10,6 +10,7 @@ import structlog
 
 from cdc.causes import cause_of
 from cdc.errors import words
+from cdc.observe.logfile import LogFile
 from cdc.observe.metrics import Backlog, Metrics
 from cdc.observe.repeats import Repeats
 from cdc.road import Delivery, Outcome
@@ -36,6 +37,7 @@ class Observer:
 
     traces: told of each attempt, where that is on.
     lost:   when the database was lost, monotonic; None while it is there.
+    log_file: where the lines go, if some may be left out there.
     """
 
     log: Any = field(default_factory=lambda: structlog.get_logger("cdc"))
@@ -44,6 +46,7 @@ class Observer:
     repeats: Repeats = field(default_factory=Repeats)
     traces: Traces | None = None
     lost: float | None = None
+    log_file: LogFile | None = None
 
     # -- the daemon -------------------------------------------------------------------------------
 
@@ -93,6 +96,24 @@ class Observer:
         """The process was stopped, its host suspended, or it got no CPU: it explains what is lost
         and taken over at the same time."""
         self.log.warning("this process stood still", seconds=round(seconds, 1))
+
+    def clock(self, offset: float, *, off: bool) -> None:
+        """Seconds by which this host's clock is ahead of the database's; off: that is too much."""
+        was_off, self.metrics.clock_off = self.metrics.clock_off, off
+        self.metrics.clock_offset = offset
+        if off:
+            self._repeated(
+                "clocks of this host and the database differ",
+                error="receivers refuse signatures whose time is off by more than 5 minutes",
+                ahead=round(offset),
+                hint="run NTP on both hosts",
+            )
+        elif was_off:
+            self.log.info("clocks of this host and the database agree again")
+
+    def idle(self, why: str, hint: str) -> None:
+        """This daemon owns no shard."""
+        self._repeated("owns no shard, sends nothing", error=why, hint=hint)
 
     def stopping(self, reason: str, in_flight: int) -> None:
         self.log.info("stopping", reason=reason, in_flight=in_flight)

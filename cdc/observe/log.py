@@ -20,8 +20,12 @@ def _terminal() -> bool:
     return sys.stderr is not None and sys.stderr.isatty()
 
 
-def configure_logging(form: str = "auto", level: str = "info", process: int | None = None) -> None:
-    """form: ``json``, ``text`` or ``auto`` (text on a terminal). level: a name of logging's.
+def configure_logging(
+    form: str = "auto", level: str = "info", process: int | None = None
+) -> LogFile:
+    """Returns where the lines go.
+
+    form: ``json``, ``text`` or ``auto`` (text on a terminal). level: a name of logging's.
 
     process: number of this process, where one parent has several; each line tells it.
     """
@@ -48,3 +52,4 @@ def configure_logging(form: str = "auto", level: str = "info", process: int | No
         logger_factory=lambda *_: file,
         cache_logger_on_first_use=True,
     )
+    return file

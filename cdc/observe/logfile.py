@@ -30,7 +30,8 @@ class LogFile:
                 # What a pipe that says it has room takes without making anybody wait.
                 self._piece = select.PIPE_BUF
         self._torn = False  # of the last line only a part could be written
-        self.lost = 0
+        self.lost = 0  # since the last line that could be written
+        self.lost_ever = 0
 
     def debug(self, line: str) -> None:
         """Writes a line, or leaves it out."""
@@ -39,6 +40,7 @@ class LogFile:
             self._put(b"\n" + data if self._torn else data)
         except OSError:
             self.lost += 1
+            self.lost_ever += 1
         else:
             self.lost = 0
 

@@ -73,6 +73,7 @@ class State:
     connections: int = 0
     unrecorded: int = 0
     set_aside: int = 0
+    log_lines_lost: int = 0
 
 
 class Distribution:
@@ -135,6 +136,8 @@ class Metrics:
     """Counters and the histogram; ``page()`` writes them with the state of the moment.
 
     unrecorded_since: when recording began to fail, monotonic; None: it does not.
+    clock_offset: seconds by which this host's clock is ahead of the database's.
+    clock_off: that is too much.
     """
 
     registry: CollectorRegistry = field(default_factory=CollectorRegistry)
@@ -144,6 +147,8 @@ class Metrics:
     backlog: Backlog | None = None
     ready_lag: float | None = None
     unrecorded_since: float | None = None
+    clock_offset: float | None = None
+    clock_off: bool = False
     pulse: Pulse | None = None
     _state: Callable[[], State] | None = None
 
@@ -227,6 +232,15 @@ class _States(Collector):
             "For how long what is sent could not be recorded; 0: it is.",
             self._metrics.unrecorded,
         )
+        yield CounterMetricFamily(
+            "cdc_log_lines_lost", "Lines of log that could not be written.", state.log_lines_lost
+        )
+        if self._metrics.clock_offset is not None:
+            yield GaugeMetricFamily(
+                "cdc_clock_offset_seconds",
+                "By how much this host's clock is ahead of the database's.",
+                self._metrics.clock_offset,
+            )
         if state.ready and self._metrics.backlog is not None:
             yield from _measured(self._metrics.backlog)
 

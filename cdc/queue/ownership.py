@@ -20,6 +20,23 @@ MEMBER = 64  # held shared by every daemon
 OWNER = f"{socket.gethostname()}:{os.getpid()}"
 
 
+# Any account can take such a lock; a daemon is one that may act as one (sql/queries/look.sql).
+_HOLDERS = b"""
+select h.pid, format('process %s (%s, user %s)', h.pid,
+                     coalesce(nullif(a.application_name, ''), 'no name'), a.usename), h.shards,
+       pg_has_role(a.usesysid, 'cdc_daemon', 'member')
+         or has_table_privilege(a.usesysid, 'cdc.shard', 'update'),
+       quote_ident(a.usename)
+  from (select l.pid, count(*) as shards from pg_locks l
+         where l.locktype = 'advisory' and l.classid = $1 and l.objsubid = 2 and l.granted
+           and l.objid < $2
+           and l.database = (select oid from pg_database where datname = current_database())
+         group by l.pid) h
+  join pg_stat_activity a on a.pid = h.pid
+ order by h.shards desc
+"""
+
+
 def shard_of(webhook_id: int) -> int:
     return webhook_id % SHARDS
 
@@ -67,6 +84,34 @@ class Ownership:
         if len(self.epochs) >= fleet.share:
             return []
         return [shard for shard in range(SHARDS) if shard not in fleet.owned]
+
+    async def why_idle(self, fleet: Fleet) -> tuple[str, str]:
+        """Why there is no shard for us, and what to do."""
+        holders = await execute(self._conn, _HOLDERS, [LOCK_CLASS, MEMBER], "holders")
+        strangers = [row for row in holders if not row[3]]
+        if strangers:
+            pid, who, shards, _, user = strangers[0]
+            return (
+                f"{who} holds the locks of {shards} shards, and may not act as a daemon",
+                f"If it is one: grant cdc_daemon to {user}. Otherwise: select "
+                f"pg_terminate_backend({pid})",
+            )
+        if fleet.daemons > SHARDS:
+            return (
+                f"{fleet.daemons} daemons share {SHARDS} shards, and each shard has one owner",
+                "Fewer daemons do the same work.",
+            )
+        if len(fleet.owned) < SHARDS:
+            return (
+                "shards are free, and their rows in cdc.shard are locked",
+                "`cdc doctor` names the session (recording).",
+            )
+        who = ", ".join(row[1] for row in holders[:3])
+        return (
+            f"{who} own all shards, and have not handed over any",
+            "They do so within seconds unless they stand still, or cannot record what they have "
+            "sent: read their logs.",
+        )
 
     async def acquire(self, free: list[int], fleet: Fleet) -> dict[int, int]:
         """Takes free shards up to a fair share. Returns the new ones, with the epochs before.

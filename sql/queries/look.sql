@@ -54,14 +54,16 @@ select pg_current_snapshot()::text as snapshot,
        (select coalesce(array_agg(w.id), '{}') as webhooks
           from cdc.webhook w
          where w.xid >= $1 or w.xid = any($2)) touched,
-       -- Each daemon holds lock 64 of the class, shared, and that of each shard it owns. Anybody can
-       -- take such a lock; who may not act as cdc_daemon is none, and is not left a share.
+       -- Each daemon holds lock 64 of the class, shared, and that of each shard it owns. Any account
+       -- can take such a lock; a daemon's may take over shards (as a member of cdc_daemon, or as one
+       -- that has installed), and no other is left a share.
        (select count(*) filter (where l.objid = 64) as daemons,
                coalesce(array_agg(l.objid::int) filter (where l.objid < 64), '{}') as owned
           from held l
          where l.pid in (select d.pid from (select distinct pid from held) d,
                                 pg_stat_get_activity(d.pid) a
-                          where pg_has_role(a.usesysid, 'cdc_daemon', 'member'))) fleet,
+                          where pg_has_role(a.usesysid, 'cdc_daemon', 'member')
+                             or has_table_privilege(a.usesysid, 'cdc.shard', 'update'))) fleet,
        -- Read here, before it is set above.
        (select b.last_value > extract(epoch from clock_timestamp()) * 1000000 as armed
           from cdc.bell b) bell

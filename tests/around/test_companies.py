@@ -18,7 +18,7 @@ def test_a_company_that_is_gone_is_named(cdc: Command, db: psycopg.Connection) -
     seen = cdc("status").out
     assert f"not in the suite: company 1 (webhook {first}), company 2 (webhook {second})" in seen
     found, told = verdict(cdc)
-    assert found == "warn"
+    assert found == "fail"
     assert "2 registrations of a company that is not in public.company: company 1" in told
     cdc.good("webhook", "remove", second, "--yes")
     assert cdc("status", "--json").json["companies_gone"] == {"1": [first]}

@@ -62,7 +62,7 @@ HARMS = [
     ("drop policy grants_decide on cdc.lane", "row security", "warn", "95_policies.sql"),
     ("alter table cdc.lane replica identity nothing", "publications", "warn",
      "alter table cdc.lane replica identity full"),
-    ("update cdc.webhook set company = 'no such'", "companies", "warn", "company no such (webhook"),
+    ("update cdc.webhook set company = 'no such'", "companies", "fail", "company no such (webhook"),
     ("alter database {here} set session_replication_role = replica", "replication", "fail",
      "alter database {here} reset session_replication_role"),
     ("alter table cdc.webhook disable trigger webhook_changed", "objects", "fail",
@@ -80,7 +80,7 @@ HARMS = [
      "nowhere.invalid"),
     ("update cdc.webhook set tls_profile = 'gone'", "tls", "fail", "CDC_TLS_PROFILES"),
     ("select pg_terminate_backend(pid) from pg_locks where locktype = 'advisory'", "daemons",
-     "warn", "cdc run"),
+     "fail", "cdc run"),
 ]  # fmt: skip
 
 # Checks that need more than a statement of SQL, and the test of each.
@@ -164,6 +164,8 @@ def test_what_is_wrong_is_found(
     found, said = told(cdc, check)
     assert found == verdict, said
     assert words.format(here=here) in said
+    if verdict == "fail":  # and is not well for `cdc status`
+        assert cdc("status").code == 1
 
 
 def test_settings_of_a_role_are_its_own_affair_but_told(

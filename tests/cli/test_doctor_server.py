@@ -6,7 +6,7 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -100,7 +100,11 @@ def test_clocks_that_differ(cdc: Command, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr("cdc.cli.doctor.database.time.time", lambda: real() + 90)
     verdict, said = told(cdc, "clock")
     assert verdict == "warn"
-    assert "differ by 90 s" in said
+    assert "the clock of this host is 90 s ahead of the database's" in said
+    monkeypatch.setattr("cdc.cli.doctor.database.time.time", lambda: real() - 301)
+    verdict, said = told(cdc, "clock")
+    assert verdict == "fail"
+    assert "5 min behind" in said
 
 
 def test_a_server_that_is_too_old(cdc: Command, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -127,16 +131,22 @@ def test_a_standby_and_a_server_that_flushes() -> None:
 
 
 @pytest.mark.parametrize(
-    "statement",
+    ("statement", "expected"),
     [
-        "select from cdc.queue for update",
-        "update cdc.webhook set reason = 'x'",
-        "select from cdc.shard where id = 3 for update",
-        "lock table cdc.attempt in share mode",
+        ("select from cdc.queue for update", "warn"),
+        ("update cdc.webhook set reason = 'x'", "warn"),
+        ("select from cdc.shard where id = 3 for update", "warn"),
+        ("lock table cdc.attempt in share mode", "fail"),
+        ("lock table cdc.lane in exclusive mode", "fail"),
     ],
 )
 def test_who_holds_what_daemons_write(
-    cdc: Command, database: str, monkeypatch: pytest.MonkeyPatch, statement: str
+    cdc: Command,
+    database: str,
+    monkeypatch: pytest.MonkeyPatch,
+    as_role: Callable[[str], Command],
+    statement: str,
+    expected: str,
 ) -> None:
     monkeypatch.setattr("cdc.cli.doctor.recording.LONG", 0.0)
     # A writer of the suite is in nobody's way.
@@ -150,10 +160,16 @@ def test_who_holds_what_daemons_write(
     with psycopg.connect(database, application_name="forgotten") as holder:
         holder.execute(statement.encode())
         verdict, said = told(cdc, "recording")
-        assert verdict == "warn"
+        assert verdict == expected
         assert f"process {holder.info.backend_pid} (forgotten, user postgres, idle in" in said
         assert f"pg_terminate_backend({holder.info.backend_pid})" in said
         assert "open for" in said
+        if expected == "fail":  # an account that sees no times is told the holder, and so is status
+            verdict, said = told(as_role("cdc_reader"), "recording")
+            assert (verdict, f"process {holder.info.backend_pid} (forgotten" in said) == (
+                ("fail", True)
+            )
+            assert f"process {holder.info.backend_pid} (forgotten" in cdc("status").out
 
 
 def test_a_commit_that_waits_for_a_standby_that_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -185,13 +201,27 @@ def test_a_commit_that_waits_for_a_standby_that_is_gone(monkeypatch: pytest.Monk
     assert "1 session at COMMIT" in said
 
 
-def test_a_doorbell_that_prepared_transactions_forbid() -> None:
+def test_prepared_transactions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They forbid the doorbell, and hold locks without a session."""
+    monkeypatch.setattr("cdc.cli.doctor.recording.LONG", 0.0)
     with EmbeddedPostgres(settings={"max_prepared_transactions": "2"}) as server:
         support.prepare_template(server.url())
         cdc = Command({"CDC_DATABASE_URL": server.url(), "CDC_DOORBELL": "on"})
         assert told(cdc, "doorbell")[0] == "fail"
         cdc.env["CDC_DOORBELL"] = "auto"
         assert told(cdc, "doorbell")[0] == "ok"
+        with psycopg.connect(server.url(), autocommit=True) as conn:
+            for statement, verdict in (
+                ("update cdc.shard set epoch = epoch where id = 3", "warn"),
+                ("lock table cdc.attempt in share mode", "fail"),
+            ):
+                conn.execute(f"begin; {statement}; prepare transaction 'lost'".encode())
+                found, said = told(cdc, "recording")
+                assert found == verdict
+                assert "prepared transaction 'lost' of postgres holds the lock" in said
+                assert "rollback prepared 'lost'" in said
+                conn.execute("rollback prepared 'lost'")
+        assert told(cdc, "recording")[0] == "ok"
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import psycopg
 import pytest
 
+from cdc.cli.common import when
 from tests.cli.command import Command
 from tests.cli.test_explain import codes, hook, told
 from tests.cli.test_status import daemon, owe
@@ -46,7 +47,7 @@ class TestCapture:
     ) -> None:
         (at,) = db.execute("select mapped_at from cdc.installation").fetchone() or (None,)
         (said,) = told(cdc, "project", 1)
-        assert f"after capture was installed (as it is now: {at.isoformat()})" in said["text"]
+        assert f"after capture was installed (as it is now: {when(at)})" in said["text"]
 
     def test_not_installed(self, cdc: Command, db: psycopg.Connection, hook: int) -> None:
         cdc.good("triggers", "remove", "--yes")

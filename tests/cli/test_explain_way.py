@@ -55,7 +55,7 @@ class TestWhatIsInTheWay:
         assert "the mapping has no event project_changed any more" in said[0]["text"]
         assert "cdc triggers install" in said[1]["todo"]
         (problem,) = (one for one in status(cdc)["problems"] if "no payload" in one)
-        assert "no payload can be made: `cdc explain 5` says why, next try in" in problem
+        assert "no payload can be made: `cdc explain 5` says why. It ends as dead" in problem
         assert "hurries" not in problem, "that would not help"
 
     @pytest.mark.parametrize("place", ["retry", "dead"])
@@ -155,5 +155,5 @@ class TestWhatIsInTheWay:
         )
         (said,) = told(cdc, 5)
         assert (said["verdict"], said["code"]) == ("wait", "slowed")
-        assert "another 10 min, and has taken nothing since 2026-01-02T03:04:05" in said["text"]
+        assert "another 10 min, and has taken nothing since 2026-01-02 03:04:05" in said["text"]
         assert "talk to the receiver" in said["todo"]

@@ -22,9 +22,9 @@ import psycopg
 import pytest
 
 from cdc.cli.health import reading
-from cdc.cli.health.model import UNTOLD
 from cdc.mapping import default_mapping
 from cdc.road import UNUSABLE
+from cdc.settings import Settings
 from tests.cli.command import Command
 from tests.cli.test_status import daemon, owe, status
 
@@ -57,7 +57,7 @@ class TestBound:
             db.execute(reading._BY_INDEX)
             (row,) = db.execute(
                 "explain (analyze, format json) " + reading._LANES,
-                {"bound": 200, "unusable": UNUSABLE, "untold": UNTOLD},
+                {"bound": 200, "unusable": UNUSABLE},
             ).fetchall()
         reads = [node for node in nodes(row[0][0]["Plan"]) if node.get("Relation Name") == "queue"]
         assert reads
@@ -89,9 +89,8 @@ class TestBound:
             "insert into cdc.webhook (company, endpoint, state) select n::text, 'https://x.test/',"
             " 'suspended' from generate_series(1, 50) n"
         )
-        problems = status(cdc)["problems"]
-        assert len(problems) == 11
-        assert problems[-1] == "40 more webhooks are suspended"
+        (problem,) = (p for p in status(cdc)["problems"] if "suspended" in p)
+        assert problem.startswith("50 webhooks (1, 2, 3, 4, 5, ...) are suspended: no reason. When")
 
 
 def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -114,10 +113,10 @@ class TestScreen:
         assert (one["company"], one["webhooks"], one["queued"], one["dead"], one["worst"]) == (
             ("1", 2, 2, 1, "failing")
         )
-        assert "webhooks" in cdc.good("status", "--companies").out
-        rows = cdc.json("status", "--company", "2")["webhooks"]
+        assert "webhooks" in cdc("status", "--companies").out
+        rows = cdc("status", "--company", "2", "--json").json["webhooks"]
         assert [row["company"] for row in rows] == ["2"]
-        assert "Company 3 has no webhook." in cdc.good("status", "--company", "3").out
+        assert "Company 3 has no webhook." in cdc("status", "--company", "3").out
 
     def test_held_and_dead_are_told_with_their_ages(
         self, cdc: Command, db: psycopg.Connection, daemon: psycopg.Connection
@@ -131,7 +130,7 @@ class TestScreen:
         assert totals["oldest"] is None
         assert 3 * 3600 <= totals["oldest_held"] < 3 * 3600 + 60
         assert 5 * 86400 <= totals["oldest_dead"] < 5 * 86400 + 60
-        out = cdc.good("status").out
+        out = cdc("status").out
         assert "1 of them held, for 3 h" in out
         assert "1, the oldest change for 5 days" in out
         assert "they migrate" in out
@@ -146,8 +145,7 @@ class TestScreen:
         assert "armed" in cdc("status").out
         full = reading._BELL.replace("pg_notification_queue_usage()", "0.6")
         monkeypatch.setattr(reading, "_BELL", full)
-        (problem,) = status(cdc)["problems"]
-        assert "60% full" in problem
+        assert any("60% full" in problem for problem in status(cdc)["problems"])
 
     def test_it_fits_into_80_columns(
         self, cdc: Command, db: psycopg.Connection, daemon: psycopg.Connection
@@ -235,7 +233,9 @@ class TestWatch:
             screen.until("\x1b[?1049l")  # what was there before is there again
             assert screen.process.wait(LIMIT) == 0
 
-    def test_for_programs_it_prints_lines(self, cdc: Command, db: psycopg.Connection) -> None:
+    def test_for_programs_it_prints_lines(
+        self, cdc: Command, db: psycopg.Connection, daemon: psycopg.Connection
+    ) -> None:
         cdc.add()
         command = [sys.executable, "-m", "cdc", "status", "--watch", "--json", "--every", "0.2"]
         with subprocess.Popen(
@@ -262,7 +262,8 @@ class TestWatch:
             "insert into cdc.webhook (company, endpoint, state) select n::text, 'https://x.test/',"
             " 'suspended' from generate_series(1, 50) n"
         )
-        seen = look(db, default_mapping(), None)
+        settings = Settings(database_url=cdc.env["CDC_DATABASE_URL"])
+        seen = look(db, settings, default_mapping(), None)
         console = Console(width=80, record=True, file=io.StringIO())
         console.print(screen.drawn(seen, height=22))
         lines = console.export_text().splitlines()

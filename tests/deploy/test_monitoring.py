@@ -29,6 +29,7 @@ def exported() -> set[str]:
     observer = Observer()
     observer.metrics.watch(lambda: State(0, 0, 0, Counter(), "sleeping", True))
     observer.metrics.attempts.delivered(0.1)
+    observer.clock(0.0, off=False)
     observer.measured(Backlog(0, 0, 0, 0, 0, 0, 0.0, 0.0, 0.0, 0.0))
     text = merged({1: asyncio.run(observer.metrics.page()).decode()}).decode()
     return set(re.findall(r"^(cdc_\w+)", text, re.MULTILINE))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from inspect import signature
 
 import psycopg
@@ -87,7 +88,7 @@ def test_an_account_to_administer_with(installed: Terminal) -> None:
     for command in (
         *("webhook list", "webhook show 1", "webhook update 1 --cap 3"),
         *("webhook pause 1", "webhook resume 1", "webhook rotate-secret 1"),
-        *("webhook export --secrets", "delivery list", "status", "adopt"),
+        *("webhook export --secrets", "delivery list", "adopt"),
         "webhook remove 1 --yes",
     ):
         admin.run(*command.split())
@@ -95,7 +96,7 @@ def test_an_account_to_administer_with(installed: Terminal) -> None:
 
 def test_an_account_to_watch_with(installed: Terminal) -> None:
     watch = account(installed, "suite_watch")
-    watch.run("status")
+    assert "no daemon runs" in watch.run("status", fails=True)
     watch.run("triggers", "status")
     said = watch.run("webhook", "list", fails=True)
     assert "permission denied" in said
@@ -209,9 +210,10 @@ def test_the_numbers_told_are_the_defaults() -> None:
 
 def test_what_lies_unresolved_is_red() -> None:
     """What the guide says of cdc.unresolved and `cdc status`."""
-    from cdc.cli.health import Bell, Health, Unresolved
+    from cdc.cli.health import Bell, Daemon, Health, Unresolved, problems
 
     bell = Bell(armed=True, queue=0.0, prepared=0)
-    fine = Health((), "same", True, 1, (), bell, (), Unresolved(0, None, ""), 0)
-    assert not fine.problems()
-    assert Health((), "same", True, 1, (), bell, (), Unresolved(1, 5.0, "gone"), 0).problems()
+    all_ = (Daemon("host:17", tuple(range(64)), None),)
+    fine = Health((), "same", True, 1, all_, bell, (), Unresolved(0, None, ""), 0)
+    assert not problems(fine)
+    assert problems(replace(fine, unresolved=Unresolved(1, 5.0, "gone")))

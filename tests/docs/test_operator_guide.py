@@ -56,6 +56,7 @@ def test_states_of_a_breaker() -> None:
 def test_every_metric_is_told_of() -> None:
     observer = Observer()
     observer.metrics.watch(lambda: State(0, 0, 0, Counter(), "sleeping", True))
+    observer.clock(0.0, off=False)
     observer.measured(Backlog(0, 0, 0, 0, 0, 0, 0.0, 0.0, 0.0, 0.0))
     page = asyncio.run(observer.metrics.page()).decode()
     kinds = re.findall(r"^# TYPE (\w+) (\w+)$", page, re.MULTILINE)

@@ -80,7 +80,7 @@ def test_the_holder_of_a_lock_that_stops_writers_is_named(
             f"holds the lock {called} on cdc.{table}, its transaction open for "
             in (found["message"])
         )
-        waiting = "nobody waits" if mode == "exclusive" else "1 session waiting"
+        waiting = "no session waits" if mode == "exclusive" else "1 session waiting"
         assert waiting in found["message"]
         assert f"pg_terminate_backend({pid})" in found["todo"]
         # What it advises helps.
@@ -91,6 +91,29 @@ def test_the_holder_of_a_lock_that_stops_writers_is_named(
             holder.execute("select 1")
     assert checked(suite.url, "locks")["verdict"] == "ok"
     assert suite.changes() == [("m", "9")]
+
+
+@pytest.mark.parametrize(
+    ("table", "mode", "called"),
+    [
+        ("queue", "share", "Share"),
+        ("queue", "access exclusive", "AccessExclusive"),
+        ("subscription", "access exclusive", "AccessExclusive"),
+    ],
+)
+def test_the_holder_of_a_lock_that_capture_steps_around_is_named(
+    suite: Suite, table: str, mode: str, called: str
+) -> None:
+    with psycopg.connect(suite.url, application_name="nightly report") as holder:
+        holder.execute(f"lock table cdc.{table} in {mode} mode".encode())
+        suite.run(WRITE)  # it does not wait
+        found = checked(suite.url, "locks")
+        pid = holder.info.backend_pid
+    assert found["verdict"] == "fail"
+    assert f"process {pid} (nightly report, user postgres)" in found["message"]
+    assert f"holds the lock {called} on cdc.{table}, its transaction open" in found["message"]
+    assert "no session waits" in found["message"]
+    assert "Changes go to cdc.unresolved meanwhile" in found["todo"]
 
 
 def test_who_waits_for_a_strong_lock_stops_those_behind(suite: Suite) -> None:

@@ -14,15 +14,27 @@ sending.py   daemons, endpoints, what has not moved
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cdc.cli import common
-from cdc.cli.common import AsJson, load_mapping, load_settings, print_json, print_table, say
+from cdc.cli.common import AsJson, load_mapping, load_settings, print_json, say
 
 if TYPE_CHECKING:
     from cdc.cli.doctor.base import Check, Finding, Patient
+    from cdc.cli.health import Problem
+
+# Checks that `cdc status` leaves out: what it reads itself, what takes long (names are looked up,
+# secrets decrypted), and what never fails.
+_READ = "schema identity mapping triggers partitions unresolved publications daemons backlog"
+_READ_TOO = "companies notifications"
+_SLOW = "endpoints encryption"
+_WARNINGS = "pooler wire durability transactions snapshots sizes files"
+NOT_FOR_STATUS = frozenset(f"{_READ} {_READ_TOO} {_SLOW} {_WARNINGS}".split())
+
+STOPS = frozenset({"recording", "connections", "log", "grants", "roles", "proxy", "tls", "objects"})
+"""Checks of what keeps daemons from sending to any webhook."""
 
 _STYLE = {"ok": common.GOOD, "warn": common.SO_SO, "fail": common.BAD}
 
@@ -32,10 +44,17 @@ def register(app: typer.Typer) -> None:
     app.command("doctor")(doctor)
 
 
-def doctor(ctx: typer.Context, as_json: AsJson = False) -> None:
+def doctor(
+    ctx: typer.Context,
+    every: Annotated[
+        bool, typer.Option("--all", help="Show the checks that are fine, too.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
     """Check everything, and say what to do.
 
-    Changes nothing. Exit code 1 if any check fails; warnings do not count.
+    Changes nothing. Shows what fails, then warnings, each with what to do. Exit code 1 if any check
+    fails; warnings do not count.
     """
     from cdc.cli.doctor.base import Patient
 
@@ -47,7 +66,7 @@ def doctor(ctx: typer.Context, as_json: AsJson = False) -> None:
     if as_json:
         print_json({"ok": not failed, "checks": [common.fields_of(f) for f in findings]})
     else:
-        _show(findings)
+        _show(findings, every=every)
     if failed:
         raise typer.Exit(1)
 
@@ -80,15 +99,36 @@ def checks() -> list[dict[str, Check]]:
     ]
 
 
-def _show(findings: list[Finding]) -> None:
-    print_table(
-        ["check", "verdict", "finding"],
-        [(f.check, common.styled(f.verdict, _STYLE[f.verdict]), f.message) for f in findings],
-    )
-    todo = [finding for finding in findings if finding.todo and finding.verdict != "ok"]
-    if todo:
-        typer.echo()
-        print_table(["check", "what to do"], [(f.check, f.todo) for f in todo])
+def failed(patient: Patient) -> list[Problem]:
+    """What fails of the checks that `cdc status` asks beside what it reads itself."""
+    from cdc.cli.doctor.base import run
+    from cdc.cli.health import Problem
+
+    asked = {
+        name: check
+        for group in checks()
+        for name, check in group.items()
+        if name not in NOT_FOR_STATUS
+    }
+    found = [run(name, check, patient) for name, check in asked.items()]
+    return [
+        Problem(one.message, one.todo, stops=one.check in STOPS)
+        for one in found
+        if one.verdict == "fail"
+    ]
+
+
+def _show(findings: list[Finding], *, every: bool) -> None:
+    from cdc.cli.fit import advice
+
+    order = ("fail", "warn", "ok")
+    for finding in sorted(findings, key=lambda finding: order.index(finding.verdict)):
+        if finding.verdict != "ok" or every:
+            mark = common.styled(f"{finding.verdict:5}", _STYLE[finding.verdict])
+            todo = finding.todo if finding.verdict != "ok" else ""
+            text = common.styled(f"{finding.check}: {finding.message}")
+            common.print_made(advice(mark, text, common.printable(todo)))
     count = Counter(finding.verdict for finding in findings)
     warnings = common.counted(count["warn"], "warning")
-    say(f"{count['ok']} fine, {warnings}, {count['fail']} failed.")
+    more = "" if every else " `cdc doctor --all` lists them all."
+    say(f"{count['ok']} fine, {warnings}, {count['fail']} failed.{more}")

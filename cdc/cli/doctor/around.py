@@ -84,7 +84,7 @@ def companies(see: Patient) -> Told:
     if not found:
         return ok(f"each registered company is in {table}")
     count = sum(len(webhooks) for webhooks in found.values())
-    return warn(
+    return fail(
         f"{counted(count, 'registration')} of a company that is not in {table}: {named(found)}",
         "Where its key was changed, register it again under the new one; else "
         "`cdc webhook remove`.",

@@ -6,17 +6,15 @@ import time
 from ipaddress import ip_address
 
 from cdc import migrations
-from cdc.cli import capture
+from cdc.cli import capture, health
 from cdc.cli.common import age
 from cdc.cli.doctor import locks
 from cdc.cli.doctor.base import Check, Patient, Told, fail, ok, unseen, warn
 from cdc.cli.doctor.recording import recording
+from cdc.queue.notices import CLOCK_BAD, CLOCK_OFF
 
 OLD_TRANSACTION = 300.0
 """Seconds after which an open transaction keeps vacuum and snapshots back noticeably."""
-
-CLOCK_OFF = 30.0
-"""Seconds; receivers accept timestamps that are off by 300."""
 
 HELD_BACK = 1_000_000
 """Transactions since the oldest snapshot: so many changes' dead rows cannot be removed."""
@@ -106,12 +104,20 @@ def reached(address: str, encrypted: bool, mode: str) -> Told:
 def clock(see: Patient) -> Told:
     began = time.time()
     (there,) = see.row("select extract(epoch from clock_timestamp())::float8")
-    off = abs(there - (began + time.time()) / 2)
-    if off <= CLOCK_OFF:
-        return ok(f"this host and the database differ by {age(off)}")
-    return warn(
-        f"the clocks of this host and the database differ by {age(off)}",
-        "Receivers refuse signatures with a wrong time; run NTP on both.",
+    clocks = {"this host": (began + time.time()) / 2 - there}
+    _, daemons, _ = health.fleet(see.conn)
+    clocks |= {f"daemon {one.owner}": one.clock for one in daemons if one.clock is not None}
+    whose, off = max(clocks.items(), key=lambda found: abs(found[1]))
+    if abs(off) < CLOCK_OFF:
+        return ok(
+            f"this host and the database differ by {age(abs(off))}, daemons by no more than "
+            f"{age(CLOCK_OFF)}"
+        )
+    side = "ahead of" if off > 0 else "behind"
+    return (fail if abs(off) > CLOCK_BAD else warn)(
+        f"the clock of {whose} is {age(abs(off))} {side} the database's",
+        "Receivers refuse signatures whose time is off by more than 5 min. Correct the clock that "
+        "is wrong; run NTP on both hosts.",
     )
 
 

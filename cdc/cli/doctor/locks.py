@@ -62,7 +62,8 @@ class _Holder(NamedTuple):
             else f"process {self.pid} ({self.application or 'no name'}, user {self.user})"
         )
         does = "holds" if self.granted else "waits for"
-        behind = f"{counted(self.waiting, 'session')} waiting" if self.waiting else "nobody waits"
+        waiting = f"{counted(self.waiting, 'session')} waiting"
+        behind = waiting if self.waiting else "no session waits"
         return f"{who} {does} the lock {mode} on cdc.{self.name}{open_for}; {behind} there"
 
     @property
@@ -71,14 +72,19 @@ class _Holder(NamedTuple):
             end = f"rollback prepared '{self.gid}', or commit it."
         else:
             end = f"Let it end, or end it: select pg_terminate_backend({self.pid})"
-        return f"Writers of the suite wait for it; nothing is lost. {end}"
+        what = (
+            "Writers of the suite may wait for it"
+            if self.name == "unresolved"
+            else "Changes go to cdc.unresolved meanwhile, and are captured when it ends"
+        )
+        return f"{what}; nothing is lost. {end}"
 
 
 def writers(see: Patient) -> Told:
     """Locks that inserting into the queue has to wait for. None of ours is one."""
     found: list[tuple[Any, ...]] = see.rows(_HOLDERS)
     if not found:
-        return ok("nobody holds a lock that stops the suite's writers")
+        return ok("no session holds a lock that stops capture")
     holder = _Holder(*found[0])
     more = f"; and {len(found) - 1} more such" if len(found) > 1 else ""
     return fail(f"{holder}{more}", holder.todo)

@@ -7,8 +7,9 @@ from datetime import UTC, datetime
 from functools import partial
 
 from cdc.cli import health
-from cdc.cli.common import age, counted
+from cdc.cli.common import counted
 from cdc.cli.doctor.base import Check, Patient, Told, fail, ok, warn
+from cdc.cli.health.problems import of_daemons, of_deliveries
 from cdc.deliver.dns import lookup
 from cdc.deliver.guard import Guard
 from cdc.deliver.outcome import ProxyFailed
@@ -16,7 +17,6 @@ from cdc.deliver.proxy import Proxy
 from cdc.deliver.trust import Trust
 from cdc.errors import CdcError
 from cdc.exposed import exposed
-from cdc.queue.ownership import SHARDS
 from cdc.vault import Vault
 
 _HOSTS = 200  # names looked up; the guard asks again whenever it dials
@@ -39,45 +39,20 @@ def doorbell(see: Patient) -> Told:
 
 
 def daemons(see: Patient) -> Told:
-    if strangers := health.strangers(see.conn):
-        return fail(
-            f"{', '.join(strangers[:3])} holds advisory locks of daemons, and may not act as one: "
-            "webhooks are kept from being sent to",
-            "End it: select pg_terminate_backend(PROCESS). Revoke CONNECT on the database from "
-            "whom it is none of their business.",
-        )
-    members, owners = health.fleet(see.conn)
-    owned = sum(len(daemon.shards) for daemon in owners)
-    if not members and not owned:
-        todo = "Start `cdc run`; if it runs, its log says what is in its way."
-        if see.row("select exists (select from cdc.queue) or exists (select from cdc.retry)")[0]:
-            return fail("none is running, and deliveries wait for one", todo)
-        return warn("none is running; changes are collected and not sent", todo)
-    if owned < SHARDS:
-        return warn(
-            f"{counted(members, 'daemon')} with {owned} of {SHARDS} shards",
-            "They take over the rest within seconds; if not, read their logs.",
-        )
+    members, owners, strangers = health.fleet(see.conn)
+    for problem in of_daemons(members, owners, strangers):
+        return fail(problem.text, problem.todo)
     return ok(f"{counted(members, 'daemon')} with all shards")
 
 
 def backlog(see: Patient) -> Told:
     lanes = health.lanes(see.conn)
     late = [lane for lane in lanes if lane.late]
-    suspended = [lane for lane in lanes if lane.state == "suspended"]
-    if suspended:
-        named = ", ".join(str(lane.webhook_id) for lane in suspended[:10])
-        return fail(
-            f"{counted(len(suspended), 'webhook')} suspended: {named}",
-            "When the receiver works again: `cdc webhook resume ID`.",
-        )
-    if late:
-        named = ", ".join(str(lane.webhook_id) for lane in late[:10])
-        return fail(
-            f"{counted(len(late), 'webhook')} late, by more than {age(health.LATE)}: {named}",
-            "`cdc status` shows why; `cdc delivery list --state waiting` which.",
-        )
-    return ok("nothing waits for long")
+    found = list(of_deliveries(lanes, late, health.expired(see.conn), see.settings.held_days))
+    if not found:
+        return ok("nothing waits for long, is dead, or expires")
+    more = f"; and {len(found) - 1} more, which `cdc status` lists" if len(found) > 1 else ""
+    return fail(f"{found[0].text}{more}", found[0].todo)
 
 
 def endpoints(see: Patient) -> Told:

@@ -177,7 +177,7 @@ def _headline(one: Delivery, known: Facts) -> None:
     common.print_text(
         common.styled(
             f"Delivery {one.id} to webhook {one.webhook}{whose}: {one.event} of row {one.key}, "
-            f"{action} at {one.time.isoformat()}",
+            f"{action} at {common.when(one.time)}",
             "bold",
         )
     )

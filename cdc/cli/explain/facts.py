@@ -208,7 +208,7 @@ def _hooks(
     conn: Connection, ids: Sequence[int], companies: Sequence[str]
 ) -> tuple[int, dict[int, Hook]]:
     signable = _SIGNABLE if _may(conn, "cdc.webhook_secret", "expires_at") else "null"
-    members, daemons = health.fleet(conn)
+    members, daemons, _ = health.fleet(conn)
     owners = {shard: daemon.owner for daemon in daemons for shard in daemon.shards}
     with conn.cursor(row_factory=class_row(_made(owners))) as cursor:
         rows = cursor.execute(

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from cdc.cli.common import age, counted
+from cdc.cli.common import age, counted, when
 from cdc.cli.explain.model import AHEAD, Attempt, Delivery, Facts, Hook, Unresolved
 from cdc.cli.explain.suite import Row
 from cdc.cli.health import LATE
@@ -39,7 +39,7 @@ def of_capture(facts: Facts, resource: Resource) -> Iterator[Sentence]:
         if row.state == "installed":
             continue
         if row.state == "off":
-            since = [f" since {g.since.isoformat()}, by {g.who}" for g in facts.gaps if not g.until]
+            since = [f" since {when(g.since)}, by {g.who}" for g in facts.gaps if not g.until]
             detail = since[-1] if since else ""
         else:
             detail = f" ({row.detail})" if row.detail else ""
@@ -57,11 +57,11 @@ def of_gaps(facts: Facts, resource: Resource) -> Iterator[Sentence]:
     for gap in facts.gaps:
         if gap.until is None and off:
             continue  # told already: it is off now
-        end = gap.until.isoformat() if gap.until else "somebody installed it again"
+        end = when(gap.until) if gap.until else "somebody installed it again"
         yield Sentence(
             "wait",
             "capture was off",
-            f"Capture of {resource.table} was off from {gap.since.isoformat()} until {end} "
+            f"Capture of {resource.table} was off from {when(gap.since)} until {end} "
             f"(switched by {gap.who}): what was changed then is not sent, and nobody can say "
             "whether this row was.",
             "Its receiver has to read the row from the suite's API.",
@@ -97,7 +97,7 @@ def of_unresolved(one: Unresolved) -> Sentence:
     return Sentence(
         "bad",
         "unresolved",
-        f"The change of {one.resource} {one.key} at {one.time.isoformat()} has found no company: "
+        f"The change of {one.resource} {one.key} at {when(one.time)} has found no company: "
         f"{one.reason.rstrip('.')}. It was tried {counted(one.tries, 'time')} since.",
         "Mend the row or the mapping; the daemon then captures it by itself.",
     )
@@ -119,7 +119,7 @@ def of_hook(hook: Hook, event: str, facts: Facts) -> Iterator[Sentence]:
     """Of a webhook of the company that has no delivery of this row."""
     name = f"Webhook {hook.id} of company {hook.company}"
     if hook.state == "removed":
-        yield Sentence("wait", "removed", f"{name} was removed ({hook.since.isoformat()}).")
+        yield Sentence("wait", "removed", f"{name} was removed ({when(hook.since)}).")
     elif event not in hook.events:
         told = ", ".join(hook.events) or "nothing"
         yield Sentence(
@@ -132,7 +132,7 @@ def of_hook(hook: Hook, event: str, facts: Facts) -> Iterator[Sentence]:
         yield Sentence(
             "wait",
             "no change",
-            f"{name} is registered for {event} (it exists since {hook.created_at.isoformat()}), "
+            f"{name} is registered for {event} (it exists since {when(hook.created_at)}), "
             "and nothing of this row is queued for it, nor in its log of the time looked at. It "
             "gets the changes of transactions that begin after its registration, and after capture "
             f"was installed{_since(facts)}.",
@@ -141,7 +141,7 @@ def of_hook(hook: Hook, event: str, facts: Facts) -> Iterator[Sentence]:
 
 
 def _since(facts: Facts) -> str:
-    return f" (as it is now: {facts.mapped_at.isoformat()})" if facts.mapped_at else ""
+    return f" (as it is now: {when(facts.mapped_at)})" if facts.mapped_at else ""
 
 
 def of_nobody(company: str | None, event: str) -> Sentence:
@@ -185,7 +185,7 @@ def of_delivery(one: Delivery, facts: Facts) -> Iterator[Sentence]:
         yield Sentence(
             "wait" if hook.state == "paused" else "bad",
             f"held {hook.state}",
-            f"It is held: its webhook is {hook.state} since {hook.since.isoformat()}"
+            f"It is held: its webhook is {hook.state} since {when(hook.since)}"
             f"{': ' + hook.reason if hook.reason else ''}. It expires after CDC_HELD_DAYS.",
             f"`cdc webhook resume {hook.id}` has all that is held sent, in order.",
         )
@@ -277,7 +277,7 @@ def _in_the_way(hook: Hook, facts: Facts) -> Iterator[Sentence]:
             "that is gone is put back into the mapping (`cdc triggers install`); keys that no "
             "address can hold end as dead.",
         )
-    since = f" since {hook.failing_since.isoformat()}" if hook.failing_since else ""
+    since = f" since {when(hook.failing_since)}" if hook.failing_since else ""
     if hook.breaker != "closed" and hook.last_error != "mapping":
         yield Sentence(
             "bad",
@@ -299,14 +299,14 @@ def _in_the_way(hook: Hook, facts: Facts) -> Iterator[Sentence]:
 
 def _ended(one: Delivery, log: list[Attempt]) -> Iterator[Sentence]:
     last = log[-1]
-    when = last.at.isoformat()
+    at = when(last.at)
     if last.outcome == "delivered":
         before = len(log) - 1
         failed = f", after {counted(before, 'attempt')} that failed" if before else ""
         yield Sentence(
             "ok",
             "delivered",
-            f"The receiver got it: it answered {last.status} at {when}, "
+            f"The receiver got it: it answered {last.status} at {at}, "
             f"{age((last.at - one.time).total_seconds())} after the change{failed}; the request "
             f"took {age(last.duration_ms / 1000)}.",
         )
@@ -314,19 +314,19 @@ def _ended(one: Delivery, log: list[Attempt]) -> Iterator[Sentence]:
         yield Sentence(
             "bad",
             "expired",
-            f"It expired at {when}: it was held, or dead, for longer than CDC_HELD_DAYS. The "
+            f"It expired at {at}: it was held, or dead, for longer than CDC_HELD_DAYS. The "
             "receiver did not get it.",
             f"`cdc delivery replay {one.uid}` sends it after all.",
         )
     elif last.outcome == "dropped":
         yield Sentence(
-            "wait", "dropped", f"It was dropped at {when}, not sent: its webhook had been removed."
+            "wait", "dropped", f"It was dropped at {at}, not sent: its webhook had been removed."
         )
     else:
         yield Sentence(
             "bad",
             "lost track",
-            f"Its last attempt failed at {when} ({_answer(one, log)}), and it waits nowhere: "
+            f"Its last attempt failed at {at} ({_answer(one, log)}), and it waits nowhere: "
             "somebody has removed it from the tables by hand.",
             "Its receiver has to read the row from the suite's API.",
         )

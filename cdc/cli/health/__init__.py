@@ -1,11 +1,13 @@
 """How everything stands, read at once: what `cdc status` shows. Needs no more than cdc_reader.
 
-model.py    what is known, and what of it is wrong (pure)
-read.py   asks the database, at a cost that does not grow with what waits
+model.py    what is known
+reading.py  asks the database, at a cost that does not grow with what waits
+problems.py what of it is wrong, and what to do
 """
 
 from cdc.cli.health.model import LATE, Bell, Daemon, Health, Lane, Unresolved
-from cdc.cli.health.reading import fleet, lanes, read, strangers, unresolved
+from cdc.cli.health.problems import Problem, problems
+from cdc.cli.health.reading import expired, fleet, lanes, read, unresolved
 
 __all__ = [
     "LATE",
@@ -13,10 +15,12 @@ __all__ = [
     "Daemon",
     "Health",
     "Lane",
+    "Problem",
     "Unresolved",
+    "expired",
     "fleet",
     "lanes",
+    "problems",
     "read",
-    "strangers",
     "unresolved",
 ]

@@ -1,4 +1,4 @@
-"""How everything stands: what `cdc status` shows, and what of it is wrong."""
+"""How everything stands: what `cdc status` shows. What of it is wrong: problems.py."""
 
 from __future__ import annotations
 
@@ -7,22 +7,15 @@ from datetime import datetime
 
 from cdc.around.publications import Publication, Refused
 from cdc.capture.plan import TableStatus
-from cdc.cli.common import age, counted
+from cdc.cli.common import counted
 from cdc.queue.ownership import SHARDS
 from cdc.road import UNUSABLE
-
-TOLD = 10
-"""Webhooks of one kind of trouble that are named one by one."""
 
 LATE = 60.0
 """Seconds after which a delivery that nobody holds back is late."""
 
 UNTOLD = "no payload can be made"
 """So begins why deliveries fail of which nothing can be sent: error ``mapping``."""
-
-FULL_QUEUE = 0.25
-"""Share of the notification queue from which on nobody arms the bell any more: with a full one,
-writers' commits fail."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +25,14 @@ class Lane:
     queued, retrying, parked, dead: counted as far as ``bound``, a place each: a count that has
                 reached it means "at least".
     oldest:     age in seconds of the oldest change that waits, in the queue or for a retry.
+    oldest_queued: the same of the queue alone.
     oldest_dead: the same of those that are dead.
-    last_error: why the next one to be retried failed last.
+    error, status, delivery: why the next one to be retried failed last, and its number; without
+                one, why its lane does not send.
     next_try:   seconds until then.
     failing_for: seconds since the first bad answer after the last success, as far as it was noted.
+    slow:       its receiver wants to be left alone just now.
+    held_for:   for paused and suspended ones: seconds that its oldest change has been held.
     """
 
     webhook_id: int
@@ -48,13 +45,18 @@ class Lane:
     parked: int
     dead: int
     oldest: float | None
+    oldest_queued: float | None
     oldest_dead: float | None
     breaker: str
     failing_since: datetime | None
-    last_error: str | None
+    failing_for: float | None
+    slow: bool
+    error: str | None
+    status: int | None
+    delivery: int | None
     next_try: float | None
+    held_for: float | None
     bound: int
-    failing_for: float | None = None
 
     @property
     def waiting(self) -> int:
@@ -70,6 +72,32 @@ class Lane:
         return self.state == "active" and (self.oldest or 0.0) > LATE
 
     @property
+    def lag(self) -> float | None:
+        """Age of the oldest change that no receiver is in the way of: `cdc_lag_seconds`."""
+        free = self.state == "active" and self.breaker == "closed" and not self.slow
+        return self.oldest_queued if free else None
+
+    @property
+    def unusable(self) -> str | None:
+        """Why daemons cannot use the registration; None if they can."""
+        error = self.error or ""
+        return error if error.startswith(UNUSABLE) else None
+
+    @property
+    def last_error(self) -> str | None:
+        """In words."""
+        if self.error == "status" and self.status is not None:
+            return f"answered {self.status}"
+        if self.error == "mapping":
+            look = (
+                f"`cdc explain {self.delivery}` says why"
+                if self.delivery is not None
+                else f"`cdc delivery list --webhook {self.webhook_id}`"
+            )
+            return f"{UNTOLD}: {look}"
+        return self.error
+
+    @property
     def quiet(self) -> bool:
         """Nothing to tell of it."""
         return (
@@ -82,11 +110,17 @@ class Lane:
 
 @dataclass(frozen=True, slots=True)
 class Daemon:
-    """A live owner of shards."""
+    """A live owner of shards.
+
+    clock:     seconds by which its clock is ahead of the database's, if that is much.
+    log_lost:  lines of its log cannot be written.
+    """
 
     owner: str
     shards: tuple[int, ...]
     since: datetime | None
+    clock: float | None = None
+    log_lost: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +164,8 @@ class Health:
              roles.
     gone:    companies that are registered and not in the suite, with their webhooks; None where
              this account cannot see it.
+    strangers: sessions that hold locks of daemons and may not act as one.
+    held_days: after how many days what is held expires.
     """
 
     capture: tuple[TableStatus, ...]
@@ -146,110 +182,19 @@ class Health:
     refused: tuple[Refused, ...] = ()
     filtered: dict[str, list[str]] = field(default_factory=dict)
     gone: dict[str, list[int]] | None = None
+    strangers: tuple[str, ...] = ()
+    held_days: float = 14.0
 
     @property
     def owned(self) -> frozenset[int]:
         return frozenset(shard for daemon in self.daemons for shard in daemon.shards)
 
-    def problems(self) -> list[str]:
-        """What is wrong, a sentence each; the most urgent first."""
-        found = []
-        if self.copy:
-            found.append(
-                "this database is a copy, and daemons refuse to send from it: if it is the real "
-                "one now, `cdc adopt`"
-            )
-        if self.installed_mapping is None:
-            found.append("capture is not installed: run `cdc triggers install`")
-        elif not self.mapping_is_installed:
-            found.append(
-                "another mapping is installed than the one configured: correct CDC_MAPPING, or "
-                "install this one (`cdc triggers plan` shows what would change)"
-            )
-        wrong = [row for row in self.capture if row.state != "installed"]
-        if self.installed_mapping is not None and wrong:
-            first = wrong[0]
-            more = f" and {len(wrong) - 1} more" if len(wrong) > 1 else ""
-            found.append(f"capture of {first.table} is {first.state}{more}: `cdc triggers status`")
-        found += [
-            f"publication {one.publication} keeps daemons from changing cdc.{one.table}: what they "
-            "send is not recorded, and is sent again; `cdc doctor` says what to do"
-            for one in self.refused[:1]
-        ]
-        found += [
-            f"row-level security of cdc.{table} hides rows from {', '.join(roles)}, or refuses "
-            "them: changes are lost, or not sent; `cdc doctor` says what to do"
-            for table, roles in list(self.filtered.items())[:1]
-        ]
-        abandoned = [
+    @property
+    def abandoned(self) -> tuple[Lane, ...]:
+        """Active webhooks with something waiting, and no daemon to send it."""
+        owned = self.owned
+        return tuple(
             lane
             for lane in self.lanes
-            if lane.state == "active"
-            and lane.waiting
-            and lane.webhook_id % SHARDS not in self.owned
-        ]
-        if abandoned and not self.copy:
-            count = sum(lane.waiting for lane in abandoned)
-            least = "at least " if any(lane.more for lane in abandoned) else ""
-            found.append(
-                f"{least}{counted(count, 'delivery', 'deliveries')} without a daemon to send "
-                "them: start `cdc run`; if it runs, its log says what is in its way"
-            )
-        if self.bell.queue >= FULL_QUEUE:
-            found.append(
-                f"the server's notification queue is {self.bell.queue:.0%} full: some session "
-                "listens and stays in a transaction; `cdc doctor` names it"
-            )
-        if self.unresolved.count:
-            found.append(
-                f"{self.unresolved.changes} without a company, the oldest for "
-                f"{age(self.unresolved.oldest)}: {self.unresolved.reason} (docs/dba.md, "
-                "'What could not be resolved', says what to do)"
-            )
-        found += _first(
-            [
-                f"webhook {lane.webhook_id} is suspended: {lane.reason or 'no reason'}"
-                for lane in self.lanes
-                if lane.state == "suspended"
-            ],
-            "webhooks are suspended",
+            if lane.state == "active" and lane.waiting and lane.webhook_id % SHARDS not in owned
         )
-        late = sorted((w for w in self.lanes if w.late), key=lambda lane: -(lane.oldest or 0.0))
-        found += _first(
-            [
-                f"webhook {lane.webhook_id} is late, its oldest delivery waits for "
-                f"{age(lane.oldest)}{_why(lane)}"
-                for lane in late
-            ],
-            "webhooks are late",
-        )
-        return found
-
-
-def _first(sentences: list[str], others: str) -> list[str]:
-    """Where everything is wrong, a thousand lines tell less than ten."""
-    if len(sentences) <= TOLD:
-        return sentences
-    return [*sentences[:TOLD], f"{len(sentences) - TOLD} more {others}"]
-
-
-def _why(lane: Lane) -> str:
-    if not lane.last_error and not lane.retrying:
-        return (
-            ": nothing has failed; its receiver is slow, or the daemon's log and `cdc doctor` "
-            "say more"
-        )
-    error = lane.last_error or ""
-    why = f": {error}" if error else ""
-    if error.startswith(UNUSABLE):
-        return why
-    ours = error.startswith(UNTOLD)  # its receiver was never asked
-    if lane.failing_for is not None and not ours:
-        why += f", for {age(lane.failing_for)}"
-    if lane.breaker != "closed" and not ours:
-        return f"{why}; it is tried by itself, at least once a minute"
-    if lane.next_try is not None and lane.next_try > 0:
-        why += f", next try in {age(lane.next_try)}"
-        if not ours:
-            why += " (`cdc webhook resume` hurries it)"
-    return why

@@ -10,8 +10,9 @@ import psycopg
 from cdc.around import publications, row_security
 from cdc.capture.catalog import installed_mapping
 from cdc.cli import capture
-from cdc.cli.health.model import UNTOLD, Bell, Daemon, Health, Lane, Unresolved
+from cdc.cli.health.model import Bell, Daemon, Health, Lane, Unresolved
 from cdc.mapping import Mapping
+from cdc.queue.notices import LOG_LOST, clock_offset
 from cdc.queue.ownership import LOCK_CLASS, MEMBER, SHARDS
 from cdc.registry import company
 from cdc.road import UNUSABLE
@@ -24,11 +25,11 @@ LEAST, MOST = 100, 10_000
 Connection = psycopg.Connection[Any]
 
 
-def read(conn: Connection, mapping: Mapping) -> Health:
+def read(conn: Connection, mapping: Mapping, held_days: float) -> Health:
     """Raises DatabaseError unless schema cdc is up to date."""
     capture.refuse_unless_migrated(conn)
     installed = installed_mapping(conn)
-    members, daemons = fleet(conn)
+    members, daemons, strangers = fleet(conn)
     return Health(
         capture=tuple(capture.standing(conn, mapping)),
         installed_mapping=installed,
@@ -44,38 +45,45 @@ def read(conn: Connection, mapping: Mapping) -> Health:
         refused=publications.refused(conn),
         filtered=row_security.filtered(conn),
         gone=company.gone(conn, mapping),
+        strangers=strangers,
+        held_days=held_days,
     )
 
 
-# Anybody can take such a lock: who may not act as cdc_daemon is no daemon.
-_FLEET = """
-select l.objid::int, pg_has_role(a.usesysid, 'cdc_daemon', 'member'),
+# Any account can take such a lock: a daemon is one that may take over shards (look.sql).
+_HELD = """
+select l.pid, l.objid::int,
+       pg_has_role(a.usesysid, 'cdc_daemon', 'member')
+         or has_table_privilege(a.usesysid, 'cdc.shard', 'update'),
        format('process %%s (%%s, user %%s)', l.pid,
               coalesce(nullif(a.application_name, ''), 'no name'), a.usename)
   from pg_locks l left join pg_stat_activity a on a.pid = l.pid
  where l.locktype = 'advisory' and l.classid = %s and l.objsubid = 2 and l.granted
-   and l.objid <= %s
    and l.database = (select oid from pg_database where datname = current_database())
 """
 
 
-def fleet(conn: Connection) -> tuple[int, tuple[Daemon, ...]]:
-    """How many daemons there are, and those that own shards."""
-    held = [row[0] for row in conn.execute(_FLEET, [LOCK_CLASS, MEMBER]).fetchall() if row[1]]
-    owned = [number for number in held if number < SHARDS]
+def fleet(conn: Connection) -> tuple[int, tuple[Daemon, ...], tuple[str, ...]]:
+    """How many daemons there are, those that own shards, and sessions that hold locks of daemons
+    and may not act as one."""
+    held = conn.execute(_HELD, [LOCK_CLASS]).fetchall()
+    daemons = [(pid, number) for pid, number, may, _ in held if may]
+    owned = {number: pid for pid, number in daemons if number < SHARDS}
+    clocks = {pid: off for pid, number in daemons if (off := clock_offset(number)) is not None}
+    losing = {pid for pid, number in daemons if number == LOG_LOST}
     rows = conn.execute(
         "select owner, array_agg(id::int order by id), min(since) from cdc.shard"
         " where id = any(%s) group by owner order by owner",
-        [owned],
+        [list(owned)],
     ).fetchall()
-    daemons = tuple(Daemon(owner, tuple(shards), since) for owner, shards, since in rows)
-    return held.count(MEMBER), daemons
-
-
-def strangers(conn: Connection) -> list[str]:
-    """Who holds locks of daemons and is none."""
-    rows = conn.execute(_FLEET, [LOCK_CLASS, MEMBER]).fetchall()
-    return sorted({who for _, daemon, who in rows if not daemon})
+    owners = [
+        Daemon(
+            owner, tuple(shards), since, clocks.get(owned[shards[0]]), owned[shards[0]] in losing
+        )
+        for owner, shards, since in rows
+    ]
+    strangers = sorted({who for _, number, may, who in held if not may and number <= MEMBER})
+    return sum(number == MEMBER for _, number in daemons), tuple(owners), tuple(strangers)
 
 
 _BELL = """
@@ -104,19 +112,23 @@ select count(*) from cdc.webhook w
 # bound.
 _LANES = """
 select w.id, w.company, w.state, w.reason, w.since, q.n, r.retrying, r.parked, d.n,
-       extract(epoch from clock_timestamp() - least(q.oldest, r.oldest))::float8,
-       extract(epoch from clock_timestamp() - d.oldest)::float8,
+       extract(epoch from now.at - least(q.oldest, r.oldest))::float8,
+       extract(epoch from now.at - q.oldest)::float8,
+       extract(epoch from now.at - d.oldest)::float8,
        coalesce(l.breaker, 'closed'), l.failing_since,
+       extract(epoch from now.at - l.failing_since)::float8,
+       coalesce(l.slow_until > now.at, false),
        -- What stops the whole webhook goes before why one delivery failed.
        case when starts_with(l.last_error, %(unusable)s) then l.last_error
-            else coalesce(next.error,
-                          case when l.breaker = 'closed' then null
-                               when l.last_error = 'mapping' then
-                                 %(untold)s || ': `cdc delivery list --webhook ' || w.id || '`'
-                               else l.last_error end) end,
-       next.try_in::float8, %(bound)s,
-        extract(epoch from clock_timestamp() - l.failing_since)::float8
-  from cdc.webhook w
+            else coalesce(next.error, case when l.breaker <> 'closed' then l.last_error end) end,
+       next.status, next.id,
+       extract(epoch from next.due_at - now.at)::float8,
+       case when w.state in ('paused', 'suspended')
+            then extract(epoch from now.at - greatest(w.since, least(q.oldest, r.oldest)))::float8
+              * nullif(least(q.n + r.retrying + r.parked, 1), 0) end,
+       %(bound)s
+  from (select clock_timestamp() as at) now
+ cross join cdc.webhook w
  cross join lateral (
    select count(*) as n, min("time") filter (where isfinite("time")) as oldest
      from (select "time" from cdc.queue where webhook_id = w.id order by id limit %(bound)s) x) q
@@ -129,10 +141,7 @@ select w.id, w.company, w.state, w.reason, w.since, q.n, r.retrying, r.parked, d
    select count(*) as n, min("time") filter (where isfinite("time")) as oldest
      from (select "time" from cdc.dead where webhook_id = w.id order by id limit %(bound)s) x) d
   left join lateral (
-   select extract(epoch from due_at - clock_timestamp()) as try_in,
-          case last_error when 'status' then 'answered ' || last_status
-                          when 'mapping' then %(untold)s || ': `cdc explain ' || id || '` says why'
-                          else last_error end as error
+   select id, due_at, last_error as error, last_status as status
      from cdc.retry where webhook_id = w.id and due_at is not null
     order by due_at limit 1) next on true
   left join cdc.lane l on l.webhook_id = w.id
@@ -150,9 +159,7 @@ def lanes(conn: Connection) -> tuple[Lane, ...]:
         row = conn.execute(_BUSY).fetchone()
         assert row is not None
         bound = max(LEAST, min(MOST, COUNTED // max(1, row[0])))
-        rows = conn.execute(
-            _LANES, {"bound": bound, "unusable": UNUSABLE, "untold": UNTOLD}
-        ).fetchall()
+        rows = conn.execute(_LANES, {"bound": bound, "unusable": UNUSABLE}).fetchall()
     return tuple(Lane(*row) for row in rows)
 
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from cdc.cli.status.report import Report
     from cdc.mapping import Mapping
+    from cdc.settings import Settings
 
 
 def register(app: typer.Typer) -> None:
@@ -50,9 +51,10 @@ def status(
     10,000 a webhook (less where many have something waiting); a + behind one says that there are
     more.
 
-    Exit code 1 when something is wrong: not installed, no daemon while deliveries wait, deliveries
-    older than a minute, changes without a company, suspended webhooks. With --watch and --json: one
-    line a look.
+    Exit code 1 when something is wrong: capture not installed, no daemon, deliveries that are dead,
+    expired, about to expire or older than a minute, changes without a company, suspended webhooks,
+    clocks that differ, or a check of `cdc doctor` that fails. With --watch and --json: one line a
+    look.
     """
     from cdc.cli.status import screen
     from cdc.cli.status import watch as watching
@@ -62,7 +64,7 @@ def status(
     company = common.company_key(settings, company)
 
     def look(conn: psycopg.Connection) -> Report:
-        return read(conn, mapping, company)
+        return read(conn, settings, mapping, company)
 
     def connect() -> psycopg.Connection:
         return common.connect(settings)
@@ -98,10 +100,12 @@ def _once(
             raise
 
 
-def read(conn: psycopg.Connection, mapping: Mapping, company: str | None) -> Report:
+def read(
+    conn: psycopg.Connection, settings: Settings, mapping: Mapping, company: str | None
+) -> Report:
     """Raises DatabaseError."""
-    from cdc.cli import capture, health
-    from cdc.cli.doctor.base import LOCK_TIMEOUT
+    from cdc.cli import capture, doctor, health
+    from cdc.cli.doctor.base import LOCK_TIMEOUT, Patient
     from cdc.cli.status.report import Report
     from cdc.db import explained
 
@@ -111,4 +115,6 @@ def read(conn: psycopg.Connection, mapping: Mapping, company: str | None) -> Rep
         version = capture.version(conn)
         info = conn.info
         database = f"{info.dbname} at {info.host}, port {info.port}"
-        return Report(health.read(conn, mapping), version, company, database)
+        seen = health.read(conn, mapping, settings.held_days)
+        failed = doctor.failed(Patient(conn, settings, mapping))
+        return Report(seen, version, company, database, tuple(failed))

@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Any
 
 from cdc.cli import common
-from cdc.cli.health import Health, Lane
+from cdc.cli.health import Health, Lane, Problem, problems
 
 # The worst first.
 _ORDER = ("suspended", "late", "failing", "paused", "active", "removed")
@@ -21,16 +21,18 @@ class Report:
 
     company:  only this one's webhooks are listed.
     database: which one was looked at; with several hosts in its address, the one that was found.
+    failed:   what the doctor found wrong, beyond that.
     """
 
     health: Health
     schema: str | None
     company: str | None = None
     database: str | None = None
+    failed: tuple[Problem, ...] = ()
 
     @cached_property
-    def problems(self) -> list[str]:
-        return self.health.problems()
+    def problems(self) -> list[Problem]:
+        return problems(self.health, self.failed)
 
     @cached_property
     def webhooks(self) -> list[Lane]:
@@ -58,7 +60,7 @@ class Report:
         seen = self.health
         return {
             "ok": not self.problems,
-            "problems": self.problems,
+            "problems": [str(problem) for problem in self.problems],
             "schema": self.schema,
             "database": self.database,
             "mapping": {"installed": seen.installed_mapping, "same": seen.mapping_is_installed},
@@ -74,10 +76,7 @@ class Report:
             "fleet": {
                 "daemons": seen.members,
                 "shards_owned": len(seen.owned),
-                "owners": [
-                    {"owner": d.owner, "shards": list(d.shards), "since": d.since}
-                    for d in seen.daemons
-                ],
+                "owners": [common.fields_of(daemon) for daemon in seen.daemons],
             },
             "bell": common.fields_of(seen.bell),
             "states": Counter(lane.state for lane in seen.lanes),
@@ -86,7 +85,10 @@ class Report:
                 {"company": one.name, **common.fields_of(one.totals)} for one in self.companies
             ],
             "webhooks": [
-                {**common.fields_of(lane), "late": lane.late, "more": lane.more}
+                {
+                    **common.fields_of(lane),
+                    **{"last_error": lane.last_error, "late": lane.late, "more": lane.more},
+                }
                 for lane in self.webhooks
             ],
             "unresolved": common.fields_of(seen.unresolved),
@@ -100,7 +102,8 @@ class Report:
 class Totals:
     """Sums over webhooks that are not removed.
 
-    oldest:      age in seconds of the oldest change that an active webhook waits for: the lag.
+    lag:         age in seconds of the oldest delivery that no receiver is in the way of; 0: none.
+    oldest:      age of the oldest change that an active webhook waits for, failed ones included.
     oldest_held: the same of paused and suspended ones.
     more:        some of what was summed up was not counted to its end.
     """
@@ -111,6 +114,7 @@ class Totals:
     parked: int
     held: int
     dead: int
+    lag: float
     oldest: float | None
     oldest_held: float | None
     oldest_dead: float | None
@@ -137,6 +141,7 @@ def summed(lanes: Iterable[Lane]) -> Totals:
         parked=sum(lane.parked for lane in alive),
         held=sum(lane.waiting for lane in held),
         dead=sum(lane.dead for lane in alive),
+        lag=_longest(lane.lag for lane in sending) or 0.0,
         oldest=_longest(lane.oldest for lane in sending),
         oldest_held=_longest(lane.oldest for lane in held),
         oldest_dead=_longest(lane.oldest_dead for lane in alive),

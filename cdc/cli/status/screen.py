@@ -12,12 +12,13 @@ from rich.text import Text
 from cdc.around.publications import Publication
 from cdc.cli import common
 from cdc.cli.common import age, styled
-from cdc.cli.health import Bell, Health, Lane
+from cdc.cli.fit import advice
+from cdc.cli.health import Bell, Health, Lane, Problem
 from cdc.cli.status.report import Company, Report, standing
 from cdc.registry.company import named
 
 _SHOWN = 40  # lines of the list; --json has all
-_FIXED = 16  # lines beside the list and the problems
+_FIXED = 17  # lines beside the list and the problems
 _STYLE = {
     "suspended": common.BAD,
     "late": common.BAD,
@@ -31,24 +32,37 @@ _NUMBERS = "webhook webhooks waiting failed dead oldest"
 
 def drawn(seen: Report, *, companies: bool = False, height: int | None = None) -> Group:
     """Everything; ``height``: lines there are, which makes it shorter rather than scroll."""
-    problems = seen.problems
-    room = _SHOWN
-    if height is not None:
-        told = min(len(problems), max(3, (height - _FIXED) // 2))
-        problems, hidden = problems[:told], len(problems) - told
-        room = max(3, height - _FIXED - told)
-        if hidden:
-            problems = [*problems, f"and {hidden} more; `cdc status` lists them"]
+    problems, taken = _problems(seen.problems, height)
+    room = _SHOWN if height is None else max(3, height - _FIXED - taken)
     parts: list[Any] = [common.facts(_facts(seen))]
     if seen.webhooks:
         parts += [Text(), *(_companies(seen, room) if companies else _webhooks(seen, room))]
     elif seen.company is not None:
         parts += [Text(), Text(f"Company {common.printable(seen.company)} has no webhook.")]
-    parts.append(Text())
-    parts += [styled(f"! {problem}", common.BAD) for problem in problems]
+    parts += [Text(), *problems]
     if not problems:
         parts.append(_well(sum(standing(lane) == "failing" for lane in seen.webhooks)))
     return Group(*parts)
+
+
+def _problems(found: Sequence[Problem], height: int | None) -> tuple[list[Any], int]:
+    """Each with what to do; on a short screen a line each, and not all of them. And how many lines
+    they take of a narrow one."""
+    mark = styled("!", common.BAD)
+    made: list[Any] = [advice(mark, styled(one.text), common.printable(one.todo)) for one in found]
+    lines = sum(2 + (len(one.text) + len(one.todo)) // 70 for one in found)
+    most = lines if height is None else max(3, (height - _FIXED) // 2)
+    if lines <= most:
+        return made, lines
+    made = [advice(mark, styled(common.one_line(one.text, 76))) for one in found[:most]]
+    made.append(
+        styled(f"`cdc status` says what to do{_and_more(len(found) - most)}.", common.FAINT)
+    )
+    return made, len(made)
+
+
+def _and_more(hidden: int) -> str:
+    return f", and has {hidden} more" if hidden > 0 else ""
 
 
 def _well(failing: int) -> Text:
@@ -62,17 +76,17 @@ def _facts(seen: Report) -> dict[str, object]:
     health, totals = seen.health, seen.totals
     good = sum(row.state == "installed" for row in health.capture)
     states = Counter(lane.state for lane in health.lanes if lane.state != "removed")
-    daemons = ", ".join(f"{d.owner} ({len(d.shards)} shards)" for d in health.daemons)
     plus = "+" if totals.more else ""
     held = f", {totals.held:,}{plus} of them held{_for(totals.oldest_held)}" if totals.held else ""
     return {
         "database": seen.database,
         "capture": f"{good} of {len(health.capture)} tables"
         + (f" (schema {seen.schema})" if seen.schema else ""),
-        "daemons": f"{health.members}: {daemons}" if daemons else "none",
+        "daemons": _daemons(health),
         "bell": _bell(health.bell),
         "webhooks": ", ".join(f"{n} {state}" for state, n in states.items()) or "none",
-        "lag": age(totals.oldest) or "none: nothing waits",
+        "lag": age(totals.lag) if totals.lag else f"none: {_lag(totals.oldest)}",
+        "oldest": age(totals.oldest),
         "waiting": f"{totals.queued:,}{plus} queued, {totals.retrying:,} retrying, "
         f"{totals.parked:,} parked{held}",
         "dead": f"{totals.dead:,}{_for(totals.oldest_dead, 'the oldest change ')}"
@@ -86,6 +100,17 @@ def _facts(seen: Report) -> dict[str, object]:
         "published": _published(health.published),
         "companies": _gone(health),
     }
+
+
+def _lag(oldest: float | None) -> str:
+    return "nothing waits" if oldest is None else "what waits, waits for its receiver"
+
+
+def _daemons(health: Health) -> str:
+    if not health.members and not health.daemons:
+        return "none"
+    owners = ", ".join(f"{d.owner} ({len(d.shards)} shards)" for d in health.daemons)
+    return f"{health.members}: {owners or 'none owns a shard'}"
 
 
 def _published(found: Sequence[Publication]) -> str | None:

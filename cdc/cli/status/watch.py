@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import typer
@@ -68,7 +69,7 @@ def _lines(looks: Iterator[Report | CdcError]) -> None:
 
     for seen in looks:
         if isinstance(seen, CdcError):
-            told: object = {"ok": False, "problems": [seen.message]}
+            told: object = {"ok": False, "problems": [f"{seen.message}. {seen.hint}".strip()]}
         else:
             told = seen.as_json()
         line = orjson.dumps(told, default=str, option=orjson.OPT_NON_STR_KEYS)
@@ -87,7 +88,7 @@ def _live(looks: Iterator[Report | CdcError], every: float, *, companies: bool) 
     with Live(console=console, screen=True, auto_refresh=False) as live:
         for seen in looks:
             head = Text(
-                f"{time.strftime('%H:%M:%S')}, every {every:g} s, Ctrl-C ends", common.FAINT
+                f"{common.when(datetime.now(UTC))}, every {every:g} s, Ctrl-C ends", common.FAINT
             )
             if isinstance(seen, CdcError):
                 body: RenderableType = common.styled(f"! {seen.message}", common.BAD)

@@ -1,0 +1,192 @@
+"""Neither `cdc status` nor `cdc doctor` says that all is well when it is not."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from cdc.queue.notices import CLOCK_EVEN, LOG_LOST
+from cdc.queue.ownership import LOCK_CLASS, SHARDS
+from tests.cli.command import Command
+from tests.cli.test_doctor import findings
+from tests.cli.test_status import daemon, fails, log, owe, status
+
+__all__ = ["daemon"]  # the fixture
+
+Connection = psycopg.Connection
+LONG_AGO = {'"time"': "clock_timestamp() - interval '12 days'"}
+LATE = {'"time"': "clock_timestamp() - interval '8 minutes'"}
+TRIED = {"tries": "3", "attempts": "3", "last_status": "401", "last_error": "'status'"}
+
+
+def shows(daemon: Connection, number: int) -> None:
+    daemon.execute("select pg_advisory_lock_shared(%s, %s)", (LOCK_CLASS, number))
+
+
+def held(db: Connection, webhook: int) -> None:
+    db.execute("update cdc.webhook set state = 'paused'")
+    db.execute("update cdc.webhook set since = now() - interval '12 days'")
+    owe(db, webhook, **LONG_AGO)
+
+
+def published(db: Connection) -> None:
+    db.execute("alter table cdc.lane replica identity nothing")
+    db.execute("create publication everything for all tables")
+
+
+def no_consumer(db: Connection, daemon: Connection, webhook: int) -> None:
+    daemon.close()
+    for number in range(1, 21):
+        owe(db, webhook, id=str(number), **LATE)
+
+
+# What is so; what is done to a database where all is well; words of the problem that status states;
+# the check of the doctor that fails.
+SITUATIONS: dict[str, tuple[Callable[[Connection, Connection, int], object], str, str]] = {
+    "no daemon": (lambda db, d, w: d.close(), "no daemon runs", "daemons"),
+    "queue grows without a consumer": (no_consumer, "20 deliveries wait for one; 1 webhook waits b",
+                                       "daemons"),
+    "shards without an owner": (lambda db, d, w: d.execute(
+        "select pg_advisory_unlock(%s, 3)", [LOCK_CLASS]), "1 of 64 shards have no daemon",
+        "daemons"),
+    "dead letters": (lambda db, d, w: owe(db, w, "dead", **TRIED), "1 delivery dead, of webhook 1",
+                     "backlog"),
+    "held, and about to expire": (lambda db, d, w: held(db, w),
+                                  "what webhook 1 holds expires, the first in 48 h", "backlog"),
+    "expired": (lambda db, d, w: log(db, w, 1, "expired"), "1 delivery expired", "backlog"),
+    "suspended": (lambda db, d, w: db.execute("update cdc.webhook set state = 'suspended'"),
+                  "webhook 1 is suspended", "backlog"),
+    "late": (lambda db, d, w: owe(db, w, **LATE), "webhook 1 is late", "backlog"),
+    "the daemon's clock apart": (lambda db, d, w: shows(d, CLOCK_EVEN - 600),
+                                 "the clock of daemon host:17 is 10 min behind", "clock"),
+    "lines of log lost": (lambda db, d, w: shows(d, LOG_LOST), "host:17 cannot write its log",
+                          "daemons"),
+    "a company that does not exist": (lambda db, d, w: db.execute(
+        "update cdc.webhook set company = 'no such'"), "company no such (webhook 1)", "companies"),
+    "publication in the way": (lambda db, d, w: published(db), "publication everything keeps",
+                               "publications"),
+    "row-level security of the queue": (lambda db, d, w: db.execute(
+        "alter table cdc.queue enable row level security;"
+        " drop policy grants_decide on cdc.queue"), "row-level security of cdc.queue hides",
+        "row security"),
+    "row-level security of the suite": (lambda db, d, w: db.execute(
+        "alter table candidate enable row level security, force row level security"),
+        "row-level security of public.candidate", "row security"),
+    "without a company": (lambda db, d, w: db.execute("insert into rating default values"),
+                          "1 change without a company", "unresolved"),
+    "capture off for a table": (lambda db, d, w: db.execute(
+        "alter table note disable trigger cdc_capture_update"), "note is disabled", "triggers"),
+    "copy": (lambda db, d, w: db.execute("update cdc.installation set system_identifier = 1"),
+             "this database is a copy", "identity"),
+    "nothing can be signed": (lambda db, d, w: db.execute("delete from cdc.webhook_secret"),
+                              "1 webhook without one", "secrets"),
+    "no partition for the log": (lambda db, d, w: db.execute(
+        "alter table cdc.attempt detach partition cdc.attempt_07"), "partition of cdc.attempt mis",
+        "log"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("situation", SITUATIONS)
+def test_no_situation_is_well(
+    cdc: Command, db: Connection, daemon: Connection, situation: str
+) -> None:
+    harm, words, check = SITUATIONS[situation]
+    number = cdc.add()["id"]
+    harm(db, daemon, number)
+    try:
+        seen = cdc("status")
+        assert seen.code == 1
+        assert "well" not in seen.out
+        assert any(words in problem for problem in status(cdc)["problems"]), seen.out
+        found = findings(cdc)
+        assert found[check]["verdict"] == "fail"
+        assert cdc("doctor").code == 1
+    finally:
+        db.execute("drop publication if exists everything")
+
+
+def test_a_daemon_that_has_installed_is_one(
+    cdc: Command, db: Connection, admin: Connection
+) -> None:
+    """With the rights of the owner, and no member of cdc_daemon: status said that there was none,
+    and doctor advised to end it."""
+    cdc.add()
+    name = sql.Identifier(f"installer_{db.info.dbname}")
+    admin.execute(sql.SQL("create role {} login password 'x' in role cdc_owner").format(name))
+    url = psycopg.conninfo.make_conninfo(
+        cdc.env["CDC_DATABASE_URL"], user=f"installer_{db.info.dbname}", password="x"
+    )
+    try:
+        with psycopg.connect(url, autocommit=True) as conn:
+            hold(conn)
+            found = status(cdc)
+            assert found["ok"], found["problems"]
+            assert (found["fleet"]["daemons"], found["fleet"]["shards_owned"]) == (1, SHARDS)
+            assert findings(cdc)["daemons"]["verdict"] == "ok"
+            # Without the right it is a stranger, and both say what to do.
+            admin.execute(sql.SQL("revoke cdc_owner from {}").format(name))
+            (problem,) = status(cdc)["problems"]
+            assert f"user installer_{db.info.dbname}) holds advisory locks of daemons" in problem
+            assert "grant cdc_daemon to its account" in problem
+            assert findings(cdc)["daemons"]["verdict"] == "fail"
+    finally:
+        admin.execute(sql.SQL("drop role {}").format(name))
+
+
+def hold(conn: Connection) -> None:
+    conn.execute("select pg_advisory_lock_shared(%s, %s)", (LOCK_CLASS, SHARDS))
+    conn.execute(
+        "select pg_advisory_lock(%s, s) from generate_series(0, %s) s", (LOCK_CLASS, SHARDS - 1)
+    )
+    conn.execute("update cdc.shard set owner = 'host:17', since = clock_timestamp()")
+
+
+def test_one_cause_is_stated_once(cdc: Command, db: Connection, daemon: Connection) -> None:
+    """Twenty webhooks wait: for one daemon, for receivers that fail alike, or for a cause each."""
+    numbers = [cdc.add(company="1", url=f"http://127.0.0.1:9/{n}")["id"] for n in range(12)]
+    for number in numbers:
+        owe(db, number, **LATE)
+        fails(db, number, "9 minutes")
+    (problem,) = status(cdc)["problems"]
+    assert problem.startswith(
+        "12 webhooks (1, 2, 3, 4, 5, ...) are late, one of webhook 1 waits for 8 min: refused, for"
+    )
+    daemon.close()
+    (problem,) = status(cdc)["problems"]
+    assert problem.startswith("no daemon runs: 12 deliveries wait for one; 12 webhooks wait becau")
+
+
+def test_lag_is_the_metric_s(cdc: Command, db: Connection, daemon: Connection) -> None:
+    """It was what the metrics call oldest: 0.0 stood beside "lag 8 min"."""
+    failing, waiting = cdc.add()["id"], cdc.add(company="2")["id"]
+    owe(db, failing, **LATE)
+    fails(db, failing, "9 minutes")
+    totals = status(cdc)["totals"]
+    assert (totals["lag"], totals["oldest"] > 470) == (0.0, True)
+    out = cdc("status").out
+    assert re.search("^lag +none: what waits, waits for its receiver *$", out, re.MULTILINE)
+    assert re.search("^oldest +8 min *$", out, re.MULTILINE)
+    owe(db, waiting, **{'"time"': "clock_timestamp() - interval '20 s'"})
+    assert 20 <= status(cdc)["totals"]["lag"] < 40
+
+
+def test_screens_fit_and_name_their_zone(cdc: Command, db: Connection, daemon: Connection) -> None:
+    number = cdc.add()["id"]
+    owe(db, number, "retry", **LATE, **TRIED, due_at="clock_timestamp()", body="'x'")
+    db.execute("update cdc.installation set system_identifier = 1")
+    cdc.env["COLUMNS"] = "80"
+    for words in (("status",), ("doctor",), ("doctor", "--all")):
+        lines = cdc(*words).out.splitlines()
+        assert max(map(len, lines)) <= 80
+    # The doctor: what fails, then warnings; what is fine only if asked for.
+    marks = [line.split()[0] for line in cdc("doctor").out.splitlines() if line[:1].strip()]
+    assert marks == sorted(marks)
+    assert set(marks) == {"fail", "warn"}
+    assert "ok     schema" in cdc("doctor", "--all").out
+    times = cdc("webhook", "show", number).out + cdc("explain", number).out
+    assert "Z" in times
+    assert "+00:00" not in times

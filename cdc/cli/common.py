@@ -299,10 +299,8 @@ def moment(text: str) -> datetime:
         try:
             return datetime.now(UTC) - duration(text)
         except UsageError:
-            raise UsageError(
-                f"{text!r} is no time",
-                "Write 30m or 2d (ago), or 2025-03-16T15:32:34 with or without an offset.",
-            ) from None
+            hint = "Write 30m or 2d (ago), or 2025-03-16T15:32:34 with or without an offset."
+            raise UsageError(f"{text!r} is no time", hint) from None
     return found.astimezone(UTC)
 
 

@@ -166,7 +166,8 @@ class Client:
         excerpt = outcome.excerpt(reply.body, request, self._excerpt_limit)
         wait = reply.retry_after
         pause = None if wait is None else outcome.retry_after(wait, time.time(), self._cap)
-        leads = outcome.leads_to(reply.location, request.url)
+        redirects = 300 <= reply.status < 400
+        leads = outcome.leads_to(reply.location, request.url) if redirects else ""
         return outcome.answered(reply.status, time.monotonic() - started, excerpt, pause, leads)
 
     async def _by_kept(self, origin: Origin, message: bytes, due: float) -> Reply | None:

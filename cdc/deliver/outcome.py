@@ -37,6 +37,9 @@ TELLING = 32
 LOOKED_AT = EXCERPT + TELLING
 """Bytes of it that are looked at, so that a secret on the excerpt's edge is known as well."""
 
+LONGEST_DETAIL = 700
+"""Characters. A host has 253, and what is named of a certificate is cut where it is named."""
+
 _HIDDEN = "[hidden]"
 
 
@@ -308,5 +311,5 @@ _EACH_ADDRESS = re.compile(r"\[Errno ([0-9]+)\] Connect call failed \('([^']+)'"
 
 
 def _plain(text: str) -> str:
-    """One short printable line."""
-    return "".join(char if char.isprintable() else " " for char in text)[:300]
+    """One short printable line. Of what is longer the cause would not be recognised again."""
+    return "".join(char if char.isprintable() else " " for char in text)[:LONGEST_DETAIL]

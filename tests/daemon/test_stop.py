@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from cdc import stopping
 from cdc.receiver import Received, Script
 from tests.daemon.running import Process, Running, eventually
 from tests.daemon.world import World
@@ -146,3 +147,13 @@ async def test_a_second_stop_changes_nothing_and_it_is_quick(world: World) -> No
         await daemon.end()
         assert (await daemon.log.seen("stopping")).values["reason"] == "one"
     assert time.monotonic() - began < 10
+
+
+def test_nohup_is_respected() -> None:
+    """What was started to outlive its terminal does not end with it."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        assert stopping._signals() == [signal.SIGTERM, signal.SIGINT]
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert signal.SIGHUP in stopping._signals()

@@ -118,6 +118,13 @@ async def test_certificates_that_are_out_of_date_or_for_another(
     assert named(outcome) == "tls wildcard underscore"
 
 
+async def test_a_long_name_does_not_hide_the_cause(ca: Authority) -> None:
+    name = ".".join(["a" * 60] * 4)
+    others = [".".join(["b" * 60] * 4)] * 5
+    outcome = await refused(ca.server("other", *others), Files(ca.file), name)
+    assert named(outcome) == "tls wrong name"
+
+
 async def test_a_self_signed_certificate_is_named(ca: Authority, tmp_path: Path) -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     own = Authority(tmp_path, "own")

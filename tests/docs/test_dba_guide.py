@@ -9,6 +9,7 @@ from inspect import signature
 
 import psycopg
 import pytest
+import yaml
 from psycopg import sql
 
 from cdc.cli import triggers
@@ -16,10 +17,12 @@ from cdc.embedded import EmbeddedPostgres
 from cdc.mapping import default_mapping
 from cdc.migrations import SUPPORTED
 from cdc.patience import Patience
+from cdc.queue.ownership import LOCK_CLASS, MEMBER
 from cdc.settings import Settings
 from cdc.suite import tables_sql
 from tests.docs.pages import blocks, codes, page, table
 from tests.docs.running import Terminal, as_account
+from tests.house.files import TOP
 
 GUIDE = page("docs/dba.md")
 SHOWN = [block.text for block in blocks(GUIDE, "sql")]
@@ -179,6 +182,32 @@ def test_roles_made_beforehand_spare_the_right_to_make_any() -> None:
             conn.execute(line.encode())
         for command in commands:
             owner.run(*command.split())
+
+
+def test_the_queue_is_seen_from_the_database(installed: Terminal) -> None:
+    """By an account that may watch; the same query as for postgres_exporter."""
+    (text,) = [text for text in SQL if "as oldest_seconds" in text]
+    queries = yaml.safe_load((TOP / "deploy/monitoring/postgres_exporter.yml").read_text())
+    assert text.rstrip().rstrip(";") == queries["cdc_queue"]["query"].rstrip()
+    assert f"l.classid = {LOCK_CLASS} and l.objid = {MEMBER}" in text
+    query = text.rstrip().rstrip(";").encode()
+    watch = account(installed, "suite_watch")
+    with psycopg.connect(installed.database_url, autocommit=True) as conn:
+        conn.execute(
+            "with hook as (insert into cdc.webhook (company, endpoint) values ('1', 'https://x/')"
+            " returning id) insert into cdc.queue (webhook_id, layout, action, time, refs)"
+            " select id, 1, 'c', now() - interval '1 hour', '{1}' from hook"
+        )
+        with psycopg.connect(watch.database_url) as watching:
+            daemons, oldest, size = watching.execute(query).fetchone() or (None, 0, 0)
+            assert (daemons, round(oldest / 3600), size > 0) == (0, 1, True)
+        conn.execute("select pg_advisory_lock_shared(%s, %s)", [LOCK_CLASS, MEMBER])
+        conn.execute("update cdc.webhook set state = 'paused'")
+        with psycopg.connect(watch.database_url) as watching:
+            daemons, oldest, _ = watching.execute(query).fetchone() or (None, 0, 0)
+            assert (daemons, oldest) == (1, 0)
+        conn.execute("delete from cdc.queue")
+        conn.execute("delete from cdc.webhook")
 
 
 def test_locks_told_are_those_taken() -> None:

@@ -172,7 +172,7 @@ class Observer:
 
     def failing(self, webhook_id: int, outcome: Outcome) -> None:
         """The first failure after a success; what follows is logged at debug."""
-        self.log.warning("deliveries fail", webhook=webhook_id, **_why(outcome))
+        self.log.warning("deliveries fail", webhook=webhook_id, **_why(webhook_id, outcome))
 
     def crowded(self, sockets: int) -> None:
         self._repeated(
@@ -189,7 +189,10 @@ class Observer:
     def busy(self, webhook_id: int, outcome: Outcome, seconds: float) -> None:
         """Its receiver has asked for so long to be left alone; there was no other failure."""
         self.log.warning(
-            "receiver is busy", webhook=webhook_id, **_why(outcome), seconds=round(seconds)
+            "receiver is busy",
+            webhook=webhook_id,
+            **_why(webhook_id, outcome),
+            seconds=round(seconds),
         )
 
     def busy_no_more(self, webhook_id: int) -> None:
@@ -279,12 +282,12 @@ class Observer:
         self.log.warning("sweep found a row nobody held", webhook=webhook_id, delivery=lowest)
 
 
-def _why(outcome: Outcome) -> dict[str, Any]:
+def _why(webhook_id: int, outcome: Outcome) -> dict[str, Any]:
     """What a line of log says of a failed attempt."""
     cause = cause_of(outcome.error or "", outcome.status, outcome.detail)
     return {
         "status": outcome.status,
         "error": outcome.error,
         "detail": outcome.detail,
-        "hint": cause.todo,
+        "hint": cause.todo_for(webhook_id),
     }

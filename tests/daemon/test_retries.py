@@ -205,7 +205,7 @@ async def test_a_receiver_that_is_busy_for_long_is_named_once_and_when_it_is_wel
         await daemon.until("receiver is well again", webhook=hook.id)
         (line,) = daemon.log.all("receiver is busy", webhook=hook.id)
         assert (line.level, line.values["status"]) == ("warning", 503)
-        assert "cdc webhook update ID --rate N" in line.values["hint"]
+        assert f"cdc webhook update {hook.id} --rate N" in line.values["hint"]
         assert not daemon.log.all("deliveries fail")
 
 

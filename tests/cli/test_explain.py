@@ -113,7 +113,10 @@ class TestWhereADeliveryIs:
         owe(db, hook, "dead", id="5", tries="10", attempts="10", last_error="'timeout'")
         (said,) = told(cdc, 5)
         assert (said["verdict"], said["code"]) == ("bad", "dead")
-        assert "10 attempts failed, the last: timeout" in said["text"]
+        assert (
+            "10 attempts failed, the last: the endpoint does not answer in time (timeout)"
+            in said["text"]
+        )
 
     @pytest.mark.parametrize(
         ("outcome", "code"),

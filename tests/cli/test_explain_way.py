@@ -55,7 +55,7 @@ class TestWhatIsInTheWay:
         assert "the mapping has no event project_changed any more" in said[0]["text"]
         assert "cdc triggers install" in said[1]["todo"]
         (problem,) = (one for one in status(cdc)["problems"] if "no payload" in one)
-        assert "no payload can be made: `cdc explain 5` says why. It ends as dead" in problem
+        assert "no payload can be made: `cdc explain 5` says why. An event that is gone" in problem
         assert "hurries" not in problem, "that would not help"
 
     @pytest.mark.parametrize("place", ["retry", "dead"])

@@ -121,10 +121,8 @@ class TestStatus:
         owe(db, number, **{'"time"': LATE})
         fails(db, number, "30 minutes")
         (problem,) = status(cdc)["problems"]
-        assert problem.endswith(
-            "waits for 2 min: refused, for 30 min. It is tried again automatically, at least once a"
-            " minute."
-        )
+        assert "waits for 2 min: the endpoint takes no connection (refused), for 30 min." in problem
+        assert problem.endswith("It is tried again automatically, at least once a minute.")
 
     def test_late_without_a_failure_says_where_to_look(
         self, cdc: Command, db: psycopg.Connection, daemon: psycopg.Connection

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -13,7 +14,7 @@ from cdc.queue.notices import CLOCK_EVEN, LOG_LOST
 from cdc.queue.ownership import LOCK_CLASS, SHARDS
 from tests.cli.command import Command
 from tests.cli.test_doctor import findings
-from tests.cli.test_status import daemon, fails, log, owe, status
+from tests.cli.test_status import UID, daemon, fails, log, owe, status
 
 __all__ = ["daemon"]  # the fixture
 
@@ -145,6 +146,18 @@ def hold(conn: Connection) -> None:
     conn.execute("update cdc.shard set owner = 'host:17', since = clock_timestamp()")
 
 
+def test_a_host_without_certificates(
+    cdc: Command, daemon: Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cdc.add()
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "none.pem"))
+    monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path))
+    assert findings(cdc)["tls"]["verdict"] == "fail"
+    seen = cdc("status")
+    assert seen.code == 1
+    assert "ca-certificates" in seen.out
+
+
 def test_one_cause_is_stated_once(cdc: Command, db: Connection, daemon: Connection) -> None:
     """Twenty webhooks wait: for one daemon, for receivers that fail alike, or for a cause each."""
     numbers = [cdc.add(company="1", url=f"http://127.0.0.1:9/{n}")["id"] for n in range(12)]
@@ -153,11 +166,55 @@ def test_one_cause_is_stated_once(cdc: Command, db: Connection, daemon: Connecti
         fails(db, number, "9 minutes")
     (problem,) = status(cdc)["problems"]
     assert problem.startswith(
-        "12 webhooks (1, 2, 3, 4, 5, ...) are late, one of webhook 1 waits for 8 min: refused, for"
+        "12 webhooks (1, 2, 3, 4, 5, ...) are late, one of webhook 1 waits for 8 min: the "
+        "endpoint takes no connection (refused), for 9 min."
     )
     daemon.close()
     (problem,) = status(cdc)["problems"]
     assert problem.startswith("no daemon runs: 12 deliveries wait for one; 12 webhooks wait becau")
+
+
+@pytest.mark.parametrize(
+    ("error", "status_", "detail", "cause", "todo"),
+    [
+        ("tls", "null", "the certificate of x.test is refused: certificate has expired",
+         "the certificate of x.test is refused: certificate has expired (tls)",
+         "The receiver has to renew its certificate."),
+        ("tls", "null", None, "TLS with the endpoint fails (tls)", "Ask the receiver's operator."),
+        ("status", "401", None, "the receiver answered 401", "Compare the signing secret"),
+        ("guard", "null", None, "the endpoint may not be called (guard)", "CDC_ALLOWED_NETWORKS"),
+        ("dns", "null", "the name of x.test cannot be resolved: no such name",
+         "the name of x.test cannot be resolved: no such name (dns)",
+         "Correct the endpoint: `cdc webhook update 1 --url URL`."),
+    ],
+)  # fmt: skip
+def test_the_advice_is_for_the_cause(
+    cdc: Command,
+    db: Connection,
+    daemon: Connection,
+    error: str,
+    status_: str,
+    detail: str | None,
+    cause: str,
+    todo: str,
+) -> None:
+    """It was always: if the receiver is well again, resume."""
+    number = cdc.add()["id"]
+    tried = {"tries": "1", "attempts": "1", "last_error": f"'{error}'", "last_status": status_}
+    due = {"due_at": "clock_timestamp() + interval '5 min'", "body": "'x'"}
+    owe(db, number, "retry", id="7", uid=f"'{UID.format(7)}'", **LATE, **tried, **due)
+    what = {"error": f"'{error}'", "status": status_}
+    if detail is not None:
+        what["detail"] = f"'{detail}'"
+    log(db, number, 7, "failed", **what)
+    (problem,) = status(cdc)["problems"]
+    assert cause in problem
+    assert todo in problem
+    backlog = findings(cdc)["backlog"]
+    assert (cause in backlog["message"], todo in backlog["todo"]) == (True, True)
+    said = cdc.json("explain", 7)["deliveries"][0]["said"][0]
+    assert todo in said["todo"]
+    assert "When that is mended: `cdc webhook resume 1`" in said["todo"]
 
 
 def test_lag_is_the_metric_s(cdc: Command, db: Connection, daemon: Connection) -> None:

@@ -48,7 +48,15 @@ def daemons(see: Patient) -> Told:
 def backlog(see: Patient) -> Told:
     lanes = health.lanes(see.conn)
     late = [lane for lane in lanes if lane.late]
-    found = list(of_deliveries(lanes, late, health.expired(see.conn), see.settings.held_days))
+    found = list(
+        of_deliveries(
+            lanes,
+            late,
+            health.expired(see.conn),
+            see.settings.held_days,
+            health.details(see.conn, late),
+        )
+    )
     if not found:
         return ok("nothing waits for long, is dead, or expires")
     more = f"; and {len(found) - 1} more, which `cdc status` lists" if len(found) > 1 else ""

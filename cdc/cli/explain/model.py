@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from cdc.capture.catalog import Gap
 from cdc.capture.plan import TableStatus
+from cdc.causes import Cause, cause_of
 from cdc.mapping import Resource
 from cdc.road import THIS_MACHINE, UNUSABLE
 
@@ -64,6 +66,11 @@ class Delivery:
     error: str | None = None
     ahead: int = 0
     behind: int | None = None
+
+    def cause(self, log: Sequence[Attempt]) -> Cause:
+        """Why its last attempt failed, and what to do; as far as this account may see it."""
+        details = [a.detail for a in log if a.error == self.error and a.detail]
+        return cause_of(self.error or "", self.status, details[-1] if details else "")
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from cdc.causes import cause_of
 from cdc.cli.common import age, counted, when
 from cdc.cli.explain.model import AHEAD, Attempt, Delivery, Facts, Hook, Unresolved
 from cdc.cli.explain.suite import Row
@@ -169,13 +170,13 @@ def of_delivery(one: Delivery, facts: Facts) -> Iterator[Sentence]:
     if not one.place:
         yield from _ended(one, log)
     elif one.place == "dead":
-        mended = "that is mended" if one.error == "mapping" else "the receiver works again"
         yield Sentence(
             "bad",
             "dead",
             f"It is dead: {counted(one.tries, 'attempt')} failed, the last: {_answer(one, log)}. "
             "The receiver never got it.",
-            f"When {mended}: `cdc delivery replay {one.id}` (same webhook-id).",
+            f"{one.cause(log).todo_for(one.webhook)} When that is mended: `cdc delivery replay "
+            f"{one.id}` (same webhook-id).",
         )
     elif hook is None or hook.state == "removed":
         yield Sentence(
@@ -204,14 +205,14 @@ def _waiting(one: Delivery, facts: Facts, hook: Hook, log: Sequence[Attempt]) ->
             f"`cdc explain {one.behind}`" if one.behind is not None else "",
         )
     elif one.place == "retrying":
-        mended = "that is mended" if one.error == "mapping" else "the receiver is well again"
         due = "is due now" if (one.due_in or 0) <= 0 else f"comes in {age(one.due_in)}"
         yield Sentence(
             "wait",
             "retrying",
             f"{counted(one.tries, 'attempt')} failed, the last: {_answer(one, log)}. "
             f"The next {due}.",
-            f"If {mended}: `cdc webhook resume {hook.id}` tries at once.",
+            f"{one.cause(log).todo_for(hook.id)} When that is mended: `cdc webhook resume "
+            f"{hook.id}` tries at once.",
         )
     before = list(_in_the_way(hook, facts))
     yield from before
@@ -285,7 +286,8 @@ def _in_the_way(hook: Hook, facts: Facts) -> Iterator[Sentence]:
             f"The endpoint does not answer well{since} ({hook.failures} failures in a row"
             f"{', the last: ' + hook.last_error if hook.last_error else ''}): its lane is "
             f"{hook.breaker}, and only one delivery at a time tries whether it is well again.",
-            "Talk to the receiver. Probes go on by themselves, at least once a minute.",
+            f"{cause_of(hook.last_error or '').todo_for(hook.id)} Probes go on automatically, at "
+            "least once a minute.",
         )
     if hook.slow_for is not None and hook.slow_for > 0:
         yield Sentence(
@@ -341,4 +343,4 @@ def _answer(one: Delivery, log: Sequence[Attempt]) -> str:
         return f"no payload could be made, so there was nothing to send: {why}"
     if one.error is None or one.error == "status":
         return f"answered {one.status}" if one.status is not None else "no answer"
-    return one.error if one.status is None else f"{one.error} (status {one.status})"
+    return f"{one.cause(log).text} ({one.error})"

@@ -7,7 +7,7 @@ problems.py what of it is wrong, and what to do
 
 from cdc.cli.health.model import LATE, Bell, Daemon, Health, Lane, Unresolved
 from cdc.cli.health.problems import Problem, problems
-from cdc.cli.health.reading import expired, fleet, lanes, read, unresolved
+from cdc.cli.health.reading import details, expired, fleet, lanes, read, unresolved
 
 __all__ = [
     "LATE",
@@ -17,6 +17,7 @@ __all__ = [
     "Lane",
     "Problem",
     "Unresolved",
+    "details",
     "expired",
     "fleet",
     "lanes",

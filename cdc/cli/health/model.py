@@ -166,6 +166,7 @@ class Health:
              this account cannot see it.
     strangers: sessions that hold locks of daemons and may not act as one.
     held_days: after how many days what is held expires.
+    details: of some failing webhooks: the line of detail of the last attempt.
     """
 
     capture: tuple[TableStatus, ...]
@@ -184,6 +185,7 @@ class Health:
     gone: dict[str, list[int]] | None = None
     strangers: tuple[str, ...] = ()
     held_days: float = 14.0
+    details: dict[int, str] = field(default_factory=dict)
 
     @property
     def owned(self) -> frozenset[int]:

@@ -6,11 +6,12 @@ What stops many webhooks is one problem, not one for each: they are counted with
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from cdc.causes import cause_of
 from cdc.cli.common import age, counted
-from cdc.cli.health.model import UNTOLD, Daemon, Health, Lane
+from cdc.cli.health.model import Daemon, Health, Lane
 from cdc.queue.notices import CLOCK_BAD
 from cdc.queue.ownership import SHARDS
 from cdc.registry.company import named
@@ -54,7 +55,8 @@ def problems(seen: Health, others: Iterable[Problem] = ()) -> list[Problem]:
             they = "1 webhook waits" if len(waiting) == 1 else f"{len(waiting)} webhooks wait"
             found[0] = replace(found[0], text=f"{found[0].text}; {they} because of it")
     lanes = [lane for lane in late if lane.webhook_id not in waiting]
-    return [*found, *of_deliveries(seen.lanes, lanes, seen.expired, seen.held_days)]
+    rest = of_deliveries(seen.lanes, lanes, seen.expired, seen.held_days, seen.details)
+    return [*found, *rest]
 
 
 def _standing(seen: Health) -> Iterator[Problem]:
@@ -183,7 +185,11 @@ def _minor(seen: Health) -> Iterator[Problem]:
 
 
 def of_deliveries(
-    lanes: Sequence[Lane], late: Sequence[Lane], expired: int, held_days: float
+    lanes: Sequence[Lane],
+    late: Sequence[Lane],
+    expired: int,
+    held_days: float,
+    details: Mapping[int, str],
 ) -> Iterator[Problem]:
     """What does not arrive, or not in time: by cause, each with its webhooks."""
     suspended: dict[str, list[Lane]] = defaultdict(list)
@@ -192,7 +198,7 @@ def of_deliveries(
         if lane.state == "suspended":
             suspended[lane.reason or "no reason"].append(lane)
     for lane in late:
-        failing[(lane.last_error or "").partition(": `cdc")[0]].append(lane)
+        failing[_code(lane, details)].append(lane)
     for reason, group in suspended.items():
         yield Problem(
             f"{_they(group, 'is', 'are')} suspended: {reason}",
@@ -201,7 +207,7 @@ def of_deliveries(
     for group in sorted(failing.values(), key=lambda group: -_longest(group)):
         worst = max(group, key=lambda lane: lane.oldest or 0.0)
         whose = "its oldest delivery" if len(group) == 1 else f"one of webhook {worst.webhook_id}"
-        why, todo = _why(worst)
+        why, todo = _why(worst, details.get(worst.webhook_id, ""), alone=len(group) == 1)
         yield Problem(
             f"{_they(group, 'is', 'are')} late, {whose} waits for {age(worst.oldest)}: {why}", todo
         )
@@ -241,7 +247,14 @@ def _expiring(lanes: Sequence[Lane], held_days: float) -> Iterator[Problem]:
         )
 
 
-def _why(lane: Lane) -> tuple[str, str]:
+def _code(lane: Lane, details: Mapping[int, str]) -> str:
+    """What webhooks that fail for one cause have in common."""
+    if lane.unusable is not None or lane.error is None:
+        return lane.error or ""
+    return cause_of(lane.error, lane.status, details.get(lane.webhook_id, "")).code
+
+
+def _why(lane: Lane, detail: str, *, alone: bool) -> tuple[str, str]:
     """The cause of a late webhook, and what to do."""
     if not lane.last_error and not lane.retrying:
         return (
@@ -250,18 +263,19 @@ def _why(lane: Lane) -> tuple[str, str]:
         )
     if lane.unusable is not None:
         return lane.unusable, f"`cdc webhook show {lane.webhook_id}` says what to do."
-    why = lane.last_error or "it has failed"
-    if why.startswith(UNTOLD):  # its receiver was never asked
-        return why, "It ends as dead unless that is mended."
+    cause = cause_of(lane.error or "", lane.status, detail)
+    todo = cause.todo_for(lane.webhook_id) if alone else cause.todo
+    if lane.error == "mapping":  # its receiver was never asked
+        return lane.last_error or "", todo
+    why = cause.text if lane.error in (None, "status") else f"{cause.text} ({lane.error})"
     if lane.failing_for is not None:
         why += f", for {age(lane.failing_for)}"
     if lane.breaker != "closed":
-        return why, "It is tried again automatically, at least once a minute."
+        return why, f"{todo} It is tried again automatically, at least once a minute."
     if lane.next_try is not None and lane.next_try > 0:
-        return why, (
-            f"Next try in {age(lane.next_try)}; `cdc webhook resume {lane.webhook_id}` tries now."
-        )
-    return why, "It is being tried again."
+        resume = f"`cdc webhook resume {lane.webhook_id if alone else 'ID'}` tries now."
+        return why, f"{todo} Next try in {age(lane.next_try)}; {resume}"
+    return why, f"{todo} It is being tried again."
 
 
 def _they(lanes: Sequence[Lane], one: str = "", many: str = "") -> str:

@@ -3,6 +3,9 @@ look at than a short one."""
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Iterable
+from heapq import nlargest
 from typing import Any
 
 import psycopg
@@ -22,6 +25,9 @@ COUNTED = 100_000
 LEAST, MOST = 100, 10_000
 """Rows counted of one webhook, in one place: within these."""
 
+DETAILED = 10
+"""Webhooks with one kind of failure whose attempts are looked at."""
+
 Connection = psycopg.Connection[Any]
 
 
@@ -30,6 +36,7 @@ def read(conn: Connection, mapping: Mapping, held_days: float) -> Health:
     capture.refuse_unless_migrated(conn)
     installed = installed_mapping(conn)
     members, daemons, strangers = fleet(conn)
+    found = lanes(conn)
     return Health(
         capture=tuple(capture.standing(conn, mapping)),
         installed_mapping=installed,
@@ -37,7 +44,7 @@ def read(conn: Connection, mapping: Mapping, held_days: float) -> Health:
         members=members,
         daemons=daemons,
         bell=bell(conn),
-        lanes=lanes(conn),
+        lanes=found,
         unresolved=unresolved(conn),
         expired=expired(conn),
         copy=capture.is_copy(conn),
@@ -47,6 +54,7 @@ def read(conn: Connection, mapping: Mapping, held_days: float) -> Health:
         gone=company.gone(conn, mapping),
         strangers=strangers,
         held_days=held_days,
+        details=details(conn, found),
     )
 
 
@@ -161,6 +169,33 @@ def lanes(conn: Connection) -> tuple[Lane, ...]:
         bound = max(LEAST, min(MOST, COUNTED // max(1, row[0])))
         rows = conn.execute(_LANES, {"bound": bound, "unusable": UNUSABLE}).fetchall()
     return tuple(Lane(*row) for row in rows)
+
+
+_DETAILS = """
+select f.webhook_id, (select a.detail from cdc.attempt a
+                       where a.delivery = f.delivery and a.webhook_id = f.webhook_id
+                         and a.detail is not null order by a.at desc limit 1)
+  from unnest(%s::bigint[], %s::bigint[]) f (webhook_id, delivery)
+"""
+
+
+def details(conn: Connection, lanes: Iterable[Lane]) -> dict[int, str]:
+    """What the last attempts of some webhooks that fail met, of each kind of failure the latest
+    ones; nothing for an account that may not see it."""
+    row = conn.execute("select has_column_privilege('cdc.attempt', 'detail', 'select')").fetchone()
+    worst: dict[tuple[str | None, int | None], list[Lane]] = defaultdict(list)
+    for lane in lanes:
+        if lane.late and lane.error and lane.delivery is not None:
+            worst[lane.error, lane.status].append(lane)
+    asked = [
+        lane
+        for group in worst.values()
+        for lane in nlargest(DETAILED, group, key=lambda lane: lane.oldest or 0.0)
+    ]
+    if not asked or row is None or not row[0]:
+        return {}
+    ids = [[lane.webhook_id for lane in asked], [lane.delivery for lane in asked]]
+    return {webhook: text for webhook, text in conn.execute(_DETAILS, ids).fetchall() if text}
 
 
 _EXPIRED = """

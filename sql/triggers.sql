@@ -285,6 +285,10 @@ begin
           select last_id - cardinality(unplaced) + u.number, 'project', 'public.project', u.kept ->> 0, action,
                  happened, u.kept -> 1, problem
             from unnest(unplaced) with ordinality u (kept, number);
+        when lock_not_available or deadlock_detected or serialization_failure then
+          -- Another session has locked the table whole, and the writer's own limit ends its
+          -- waiting: to go on would lose the change.
+          raise;
         when others then
           -- A table or a right of ours was taken away.
           raise log 'cdc: % changes of % are lost: % (%)', cardinality(unplaced), 'public.project', sqlerrm,
@@ -301,7 +305,7 @@ begin
   end loop;
   return null;
 end
--- Rendered by cdc (60978af170c928d2); not to be changed by hand: `cdc triggers install` would undo it.
+-- Rendered by cdc (357b8b1b7814b380); not to be changed by hand: `cdc triggers install` would undo it.
 $cdc$;
 revoke all on function cdc_capture.capture_project() from public;
 set local role cdc_owner;
@@ -613,6 +617,10 @@ begin
           select last_id - cardinality(unplaced) + u.number, 'candidate', 'public.candidate', u.kept ->> 0, action,
                  happened, u.kept -> 1, problem
             from unnest(unplaced) with ordinality u (kept, number);
+        when lock_not_available or deadlock_detected or serialization_failure then
+          -- Another session has locked the table whole, and the writer's own limit ends its
+          -- waiting: to go on would lose the change.
+          raise;
         when others then
           -- A table or a right of ours was taken away.
           raise log 'cdc: % changes of % are lost: % (%)', cardinality(unplaced), 'public.candidate', sqlerrm,
@@ -629,7 +637,7 @@ begin
   end loop;
   return null;
 end
--- Rendered by cdc (ef97c285f16cd74e); not to be changed by hand: `cdc triggers install` would undo it.
+-- Rendered by cdc (fec18b0ba16b648a); not to be changed by hand: `cdc triggers install` would undo it.
 $cdc$;
 revoke all on function cdc_capture.capture_candidate() from public;
 set local role cdc_owner;
@@ -971,6 +979,10 @@ begin
           select last_id - cardinality(unplaced) + u.number, 'answervideo', 'public.answervideo', u.kept ->> 0, action,
                  happened, u.kept -> 1, problem
             from unnest(unplaced) with ordinality u (kept, number);
+        when lock_not_available or deadlock_detected or serialization_failure then
+          -- Another session has locked the table whole, and the writer's own limit ends its
+          -- waiting: to go on would lose the change.
+          raise;
         when others then
           -- A table or a right of ours was taken away.
           raise log 'cdc: % changes of % are lost: % (%)', cardinality(unplaced), 'public.answervideo', sqlerrm,
@@ -987,7 +999,7 @@ begin
   end loop;
   return null;
 end
--- Rendered by cdc (475f6b88af5cd9fc); not to be changed by hand: `cdc triggers install` would undo it.
+-- Rendered by cdc (ac3dc823033977de); not to be changed by hand: `cdc triggers install` would undo it.
 $cdc$;
 revoke all on function cdc_capture.capture_answervideo() from public;
 set local role cdc_owner;
@@ -1338,6 +1350,10 @@ begin
           select last_id - cardinality(unplaced) + u.number, 'rating', 'public.rating', u.kept ->> 0, action,
                  happened, u.kept -> 1, problem
             from unnest(unplaced) with ordinality u (kept, number);
+        when lock_not_available or deadlock_detected or serialization_failure then
+          -- Another session has locked the table whole, and the writer's own limit ends its
+          -- waiting: to go on would lose the change.
+          raise;
         when others then
           -- A table or a right of ours was taken away.
           raise log 'cdc: % changes of % are lost: % (%)', cardinality(unplaced), 'public.rating', sqlerrm,
@@ -1354,7 +1370,7 @@ begin
   end loop;
   return null;
 end
--- Rendered by cdc (43c7a945e9a59bf0); not to be changed by hand: `cdc triggers install` would undo it.
+-- Rendered by cdc (aec2003a25eb743c); not to be changed by hand: `cdc triggers install` would undo it.
 $cdc$;
 revoke all on function cdc_capture.capture_rating() from public;
 set local role cdc_owner;
@@ -1735,6 +1751,10 @@ begin
           select last_id - cardinality(unplaced) + u.number, 'note', 'public.note', u.kept ->> 0, action,
                  happened, u.kept -> 1, problem
             from unnest(unplaced) with ordinality u (kept, number);
+        when lock_not_available or deadlock_detected or serialization_failure then
+          -- Another session has locked the table whole, and the writer's own limit ends its
+          -- waiting: to go on would lose the change.
+          raise;
         when others then
           -- A table or a right of ours was taken away.
           raise log 'cdc: % changes of % are lost: % (%)', cardinality(unplaced), 'public.note', sqlerrm,
@@ -1751,7 +1771,7 @@ begin
   end loop;
   return null;
 end
--- Rendered by cdc (ae5ac5dcf11d4d11); not to be changed by hand: `cdc triggers install` would undo it.
+-- Rendered by cdc (fb2a6f40987fbe52); not to be changed by hand: `cdc triggers install` would undo it.
 $cdc$;
 revoke all on function cdc_capture.capture_note() from public;
 set local role cdc_owner;

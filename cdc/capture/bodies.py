@@ -173,6 +173,10 @@ begin
           select last_id - cardinality(unplaced) + u.number, {name}, {table}, u.kept ->> 0, action,
                  happened, u.kept -> 1, problem
             from unnest(unplaced) with ordinality u (kept, number);
+        when lock_not_available or deadlock_detected or serialization_failure then
+          -- Another session has locked the table whole, and the writer's own limit ends its
+          -- waiting: to go on would lose the change.
+          raise;
         when others then
           -- A table or a right of ours was taken away.
           raise log 'cdc: % changes of % are lost: % (%)', cardinality(unplaced), {table}, sqlerrm,

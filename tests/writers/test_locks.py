@@ -90,6 +90,9 @@ def test_the_holder_of_a_lock_that_stops_writers_is_named(
         with pytest.raises(psycopg.OperationalError):
             holder.execute("select 1")
     assert checked(suite.url, "locks")["verdict"] == "ok"
+    if mode != "exclusive":  # what may wait there could not be read: the daemon captures it
+        assert suite.unresolved() == [("rating", "9")]
+        suite.resolve()
     assert suite.changes() == [("m", "9")]
 
 
@@ -140,6 +143,9 @@ def test_who_waits_for_a_strong_lock_stops_those_behind(suite: Suite) -> None:
         waiting.result()
         strong.rollback()
     assert checked(suite.url, "locks")["verdict"] == "ok"
+    # The writer's statement was rolled back: otherwise its change would be lost.
+    assert suite.one("select count(*) from rating where stars = 3") == 0
+    assert suite.changes() == suite.unresolved() == []
 
 
 def test_doctor_and_status_do_not_wait_behind_it(suite: Suite) -> None:

@@ -92,10 +92,13 @@ class Translator:
             return self._base
         base: str | None = self._bases.get(own)
         if base is None:
-            if "://" in own:
-                base = own if own.endswith("/") else own + "/"
+            name = own.strip()  # a line end comes with values out of forms and files
+            if "://" in name:
+                base = name if name.endswith("/") else name + "/"
+            elif name:
+                base = urlunsplit(urlsplit(self._base)._replace(netloc=name))
             else:
-                base = urlunsplit(urlsplit(self._base)._replace(netloc=own))
+                base = self._base
             self._bases.keep(own, base, getsizeof(own) + getsizeof(base))
         return base
 

@@ -47,7 +47,7 @@ def test_environment_over_file_over_default(
 
 
 def test_the_environment_can_name_the_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("CDC_CONFIG", str(written(tmp_path, "window = 7")))
+    monkeypatch.setenv("CDC_CONFIG", f"{written(tmp_path, 'window = 7')}\n")
     assert load().window == 7
 
 

@@ -136,6 +136,9 @@ def test_a_parent_seen_from_another_parent() -> None:
         ("http://test/v4/", None, "http://test/v4/companies/1/projects/17/"),
         ("http://test/v4/", "acme.test", "http://acme.test/v4/companies/1/projects/17/"),
         ("http://test/v4/", "https://a.test/", "https://a.test/companies/1/projects/17/"),
+        ("http://test/v4/", " https://a.test/\n", "https://a.test/companies/1/projects/17/"),
+        ("http://test/v4/", "a.test\n", "http://a.test/v4/companies/1/projects/17/"),
+        ("http://test/v4/", " \n", "http://test/v4/companies/1/projects/17/"),
     ],
 )
 def test_where_addresses_begin(base_url: str | None, own: str | None, address: str) -> None:

@@ -48,7 +48,7 @@ def run(
     """
     from cdc.observe import configure_logging
 
-    form = os.environ.get("CDC_LOG_FORMAT", "auto")
+    form = os.environ.get("CDC_LOG_FORMAT", "auto").strip()
     try:
         try:
             settings = load_settings(ctx, warned=True)

@@ -41,8 +41,8 @@ def load(config_path: Path | None = None, *, need_database: bool = True) -> Sett
     ConfigError. What the environment has beyond our settings is left out, and named in
     ``Settings.left_out``.
     """
-    if config_path is None and os.environ.get(_CONFIG_VARIABLE):
-        config_path = Path(os.environ[_CONFIG_VARIABLE])
+    if config_path is None and (named := os.environ.get(_CONFIG_VARIABLE, "").strip()):
+        config_path = Path(named)
     from_file = _read_file(config_path) if config_path else {}
     from_environment, left_out = _read_environment()
     sources: dict[str, Source] = {key: "file" for key in from_file}

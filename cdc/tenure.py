@@ -270,6 +270,7 @@ class Tenure:
                 {s for s, epoch in epochs.items() if self._before.get(s, epoch) != epoch}
             )
         if not taken:
+            self._observer.shards_denied(ownership.denied(free))
             return
         # What was sent before a reconnection is recorded before it is looked at again.
         await self._flushed(looker)

@@ -131,6 +131,16 @@ class Observer:
         self.counts.looks += 1
         self.metrics.attempts.looks.add(seconds)
 
+    def shards_denied(self, count: int) -> None:
+        """Shards that no daemon owns cannot be taken: another session holds their locks."""
+        if count:
+            self.log.warning(
+                "shards cannot be taken over",
+                count=count,
+                error="sessions that are no daemons hold their locks",
+                hint="`cdc doctor` names them. A daemon's account is a member of cdc_daemon.",
+            )
+
     def bell(self, mode: str) -> None:
         self.log.debug("doorbell", mode=mode)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import random
 import socket
+import time
 from math import ceil
 from typing import NamedTuple
 
@@ -16,6 +17,7 @@ from cdc.queue.session import Connection, execute
 
 SHARDS = 64
 LOCK_CLASS = 0x434443  # "CDC"
+DENIED_FOR = 30.0  # seconds; a hand-over takes less
 MEMBER = 64  # held shared by every daemon
 OWNER = f"{socket.gethostname()}:{os.getpid()}"
 
@@ -66,6 +68,7 @@ class Ownership:
         self._conn = conn
         self.epochs: dict[int, int] = {}
         self.shards: list[int] = []
+        self._denied_since: float | None = None
 
     def owns(self, webhook_id: int) -> bool:
         return webhook_id % SHARDS in self.epochs
@@ -81,9 +84,21 @@ class Ownership:
 
     def may_take(self, fleet: Fleet) -> list[int]:
         """Shards that are nobody's, if our share is not full."""
-        if len(self.epochs) >= fleet.share:
-            return []
-        return [shard for shard in range(SHARDS) if shard not in fleet.owned]
+        full = len(self.epochs) >= fleet.share
+        free = [] if full else [shard for shard in range(SHARDS) if shard not in fleet.owned]
+        if not free:
+            self._denied_since = None
+        return free
+
+    def denied(self, free: list[int]) -> int:
+        """How many free shards cannot be taken, each time that it has been so for DENIED_FOR; 0 in
+        between. Sessions that are no daemons hold their locks."""
+        now = time.monotonic()
+        self._denied_since = self._denied_since or now
+        if now - self._denied_since < DENIED_FOR:
+            return 0
+        self._denied_since = now
+        return len(free)
 
     async def why_idle(self, fleet: Fleet) -> tuple[str, str]:
         """Why there is no shard for us, and what to do."""

@@ -12,6 +12,7 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
+from cdc import tenure
 from cdc.observe.logfile import LogFile
 from cdc.queue.ownership import LOCK_CLASS, MEMBER
 from tests.cli.command import Command
@@ -99,11 +100,16 @@ async def test_what_a_daemon_shows_of_itself(world: World, monkeypatch: pytest.M
             assert time.monotonic() < deadline
 
 
-async def test_who_holds_a_shard_is_named(world: World, stranger: Connection) -> None:
+async def test_who_holds_a_shard_is_named(
+    world: World, stranger: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
     hook = await world.hook()
     await stranger.execute(f"select pg_advisory_lock({LOCK_CLASS}, {hook.id % 64})".encode())
+    monkeypatch.setattr(tenure, "DENIED_FOR", 0.1)
     async with Running(world.url) as daemon:
         await eventually(lambda: daemon.owned == 63, "the others are its own")
+        line = await daemon.until("shards cannot be taken over")
+        assert line.values["count"] == 1
         command = Command({"CDC_DATABASE_URL": world.url})
         done = await asyncio.to_thread(command, "doctor", "--json")
         found = next(check for check in done.json["checks"] if check["check"] == "daemons")

@@ -165,6 +165,8 @@ class App:
                     return None
                 return await checking
             except psycopg.OperationalError as error:
+                if self._stop.is_set():
+                    return None
                 await start_checks.refuse_if_hopeless(error, url)
                 self.observer.connection_lost(error, pause)
                 # What is up to us has been done; whoever waits for us need not wait for a database.

@@ -147,7 +147,8 @@ async def test_stopped_while_it_waits_for_the_database(suite_url: str) -> None:
         assert await daemon.until("stopped")
 
 
-async def test_stopped_while_a_server_does_not_answer(suite_url: str) -> None:
+@pytest.mark.parametrize("closes", [False, True])
+async def test_stopped_while_a_server_does_not_answer(suite_url: str, closes: bool) -> None:
     """Its connecting may take longer than whatever stops it waits."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
@@ -157,7 +158,9 @@ async def test_stopped_while_a_server_does_not_answer(suite_url: str) -> None:
         conn, _ = await asyncio.get_running_loop().sock_accept(silent)
         with conn:
             app.stop("the test")
-            await asyncio.wait_for(running, 10)
+            if closes:
+                conn.close()
+            await asyncio.wait_for(running, 4)
 
 
 async def test_a_newer_schema_that_still_serves_it(suite_url: str) -> None:

@@ -12,8 +12,8 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
-from cdc import tenure
 from cdc.observe.logfile import LogFile
+from cdc.queue import ownership
 from cdc.queue.ownership import LOCK_CLASS, MEMBER
 from tests.cli.command import Command
 from tests.daemon.running import Running, eventually
@@ -105,7 +105,7 @@ async def test_who_holds_a_shard_is_named(
 ) -> None:
     hook = await world.hook()
     await stranger.execute(f"select pg_advisory_lock({LOCK_CLASS}, {hook.id % 64})".encode())
-    monkeypatch.setattr(tenure, "DENIED_FOR", 0.1)
+    monkeypatch.setattr(ownership, "DENIED_FOR", 0.1)
     async with Running(world.url) as daemon:
         await eventually(lambda: daemon.owned == 63, "the others are its own")
         line = await daemon.until("shards cannot be taken over")

@@ -24,11 +24,11 @@ import psycopg
 
 from cdc import sqlfiles
 from cdc.db import connect, explained
+from cdc.road import LOG_RING
 
 OUTCOMES = ("dead", "delivered", "expired", "dropped", "retrying")
 AT_ONCE = 1000
 _NO_SLOT = -1
-_RING = 32  # partitions of the log, one a day
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +168,7 @@ class Replay:
         for keys in selection.batches(size):
             with explained():
                 days = range(_day(before), _day(self._now()) + 2)
-                written = sorted({day % _RING for day in days})
+                written = sorted({day % LOG_RING for day in days})
                 rows = self._conn.execute(
                     sqlfiles.query("replay").encode(), [*keys, before, written, new_id]
                 ).fetchall()

@@ -33,6 +33,9 @@ class Span(NamedTuple):
         return Span(min(self.first, other.first), max(self.last, other.last))
 
 
+LOG_RING = 32
+"""Partitions of the attempt log, one a day, again and again (sql/schema/70_attempt.sql)."""
+
 UNREAD = -(2**63)
 """First id of a span of which nothing is known yet: rows may begin anywhere."""
 

@@ -7,8 +7,7 @@ from psycopg.errors import LockNotAvailable
 
 from cdc.observe import Observer
 from cdc.queue.session import Connection, answering, execute
-
-RING = 32  # partitions in sql/schema/70_attempt.sql
+from cdc.road import LOG_RING
 
 
 async def run_once(conn: Connection, log_days: int, observer: Observer) -> None:
@@ -21,10 +20,10 @@ async def run_once(conn: Connection, log_days: int, observer: Observer) -> None:
     [(today,)] = await execute(
         conn, b"select floor(extract(epoch from clock_timestamp()) / 86400)::int", name="prune"
     )
-    days = {slot: day for slot in range(RING) if (day := await _day(conn, slot)) is not None}
+    days = {slot: day for slot in range(LOG_RING) if (day := await _day(conn, slot)) is not None}
     last = max((day for day in days.values() if day < today), default=today)
     # Whatever else lies there, these are being written.
-    written = {(today - ago) % RING for ago in range(-1, log_days + 1)}
+    written = {(today - ago) % LOG_RING for ago in range(-1, log_days + 1)}
     emptied = 0
     for slot, day in days.items():
         if day > last - log_days or slot in written:

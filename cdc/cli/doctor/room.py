@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from cdc.care.prune import RING
 from cdc.cli.common import counted
 from cdc.cli.doctor.base import Check, Patient, Told, fail, ok, warn
+from cdc.road import LOG_RING
 
 SESSIONS = 4
 """Of a daemon, at the most."""
@@ -134,7 +134,7 @@ def log(see: Patient) -> Told:
                   and i.inhrelid = to_regclass('cdc.' || name))
          order by days
         """,
-        RING,
+        LOG_RING,
     )
     if missing:
         name, days = missing[0]
@@ -155,7 +155,7 @@ def log(see: Patient) -> Told:
             "A daemon empties it every ten minutes, unless somebody reads it all the time (a dump, "
             "a forgotten transaction): its log has `care failed`.",
         )
-    return ok(f"all {RING} days of the log are there")
+    return ok(f"all {LOG_RING} days of the log are there")
 
 
 def sequences(see: Patient) -> Told:

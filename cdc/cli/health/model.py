@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import NamedTuple
 
 from cdc.around.publications import Publication, Refused
 from cdc.capture.plan import TableStatus
@@ -18,9 +19,8 @@ UNTOLD = "no payload can be made"
 """So begins why deliveries fail of which nothing can be sent: error ``mapping``."""
 
 
-@dataclass(frozen=True, slots=True)
-class Lane:
-    """A webhook and what it owes.
+class Lane(NamedTuple):
+    """A webhook and what it owes. (A tuple: there may be 100,000 of them.)
 
     queued, retrying, parked, dead: counted as far as ``bound``, a place each: a count that has
                 reached it means "at least".

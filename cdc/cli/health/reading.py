@@ -168,7 +168,7 @@ def lanes(conn: Connection) -> tuple[Lane, ...]:
         assert row is not None
         bound = max(LEAST, min(MOST, COUNTED // max(1, row[0])))
         rows = conn.execute(_LANES, {"bound": bound, "unusable": UNUSABLE}).fetchall()
-    return tuple(Lane(*row) for row in rows)
+    return tuple(map(Lane._make, rows))
 
 
 _DETAILS = """

@@ -86,7 +86,7 @@ class Report:
             ],
             "webhooks": [
                 {
-                    **common.fields_of(lane),
+                    **lane._asdict(),
                     **{"last_error": lane.last_error, "late": lane.late, "more": lane.more},
                 }
                 for lane in self.webhooks

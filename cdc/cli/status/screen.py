@@ -143,18 +143,20 @@ def _bell(bell: Bell) -> str:
 
 def _webhooks(seen: Report, room: int) -> list[Any]:
     heads = ["webhook", "company", "state", "waiting", "failed", "dead", "oldest", "why"]
-    return _listed(heads, [_row(lane) for lane in seen.webhooks], room)
+    rows = [_row(lane) for lane in seen.webhooks[:room]]
+    return _listed(heads, rows, len(seen.webhooks))
 
 
 def _companies(seen: Report, room: int) -> list[Any]:
     heads = ["company", "webhooks", "state", "waiting", "failed", "dead", "oldest"]
-    return _listed(heads, [_company(one) for one in seen.companies], room)
+    rows = [_company(one) for one in seen.companies[:room]]
+    return _listed(heads, rows, len(seen.companies))
 
 
-def _listed(heads: Sequence[str], rows: Sequence[Sequence[object]], room: int) -> list[Any]:
-    made: list[Any] = [common.table(heads, rows[:room], right=_NUMBERS, whole="state waiting")]
-    if len(rows) > room:
-        made.append(styled(f"... and {len(rows) - room} more; --json has all.", common.FAINT))
+def _listed(heads: Sequence[str], rows: Sequence[Sequence[object]], all_: int) -> list[Any]:
+    made: list[Any] = [common.table(heads, rows, right=_NUMBERS, whole="state waiting")]
+    if all_ > len(rows):
+        made.append(styled(f"... and {all_ - len(rows)} more; --json has all.", common.FAINT))
     return made
 
 

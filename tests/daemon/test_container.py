@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -82,7 +82,16 @@ def contained(url: str, *options: str) -> Iterator[subprocess.Popen[bytes]]:
         try:
             yield process
         finally:
-            process.kill()
+            kill(process.pid)
+
+
+def kill(pid: int) -> None:
+    """With all below it: what has changed its uid is not killed with its parent."""
+    with suppress(psutil.NoSuchProcess):
+        process = psutil.Process(pid)
+        for one in (*process.children(recursive=True), process):
+            with suppress(psutil.NoSuchProcess):
+                one.kill()
 
 
 def daemon(process: subprocess.Popen[bytes]) -> psutil.Process:
@@ -126,6 +135,9 @@ async def test_it_can_be_stopped_before_it_has_begun(tmp_path: Path) -> None:
     process = await asyncio.create_subprocess_exec(
         *into, sys.executable, "-P", "-m", "cdc", "run", env=env, stderr=subprocess.PIPE
     )
-    _, told = await asyncio.wait_for(process.communicate(), LIMIT)
+    try:
+        _, told = await asyncio.wait_for(process.communicate(), LIMIT)
+    finally:
+        kill(process.pid)
     assert process.returncode == 0, told
     assert b"SIGTERM" in told

@@ -18,7 +18,7 @@ from cdc.errors import CdcError
 from cdc.road import Webhook
 
 if TYPE_CHECKING:
-    from cryptography.fernet import Fernet
+    from cryptography.fernet import MultiFernet
 
 MARK = "cdc-sealed:"
 
@@ -36,7 +36,7 @@ class Vault:
 
     def __init__(self, keys: Sequence[str] = ()) -> None:
         self._keys = tuple(keys)
-        self._made: tuple[Fernet, ...] = ()
+        self._made: MultiFernet | None = None
 
     @property
     def locked(self) -> bool:
@@ -47,7 +47,7 @@ class Vault:
         """Encrypted, if there is a key."""
         if not self._keys:
             return text
-        return MARK + self._fernets()[0].encrypt(text.encode()).decode()
+        return MARK + self._fernet().encrypt(text.encode()).decode()
 
     def open(self, text: str) -> str:
         """The plain text; one that is not sealed is returned as it is. Raises CannotOpen."""
@@ -60,16 +60,13 @@ class Vault:
                 "a secret is encrypted, and CDC_SECRET_KEYS is not set",
                 "Set CDC_SECRET_KEYS as where the webhook was registered.",
             )
-        token = text[len(MARK) :].encode()
-        for fernet in self._fernets():
-            try:
-                return fernet.decrypt(token).decode()
-            except InvalidToken:
-                continue
-        raise CannotOpen(
-            "a secret is encrypted with a key that is not in CDC_SECRET_KEYS",
-            "Add the key it was encrypted with; the newest key comes first.",
-        )
+        try:
+            return self._fernet().decrypt(text[len(MARK) :].encode()).decode()
+        except InvalidToken:
+            raise CannotOpen(
+                "a secret is encrypted with a key that is not in CDC_SECRET_KEYS",
+                "Add the key it was encrypted with; the newest key comes first.",
+            ) from None
 
     def seal_headers(self, headers: Mapping[str, str]) -> dict[str, str]:
         return {name: self.seal(value) for name, value in headers.items()}
@@ -100,10 +97,10 @@ class Vault:
         """Whether it is as ``seal`` would leave it: with the newest key, or plain without any."""
         if not self._keys or not text.startswith(MARK):
             return not self._keys and not text.startswith(MARK)
-        from cryptography.fernet import InvalidToken
+        from cryptography.fernet import Fernet, InvalidToken
 
         try:
-            self._fernets()[0].decrypt(text[len(MARK) :].encode())
+            Fernet(self._keys[0]).decrypt(text[len(MARK) :].encode())
         except InvalidToken:
             return False
         return True
@@ -112,12 +109,13 @@ class Vault:
         login = _split(endpoint)[1]
         return not login or self.holds(login)
 
-    def _fernets(self) -> tuple[Fernet, ...]:
+    def _fernet(self) -> MultiFernet:
+        """Encrypts with the newest key, decrypts with any."""
         # Made when first needed: most commands open nothing, and are spared the import.
-        if not self._made:
-            from cryptography.fernet import Fernet
+        if self._made is None:
+            from cryptography.fernet import Fernet, MultiFernet
 
-            self._made = tuple(Fernet(key) for key in self._keys)
+            self._made = MultiFernet([Fernet(key) for key in self._keys])
         return self._made
 
 

@@ -137,7 +137,7 @@ def grants(see: Patient) -> Told:
     ]
     if lacking:
         more = f", and {len(lacking) - 3} more" if len(lacking) > 3 else ""
-        return fail(f"missing: {'; '.join(lacking[:3])}{more}", AGAIN)
+        return fail(f"rights of our roles are missing: {'; '.join(lacking[:3])}{more}", AGAIN)
     return ok(f"{counted(len(rights), 'right')} of our roles are there")
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
+from types import SimpleNamespace
 
 import psycopg
 import pytest
@@ -51,6 +53,16 @@ async def test_sends_one_signed_post_of_the_protocols_form(
     }
     assert db.execute("select from cdc.queue").fetchall() == []
     assert db.execute("select from cdc.attempt").fetchall() == []
+
+
+async def test_a_clock_that_is_apart_is_warned_of(
+    cdc: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    number = (await asyncio.to_thread(cdc.add))["id"]
+    assert "clock" not in (await try_out(cdc, number)).err
+    real = time.time
+    monkeypatch.setattr("cdc.cli.webhook.trial.time", SimpleNamespace(time=lambda: real() - 600))
+    assert "this host's clock is 10 min behind the database's" in (await try_out(cdc, number)).err
 
 
 async def test_a_failure_is_told_with_exit_code_1(cdc: Command) -> None:

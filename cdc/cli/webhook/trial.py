@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cdc.cli.common import AsJson, age, print_facts, print_json, say
+from cdc.cli.common import AsJson, age, connect, print_facts, print_json, say, warn
 from cdc.cli.webhook.base import WebhookId, open_registry
 from cdc.errors import CdcError, UsageError
 
@@ -53,6 +53,7 @@ def send_test(
     chosen = event or next((name for name in events if name in mapping.events), None)
     if chosen is None:
         raise CdcError(f"webhook {webhook_id} has no event that the mapping has")
+    _warn_of_clock(settings)
     delivery = _delivery(mapping, webhook, chosen)
     sealer = Sealer(webhook)
     body = Translator(mapping, settings.base_url).body(delivery, sealer.url)
@@ -92,6 +93,23 @@ def send_test(
         say("Delivered." if good else "Not delivered.")
     if not good:
         raise typer.Exit(1)
+
+
+def _warn_of_clock(settings: Settings) -> None:
+    """What is signed with a wrong time is refused, and the receiver rarely says why."""
+    from cdc.queue.notices import CLOCK_OFF
+
+    began = time.time()
+    with connect(settings) as conn:
+        row = conn.execute("select extract(epoch from clock_timestamp())::float8").fetchone()
+    assert row is not None
+    off = (began + time.time()) / 2 - row[0]
+    if abs(off) >= CLOCK_OFF:
+        side = "ahead of" if off > 0 else "behind"
+        warn(
+            f"this host's clock is {age(abs(off))} {side} the database's, and the request is "
+            "signed with it: receivers refuse times that are off by more than 5 min"
+        )
 
 
 def _delivery(mapping: Mapping, webhook: Webhook, event: str) -> Delivery:

@@ -45,7 +45,10 @@ def test_where_that_cannot_be_each_cell_has_a_line() -> None:
     assert shown.count("") == 1, "between two rows"
 
 
-def test_nothing_is_padded_in_a_pipe(capsys: pytest.CaptureFixture[str]) -> None:
+def test_nothing_is_padded_in_a_pipe(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)  # pytest-xdist sets it
     common.print_table(["check", "finding", "todo"], [("a", "x" * 300, ""), ("b", "y\n z", "do")])
     common.print_facts({"one": 1, "another one": "two"})
     assert capsys.readouterr().out.splitlines() == [

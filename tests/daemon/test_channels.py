@@ -60,7 +60,7 @@ async def test_a_webhook_without_a_channel_follows_its_registration(world: World
         await world.settled()
         tenure = daemon.app._tenure
         assert tenure is not None
-        for hook in hooks[1 : 1 + few]:  # others need the channels
+        for hook in hooks[1:]:  # others need the channels, whichever have one now
             await world.run("update cdc.webhook set description = 'x' where id = %s", hook.id)
         await eventually(lambda: first.id not in tenure.dispatch.channels, "it has no channel")
         await world.run("update cdc.webhook set state = 'paused' where id = %s", first.id)

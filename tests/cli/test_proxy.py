@@ -24,7 +24,7 @@ def through(cdc: Command, proxy: Tunnels) -> Command:
 def test_a_test_goes_through_it(cdc: Command) -> None:
     def tried(command: Command) -> tuple[Done, Done]:
         number = command.add(url="http://127.0.0.1:9/hook")["id"]
-        return command("webhook", "test", number, "--json"), command("doctor")
+        return command("webhook", "test", number, "--json"), command("doctor", "--all")
 
     async def served() -> None:
         async with Hostile(keeps_saying(OK)) as peer, Tunnels(peer.port) as proxy:

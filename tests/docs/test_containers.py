@@ -180,7 +180,8 @@ def test_the_databases_first_files_make_the_accounts_used(
             here.run(*words[1:])
         address = services["daemon"]["environment"]["CDC_DATABASE_URL"]
         user, password = re.findall(r"//([^:]+):([^@]+)@", address)[0]
-        Terminal(as_account(url, user, password)).run("status")
+        said = Terminal(as_account(url, user, password)).run("status", fails=True)
+        assert "no daemon runs" in said
 
 
 # -- the image ------------------------------------------------------------------------------------

@@ -29,6 +29,6 @@ ENV PATH=/opt/cdc/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 COPY --from=build /opt/cdc /opt/cdc
 # A number, so that a cluster can see that it is not root.
 USER 10001:10001
-# Finishes or abandons what is under way, records it, and ends (docs/operator.md, "Stop").
+# Finishes or abandons what is in flight, records it, and ends (docs/run.md, "Stop").
 STOPSIGNAL SIGTERM
 CMD ["cdc", "run"]

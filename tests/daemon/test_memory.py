@@ -12,7 +12,7 @@ HOOKS = 40
 OWED = 300  # to each
 PLACES = 2000
 
-# docs/operator.md, "Sizing": a place, and 2,000 rows that are fetched, of 20 kB, with some air.
+# docs/run.md, "Sizing": a place, and 2,000 rows that are fetched, of 20 kB, with some air.
 A_PLACE = 2.2e3
 A_FETCH = 50e6
 

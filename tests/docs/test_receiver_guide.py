@@ -290,7 +290,7 @@ def spelled(seconds: float) -> str:
     return f"{seconds:g} s"
 
 
-@pytest.mark.parametrize("name", ["docs/receiver.md", "docs/operator.md"])
+@pytest.mark.parametrize("name", ["docs/receiver.md", "docs/webhooks.md"])
 def test_the_schedule_told_is_the_default(name: str) -> None:
     *early, last = [spelled(seconds) for seconds in Settings().retry_schedule]
     schedule = f"after {', '.join(early)} and {last}, each {Settings().retry_jitter * 100:g} %"

@@ -96,7 +96,7 @@ async def test_stopped_in_the_middle_of_settling(world: World) -> None:
     """It holds row locks, of its shards, of the queue and even of a webhook, and does not move.
 
     Writers do not notice. A command of a person that needs the webhook's row waits until the
-    server ends the transaction, after 2 s (docs/operator.md).
+    server ends the transaction, after 2 s.
     """
     hook = await world.hook()
     world.receiver.script(hook.path, Script(reply=Reply(410)))

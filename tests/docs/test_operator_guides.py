@@ -1,4 +1,4 @@
-"""docs/operator.md: states, metrics and numbers are the program's."""
+"""The operator's guides: states, metrics, errors, checks and numbers are the program's."""
 
 from __future__ import annotations
 
@@ -21,7 +21,9 @@ from cdc.settings import Settings
 from tests.docs.pages import codes, page, table
 from tests.house.files import TOP
 
-GUIDE = page("docs/operator.md")
+RUN, WEBHOOKS, MONITORING, RUNBOOK = (
+    page(f"docs/{name}.md") for name in ("run", "webhooks", "monitoring", "runbook")
+)
 
 
 def first(rows: list[dict[str, str]], head: str) -> list[str]:
@@ -29,14 +31,14 @@ def first(rows: list[dict[str, str]], head: str) -> list[str]:
 
 
 def test_states_of_a_webhook() -> None:
-    rows = table(GUIDE, "state", "collects", "sends")
+    rows = table(WEBHOOKS, "state", "collects", "sends")
     assert first(rows, "state") == list(WebhookState)
     assert [row["collects"].split(",")[0] for row in rows] == ["yes", "yes", "yes", "no"]
     assert [row["sends"].split(",")[0] for row in rows] == ["yes", "no", "no", "no"]
 
 
 def test_states_of_a_delivery() -> None:
-    rows = table(GUIDE, "state", "means")
+    rows = table(WEBHOOKS, "state", "means")
     told = first(rows, "state")
     assert set(told) - {"in flight"} == set(deliveries.STATES) - {"waiting"}
     # Those that end are what the log may hold, beside attempts that were followed by another.
@@ -50,7 +52,7 @@ def test_states_of_a_delivery() -> None:
 
 
 def test_states_of_a_breaker() -> None:
-    assert all(f"`{state}` (" in GUIDE for state in BreakerState)
+    assert all(f"`{state}` (" in WEBHOOKS for state in BreakerState)
 
 
 def test_every_metric_is_told_of() -> None:
@@ -61,7 +63,7 @@ def test_every_metric_is_told_of() -> None:
     page = asyncio.run(observer.metrics.page()).decode()
     kinds = re.findall(r"^# TYPE (\w+) (\w+)$", page, re.MULTILINE)
     exported = {name for name, _ in kinds if not name.endswith("_created")}
-    assert set(first(table(GUIDE, "metric", "means"), "metric")) == exported
+    assert set(first(table(MONITORING, "metric", "means"), "metric")) == exported
 
 
 def test_every_error_is_told_of() -> None:
@@ -69,26 +71,30 @@ def test_every_error_is_told_of() -> None:
     assert Outcome.__doc__
     listed = Outcome.__doc__.partition("error:")[2].partition("detail:")[0]
     known = set(re.findall(r"``(\w+)``", listed))
-    rows = table(GUIDE, "you see", "it means")
+    rows = table(RUNBOOK, "you see", "cause")
     told = {code for row in rows if "error" in row["you see"] for code in codes(row["you see"])}
     assert told == known - {"status"}
 
 
 def test_every_check_of_the_doctor_is_told_of() -> None:
     names = [name for group in checks() for name in group]
-    assert first(table(GUIDE, "check", "looks whether"), "check") == names
+    assert first(table(MONITORING, "check", "looks whether"), "check") == names
 
 
 def test_the_numbers_told_are_the_defaults() -> None:
-    told = " ".join(GUIDE.split())
+    run, webhooks, monitoring, runbook = (
+        " ".join(text.split()) for text in (RUN, WEBHOOKS, MONITORING, RUNBOOK)
+    )
     defaults = Settings()
-    assert f"end within {defaults.stop_grace:g} s (`CDC_STOP_GRACE`)" in told
+    assert f"end within {defaults.stop_grace:g} s (`CDC_STOP_GRACE`)" in run
     assert defaults.stop_grace + FLUSH_WITHIN + CLOSE_WITHIN < 30
-    assert "it 30 s before it kills" in told
-    assert f"{defaults.breaker_failures} failures in a row" in told
-    assert f"failed for {defaults.suspend_after_days:g} days" in told
-    assert told.count(f"for {defaults.held_days:g} days") >= 2
-    assert f"spread over {SHARDS} shards" in told
-    assert f"for {STUCK_AFTER:g} s" in told
-    assert f"every {EVERY:g} s (less often where that takes more than {PART:.0%}" in told
-    assert f"counts stop at {MOST:,} a webhook" in told
+    assert "it 30 s before it kills" in run
+    assert f"spread over {SHARDS} shards" in run
+    assert f"that for {STUCK_AFTER:g} s has neither" in run
+    assert f"{defaults.breaker_failures} failures in a row" in webhooks
+    assert f"failed for {defaults.suspend_after_days:g} days" in webhooks
+    assert f"failed for {defaults.suspend_after_days:g} days" in runbook
+    assert webhooks.count(f"for {defaults.held_days:g} days") >= 2
+    assert f"expires {defaults.held_days:g} days after the suspension" in runbook
+    assert f"every {EVERY:g} s (less often where that takes more than {PART:.0%}" in monitoring
+    assert f"counts stop at {MOST:,} a webhook" in monitoring

@@ -126,7 +126,7 @@ class TestWhatIsInTheWay:
         (said,) = told(cdc, 5)
         assert (said["verdict"], said["code"]) == ("bad", "unusable")
         assert why in said["text"]
-        assert "docs/security.md" in said["todo"]
+        assert "docs/runbook.md" in said["todo"]
         assert why in cdc("status", "--json").json["problems"][0]
 
     @pytest.mark.parametrize("breaker", ["open", "probing"])

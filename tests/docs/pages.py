@@ -18,7 +18,8 @@ LINK = re.compile(r"\[[^\]\n]*(?:\n[^\]\n]*)?\]\(([^)\s]+)\)")
 
 def pages() -> list[Path]:
     """All Markdown of the project, for people to read."""
-    return [*sorted(TOP.glob("*.md")), *sorted(TOP.glob("docs/*.md")), *TOP.glob("sql/*.md")]
+    folders = ("", "docs/", "examples/", "sql/", "tests/")
+    return [path for folder in folders for path in sorted(TOP.glob(f"{folder}*.md"))]
 
 
 def page(name: str) -> str:

@@ -116,7 +116,7 @@ class Hook:
         if "CDC_SECRET_KEYS" in why:
             return (
                 "Give the daemons the keys that it was encrypted with (CDC_SECRET_KEYS); "
-                "docs/security.md says what to do if one is lost for good."
+                "docs/runbook.md says what to do if one is lost for good."
             )
         return f"Correct it with `cdc webhook update {self.id}`."
 

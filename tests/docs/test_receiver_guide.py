@@ -1,4 +1,4 @@
-"""The verifiers and tables of docs/receiver.md, against what signs and judges."""
+"""The verifiers of docs/receiver.md and examples/, and the tables, against what signs and decides."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ from cdc.road import Answer, Delivery, Layout, Outcome
 from cdc.settings import Settings
 from cdc.sign import Signer
 from tests.docs.pages import blocks, page, table
+from tests.house.files import TOP
 
 GUIDE = page("docs/receiver.md")
 SECRET, OTHER, PRIVATE = new_secret(), new_secret(), new_secret(Scheme.V1A)
@@ -123,10 +124,10 @@ def test_the_python_verifier(given: tuple[str, list[list[str]], list[bool]]) -> 
     assert judged == wanted
 
 
-# For each language: what runs a file, and what stands before and behind the guide's code. Each
-# reads a key and then a line a request (id, timestamp, signatures, body), and judges each.
+# For each file of examples/: what runs it, under which name, and what follows its code to read a
+# key and then a line a request (id, timestamp, signatures, body), and to verify each.
 DRIVERS = {
-    "js": (["node"], "program.js", "", """
+    "verify.js": (["node"], "program.js", """
 const [key, ...lines] = require("node:fs").readFileSync(0, "utf8").trimEnd().split("\\n");
 for (const line of lines) {
   const [id, time, signature, body] = line.split(" ").map((x) => Buffer.from(x.slice(1), "base64"));
@@ -135,7 +136,7 @@ for (const line of lines) {
   console.log(verify(key, headers, body));
 }
 """),
-    "php": (["php"], "program.php", "<?php\n", """
+    "verify.php": (["php"], "program.php", """
 $key = trim(fgets(STDIN));
 while (($line = fgets(STDIN)) !== false) {
     $parts = array_map(fn($x) => base64_decode(substr($x, 1)), explode(' ', trim($line)));
@@ -144,7 +145,7 @@ while (($line = fgets(STDIN)) !== false) {
     echo verify($key, $headers, $parts[3]) ? "true\\n" : "false\\n";
 }
 """),
-    "ruby": (["ruby"], "program.rb", "", """
+    "verify.rb": (["ruby"], "program.rb", """
 key = STDIN.readline.chomp
 STDIN.each_line do |line|
   id, time, signature, body = line.split(" ").map { |x| x[1..].unpack1("m") }
@@ -152,7 +153,7 @@ STDIN.each_line do |line|
   puts verify(key, headers, body)
 end
 """),
-    "go": (["go", "run"], "program.go", "package main\n\n", """
+    "verify.go": (["go", "run"], "program.go", """
 func main() {
 	in := bufio.NewScanner(os.Stdin)
 	in.Scan()
@@ -171,13 +172,8 @@ func main() {
 	}
 }
 """),
-    "java": (["java"], "Program.java", """
-import java.io.BufferedReader;
-import java.io.IOException;
-import java.io.InputStreamReader;
-""", """
-"""),
-    "sh": (["sh"], "program.sh", "", """
+    "Verifier.java": (["java"], "Program.java", ""),
+    "verify.sh": (["sh"], "program.sh", """
 dir=$(mktemp -d)
 trap 'rm -r "$dir"' EXIT
 read -r key
@@ -190,7 +186,12 @@ done
 """),
 }  # fmt: skip
 
+# A file that is run has its main class first.
 JAVA_MAIN = """
+import java.io.BufferedReader;
+import java.io.IOException;
+import java.io.InputStreamReader;
+
 class Program {
     public static void main(String[] arguments) throws IOException {
         BufferedReader in = new BufferedReader(new InputStreamReader(System.in));
@@ -209,27 +210,25 @@ class Program {
 """
 
 
-def program(language: str, code: str) -> str:
-    _, _, before, behind = DRIVERS[language]
-    if language == "java":
-        # A file that is run has its main class first.
-        imports, body = code.split("class Verifier", 1)
-        return before + imports + JAVA_MAIN + "class Verifier" + body
-    if language == "go":
+def program(example: str) -> str:
+    code = (TOP / "examples" / example).read_text("utf-8")
+    if example == "Verifier.java":
+        code = code.replace("\nclass Verifier", JAVA_MAIN + "\nclass Verifier", 1)
+    if example == "verify.go":
+        code = code.replace("package webhook\n", "package main\n", 1)
         code = code.replace('\t"bytes"\n', '\t"bufio"\n\t"bytes"\n\t"fmt"\n\t"os"\n', 1)
-    return before + code + behind
+    return code + DRIVERS[example][2]
 
 
-@pytest.mark.parametrize("language", DRIVERS)
+@pytest.mark.parametrize("example", DRIVERS)
 def test_the_verifier(
-    language: str, given: tuple[str, list[list[str]], list[bool]], tmp_path: Path
+    example: str, given: tuple[str, list[list[str]], list[bool]], tmp_path: Path
 ) -> None:
-    command, name, *_ = DRIVERS[language]
+    command, name, _ = DRIVERS[example]
     if shutil.which(command[0]) is None or shutil.which("openssl") is None:
         pytest.skip(f"needs {command[0]} (and openssl)")
     key, lines, wanted = given
-    (block,) = blocks(GUIDE, f"{language} verify")
-    (tmp_path / name).write_text(program(language, block.text), encoding="utf-8")
+    (tmp_path / name).write_text(program(example), encoding="utf-8")
     done = subprocess.run(
         [*command, name],
         input="\n".join([key, *(" ".join(line) for line in lines)]) + "\n",
@@ -242,6 +241,12 @@ def test_the_verifier(
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == [str(one).lower() for one in wanted]
+
+
+def test_every_example_is_tested_and_linked() -> None:
+    examples = {path.name for path in (TOP / "examples").iterdir()}
+    assert examples == set(DRIVERS)
+    assert all(f"](../examples/{example})" in GUIDE for example in examples)
 
 
 # -- answers --------------------------------------------------------------------------------------

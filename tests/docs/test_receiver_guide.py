@@ -1,4 +1,4 @@
-"""The verifiers of docs/receiver.md and examples/, and the tables, against what signs and decides."""
+"""The verifiers of docs/receiver.md and examples/, and its tables, against what the daemon does."""
 
 from __future__ import annotations
 

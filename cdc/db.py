@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
 
 # Written into every connection, so that a DBA sees in pg_stat_activity who is who.
 APPLICATION = "cdc"
+
+# Where it ends a pipeline or a transaction after an error, it warns of the next one: on stderr,
+# beside the first, which is raised.
+logging.getLogger("psycopg").addHandler(logging.NullHandler())
 
 # Its name stands in each BEGIN: the database's default may be another.
 ISOLATION = psycopg.IsolationLevel.READ_COMMITTED
@@ -258,7 +263,7 @@ def explained() -> Iterator[None]:
     except (pg.LockNotAvailable, pg.QueryCanceled) as error:
         raise DatabaseError(
             _line(error),
-            "Somebody holds a lock. Where it is on a table of ours, `cdc doctor` names them.",
+            "Another session holds a lock. Where it is on a table of ours, `cdc doctor` names it.",
         ) from None
     except pg.ReadOnlySqlTransaction:
         raise _no_writes() from None

@@ -38,7 +38,7 @@ RESULTS: Final[Mapping[str, str]] = {
     # doctor took half a minute on PostgreSQL 15.
     "jit": "off",
 }
-"""For each session, or each transaction of a command."""
+"""For each session of a daemon."""
 
 PLANS: Final[Mapping[str, str]] = {
     # Plans must go by index whatever the tables hold when they are made: the queue is empty most of
@@ -88,8 +88,15 @@ def _set(name: str, value: str, local: bool) -> str:
     return f"case when {where} then {call} end" if where else call
 
 
-HERE: Final = setting(RESULTS, local=True)
-"""Sets what results depend on, for the transaction that begins with it."""
+LOCK_TIMEOUT: Final = "2s"
+"""How long a command waits for a lock, unless it sets a limit of its own: longer, and an operator
+who looks for the cause of an outage waits behind it."""
+
+COMMAND: Final[Mapping[str, str]] = {**RESULTS, "lock_timeout": LOCK_TIMEOUT}
+"""For each transaction of a command."""
+
+HERE: Final = setting(COMMAND, local=True)
+"""Sets what results of a command depend on, for the transaction that begins with it."""
 
 FOR_PSQL: Final = tuple(
     f"set local {name} = {RESULTS[name]};"

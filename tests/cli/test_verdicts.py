@@ -10,8 +10,10 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from cdc import db as database
 from cdc.queue.notices import CLOCK_EVEN, LOG_LOST
 from cdc.queue.ownership import LOCK_CLASS, SHARDS
+from cdc.session_settings import HERE, LOCK_TIMEOUT
 from tests.cli.command import Command
 from tests.cli.test_doctor import findings
 from tests.cli.test_status import UID, daemon, fails, log, owe, status
@@ -247,3 +249,34 @@ def test_screens_fit_and_name_their_zone(cdc: Command, db: Connection, daemon: C
     times = cdc("webhook", "show", number).out + cdc("explain", number).out
     assert "Z" in times
     assert "+00:00" not in times
+
+
+def test_no_command_waits_for_a_lock_for_long(
+    cdc: Command, db: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All but `cdc status` waited behind it for as long as it was held."""
+    owe(db, cdc.add()["id"])
+    monkeypatch.setattr(database, "HERE", HERE.replace(f"'{LOCK_TIMEOUT}'", "'20ms'"))
+    with psycopg.connect(cdc.env["CDC_DATABASE_URL"]) as holder:
+        holder.execute("set idle_in_transaction_session_timeout = '9s'")  # without the limit
+        holder.execute("lock table cdc.queue in access exclusive mode")
+        for command in (
+            "status",
+            "explain candidate 1",
+            "explain 1",
+            "delivery list",
+            "delivery show 1",
+            "delivery replay 1 --dry-run",
+            "delivery replay --webhook 1 --since 1h --dry-run",
+            "webhook remove 1 --yes",
+            "triggers status",
+            "webhook list",
+        ):
+            done = cdc(*command.split())
+            if done.code:
+                assert "Another session holds a lock" in done.err, command
+                assert "`cdc doctor` names it" in done.err
+                assert "Pipeline" not in done.err
+            else:
+                assert command in ("triggers status", "webhook list")
+        assert "holds the lock AccessExclusive on cdc.queue" in findings(cdc)["locks"]["message"]

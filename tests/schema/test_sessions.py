@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -14,7 +16,7 @@ from psycopg.conninfo import make_conninfo
 from cdc import db, migrations, sqlfiles
 from cdc.embedded import EmbeddedPostgres
 from cdc.queue.session import open_session
-from cdc.session_settings import PLANS, RESULTS
+from cdc.session_settings import COMMAND, PLANS, RESULTS
 from tests import odd, support
 from tests.capture.kit import psql
 from tests.cli.command import Command
@@ -81,7 +83,7 @@ def differing(found: Mapping[str, str], wanted: Mapping[str, str]) -> dict[str, 
 
 
 def test_each_transaction_of_a_command(odd_role: str) -> None:
-    wanted = {**RESULTS, "transaction_isolation": "read committed"}
+    wanted = {**COMMAND, "transaction_isolation": "read committed"}
     with db.connect(odd_role) as conn:
         assert differing(dict(conn.execute(ASKED.encode()).fetchall()), wanted) == {}
         with conn.transaction():
@@ -105,7 +107,7 @@ def test_a_statement_that_can_be_in_no_transaction(odd_role: str) -> None:
 
 
 def test_each_transaction_of_sqlalchemy(odd_role: str) -> None:
-    wanted = {**RESULTS, "transaction_isolation": "read committed"}
+    wanted = {**COMMAND, "transaction_isolation": "read committed"}
     engine = db.engine(odd_role)
     with engine.begin() as conn:
         found: dict[str, str] = {row[0]: row[1] for row in conn.execute(sa.text(ASKED))}
@@ -209,7 +211,7 @@ def test_through_a_transaction_pooler(odd_role: str, postgres: EmbeddedPostgres)
     with Pooler(postgres, "transaction") as pooler:
         name = psycopg.conninfo.conninfo_to_dict(odd_role)["dbname"]
         with db.connect(pooler.url(str(name))) as conn:
-            assert differing(dict(conn.execute(ASKED.encode()).fetchall()), RESULTS) == {}
+            assert differing(dict(conn.execute(ASKED.encode()).fetchall()), COMMAND) == {}
             with psycopg.connect(pooler.url(str(name)), autocommit=True) as suite:
                 left = "select name from pg_catalog.pg_settings where source = 'session'"
                 names = {row[0] for row in suite.execute(left.encode()).fetchall()}
@@ -227,3 +229,10 @@ async def test_the_addresss_own_connect_timeout_counts(monkeypatch: pytest.Monke
     await db.connect_async("postgresql://db.example/suite?connect_timeout=30", "watch")
     await db.connect_async("postgresql://db.example/suite", "watch")
     assert [int(one["connect_timeout"]) for one in given] == [30, 5]
+
+
+def test_the_driver_writes_nothing_to_stderr() -> None:
+    """An error of a command came with `error ignored terminating <psycopg.Pipeline ...>`."""
+    warns = "import cdc.db, logging; logging.getLogger('psycopg').warning('error ignored')"
+    done = subprocess.run([sys.executable, "-c", warns], capture_output=True, check=True)
+    assert done.stderr == b""

@@ -15,9 +15,6 @@ from cdc.settings import Settings
 
 Verdict = Literal["ok", "warn", "fail"]
 
-LOCK_TIMEOUT = "2s"
-"""How long a check waits for a lock: it is to name the holder, not to wait behind it."""
-
 
 class Made(NamedTuple):
     """A setting of PostgreSQL as it was made for a database or a role. role: None for everybody."""
@@ -126,14 +123,10 @@ def unseen(what: str) -> Told:
 
 
 def run(name: str, check: Check, patient: Patient) -> Finding:
-    """One check; what it may not see is no failure of the installation.
-
-    Waits at no lock for longer than ``LOCK_TIMEOUT``. Set for a transaction, not for the session:
-    behind a transaction pooler that would be somebody else's next.
-    """
+    """One check; what it may not see is no failure of the installation. It waits at no lock for
+    long (``session_settings.LOCK_TIMEOUT``)."""
     try:
         with patient.conn.transaction():
-            patient.conn.execute(f"set local lock_timeout = '{LOCK_TIMEOUT}'".encode())
             told = check(patient)
     except pg.InsufficientPrivilege as error:
         told = _not_seen(error.diag.message_primary or "")

@@ -105,13 +105,11 @@ def read(
 ) -> Report:
     """Raises DatabaseError."""
     from cdc.cli import capture, doctor, health
-    from cdc.cli.doctor.base import LOCK_TIMEOUT, Patient
+    from cdc.cli.doctor.base import Patient
     from cdc.cli.status.report import Report
     from cdc.db import explained
 
-    # Not behind somebody's lock for ever, and not for the session: see doctor/base.py.
     with explained(), conn.transaction():
-        conn.execute(f"set local lock_timeout = '{LOCK_TIMEOUT}'".encode())
         version = capture.version(conn)
         info = conn.info
         database = f"{info.dbname} at {info.host}, port {info.port}"

@@ -113,8 +113,8 @@ class DuePlan:
     """Which retry rows to read: up to ``limit`` due ones of the webhook without those in memory,
     lowest due time first, and only the lowest retried one of a resource.
 
-    exclude: ids of retry rows in memory.
+    exclude: id and uid of the retry rows in memory. Ids alone may be equal (after a restore).
     """
 
     limit: int
-    exclude: tuple[int, ...]
+    exclude: tuple[tuple[int, str], ...]

@@ -146,8 +146,8 @@ class Retries:
             # would not see that. Ask again once it is confirmed.
             if held.state == DONE and held.due is None:
                 held.due = AT_ONCE
-        ids = tuple(delivery_id for delivery_id, _ in lines.retrying)
-        self.plan = DuePlan(limit - len(ids), ids)
+        held_keys = tuple(lines.retrying)
+        self.plan = DuePlan(limit - len(held_keys), held_keys)
         return self.plan
 
     def take(self, rows: Sequence[Delivery], next_due: float | None) -> list[Delivery]:

@@ -101,32 +101,35 @@ class Fetcher:
 
     async def due(self, plans: Mapping[int, DuePlan]) -> dict[int, Due]:
         """For each webhook the retries that its plan asks for."""
-        held = [(webhook_id, number) for webhook_id, p in plans.items() for number in p.exclude]
+        held = [(webhook_id, *key) for webhook_id, plan in plans.items() for key in plan.exclude]
         rows = await run(
             self._conn,
             "due",
             [
                 list(plans),
                 [plan.limit for plan in plans.values()],
-                [webhook_id for webhook_id, _ in held],
-                [number for _, number in held],
+                *_columns(held),
             ],
         )
         found: dict[int, list[Delivery]] = defaultdict(list)
         for delivery in await self._layouts.deliveries(self._conn, rows):
             found[delivery.webhook_id].append(delivery)
-            held.append((delivery.webhook_id, delivery.id))
+            held.append((delivery.webhook_id, delivery.id, delivery.uid))
         later = await run(
             self._conn,
             "due_next",
             [
                 list(plans),
-                [webhook_id for webhook_id, _ in held],
-                [number for _, number in held],
+                *_columns(held),
             ],
         )
         next_in = {webhook_id: max(0.0, seconds) for webhook_id, seconds in later}
         return {webhook_id: Due(found[webhook_id], next_in.get(webhook_id)) for webhook_id in plans}
+
+
+def _columns(held: list[tuple[int, int, str]]) -> list[list[object]]:
+    """Webhooks, ids and uids."""
+    return [[key[place] for key in held] for place in range(3)]
 
 
 def _asked(plans: Mapping[int, FetchPlan], snapshot: Snapshot) -> list[object]:

@@ -89,8 +89,14 @@ CASES = {
         ("queue_xid",),
         QUEUED // 5,
     ),
-    "due": Case("'{{3,4}}', '{{9,9}}', '{{3}}', '{{302}}'", ("retry_due", "retry_resource"), 100),
-    "due_next": Case("'{{3,4}}', '{{3}}', '{{302}}'", ("retry_due", "retry_resource"), 100),
+    "due": Case(
+        "'{{3,4}}', '{{9,9}}', '{{3}}', '{{302}}', '{{{uid}}}'",
+        ("retry_due", "retry_resource"),
+        100,
+    ),
+    "due_next": Case(
+        "'{{3,4}}', '{{3}}', '{{302}}', '{{{uid}}}'", ("retry_due", "retry_resource"), 100
+    ),
     "blocked": Case("'{{3,4}}', '', '', 2000", ("retry_resource", "retry_created"), 4000),
     "next_webhook": Case(f"{ALL_SHARDS}, 0", ("webhook_pkey",)),
     "webhooks": Case("'{{3,4}}'", ("webhook_pkey",)),

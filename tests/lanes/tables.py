@@ -112,7 +112,8 @@ class Tables:
         for id, parked in sorted(self.retry.items()):
             if parked.due is not None:
                 lowest.setdefault(parked.row.resource, (id, parked.due))
-        first = sorted((at, id) for id, at in lowest.values() if id not in plan.exclude)
+        held = {id for id, _ in plan.exclude}
+        first = sorted((at, id) for id, at in lowest.values() if id not in held)
         taken = [id for at, id in first if at <= self.now][: plan.limit]
         rows = [replace(self.retry[id].row) for id in taken]
         return rows, min((at for at, id in first if id not in taken), default=None)

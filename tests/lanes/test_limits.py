@@ -320,7 +320,9 @@ def test_poison_does_not_hold_the_good_for_ever() -> None:
         assert now < 3000, "the good one is held up"
         if plan := a.plan_due(now):
             loaded = [delivery(id, attempts=n, retrying=True) for id, n in refused.items()]
-            a.take_due(plan, [row for row in loaded if row.id not in plan.exclude], now + 60)
+            a.take_due(
+                plan, [row for row in loaded if (row.id, row.uid) not in plan.exclude], now + 60
+            )
         for row in a.start(now):
             sent = row.id == 100
             a.finish(row, OK if sent else BAD, now)

@@ -195,7 +195,7 @@ def test_replay_before_its_death_is_confirmed_is_not_overlooked() -> None:
     a.noticed_due(1.0)
     plan = a.plan_due(1.0)
     assert plan is not None
-    assert plan.exclude == (1,)
+    assert plan.exclude == ((1, one.uid),)
     a.take_due(plan, [], None)
     a.settled(one)
     feed_due(a, [delivery(1, "x", retrying=True)], 1.0)

@@ -28,6 +28,7 @@ class Channel:
     told_busy: the log says that its receiver wants to be left alone.
     unable:  cdc.lane says that this machine cannot connect.
     noted:   cdc.lane says that it is failing: to be corrected at the first success.
+    receiver: whom the lane's state is about (``Sealer.receiver``); None: not known yet.
     closing: handed over or removed: nothing new is started.
     """
 
@@ -42,6 +43,7 @@ class Channel:
     told_busy: bool = False
     unable: bool = False
     noted: bool = False
+    receiver: int | None = None
     closing: bool = False
 
     @property
@@ -63,7 +65,7 @@ class Channel:
         if rest == Rest(None, None, None) and not self.noted and not self.told_busy:
             return None
         known = (self.webhook.version, self.acknowledged, self.last_error)
-        return Resting(rest, *known, self.told_busy, self.noted)
+        return Resting(rest, *known, self.told_busy, self.noted, self.receiver)
 
     def close(self) -> None:
         self.closing = True
@@ -83,6 +85,7 @@ class Resting:
     last_error: str | None
     told_busy: bool
     noted: bool
+    receiver: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +134,7 @@ def open_channel(
         channel.last_error = resting.last_error
         channel.told_busy = resting.told_busy
         channel.noted = resting.noted
+        channel.receiver = resting.receiver
     return channel
 
 

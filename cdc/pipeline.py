@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from cdc.channel import Channel
 from cdc.deliver import Client, Crowded, Unable, Withheld
-from cdc.lanes import Decision
+from cdc.lanes import BreakerState, Decision
 from cdc.observe import Observer
 from cdc.queue.records import KeepLane, Settled, Suspend
 from cdc.queue.settle import Settler
@@ -83,16 +83,20 @@ class Pipeline:
         if channel.unable:
             channel.unable, channel.last_error = False, None
             self.keep(channel)
-        decision = channel.lane.finish(delivery, outcome, now)
+        lane = channel.lane
+        decision = lane.finish(delivery, outcome, now)
         self.observer.attempted(delivery, outcome, type(decision.settlement).__name__)
-        self.settler.submit(Settled(channel.lane, delivery, outcome, decision, now))
-        if outcome.error is not None:
+        self.settler.submit(Settled(lane, delivery, outcome, decision, now))
+        another = False  # another cause while the breaker is open: one attempt at a time
+        if outcome.error is not None and not decision.outdated:
+            is_open = lane.breaker is not BreakerState.CLOSED
+            another = is_open and channel.last_error != outcome.error
             channel.last_error = outcome.error
             self._failing(channel, decision, outcome, now)
         elif channel.told_busy:
             channel.told_busy = False
             self.observer.busy_no_more(channel.webhook.id)
-        self.settler.park(channel.lane, decision.park)
+        self.settler.park(lane, decision.park)
         if decision.transition is not None:
             self.observer.breaker(
                 channel.webhook.id, decision.transition.opened, decision.transition.reason
@@ -100,6 +104,7 @@ class Pipeline:
         if (
             decision.transition is not None
             or decision.slowed
+            or another
             or (channel.noted and outcome.answer is Answer.SUCCESS)
         ):
             self.keep(channel)

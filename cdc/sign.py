@@ -274,11 +274,12 @@ class Sealer:
     """Makes the requests of one webhook; all that stays the same is computed once.
 
     url: the endpoint without user and password: what is called, and what the body tells.
+    receiver: the same number for the same endpoint, secrets, headers and TLS profile.
 
     Raises UsageError if the registration's secrets or headers cannot be used.
     """
 
-    __slots__ = ("_after", "_hidden", "_signer", "_tls_profile", "url")
+    __slots__ = ("_after", "_hidden", "_signer", "_tls_profile", "receiver", "url")
 
     _before = header_lines(OURS)
 
@@ -294,6 +295,8 @@ class Sealer:
         self._after = header_lines(after)
         self._hidden = credentials(after)
         self._tls_profile = webhook.tls_profile
+        headers = frozenset(webhook.headers.items())
+        self.receiver = hash((webhook.endpoint, webhook.secrets, headers, webhook.tls_profile))
 
     def seal(self, delivery: Delivery, body: bytes, now: int) -> Request:
         """The signed request of one attempt.

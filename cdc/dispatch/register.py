@@ -8,7 +8,7 @@ from random import Random
 from cdc import channel as channels
 from cdc.channel import UNUSABLE_AGAIN, Channel, Registration, Resting
 from cdc.errors import CdcError
-from cdc.lanes import Room
+from cdc.lanes import BreakerState, Room
 from cdc.observe import Observer
 from cdc.pipeline import Pipeline
 from cdc.queue.records import Promote
@@ -16,6 +16,8 @@ from cdc.road import UNUSABLE, Webhook, WebhookState
 from cdc.settings import Settings
 from cdc.sign import Sealer
 from cdc.vault import Vault
+
+RENEWED = "its endpoint, secrets, headers or TLS profile changed"
 
 
 class Registrar:
@@ -71,6 +73,11 @@ class Registrar:
         lost."""
         webhook = channel.webhook
         self._seal(channel)
+        if channel.sealer is not None:
+            before, channel.receiver = channel.receiver, channel.sealer.receiver
+            # A secret that ran out is no other endpoint: the version is as before.
+            if changed and before is not None and before != channel.receiver:
+                self._renew(channel)
         if webhook.state is WebhookState.ACTIVE and channel.sealer is not None:
             # Whoever changes a registration, or resumes it, wants to see it tried now.
             if changed or channel.lane.paused:
@@ -78,6 +85,14 @@ class Registrar:
             channel.acknowledged = webhook.version
         else:
             channel.lane.pause()
+
+    def _renew(self, channel: Channel) -> None:
+        """What the lane knows is about an endpoint that is not in use any more."""
+        if channel.lane.breaker is not BreakerState.CLOSED:
+            self._observer.breaker(channel.webhook.id, False, RENEWED)
+        channel.lane.renew()
+        channel.last_error, channel.told_busy, channel.unable = None, False, False
+        self._pipeline.keep(channel)
 
     def _seal(self, channel: Channel) -> None:
         try:

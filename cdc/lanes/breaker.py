@@ -57,6 +57,11 @@ class Breaker:
     def reconfigure(self, rules: LaneRules) -> None:
         self._rules = rules
 
+    def renew(self) -> None:
+        """It is another endpoint: as a new one."""
+        self.success()
+        self.state, self.probe, self.ramp = BreakerState.CLOSED, None, 0
+
     @property
     def calm(self) -> bool:
         """As a new one: nothing has failed since the last success."""

@@ -76,6 +76,7 @@ class Decision:
                 itself.
     transition: the breaker opened or closed: to log and to keep.
     slowed:     the lane starts nothing for a while longer than before: to keep.
+    outdated:   the attempt went to what was the endpoint before: it says nothing about the lane.
     """
 
     settlement: Settlement
@@ -84,6 +85,7 @@ class Decision:
     suspend: bool = False
     transition: Transition | None = None
     slowed: bool = False
+    outdated: bool = False
 
 
 # Most outcomes are this one; it is shared so that success allocates nothing.

@@ -44,6 +44,8 @@ class Judge:
     def verdict(self, held: Held, outcome: Outcome, now: float) -> Verdict:
         answer, breaker, rules = outcome.answer, self._breaker, self.rules
         attempts = held.delivery.attempts
+        if held.outdated:
+            return Verdict(0.0, attempts)
         breaker.failing(now)
         if answer is Answer.GONE:
             if breaker.probe is held:

@@ -122,6 +122,11 @@ class Lane:
         self._sending.breaker.forgive()
         self._sending.slow.forgive()
 
+    def renew(self) -> None:
+        """The endpoint is another one: begin as a new lane. What is in flight is sent to the one
+        before: it says nothing about this one, and goes again at once where it fails."""
+        self._sending.renew()
+
     def drop(self) -> None:
         """Forget what was not started, to free memory; it will be fetched again.
 
@@ -304,8 +309,7 @@ class Lane:
         """An attempt ended. Raises LookupError if the delivery is not in flight."""
         held = self._lines.in_flight(delivery)
         if outcome.answer is Answer.SUCCESS:
-            self._sending.slow.success()
-            transition = self._sending.breaker.success()
+            transition = None if held.outdated else self._sending.success()
             park, promote = self._retries.done(held)
             if promote is None and not park and transition is None:
                 return PLAIN_SUCCESS
@@ -314,13 +318,12 @@ class Lane:
         if due_in is None:
             park, promote = self._retries.done(held)
             return Decision(Dead(attempts), park, promote, transition=transition, slowed=slowed)
-        suspend = outcome.answer is Answer.GONE
+        suspend = outcome.answer is Answer.GONE and not held.outdated
         self._paused = self._paused or suspend
         held.due = now + due_in
         park = tuple(self._retries.behind(held))
-        return Decision(
-            Retry(due_in, attempts), park, suspend=suspend, transition=transition, slowed=slowed
-        )
+        settlement = Retry(due_in, attempts)
+        return Decision(settlement, park, None, suspend, transition, slowed, held.outdated)
 
     def abandon(self, delivery: Delivery) -> None:
         """The attempt was cancelled and has no outcome: the delivery is ready again.
@@ -330,7 +333,7 @@ class Lane:
         held = self._lines.in_flight(delivery)
         if self._sending.breaker.probe is held:
             self._sending.breaker.probe_lost()
-        held.probe = False
+        held.probe = held.outdated = False
         self._lines.back(held)
 
     def settled(self, delivery: Delivery) -> None:

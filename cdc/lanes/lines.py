@@ -22,16 +22,19 @@ class Held:
     probe:   was started as the probe of an open breaker.
     started: when its attempt began.
     due:     once confirmed, the row is in the retry table and due then.
+    outdated: it is in flight to what was the endpoint before (``Lane.renew()``).
     """
 
-    __slots__ = ("delivery", "due", "probe", "queued", "resource", "started", "state")
+    __slots__ = (
+        *("delivery", "due", "outdated", "probe", "queued", "resource", "started", "state"),
+    )
 
     def __init__(self, delivery: Delivery, resource: Resource, state: int) -> None:
         self.delivery = delivery
         self.resource = resource
         self.state = state
         self.queued = not delivery.retrying
-        self.probe = False
+        self.probe = self.outdated = False
         self.started = 0.0
         self.due: float | None = None
 
@@ -90,6 +93,11 @@ class Lines:
     def add_done(self, key: tuple[int, str], delivery: Delivery, resource: Resource) -> None:
         """Hold a delivery that is not to be sent (it will be parked) until that is confirmed."""
         self._hold(key, delivery, resource, DONE)
+
+    def outdate(self) -> None:
+        """What is in flight goes to an endpoint that does not count any more."""
+        for held in self.held.values():
+            held.outdated = held.state == FLYING
 
     def is_ready(self) -> bool:
         """Whether there is a head that ``take()`` would return."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from cdc.lanes.breaker import Breaker, BreakerState
+from cdc.lanes.decision import Transition
 from cdc.lanes.lines import Lines
 from cdc.lanes.pace import Pace, SlowDown
 from cdc.lanes.retries import Retries
@@ -50,6 +51,16 @@ class Sending:
         self._rules = rules
         self._pace.change(rules.rate)
         self.breaker.reconfigure(rules)
+
+    def renew(self) -> None:
+        """It is another endpoint: only the rate limit goes on."""
+        self._lines.outdate()
+        self.breaker.renew()
+        self.slow.forgive()
+
+    def success(self) -> Transition | None:
+        self.slow.success()
+        return self.breaker.success()
 
     def start(self, now: float) -> list[Delivery]:
         lines, pace = self._lines, self._pace

@@ -200,6 +200,8 @@ class Registry:
                 wanted = NewWebhook(old.company, events, values.get("endpoint", old.endpoint))
                 checks.room(others, wanted, self.rules)
                 tables.subscribe(conn, webhook_id, old.company, events)
+            if values.keys() & {"endpoint", "headers", "tls_profile"}:
+                tables.due_now(conn, webhook_id)
             tables.change(conn, webhook_id, values)
             return self._ordered(tables.fetch(conn, webhook_id))
 
@@ -269,6 +271,7 @@ class Registry:
             else:
                 tables.drop_secrets(conn, webhook_id)
             tables.keep_secrets(conn, webhook_id, [Secret(self.rules.vault.seal(made))])
+            tables.due_now(conn, webhook_id)
             tables.change(conn, webhook_id, {})
             ends = [s.expires_at for s in tables.secrets_of(conn, webhook_id) if s.expires_at]
             found = self._ordered(tables.fetch(conn, webhook_id))

@@ -7,15 +7,18 @@ import json
 import time
 from dataclasses import replace
 from random import Random
+from typing import Any
 
 import pytest
 
 from cdc.care import rounds
 from cdc.channel import UNUSABLE_AGAIN, Channel, Registration, rules_of
-from cdc.dispatch.register import again_in
+from cdc.dispatch.register import RENEWED, again_in
 from cdc.keys import new_secret
 from cdc.lanes import Lane, LaneRules
+from cdc.mapping import default_mapping
 from cdc.receiver import Reply, Script
+from cdc.registry import Changes, Registry, Rules
 from cdc.road import Webhook, WebhookState
 from cdc.sign import Sealer
 from tests.daemon.running import Running, settings
@@ -184,6 +187,47 @@ async def test_an_endpoint_moves(world: World) -> None:
     [got] = world.came["/moved"]
     assert got.verified
     assert json.loads(got.body)["endpoint"] == world.receiver.url("/moved")
+
+
+async def test_another_endpoint_is_no_longer_judged_by_the_one_before(world: World) -> None:
+    hook = await world.hook("candidate")
+    world.receiver.script(hook.path, Script(reply=Reply(500)))
+    world.receiver.expect("/right", hook.secret)
+    settle = settings(world.url)
+    writer = await world.writer()
+    lane = "select breaker, failures, last_error from cdc.lane where webhook_id = %s"
+
+    async def moves(url: str) -> None:
+        with Registry(world.url, Rules.of(settle, default_mapping())) as registry:
+            change = Changes(endpoint=url)
+            await asyncio.to_thread(registry.update, hook.id, change)
+
+    long: dict[str, Any] = {"breaker_first_probe": 60, "retry_schedule": [3600.0] * 3}
+    async with Running(world.url, breaker_failures=3, **long) as daemon:
+        async with writer.transaction():
+            for _ in range(6):
+                await writer.insert("candidate", project_id=1)
+        await world.until(
+            "select l.breaker = 'open' and l.last_error = 'status' from cdc.lane l"
+            " where webhook_id = %s",
+            hook.id,
+        )
+        await moves("http://127.0.0.1:1/")
+        # All at once: what had to wait for an hour is due.
+        await world.until(
+            "select breaker = 'open' and last_error <> 'status' from cdc.lane"
+            " where webhook_id = %s",
+            hook.id,
+            limit=SOON,
+        )
+        assert daemon.log.all("lane closed")[0].values["reason"] == RENEWED
+        fail = daemon.log.all("deliveries fail")
+        assert [line.values["error"] for line in fail] == ["status", "refused"]
+        await moves(world.receiver.url("/right"))
+        await world.receiver.wait_for(lambda _: len(world.done["/right"]) == 6, SOON)
+        await world.settled()
+        [(breaker, failures, error)] = await world.all(lane, hook.id)
+        assert (breaker, failures, error) == ("closed", 0, None)
 
 
 async def test_limits_change(world: World) -> None:

@@ -33,6 +33,7 @@ class EndpointModel:
         self._as_probe: set[int] = set()  # in flight, started as a probe
         self._first_wait = rules.first_probe
         self._ramp = 0  # cap in force after the breaker closed; 0: none
+        self._outdated: set[int] = set()  # in flight when the endpoint became another one
 
     def starts(self, id: int, flying: Iterable[int], now: float) -> None:
         """Checks that it may be started, and notes it."""
@@ -63,6 +64,10 @@ class EndpointModel:
         """Checks what was decided about an attempt, and notes how it ended."""
         self._check_settlement(row, outcome, decision)
         self._as_probe.discard(row.id)
+        if row.id in self._outdated:
+            self._outdated.remove(row.id)
+            assert (decision.transition, decision.slowed) == (None, False)
+            return
         probe = self._probing == row.id
         if probe:
             self._probing = None
@@ -84,6 +89,7 @@ class EndpointModel:
     def abandoned(self, id: int) -> None:
         """An attempt was given up."""
         self._as_probe.discard(id)
+        self._outdated.discard(id)
         if self._probing == id:
             self._probing = None
             del self._probes[-1:]  # empty after a resume, which begins anew
@@ -93,6 +99,12 @@ class EndpointModel:
         self.slow_until = 0.0
         if self._opened_at is not None:
             self._opened_at, self._probes = now - LONG_AGO, []
+
+    def renewed(self, flying: Iterable[int]) -> None:
+        """The endpoint is another one."""
+        self._success()
+        self._ramp, self.slow_until = 0, 0.0
+        self._outdated |= set(flying)
 
     def taken_over(self, before: EndpointModel, now: float) -> None:
         """Another owner goes on with what the last one knew: an open breaker is probed at once, and
@@ -118,6 +130,10 @@ class EndpointModel:
         settlement, rules, asked = decision.settlement, self.rules, self._asked(outcome)
         if outcome.answer is Answer.SUCCESS:
             assert settlement == Delivered()
+            return
+        if row.id in self._outdated:
+            assert settlement == Retry(0.0, row.attempts), "of another endpoint: again at once"
+            assert not decision.suspend
             return
         if outcome.answer is Answer.GONE:
             assert (settlement, decision.suspend) == (Retry(0.0, row.attempts), True)

@@ -115,7 +115,7 @@ class LaneMachine(RuleBasedStateMachine):
             *(world.start, world.start, world.commit, world.confirm, self.advance_to_wake),
         ]
         rare = [world.replay, world.replay, world.pause, world.resume, world.drop, self.abandon_one]
-        rare += [world.hand_over]
+        rare += [world.hand_over, world.renew]
         for _ in range(turns * 5):
             random.choice(steps)()
             if random.random() < 0.05:
@@ -189,6 +189,10 @@ class LaneMachine(RuleBasedStateMachine):
     @rule()
     def resume(self) -> None:
         self.world.resume()
+
+    @rule()
+    def renew(self) -> None:
+        self.world.renew()
 
     @rule(cap=CAPS, rate=RATES)
     def reconfigure(self, cap: int, rate: float | None) -> None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from cdc.lanes import BreakerState, Delivered, Kept, Lane, LaneRules, Retry, Transition
+from cdc.lanes import BreakerState, Decision, Delivered, Kept, Lane, LaneRules, Retry, Transition
 from cdc.lanes.pace import CATCH_UP
 from cdc.road import Answer, Outcome
 
@@ -271,6 +271,18 @@ def test_resume_probes_at_once() -> None:
     a.pause()
     a.resume()
     assert len(a.start(0.0)) == 1
+
+
+@pytest.mark.parametrize("answer", [Answer.FAILURE, Answer.BUSY, Answer.SLOW, Answer.GONE])
+def test_what_an_endpoint_before_answers_says_nothing_about_the_one_now(answer: Answer) -> None:
+    a = open_lane(rows=8)
+    (probe,) = a.start(1.0)
+    a.renew()
+    assert (a.breaker, a.failures, a.failing_for(9.0)) == (BreakerState.CLOSED, 0, 0.0)
+    assert len(a.start(1.0)) == 2, "as many as there are"
+    decision = a.finish(probe, outcome(answer, 60.0), 9.0)
+    assert decision == Decision(Retry(0.0, probe.attempts), outdated=True)
+    assert (a.paused, a.failures, a.failing_for(10.0)) == (False, 0, 0.0)
 
 
 def test_what_was_kept_of_the_breaker_is_taken_over() -> None:

@@ -279,6 +279,10 @@ class World(Tables):
             self.paused = False
             self.endpoint.resumed(self.now)
 
+    def renew(self) -> None:
+        self.lane.renew()
+        self.endpoint.renewed(self.flying)
+
     def reconfigure(self, cap: int, rate: float | None) -> None:
         self.rules = replace(self.rules, cap=cap, rate=rate)
         self.due_limit = max(self.due_limit, self.rules.due_limit)

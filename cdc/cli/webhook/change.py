@@ -114,7 +114,7 @@ def update(
 ) -> None:
     """Change a webhook: what is given replaces what was, and both are printed.
 
-    Deliveries that are being retried keep their body, and go to the new endpoint.
+    Deliveries that are being retried keep their body, and go to a new endpoint at once.
     """
     from cdc.registry import Changes
 

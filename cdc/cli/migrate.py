@@ -114,8 +114,8 @@ class _Others:
                 f"publication {', '.join(names)} {'will send' if self.everything else 'sends'} the "
                 "tables of schema cdc to its subscribers, signing secrets included. A subscriber "
                 "that has no such tables stops at their first change, with all that it replicates"
-                f"{readers if self.slots else ''}. docs/dba.md, 'Logical replication', says what "
-                "to do before."
+                f"{readers if self.slots else ''}. docs/database.md, 'Logical replication', says "
+                "what to do before."
             )
         for one in self.triggers:
             say(f"The {one} runs at this.")

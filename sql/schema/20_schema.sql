@@ -30,7 +30,7 @@ begin
   loop
     raise exception 'publication % is for all tables, and would send those of schema cdc, too', other.pubname
       using hint = 'A subscriber that has no such tables stops at their first change, with all that it replicates, and'
-        ' signing secrets are among them. docs/dba.md, "Logical replication", says what to do before.'
+        ' signing secrets are among them. docs/database.md, "Logical replication", says what to do before.'
         ' To go on as it is: `cdc migrate --yes`, or set cdc.publish = ''yes''';
   end loop;
   for other in

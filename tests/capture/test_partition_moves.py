@@ -1,7 +1,7 @@
 """Rows that move to another partition: a matrix of statements, tables they name, and moves.
 
 What PostgreSQL does not show to a statement's triggers is listed here by name (``UNSEEN``), and in
-docs/dba.md, "What cannot be captured". If a release shows it, the test of that release fails.
+docs/capture.md, "What cannot be captured". If a release shows it, the test of that release fails.
 """
 
 from __future__ import annotations
@@ -225,7 +225,7 @@ def test_what_is_not_seen_is_said(parts: Suite) -> None:
         "public.candidate is partitioned: a MERGE that moves a row to another partition is not"
         " captured, or, if it has an INSERT action, sent as created. UPDATE is captured."
     )
-    limits = {row["what"]: row["what happens"] for row in table(page("docs/dba.md"), "what")}
+    limits = {row["what"]: row["what happens"] for row in table(page("docs/capture.md"), "what")}
     assert (
         "without an INSERT action: not seen; with one: sent as `created`"
         in limits["MERGE that moves a row to another partition"]

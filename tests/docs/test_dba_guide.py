@@ -1,4 +1,4 @@
-"""docs/dba.md: the SQL runs, accounts can do what is told, and the numbers are ours."""
+"""The DBA's guides: the SQL runs, accounts can do what is told, and the numbers are ours."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.docs.pages import blocks, codes, page, table
 from tests.docs.running import Terminal, as_account
 from tests.house.files import TOP
 
-GUIDE = page("docs/dba.md")
+GUIDE = "\n".join(page(f"docs/{name}.md") for name in ("dba", "capture", "database"))
 SHOWN = [block.text for block in blocks(GUIDE, "sql")]
 # For a server that has none of our roles yet.
 BEFOREHAND = next(text for text in SHOWN if text.startswith("create role cdc_owner"))

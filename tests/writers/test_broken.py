@@ -61,7 +61,7 @@ BREAKS = {
     ),
 }
 
-# docs/dba.md: what cannot be known before a row is written.
+# docs/capture.md: what cannot be known before a row is written.
 NOT_SURVIVED = {
     "a check": "alter table cdc.queue add check (false) not valid",
     "a unique index": "create unique index on cdc.queue (action)",

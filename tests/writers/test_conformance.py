@@ -1,4 +1,4 @@
-"""A writer sees the same with capture and without it, but for what docs/dba.md names."""
+"""A writer sees the same with capture and without it, but for what docs/capture.md names."""
 
 from __future__ import annotations
 
@@ -68,6 +68,6 @@ def test_each_difference_is_still_there(
 
 
 def test_each_difference_is_named_in_the_guide() -> None:
-    guide = (TOP / "docs" / "dba.md").read_text("utf-8")
+    guide = (TOP / "docs" / "capture.md").read_text("utf-8")
     section = guide.split("\n## What a writer can notice\n")[1].split("\n## ")[0]
     assert re.findall(r"^- \*\*(.+?)\*\*", section, re.M) == list(ALLOWED)

@@ -11,7 +11,7 @@ from cdc.cli.common import counted
 from cdc.cli.doctor.base import Check, Patient, Told, fail, ok, warn
 from cdc.registry.company import gone, named
 
-APART = "docs/dba.md, 'Logical replication', says how."
+APART = "docs/database.md, 'Logical replication', says how."
 
 
 def published(see: Patient) -> Told:

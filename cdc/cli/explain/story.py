@@ -89,7 +89,8 @@ def of_row(row: Row, resource: Resource, key: str) -> Iterator[Sentence]:
             "bad",
             "no company",
             f"{what}, so nobody is told of its changes.",
-            "docs/dba.md, 'What could not be resolved', says how such changes are captured late; "
+            "docs/capture.md, 'What could not be resolved', says how such changes are captured "
+            "late; "
             f"`optional = true` in {where} of the mapping allows rows without a company.",
         )
 

@@ -172,7 +172,7 @@ def _minor(seen: Health) -> Iterator[Problem]:
         yield Problem(
             f"{seen.unresolved.changes} without a company, the oldest for "
             f"{age(seen.unresolved.oldest)}: {seen.unresolved.reason.rstrip('.')}",
-            "docs/dba.md, 'What could not be resolved', says what to do.",
+            "docs/capture.md, 'What could not be resolved', says what to do.",
         )
     if seen.gone:
         count = sum(map(len, seen.gone.values()))

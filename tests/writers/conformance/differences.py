@@ -1,6 +1,6 @@
 """What may differ between a writer beside capture and one without it: each by a name.
 
-A name of ALLOWED is a heading that docs/dba.md explains. PENDING will be mended.
+A name of ALLOWED is a heading that docs/capture.md explains. PENDING will be mended.
 """
 
 from __future__ import annotations

@@ -44,7 +44,7 @@ class Matrix:
             f"# Writers beside capture, on PostgreSQL {version}",
             "",
             "Each statement was run without capture and with it, in several ways. Empty: all was",
-            "equal. A number: what docs/dba.md allows under that name.",
+            "equal. A number: what docs/capture.md allows under that name.",
             "",
             *listed,
             "",

@@ -1,4 +1,4 @@
-"""The guides use the field's terms, not a language of their own."""
+"""The guides use the field's terms, not a language of their own, and are short."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from tests.docs.pages import SPAN, prose
 from tests.house.files import TOP, name
 
 GUIDES = [TOP / "README.md", *sorted(TOP.glob("docs/*.md")), TOP / "sql/README.md"]
+MOST_WORDS = 2500  # a longer page is two pages
 GENERATED = re.compile(r"<!-- [^>]*written by.*?<!-- end of", re.DOTALL)
 # Name the actor; return, report or notify; again; automatically; in flight; N.
 PRIVATE = re.compile(
@@ -27,6 +28,12 @@ def private(text: str) -> list[str]:
 @pytest.mark.parametrize("path", GUIDES, ids=name)
 def test_a_guide_uses_the_fields_terms(path: Path) -> None:
     assert not private(path.read_text("utf-8"))
+
+
+@pytest.mark.parametrize("path", GUIDES, ids=name)
+def test_a_guide_is_short(path: Path) -> None:
+    words = [word for word in path.read_text("utf-8").split() if word != "|"]
+    assert len(words) <= MOST_WORDS
 
 
 def test_others_are_found() -> None:

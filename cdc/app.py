@@ -10,6 +10,7 @@ from contextlib import suppress
 from typing import Any
 
 import psycopg
+from psycopg import errors as pg
 
 from cdc import __version__, sqlfiles, stopping
 from cdc.capture import start_checks
@@ -188,10 +189,14 @@ class App:
         await asyncio.wait({task}, timeout=grace)
         return task.done()
 
-    async def _check(self, url: str) -> bool:
+    async def _check(self, url: str, after: psycopg.ProgrammingError | None = None) -> bool:
+        """after: what ended the daemon's work; raises why, as a restart would say it."""
         conn = await open_session(url, "start")
         try:
-            return await start_checks.run(conn, self._mapping, self.settings.doorbell)
+            use_bell = await start_checks.run(conn, self._mapping, self.settings.doorbell)
+            if isinstance(after, pg.InsufficientPrivilege):
+                raise await start_checks.lacking(conn, after) from None
+            return use_bell
         finally:
             await conn.close()
 
@@ -210,6 +215,9 @@ class App:
                 self._tenure = tenure = self._new_tenure(url, settler, pipeline, use_bell)
                 try:
                     await tenure.run()
+                except psycopg.ProgrammingError as error:
+                    await self._check(url, error)
+                    raise
                 finally:
                     self._epochs = {**self._epochs, **tenure.epochs}
             except psycopg.OperationalError as error:

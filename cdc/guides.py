@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 
 _PACKAGE = Path(__file__).parent
-_NAMED = re.compile(r"(?<![\w/])docs/([a-z]+\.md)")
+_NAMED = re.compile(r"(?<![\w/])(docs/[a-z]+\.md|sql/schema/\w+\.sql)")
 
 
 @cache
@@ -21,7 +21,8 @@ def root() -> Path:
 
 
 def located(text: str) -> str:
-    """A message with the guides that it names as files that are there; in the checkout as it is."""
+    """A message with the guides and SQL files that it names as files that are there; in the
+    checkout as it is."""
     if root().parent == Path.cwd():
         return text
-    return _NAMED.sub(lambda named: str(root() / named[1]), text)
+    return _NAMED.sub(lambda named: str(root().parent / named[1]), text)

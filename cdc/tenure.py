@@ -115,7 +115,7 @@ class Tenure:
         return self._looker is not None and boottime() - self._looker.answered_at < PING_WITHIN
 
     async def run(self) -> None:
-        """Owns, looks and sends. Raises psycopg.OperationalError when the connection is lost."""
+        """Raises OperationalError when the connection is lost, ProgrammingError when refused."""
         conn = await open_session(self._url, "watch", owning=True)
         try:
             await self._begin(conn)
@@ -125,10 +125,10 @@ class Tenure:
                 tasks.create_task(self._watch(conn, tasks))
         except BaseExceptionGroup as group:
             # Not except*: what is raised there comes out in a group of its own on some Pythons.
-            lost, other = group.split(psycopg.OperationalError)
-            if lost is None or other is not None:
+            refused, other = group.split((psycopg.OperationalError, psycopg.ProgrammingError))
+            if refused is None or other is not None:
                 raise
-            raise _first(lost) from None
+            raise _first(refused.subgroup(psycopg.OperationalError) or refused) from None
         finally:
             await self.dispatch.let_go(None, LOST_GRACE)
             await conn.close()
@@ -342,9 +342,9 @@ class Tenure:
         return self._looker.snapshot
 
 
-def _first(group: BaseExceptionGroup[psycopg.OperationalError]) -> psycopg.OperationalError:
+def _first(group: BaseExceptionGroup[psycopg.Error]) -> psycopg.Error:
     error: BaseException = group
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
-    assert isinstance(error, psycopg.OperationalError)
+    assert isinstance(error, psycopg.Error)
     return error

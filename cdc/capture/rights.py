@@ -6,8 +6,12 @@ would be installed, and could not read what leads to a company.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from functools import cache
+from typing import NamedTuple
 
+from cdc import sqlfiles
 from cdc.capture.catalog import Connection
 from cdc.capture.plan import DROP_LOCK, TRIGGER_LOCK, Step
 from cdc.errors import DatabaseError
@@ -78,3 +82,77 @@ def refuse_unless_allowed(conn: Connection, steps: Sequence[Step]) -> None:
             f"{account} may not {_WHAT[step.lock]} {step.table}: {owners}",
             BY_OWNER,
         )
+
+
+AGAIN = (
+    "Give them again, as superuser or cdc_owner: psql -X -f sql/schema/90_grants.sql "
+    "(it can be run at any time)."
+)
+
+
+class Right(NamedTuple):
+    """kind: ``table``, ``column``, ``sequence``, ``function``, ``schema``. part: of a column."""
+
+    role: str
+    kind: str
+    thing: str
+    part: str
+    privilege: str
+
+    def __str__(self) -> str:
+        part = f" ({self.part})" if self.part else ""
+        return f"{self.role}: {self.privilege}{part} on {self.thing}"
+
+
+_GRANT = re.compile(r"^grant (.+?) on (?:(schema|sequence|function) )?(.+?) to (.+?);", re.M | re.S)
+_COMMENT = re.compile(r"--.*$", re.M)
+_APART = re.compile(r",\s*(?![^()]*\))")
+
+
+@cache
+def demanded() -> tuple[Right, ...]:
+    """What sql/schema/90_grants.sql grants: the one place where it is written down."""
+    text = _COMMENT.sub("", sqlfiles.schema_file("90_grants.sql"))
+    found = []
+    for what, kind, things, roles in _GRANT.findall(text):
+        for privilege in _APART.split(" ".join(what.split())):
+            name, _, columns = privilege.partition(" (")
+            parts = columns.rstrip(")").split(", ") if columns else [""]
+            found += [
+                Right(role, "column" if part else kind or "table", thing, part.strip('"'), name)
+                for role in roles.split(", ")
+                for thing in _APART.split(" ".join(things.split()))
+                for part in parts
+            ]
+    return tuple(found)
+
+
+_MISSING = """
+select r.number
+  from unnest(%s::text[], %s::text[], %s::text[], %s::text[], %s::text[])
+       with ordinality as r (role, kind, thing, part, privilege, number)
+  join pg_roles who on who.rolname = r.role
+ where not coalesce(case
+         when r.kind <> 'schema' and not has_schema_privilege(to_regnamespace('cdc'), 'usage')
+           then true
+         else case r.kind
+         when 'table' then has_table_privilege(who.oid, to_regclass(r.thing), r.privilege)
+         when 'column' then
+           has_column_privilege(who.oid, to_regclass(r.thing), r.part, r.privilege)
+         when 'sequence' then
+           has_sequence_privilege(who.oid, to_regclass(r.thing), r.privilege)
+         when 'function' then
+           has_function_privilege(who.oid, to_regprocedure(r.thing), r.privilege)
+         when 'schema' then
+           has_schema_privilege(who.oid, to_regnamespace(r.thing), r.privilege)
+       end end, false)
+ order by r.number
+"""
+
+
+def missing() -> tuple[str, list[list[str]]]:
+    """A query for the numbers of those ``demanded()`` rights that are missing, counted from 1.
+
+    An account without the right on the schema can look up nothing in it, and gets only that.
+    """
+    return _MISSING, [list(column) for column in zip(*demanded(), strict=True)]

@@ -9,13 +9,14 @@ import psycopg
 from psycopg import errors as pg
 
 from cdc import migrations, refusal
+from cdc.capture import rights as granted
 from cdc.db import NotConnected, unreachable
 from cdc.errors import DatabaseError
 from cdc.mapping import Mapping
 
 Connection = psycopg.AsyncConnection[tuple[Any, ...]]
 
-__all__ = ["refuse_if_hopeless", "run", "unreachable"]
+__all__ = ["lacking", "refuse_if_hopeless", "run", "unreachable"]
 
 
 async def refuse_if_hopeless(error: psycopg.OperationalError, url: str) -> None:
@@ -69,8 +70,7 @@ async def _version(conn: Connection) -> None:
             "Run `cdc migrate`, then `cdc triggers install`.",
         ) from None
     except pg.InsufficientPrivilege as error:
-        _, grant = await _membership(conn)
-        raise DatabaseError(error.diag.message_primary or str(error), grant) from None
+        raise await lacking(conn, error) from None
     head = migrations.head()
     if version < head:
         raise DatabaseError(
@@ -107,6 +107,26 @@ async def _membership(conn: Connection) -> tuple[bool, str]:
     return member, (
         f"As the account that ran `cdc migrate`, or a superuser: grant cdc_daemon to {account}. "
         "Better: an account for daemons alone (docs/dba.md, 'Accounts')."
+    )
+
+
+async def lacking(conn: Connection, error: psycopg.Error) -> DatabaseError:
+    """Which right is missing, and how to give it."""
+    said = error.diag.message_primary or str(error)
+    member, grant = await _membership(conn)
+    if not member:
+        return DatabaseError(said, grant)
+    sql, rights = granted.missing()
+    cursor = psycopg.AsyncCursor(conn)  # the daemon's own have $1
+    rows = await (await cursor.execute(sql.encode(), rights)).fetchall()
+    found = [granted.demanded()[number - 1] for (number,) in rows]
+    if ours := [str(right) for right in found if right.role == "cdc_daemon"]:
+        more = f", and {len(ours) - 3} more" if len(ours) > 3 else ""
+        return DatabaseError(f"{said}; missing: {'; '.join(ours[:3])}{more}", granted.AGAIN)
+    return DatabaseError(
+        said,
+        "The role cdc_daemon has all its rights: does the account inherit them "
+        "(alter role ... inherit; since PostgreSQL 16 also grant ... with inherit true)?",
     )
 
 

@@ -9,6 +9,8 @@ from rich.console import Group, RenderableType
 from rich.table import Column, Table
 from rich.text import Text
 
+from cdc.guides import located
+
 LONGEST_WORD = 20
 """Longer ones (addresses, ids) may be broken, no others."""
 BETWEEN = 2
@@ -44,7 +46,7 @@ def advice(mark: Text, text: Text, todo: str = "") -> Table:
     made.add_column(overflow="fold")
     made.add_row(mark, text)
     if todo:
-        made.add_row("", Text(f"-> {todo}"))
+        made.add_row("", Text(f"-> {located(todo)}"))
     return made
 
 

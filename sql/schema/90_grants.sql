@@ -1,4 +1,7 @@
--- Who may do what. Everything is owned by cdc_owner; nobody else has any right by default.
+-- Who may do what: all rights of our roles in schema cdc. Everything is owned by cdc_owner.
+-- Needs: superuser, or cdc_owner. Can be run at any time, as often as wanted; it only gives back what is missing.
+-- (20_schema.sql gives the first one, too: what lies between needs it.)
+grant usage on schema cdc to cdc_daemon, cdc_admin, cdc_reader, cdc_capture;
 revoke all on all tables in schema cdc from public;
 revoke all on all sequences in schema cdc from public;
 revoke all on all functions in schema cdc from public;

@@ -122,6 +122,46 @@ async def test_an_account_without_rights(suite_url: str) -> None:
         execute(suite_url, "drop role nobody_much")
 
 
+@pytest.mark.parametrize(
+    ("options", "revoke", "said", "remedy"),
+    [
+        ((), "cdc_daemon from losing", "permission denied", "grant cdc_daemon to losing."),
+        (
+            ("--processes", "2"),
+            "usage on schema cdc from cdc_daemon",
+            "missing: cdc_daemon: usage on cdc",
+            "sql/schema/90_grants.sql",
+        ),
+        (
+            (),
+            "select on cdc.queue from cdc_daemon",
+            "missing: cdc_daemon: select on cdc.queue",
+            "sql/schema/90_grants.sql",
+        ),
+    ],
+    ids=["membership", "schema", "table"],
+)
+async def test_rights_that_are_lost(
+    suite_url: str, options: tuple[str, ...], revoke: str, said: str, remedy: str
+) -> None:
+    """While it runs they used to end it with a traceback; a restart says the same, in a line."""
+    execute(suite_url, "create role losing login password 'x' in role cdc_daemon")
+    url = make_conninfo(suite_url, user="losing", password="x")
+    try:
+        async with Process(url, options=options) as daemon:
+            await daemon.until("connected")
+            execute(suite_url, f"revoke {revoke}")
+            assert await daemon.ended() == 1
+            [line, *_] = daemon.log.all("cannot run")
+            assert daemon.other == []
+        assert said in line.values["error"]
+        assert remedy in line.values["hint"]
+        error = await refused(url)
+        assert (error.message, error.hint) == (line.values["error"], line.values["hint"])
+    finally:
+        execute(suite_url, "drop role losing")
+
+
 async def test_the_owner_of_everything_without_the_daemons_role(suite_url: str) -> None:
     """It used to deliver, while status counted no daemon and a second one got no shard."""
     execute(suite_url, """create role "Suite-Owner" login password 'x' in role cdc_owner""")

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 
+from cdc import sqlfiles
 from tests.capture.kit import ROWS, Connection, connect
 
 TABLES = [
@@ -98,6 +99,35 @@ def test_what_was_kept_of_a_row_of_the_suite_is_captures_alone(conn: Connection,
         (role,),
     ).fetchall()
     assert hidden == [("own",)]
+
+
+def test_one_file_gives_back_all_rights_of_our_roles(conn: Connection) -> None:
+    """As often as wanted; doctor and `cdc run` name it as the remedy."""
+    acls = (
+        "select c.oid::regclass::text, 0, x.grantee::regrole::text, x.privilege_type"
+        "  from pg_class c, aclexplode(c.relacl) x where relnamespace = 'cdc'::regnamespace"
+        " union all select attrelid::regclass::text, attnum, x.grantee::regrole::text,"
+        "       x.privilege_type from pg_attribute a, aclexplode(a.attacl) x"
+        " union all select p.oid::regprocedure::text, 0, x.grantee::regrole::text,"
+        "       x.privilege_type from pg_proc p, aclexplode(p.proacl) x"
+        " where pronamespace = 'cdc'::regnamespace"
+        " union all select nspname, 0, x.grantee::regrole::text, x.privilege_type"
+        "  from pg_namespace, aclexplode(nspacl) x where nspname in ('cdc', 'cdc_capture')"
+        " order by 1, 2, 3, 4"
+    )
+    before = conn.execute(acls.encode()).fetchall()
+    for role in WANTED:
+        for what in ("tables", "sequences", "functions"):
+            conn.execute(f"revoke all on all {what} in schema cdc from {role}".encode())
+        conn.execute(f"revoke all on schema cdc from {role}".encode())
+    assert {row[2] for row in conn.execute(acls.encode())}.isdisjoint(
+        WANTED.keys() - {"cdc_capture"}
+    )
+    conn.execute("set role cdc_owner")
+    for _ in range(2):
+        conn.execute(sqlfiles.schema_file("90_grants.sql").encode())
+        assert conn.execute(acls.encode()).fetchall() == before
+    conn.execute("reset role")
 
 
 @pytest.mark.parametrize("table", HIDDEN)

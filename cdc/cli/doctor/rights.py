@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import re
-from functools import cache
-from typing import NamedTuple
-
-from cdc import sqlfiles
 from cdc.around.row_security import ROLES
+from cdc.capture import rights as granted
 from cdc.cli.common import counted
 from cdc.cli.doctor.base import Check, Patient, Told, fail, ok, warn
 
@@ -15,46 +11,6 @@ NEXT_TIME = (
     ". Before the next `cdc migrate`, `cdc triggers install`, `off`, `on` or `remove`: "
     "grant cdc_owner, cdc_capture to {}"
 )
-AGAIN = (
-    "Give them again as superuser or cdc_owner: sql/schema/90_grants.sql can be run at any time."
-)
-
-
-class Right(NamedTuple):
-    """kind: ``table``, ``column``, ``sequence``, ``function``, ``schema``. part: of a column."""
-
-    role: str
-    kind: str
-    thing: str
-    part: str
-    privilege: str
-
-    def __str__(self) -> str:
-        part = f" ({self.part})" if self.part else ""
-        return f"{self.role}: {self.privilege}{part} on {self.thing}"
-
-
-_GRANT = re.compile(r"^grant (.+?) on (?:(schema|sequence|function) )?(.+?) to (.+?);", re.M | re.S)
-_COMMENT = re.compile(r"--.*$", re.M)
-_APART = re.compile(r",\s*(?![^()]*\))")
-
-
-@cache
-def demanded() -> tuple[Right, ...]:
-    """What sql/schema grants: the one place where it is written down."""
-    text = _COMMENT.sub("", "".join(map(sqlfiles.schema_file, ("20_schema.sql", "90_grants.sql"))))
-    found = []
-    for what, kind, things, roles in _GRANT.findall(text):
-        for privilege in _APART.split(" ".join(what.split())):
-            name, _, columns = privilege.partition(" (")
-            parts = columns.rstrip(")").split(", ") if columns else [""]
-            found += [
-                Right(role, "column" if part else kind or "table", thing, part.strip('"'), name)
-                for role in roles.split(", ")
-                for thing in _APART.split(" ".join(things.split()))
-                for part in parts
-            ]
-    return tuple(found)
 
 
 def _by_set(see: Patient) -> str:
@@ -73,7 +29,7 @@ def roles(see: Patient) -> Told:
     if missing := [role for role in ROLES if role not in there]:
         return fail(
             f"there is no role {', '.join(missing)}",
-            "A dump holds no roles. `sql/schema/10_roles.sql` makes them, 90_grants.sql gives them "
+            "A dump holds no roles. sql/schema/10_roles.sql makes them, 90_grants.sql gives them "
             "their rights.",
         )
     if strong := [name for name, _, might in rows if might]:
@@ -103,28 +59,9 @@ def roles(see: Patient) -> Told:
 
 
 def grants(see: Patient) -> Told:
-    rights = demanded()
-    missing = see.rows(
-        """
-        select r.number
-          from unnest(%s::text[], %s::text[], %s::text[], %s::text[], %s::text[])
-               with ordinality as r (role, kind, thing, part, privilege, number)
-          join pg_roles who on who.rolname = r.role
-         where not coalesce(case r.kind
-                 when 'table' then has_table_privilege(who.oid, to_regclass(r.thing), r.privilege)
-                 when 'column' then
-                   has_column_privilege(who.oid, to_regclass(r.thing), r.part, r.privilege)
-                 when 'sequence' then
-                   has_sequence_privilege(who.oid, to_regclass(r.thing), r.privilege)
-                 when 'function' then
-                   has_function_privilege(who.oid, to_regprocedure(r.thing), r.privilege)
-                 when 'schema' then
-                   has_schema_privilege(who.oid, to_regnamespace(r.thing), r.privilege)
-               end, false)
-         order by r.number
-        """,
-        *(list(column) for column in zip(*rights, strict=True)),
-    )
+    rights = granted.demanded()
+    sql, params = granted.missing()
+    missing = see.rows(sql, *params)
     lacking = [str(rights[number - 1]) for (number,) in missing]
     lacking += [
         f"cdc_daemon: truncate on cdc.{name}"
@@ -137,7 +74,9 @@ def grants(see: Patient) -> Told:
     ]
     if lacking:
         more = f", and {len(lacking) - 3} more" if len(lacking) > 3 else ""
-        return fail(f"rights of our roles are missing: {'; '.join(lacking[:3])}{more}", AGAIN)
+        return fail(
+            f"rights of our roles are missing: {'; '.join(lacking[:3])}{more}", granted.AGAIN
+        )
     return ok(f"{counted(len(rights), 'right')} of our roles are there")
 
 

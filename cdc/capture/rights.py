@@ -12,6 +12,7 @@ from functools import cache
 from typing import NamedTuple
 
 from cdc import sqlfiles
+from cdc.around.row_security import ROLES
 from cdc.capture.catalog import Connection
 from cdc.capture.plan import DROP_LOCK, TRIGGER_LOCK, Step
 from cdc.errors import DatabaseError
@@ -53,6 +54,57 @@ def refuse_unless_owner(conn: Connection) -> None:
             f"As a superuser, or as the account that made these roles:\n"
             f"  grant cdc_owner, cdc_capture to {row[1]};\n"
             f"and afterwards: revoke cdc_owner, cdc_capture from {row[1]} cascade;",
+        )
+
+
+def refuse_unless_able_to_migrate(conn: Connection) -> None:
+    """Raises DatabaseError for an account that cannot make our roles and schemas, with the lines
+    that give it what it lacks. Asked beforehand: of the whole script PostgreSQL names the first."""
+    row = conn.execute(
+        """
+        select quote_ident(current_user), quote_ident(current_database()),
+               has_database_privilege(current_database(), 'create'),
+               r.rolsuper or r.rolcreaterole or not exists (
+                 select from unnest(%s::text[]) wanted where to_regrole(wanted) is null),
+               not exists (
+                 select from pg_roles o
+                  where o.rolname in ('cdc_owner', 'cdc_capture') and not pg_has_role(o.oid, 'usage')
+                    and not pg_has_role(o.oid, 'member with admin option')
+                    and not (r.rolcreaterole
+                             and current_setting('server_version_num')::int < 160000))
+          from pg_roles r where r.rolname = current_user
+        """,
+        [list(ROLES)],
+    ).fetchone()
+    assert row is not None
+    account, database, may_create, may_create_roles, may_join = row
+    lacking = [
+        (what, f"  {line};")
+        for given, what, line in (
+            (
+                may_create,
+                f"CREATE on database {database}",
+                f"grant create on database {database} to {account}",
+            ),
+            (may_create_roles, "CREATEROLE", f"alter role {account} createrole"),
+            (
+                may_join,
+                "membership of cdc_owner and cdc_capture",
+                f"grant cdc_owner, cdc_capture to {account}",
+            ),
+        )
+        if not given
+    ]
+    if lacking:
+        apart = (
+            "\ndocs/dba.md, 'A managed database', has the roles to make where no account may have "
+            "CREATEROLE."
+        )
+        raise DatabaseError(
+            f"{account} lacks {' and '.join(what for what, _ in lacking)}, which `cdc migrate` "
+            "needs",
+            "\n".join(["As a superuser:", *(line for _, line in lacking)])
+            + ("" if may_create_roles else apart),
         )
 
 

@@ -52,10 +52,10 @@ def migrate(
 
     Beside running daemons, and no table of the suite is touched. Each version is a short
     transaction of its own; what takes long is made before it, and nobody waits for that. Daemons of
-    the release before go on. Needs a superuser, or an account that may create roles and schemas.
+    the release before go on. Needs a superuser, or CREATEROLE and CREATE on the database.
     """
     from cdc import db, migrations
-    from cdc.capture.rights import refuse_unless_owner
+    from cdc.capture.rights import refuse_unless_able_to_migrate, refuse_unless_owner
     from cdc.patience import Patience
 
     if plan and sql:
@@ -76,6 +76,10 @@ def migrate(
     others = _others(url, fresh=before is None)
     if plan:
         _plan(before, missing, others, as_json=as_json)
+    if missing:
+        with db.explained(), db.connect(url) as conn:
+            refuse_unless_able_to_migrate(conn)
+    if plan:
         return
     if missing:
         others.report()

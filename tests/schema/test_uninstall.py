@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from collections.abc import Iterator
 
@@ -13,6 +14,7 @@ from cdc.embedded import EmbeddedPostgres
 from cdc.mapping import default_mapping
 from cdc.suite import tables_sql
 from tests.capture.kit import ROWS, Suite, connect
+from tests.cli.command import Command
 from tests.support import prepare_template
 
 ROLES = ["cdc_admin", "cdc_capture", "cdc_daemon", "cdc_owner", "cdc_reader"]
@@ -182,12 +184,23 @@ def test_it_can_be_installed_again(server: EmbeddedPostgres) -> None:
 
 
 def test_in_and_out_by_somebody_who_is_no_superuser(server: EmbeddedPostgres) -> None:
-    """CREATEROLE, CREATE on the database and the suite's tables are enough for all of it."""
-    with connect(server.url("suite")) as admin:
-        admin.execute("create role installer login createrole password 'installing'")
-        admin.execute("grant create on database suite to installer")
-        admin.execute("grant create on schema public to installer")
+    """CREATEROLE, CREATE on the database and the suite's tables are enough for all of it. What is
+    lacking is named beforehand, with the lines that give it."""
     url = f"postgresql://installer:installing@127.0.0.1:{server.port}/suite"
+    cdc = Command({"CDC_DATABASE_URL": url})
+    with connect(server.url("suite")) as admin:
+        admin.execute("create role installer login password 'installing'")
+        admin.execute("grant create on schema public to installer")
+        planned = cdc("migrate", "--plan")
+        assert (planned.code, "Schema cdc and its roles" in planned.err) == (1, True)
+        refused = cdc.refused("migrate")
+        assert refused in planned.err
+        assert "installer lacks CREATE on database suite and CREATEROLE" in refused
+        lines = re.findall(r"^ +(.+;)$", refused, re.MULTILINE)
+        assert len(lines) == 2
+        for line in lines:
+            admin.execute(line.encode())
+    cdc.good("migrate", "--plan")
     with connect(url) as conn:
         conn.execute(tables_sql(default_mapping()).encode())
     before = inventory(url)

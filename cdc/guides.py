@@ -1,6 +1,6 @@
-"""Where the guides are: messages name them, and whoever reads the message may have only the wheel.
+"""Where the guides and the SQL are: messages name their files, also where only the wheel is.
 
-In a checkout they lie beside the package; in the wheel they are ``cdc/docs``.
+In a checkout they lie beside the package; in the wheel they are ``cdc/docs`` and ``cdc/sql``.
 """
 
 from __future__ import annotations
@@ -10,19 +10,17 @@ from functools import cache
 from pathlib import Path
 
 _PACKAGE = Path(__file__).parent
-_NAMED = re.compile(r"(?<![\w/])(docs/[a-z]+\.md|sql/schema/\w+\.sql)")
+_NAMED = re.compile(r"(?<![\w/])(?:docs/[a-z]+\.md|sql/(?:schema/)?\w+\.sql)")
 
 
 @cache
 def root() -> Path:
-    """The folder ``docs/``."""
-    inside = _PACKAGE / "docs"
-    return inside if inside.is_dir() else _PACKAGE.parent / "docs"
+    """The folder of ``docs/`` and ``sql/``."""
+    return _PACKAGE if (_PACKAGE / "docs").is_dir() else _PACKAGE.parent
 
 
 def located(text: str) -> str:
-    """A message with the guides and SQL files that it names as files that are there; in the
-    checkout as it is."""
-    if root().parent == Path.cwd():
+    """A message with the files that it names as they are to be found; in the checkout as it is."""
+    if root() == Path.cwd():
         return text
-    return _NAMED.sub(lambda named: str(root().parent / named[1]), text)
+    return _NAMED.sub(lambda named: str(root() / named[0]), text)

@@ -23,8 +23,9 @@ def carry_out(
     """Runs the steps, those of one table in one transaction. Raises DatabaseError when a lock could
     not be had in time; what was done before stays done, and running it again goes on from there."""
     patience = patience or Patience()
-    batches = [list(group) for _, group in groupby(steps, key=lambda step: step.table)]
-    for number, batch in enumerate(batches, 1):
+    done = 0
+    for _, group in groupby(steps, key=lambda step: step.table):
+        batch = list(group)
         table = batch[0].table
         wanted = [Wanted(mode, (table.sql,)) for mode in {s.lock for s in batch if s.lock} if table]
         with event_triggers.named(conn):
@@ -36,7 +37,8 @@ def carry_out(
                 partial(holders, conn, wanted, patience.lock_timeout_ms),
             )
         for step in batch:
-            say(f"[{number}/{len(batches)}] {step.why}")
+            done += 1
+            say(f"[{done}/{len(steps)}] {step.why}")
 
 
 def _one_transaction(conn: db.Connection, batch: Sequence[Step], lock_timeout_ms: int) -> None:

@@ -68,7 +68,8 @@ def refuse_unless_able_to_migrate(conn: Connection) -> None:
                  select from unnest(%s::text[]) wanted where to_regrole(wanted) is null),
                not exists (
                  select from pg_roles o
-                  where o.rolname in ('cdc_owner', 'cdc_capture') and not pg_has_role(o.oid, 'usage')
+                  where o.rolname in ('cdc_owner', 'cdc_capture')
+                    and not pg_has_role(o.oid, 'usage')
                     and not pg_has_role(o.oid, 'member with admin option')
                     and not (r.rolcreaterole
                              and current_setting('server_version_num')::int < 160000))

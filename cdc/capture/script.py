@@ -17,6 +17,8 @@ HEADER = """\
 --
 -- After schema cdc (`cdc migrate`, or install.sql). Rendered by `cdc triggers sql`, not by hand.
 -- Needs: the owner of the suite's tables, member of cdc_owner and cdc_capture.
+-- Where the account does not own schema public, PostgreSQL warns: no privileges were granted.
+-- That is harmless: every role may use this schema, unless its owner has changed that.
 -- Locks: SHARE ROW EXCLUSIVE on one table of the suite at a time, for a moment; its writers wait,
 -- readers do not. Where it is busy for longer than lock_timeout, the script stops and is run again.
 --

@@ -13,6 +13,7 @@ from functools import cache
 from typing import NamedTuple
 
 from cdc.causes.sentences import CLASSES, SENTENCES, STATUSES, TALK
+from cdc.guides import located
 
 
 class Cause(NamedTuple):
@@ -28,8 +29,8 @@ class Cause(NamedTuple):
     todo: str
 
     def todo_for(self, webhook_id: int) -> str:
-        """What to do, with the webhook's number in the commands."""
-        return _ID.sub(str(webhook_id), self.todo)
+        """What to do, with the webhook's number in the commands, and files where they are."""
+        return located(_ID.sub(str(webhook_id), self.todo))
 
 
 _LEADS = re.compile(r"leads to (?P<place>[^;]+);")

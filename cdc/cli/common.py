@@ -72,18 +72,6 @@ def connect(settings: Settings) -> db.Connection:
     return connect(settings.database_url)
 
 
-def refuse_unknown_webhook(settings: Settings, webhook_id: int) -> None:
-    """Raises CdcError for a number that no webhook has, or ever had."""
-    from cdc.db import explained
-
-    with explained(), connect(settings) as conn:
-        found = conn.execute(
-            "select from cdc.webhook where id = %s::numeric", [webhook_id]
-        ).fetchone()
-    if found is None:
-        raise CdcError(f"there is no webhook {webhook_id}", "`cdc webhook list` shows all of them.")
-
-
 def company_key(settings: Settings, given: str | None) -> str | None:
     """A company's key, where its name was given and the mapping knows where names are."""
     mapping = load_mapping(settings)

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cdc.cli import common, replay
+from cdc.cli import common, known, replay
 from cdc.cli.common import AsJson, load_settings, moment, print_facts, print_json, print_table, say
 from cdc.errors import CdcError, UsageError
 
@@ -68,8 +68,7 @@ def list_(
     wanted = deliveries.Wanted(
         webhook, company, event, state, moment(since) if since else None, limit
     )
-    if webhook is not None:
-        common.refuse_unknown_webhook(settings, webhook)
+    known.refuse_unknown(settings, webhook, company, event)
     with explained(), common.connect(settings) as conn:
         found = deliveries.search(conn, wanted)
     if as_json:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cdc.cli import common
+from cdc.cli import common, known
 from cdc.cli.common import AsJson, Yes, counted, load_settings, moment, print_json, say
 from cdc.errors import CdcError, UsageError
 
@@ -71,8 +71,7 @@ def replay(
     wanted = _wanted(
         deliveries or [], webhook, company, event, outcome or [], since, until, ended_before
     )
-    if webhook is not None:
-        common.refuse_unknown_webhook(settings, webhook)
+    known.refuse_unknown(settings, webhook, company, event)
     with Replay(settings.database_url) as room:
         selection = room.find(wanted)
         _refuse_unknown(wanted, selection)

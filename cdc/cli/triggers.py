@@ -81,7 +81,7 @@ def _tell_plan(steps: Sequence[Step], sql_for: Mapping | None) -> None:
     more = "" if sql_for else " `--sql` shows the statements."
     one_by_one = ", one table at a time" if any(step.lock for step in steps) else ""
     say(
-        f"{common.counted(len(steps), 'statement')}, locks on {locked}{one_by_one}. "
+        f"{common.counted(len(steps), 'step')}, locks on {locked}{one_by_one}. "
         f"Nothing was changed; `cdc triggers install` carries it out.{more}"
     )
 

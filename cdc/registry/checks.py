@@ -67,15 +67,18 @@ def checked_events(events: Sequence[str], rules: Rules) -> tuple[str, ...]:
     if not events:
         raise UsageError("no event is named", f"The mapping has: {', '.join(rules.events)}.")
     for event in events:
-        if event not in rules.events:
-            close = get_close_matches(event, rules.events, 1)
-            raise UsageError(
-                f"there is no event '{event}'",
-                f"Did you mean {close[0]}?"
-                if close
-                else f"The mapping has: {', '.join(rules.events)}.",
-            )
+        known_event(event, rules.events)
     return in_order(events, rules.events)
+
+
+def known_event(event: str, known: Sequence[str]) -> None:
+    """Raises UsageError for an event that is not among the known ones."""
+    if event not in known:
+        close = get_close_matches(event, known, 1)
+        raise UsageError(
+            f"there is no event '{event}'",
+            f"Did you mean {close[0]}?" if close else f"The mapping has: {', '.join(known)}.",
+        )
 
 
 def changed_events(old: Registration, changes: Changes, rules: Rules) -> tuple[str, ...]:

@@ -69,7 +69,16 @@ def _must_match(conn: Connection, mapping: Mapping, company: str, kind: str) -> 
         row = conn.execute(f"select cast($1::text as {kind})::text", [company]).fetchone()
     except psycopg.DataError:
         where = f"{mapping.company.table}.{mapping.company.key}"
-        raise UsageError(f"company {company!r} cannot be a key: {where} is {kind}") from None
+        by_name = (
+            "names can be given, too, once `name` in the mapping's [company] says which column "
+            "has them (docs/mapping.md)"
+            if mapping.company.name is None
+            else "or a name as it stands in the column of names, where this account can read it"
+        )
+        raise UsageError(
+            f"company {company!r} cannot be a key: {where} is {kind}",
+            f"Give a key, as in --company 17; {by_name}.",
+        ) from None
     if row is None or row[0] != company:
         written = row and row[0]
         raise UsageError(

@@ -243,6 +243,7 @@ class TestRows:
         assert len(cdc.json("explain", 5)["deliveries"]) == 2
         (one,) = cdc.json("explain", 5, "--company", 2)["deliveries"]
         assert (one["webhook"], one["company"]) == (other, "2")
+        assert "company 'nope' has no webhook" in cdc.refused("explain", 5, "--company", "nope")
 
 
 class TestWhoAsks:

@@ -35,6 +35,21 @@ def version(db: psycopg.Connection, webhook: int) -> int:
 
 
 class TestSelection:
+    @pytest.mark.parametrize("command", ["replay", "list"])
+    def test_what_is_not_known_is_refused_with_what_is(
+        self, everywhere: Command, command: str
+    ) -> None:
+        """A typing error must not look like an empty answer."""
+        dry = ["--dry-run"] if command == "replay" else []
+        for event, hint in (("nope", "The mapping has: project_"), ("project_change", "Did you")):
+            said = everywhere.refused("delivery", command, "--event", event, *dry, code=2)
+            assert f"there is no event '{event}'" in said
+            assert hint in said
+        said = everywhere.refused("delivery", command, "--company", "nope", *dry)
+        assert "company 'nope' has no webhook" in said
+        assert "Companies with webhooks: 1, 2;" in said
+        everywhere.good("delivery", command, "--event", "note_changed", *dry)
+
     def test_without_any_it_is_refused(self, unchanged: Command) -> None:
         for arguments in ([], ["--yes"], ["--dry-run"]):
             told = unchanged.refused("delivery", "replay", *arguments, code=2)

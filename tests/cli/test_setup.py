@@ -46,6 +46,8 @@ def test_from_nothing_to_capture_step_by_step(bare: Command) -> None:
     assert status.code == 1
     assert [row["state"] for row in status.json["tables"]] == ["missing"] * 5
 
+    steps = len(bare.json("triggers", "plan")["steps"])
+    assert f"{steps} steps, locks on 5 tables" in bare.good("triggers", "plan").err
     plan = bare.json("triggers", "plan")
     locked = {step["table"] for step in plan["steps"] if step["lock"]}
     assert locked == {f"public.{name}" for name in CAPTURED}
@@ -54,6 +56,7 @@ def test_from_nothing_to_capture_step_by_step(bare: Command) -> None:
 
     done = bare.good("triggers", "install")
     assert "cdc_capture_insert on public.rating" in done.err
+    assert f"[{steps}/{steps}] cdc_capture_update on public.note" in done.err
     assert bare.json("triggers", "status")["ok"] is True
     assert "Nothing to do" in bare.good("triggers", "install").err
     assert bare.json("triggers", "install") == {"done": [], "changed": False}

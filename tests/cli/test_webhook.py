@@ -186,6 +186,8 @@ class TestListAndShow:
         assert ids("--all") == [one, two, three]
         assert ids("--company", 2) == [two]
         assert ids("--event", "project_changed") == [one]
+        said = cdc.refused("webhook", "list", "--event", "nope", code=2)
+        assert "there is no event 'nope'" in said
         assert ids("--state", "paused") == [two]
         assert ids("--state", "removed") == [three]
         assert "suspended" in cdc.refused("webhook", "list", "--state", "nonsense", code=2)

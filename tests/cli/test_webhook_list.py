@@ -80,3 +80,7 @@ class TestCompanyNames:
         assert admin.json("webhook", "list")[0]["company_name"] is None
         said = admin.refused("webhook", "add", "--company", "Acme", *options, code=2)
         assert "company 'Acme' cannot be a key: public.company.id is bigint" in said
+        assert "where this account can read it" in said
+        del admin.env["CDC_MAPPING"]
+        said = admin.refused("webhook", "add", "--company", "Acme", *options, code=2)
+        assert "`name` in the mapping's [company]" in said

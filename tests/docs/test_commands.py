@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,11 @@ import pytest
 import typer
 from typer.main import get_command
 
+from cdc.capture.rights import AGAIN
+from cdc.causes import cause_of
 from cdc.cli import COMMANDS, app
+from cdc.cli.doctor.base import fail
+from cdc.guides import located
 from tests.docs.pages import console, mentioned, page, pages
 from tests.house.files import TOP, files, name
 
@@ -75,6 +81,42 @@ def test_files_given_to_psql_are_there(path: Path) -> None:
     lines = [words for words in console(path.read_text("utf-8")) if words[0] == "psql"]
     named = [words[words.index("-f") + 1] for words in lines if "-f" in words]
     assert not [file for file in named if not (TOP / file).exists()]
+
+
+def test_files_that_messages_name_are_found_also_where_only_the_wheel_is(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """By one way of naming them, which ``located`` knows."""
+    monkeypatch.chdir(tmp_path)
+    named = {
+        word
+        for path in files(".py")
+        if path.relative_to(TOP).parts[0] == "cdc"
+        for sentence in sentences(path)
+        for word in re.findall(r"(?<![\w/])(?:\w+/[\w/]+|\d\d_\w+)\.(?:md|sql)\b", sentence)
+    }
+    assert {"docs/dba.md", "sql/schema/90_grants.sql"} <= named
+    assert not [word for word in named if not Path(located(word)).is_file()]
+
+
+def sentences(path: Path) -> Iterator[str]:
+    """What a module says: its texts with a blank in them, but for docstrings and SQL's comments."""
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        parts = ast.iter_child_nodes(node) if not isinstance(node, ast.Expr) else ()
+        found = [part.value for part in parts if isinstance(part, ast.Constant)]
+        for text in found:
+            if isinstance(text, str) and " " in text and not re.search(r"(?m)^\s*--", text):
+                yield text
+
+
+def test_remedies_are_located_wherever_they_are_shown(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    guide, grants = str(TOP / "docs/protocol.md"), str(TOP / "sql/schema/90_grants.sql")
+    assert guide in cause_of("status", 400, "").todo_for(1)
+    assert grants in fail("a right is lacking", AGAIN).todo
+    assert located(located(AGAIN)) == located(AGAIN)
 
 
 def test_the_check_would_notice() -> None:

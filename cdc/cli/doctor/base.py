@@ -10,6 +10,7 @@ import psycopg
 from psycopg import errors as pg
 
 from cdc.errors import CdcError, DatabaseError
+from cdc.guides import located
 from cdc.mapping import Mapping
 from cdc.settings import Settings
 
@@ -107,11 +108,11 @@ def ok(message: str) -> Told:
 
 
 def warn(message: str, todo: str) -> Told:
-    return Told("warn", message, todo)
+    return Told("warn", message, located(todo))
 
 
 def fail(message: str, todo: str) -> Told:
-    return Told("fail", message, todo)
+    return Told("fail", message, located(todo))
 
 
 def unseen(what: str) -> Told:

@@ -29,8 +29,8 @@ def roles(see: Patient) -> Told:
     if missing := [role for role in ROLES if role not in there]:
         return fail(
             f"there is no role {', '.join(missing)}",
-            "A dump holds no roles. sql/schema/10_roles.sql makes them, 90_grants.sql gives them "
-            "their rights.",
+            "A dump holds no roles. sql/schema/10_roles.sql makes them, "
+            "sql/schema/90_grants.sql gives them their rights.",
         )
     if strong := [name for name, _, might in rows if might]:
         return fail(

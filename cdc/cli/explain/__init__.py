@@ -9,6 +9,8 @@ story.py  the facts in plain sentences
 from __future__ import annotations
 
 import uuid
+from collections.abc import Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -16,6 +18,7 @@ import typer
 from cdc.cli import common
 from cdc.cli.common import AsJson, load_mapping, load_settings, moment, print_json
 from cdc.errors import CdcError, UsageError
+from cdc.guides import located
 
 if TYPE_CHECKING:
     from cdc.cli.explain.model import Delivery, Facts, Question
@@ -54,6 +57,7 @@ def explain(
     Follows a row, or one delivery, from the trigger to the receiver, and says in plain sentences
     where it is and what to do. The newest twenty deliveries are told of. Changes nothing.
     """
+    from cdc.cli import known as known_names
     from cdc.cli.explain import facts, story, suite
     from cdc.db import explained
 
@@ -61,6 +65,8 @@ def explain(
     mapping = load_mapping(settings)
     company = common.company_key(settings, company)
     asked = _question(mapping, what, key, company, since)
+    if asked.resource is None:
+        known_names.refuse_unknown_company(settings, company)
     with explained(), common.connect(settings) as conn:
         row = None
         if asked.resource is not None and asked.key is not None:
@@ -71,8 +77,8 @@ def explain(
             f"no delivery {what} is known",
             "The log keeps what has ended for as long as CDC_LOG_DAYS says.",
         )
-    general = _general(asked, known, row, mapping)
-    told = [(one, list(story.of_delivery(one, known))) for one in known.deliveries]
+    general = _located(_general(asked, known, row, mapping))
+    told = [(one, _located(story.of_delivery(one, known))) for one in known.deliveries]
     if as_json:
         print_json(_as_json(asked, known, general, told))
         return
@@ -144,6 +150,11 @@ def _general(asked: Question, known: Facts, row: Row | None, mapping: Mapping) -
     if not alive and not known.unresolved and not orphan and not told:
         said.append(story.of_nobody(company, resource.event))
     return said
+
+
+def _located(sentences: Iterable[Sentence]) -> list[Sentence]:
+    """With the files that they name where they are."""
+    return [replace(sentence, todo=located(sentence.todo)) for sentence in sentences]
 
 
 def _as_json(

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from cdc.causes import cause_of
 from cdc.cli.common import age, counted
 from cdc.cli.health.model import Daemon, Health, Lane
+from cdc.guides import located
 from cdc.queue.notices import CLOCK_BAD
 from cdc.queue.ownership import SHARDS
 from cdc.registry.company import named
@@ -56,7 +57,7 @@ def problems(seen: Health, others: Iterable[Problem] = ()) -> list[Problem]:
             found[0] = replace(found[0], text=f"{found[0].text}; {they} because of it")
     lanes = [lane for lane in late if lane.webhook_id not in waiting]
     rest = of_deliveries(seen.lanes, lanes, seen.expired, seen.held_days, seen.details)
-    return [*found, *rest]
+    return [replace(one, todo=located(one.todo)) for one in (*found, *rest)]
 
 
 def _standing(seen: Health) -> Iterator[Problem]:

@@ -15,6 +15,7 @@ from cdc.cli import common
 from cdc.cli.status import screen
 from cdc.cli.status.report import Report
 from cdc.errors import CdcError, UsageError
+from cdc.guides import located
 
 if TYPE_CHECKING:
     import psycopg
@@ -69,7 +70,10 @@ def _lines(looks: Iterator[Report | CdcError]) -> None:
 
     for seen in looks:
         if isinstance(seen, CdcError):
-            told: object = {"ok": False, "problems": [f"{seen.message}. {seen.hint}".strip()]}
+            told: object = {
+                "ok": False,
+                "problems": [located(f"{seen.message}. {seen.hint}".strip())],
+            }
         else:
             told = seen.as_json()
         line = orjson.dumps(told, default=str, option=orjson.OPT_NON_STR_KEYS)

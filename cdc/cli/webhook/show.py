@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cdc.cli import known
 from cdc.cli.common import AsJson, company_key, print_facts, print_json, print_table, say, warn
 from cdc.cli.webhook.base import WebhookId, names_of, open_registry, state
 from cdc.errors import UsageError
@@ -37,6 +38,7 @@ def list_(
         raise UsageError(f"there is no state '{in_state}'", f"Known: {', '.join(WebhookState)}.")
     registry, settings, mapping = open_registry(ctx)
     company = company_key(settings, company)
+    known.refuse_unknown_event(settings, event)
     with registry:
         wanted = WebhookState(in_state) if in_state else None
         most = None if as_json else limit + 1

@@ -109,6 +109,30 @@ class TestWhereADeliveryIs:
         assert [a["excerpt"] for a in one["log"]] == ["out of order", ""]
         assert "out of order" in cdc.good("explain", 5).out
 
+    def test_delivered_twice(self, cdc: Command, db: psycopg.Connection, hook: int) -> None:
+        """A replay is no failure of what was delivered before it, whatever becomes of it."""
+        for number in (1, 2):
+            log(db, hook, 5, "failed", status="500", error="'status'", **{"try": str(number)})
+        log(db, hook, 5, "delivered", status="204", at="'2026-01-02 03:04Z'", **{"try": "3"})
+        again = "had been delivered at 2026-01-02 03:04:00Z, and was sent again"
+        log(db, hook, 5, "delivered", status="204", **{"try": "4"})
+        (said,) = told(cdc, 5)
+        assert "after 2 attempts that failed" in said["text"]
+        assert again in said["text"]
+        db.execute("delete from cdc.attempt where try = 4")
+        uid = f"'{db.execute('select uid from cdc.attempt').fetchall()[0][0]}'"
+        waits = {"id": "5", "uid": uid, "tries": "3", "body": "'x'"}
+        owe(db, hook, "retry", **waits, due_at="clock_timestamp() + interval '1 min'")
+        (said,) = told(cdc, 5)
+        assert said["text"].startswith("It was replayed, and comes in ")
+        assert again in said["text"]
+        db.execute("delete from cdc.retry")
+        owe(db, hook, "dead", id="5", uid=uid, tries="4", attempts="1", last_error="'timeout'")
+        (said,) = told(cdc, 5)
+        assert "3 attempts failed" in said["text"]
+        assert again in said["text"]
+        assert "never got it" not in said["text"]
+
     def test_dead(self, cdc: Command, db: psycopg.Connection, hook: int) -> None:
         owe(db, hook, "dead", id="5", tries="10", attempts="10", last_error="'timeout'")
         (said,) = told(cdc, 5)

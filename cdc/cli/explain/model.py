@@ -9,6 +9,7 @@ from datetime import datetime
 from cdc.capture.catalog import Gap
 from cdc.capture.plan import TableStatus
 from cdc.causes import Cause, cause_of
+from cdc.cli.common import counted, when
 from cdc.mapping import Resource
 from cdc.road import THIS_MACHINE, UNUSABLE
 
@@ -67,10 +68,37 @@ class Delivery:
     ahead: int = 0
     behind: int | None = None
 
+    def failed(self, log: Sequence[Attempt]) -> str:
+        """How many attempts failed; of one that was replayed not all need have."""
+        delivered = sum(a.outcome == "delivered" for a in log)
+        return f"{counted(self.tries - delivered, 'attempt')} failed"
+
+    def answer(self, log: Sequence[Attempt]) -> str:
+        """What its last attempt met with."""
+        if self.error == "mapping":
+            told = next(
+                (a.detail for a in reversed(log) if a.error == "mapping" and a.detail), None
+            )
+            why = (
+                f"the mapping has no event {self.event} any more, or keys are unfit for an address"
+            )
+            if told:
+                why = told.rstrip(".")
+            return f"no payload could be made, so there was nothing to send: {why}"
+        if self.error is None or self.error == "status":
+            return f"answered {self.status}" if self.status is not None else "no answer"
+        return f"{self.cause(log).text} ({self.error})"
+
     def cause(self, log: Sequence[Attempt]) -> Cause:
         """Why its last attempt failed, and what to do; as far as this account may see it."""
         details = [a.detail for a in log if a.error == self.error and a.detail]
         return cause_of(self.error or "", self.status, details[-1] if details else "")
+
+
+def delivered_before(log: Sequence[Attempt]) -> str:
+    """That it had been delivered before a replay; empty if it had not."""
+    times = [when(a.at) for a in log if a.outcome == "delivered"]
+    return f"It had been delivered at {times[-1]}, and was sent again (replay)." if times else ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,15 @@ from typing import Literal
 
 from cdc.causes import cause_of
 from cdc.cli.common import age, counted, when
-from cdc.cli.explain.model import AHEAD, Attempt, Delivery, Facts, Hook, Unresolved
+from cdc.cli.explain.model import (
+    AHEAD,
+    Attempt,
+    Delivery,
+    Facts,
+    Hook,
+    Unresolved,
+    delivered_before,
+)
 from cdc.cli.explain.suite import Row
 from cdc.cli.health import LATE
 from cdc.mapping import Resource
@@ -174,8 +182,8 @@ def of_delivery(one: Delivery, facts: Facts) -> Iterator[Sentence]:
         yield Sentence(
             "bad",
             "dead",
-            f"It is dead: {counted(one.tries, 'attempt')} failed, the last: {_answer(one, log)}. "
-            "The receiver never got it.",
+            f"It is dead: {one.failed(log)}, the last: {one.answer(log)}. "
+            f"{delivered_before(log) or 'The receiver never got it.'}",
             f"{one.cause(log).todo_for(one.webhook)} When that is mended: `cdc delivery replay "
             f"{one.id}` (same webhook-id).",
         )
@@ -207,11 +215,13 @@ def _waiting(one: Delivery, facts: Facts, hook: Hook, log: Sequence[Attempt]) ->
         )
     elif one.place == "retrying":
         due = "is due now" if (one.due_in or 0) <= 0 else f"comes in {age(one.due_in)}"
+        how = f"It was replayed, and {due}."
+        if one.error or one.status:
+            how = f"{one.failed(log)}, the last: {one.answer(log)}. The next {due}."
         yield Sentence(
             "wait",
             "retrying",
-            f"{counted(one.tries, 'attempt')} failed, the last: {_answer(one, log)}. "
-            f"The next {due}.",
+            f"{how} {delivered_before(log)}".rstrip(),
             f"{one.cause(log).todo_for(hook.id)} When that is mended: `cdc webhook resume "
             f"{hook.id}` tries at once.",
         )
@@ -304,21 +314,21 @@ def _ended(one: Delivery, log: list[Attempt]) -> Iterator[Sentence]:
     last = log[-1]
     at = when(last.at)
     if last.outcome == "delivered":
-        before = len(log) - 1
-        failed = f", after {counted(before, 'attempt')} that failed" if before else ""
+        failures = sum(a.outcome in ("failed", "dead") for a in log)
+        failed = f", after {counted(failures, 'attempt')} that failed" if failures else ""
         yield Sentence(
             "ok",
             "delivered",
             f"The receiver got it: it answered {last.status} at {at}, "
             f"{age((last.at - one.time).total_seconds())} after the change{failed}; the request "
-            f"took {age(last.duration_ms / 1000)}.",
+            f"took {age(last.duration_ms / 1000)}. {delivered_before(log[:-1])}".rstrip(),
         )
     elif last.outcome == "expired":
         yield Sentence(
             "bad",
             "expired",
-            f"It expired at {at}: it was held, or dead, for longer than CDC_HELD_DAYS. The "
-            "receiver did not get it.",
+            f"It expired at {at}: it was held, or dead, for longer than CDC_HELD_DAYS. "
+            f"{delivered_before(log) or 'The receiver did not get it.'}",
             f"`cdc delivery replay {one.uid}` sends it after all.",
         )
     elif last.outcome == "dropped":
@@ -329,19 +339,7 @@ def _ended(one: Delivery, log: list[Attempt]) -> Iterator[Sentence]:
         yield Sentence(
             "bad",
             "lost track",
-            f"Its last attempt failed at {at} ({_answer(one, log)}), and it waits nowhere: "
+            f"Its last attempt failed at {at} ({one.answer(log)}), and it waits nowhere: "
             "somebody has removed it from the tables by hand.",
             "Its receiver has to read the row from the suite's API.",
         )
-
-
-def _answer(one: Delivery, log: Sequence[Attempt]) -> str:
-    if one.error == "mapping":
-        told = next((a.detail for a in reversed(log) if a.error == "mapping" and a.detail), None)
-        why = f"the mapping has no event {one.event} any more, or keys are unfit for an address"
-        if told:
-            why = told.rstrip(".")
-        return f"no payload could be made, so there was nothing to send: {why}"
-    if one.error is None or one.error == "status":
-        return f"answered {one.status}" if one.status is not None else "no answer"
-    return f"{one.cause(log).text} ({one.error})"

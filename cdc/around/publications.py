@@ -7,6 +7,7 @@ subscriber could not find again.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,9 @@ Connection = psycopg.Connection[Any]
 
 SECRET = ("webhook", "webhook_secret")
 """Tables with header values, logins of proxies and signing secrets."""
+
+
+APART = "docs/database.md, 'Logical replication', says how."
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +45,28 @@ class Refused:
     table: str
     publication: str
     todo: str
+
+
+def stated(found: Sequence[Publication]) -> str:
+    """What is wrong with publications of our tables."""
+    secret = " with the signing secrets of all webhooks" if any(p.secrets for p in found) else ""
+    sends = "sends" if len(found) == 1 else "send"
+    return (
+        f"{', '.join(map(str, found))} {sends} tables of schema cdc to subscribers{secret}; one "
+        "that has no such tables stops at their first change"
+    )
+
+
+def remedy(found: Sequence[Publication]) -> str:
+    """PostgreSQL leaves no table out of a publication for all tables."""
+    every = next((one for one in found if one.everything), None)
+    how = (
+        f"Take the tables of schema cdc out of it: alter publication {found[0].name} drop ..."
+        if every is None
+        else f"Replace publication {every.name} by one that names schemas or tables: create "
+        "publication ... for tables in schema public"
+    )
+    return f"{how}. {APART}"
 
 
 def everything(conn: Connection) -> list[str]:

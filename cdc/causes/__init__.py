@@ -12,8 +12,9 @@ import re
 from functools import cache
 from typing import NamedTuple
 
-from cdc.causes.sentences import CLASSES, SENTENCES, STATUSES, TALK
+from cdc.causes.sentences import CLASSES, SENTENCES, STATUSES, TALK, UNRESOLVED
 from cdc.guides import located
+from cdc.road import THIS_MACHINE
 
 
 class Cause(NamedTuple):
@@ -35,6 +36,7 @@ class Cause(NamedTuple):
 
 _LEADS = re.compile(r"leads to (?P<place>[^;]+);")
 _ID = re.compile(r"\bID\b")
+_SQLSTATE = re.compile(r"\(([0-9A-Z]{5})\)\.?$")
 _VALUE = re.compile(r"\\\{(\w+)\\\}")
 
 
@@ -56,10 +58,37 @@ def cause_of(error: str, status: int | None = None, detail: str = "") -> Cause:
     for code, pattern in _patterns():
         found = pattern.fullmatch(what) if code.partition(" ")[0] == error else None
         if found is not None:
-            todo = remedy or SENTENCES[code][1].format(**found.groupdict())
+            todo = _whole(error, remedy) or SENTENCES[code][1].format(**found.groupdict())
             return Cause(code, what, todo)
     text, todo = CLASSES.get(error, (error, TALK))
-    return Cause(error, what.rstrip(".") or text, remedy or todo)
+    return Cause(error, what.rstrip(".") or text, _whole(error, remedy) or todo)
+
+
+def _whole(error: str, remedy: str) -> str:
+    """A remedy that a detail brought, in whole sentences."""
+    whole = remedy if not remedy or remedy.endswith(".") else f"{remedy}."
+    if error == "guard" and "CDC_" in whole:
+        whole += " Daemons read their settings at the start: restart them."
+    return whole
+
+
+def cause_unresolved(reason: str) -> Cause:
+    """Why a change lies in cdc.unresolved, by the SQLSTATE that its reason ends with; without one
+    capture has read all that the mapping names, and found no company."""
+    found = _SQLSTATE.search(reason)
+    code = found[1] if found is not None else ""
+    if reason.startswith("row-level security of "):
+        code = "row-level security"
+    known = UNRESOLVED.get(code)
+    if known is None:
+        return Cause(
+            "unresolved",
+            reason.rstrip("."),
+            "Correct the row or the mapping; the daemon then captures it. docs/capture.md, "
+            "'What could not be resolved', says more.",
+        )
+    text, todo = known
+    return Cause(f"unresolved {code}", f"{text}: {reason.rstrip('.')}", todo)
 
 
 def _of_status(status: int, detail: str) -> Cause:
@@ -77,3 +106,21 @@ def _patterns() -> list[tuple[str, re.Pattern[str]]]:
         (code, re.compile(_VALUE.sub(r"(?P<\1>.+?)", re.escape(text)), re.DOTALL))
         for code, (text, _) in SENTENCES.items()
     ]
+
+
+def usable_again(why: str, webhook_id: str) -> str:
+    """What to do where daemons cannot use a registration. why: what a lane notes of that."""
+    if THIS_MACHINE in why:
+        return (
+            "Raise the daemon's limit of open files (LimitNOFILE=, ulimit -n), or see what "
+            "uses up its descriptors, memory or local ports; deliveries go on without a restart."
+        )
+    if "CDC_SECRET_KEYS" in why:
+        return (
+            "Give the daemons the keys that it was encrypted with (CDC_SECRET_KEYS), and restart "
+            "them; docs/runbook.md says what to do if one is lost for good."
+        )
+    return (
+        f"Correct it with `cdc webhook update {webhook_id}`; `cdc webhook show {webhook_id}` says "
+        "how it is registered."
+    )

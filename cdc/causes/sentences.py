@@ -224,6 +224,31 @@ SENTENCES: dict[str, tuple[str, str]] = {
     ),
 }
 
+# Why a change is in cdc.unresolved, by the SQLSTATE of its reason.
+_LOCKED = (
+    "another session holds a lock that capture has waited for",
+    "It is captured automatically once the lock is gone; `cdc doctor` names who holds it.",
+)
+_CHANGED = (
+    "the suite's tables are not as the mapping says",
+    "Give the mapping the new names, then `cdc triggers install`; the daemon then captures it.",
+)
+UNRESOLVED = {
+    "55P03": _LOCKED,
+    "40P01": _LOCKED,
+    "42501": (
+        "cdc_capture lacks a right on a table that capture reads",
+        "`cdc triggers install` grants it, as an owner of these tables (`cdc triggers plan` names "
+        "each GRANT); the daemon then captures it.",
+    ),
+    "row-level security": (
+        "a policy of others hides or refuses rows of schema cdc",
+        "`cdc doctor` names the policy (row security); the daemon captures it when that is gone.",
+    ),
+    "42P01": _CHANGED,
+    "42703": _CHANGED,
+}
+
 # Of a whole class, where the detail is not known, or is of another release.
 CLASSES = {
     "tls": ("TLS with the endpoint fails", TALK),

@@ -110,6 +110,7 @@ def show(
 
     Several webhooks may be owed one change under one number; then all of them are shown.
     """
+    from cdc.causes import cause_unresolved
     from cdc.cli import deliveries
     from cdc.db import explained
 
@@ -118,7 +119,9 @@ def show(
         found = deliveries.trace(conn, number, uid)
         reason = deliveries.unresolved(conn, number) if number and not found else None
     if reason:
-        raise CdcError(f"change {delivery} has found no company: {reason}", "See `cdc doctor`.")
+        cause = cause_unresolved(reason)
+        kept = "has found no company" if cause.code == "unresolved" else "is not captured yet"
+        raise CdcError(f"change {delivery} {kept}: {cause.text}", cause.todo)
     if not found:
         raise CdcError(
             f"no delivery {delivery} is known",

@@ -181,12 +181,16 @@ def test_doctor_and_status_name_it(cdc: Command, db: psycopg.Connection, made: s
     db.execute(made.encode())
     name = made.split()[2]
     finding = check(cdc)
-    assert finding["verdict"] == "warn"
+    assert finding["verdict"] == "fail"
     assert f"publication {name}" in finding["message"]
+    wanted = "Replace publication everything by one" if name == "everything" else "Take the tables"
+    assert wanted in finding["todo"]
     assert "signing secrets" in finding["message"]
     seen = cdc("status")
     assert f"publication {name}" in seen.out
     assert "signing secrets included" in seen.out
+    assert seen.code == 1
+    assert any(wanted in problem for problem in cdc("status", "--json").json["problems"])
     db.execute("alter table cdc.queue replica identity nothing")
     finding = check(cdc)
     assert finding["verdict"] == "fail"

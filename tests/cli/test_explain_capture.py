@@ -63,3 +63,51 @@ class TestCapture:
         owe(db, hook, id="5")
         cdc.good("triggers", "off")
         assert codes(cdc, 5) == ["capture off", "queued"]
+
+
+@pytest.mark.parametrize(
+    ("held", "revoked", "cause", "todo"),
+    [
+        ("lock table project", "", "another session holds a lock", "`cdc doctor` names who holds"),
+        ("select", "revoke select on project from cdc_capture", "cdc_capture lacks a right on a",
+         "`cdc triggers install` grants it"),
+        ("select", "alter table project rename company_id to customer_id",
+         "the suite's tables are not as the mapping says", "`cdc triggers install`"),
+    ],
+)  # fmt: skip
+def test_why_a_change_was_not_captured(
+    cdc: Command, db: psycopg.Connection, hook: int, held: str, revoked: str, cause: str, todo: str
+) -> None:
+    """It was always the row's fault, or the mapping's."""
+    db.execute("insert into candidate (project_id) values (1)")
+    db.execute(revoked.encode() or b"select")
+    with psycopg.connect(cdc.env["CDC_DATABASE_URL"]) as holder:
+        holder.execute(held.encode())
+        db.execute("insert into rating (candidate_id) values (1)")
+        locks = check(cdc, "locks")
+        if revoked:
+            assert locks["verdict"] == "ok"
+        else:
+            assert "holds the lock AccessExclusive on public.project" in locks["message"]
+    (said,) = (one for one in told(cdc, "rating", 1) if one["code"] == "unresolved")
+    (problem,) = (one for one in cdc("status", "--json").json["problems"] if "captured yet" in one)
+    (number,) = db.execute("select id from cdc.unresolved").fetchone() or (0,)
+    found = check(cdc, "unresolved")
+    shown = cdc.refused("delivery", "show", number)
+    for text in (said["text"] + said["todo"], problem, found["message"] + found["todo"], shown):
+        assert cause in text
+        assert todo in text
+        assert "no company" not in text
+
+
+def check(cdc: Command, name: str) -> dict[str, str]:
+    found: list[dict[str, str]] = cdc("doctor", "--json").json["checks"]
+    return next(one for one in found if one["check"] == name)
+
+
+def test_a_key_of_another_type(cdc: Command, db: psycopg.Connection, hook: int) -> None:
+    """It was said that nothing was queued for it."""
+    for key in ("abc", "1.5", 2**70):
+        said = cdc.refused("explain", "candidate", key, code=2)
+        assert f"invalid key '{key}'" in said
+        assert "of type bigint" in said

@@ -41,6 +41,19 @@ def published(db: Connection) -> None:
     db.execute("create publication everything for all tables")
 
 
+def unusable(db: Connection, webhook: int, why: str) -> None:
+    db.execute("insert into cdc.lane (webhook_id, last_error) values (%s, %s)", [webhook, why])
+
+
+def refused(db: Connection, webhook: int) -> None:
+    tried = {"tries": "1", "attempts": "1", "last_error": "'guard'", "body": "'x'"}
+    due = {"due_at": "clock_timestamp() + interval '5 min'"}
+    owe(db, webhook, "retry", id="7", uid=f"'{UID.format(7)}'", **tried, **due)
+    why = "plain http would send everything readable by others. Use https, or allow http for all"
+    why += " endpoints: CDC_ALLOW_HTTP=true"
+    log(db, webhook, 7, "failed", error="'guard'", detail=f"'{why}'")
+
+
 def no_consumer(db: Connection, daemon: Connection, webhook: int) -> None:
     daemon.close()
     for number in range(1, 21):
@@ -72,6 +85,18 @@ SITUATIONS: dict[str, tuple[Callable[[Connection, Connection, int], object], str
         "update cdc.webhook set company = 'no such'"), "company no such (webhook 1)", "companies"),
     "publication in the way": (lambda db, d, w: published(db), "publication everything keeps",
                                "publications"),
+    "secrets published": (lambda db, d, w: db.execute(
+        "set client_min_messages = error; create publication everything for all tables"),
+        "Replace publication everything by one that names schemas or tables", "publications"),
+    "a key that daemons lack": (lambda db, d, w: unusable(
+        db, w, "cannot be used: a secret is encrypted with a key that is not in CDC_SECRET_KEYS"),
+        "Give the daemons the keys that it was encrypted with (CDC_SECRET_KEYS), and restart them",
+        "backlog"),
+    "http that is not allowed": (lambda db, d, w: refused(db, w),
+        "webhook 1 is not called: plain http would send everything readable by others (guard)",
+        "backlog"),
+    "capture that may not read": (lambda db, d, w: db.execute(
+        "revoke select on project from cdc_capture"), "is blind", "triggers"),
     "row-level security of the queue": (lambda db, d, w: db.execute(
         "alter table cdc.queue enable row level security;"
         " drop policy grants_decide on cdc.queue"), "row-level security of cdc.queue hides",
@@ -280,3 +305,36 @@ def test_no_command_waits_for_a_lock_for_long(
             else:
                 assert command in ("triggers status", "webhook list")
         assert "holds the lock AccessExclusive on cdc.queue" in findings(cdc)["locks"]["message"]
+
+
+def test_what_our_own_settings_refuse_is_said_in_sentences(
+    cdc: Command, db: Connection, daemon: Connection
+) -> None:
+    """It was CDC_ALLOWED_NETWORKS for plain http, and `CDC_ALLOW_HTTP=true When that is mended`."""
+    refused(db, cdc.add()["id"])
+    todo = "CDC_ALLOW_HTTP=true. Daemons read their settings at the start: restart them. "
+    assert todo in cdc.json("explain", 7)["deliveries"][0]["said"][0]["todo"]
+    (problem,) = status(cdc)["problems"]
+    assert todo in problem
+    cdc.env["CDC_ALLOW_HTTP"] = "false"
+    endpoints = findings(cdc)["endpoints"]
+    assert endpoints["message"].startswith("webhook 1 cannot be called: plain http would")
+    assert todo in endpoints["todo"]
+    assert "NETWORKS" not in endpoints["todo"]
+
+
+def test_a_blind_capture_loses_nothing(cdc: Command, db: Connection, daemon: Connection) -> None:
+    db.execute("revoke select on project from cdc_capture")
+    (problem,) = status(cdc)["problems"]
+    for text in (problem, findings(cdc)["triggers"]["message"]):
+        assert "kept in cdc.unresolved" in text
+        assert "lost" not in text
+
+
+def test_what_waits_for_a_daemon_has_no_slow_receiver(
+    cdc: Command, db: Connection, daemon: Connection
+) -> None:
+    no_consumer(db, daemon, cdc.add()["id"])
+    backlog = findings(cdc)["backlog"]
+    assert backlog["message"] == "1 webhook waits for a daemon"
+    assert "receiver" not in backlog["todo"]

@@ -287,4 +287,5 @@ def test_a_remedy_names_the_webhook() -> None:
 def test_a_remedy_that_stands_in_the_detail_is_taken_from_there() -> None:
     cause = cause_of("guard", None, "10.0.0.1 is not public. Allow it: CDC_ALLOWED_NETWORKS=x")
     assert cause.text == "10.0.0.1 is not public"
-    assert cause.todo == "Allow it: CDC_ALLOWED_NETWORKS=x"
+    restart = "Daemons read their settings at the start: restart them."
+    assert cause.todo == f"Allow it: CDC_ALLOWED_NETWORKS=x. {restart}"

@@ -11,8 +11,6 @@ from cdc.cli.common import counted
 from cdc.cli.doctor.base import Check, Patient, Told, fail, ok, warn
 from cdc.registry.company import gone, named
 
-APART = "docs/database.md, 'Logical replication', says how."
-
 
 def published(see: Patient) -> Told:
     """Rows that PostgreSQL lets no daemon delete are sent again by the next one."""
@@ -21,7 +19,7 @@ def published(see: Patient) -> Told:
         return fail(
             f"publication {first.publication} keeps daemons from changing cdc.{first.table}: "
             "nothing is recorded, and all of it is sent again",
-            f"{first.todo}; or leave schema cdc out of the publication. {APART}",
+            f"{first.todo}; or else: {publications.remedy(publications.ours(see.conn))}",
         )
     if bare := publications.unidentified(see.conn):
         return warn(
@@ -32,12 +30,8 @@ def published(see: Patient) -> Told:
     found = publications.ours(see.conn)
     if not found:
         return ok("no publication holds a table of schema cdc")
-    secret = " with the signing secrets of all webhooks" if any(p.secrets for p in found) else ""
-    return warn(
-        f"{', '.join(map(str, found))} sends tables of schema cdc to its subscribers{secret}; one "
-        "that has no such tables stops at their first change",
-        f"Leave schema cdc out of the publication. {APART}",
-    )
+    secrets = any(one.secrets for one in found)
+    return (fail if secrets else warn)(publications.stated(found), publications.remedy(found))
 
 
 def security(see: Patient) -> Told:

@@ -9,9 +9,9 @@ from cdc.capture.check import check
 from cdc.capture.owners import owners_trusted
 from cdc.capture.plan import TableStatus
 from cdc.cli import capture
-from cdc.cli.common import age
 from cdc.cli.doctor.base import Check, Patient, Told, fail, ok, warn
 from cdc.cli.health import unresolved as read_unresolved
+from cdc.cli.health.problems import fate, of_unresolved
 
 
 def mapping(see: Patient) -> Told:
@@ -150,10 +150,8 @@ def unresolved(see: Patient) -> Told:
     found = read_unresolved(see.conn)
     if not found.count:
         return ok("every change has found its company")
-    return fail(
-        f"{found.changes} without a company, the oldest for {age(found.oldest)}: {found.reason}",
-        "Mend what the reason says; they are tried again by themselves.",
-    )
+    problem = of_unresolved(found)
+    return fail(problem.text, problem.todo)
 
 
 def _is_leaf(see: Patient, row: TableStatus) -> bool:
@@ -168,7 +166,7 @@ def _judged(rows: list[TableStatus], what: str) -> Told:
     more = f" and {len(wrong) - 5} more" if len(wrong) > 5 else ""
     switched = any(row.state == "off" for row in wrong)
     todo = "`cdc triggers on` switches capture on." if switched else "Run `cdc triggers install`."
-    return fail(f"not as it should be on {told}{more}: changes are lost", todo)
+    return fail(f"not as it should be on {told}{more}: {fate(wrong)}", todo)
 
 
 CHECKS: dict[str, Check] = {

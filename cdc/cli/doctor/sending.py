@@ -6,6 +6,7 @@ import asyncio
 from datetime import UTC, datetime
 from functools import partial
 
+from cdc.causes import cause_of
 from cdc.cli import health
 from cdc.cli.common import counted
 from cdc.cli.doctor.base import Check, Patient, Told, fail, ok, warn
@@ -17,6 +18,7 @@ from cdc.deliver.proxy import Proxy
 from cdc.deliver.trust import Trust
 from cdc.errors import CdcError
 from cdc.exposed import exposed
+from cdc.queue.ownership import SHARDS
 from cdc.vault import Vault
 
 _HOSTS = 200  # names looked up; the guard asks again whenever it dials
@@ -47,7 +49,9 @@ def daemons(see: Patient) -> Told:
 
 def backlog(see: Patient) -> Told:
     lanes = health.lanes(see.conn)
-    late = [lane for lane in lanes if lane.late]
+    owned = {shard for daemon in health.fleet(see.conn)[1] for shard in daemon.shards}
+    wrong = [lane for lane in lanes if lane.late or lane.refused_here]
+    late = [lane for lane in wrong if lane.error or lane.webhook_id % SHARDS in owned]
     found = list(
         of_deliveries(
             lanes,
@@ -57,6 +61,9 @@ def backlog(see: Patient) -> Told:
             health.details(see.conn, late),
         )
     )
+    if not found and wrong:
+        what = counted(len(wrong), "webhook waits for a daemon", "webhooks wait for a daemon")
+        return fail(what, "See the check 'daemons'.")
     if not found:
         return ok("nothing waits for long, is dead, or expires")
     more = f"; and {len(found) - 1} more, which `cdc status` lists" if len(found) > 1 else ""
@@ -75,7 +82,7 @@ def endpoints(see: Patient) -> Told:
         try:
             guard.check_url(endpoint)
         except CdcError as error:
-            bad[number] = error.message
+            bad[number] = f"{error.message}. {error.hint}"
         else:
             names.setdefault(endpoint, number)
     chosen = dict(list(names.items())[:_HOSTS])
@@ -83,11 +90,11 @@ def endpoints(see: Patient) -> Told:
         bad[chosen[endpoint]] = note
     if bad:
         number, note = min(bad.items())
+        cause = cause_of("guard", detail=note)
         more = f", and {len(bad) - 1} more" if len(bad) > 1 else ""
         return warn(
-            f"webhook {number} cannot be called: {note}{more}",
-            "Correct it with `cdc webhook update`, or let its network be called: "
-            "CDC_ALLOWED_NETWORKS, CDC_DENIED_NETWORKS.",
+            f"webhook {number} cannot be called: {cause.text}{more}",
+            f"{cause.todo} Or correct the endpoint: `cdc webhook update {number} --url URL`.",
         )
     return ok(f"{counted(len(rows), 'endpoint')} may be called")
 

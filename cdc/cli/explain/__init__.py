@@ -70,6 +70,7 @@ def explain(
     with explained(), common.connect(settings) as conn:
         row = None
         if asked.resource is not None and asked.key is not None:
+            suite.refuse_impossible(conn, asked.resource, asked.key)
             row = suite.find(conn, mapping, asked.resource, asked.key)
         known = facts.gather(conn, mapping, asked, row.company if row else None)
     if asked.resource is None and not known.deliveries and not known.unresolved:

@@ -11,7 +11,7 @@ from cdc.capture.plan import TableStatus
 from cdc.causes import Cause, cause_of
 from cdc.cli.common import counted, when
 from cdc.mapping import Resource
-from cdc.road import THIS_MACHINE, UNUSABLE
+from cdc.road import UNUSABLE
 
 SHOWN = 20
 """Deliveries told of, the newest first."""
@@ -130,23 +130,6 @@ class Hook:
         """Why the daemon cannot use the registration; None if it can."""
         error = self.last_error or ""
         return error[len(UNUSABLE) :] if error.startswith(UNUSABLE) else None
-
-    @property
-    def usable_again(self) -> str:
-        """What to do about that."""
-        why = self.unusable or ""
-        if why.startswith(THIS_MACHINE):
-            return (
-                "Raise the daemon's limit of open files (LimitNOFILE=, ulimit -n), or see what "
-                "uses up its descriptors, memory or local ports; deliveries go on without a "
-                "restart."
-            )
-        if "CDC_SECRET_KEYS" in why:
-            return (
-                "Give the daemons the keys that it was encrypted with (CDC_SECRET_KEYS); "
-                "docs/runbook.md says what to do if one is lost for good."
-            )
-        return f"Correct it with `cdc webhook update {self.id}`."
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from cdc.causes import cause_of
+from cdc.causes import cause_of, cause_unresolved, usable_again
 from cdc.cli.common import age, counted, when
 from cdc.cli.explain.model import (
     AHEAD,
@@ -104,12 +104,14 @@ def of_row(row: Row, resource: Resource, key: str) -> Iterator[Sentence]:
 
 
 def of_unresolved(one: Unresolved) -> Sentence:
+    cause = cause_unresolved(one.reason)
+    kept = "has found no company" if cause.code == "unresolved" else "is not captured yet"
     return Sentence(
         "bad",
         "unresolved",
-        f"The change of {one.resource} {one.key} at {when(one.time)} has found no company: "
-        f"{one.reason.rstrip('.')}. It was tried {counted(one.tries, 'time')} since.",
-        "Mend the row or the mapping; the daemon then captures it by itself.",
+        f"The change of {one.resource} {one.key} at {when(one.time)} {kept}: {cause.text}. "
+        f"It was tried {counted(one.tries, 'time')} since.",
+        cause.todo,
     )
 
 
@@ -276,7 +278,7 @@ def _in_the_way(hook: Hook, facts: Facts) -> Iterator[Sentence]:
             "bad",
             "unusable",
             f"The daemon cannot use the registration: {why}. Its changes are held until then.",
-            hook.usable_again,
+            usable_again(why, str(hook.id)),
         )
         return  # whatever else was noted of its lane is from before
     if hook.breaker != "closed" and hook.last_error == "mapping":

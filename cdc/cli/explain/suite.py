@@ -9,6 +9,7 @@ import psycopg
 from psycopg import errors as pg
 
 from cdc.capture.owners import owners_trusted
+from cdc.errors import UsageError
 from cdc.mapping import Mapping, Resource
 from cdc.mapping.model import COMPANY, quote
 
@@ -40,6 +41,27 @@ def find(conn: Connection, mapping: Mapping, resource: Resource, key: str) -> Ro
         *(pg.UndefinedTable, pg.UndefinedColumn, pg.DataError),
     ):
         return Row(None)
+
+
+def refuse_impossible(conn: Connection, resource: Resource, key: str) -> None:
+    """Raises UsageError for a key that its column (of a type of PostgreSQL's own) cannot hold."""
+    found = conn.execute(
+        "select format_type(a.atttypid, a.atttypmod)"
+        "  from pg_attribute a join pg_type t on t.oid = a.atttypid"
+        " where a.attrelid = to_regclass(%s) and a.attname = %s"
+        "   and t.typnamespace = 'pg_catalog'::regnamespace",
+        [resource.table.sql, resource.key],
+    ).fetchone()
+    if found is None:
+        return
+    try:
+        conn.execute(f"select cast(%s as {found[0]})".encode(), [key])
+    except pg.DataError:
+        raise UsageError(
+            f"invalid key {key!r}: the key of {resource.table} is {resource.key}, of type "
+            f"{found[0]}",
+            "Give the value of that column.",
+        ) from None
 
 
 def _walk(conn: Connection, mapping: Mapping, resource: Resource, key: str) -> Row:

@@ -84,6 +84,12 @@ class Lane(NamedTuple):
         return error if error.startswith(UNUSABLE) else None
 
     @property
+    def refused_here(self) -> bool:
+        """Our own keys, files or settings keep it from being called; no receiver is asked."""
+        refused = self.unusable is not None or self.error == "guard"
+        return self.state == "active" and refused
+
+    @property
     def last_error(self) -> str | None:
         """In words."""
         if self.error == "status" and self.status is not None:
@@ -105,6 +111,7 @@ class Lane(NamedTuple):
             and self.breaker == "closed"
             and not self.waiting
             and not self.dead
+            and self.unusable is None
         )
 
 

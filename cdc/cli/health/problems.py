@@ -9,9 +9,11 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from cdc.causes import cause_of
+from cdc.around import publications
+from cdc.capture.plan import TableStatus
+from cdc.causes import cause_of, cause_unresolved, usable_again
 from cdc.cli.common import age, counted
-from cdc.cli.health.model import Daemon, Health, Lane
+from cdc.cli.health.model import Daemon, Health, Lane, Unresolved
 from cdc.guides import located
 from cdc.queue.notices import CLOCK_BAD
 from cdc.queue.ownership import SHARDS
@@ -48,7 +50,8 @@ def problems(seen: Health, others: Iterable[Problem] = ()) -> list[Problem]:
     """others: what was found by other means."""
     found = [*_standing(seen), *others, *_minor(seen)]
     found.sort(key=lambda problem: not problem.stops)
-    late = [lane for lane in seen.lanes if lane.late]
+    # A webhook that our own settings keep from being called is wrong before anything is late.
+    late = [lane for lane in seen.lanes if lane.late or lane.refused_here]
     waiting = {lane.webhook_id for lane in seen.abandoned if lane.late}
     if found and found[0].stops:
         waiting |= {w.webhook_id for w in late if w.error is None and w.breaker == "closed"}
@@ -83,7 +86,7 @@ def _standing(seen: Health) -> Iterator[Problem]:
         more = f" and {len(wrong) - 1} more" if len(wrong) > 1 else ""
         todo = "`cdc triggers on`" if first.state == "off" else "`cdc triggers install`"
         yield Problem(
-            f"capture of {first.table} is {first.state}{more}: changes are lost",
+            f"capture of {first.table} is {first.state}{more}: {fate(wrong)}",
             f"{todo} mends it; `cdc triggers status` lists all tables.",
         )
     for one in seen.refused[:1]:
@@ -93,6 +96,8 @@ def _standing(seen: Health) -> Iterator[Problem]:
             DOCTOR,
             stops=True,
         )
+    if any(one.secrets for one in seen.published):
+        yield Problem(publications.stated(seen.published), publications.remedy(seen.published))
     for table, roles in list(seen.filtered.items())[:1]:
         yield Problem(
             f"row-level security of cdc.{table} hides rows from {', '.join(roles)}, or refuses "
@@ -170,11 +175,7 @@ def _minor(seen: Health) -> Iterator[Problem]:
             "`cdc doctor` names it.",
         )
     if seen.unresolved.count:
-        yield Problem(
-            f"{seen.unresolved.changes} without a company, the oldest for "
-            f"{age(seen.unresolved.oldest)}: {seen.unresolved.reason.rstrip('.')}",
-            "docs/capture.md, 'What could not be resolved', says what to do.",
-        )
+        yield of_unresolved(seen.unresolved)
     if seen.gone:
         count = sum(map(len, seen.gone.values()))
         yield Problem(
@@ -183,6 +184,24 @@ def _minor(seen: Health) -> Iterator[Problem]:
             "Where its key was changed, register it again under the new one; else `cdc webhook "
             "remove`.",
         )
+
+
+def fate(wrong: Iterable[TableStatus]) -> str:
+    """What becomes of the changes of tables where capture is not as it should be."""
+    if all(row.state == "blind" for row in wrong):
+        return "changes are kept in cdc.unresolved, and captured when that is mended"
+    return "changes are lost"
+
+
+def of_unresolved(found: Unresolved) -> Problem:
+    """Changes that capture has kept for later. Of the oldest one the reason is known."""
+    cause = cause_unresolved(found.reason)
+    what = "without a company" if cause.code == "unresolved" else "not captured yet"
+    return Problem(
+        f"{found.changes} {what} (cdc.unresolved), the oldest for {age(found.oldest)}: "
+        f"{cause.text}",
+        cause.todo,
+    )
 
 
 def of_deliveries(
@@ -207,10 +226,17 @@ def of_deliveries(
         )
     for group in sorted(failing.values(), key=lambda group: -_longest(group)):
         worst = max(group, key=lambda lane: lane.oldest or 0.0)
+        if worst.unusable is not None:
+            cannot = f"{_they(group)} {worst.unusable}"
+            yield Problem(cannot, usable_again(worst.unusable, _id(group)))
+            continue
         whose = "its oldest delivery" if len(group) == 1 else f"one of webhook {worst.webhook_id}"
         why, todo = _why(worst, details.get(worst.webhook_id, ""), alone=len(group) == 1)
         yield Problem(
-            f"{_they(group, 'is', 'are')} late, {whose} waits for {age(worst.oldest)}: {why}", todo
+            f"{_they(group, 'is', 'are')} late, {whose} waits for {age(worst.oldest)}: {why}"
+            if worst.late
+            else f"{_they(group, 'is', 'are')} not called: {why}",
+            todo,
         )
     yield from _ended(lanes, expired)
     yield from _expiring(lanes, held_days)
@@ -262,8 +288,6 @@ def _why(lane: Lane, detail: str, *, alone: bool) -> tuple[str, str]:
             "nothing has failed",
             "Its receiver is slow, or the daemon's log and `cdc doctor` say more.",
         )
-    if lane.unusable is not None:
-        return lane.unusable, f"`cdc webhook show {lane.webhook_id}` says what to do."
     cause = cause_of(lane.error or "", lane.status, detail)
     todo = cause.todo_for(lane.webhook_id) if alone else cause.todo
     if lane.error == "mapping":  # its receiver was never asked

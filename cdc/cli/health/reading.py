@@ -185,7 +185,7 @@ def details(conn: Connection, lanes: Iterable[Lane]) -> dict[int, str]:
     row = conn.execute("select has_column_privilege('cdc.attempt', 'detail', 'select')").fetchone()
     worst: dict[tuple[str | None, int | None], list[Lane]] = defaultdict(list)
     for lane in lanes:
-        if lane.late and lane.error and lane.delivery is not None:
+        if (lane.late or lane.refused_here) and lane.error and lane.delivery is not None:
             worst[lane.error, lane.status].append(lane)
     asked = [
         lane

@@ -27,7 +27,7 @@ class Lanes(Protocol):
 
 async def run_once(conn: Connection, lanes: Lanes, observer: Observer) -> None:
     """Compares the lowest old row of each webhook with what its lane knows, and has those retried
-    that are parked behind nobody."""
+    that are parked behind no other."""
     for webhook_id, number, uid in await run(conn, "sweep", [lanes.shards(), OLDER_THAN]):
         if lanes.missing(webhook_id, number, uid):
             observer.swept(webhook_id, number)

@@ -162,11 +162,11 @@ def _judged(rows: list[TableStatus], what: str) -> Told:
     wrong = [row for row in rows if row.state != "installed"]
     if not wrong:
         return ok(f"installed on {len(rows)} {what}")
-    told = ", ".join(f"{row.table} ({row.state})" for row in wrong[:5])
+    tables = ", ".join(f"{row.table} ({row.state})" for row in wrong[:5])
     more = f" and {len(wrong) - 5} more" if len(wrong) > 5 else ""
     switched = any(row.state == "off" for row in wrong)
     todo = "`cdc triggers on` switches capture on." if switched else "Run `cdc triggers install`."
-    return fail(f"not as it should be on {told}{more}: {fate(wrong)}", todo)
+    return fail(f"not as it should be on {tables}{more}: {fate(wrong)}", todo)
 
 
 CHECKS: dict[str, Check] = {

@@ -55,7 +55,7 @@ def explain(
     """Tell whether a change has arrived, when, what was answered, and why not.
 
     Follows a row, or one delivery, from the trigger to the receiver, and says in plain sentences
-    where it is and what to do. The newest twenty deliveries are told of. Changes nothing.
+    where it is and what to do. The newest twenty deliveries are listed. Changes nothing.
     """
     from cdc.cli import known as known_names
     from cdc.cli.explain import facts, story, suite
@@ -79,13 +79,13 @@ def explain(
             "The log keeps what has ended for as long as CDC_LOG_DAYS says.",
         )
     general = _located(_general(asked, known, row, mapping))
-    told = [(one, _located(story.of_delivery(one, known))) for one in known.deliveries]
+    stories = [(one, _located(story.of_delivery(one, known))) for one in known.deliveries]
     if as_json:
-        print_json(_as_json(asked, known, general, told))
+        print_json(_as_json(asked, known, general, stories))
         return
     for sentence in general:
         _say(sentence)
-    for one, sentences in told:
+    for one, sentences in stories:
         _headline(one, known)
         for sentence in sentences:
             _say(sentence)
@@ -141,14 +141,14 @@ def _general(asked: Question, known: Facts, row: Row | None, mapping: Mapping) -
         said += story.of_row(row, resource, asked.key)
     if row is not None and asked.company is not None:
         said += story.of_another_company(row, asked.company, resource, asked.key)
-    told = {one.webhook for one in known.deliveries}
+    listed = {one.webhook for one in known.deliveries}
     for hook in known.hooks.values():
-        if hook.id not in told or hook.state == "removed":
+        if hook.id not in listed or hook.state == "removed":
             said += story.of_hook(hook, resource.event, known)
     alive = [hook for hook in known.hooks.values() if hook.state != "removed"]
     company = asked.company or (row.company if row else None)
     orphan = row is not None and row.exists and row.company is None
-    if not alive and not known.unresolved and not orphan and not told:
+    if not alive and not known.unresolved and not orphan and not listed:
         said.append(story.of_nobody(company, resource.event))
     return said
 
@@ -159,10 +159,10 @@ def _located(sentences: Iterable[Sentence]) -> list[Sentence]:
 
 
 def _as_json(
-    asked: Question, known: Facts, general: list[Sentence], told: list[tuple[Delivery, Any]]
+    asked: Question, known: Facts, general: list[Sentence], stories: list[tuple[Delivery, Any]]
 ) -> dict[str, Any]:
     fields = common.fields_of
-    every = [*general, *(sentence for _, sentences in told for sentence in sentences)]
+    every = [*general, *(sentence for _, sentences in stories for sentence in sentences)]
     return {
         "ok": all(sentence.verdict == "ok" for sentence in every),
         "resource": asked.resource.name if asked.resource else None,
@@ -175,7 +175,7 @@ def _as_json(
                 "said": [fields(sentence) for sentence in sentences],
                 "log": [fields(a) for a in known.attempts if _same(a, one)],
             }
-            for one, sentences in told
+            for one, sentences in stories
         ],
         "webhooks": [fields(hook) for hook in known.hooks.values()],
     }

@@ -14,7 +14,7 @@ from cdc.mapping import Resource
 from cdc.road import UNUSABLE
 
 SHOWN = 20
-"""Deliveries told of, the newest first."""
+"""Deliveries listed, the newest first."""
 AHEAD = 1000
 """Deliveries counted that stand before one in its queue."""
 
@@ -76,14 +76,14 @@ class Delivery:
     def answer(self, log: Sequence[Attempt]) -> str:
         """What its last attempt met with."""
         if self.error == "mapping":
-            told = next(
+            cause = next(
                 (a.detail for a in reversed(log) if a.error == "mapping" and a.detail), None
             )
             why = (
                 f"the mapping has no event {self.event} any more, or keys are unfit for an address"
             )
-            if told:
-                why = told.rstrip(".")
+            if cause:
+                why = cause.rstrip(".")
             return f"no payload could be made, so there was nothing to send: {why}"
         if self.error is None or self.error == "status":
             return f"answered {self.status}" if self.status is not None else "no answer"

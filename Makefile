@@ -48,7 +48,7 @@ ODD = $(addprefix tests/capture/test_,contract.py late.py odd_writer.py one_chan
       $(addprefix tests/cli/test_,delivery.py explain.py status.py triggers.py) \
       $(addprefix tests/daemon/test_,dispatch.py plans.py retries.py) \
       $(addprefix tests/schema/test_,foreign_ground.py privileges.py rights.py uninstall.py) \
-      tests/registry
+      tests/webhooks
 
 .PHONY: test-odd
 test-odd: .venv/.installed ## some of them on a server whose settings are all unusual: DateStyle, planner, ...

@@ -1,6 +1,6 @@
 """Every committed change of the interview suite's tables becomes one signed POST.
 
-Read ``cdc/pipeline.py`` first; ``ARCHITECTURE.md`` has the code map.
+Read ``cdc/daemon/pipeline.py`` first; ``ARCHITECTURE.md`` has the code map.
 """
 
 __version__ = "0.1.0"

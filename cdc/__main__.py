@@ -2,14 +2,14 @@
 
 import sys
 
-from cdc import stopping
+from cdc import stop_signals
 
 
 def main() -> None:
     """Makes the process fit to begin, before anything that takes long is imported."""
-    stopping.hold_standard_descriptors()
-    if stopping.asks_to_run(sys.argv[1:]):
-        stopping.note()
+    stop_signals.hold_standard_descriptors()
+    if stop_signals.asks_to_run(sys.argv[1:]):
+        stop_signals.note()
     from cdc.cli import main
 
     main()

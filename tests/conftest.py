@@ -13,8 +13,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 from psycopg import sql
 
-from cdc.embedded import EmbeddedPostgres
-from tests import odd
+from cdc.sandbox.embedded import EmbeddedPostgres
+from tests.support import odd
 
 # Settings and a database that happen to be in the environment are none of our business.
 for name in list(os.environ):
@@ -57,10 +57,10 @@ def admin(postgres: EmbeddedPostgres) -> Iterator[psycopg.Connection]:
 
 @pytest.fixture(scope="session")
 def template_db(postgres: EmbeddedPostgres, admin: psycopg.Connection) -> str:
-    """Name of the database that ``database`` copies, filled by tests.support.prepare_template."""
+    """Name of the database that ``database`` copies, filled by ``prepare_template``."""
     admin.execute("create database template_cdc")
-    if find_spec("tests.support"):
-        import_module("tests.support").prepare_template(postgres.url("template_cdc"))
+    if find_spec("tests.support.installation"):
+        import_module("tests.support.installation").prepare_template(postgres.url("template_cdc"))
     return "template_cdc"
 
 

@@ -8,8 +8,8 @@ import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from cdc import db
 from cdc.errors import DatabaseError, words
+from cdc.postgres import connections
 from tests.cli.command import Command
 
 
@@ -36,20 +36,20 @@ def test_one_host_and_other_errors_are_left_as_they_are() -> None:
 
 
 def test_only_standbys_among_the_hosts() -> None:
-    error = db.unreachable(psycopg.OperationalError("port 2 failed: session is read-only"))
+    error = connections.unreachable(psycopg.OperationalError("port 2 failed: session is read-only"))
     assert "promoted" in error.hint
 
 
 def test_no_connection_left() -> None:
     error = psycopg.OperationalError("words in any language")
-    assert "pg_stat_activity" in db.unreachable(error, ["53300"]).hint
+    assert "pg_stat_activity" in connections.unreachable(error, ["53300"]).hint
 
 
 def test_a_server_that_takes_the_connection_and_hangs_is_given_up(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """`cdc status` of a database that hangs used to say nothing, for ever."""
-    monkeypatch.setattr(db, "CONNECT_WITHIN", 2)  # the least that libpq takes
+    monkeypatch.setattr(connections, "CONNECT_WITHIN", 2)  # the least that libpq takes
     with socket.socket() as hung:
         hung.bind(("127.0.0.1", 0))
         hung.listen()
@@ -69,7 +69,7 @@ def test_a_patience_of_ones_own_holds(monkeypatch: pytest.MonkeyPatch, given: st
         seen.update(options)
         raise psycopg.OperationalError("enough")
 
-    monkeypatch.setattr(db.Connection, "connect", connect)
+    monkeypatch.setattr(connections.Connection, "connect", connect)
     with pytest.raises(DatabaseError):
-        db.connect(f"host=127.0.0.1 {given}")
+        connections.connect(f"host=127.0.0.1 {given}")
     assert "connect_timeout" not in seen

@@ -9,9 +9,9 @@ from typing import Any
 
 import psycopg
 
-from cdc.around.row_security import HIDDEN
-from cdc.capture.reading import OPTIONS
+from cdc.capture.parent_lookup import OPTIONS
 from cdc.mapping import Table
+from cdc.postgres.row_security import HIDDEN
 
 Connection = psycopg.Connection[Any]
 

@@ -11,12 +11,12 @@ from typing import Any
 
 import psycopg
 
-from cdc.capture import catalog, owners, sandbox
+from cdc.capture import catalog, dry_plan, trusted_owners
 from cdc.capture.catalog import Connection, Relation
-from cdc.capture.keys import check_keys
-from cdc.capture.reading import probe, tables_read
+from cdc.capture.key_types import check_keys
+from cdc.capture.parent_lookup import probe, tables_read
 from cdc.errors import MappingError
-from cdc.mapping import Mapping, Resource, Table, roads_of, written
+from cdc.mapping import Mapping, Resource, Table, plan_joins, written
 from cdc.mapping.model import COMPANY, Company, quote
 
 
@@ -42,7 +42,7 @@ def check(conn: Connection, mapping: Mapping, *, trusting: bool = True) -> dict[
     for resource in mapping.captured:
         _can_fire(f"resources.{resource.name}", relations[resource.table])
     _apart(mapping, relations)
-    read = sorted({j.resource for r in mapping.captured for j in roads_of(mapping, r).joins})
+    read = sorted({j.resource for r in mapping.captured for j in plan_joins(mapping, r).joins})
     _shown(relations, {_parent(mapping, name).table: _place(name) for name in read})
     for name in read:
         _can_be_read(mapping, relations, name)
@@ -137,7 +137,7 @@ def _read_by_index(
     """The read that the trigger is going to make has to be possible, and to go by index."""
     place = f"resources.{resource.name}"
     try:
-        plan = sandbox.explained(conn, probe(mapping, resource), tables_read(mapping))
+        plan = dry_plan.explained(conn, probe(mapping, resource), tables_read(mapping))
     except psycopg.errors.InsufficientPrivilege:
         raise  # says nothing about the mapping
     except (psycopg.errors.ProgrammingError, psycopg.errors.DataError) as error:
@@ -175,10 +175,10 @@ def _same_hands(
     search_path; the writer's next statement would run them, as the writer.
     """
     captured = relations[resource.table].tree
-    names = {join.resource for join in roads_of(mapping, resource).joins}
+    names = {join.resource for join in plan_joins(mapping, resource).joins}
     parents = [mapping.company.table if n == COMPANY else mapping.resources[n].table for n in names]
     read = [table for parent in sorted(parents, key=str) for table in relations[parent].tree]
-    found = owners.stranger(conn, read, captured)
+    found = trusted_owners.stranger(conn, read, captured)
     if found is None:
         return
     table, owner, child, writer = found

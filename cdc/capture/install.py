@@ -6,42 +6,49 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import groupby
 
-from cdc import db
-from cdc.around import event_triggers
-from cdc.capture import catalog, hands, render
+from cdc.capture import catalog, render, reown
 from cdc.capture.catalog import Connection
 from cdc.capture.plan import Role, Step, former_owned
-from cdc.capture.text import comment, literal
+from cdc.capture.sql_text import comment, literal
 from cdc.mapping import Mapping
-from cdc.patience import INSTALLING, LOCK_CLASS, Patience, Say, Wanted, holders, patiently
-from cdc.session_settings import FOR_PSQL
+from cdc.postgres import connections, event_triggers
+from cdc.postgres.advisory_locks import INSTALLING, LOCK_CLASS
+from cdc.postgres.lock_retry import LockRetry, Say, WantedLock, holders, with_lock_retry
+from cdc.postgres.session_settings import FOR_PSQL
 
 
 def carry_out(
-    conn: db.Connection, steps: Sequence[Step], say: Say, patience: Patience | None = None
+    conn: connections.Connection,
+    steps: Sequence[Step],
+    say: Say,
+    lock_retry: LockRetry | None = None,
 ) -> None:
     """Runs the steps, those of one table in one transaction. Raises DatabaseError when a lock could
     not be had in time; what was done before stays done, and running it again goes on from there."""
-    patience = patience or Patience()
+    lock_retry = lock_retry or LockRetry()
     done = 0
     for _, group in groupby(steps, key=lambda step: step.table):
         batch = list(group)
         table = batch[0].table
-        wanted = [Wanted(mode, (table.sql,)) for mode in {s.lock for s in batch if s.lock} if table]
+        wanted = [
+            WantedLock(mode, (table.sql,)) for mode in {s.lock for s in batch if s.lock} if table
+        ]
         with event_triggers.named(conn):
-            patiently(
-                partial(_one_transaction, conn, batch, patience.lock_timeout_ms),
+            with_lock_retry(
+                partial(_one_transaction, conn, batch, lock_retry.lock_timeout_ms),
                 str(table or "schema cdc"),
-                patience,
+                lock_retry,
                 say,
-                partial(holders, conn, wanted, patience.lock_timeout_ms),
+                partial(holders, conn, wanted, lock_retry.lock_timeout_ms),
             )
         for step in batch:
             done += 1
             say(f"[{done}/{len(steps)}] {step.why}")
 
 
-def _one_transaction(conn: db.Connection, batch: Sequence[Step], lock_timeout_ms: int) -> None:
+def _one_transaction(
+    conn: connections.Connection, batch: Sequence[Step], lock_timeout_ms: int
+) -> None:
     with conn.transaction():
         conn.execute(f"set local lock_timeout = {lock_timeout_ms}")
         conn.execute("select pg_advisory_xact_lock(%s, %s)", (LOCK_CLASS, INSTALLING))
@@ -116,7 +123,7 @@ def _switch(
 ) -> Iterator[Step]:
     why = f"{function.name.removeprefix('capture_')} {to}"
     if owner != render.RUNS_AS:
-        yield Step(hands.owned(function), f"{function.name} belonged to {owner}")
+        yield Step(reown.owned(function), f"{function.name} belonged to {owner}")
     yield Step(f"{function.sql}\n{render.noted(function, to)}", why, role=role)
 
 

@@ -9,10 +9,10 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from cdc.capture import catalog, hands, reading, render
+from cdc.capture import catalog, parent_lookup, render, reown
 from cdc.capture.catalog import Connection, Relation
 from cdc.capture.render import RUNS_AS, SCHEMA, TRIGGERS
-from cdc.mapping import Mapping, Resource, Table, roads_of
+from cdc.mapping import Mapping, Resource, Table, plan_joins
 from cdc.mapping.model import quote
 
 TRIGGER_LOCK = "SHARE ROW EXCLUSIVE"
@@ -61,9 +61,9 @@ def plan(conn: Connection, mapping: Mapping, relations: dict[Table, Relation]) -
     known = catalog.functions(conn)
     wanted = [f for r in mapping.captured for f in render.functions(mapping, r)]
     have = {row[0] for row in conn.execute("select id from cdc.layout").fetchall()}
-    if not have >= {roads_of(mapping, r).layout.id for r in mapping.captured}:
+    if not have >= {plan_joins(mapping, r).layout.id for r in mapping.captured}:
         steps.append(Step(render.layouts(mapping), "layouts of queue rows", role="cdc_owner"))
-    reads = reading.tables_read(mapping)
+    reads = parent_lookup.tables_read(mapping)
     for table, columns in reads.items():
         if not catalog.readable(conn, table, columns):
             sql = render.grant(table, columns)
@@ -75,10 +75,10 @@ def plan(conn: Connection, mapping: Mapping, relations: dict[Table, Relation]) -
             # Its triggers follow it: none of them is touched.
             found = former.pop(function.name)
             steps += former_owned(found)
-            steps.append(Step(hands.moved(function), f"{function.name} gets its own schema"))
+            steps.append(Step(reown.moved(function), f"{function.name} gets its own schema"))
         elif found is not None and found.owner != RUNS_AS:
             why = f"{function.name} belonged to {found.owner}"
-            steps.append(Step(hands.owned(function), why))
+            steps.append(Step(reown.owned(function), why))
         if found is None or found.body != function.body or not found.careful:
             why = "new" if known.get(function.name) is None else "changed"
             sql = f"{function.sql}\n{function.rights}"
@@ -118,7 +118,7 @@ def unseen(mapping: Mapping, relations: dict[Table, Relation]) -> list[str]:
 def former_owned(function: catalog.InstalledFunction) -> Iterator[Step]:
     """Gives a function of the first release back to the role that can replace and move it."""
     if function.owner != "cdc_owner":
-        sql = hands.former_owned(function.name)
+        sql = reown.former_owned(function.name)
         yield Step(sql, f"cdc.{function.name} belonged to {function.owner}")
 
 
@@ -203,7 +203,7 @@ def status(
     triggers = {(t.table, t.name): t for t in catalog.triggers(conn)}
     rows = []
     for resource in mapping.captured:
-        reads = reading.tables_read_by(mapping, [resource])
+        reads = parent_lookup.tables_read_by(mapping, [resource])
         hidden = [str(t) for t, columns in reads.items() if not catalog.readable(conn, t, columns)]
         for table in relations[resource.table].tree:
             there = [triggers.pop((table, name), None) for name in TRIGGERS]

@@ -11,10 +11,10 @@ from hashlib import sha256
 from textwrap import fill
 from typing import Final
 
-from cdc.capture import bodies
-from cdc.capture.reading import OPTIONS
-from cdc.capture.text import dollar_quoted, literal, literals
-from cdc.mapping import Mapping, Resource, Table, roads_of
+from cdc.capture import function_bodies
+from cdc.capture.parent_lookup import OPTIONS
+from cdc.capture.sql_text import dollar_quoted, literal, literals
+from cdc.mapping import Mapping, Resource, Table, plan_joins
 from cdc.mapping.model import quote
 
 # The role the generated functions run as: it can do what capture needs, and nothing else.
@@ -73,14 +73,19 @@ class Function:
 
 def functions(mapping: Mapping, resource: Resource) -> tuple[Function, Function]:
     """The capture and the resolve function of a resource that has an event."""
-    roads = roads_of(mapping, resource)
+    join_plan = plan_joins(mapping, resource)
     return (
-        Function(f"capture_{resource.name}", "", "trigger", sealed(bodies.capture(roads, mapping))),
+        Function(
+            f"capture_{resource.name}",
+            "",
+            "trigger",
+            sealed(function_bodies.capture(join_plan, mapping)),
+        ),
         Function(
             f"resolve_{resource.name}",
             "wanted bigint[]",
             "bigint",
-            sealed(bodies.resolve(roads, mapping)),
+            sealed(function_bodies.resolve(join_plan, mapping)),
         ),
     )
 
@@ -146,7 +151,7 @@ def revoke(table: Table, columns: tuple[str, ...]) -> str:
 def layouts(mapping: Mapping) -> str:
     rows = []
     for resource in mapping.captured:
-        layout = roads_of(mapping, resource).layout
+        layout = plan_joins(mapping, resource).layout
         fields = fill(f"array[{literals(layout.fields)}]", 96, subsequent_indent=" " * 9)
         rows.append(f"  ({layout.id}, {literal(layout.event)},\n   {fields})")
     values = ",\n".join(rows)

@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from functools import cache
 from typing import NamedTuple
 
-from cdc import sqlfiles
-from cdc.around.row_security import ROLES
 from cdc.capture.catalog import Connection
 from cdc.capture.plan import DROP_LOCK, TRIGGER_LOCK, Step
 from cdc.errors import DatabaseError
+from cdc.postgres import sqlfiles
+from cdc.postgres.row_security import ROLES
 
 BY_OWNER = (
     "Let a superuser do it, or a member of all owners; or let each owner run its part of "

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from cdc.causes.sentences import CLASSES, SENTENCES, STATUSES, TALK, UNRESOLVED
 from cdc.guides import located
-from cdc.road import THIS_MACHINE
+from cdc.model import THIS_MACHINE
 
 
 class Cause(NamedTuple):

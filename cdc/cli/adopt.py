@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import typer
 
-from cdc.cli.common import AsJson, Yes, confirm, connect, counted, load_settings, print_json, say
+from cdc.cli.common import AsJson, Yes, confirm, connect, load_settings, print_json, say
+from cdc.wording import counted
 
 _HERE = """
 select c.system_identifier, d.oid::bigint
@@ -39,7 +40,7 @@ def adopt(ctx: typer.Context, yes: Yes = False, as_json: AsJson = False) -> None
     customers, so a daemon that finds itself in another database than the one that schema cdc was
     installed in refuses to run. After this command it runs here.
     """
-    from cdc.db import explained
+    from cdc.postgres.connections import explained
 
     with explained(), connect(load_settings(ctx)) as conn:
         here = conn.execute(_HERE).fetchone()

@@ -19,14 +19,15 @@ import typer
 
 from cdc.errors import CdcError, UsageError
 from cdc.guides import located
+from cdc.wording import when
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
     from rich.text import Text
 
-    from cdc import db
     from cdc.mapping import Mapping
+    from cdc.postgres import connections
     from cdc.settings import Settings
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, and nothing else.")]
@@ -65,9 +66,9 @@ def load_mapping(settings: Settings) -> Mapping:
     return load_mapping(settings.mapping)
 
 
-def connect(settings: Settings) -> db.Connection:
+def connect(settings: Settings) -> connections.Connection:
     """A connection in autocommit. Raises DatabaseError."""
-    from cdc.db import connect
+    from cdc.postgres.connections import connect
 
     return connect(settings.database_url)
 
@@ -77,7 +78,7 @@ def company_key(settings: Settings, given: str | None) -> str | None:
     mapping = load_mapping(settings)
     if given is None or mapping.company.name is None:
         return given
-    from cdc.registry import company
+    from cdc.webhooks import company
 
     return company.keyed(settings.database_url, mapping, given)
 
@@ -96,7 +97,7 @@ def translated(error: Exception) -> CdcError | None:
         return None
     import psycopg
 
-    from cdc.db import explained
+    from cdc.postgres.connections import explained
 
     if isinstance(error, psycopg.Error):
         try:
@@ -303,36 +304,8 @@ def delivery_id(text: str) -> tuple[int | None, str | None]:
         raise UsageError(f"{text!r} is no delivery", hint) from None
 
 
-def when(time: datetime) -> str:
-    """A time as all screens show it, and the log: in UTC."""
-    return f"{time.astimezone(UTC):%Y-%m-%d %H:%M:%S}Z"
-
-
-def age(seconds: float | None) -> str:
-    """Seconds in the form in which people compare them."""
-    if seconds is None:
-        return ""
-    if seconds < 1:
-        return f"{max(seconds, 0) * 1000:.0f} ms"
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    if seconds < 7200:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.0f} h" if seconds < 172_800 else f"{seconds / 86400:.0f} days"
-
-
-def counted(number: int, one: str, many: str = "") -> str:
-    """``1 webhook``, ``2 webhooks``."""
-    return f"{number} {one if number == 1 else many or one + 's'}"
-
-
 def fields_of(made: Any) -> dict[str, Any]:
     """A dataclass with slots as a dictionary, for JSON."""
     from dataclasses import asdict
 
     return asdict(made)
-
-
-def one_line(text: str, most: int = 100) -> str:
-    shown = " ".join(text.split())
-    return shown if len(shown) <= most else shown[: most - 3] + "..."

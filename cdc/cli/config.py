@@ -62,7 +62,7 @@ def show(ctx: typer.Context, as_json: AsJson = False) -> None:
 
 def new_key(as_json: AsJson = False) -> None:
     """Make a key for CDC_SECRET_KEYS, with which secrets in the database are encrypted."""
-    from cdc import vault
+    from cdc.webhooks import vault
 
     made = vault.new_key()
     if as_json:
@@ -92,8 +92,8 @@ def check(
     """Check settings and mapping file, without touching the database."""
     from cdc.deliver.guard import Guard
     from cdc.deliver.trust import Trust
-    from cdc.exposed import exposed
-    from cdc.observe import check_traces
+    from cdc.diagnosis.exposed_files import exposed
+    from cdc.telemetry import check_traces
 
     settings = load_settings(ctx, warned=True)
     for one in settings.left_out:

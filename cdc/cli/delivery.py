@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from cdc import wording
 from cdc.cli import common, known, replay
 from cdc.cli.common import AsJson, load_settings, moment, print_facts, print_json, print_table, say
 from cdc.errors import CdcError, UsageError
@@ -58,14 +59,14 @@ def list_(
 
     Without --since the log of those that have ended is searched a day back.
     """
-    from cdc.cli import deliveries
-    from cdc.db import explained
+    from cdc.diagnosis import deliveries
+    from cdc.postgres.connections import explained
 
     if state is not None and state not in deliveries.STATES:
         raise UsageError(f"there is no state '{state}'", f"Known: {', '.join(deliveries.STATES)}.")
     settings = load_settings(ctx)
     company = common.company_key(settings, company)
-    wanted = deliveries.Wanted(
+    wanted = deliveries.DeliveryFilter(
         webhook, company, event, state, moment(since) if since else None, limit
     )
     known.refuse_unknown(settings, webhook, company, event)
@@ -111,8 +112,8 @@ def show(
     Several webhooks may be owed one change under one number; then all of them are shown.
     """
     from cdc.causes import cause_unresolved
-    from cdc.cli import deliveries
-    from cdc.db import explained
+    from cdc.diagnosis import deliveries
+    from cdc.postgres.connections import explained
 
     number, uid = common.delivery_id(delivery)
     with explained(), common.connect(load_settings(ctx)) as conn:
@@ -153,9 +154,9 @@ def _show(one: dict[str, Any]) -> None:
                     common.styled(a["outcome"], STYLE.get(a["outcome"], common.SO_SO)),
                     a["status"],
                     a["error"],
-                    common.age(a["duration_ms"] / 1000),
+                    wording.age(a["duration_ms"] / 1000),
                     a["detail"],
-                    common.one_line(a["excerpt"]),
+                    wording.one_line(a["excerpt"]),
                 )
                 for a in attempts
             ],

@@ -29,7 +29,7 @@ def demo(
     owed arrived exactly and nothing else did. Touches no database that
     the environment names, and leaves nothing behind.
     """
-    from cdc.demo.run import run
+    from cdc.sandbox.demo.run import run
 
     if keep and as_json:
         raise typer.BadParameter("--keep is for people, --json for programs: choose one")

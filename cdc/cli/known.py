@@ -16,7 +16,7 @@ COMPANIES_NAMED = 10
 
 def refuse_unknown_webhook(settings: Settings, webhook_id: int) -> None:
     """Raises CdcError for a number that no webhook has, or ever had."""
-    from cdc.db import explained
+    from cdc.postgres.connections import explained
 
     with explained(), common.connect(settings) as conn:
         found = conn.execute(
@@ -38,8 +38,8 @@ def refuse_unknown(
 
 def refuse_unknown_event(settings: Settings, event: str | None) -> None:
     """Raises UsageError for an event that neither the mapping has, nor any that was installed."""
-    from cdc.db import explained
-    from cdc.registry.checks import known_event
+    from cdc.postgres.connections import explained
+    from cdc.webhooks.checks import known_event
 
     known = list(common.load_mapping(settings).events)
     if event is not None and event not in known:
@@ -50,7 +50,7 @@ def refuse_unknown_event(settings: Settings, event: str | None) -> None:
 
 def refuse_unknown_company(settings: Settings, company: str | None) -> None:
     """Raises CdcError for a company that has no webhook, and never had one."""
-    from cdc.db import explained
+    from cdc.postgres.connections import explained
 
     if company is None:
         return

@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cdc.cli import common
-from cdc.cli.common import AsJson, Yes, counted, load_settings, print_json, print_table, say
+from cdc.cli.common import AsJson, Yes, load_settings, print_json, print_table, say
 from cdc.cli.patient import LockTimeout, Pause, Tries
 from cdc.errors import UsageError
+from cdc.wording import counted
 
 if TYPE_CHECKING:
-    from cdc.around.event_triggers import EventTrigger
-    from cdc.around.publications import Publication
-    from cdc.migrations.steps import Version
+    from cdc.postgres.event_triggers import EventTrigger
+    from cdc.postgres.publications import Publication
+    from cdc.schema.migrations.steps import Version
 
 BESIDE = "SHARE UPDATE EXCLUSIVE"
 """What CREATE INDEX CONCURRENTLY takes: neither readers nor writers wait for it."""
@@ -54,9 +55,10 @@ def migrate(
     transaction of its own; what takes long is made before it, and nobody waits for that. Daemons of
     the release before go on. Needs a superuser, or CREATEROLE and CREATE on the database.
     """
-    from cdc import db, migrations
     from cdc.capture.rights import refuse_unless_able_to_migrate, refuse_unless_owner
-    from cdc.patience import Patience
+    from cdc.postgres import connections
+    from cdc.postgres.lock_retry import LockRetry
+    from cdc.schema import migrations
 
     if plan and sql:
         raise UsageError("--plan and --sql are two different things", "Give one of them.")
@@ -70,14 +72,14 @@ def migrate(
             typer.echo(text)
         return
     url = load_settings(ctx).database_url
-    with db.explained(), db.connect(url) as conn:
+    with connections.explained(), connections.connect(url) as conn:
         refuse_unless_owner(conn)
     before, missing = migrations.pending(url)
     others = _others(url, fresh=before is None)
     if plan:
         _plan(before, missing, others, as_json=as_json)
     if missing:
-        with db.explained(), db.connect(url) as conn:
+        with connections.explained(), connections.connect(url) as conn:
             refuse_unless_able_to_migrate(conn)
     if plan:
         return
@@ -85,8 +87,8 @@ def migrate(
         others.report()
     if others.everything:
         common.confirm("Make schema cdc nevertheless?", yes=yes)
-    patience = Patience(lock_timeout, tries, pause)
-    before, reached = migrations.upgrade(url, patience, say, publish=bool(others.everything))
+    lock_retry = LockRetry(lock_timeout, tries, pause)
+    before, reached = migrations.upgrade(url, lock_retry, say, publish=bool(others.everything))
     _look(url)
     if as_json:
         print_json({"before": before, "after": reached, "changed": before != reached})
@@ -126,10 +128,9 @@ class _Others:
 
 
 def _others(url: str, *, fresh: bool) -> _Others:
-    from cdc import db
-    from cdc.around import event_triggers, publications
+    from cdc.postgres import connections, event_triggers, publications
 
-    with db.explained(), db.connect(url) as conn:
+    with connections.explained(), connections.connect(url) as conn:
         return _Others(
             publications.everything(conn) if fresh else [],
             publications.ours(conn),
@@ -140,10 +141,9 @@ def _others(url: str, *, fresh: bool) -> _Others:
 
 def _look(url: str) -> None:
     """Whether what was made can be used."""
-    from cdc import db
-    from cdc.around import row_security
+    from cdc.postgres import connections, row_security
 
-    with db.explained(), db.connect(url) as conn:
+    with connections.explained(), connections.connect(url) as conn:
         for table, roles in row_security.filtered(conn).items():
             common.warn(
                 f"row-level security of cdc.{table} hides rows from {', '.join(roles)}, or refuses "

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from cdc.cli.common import escaped, printable
 from cdc.errors import UsageError
-from cdc.receiver import Received, Receiver, Reply, Script
+from cdc.sandbox.receiver import Received, Receiver, Reply, Script
 
 _BODY_SHOWN = 4000  # characters of a body printed for people; --json has all of it
 _NAME_SHOWN = 100  # characters of an event's or an action's name

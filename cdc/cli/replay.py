@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cdc.cli import common, known
-from cdc.cli.common import AsJson, Yes, counted, load_settings, moment, print_json, say
+from cdc.cli.common import AsJson, Yes, load_settings, moment, print_json, say
 from cdc.errors import CdcError, UsageError
+from cdc.wording import counted
 
 if TYPE_CHECKING:
-    from cdc.replay import Replay, Selection, Wanted
+    from cdc.webhooks.replay import Replay, ReplayFilter, Selection
 
 _SKIPPED = {
     "removed": "of a webhook that was removed: nothing is sent to it any more",
@@ -64,7 +65,7 @@ def replay(
     They go first in the order of their row, with a new retry budget. What waits
     already is left alone; what belongs to a paused webhook waits until it is resumed.
     """
-    from cdc.replay import Replay
+    from cdc.webhooks.replay import Replay
 
     settings = load_settings(ctx)
     company = common.company_key(settings, company)
@@ -98,8 +99,8 @@ def _wanted(
     since: str | None,
     until: str | None,
     ended_before: str | None,
-) -> Wanted:
-    from cdc.replay import OUTCOMES, Wanted
+) -> ReplayFilter:
+    from cdc.webhooks.replay import OUTCOMES, ReplayFilter
 
     conditions = (webhook, company, event, since, until)
     if not ids and not outcomes and all(given is None for given in conditions):
@@ -112,7 +113,7 @@ def _wanted(
         if one not in OUTCOMES:
             raise UsageError(f"there is no outcome '{one}'", f"Known: {', '.join(OUTCOMES)}.")
     parsed = [common.delivery_id(text) for text in ids]
-    return Wanted(
+    return ReplayFilter(
         numbers=tuple(n for n, _ in parsed if n is not None) or None,
         uids=tuple(uid for _, uid in parsed if uid is not None) or None,
         webhook=webhook,
@@ -125,7 +126,7 @@ def _wanted(
     )
 
 
-def _refuse_unknown(wanted: Wanted, selection: Selection) -> None:
+def _refuse_unknown(wanted: ReplayFilter, selection: Selection) -> None:
     unknown = [
         *(str(n) for n in wanted.numbers or () if n not in selection.numbers),
         *(uid for uid in wanted.uids or () if uid not in selection.uids),

@@ -20,9 +20,9 @@ from cdc.guides import located
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
-    from cdc.observe import Observer
-    from cdc.observe.logfile import LogFile
     from cdc.settings import Settings
+    from cdc.telemetry import Observer
+    from cdc.telemetry.logfile import LogFile
 
 
 def register(app: typer.Typer) -> None:
@@ -46,7 +46,7 @@ def run(
     Runs in the foreground and logs to stderr. Start as many as you like, on one host or many: they
     share the webhooks among themselves.
     """
-    from cdc.observe import configure_logging
+    from cdc.telemetry import configure_logging
 
     form = os.environ.get("CDC_LOG_FORMAT", "auto").strip()
     try:
@@ -68,7 +68,7 @@ def _end_in_the_log(error: Exception, form: str) -> None:
 
     Raises typer.Exit then.
     """
-    from cdc.observe import Observer, is_json
+    from cdc.telemetry import Observer, is_json
 
     ours = common.translated(error)
     if ours is not None and is_json(form):
@@ -80,8 +80,8 @@ def _start(
     ctx: typer.Context, settings: Settings, processes: int, child: int | None, log_file: LogFile
 ) -> None:
     from cdc.deliver.trust import Trust
-    from cdc.exposed import exposed
-    from cdc.observe import Observer
+    from cdc.diagnosis.exposed_files import exposed
+    from cdc.telemetry import Observer
 
     _more_files()
     observer = Observer(log_file=log_file)
@@ -111,7 +111,7 @@ def _run(work: Coroutine[object, object, None]) -> None:
 
 def _run_as_child(work: Coroutine[object, object, None]) -> None:
     """Tells the parent a mistake of ours, after which it starts another, from a refusal."""
-    from cdc.processes import DEFECT
+    from cdc.daemon.supervisor import DEFECT
 
     try:
         _run(work)
@@ -123,13 +123,13 @@ def _run_as_child(work: Coroutine[object, object, None]) -> None:
 
 
 async def _daemon(settings: Settings, observer: Observer, *, of_parent: bool = False) -> None:
-    from cdc.app import App, run_until_signalled
+    from cdc.daemon.app import App, run_until_signalled
 
     app = App(settings, observer, of_parent=of_parent)
     if not of_parent:
         await run_until_signalled(app)
         return
-    from cdc.processes import until_parent_ends
+    from cdc.daemon.supervisor import until_parent_ends
 
     async def follow() -> None:
         await until_parent_ends(app.take)
@@ -146,12 +146,12 @@ async def _parent(
     ctx: typer.Context, settings: Settings, processes: int, observer: Observer
 ) -> None:
     from cdc.cli.common import load_mapping
-    from cdc.processes import Processes, run_until_signalled
+    from cdc.daemon.supervisor import Supervisor, run_until_signalled
 
     load_mapping(settings)  # what is wrong with it is told once, not by each of them
     given = ctx.find_object(common.Global) or common.Global()
     arguments = [] if given.config is None else ["--config", str(given.config)]
-    await run_until_signalled(Processes(settings, processes, arguments, observer))
+    await run_until_signalled(Supervisor(settings, processes, arguments, observer))
 
 
 def _rarely_collect() -> None:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from cdc.capture.plan import Step
-    from cdc.db import Connection
+    from cdc.postgres.connections import Connection
     from cdc.settings import Settings
 
 AsSql = Annotated[
@@ -35,7 +35,7 @@ def changing(settings: Settings) -> Connection:
     """A connection to change things with. Raises DatabaseError unless schema cdc is up to date, and
     the account has the rights of its owners."""
     from cdc.capture.rights import refuse_unless_owner
-    from cdc.cli.capture import refuse_unless_migrated
+    from cdc.diagnosis.capture_state import refuse_unless_migrated
 
     conn = common.connect(settings)
     try:

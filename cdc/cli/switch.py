@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from cdc import wording
 from cdc.cli import common
 from cdc.cli.common import AsJson, load_mapping, load_settings, print_json, say
 from cdc.cli.scripted import AsSql, changing, print_script
@@ -25,7 +26,7 @@ def off(ctx: typer.Context, as_sql: AsSql = False, as_json: AsJson = False) -> N
     from cdc.capture.catalog import former_functions, functions, triggers
     from cdc.capture.install import carry_out, switch_off
     from cdc.capture.rights import refuse_unless_owner
-    from cdc.cli.capture import refuse_unless_migrated, version
+    from cdc.diagnosis.capture_state import refuse_unless_migrated, version
 
     with common.connect(load_settings(ctx)) as conn:
         steps = switch_off(conn)
@@ -46,7 +47,7 @@ def off(ctx: typer.Context, as_sql: AsSql = False, as_json: AsJson = False) -> N
     if as_json:
         print_json({"capture": "off", "since": since.isoformat(), "tables": tables})
     else:
-        say(f"Capture is off since {common.when(since)}: {', '.join(tables)}.")
+        say(f"Capture is off since {wording.when(since)}: {', '.join(tables)}.")
     common.warn(
         "changes of these tables are lost until `cdc triggers on`. What is queued is still sent."
     )
@@ -89,7 +90,7 @@ def on(ctx: typer.Context, as_sql: AsSql = False, as_json: AsJson = False) -> No
     say(f"Capture is on: {', '.join(tables)}.")
     if gap and gap.until:
         common.warn(
-            f"it was off from {common.when(gap.since)} to {common.when(gap.until)} ({gap.who}): "
+            f"it was off from {wording.when(gap.since)} to {wording.when(gap.until)} ({gap.who}): "
             "what was changed then is not sent. Receivers have to read it from the suite's API."
         )
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cdc import wording
 from cdc.cli import common, switch
 from cdc.cli.common import AsJson, Yes, load_mapping, load_settings, print_json, printable, say
 from cdc.cli.patient import LockTimeout, Pause, Tries
@@ -16,8 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from cdc.capture.plan import Step
-    from cdc.db import Connection
     from cdc.mapping import Mapping
+    from cdc.postgres.connections import Connection
 
 
 def register(app: typer.Typer) -> None:
@@ -47,7 +48,7 @@ def plan(
     """
     from cdc.capture.plan import unseen
     from cdc.capture.rights import refuse_unless_allowed
-    from cdc.cli.capture import relations
+    from cdc.diagnosis.capture_state import relations
 
     settings = load_settings(ctx)
     mapping = load_mapping(settings)
@@ -77,11 +78,11 @@ def _tell_plan(steps: Sequence[Step], sql_for: Mapping | None) -> None:
             typer.echo(printable(part, lines=True))
     else:
         common.print_table(["table", "lock", "what"], _by_table(steps))
-    locked = common.counted(len({step.table for step in steps if step.lock}), "table")
+    locked = wording.counted(len({step.table for step in steps if step.lock}), "table")
     more = "" if sql_for else " `--sql` shows the statements."
     one_by_one = ", one table at a time" if any(step.lock for step in steps) else ""
     say(
-        f"{common.counted(len(steps), 'step')}, locks on {locked}{one_by_one}. "
+        f"{wording.counted(len(steps), 'step')}, locks on {locked}{one_by_one}. "
         f"Nothing was changed; `cdc triggers install` carries it out.{more}"
     )
 
@@ -100,7 +101,7 @@ def install(
     """
     from cdc.capture.install import carry_out, remember
     from cdc.capture.rights import refuse_unless_allowed
-    from cdc.patience import Patience
+    from cdc.postgres.lock_retry import LockRetry
 
     settings = load_settings(ctx)
     mapping = load_mapping(settings)
@@ -108,7 +109,7 @@ def install(
         steps = _planned(conn, mapping, lock_timeout)
         refuse_unless_allowed(conn, steps)
         noted = _noted(conn, mapping)
-        carry_out(conn, steps, say, Patience(lock_timeout, tries, pause))
+        carry_out(conn, steps, say, LockRetry(lock_timeout, tries, pause))
         remember(conn, mapping)
     if as_json:
         print_json({"done": [_step(step) for step in steps], "changed": bool(steps) or not noted})
@@ -120,15 +121,15 @@ def install(
 
 def status(ctx: typer.Context, as_json: AsJson = False) -> None:
     """Show how capture stands on each table and partition. Exit code 1 if anything is wrong."""
-    from cdc.cli import capture
+    from cdc.diagnosis import capture_state
 
     settings = load_settings(ctx)
     mapping = load_mapping(settings)
     with common.connect(settings) as conn:
-        capture.refuse_unless_migrated(conn)
-        rows = capture.standing(conn, mapping)
+        capture_state.refuse_unless_migrated(conn)
+        rows = capture_state.standing(conn, mapping)
         noted = _noted(conn, mapping)
-        misfit = capture.misfit(conn, mapping)
+        misfit = capture_state.misfit(conn, mapping)
     wrong = [row for row in rows if row.state != "installed"]
     if as_json:
         tables = [{**common.fields_of(row), "table": str(row.table)} for row in rows]
@@ -166,7 +167,7 @@ def remove(
     from cdc.capture.install import carry_out, forget
     from cdc.capture.plan import removal
     from cdc.capture.rights import refuse_unless_allowed
-    from cdc.patience import Patience
+    from cdc.postgres.lock_retry import LockRetry
 
     with changing(load_settings(ctx)) as conn:
         steps = removal(conn)
@@ -176,7 +177,7 @@ def remove(
         refuse_unless_allowed(conn, steps)
         if steps:
             common.confirm("Changes made from now on will be lost. Take capture off?", yes=yes)
-        carry_out(conn, steps, say, Patience(lock_timeout, tries, pause))
+        carry_out(conn, steps, say, LockRetry(lock_timeout, tries, pause))
         forget(conn)
     if as_json:
         print_json({"done": [_step(step) for step in steps], "changed": bool(steps)})
@@ -218,11 +219,11 @@ def _planned(conn: Connection, mapping: Mapping, lock_timeout: int = 5000) -> Se
     from psycopg import errors as pg
 
     from cdc.capture.check import check
+    from cdc.capture.parent_lookup import tables_read
     from cdc.capture.plan import plan
-    from cdc.capture.reading import tables_read
     from cdc.capture.rights import BY_OWNER, refuse_unless_owner
-    from cdc.cli.capture import refuse_unless_migrated
-    from cdc.patience import Wanted, advice, holders
+    from cdc.diagnosis.capture_state import refuse_unless_migrated
+    from cdc.postgres.lock_retry import WantedLock, advice, holders
 
     refuse_unless_owner(conn)
     refuse_unless_migrated(conn)
@@ -238,7 +239,7 @@ def _planned(conn: Connection, mapping: Mapping, lock_timeout: int = 5000) -> Se
         ) from None
     except pg.LockNotAvailable:
         tables = {*tables_read(mapping), *(r.table for r in mapping.resources.values())}
-        who = holders(conn, [Wanted("ACCESS SHARE", tuple(table.sql for table in tables))])
+        who = holders(conn, [WantedLock("ACCESS SHARE", tuple(table.sql for table in tables))])
         raise DatabaseError(
             "a table of the mapping is locked whole, and cannot be looked at: gave up after "
             f"{lock_timeout} ms" + (f"; {who}" if who else ""),

@@ -8,8 +8,8 @@ and ``guard`` (which addresses, and which of them may be dialled), ``proxy`` (by
 """
 
 from cdc.deliver.client import Client, Withheld
-from cdc.deliver.guard import Guard, Refused
+from cdc.deliver.guard import AddressRefused, Guard
 from cdc.deliver.outcome import Unable
 from cdc.deliver.pool import Crowded
 
-__all__ = ["Client", "Crowded", "Guard", "Refused", "Unable", "Withheld"]
+__all__ = ["AddressRefused", "Client", "Crowded", "Guard", "Unable", "Withheld"]

@@ -35,7 +35,7 @@ _FRAME_TYPE = 3  # where a frame's type stands
 _SLICE = 16 * 1024  # what is parsed before the limits are looked at again
 
 
-class Reply(NamedTuple):
+class HttpReply(NamedTuple):
     """A complete answer.
 
     retry_after: the header as it came, None without.
@@ -176,9 +176,9 @@ class Reader:
         """The head is complete."""
         return self._status > 0
 
-    def reply(self) -> Reply:
+    def reply(self) -> HttpReply:
         """The answer, once it is complete."""
-        return Reply(
+        return HttpReply(
             self._status,
             _text(self._retry_after),
             self._body,

@@ -14,13 +14,13 @@ from typing import NamedTuple
 
 from cdc.deliver import outcome
 from cdc.deliver import url as urls
-from cdc.deliver.answer import Reply
+from cdc.deliver.answer import HttpReply
 from cdc.deliver.dns import Lookup, Names, Resolver
 from cdc.deliver.guard import Guard
 from cdc.deliver.pool import Crowded, Origin, Pool
 from cdc.deliver.proxy import Proxy
 from cdc.deliver.trust import Trust
-from cdc.road import Outcome, Request
+from cdc.model import Outcome, Request
 from cdc.settings import Settings
 
 
@@ -170,7 +170,7 @@ class Client:
         leads = outcome.leads_to(reply.location, request.url) if redirects else ""
         return outcome.answered(reply.status, time.monotonic() - started, excerpt, pause, leads)
 
-    async def _by_kept(self, origin: Origin, message: bytes, due: float) -> Reply | None:
+    async def _by_kept(self, origin: Origin, message: bytes, due: float) -> HttpReply | None:
         """By a kept connection; None if there is none, or if it turns out to have ended."""
         connection = self._pool.take(origin)
         if connection is None:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from time import monotonic
 from typing import cast
 
-from cdc.deliver.answer import HEAD_LIMIT, Reader, Reply
+from cdc.deliver.answer import HEAD_LIMIT, HttpReply, Reader
 from cdc.deliver.outcome import Ended, NotHttp, TooMuch
 
 RACE = 1.0
@@ -16,7 +16,7 @@ RACE = 1.0
 peer closing it for idleness."""
 
 
-class Connection(asyncio.Protocol):
+class HttpConnection(asyncio.Protocol):
     """Carries one exchange at a time.
 
     limit: bytes that are read of an answer's body.
@@ -44,13 +44,13 @@ class Connection(asyncio.Protocol):
     )
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, limit: int, lost: Callable[[Connection], None]
+        self, loop: asyncio.AbstractEventLoop, limit: int, lost: Callable[[HttpConnection], None]
     ) -> None:
         self._loop = loop
         self._lost = lost
         self._reader = Reader(limit)
         self._transport: asyncio.Transport | None = None
-        self._waiter: asyncio.Future[Reply] | None = None
+        self._waiter: asyncio.Future[HttpReply] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._fires = self._due = self._since = 0.0
         self._uses = 0
@@ -60,7 +60,7 @@ class Connection(asyncio.Protocol):
 
     # -- for the pool and the client --------------------------------------------------------------
 
-    async def exchange(self, message: bytes, due: float) -> Reply:
+    async def exchange(self, message: bytes, due: float) -> HttpReply:
         """Send a whole request and wait for its answer until `due` (monotonic).
 
         Raises TimeoutError; Ended or another OSError when the connection ends first; NotHttp or
@@ -71,7 +71,7 @@ class Connection(asyncio.Protocol):
         self._uses += 1
         self._since = monotonic()
         self._reader.begin()
-        waiter: asyncio.Future[Reply] = self._loop.create_future()
+        waiter: asyncio.Future[HttpReply] = self._loop.create_future()
         self._waiter = waiter
         self._wake(due)
         self._transport.write(message)

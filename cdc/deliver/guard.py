@@ -75,7 +75,7 @@ _NAT64 = IPv6Network("64:ff9b::/96")
 _MAPPED = IPv6Network("::ffff:0:0/96")
 
 
-class Refused(CdcError):
+class AddressRefused(CdcError):
     """The guard refuses an address or a scheme.
 
     rule: its short name, for logs and metrics.
@@ -135,7 +135,7 @@ class Guard:
         try:
             ip = ip_address(address)
         except ValueError:
-            raise Refused(f"{address!r} is no IP address", "", "not an address") from None
+            raise AddressRefused(f"{address!r} is no IP address", "", "not an address") from None
         self._check_denied(ip)
         rule: str | None
         allowing: Address
@@ -150,7 +150,7 @@ class Guard:
         hint = f"If it is meant to be called, allow it: {SETTING}={allowing}/{width}"
         if isinstance(allowing, IPv6Address) and allowing.scope_id is not None:
             hint = f"An address with a zone cannot be allowed, not even by {SETTING}."
-        raise Refused(
+        raise AddressRefused(
             f"{ip}{means} is not a public address ({rule}); webhooks are not sent there", hint, rule
         )
 
@@ -166,7 +166,7 @@ class Guard:
         networks: tuple[IPv4Network | IPv6Network, ...] = (*self._v4, *self._v6)
         allowed = any(form in network for form in _forms(ip) for network in networks)
         if not allowed:
-            raise Refused(
+            raise AddressRefused(
                 f"{ip} is an address of this machine itself; webhooks are not sent there",
                 f"If it is meant to be called, allow it: {SETTING}={ip}/{ip.max_prefixlen}",
                 "this machine",
@@ -177,7 +177,7 @@ class Guard:
             for network in self._denied:
                 if form in network:
                     means = f", which means {form}," if form != ip else ""
-                    raise Refused(
+                    raise AddressRefused(
                         f"{ip}{means} is in a network that is denied ({network}); webhooks are "
                         "not sent there",
                         f"If it is meant to be called, take it out of {DENIED_SETTING}.",
@@ -219,7 +219,7 @@ class Guard:
         """
         target = urls.parse(url)
         if target.scheme == "http" and not self._allow_http:
-            raise Refused(
+            raise AddressRefused(
                 "plain http would send everything readable by others",
                 f"Use https, or allow http for all endpoints: {HTTP_SETTING}=true",
                 "http",
@@ -251,7 +251,7 @@ class Guard:
         for address in found:
             try:
                 self.check_address(address)
-            except Refused as refused:
+            except AddressRefused as refused:
                 notes.append(f"{target.host} resolves to {address}: {refused.message}")
         return notes
 
@@ -279,11 +279,11 @@ def usable(guard: Guard, addresses: Sequence[str]) -> list[str]:
     Raises Refused, for the first one, if none may.
     """
     good: list[str] = []
-    first: Refused | None = None
+    first: AddressRefused | None = None
     for address in addresses:
         try:
             guard.check_address(address)
-        except Refused as refused:
+        except AddressRefused as refused:
             first = first or refused
         else:
             good.append(address)

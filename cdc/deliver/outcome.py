@@ -21,9 +21,9 @@ from urllib.parse import urljoin
 from cdc.causes import detail
 from cdc.deliver import handshake
 from cdc.deliver import url as urls
-from cdc.deliver.guard import Refused
+from cdc.deliver.guard import AddressRefused
 from cdc.errors import CdcError, ConfigError, UsageError
-from cdc.road import Answer, Outcome, Request
+from cdc.model import Answer, Outcome, Request
 
 EXCERPT = 1024
 """Bytes of an answer's body that are kept."""
@@ -46,7 +46,7 @@ _HIDDEN = "[hidden]"
 class RefusedDial(OSError):
     """A Refused in the clothes in which whoever dials lets it through."""
 
-    def __init__(self, refused: Refused) -> None:
+    def __init__(self, refused: AddressRefused) -> None:
         super().__init__(refused.message)
         self.refused = refused
 
@@ -251,7 +251,7 @@ def explain(error: BaseException, host: str, waited: str = "") -> tuple[str, str
 
 def _explain(error: BaseException, host: str, waited: str) -> tuple[str, str]:
     match error:
-        case Refused():
+        case AddressRefused():
             return "guard", f"{error.message}. {error.hint}"
         case RefusedDial():
             return _explain(error.refused, host, waited)

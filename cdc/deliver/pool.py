@@ -14,9 +14,9 @@ from typing import NamedTuple
 
 import aiohappyeyeballs
 
-from cdc.deliver.connection import Connection
+from cdc.deliver.connection import HttpConnection
 from cdc.deliver.dns import Lookup
-from cdc.deliver.guard import Guard, Refused, usable
+from cdc.deliver.guard import AddressRefused, Guard, usable
 from cdc.deliver.handshake import HandshakeEnded
 from cdc.deliver.outcome import Ended, RefusedDial
 from cdc.deliver.proxy import Proxy
@@ -89,13 +89,15 @@ class Pool:
         self._answer_limit = answer_limit
         self._free = asyncio.Semaphore(most or _allowed())
         self._waiting = 0
-        self._all: set[Connection] = set()
-        self._idle: dict[Origin, list[Connection]] = {}
-        self._origins: OrderedDict[Connection, Origin] = OrderedDict()  # of idle ones, oldest first
+        self._all: set[HttpConnection] = set()
+        self._idle: dict[Origin, list[HttpConnection]] = {}
+        self._origins: OrderedDict[HttpConnection, Origin] = (
+            OrderedDict()
+        )  # of idle ones, oldest first
         self._closed = False
         self._gone = asyncio.Event()
 
-    def take(self, origin: Origin) -> Connection | None:
+    def take(self, origin: Origin) -> HttpConnection | None:
         """An idle connection that is fit for a request, the one used last."""
         while idle := self._idle.get(origin):
             connection = idle.pop()
@@ -107,7 +109,7 @@ class Pool:
             connection.close()
         return None
 
-    def give(self, origin: Origin, connection: Connection) -> None:
+    def give(self, origin: Origin, connection: HttpConnection) -> None:
         """Its exchange is over: keep it, if it is fit and there is room."""
         if not connection.fit or self._waiting or self._closed:
             connection.close()
@@ -121,7 +123,7 @@ class Pool:
             mine = len(idle) > max(1, IDLE // len(self._idle))
             self._close_idle(idle[0] if mine else next(iter(self._origins)))
 
-    async def dial(self, origin: Origin, due: float) -> Connection:
+    async def dial(self, origin: Origin, due: float) -> HttpConnection:
         """A new connection, before `due` (monotonic).
 
         Raises Crowded; TimeoutError; RefusedDial, if the guard allows no address; ProxyFailed;
@@ -135,7 +137,9 @@ class Pool:
                 waits = True
                 await self._place()
                 waits = False
-                connection = Connection(asyncio.get_running_loop(), self._answer_limit, self._lost)
+                connection = HttpConnection(
+                    asyncio.get_running_loop(), self._answer_limit, self._lost
+                )
                 self._all.add(connection)
                 try:
                     await self._connect(connection, origin, hosts, due)
@@ -181,11 +185,11 @@ class Pool:
         finally:
             self._waiting -= 1
 
-    def _close_idle(self, connection: Connection) -> None:
+    def _close_idle(self, connection: HttpConnection) -> None:
         self._forget(connection)
         connection.close()
 
-    def _forget(self, connection: Connection) -> None:
+    def _forget(self, connection: HttpConnection) -> None:
         """It is idle no longer, if it was."""
         origin = self._origins.pop(connection, None)
         if origin is not None:
@@ -194,7 +198,7 @@ class Pool:
             if not idle:
                 del self._idle[origin]
 
-    def _lost(self, connection: Connection) -> None:
+    def _lost(self, connection: HttpConnection) -> None:
         """It is no more; told by the connection itself, or because it never came about."""
         if connection in self._all:
             self._all.remove(connection)
@@ -203,7 +207,7 @@ class Pool:
             self._gone.set()
 
     async def _connect(
-        self, connection: Connection, origin: Origin, hosts: list[str], due: float
+        self, connection: HttpConnection, origin: Origin, hosts: list[str], due: float
     ) -> None:
         proxy = self._proxy_for(origin)
         if proxy is None:
@@ -241,7 +245,7 @@ class Pool:
         """Closes it, and raises RefusedDial, if it has led to this machine."""
         try:
             self._guard.check_ends(sock.getsockname()[0], sock.getpeername()[0])
-        except Refused as refused:
+        except AddressRefused as refused:
             sock.close()
             raise RefusedDial(refused) from refused
         except OSError:
@@ -265,7 +269,7 @@ class Pool:
         found = [address] if address else await self._look(origin.host, origin.port)
         try:
             good = usable(self._guard, found)
-        except Refused as refused:
+        except AddressRefused as refused:
             raise RefusedDial(refused) from refused
         if not good:
             raise socket.gaierror(socket.EAI_NONAME, "the name has no address")
@@ -277,7 +281,7 @@ class Pool:
         family, kind, proto, _, address = info
         try:
             self._guard.check_address(address[0])
-        except Refused as refused:
+        except AddressRefused as refused:
             raise RefusedDial(refused) from refused
         return socket.socket(family, kind, proto)
 

@@ -1,6 +1,7 @@
 """Order, concurrency, rate, breaker and back-off of one webhook: ``Lane``, and what it decides."""
 
 from cdc.lanes.breaker import BreakerState
+from cdc.lanes.capacity import Capacity
 from cdc.lanes.decision import (
     PLAIN_SUCCESS,
     Dead,
@@ -15,12 +16,12 @@ from cdc.lanes.decision import (
 )
 from cdc.lanes.lane import Lane
 from cdc.lanes.rest import Rest
-from cdc.lanes.room import Room
 from cdc.lanes.rules import LaneRules
 
 __all__ = [
     "PLAIN_SUCCESS",
     "BreakerState",
+    "Capacity",
     "Dead",
     "Decision",
     "Delivered",
@@ -31,7 +32,6 @@ __all__ = [
     "LaneRules",
     "Rest",
     "Retry",
-    "Room",
     "Settlement",
     "Transition",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 
 from cdc.lanes.decision import Transition
-from cdc.lanes.lines import Held
+from cdc.lanes.order import Held
 from cdc.lanes.rules import LaneRules
 
 
@@ -72,7 +72,7 @@ class Breaker:
             and not self.ramp
         )
 
-    def room(self, cap: int) -> int:
+    def capacity(self, cap: int) -> int:
         """How many deliveries may be in flight while the breaker is closed."""
         return min(cap, self.ramp) if self.ramp else cap
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from cdc.road import Delivery, Resource
+from cdc.model import Delivery, ResourceKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,7 @@ class Decision:
 
     settlement: Settlement
     park: tuple[Delivery, ...] = ()
-    promote: Resource | None = None
+    promote: ResourceKey | None = None
     suspend: bool = False
     transition: Transition | None = None
     slowed: bool = False
@@ -106,7 +106,7 @@ class FetchPlan:
     from_id: int
     to_id: int
     limit: int
-    room: int
+    capacity: int
     end: int | None = None
 
 

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from random import Random
 
 from cdc.lanes.breaker import BreakerState
+from cdc.lanes.capacity import Capacity
 from cdc.lanes.decision import (
     PLAIN_SUCCESS,
     Dead,
@@ -23,22 +24,21 @@ from cdc.lanes.decision import (
     Kept,
     Retry,
 )
-from cdc.lanes.judge import Judge
-from cdc.lanes.lines import Lines
+from cdc.lanes.order import ResourceOrder
 from cdc.lanes.rest import AT_LEAST, Rest
 from cdc.lanes.retries import AT_ONCE, Retries, sooner
-from cdc.lanes.room import Room
+from cdc.lanes.retry_policy import RetryPolicy
 from cdc.lanes.rules import LaneRules
 from cdc.lanes.sending import Limits, Sending
 from cdc.lanes.window import Window
-from cdc.road import Answer, Delivery, Outcome, Resource, Span
+from cdc.model import Answer, Delivery, Outcome, ResourceKey, Span
 
 
 class Lane:
     """One webhook's deliveries and rules inside one daemon."""
 
     __slots__ = (
-        *("_judge", "_lines", "_paused", "_retries", "_rules", "_sending", "_window"),
+        *("_policy", "_order", "_paused", "_retries", "_rules", "_sending", "_window"),
         "webhook_id",
     )
 
@@ -47,34 +47,34 @@ class Lane:
         webhook_id: int,
         rules: LaneRules,
         random: Random,
-        room: Room | None = None,
+        capacity: Capacity | None = None,
         limits: Limits | None = None,
     ) -> None:
         self.webhook_id = webhook_id
         self._rules = rules
         self._paused = False
-        self._lines = Lines(room or Room())
-        self._window = Window(self._lines)
-        self._retries = Retries(self._lines)
-        self._sending = Sending(rules, self._lines, self._retries, limits)
-        self._judge = Judge(rules, random, self._sending.breaker, self._sending.slow)
+        self._order = ResourceOrder(capacity or Capacity())
+        self._window = Window(self._order)
+        self._retries = Retries(self._order)
+        self._sending = Sending(rules, self._order, self._retries, limits)
+        self._policy = RetryPolicy(rules, random, self._sending.breaker, self._sending.slow)
 
     # -- what can be seen -------------------------------------------------------------------------
 
     @property
     def size(self) -> int:
         """Deliveries in memory: waiting, in flight, or to be confirmed as settled."""
-        return len(self._lines.held)
+        return len(self._order.held)
 
     @property
     def waiting(self) -> int:
         """Deliveries in memory that were not started yet."""
-        return self._lines.waiting
+        return self._order.waiting
 
     @property
     def in_flight(self) -> int:
         """Deliveries that were started and have no outcome yet; 0: a pause can be acknowledged."""
-        return self._lines.flying
+        return self._order.flying
 
     @property
     def paused(self) -> bool:
@@ -82,7 +82,7 @@ class Lane:
         return self._paused
 
     @property
-    def blocked(self) -> Mapping[Resource, int]:
+    def blocked(self) -> Mapping[ResourceKey, int]:
         """Resources being retried, each with the number of rows parked behind it."""
         return self._retries.blocked
 
@@ -103,13 +103,13 @@ class Lane:
 
     def knows(self, delivery_id: int, uid: str) -> bool:
         """Whether this queue row is in memory or will be fetched."""
-        return (delivery_id, uid) in self._lines.held or self._window.will_read(delivery_id)
+        return (delivery_id, uid) in self._order.held or self._window.will_read(delivery_id)
 
     # -- changes from outside ---------------------------------------------------------------------
 
     def reconfigure(self, rules: LaneRules) -> None:
         """New limits hold for what is decided from now on."""
-        self._rules = self._judge.rules = rules
+        self._rules = self._policy.rules = rules
         self._sending.reconfigure(rules)
 
     def pause(self) -> None:
@@ -135,7 +135,7 @@ class Lane:
         """
         self._window.undo()
         self._retries.undo()
-        for held in self._lines.drop_waiting():
+        for held in self._order.drop_waiting():
             if held.queued:
                 self._window.noticed(Span(held.delivery.id, held.delivery.id))
             else:
@@ -143,13 +143,13 @@ class Lane:
 
     def leave(self) -> None:
         """Hold nothing in the daemon's room any more: nothing new will be started."""
-        self._lines.leave()
+        self._order.leave()
 
     def rests(self, now: float) -> bool:
         """Nothing is under way, nothing is to be confirmed, and nothing to be done for a while."""
-        lines = self._lines
+        order = self._order
         asks = self._window.plan is not None or self._retries.asks
-        if asks or len(lines.held) > lines.waiting or self.wants_fetch:
+        if asks or len(order.held) > order.waiting or self.wants_fetch:
             return False
         wake = sooner(self.wake_at(now), self.due_at())
         return wake is None or wake > now + AT_LEAST
@@ -187,7 +187,7 @@ class Lane:
         """
         if not self._takes or not self._window.is_read:
             return None
-        if sum([row.places for row in rows]) > self._window.room(self._rules):
+        if sum([row.places for row in rows]) > self._window.capacity(self._rules):
             return None
         return self._window.admit(rows, self._retries.blocked)
 
@@ -237,7 +237,7 @@ class Lane:
     # -- the retry table --------------------------------------------------------------------------
 
     def load_blocked(
-        self, resource: Resource, waiting: int, due: float | None = None
+        self, resource: ResourceKey, waiting: int, due: float | None = None
     ) -> list[Delivery]:
         """A resource has rows in the retry table; for a new lane, before ``noticed()``.
 
@@ -285,7 +285,7 @@ class Lane:
         if plan is self._retries.plan:
             self._retries.undo()
 
-    def promoted(self, resource: Resource, found: bool) -> bool:
+    def promoted(self, resource: ResourceKey, found: bool) -> bool:
         """The answer to ``Decision.promote``, once committed and after ``settled()``.
 
         found: a row of the resource is being retried now, promoted by this or not.
@@ -307,14 +307,14 @@ class Lane:
 
     def finish(self, delivery: Delivery, outcome: Outcome, now: float) -> Decision:
         """An attempt ended. Raises LookupError if the delivery is not in flight."""
-        held = self._lines.in_flight(delivery)
+        held = self._order.in_flight(delivery)
         if outcome.answer is Answer.SUCCESS:
             transition = None if held.outdated else self._sending.success()
             park, promote = self._retries.done(held)
             if promote is None and not park and transition is None:
                 return PLAIN_SUCCESS
             return Decision(Delivered(), park, promote, transition=transition)
-        due_in, attempts, transition, slowed = self._judge.verdict(held, outcome, now)
+        due_in, attempts, transition, slowed = self._policy.verdict(held, outcome, now)
         if due_in is None:
             park, promote = self._retries.done(held)
             return Decision(Dead(attempts), park, promote, transition=transition, slowed=slowed)
@@ -330,18 +330,18 @@ class Lane:
 
         Raises LookupError if it is not in flight.
         """
-        held = self._lines.in_flight(delivery)
+        held = self._order.in_flight(delivery)
         if self._sending.breaker.probe is held:
             self._sending.breaker.probe_lost()
         held.probe = held.outdated = False
-        self._lines.back(held)
+        self._order.back(held)
 
     def settled(self, delivery: Delivery) -> None:
         """The database has confirmed what was decided: final, moved or parked.
 
         Raises LookupError if nothing was decided about it; unknown deliveries are ignored.
         """
-        held = self._lines.forget(delivery)
+        held = self._order.forget(delivery)
         if held is None:
             return
         if held.queued:

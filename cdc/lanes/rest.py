@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from cdc.lanes.sending import Limits
-from cdc.road import Span
+from cdc.model import Span
 
 AT_LEAST = 1.0
 """Seconds without anything to do for which a lane counts as resting."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from cdc.lanes.decision import DuePlan
-from cdc.lanes.lines import DONE, Held, Lines
-from cdc.road import Delivery, Resource
+from cdc.lanes.order import DONE, Held, ResourceOrder
+from cdc.model import Delivery, ResourceKey
 
 AT_ONCE = 0.0  # before any reading of a monotonic clock
 
@@ -32,17 +32,17 @@ class Retries:
     one that lies in the queue and was sent perhaps.
     """
 
-    __slots__ = ("_asked", "_due", "_lines", "_noted", "_overtaken", "blocked", "plan")
+    __slots__ = ("_asked", "_due", "_noted", "_order", "_overtaken", "blocked", "plan")
 
-    def __init__(self, lines: Lines) -> None:
-        self._lines = lines
+    def __init__(self, order: ResourceOrder) -> None:
+        self._order = order
         # Each resource being retried, with the number of rows parked behind it. The number is
         # exact unless rows were parked or removed by others.
-        self.blocked: dict[Resource, int] = {}
+        self.blocked: dict[ResourceKey, int] = {}
         # Promotions that wait for their answers, and those of them that cannot free the resource
         # any more, because a row of it (a replay) was loaded since: it will ask again.
-        self._asked: dict[Resource, int] = {}
-        self._overtaken: set[Resource] = set()
+        self._asked: dict[ResourceKey, int] = {}
+        self._overtaken: set[ResourceKey] = set()
         self.plan: DuePlan | None = None
         self._due: float | None = None
         self._noted: float | None = None  # noted while a plan is under way: its answer may lack it
@@ -54,51 +54,51 @@ class Retries:
 
     # -- who is blocked ---------------------------------------------------------------------------
 
-    def park(self, resource: Resource, rows: int) -> None:
+    def park(self, resource: ResourceKey, rows: int) -> None:
         """``resource`` is being retried and ``rows`` more wait behind it."""
         self.blocked[resource] = self.blocked.get(resource, 0) + rows
 
-    def block(self, resource: Resource, waiting: int) -> list[Delivery]:
+    def block(self, resource: ResourceKey, waiting: int) -> list[Delivery]:
         """A resource is known from the retry table to be blocked; returns rows to park now."""
         self.blocked[resource] = max(waiting, self.blocked.get(resource, 0))
         return self.withdraw(resource)
 
-    def withdraw(self, resource: Resource) -> list[Delivery]:
+    def withdraw(self, resource: ResourceKey) -> list[Delivery]:
         """Rows from the queue that wait in a blocked resource's line, to park now."""
-        rows = self._lines.withdraw(resource)
+        rows = self._order.withdraw(resource)
         self.park(resource, len(rows))
         return [held.delivery for held in rows]
 
     def behind(self, held: Held) -> list[Delivery]:
         """The delivery in flight will be retried. Returns what waits behind it, to park now."""
         park: list[Delivery] = []
-        for other in self._lines.retry(held):
+        for other in self._order.retry(held):
             if other.queued:
                 park.append(other.delivery)
             else:  # a replay that came while its resource was in flight: it has its place there
-                self._lines.forget(other.delivery)
+                self._order.forget(other.delivery)
                 self.note(AT_ONCE)
         self.park(held.resource, len(park))
         return park
 
-    def done(self, held: Held) -> tuple[tuple[Delivery, ...], Resource | None]:
+    def done(self, held: Held) -> tuple[tuple[Delivery, ...], ResourceKey | None]:
         """The delivery in flight has ended. Returns what to park now, because a replay came while
         it was in flight, and the resource to promote, if it was retried itself."""
-        self._lines.final(held)
+        self._order.final(held)
         if not held.queued:
             self._ask(held.resource)
             return (), held.resource
         late = held.resource in self.blocked
         return tuple(self.withdraw(held.resource)) if late else (), None
 
-    def _ask(self, resource: Resource) -> None:
+    def _ask(self, resource: ResourceKey) -> None:
         """A promotion was handed out."""
         waiting = self.blocked.get(resource, 0)
         self.blocked[resource] = waiting - 1 if waiting else 0
         self._asked[resource] = self._asked.get(resource, 0) + 1
         self._overtaken.discard(resource)
 
-    def promoted(self, resource: Resource, found: bool) -> bool:
+    def promoted(self, resource: ResourceKey, found: bool) -> bool:
         """The promotion's answer. True: ask again, rows were parked meanwhile."""
         left = self._asked.pop(resource, 1) - 1
         overtaken = resource in self._overtaken
@@ -131,7 +131,7 @@ class Retries:
     def due_at(self, limit: int) -> float | None:
         """Earliest known due time of rows not in memory; None while it is being asked for, or
         while so many of the ``limit`` are in memory that asking would bring few."""
-        if self.plan is not None or len(self._lines.retrying) * 2 > limit:
+        if self.plan is not None or len(self._order.retrying) * 2 > limit:
             return None
         return self._due
 
@@ -139,14 +139,14 @@ class Retries:
         due = self.due_at(limit)
         if due is None or due > now:
             return None
-        lines = self._lines
-        for key in lines.retrying:
-            held = lines.held[key]
+        order = self._order
+        for key in order.retrying:
+            held = order.held[key]
             # Dead, but not confirmed yet: somebody may have replayed it already, and this plan
             # would not see that. Ask again once it is confirmed.
             if held.state == DONE and held.due is None:
                 held.due = AT_ONCE
-        held_keys = tuple(lines.retrying)
+        held_keys = tuple(order.retrying)
         self.plan = DuePlan(limit - len(held_keys), held_keys)
         return self.plan
 
@@ -155,7 +155,7 @@ class Retries:
         park: list[Delivery] = []
         for row in rows:
             key = (row.id, row.uid)
-            if (held := self._lines.held.get(key)) is not None:
+            if (held := self._order.held.get(key)) is not None:
                 # Its settlement is not confirmed yet (it was moved, or died and was replayed):
                 # ask again then.
                 held.due = AT_ONCE if held.due is None else held.due
@@ -165,7 +165,7 @@ class Retries:
                 self._overtaken.add(resource)
             if resource not in self.blocked:
                 park += self.block(resource, 0)
-            self._lines.add(key, row, resource)
+            self._order.add(key, row, resource)
         self._due = sooner(next_due, self._noted)
         self.plan = self._noted = None
         return park

@@ -6,11 +6,11 @@ from typing import NamedTuple
 
 from cdc.lanes.breaker import Breaker, BreakerState
 from cdc.lanes.decision import Transition
-from cdc.lanes.lines import Lines
-from cdc.lanes.pace import Pace, SlowDown
+from cdc.lanes.order import ResourceOrder
+from cdc.lanes.rate_limit import RateLimit, SlowDown
 from cdc.lanes.retries import Retries
 from cdc.lanes.rules import LaneRules
-from cdc.road import Delivery
+from cdc.model import Delivery
 
 # A probe waits up to this long for a retry row that is due (or will be within DUE_SOON) to be
 # loaded: probing with ever new rows of the queue would move them all to the retry table.
@@ -22,39 +22,39 @@ class Limits(NamedTuple):
     """What a lane has learned of its receiver, apart from its deliveries."""
 
     breaker: Breaker
-    pace: Pace
+    rate_limit: RateLimit
     slow: SlowDown
 
 
 class Sending:
     """Starts the ready heads of a lane's lines as far as its limits allow."""
 
-    __slots__ = ("_lines", "_pace", "_retries", "_rules", "breaker", "slow")
+    __slots__ = ("_order", "_rate_limit", "_retries", "_rules", "breaker", "slow")
 
     def __init__(
-        self, rules: LaneRules, lines: Lines, retries: Retries, limits: Limits | None
+        self, rules: LaneRules, order: ResourceOrder, retries: Retries, limits: Limits | None
     ) -> None:
-        self._lines = lines
+        self._order = order
         self._retries = retries
-        self.breaker, self._pace, self.slow = limits or Limits(
-            Breaker(rules), Pace(rules.rate), SlowDown()
+        self.breaker, self._rate_limit, self.slow = limits or Limits(
+            Breaker(rules), RateLimit(rules.rate), SlowDown()
         )
         self.reconfigure(rules)
 
     def limits(self, now: float) -> Limits | None:
         """For a lane that takes this one's place; None where they hold nothing back."""
-        if self.breaker.calm and self.slow.until <= now and self._pace.at <= now:
+        if self.breaker.calm and self.slow.until <= now and self._rate_limit.at <= now:
             return None
-        return Limits(self.breaker, self._pace, self.slow)
+        return Limits(self.breaker, self._rate_limit, self.slow)
 
     def reconfigure(self, rules: LaneRules) -> None:
         self._rules = rules
-        self._pace.change(rules.rate)
+        self._rate_limit.change(rules.rate)
         self.breaker.reconfigure(rules)
 
     def renew(self) -> None:
         """It is another endpoint: only the rate limit goes on."""
-        self._lines.outdate()
+        self._order.outdate()
         self.breaker.renew()
         self.slow.forgive()
 
@@ -63,37 +63,37 @@ class Sending:
         return self.breaker.success()
 
     def start(self, now: float) -> list[Delivery]:
-        lines, pace = self._lines, self._pace
-        if not lines.waiting or now < self.slow.until:
+        order, rate_limit = self._order, self._rate_limit
+        if not order.waiting or now < self.slow.until:
             return []
         if self.breaker.state is not BreakerState.CLOSED:
             return self._start_probe(now)
         started: list[Delivery] = []
         paced = self._rules.rate is not None
-        room = self.breaker.room(self._rules.cap) - lines.flying
-        while room > 0:
-            if paced and now < pace.at:
+        capacity = self.breaker.capacity(self._rules.cap) - order.flying
+        while capacity > 0:
+            if paced and now < rate_limit.at:
                 break
-            held = lines.take()
+            held = order.take()
             if held is None:
                 break
             if paced:
-                pace.spend(now)
+                rate_limit.spend(now)
             held.started = now
             started.append(held.delivery)
-            room -= 1
+            capacity -= 1
         return started
 
     def wake_at(self, now: float) -> float | None:
-        lines, breaker = self._lines, self.breaker
-        if not lines.waiting or not lines.is_ready():
+        order, breaker = self._order, self.breaker
+        if not order.waiting or not order.is_ready():
             return None
         at = max(now, self.slow.until)
         if self._rules.rate is not None:
-            at = max(at, self._pace.at)
+            at = max(at, self._rate_limit.at)
         if breaker.state is BreakerState.CLOSED:
-            return at if lines.flying < breaker.room(self._rules.cap) else None
-        if breaker.state is BreakerState.PROBING or lines.flying >= self._rules.cap:
+            return at if order.flying < breaker.capacity(self._rules.cap) else None
+        if breaker.state is BreakerState.PROBING or order.flying >= self._rules.cap:
             return None
         at = max(at, breaker.probe_at)
         if self._expects_due(at):
@@ -101,17 +101,17 @@ class Sending:
         return at
 
     def _start_probe(self, now: float) -> list[Delivery]:
-        lines, breaker = self._lines, self.breaker
-        if breaker.state is BreakerState.PROBING or lines.flying >= self._rules.cap:
+        order, breaker = self._order, self.breaker
+        if breaker.state is BreakerState.PROBING or order.flying >= self._rules.cap:
             return []
-        if now < breaker.probe_at or (self._rules.rate is not None and now < self._pace.at):
+        if now < breaker.probe_at or (self._rules.rate is not None and now < self._rate_limit.at):
             return []
         if now < breaker.probe_at + PROBE_PATIENCE and self._expects_due(now):
             return []
-        held = lines.take_beyond(breaker.skip)
+        held = order.take_beyond(breaker.skip)
         if held is None:
             return []
-        self._pace.spend(now)
+        self._rate_limit.spend(now)
         breaker.start_probe(held)
         held.started = now
         return [held.delivery]

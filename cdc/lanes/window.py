@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from cdc.lanes.decision import FetchPlan
-from cdc.lanes.lines import Lines
+from cdc.lanes.order import ResourceOrder
 from cdc.lanes.rules import LaneRules
-from cdc.road import UNREAD, Delivery, Resource, Span
+from cdc.model import UNREAD, Delivery, ResourceKey, Span
 
 FIRST_STEP = 1 << 20
 """Ids of the first step of reading where it is not known how long it takes."""
@@ -20,10 +20,10 @@ class Window:
     key is kept as a tombstone for as long as one is under way; a fetch planned later cannot see it.
     """
 
-    __slots__ = ("_graves", "_lines", "_noted", "_step", "_unread", "_usual", "plan")
+    __slots__ = ("_graves", "_noted", "_order", "_step", "_unread", "_usual", "plan")
 
-    def __init__(self, lines: Lines) -> None:
-        self._lines = lines
+    def __init__(self, order: ResourceOrder) -> None:
+        self._order = order
         self.plan: FetchPlan | None = None
         # Where there may be rows that are not held; None: there are none. Its end spares the fetch
         # what open transactions have written behind it, of which there is nothing to see.
@@ -49,11 +49,11 @@ class Window:
         """All rows that were seen are held, or were: what is new comes after them."""
         return self._unread is None and self.plan is None
 
-    def admit(self, rows: Sequence[Delivery], blocked: dict[Resource, int]) -> list[Delivery]:
+    def admit(self, rows: Sequence[Delivery], blocked: dict[ResourceKey, int]) -> list[Delivery]:
         """Take in rows that were read without a plan. Returns those to park."""
         park: list[Delivery] = []
         for row in rows:
-            if (row.id, row.uid) not in self._lines.held:
+            if (row.id, row.uid) not in self._order.held:
                 self._admit(row, blocked, park)
         return park
 
@@ -67,41 +67,41 @@ class Window:
         if self.plan is not None:
             self._graves.add((delivery.id, delivery.uid))
 
-    def room(self, rules: LaneRules) -> int:
+    def capacity(self, rules: LaneRules) -> int:
         """Places that may be filled now: as many as the window and the whole daemon have left, and
         in any case what the lane needs to go on."""
-        left = self._lines.room.left
+        left = self._order.capacity.left
         if left < rules.cap:  # not worth a fetch
-            left = rules.cap - self._lines.waiting
-        return min(rules.window - self._lines.queued, left)
+            left = rules.cap - self._order.waiting
+        return min(rules.window - self._order.queued, left)
 
     def wants(self, rules: LaneRules) -> bool:
-        if self._unread is None or self.plan is not None or self.room(rules) < 1:
+        if self._unread is None or self.plan is not None or self.capacity(rules) < 1:
             return False
         # Many rows at a time, unless the lane is about to run dry.
-        room = rules.window - self._lines.queued
-        return room * 2 >= rules.window or self._lines.waiting < rules.cap
+        capacity = rules.window - self._order.queued
+        return capacity * 2 >= rules.window or self._order.waiting < rules.cap
 
     def start(self, rules: LaneRules, most: int | None) -> FetchPlan | None:
         if not self.wants(rules) or self._unread is None:
             return None
-        room = self.room(rules)
+        capacity = self.capacity(rules)
         if most is not None:
-            room = min(room, most)
-        if room < 1:
+            capacity = min(capacity, most)
+        if capacity < 1:
             return None
         # Without the held ones in the limit they would fill it, and the fetch bring nothing new.
         # More than there are places for would be read for nothing.
-        limit = -(-room // self._usual) + self._lines.queued_from(self._unread.first)
+        limit = -(-capacity // self._usual) + self._order.queued_from(self._unread.first)
         first, end = self._unread
         if first == UNREAD:
             self._step = self._step or FIRST_STEP
         if self._step:
             # Ids begin above 0: steps from the lowest number there is would never arrive.
             last = min(end, max(first, 0) + self._step)
-            self.plan = FetchPlan(first, last, limit, room, end)
+            self.plan = FetchPlan(first, last, limit, capacity, end)
         else:
-            self.plan = FetchPlan(first, end, limit, room)
+            self.plan = FetchPlan(first, end, limit, capacity)
         return self.plan
 
     def stepped(self, *, done: bool) -> None:
@@ -112,13 +112,13 @@ class Window:
         self,
         plan: FetchPlan,
         rows: Sequence[Delivery],
-        blocked: dict[Resource, int],
+        blocked: dict[ResourceKey, int],
         created: Sequence[Delivery] = (),
     ) -> list[Delivery]:
         """Take in the rows of a fetch. Returns those to park: their resource is blocked."""
-        held, graves = self._lines.held, self._graves
+        held, graves = self._order.held, self._graves
         park: list[Delivery] = []
-        room = plan.room
+        capacity = plan.capacity
         if rows:
             self._usual = sum([row.places for row in rows]) // len(rows)
         # As many rows as asked for: there may be more. Ids may be equal (a damaged database), so
@@ -128,10 +128,10 @@ class Window:
         for place, row in enumerate(rows):
             if (row.id, row.uid) in held or (row.id, row.uid) in graves:
                 continue
-            if room < 1:
+            if capacity < 1:
                 next_id, cut = row.id, place
                 break
-            room -= row.places
+            capacity -= row.places
             self._admit(row, blocked, park)
         if cut is not None:
             # Where the lane takes fewer rows than came, its window ends earlier.
@@ -155,14 +155,14 @@ class Window:
         self._over()
         return park
 
-    def _admit(self, row: Delivery, blocked: dict[Resource, int], park: list[Delivery]) -> None:
+    def _admit(self, row: Delivery, blocked: dict[ResourceKey, int], park: list[Delivery]) -> None:
         key, resource = (row.id, row.uid), row.resource
-        if blocked and resource in blocked and not self._lines.sends_queued(resource):
-            self._lines.add_done(key, row, resource)
+        if blocked and resource in blocked and not self._order.sends_queued(resource):
+            self._order.add_done(key, row, resource)
             blocked[resource] += 1
             park.append(row)
         else:
-            self._lines.add(key, row, resource)
+            self._order.add(key, row, resource)
 
     def undo(self) -> None:
         """The fetch under way, if there is one, does not count."""

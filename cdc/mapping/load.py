@@ -20,7 +20,7 @@ from cdc.mapping.names import IDENTIFIER, folded
 from cdc.settings.kinds import odd_in_url
 
 MOST_RESOURCES = 200
-"""Of one mapping; a suite has some ten, and roads among them are followed step by step."""
+"""Of one mapping; a suite has some ten, and paths among them are followed step by step."""
 
 NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 # Words that the rendered SQL uses for itself.
@@ -51,7 +51,7 @@ class _Resource(_Strict):
     optional: bool = False
 
 
-class _File(_Strict):
+class _MappingFile(_Strict):
     base_url: str
     company: _Company
     resources: dict[str, _Resource]
@@ -84,7 +84,7 @@ def load_mapping(path: Path | None, base_url: str | None = None) -> Mapping:
 def parse_mapping(text: str, origin: str) -> Mapping:
     """Checks the text of a mapping file; ``origin`` names it in errors. Raises MappingError."""
     try:
-        raw = _File.model_validate(tomllib.loads(text))
+        raw = _MappingFile.model_validate(tomllib.loads(text))
     except tomllib.TOMLDecodeError as error:
         raise MappingError(f"{origin}: not valid TOML: {error}") from None
     except ValidationError as error:
@@ -100,7 +100,7 @@ def _first_problem(error: ValidationError) -> str:
     place = ".".join(str(part) for part in first["loc"] if part not in ("str", "list[str]"))
     if first["type"] == "extra_forbidden":
         rooms: dict[str, type[BaseModel]] = {"company": _Company, "resources": _Resource}
-        known = rooms.get(str(first["loc"][0]), _File)
+        known = rooms.get(str(first["loc"][0]), _MappingFile)
         close = difflib.get_close_matches(str(first["loc"][-1]), known.model_fields, 1)
         accepted = ", ".join(known.model_fields)
         return f"{place}: unknown key" + (
@@ -119,7 +119,7 @@ class _Wrong(Exception):
 class _Checker:
     """Turns the raw file into a Mapping; one method a rule."""
 
-    def __init__(self, raw: _File, text: str) -> None:
+    def __init__(self, raw: _MappingFile, text: str) -> None:
         self.raw = raw
         self.text = text
         self.names = {COMPANY, *raw.resources}
@@ -261,14 +261,14 @@ class _Checker:
         if COMPANY not in reached:
             raise _Wrong(
                 f"resources.{name}.parents",
-                "no road leads from here to the company",
-                "Every resource needs a parent that is the company or has a road to it.",
+                "no path leads from here to the company",
+                "Every resource needs a parent that is the company or has a path to it.",
             )
         for member in (*resource.data, *(n for url in resource.urls for n in url.names)):
             if member != name and member not in reached:
                 raise _Wrong(
                     f"resources.{name}",
-                    f"'{member}' is used in data or url, but no road of parents leads to it",
+                    f"'{member}' is used in data or url, but no path of parents leads to it",
                 )
 
     def _no_twins(self, company: Company, resources: dict[str, Resource]) -> None:

@@ -58,7 +58,7 @@ class UrlTemplate:
 
 @dataclass(frozen=True, slots=True)
 class Company:
-    """The table of the companies: where every road ends.
+    """The table of the companies: where every path ends.
 
     base_url_column: column with the base URL of a company that is served under a host of its own.
     name: column with what people call it. For commands alone, so it is no part of the fingerprint.
@@ -76,7 +76,7 @@ class Resource:
     """A table of the suite whose rows have an address.
 
     parents: name of the parent (a resource or ``company``) to the column that leads to it, in the
-             order in which roads are tried.
+             order in which paths are tried.
     event:   what a webhook registers for; None: changes are not captured.
     data:    names whose addresses make up the payload's data, after ``action``.
     optional: a row that leads to no company is not captured, rather than kept as unresolved.

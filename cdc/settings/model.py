@@ -25,7 +25,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-from cdc.refusal import invalid
+from cdc.postgres.refusal import invalid
 from cdc.settings.kinds import DAY, BaseUrl, Exempt, Keys, LeftOut, Networks, ProxyUrl, Schedule
 from cdc.settings.kinds import foreign_form as _foreign_form
 

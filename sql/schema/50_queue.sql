@@ -53,7 +53,7 @@ create type cdc.captured as (source bigint, webhook_id bigint, refs text[]);
 create type cdc.unplaced as (key text, own jsonb);
 
 -- References of a row as the daemon's queries bring them: what is too long for its memory, or no list,
--- stays where it is, and 'unfit' comes in its place (cdc/queue/session.py). First by the size as they are
+-- stays where it is, and 'unfit' comes in its place (cdc/daemon/store/session.py). First by the size as they are
 -- stored, then, if that is little, unpacked. The row's own key comes last.
 -- Its body is parsed here, so no search_path counts for it; a function with one of its own would not
 -- become part of the query that calls it.

@@ -26,7 +26,7 @@ create table cdc.unresolved (
   vacuum_truncate = off
 );
 -- The capture functions: does an earlier change of a row wait here? A hash, since it takes a key of any
--- length. (BLOCKING_TRIES in cdc/capture/reading.py says the same number.)
+-- length. (BLOCKING_TRIES in cdc/capture/parent_lookup.py says the same number.)
 create index unresolved_row on cdc.unresolved using hash (key) where tries < 10;
 -- The daemon: what is to be tried again.
 create index unresolved_due on cdc.unresolved (retry_at);

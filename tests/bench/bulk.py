@@ -23,10 +23,10 @@ from typing import Any
 
 import psycopg
 
-from cdc.embedded import EmbeddedPostgres
-from cdc.keys import new_secret
-from cdc.receiver import Received, Receiver, Reply, Script
-from tests import support
+from cdc.message.signing_keys import new_secret
+from cdc.sandbox.embedded import EmbeddedPostgres
+from cdc.sandbox.receiver import Received, Receiver, Reply, Script
+from tests.support import installation
 
 CHUNK = 5_000
 
@@ -111,7 +111,7 @@ async def run(args: argparse.Namespace) -> dict[str, Any]:
     await receiver.start()
     with EmbeddedPostgres() as postgres:
         url = postgres.url()
-        support.prepare_template(url)
+        installation.prepare_template(url)
         with psycopg.connect(url, autocommit=True) as conn:
             conn.execute("insert into company (id) values (1)")
             conn.execute("insert into project (id, company_id) values (1, 1)")

@@ -15,9 +15,9 @@ from typing import IO, Self
 
 import orjson
 
-from cdc.demo.daemon import bare_environment
-from cdc.embedded import launch
 from cdc.errors import CdcError
+from cdc.sandbox.demo.daemon import bare_environment
+from cdc.sandbox.embedded import launch
 
 ROOT = Path(__file__).resolve().parents[2]
 STOP_WITHIN = 20.0

@@ -29,8 +29,8 @@ import uvloop
 
 from cdc.deliver import Client, Guard
 from cdc.deliver.trust import Files, Trust
-from cdc.road import Answer, Request
-from cdc.sign import OURS, header_lines
+from cdc.message.signing import OURS, header_lines
+from cdc.model import Answer, Request
 from tests.bench.load.receiver import ANSWER
 from tests.bench.target import Target
 

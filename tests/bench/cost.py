@@ -30,10 +30,10 @@ from typing import Any
 
 import psycopg
 
-from cdc.embedded import EmbeddedPostgres
 from cdc.mapping import default_mapping
-from cdc.suite import tables_sql
-from tests import support
+from cdc.sandbox.embedded import EmbeddedPostgres
+from cdc.sandbox.suite import tables_sql
+from tests.support import installation
 
 SIZES = (1, 10, 64, 65, 1_000, 10_000, 100_000)
 WAYS = {"plain": None, "nobody": 0, "one": 1, "three": 3}
@@ -51,8 +51,8 @@ def prepared(server: EmbeddedPostgres, name: str, webhooks: int | None, rows: in
         with psycopg.connect(url, autocommit=True) as conn:
             conn.execute(tables_sql(default_mapping(), "bigint").encode())
     else:
-        support.prepare_template(url)
-        support.adopt(url)
+        installation.prepare_template(url)
+        installation.adopt(url)
     conn = psycopg.connect(url, autocommit=True)
     conn.execute(
         "set session_replication_role = replica;"  # capture is not to see these

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import psycopg
 
-from cdc.queue.ownership import LOCK_CLASS, SHARDS
+from cdc.model import SHARDS
+from cdc.postgres.advisory_locks import LOCK_CLASS
 from tests.bench.child import Child
 from tests.bench.place import Database
 

@@ -30,12 +30,12 @@ import uvloop
 from rich.console import Console
 from rich.table import Table
 
-from cdc.embedded import EmbeddedPostgres
-from cdc.keys import new_secret
-from tests import support
+from cdc.message.signing_keys import new_secret
+from cdc.sandbox.embedded import EmbeddedPostgres
 from tests.daemon.running import Process
 from tests.faults import records
 from tests.faults.peer import Peer
+from tests.support import installation
 
 ENDPOINTS = 50
 SHARE = 0.2  # of the load that goes to those that hang
@@ -213,7 +213,7 @@ async def measure(args: argparse.Namespace, seed: int) -> dict[str, list[Measure
         EmbeddedPostgres(settings={"max_connections": "50"}) as server,
     ):
         url = server.url()
-        support.prepare_template(url)
+        installation.prepare_template(url)
         async with (
             Peer(Path(folder), turns * ENDPOINTS, seed=seed) as peer,
             Process(url) as daemon,

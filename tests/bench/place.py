@@ -14,12 +14,13 @@ import psycopg
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
-from cdc import db, migrations
 from cdc.capture import check, install, plan
-from cdc.embedded import EmbeddedPostgres
 from cdc.errors import CdcError, DatabaseError
 from cdc.mapping import default_mapping
-from cdc.suite import tables_sql
+from cdc.postgres import connections
+from cdc.sandbox.embedded import EmbeddedPostgres
+from cdc.sandbox.suite import tables_sql
+from cdc.schema import migrations
 from tests.bench.load.plain import TRIGGER
 
 Kind = Literal["bare", "notify", "captured"]
@@ -55,7 +56,7 @@ class Server:
         self.url = url
         self._embedded = embedded
         self._number = 0
-        with db.connect(url) as conn:
+        with connections.connect(url) as conn:
             self.version = _one(conn, "select current_setting('server_version')").split()[0]
             self._roles_before = self._roles(conn)
             if embedded is None:
@@ -90,7 +91,7 @@ class Server:
         """
         self._number += 1
         name = f"{PREFIX}{os.getpid()}_{self._number}"
-        with db.connect(self.url) as conn:
+        with connections.connect(self.url) as conn:
             _named(conn, "create database {}", name)
             _named(conn, "comment on database {} is 'cdc bench: may be dropped'", name)
         try:
@@ -98,14 +99,14 @@ class Server:
             made.prepare(kind, candidates)
             yield made
         finally:
-            with db.connect(self.url) as conn:
+            with connections.connect(self.url) as conn:
                 _named(conn, "drop database {} with (force)", name)
 
-    def session(self) -> db.Connection:
+    def session(self) -> connections.Connection:
         """A session beside those databases."""
-        return db.connect(self.url)
+        return connections.connect(self.url)
 
-    def _clean_up(self, conn: db.Connection) -> None:
+    def _clean_up(self, conn: connections.Connection) -> None:
         """What an earlier run that was killed has left here."""
         rows = conn.execute(
             "select d.datname from pg_database d where d.datname like %s"
@@ -121,7 +122,7 @@ class Server:
         return {name for (name,) in rows}
 
     def _drop_roles(self) -> None:
-        with db.connect(self.url) as conn:
+        with connections.connect(self.url) as conn:
             ours = self._roles(conn) - self._roles_before
             for role in (role for role in ROLES if role in ours):
                 _named(conn, "drop role {}", role)
@@ -152,7 +153,7 @@ class Database:
             if kind == "notify":
                 conn.execute(TRIGGER.encode())
         if kind == "captured":
-            with db.connect(self.url) as command:
+            with connections.connect(self.url) as command:
                 steps = plan.plan(command, mapping, check.check(command, mapping))
                 install.carry_out(command, steps, lambda _: None)
                 install.remember(command, mapping)
@@ -223,7 +224,7 @@ def _address(url: str, name: str) -> str:
     return f"postgresql:///{quote(name)}?{urlencode(given, quote_via=quote)}"
 
 
-def _named(conn: db.Connection, statement: str, name: str) -> None:
+def _named(conn: connections.Connection, statement: str, name: str) -> None:
     conn.alone(sql.SQL(statement).format(sql.Identifier(name)))
 
 

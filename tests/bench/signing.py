@@ -11,9 +11,9 @@ from collections.abc import Callable
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from cdc.keys import Scheme, new_secret, parse_secret
-from cdc.sign import Signer
-from cdc.vault import Vault, new_key
+from cdc.message.signing import Signer
+from cdc.message.signing_keys import Scheme, new_secret, parse_secret
+from cdc.webhooks.vault import Vault, new_key
 
 UID = "0f6ae0b3-5c0d-4a58-9d1c-6a3a2f3e9b57"
 BODY = b"x" * 217  # as long as a project_changed

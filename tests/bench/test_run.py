@@ -11,8 +11,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from cdc.embedded import EmbeddedPostgres
 from cdc.errors import CdcError, UsageError
+from cdc.sandbox.embedded import EmbeddedPostgres
 from tests.bench import run as bench
 from tests.bench.__main__ import main
 from tests.bench.bench import Bench, Size

@@ -10,7 +10,7 @@ from itertools import pairwise
 import psycopg
 import pytest
 
-from cdc.embedded import EmbeddedPostgres
+from cdc.sandbox.embedded import EmbeddedPostgres
 from tests.bench.account import Written
 from tests.bench.kit import WITHIN, until
 from tests.bench.load import writer

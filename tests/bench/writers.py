@@ -30,10 +30,10 @@ from typing import Any
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
-from cdc.embedded import EmbeddedPostgres
 from cdc.mapping import default_mapping
-from cdc.suite import tables_sql
-from tests import support
+from cdc.sandbox.embedded import EmbeddedPostgres
+from cdc.sandbox.suite import tables_sql
+from tests.support import installation
 
 ROWS = 10_000
 SCRIPT = f"""
@@ -67,8 +67,8 @@ class Bench:
         with psycopg.connect(server.url(), autocommit=True) as conn:
             for name in ("plain", "captured"):
                 conn.execute(f"create database {name}".encode())
-        support.prepare_template(server.url("captured"))
-        support.adopt(server.url("captured"))
+        installation.prepare_template(server.url("captured"))
+        installation.adopt(server.url("captured"))
         self._run("plain", tables_sql(default_mapping(), "bigint"))
         for name in ("plain", "captured"):
             self._run(

@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 
 import psycopg
 
-from cdc import db
 from cdc.capture import check, install, plan
 from cdc.mapping import Mapping, default_mapping
-from cdc.road import Delivery, Layout
-from cdc.translate import Translator
+from cdc.message.payload import Translator
+from cdc.model import Delivery, Layout
+from cdc.postgres import connections
 
 Connection = psycopg.Connection[Any]
 
@@ -60,7 +60,7 @@ class Suite:
         self.url = url
         self.mapping = mapping or default_mapping()
         self.conn = connect(url)
-        self.command = db.connect(url)
+        self.command = connections.connect(url)
         self.endpoints: dict[int, str] = {}
 
     def run(self, sql: str) -> None:

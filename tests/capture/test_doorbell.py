@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from cdc.embedded import EmbeddedPostgres
+from cdc.sandbox.embedded import EmbeddedPostgres
 from tests.capture.kit import ROWS, Connection, Suite, connect
-from tests.support import prepare_template
+from tests.support.installation import prepare_template
 
 ARM = "select setval('cdc.bell', (extract(epoch from clock_timestamp()) * 1e6)::bigint + {})"
 

@@ -13,10 +13,10 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
-from cdc.cli.doctor.base import Patient
-from cdc.cli.doctor.capture import tables
-from cdc.registry import company
+from cdc.diagnosis.doctor.capture import tables
+from cdc.diagnosis.doctor.check import Patient
 from cdc.settings import Settings
+from cdc.webhooks import company
 from tests.capture.kit import Connection, Suite, connect
 
 # What the code tries, each by itself. All of it has to be refused.

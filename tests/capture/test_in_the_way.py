@@ -8,12 +8,12 @@ import pytest
 
 from cdc.capture import install
 from cdc.errors import DatabaseError
-from cdc.patience import Patience, Wanted, advice, holders
+from cdc.postgres.lock_retry import LockRetry, WantedLock, advice, holders
 from tests.capture.kit import Suite, connect
 from tests.capture.test_install import planned
 from tests.writers.kit import until
 
-WANTED = [Wanted("SHARE ROW EXCLUSIVE", ("rating",))]
+WANTED = [WantedLock("SHARE ROW EXCLUSIVE", ("rating",))]
 
 
 def test_an_autovacuum(own_suite: Suite) -> None:
@@ -32,11 +32,11 @@ def test_an_autovacuum(own_suite: Suite) -> None:
         until(lambda: bool(own_suite.one(working)), "an autovacuum works on it")
         steps = planned(own_suite)
         with pytest.raises(DatabaseError) as caught:
-            install.carry_out(own_suite.command, steps, lambda _: None, Patience(20, 1, 0))
+            install.carry_out(own_suite.command, steps, lambda _: None, LockRetry(20, 1, 0))
         assert "(autovacuum worker, active" in str(caught.value)
         assert "--lock-timeout 1500" in caught.value.hint
         # It does, as the hint has it.
-        install.carry_out(own_suite.command, steps, lambda _: None, Patience(5000, 1, 0))
+        install.carry_out(own_suite.command, steps, lambda _: None, LockRetry(5000, 1, 0))
         assert planned(own_suite) == []
     finally:
         own_suite.run("alter system reset autovacuum_naptime")
@@ -61,8 +61,8 @@ def test_who_reads_is_in_the_way_of_who_drops_alone(suite: Suite) -> None:
     with connect(suite.url) as reader:
         reader.execute("begin; select from rating")
         assert holders(suite.conn, WANTED) == ""
-        assert holders(suite.conn, [Wanted("ACCESS SHARE", ("rating",))]) == ""
-        told = holders(suite.conn, [Wanted("ACCESS EXCLUSIVE", ("rating",))])
+        assert holders(suite.conn, [WantedLock("ACCESS SHARE", ("rating",))]) == ""
+        told = holders(suite.conn, [WantedLock("ACCESS EXCLUSIVE", ("rating",))])
         assert f"pid {reader.info.backend_pid} (postgres, idle in transaction" in told
     assert "pg_terminate_backend" in advice(told)
     assert "pg_stat_activity" in advice("")

@@ -13,7 +13,7 @@ from cdc.capture import catalog, check, install, plan
 from cdc.capture.plan import TRIGGER_LOCK
 from cdc.errors import DatabaseError
 from cdc.mapping import Mapping, Table, default_mapping, parse_mapping
-from cdc.patience import Patience
+from cdc.postgres.lock_retry import LockRetry
 from tests.capture.kit import Suite, connect
 
 RATING = Table("public", "rating")
@@ -227,7 +227,7 @@ def test_a_table_that_is_locked_for_long(own_suite: Suite) -> None:
                 own_suite.command,
                 planned(own_suite),
                 said.append,
-                Patience(lock_timeout_ms=100, tries=3, pause=0.05),
+                LockRetry(lock_timeout_ms=100, tries=3, pause=0.05),
             )
         writer.join()
         idle.execute("commit")
@@ -258,12 +258,12 @@ def test_nobody_queues_behind_us_longer_than_the_timeout(own_suite: Suite) -> No
     first still idles, though it has waited behind us: the catalogue of locks says so."""
     own_suite.run("drop trigger cdc_capture_insert on rating")
     steps = planned(own_suite)
-    patience = Patience(lock_timeout_ms=300, tries=200, pause=0.3)
+    lock_retry = LockRetry(lock_timeout_ms=300, tries=200, pause=0.3)
     told: list[object] = []
 
     def run() -> None:
         try:
-            install.carry_out(own_suite.command, steps, lambda _: None, patience)
+            install.carry_out(own_suite.command, steps, lambda _: None, lock_retry)
             told.append("installed")
         except Exception as error:
             told.append(error)
@@ -318,7 +318,7 @@ def test_two_who_install_at_once(own_suite: Suite) -> None:
     def run() -> None:
         other = Suite(own_suite.url)
         try:
-            install.carry_out(other.command, steps, lambda _: None, Patience(5000, 3, 0.01))
+            install.carry_out(other.command, steps, lambda _: None, LockRetry(5000, 3, 0.01))
         except Exception as error:
             errors.append(error)
         finally:

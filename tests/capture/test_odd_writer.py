@@ -6,8 +6,8 @@ from typing import Any
 
 from psycopg import sql
 
-from tests import odd
 from tests.capture.kit import Suite
+from tests.support import odd
 
 WRITES = [
     "insert into rating (id, candidate_id, stars) values (10, 19, 1)",

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cdc.embedded import EmbeddedPostgres
+from cdc.sandbox.embedded import EmbeddedPostgres
 from tests.capture.kit import Suite, psql, rows
 from tests.cli.command import Command
 

@@ -6,7 +6,7 @@ import psycopg
 import pytest
 
 from cdc.capture import catalog, install, plan
-from cdc.patience import Patience
+from cdc.postgres.lock_retry import LockRetry
 from tests.capture.kit import Suite, connect
 from tests.capture.test_install import RATING, planned
 
@@ -18,7 +18,7 @@ def test_the_switch_takes_no_lock_on_a_table_of_the_suite(suite: Suite) -> None:
         for resource in suite.mapping.captured:
             other.execute(f"lock table {resource.table.sql} in access exclusive mode".encode())
         steps = install.switch_off(suite.conn)
-        install.carry_out(suite.command, steps, lambda _: None, Patience(1000, 1))
+        install.carry_out(suite.command, steps, lambda _: None, LockRetry(1000, 1))
         other.execute("commit")
     assert set(suite.states().values()) == {"off"}
     suite.run("update rating set stars = 1; insert into candidate values (30, 17)")

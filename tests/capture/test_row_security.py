@@ -6,12 +6,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from cdc import migrations
-from cdc.around import row_security
 from cdc.capture.check import show_all
 from cdc.errors import MappingError
 from cdc.mapping import default_mapping
-from cdc.suite import tables_sql
+from cdc.postgres import row_security
+from cdc.sandbox.suite import tables_sql
+from cdc.schema import migrations
 from tests.capture.kit import ROWS, Suite, connect
 
 # As on Supabase: each new table is secured, whoever makes it.

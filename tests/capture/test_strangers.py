@@ -9,8 +9,8 @@ import pytest
 from psycopg.conninfo import make_conninfo
 
 from cdc.capture import check
-from cdc.cli.doctor.base import Patient, run
-from cdc.cli.doctor.capture import tables
+from cdc.diagnosis.doctor.capture import tables
+from cdc.diagnosis.doctor.check import Patient, run
 from cdc.errors import MappingError
 from cdc.settings import Settings
 from tests.capture.kit import Suite, connect

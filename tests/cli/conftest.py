@@ -9,9 +9,9 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from cdc.embedded import EmbeddedPostgres
+from cdc.sandbox.embedded import EmbeddedPostgres
 from tests.cli.command import Command
-from tests.support import adopt
+from tests.support.installation import adopt
 
 LOCAL = {"CDC_ALLOW_HTTP": "true", "CDC_ALLOWED_NETWORKS": "127.0.0.0/8"}
 

@@ -8,12 +8,12 @@ from collections.abc import Callable
 import psycopg
 import pytest
 
-from cdc.cli.doctor import checks
-from cdc.embedded import EmbeddedPostgres
-from cdc.vault import new_key
-from tests import support
+from cdc.diagnosis.doctor import checks
+from cdc.sandbox.embedded import EmbeddedPostgres
+from cdc.webhooks.vault import new_key
 from tests.cli.command import Command
 from tests.cli.test_status import daemon
+from tests.support import installation
 
 __all__ = ["daemon"]  # the fixture
 
@@ -96,7 +96,7 @@ APART = {
     "transactions": "tests/cli/test_doctor_server.py",
     "snapshots": "tests/cli/test_doctor_server.py",
     "notifications": "tests/writers/test_daemons.py",
-    "event triggers": "tests/around/test_event_triggers.py",
+    "event triggers": "tests/postgres/test_event_triggers.py",
     "sizes": "tests/cli/test_doctor_room.py",
     "roles": "tests/cli/test_doctor_room.py",
     "accounts": "tests/cli/test_doctor_room.py",
@@ -191,8 +191,8 @@ def test_triggers_that_always_fire_are_not_passed_by(cdc: Command, db: psycopg.C
 def test_what_a_subscription_applies_is_not_captured() -> None:
     """Not even by triggers that fire always: they are triggers for statements."""
     with EmbeddedPostgres(settings={"wal_level": "logical"}) as server:
-        support.prepare_template(server.url())
-        support.adopt(server.url())
+        installation.prepare_template(server.url())
+        installation.adopt(server.url())
         with psycopg.connect(server.url(), autocommit=True) as here:
             here.execute("create database origin")
             here.execute("alter table note enable always trigger cdc_capture_insert")

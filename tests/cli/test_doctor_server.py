@@ -15,17 +15,17 @@ import psycopg
 import pytest
 from psycopg import pq
 
-from cdc.cli.doctor.database import reached
-from cdc.embedded import EmbeddedPostgres
-from tests import support
+from cdc.diagnosis.doctor.database import reached
+from cdc.sandbox.embedded import EmbeddedPostgres
 from tests.cli.command import Command
 from tests.cli.test_doctor import told
+from tests.support import installation
 
 
 def test_old_transactions(
     cdc: Command, db: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cdc.cli.doctor.database.OLD_TRANSACTION", 0.0)
+    monkeypatch.setattr("cdc.diagnosis.doctor.database.OLD_TRANSACTION", 0.0)
     with psycopg.connect(cdc.env["CDC_DATABASE_URL"], application_name="report") as other:
         other.execute("select 1")
         verdict, said = told(cdc, "transactions")
@@ -55,7 +55,7 @@ def test_what_keeps_vacuum_back(
     cdc: Command, db: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A standby that is gone, whose slot still stands for its last query."""
-    monkeypatch.setattr("cdc.cli.doctor.database.HELD_BACK", 20)
+    monkeypatch.setattr("cdc.diagnosis.doctor.database.HELD_BACK", 20)
 
     def pass_by() -> None:
         for _ in range(30):
@@ -97,24 +97,24 @@ def test_what_keeps_vacuum_back(
 
 def test_clocks_that_differ(cdc: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     real = time.time
-    monkeypatch.setattr("cdc.cli.doctor.database.time.time", lambda: real() + 90)
+    monkeypatch.setattr("cdc.diagnosis.doctor.database.time.time", lambda: real() + 90)
     verdict, said = told(cdc, "clock")
     assert verdict == "warn"
     assert "the clock of this host is 90 s ahead of the database's" in said
-    monkeypatch.setattr("cdc.cli.doctor.database.time.time", lambda: real() - 301)
+    monkeypatch.setattr("cdc.diagnosis.doctor.database.time.time", lambda: real() - 301)
     verdict, said = told(cdc, "clock")
     assert verdict == "fail"
     assert "5 min behind" in said
 
 
 def test_a_server_that_is_too_old(cdc: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cdc.migrations.SUPPORTED", 99)
+    monkeypatch.setattr("cdc.schema.migrations.SUPPORTED", 99)
     assert told(cdc, "server")[0] == "fail"
 
 
 def test_a_standby_and_a_server_that_flushes() -> None:
     with EmbeddedPostgres(durable=True) as server:
-        support.prepare_template(server.url())
+        installation.prepare_template(server.url())
         cdc = Command({"CDC_DATABASE_URL": server.url()})
         assert told(cdc, "durability")[0] == "ok"
         with psycopg.connect(server.url()) as conn:
@@ -148,7 +148,7 @@ def test_who_holds_what_daemons_write(
     statement: str,
     expected: str,
 ) -> None:
-    monkeypatch.setattr("cdc.cli.doctor.recording.LONG", 0.0)
+    monkeypatch.setattr("cdc.diagnosis.doctor.recording.LONG", 0.0)
     # A writer of the suite is in nobody's way.
     with psycopg.connect(database) as writer:
         writer.execute("insert into company (name) values ('x')")
@@ -173,9 +173,9 @@ def test_who_holds_what_daemons_write(
 
 
 def test_a_commit_that_waits_for_a_standby_that_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cdc.cli.doctor.locks.WAITED", 0.0)
+    monkeypatch.setattr("cdc.diagnosis.doctor.locks.WAITED", 0.0)
     with EmbeddedPostgres(durable=True) as server:
-        support.prepare_template(server.url())
+        installation.prepare_template(server.url())
         cdc = Command({"CDC_DATABASE_URL": server.url()})
         assert told(cdc, "commits")[0] == "ok"
         with (
@@ -203,9 +203,9 @@ def test_a_commit_that_waits_for_a_standby_that_is_gone(monkeypatch: pytest.Monk
 
 def test_prepared_transactions(monkeypatch: pytest.MonkeyPatch) -> None:
     """They forbid the doorbell, and hold locks without a session."""
-    monkeypatch.setattr("cdc.cli.doctor.recording.LONG", 0.0)
+    monkeypatch.setattr("cdc.diagnosis.doctor.recording.LONG", 0.0)
     with EmbeddedPostgres(settings={"max_prepared_transactions": "2"}) as server:
-        support.prepare_template(server.url())
+        installation.prepare_template(server.url())
         cdc = Command({"CDC_DATABASE_URL": server.url(), "CDC_DOORBELL": "on"})
         assert told(cdc, "doorbell")[0] == "fail"
         cdc.env["CDC_DOORBELL"] = "auto"

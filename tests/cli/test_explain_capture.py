@@ -5,7 +5,7 @@ from __future__ import annotations
 import psycopg
 import pytest
 
-from cdc.cli.common import when
+from cdc.wording import when
 from tests.cli.command import Command
 from tests.cli.test_explain import codes, hook, told
 from tests.cli.test_status import daemon, owe

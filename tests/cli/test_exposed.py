@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from cdc.exposed import exposed, others
+from cdc.diagnosis.exposed_files import exposed, others
 from cdc.settings import load
-from cdc.vault import new_key
+from cdc.webhooks.vault import new_key
 from tests.cli.command import Command
 from tests.daemon.running import Process
 from tests.deliver.authority import Authority, profile

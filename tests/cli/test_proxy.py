@@ -10,7 +10,7 @@ import pytest
 from tests.cli.command import Command, Done
 from tests.daemon.running import Process
 from tests.deliver.tunnel import Tunnels
-from tests.hostile import OK, Hostile, keeps_saying
+from tests.support.hostile import OK, Hostile, keeps_saying
 
 PASSWORD = "marked-proxy-password"
 

@@ -8,7 +8,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from cdc import replay
+from cdc.webhooks import replay
 from tests.cli.command import Command
 from tests.cli.test_delivery import everywhere
 from tests.cli.test_status import UID, log, owe
@@ -190,7 +190,7 @@ class TestReplaying:
         for number in range(1, 8):
             owe(db, 1, "dead", id=str(number), uid="gen_random_uuid()", tries="10", attempts="10")
         with replay.Replay(cdc.env["CDC_DATABASE_URL"]) as room:
-            selection = room.find(replay.Wanted(webhook=1))
+            selection = room.find(replay.ReplayFilter(webhook=1))
             steps = room.run(selection, size=3)
             assert next(steps) == (3, 3)
             assert db.execute("select count(*) from cdc.retry").fetchone() == (3,)

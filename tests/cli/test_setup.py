@@ -8,10 +8,10 @@ import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from cdc import migrations
 from cdc.capture.script import offline
 from cdc.mapping import default_mapping
-from cdc.suite import tables_sql
+from cdc.sandbox.suite import tables_sql
+from cdc.schema import migrations
 from tests.cli.command import Command
 
 CAPTURED = ["project", "candidate", "answervideo", "rating", "note"]

@@ -11,7 +11,8 @@ import psycopg
 import pytest
 
 from cdc.mapping import default_mapping
-from cdc.queue.ownership import LOCK_CLASS, MEMBER, SHARDS
+from cdc.model import SHARDS
+from cdc.postgres.advisory_locks import LOCK_CLASS, MEMBER
 from tests.cli.command import Command
 
 UID = "00000000-0000-4000-8000-00000000000{}"

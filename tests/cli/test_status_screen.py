@@ -21,10 +21,10 @@ from typing import Any
 import psycopg
 import pytest
 
-from cdc.cli.health import Lane, reading
 from cdc.cli.status import screen
+from cdc.diagnosis.health import LaneState, reading
 from cdc.mapping import default_mapping
-from cdc.road import UNUSABLE
+from cdc.model import UNUSABLE
 from cdc.settings import Settings
 from tests.cli.command import Command
 from tests.cli.test_status import daemon, owe, status
@@ -95,10 +95,10 @@ class TestBound:
             "insert into cdc.webhook (company, endpoint, state) select n::text, 'https://x.test/',"
             " 'paused' from generate_series(1, 60) n"
         )
-        made: list[Lane] = []
+        made: list[LaneState] = []
         row = screen._row
 
-        def counted(lane: Lane) -> tuple[object, ...]:
+        def counted(lane: LaneState) -> tuple[object, ...]:
             made.append(lane)
             return row(lane)
 
@@ -107,7 +107,9 @@ class TestBound:
         assert len(made) == 40
 
     def test_it_loads_no_server_of_http(self) -> None:
-        loads = "import sys, cdc.cli.status.screen; from cdc.cli.doctor import checks; checks()"
+        loads = (
+            "import sys, cdc.cli.status.screen; from cdc.diagnosis.doctor import checks; checks()"
+        )
         done = subprocess.run(
             [sys.executable, "-c", f"{loads}; print('aiohttp' in sys.modules)"],
             capture_output=True,

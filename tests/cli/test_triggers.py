@@ -9,9 +9,9 @@ from threading import Thread
 import psycopg
 import pytest
 
-from cdc import sqlfiles
-from cdc.embedded import EmbeddedPostgres
 from cdc.mapping import default_mapping
+from cdc.postgres import sqlfiles
+from cdc.sandbox.embedded import EmbeddedPostgres
 from tests.capture.kit import psql
 from tests.cli.command import Command
 from tests.writers.kit import until
@@ -135,10 +135,10 @@ def test_removal_behind_a_session_that_idles_in_a_transaction(
     cdc: Command, db: psycopg.Connection
 ) -> None:
     """It gives up and says who; the rest is removed another time, and `off` works at once."""
-    patience = ("--lock-timeout", "100", "--tries", "3", "--pause", "0.01")
+    lock_retry = ("--lock-timeout", "100", "--tries", "3", "--pause", "0.01")
     with psycopg.connect(cdc.env["CDC_DATABASE_URL"], application_name="report") as idle:
         idle.execute("select from note")
-        said = cdc.refused("triggers", "remove", "--yes", *patience)
+        said = cdc.refused("triggers", "remove", "--yes", *lock_retry)
         assert "public.note is locked by somebody for too long" in said
         assert f"pid {idle.info.backend_pid} (postgres, report, idle in transaction" in said
         found = states(cdc)

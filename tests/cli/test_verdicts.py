@@ -10,10 +10,10 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from cdc import db as database
-from cdc.queue.notices import CLOCK_EVEN, LOG_LOST
-from cdc.queue.ownership import LOCK_CLASS, SHARDS
-from cdc.session_settings import HERE, LOCK_TIMEOUT
+from cdc.model import SHARDS
+from cdc.postgres import connections as database
+from cdc.postgres.advisory_locks import CLOCK_EVEN, LOCK_CLASS, LOG_LOST
+from cdc.postgres.session_settings import HERE, LOCK_TIMEOUT
 from tests.cli.command import Command
 from tests.cli.test_doctor import findings
 from tests.cli.test_status import UID, daemon, fails, log, owe, status

@@ -8,10 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 import psycopg
 import pytest
 
-from cdc.keys import new_secret, parse_secret
 from cdc.mapping import default_mapping
-from cdc.registry import Duplicate, NewWebhook, Registry, Rules
+from cdc.message.signing_keys import new_secret, parse_secret
 from cdc.settings import Settings
+from cdc.webhooks.model import Duplicate, NewWebhook, Rules
+from cdc.webhooks.registry import Registry
 from tests.cli.command import Command
 
 PASSWORD = "hush-hush"

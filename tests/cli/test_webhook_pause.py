@@ -8,7 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 import psycopg
 import pytest
 
-from cdc.queue.ownership import LOCK_CLASS, SHARDS
+from cdc.model import SHARDS
+from cdc.postgres.advisory_locks import LOCK_CLASS
 from tests.cli.command import Command
 
 

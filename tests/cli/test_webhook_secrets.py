@@ -5,8 +5,8 @@ from __future__ import annotations
 import psycopg
 import pytest
 
-from cdc.keys import Scheme, new_secret, parse_secret, public_key
-from cdc.vault import MARK, new_key
+from cdc.message.signing_keys import Scheme, new_secret, parse_secret, public_key
+from cdc.webhooks.vault import MARK, new_key
 from tests.cli.command import Command
 
 LOGIN_URL = "http://me:hush-hush@127.0.0.1:9/hook"

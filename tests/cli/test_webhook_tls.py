@@ -12,7 +12,7 @@ import pytest
 
 from tests.cli.command import Command
 from tests.deliver.authority import Authority, profile
-from tests.hostile import OK, Hostile, keeps_saying
+from tests.support.hostile import OK, Hostile, keeps_saying
 
 
 @pytest.fixture

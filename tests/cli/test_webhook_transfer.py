@@ -10,8 +10,8 @@ from typing import Any
 import psycopg
 import pytest
 
-from cdc.keys import parse_secret
-from cdc.vault import new_key
+from cdc.message.signing_keys import parse_secret
+from cdc.webhooks.vault import new_key
 from tests.cli.command import Command
 
 

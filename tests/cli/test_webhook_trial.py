@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import psycopg
 import pytest
 
-from cdc.receiver import Receiver, Reply, Script
+from cdc.sandbox.receiver import Receiver, Reply, Script
 from tests.cli.command import Command, Done
 
 pytestmark = pytest.mark.usefixtures("db")

@@ -6,15 +6,15 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from cdc.receiver import Receiver
-from tests import support
+from cdc.sandbox.receiver import Receiver
 from tests.daemon.world import World
+from tests.support import installation
 
 
 @pytest.fixture
 def suite_url(database: str) -> str:
     """A database with the suite and capture, of which the daemon knows that it is no copy."""
-    support.adopt(database)
+    installation.adopt(database)
     return database
 
 

@@ -13,10 +13,10 @@ from typing import Any, NamedTuple, Self
 
 import orjson
 
-from cdc.app import App
-from cdc.observe import Observer
-from cdc.observe.repeats import Repeats
+from cdc.daemon.app import App
 from cdc.settings import Settings
+from cdc.telemetry import Observer
+from cdc.telemetry.repeats import Repeats
 
 # Nothing here takes long, but a machine with other things to do needs some time only to start a
 # process: beside six busy processes on two cores, 15 s were not enough to start one and share.
@@ -140,24 +140,24 @@ class Running:
     @property
     def owned(self) -> int:
         """Shards it owns just now."""
-        tenure = self.app._tenure
-        return 0 if tenure is None else len(tenure.epochs)
+        watcher = self.app._watcher
+        return 0 if watcher is None else len(watcher.epochs)
 
     @property
     def in_flight(self) -> int:
         """Requests under way."""
-        tenure = self.app._tenure
-        return 0 if tenure is None else tenure.dispatch.in_flight
+        watcher = self.app._watcher
+        return 0 if watcher is None else watcher.dispatcher.in_flight
 
     @property
     def handing_over(self) -> bool:
-        tenure = self.app._tenure
-        return tenure is not None and tenure._handing
+        watcher = self.app._watcher
+        return watcher is not None and watcher._handing
 
     def knows(self, webhook_id: int, delivery_id: int, uid: str) -> bool:
         """Whether the webhook's lane has the delivery in memory, or is going to fetch it."""
-        tenure = self.app._tenure
-        return tenure is not None and not tenure.dispatch.missing(webhook_id, delivery_id, uid)
+        watcher = self.app._watcher
+        return watcher is not None and not watcher.dispatcher.missing(webhook_id, delivery_id, uid)
 
     async def __aexit__(
         self,

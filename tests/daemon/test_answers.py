@@ -11,12 +11,12 @@ from typing import NamedTuple
 
 import pytest
 
-from cdc.receiver import Reply, Script
-from tests import hostile
+from cdc.sandbox.receiver import Reply, Script
 from tests.daemon.running import Running
 from tests.daemon.world import Hook, World
 from tests.deliver.kit import certificate
-from tests.hostile import Hostile, keeps_saying
+from tests.support import hostile
+from tests.support.hostile import Hostile, keeps_saying
 
 
 class Ending(NamedTuple):
@@ -99,8 +99,8 @@ async def test_every_attempt_is_logged_with_what_came_of_it(world: World, tmp_pa
             assert len(found) == len(ENDINGS)
             logged = {row[0]: row[1:] for row in found}
             used = dict(await world.all("select webhook_id, attempts from cdc.retry"))
-            tenure = daemon.app._tenure
-            assert tenure is not None
+            watcher = daemon.app._watcher
+            assert watcher is not None
             for kind, ending in ENDINGS.items():
                 hook = hooks[kind]
                 excerpt = "nope" if ending.status is not None else ""
@@ -109,8 +109,8 @@ async def test_every_attempt_is_logged_with_what_came_of_it(world: World, tmp_pa
                     *(True, True, excerpt),
                 ), kind
                 assert used[hook.id] == ending.used, kind
-                channel = tenure.dispatch.channels[hook.id]
-                assert channel.lane.failures == ending.counts, kind
+                worker = watcher.dispatcher.workers[hook.id]
+                assert worker.lane.failures == ending.counts, kind
             # Each of them was told.
             told = {line.values["webhook"]: line for line in daemon.log.all("attempt")}
             assert told.keys() == {hook.id for hook in hooks.values()}

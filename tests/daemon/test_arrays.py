@@ -6,7 +6,7 @@ import psycopg
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cdc.queue.arrays import plain, texts
+from cdc.postgres.arrays import plain, texts
 
 TEXTS = st.lists(
     st.none() | st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))

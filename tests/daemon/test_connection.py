@@ -11,14 +11,14 @@ from typing import Literal
 import psycopg
 import pytest
 
-from cdc import doorbell, tenure
-from cdc.care import rounds
-from cdc.embedded import EmbeddedPostgres
-from cdc.queue import session
-from tests import support
+from cdc.daemon import doorbell, watcher
+from cdc.daemon.maintenance import schedule
+from cdc.daemon.store import session
+from cdc.sandbox.embedded import EmbeddedPostgres
 from tests.daemon.running import Running, eventually
 from tests.daemon.world import Hook, World, Writer
-from tests.proxy import Proxy
+from tests.support import installation
+from tests.support.proxy import Proxy
 
 
 @asynccontextmanager
@@ -71,7 +71,7 @@ async def test_a_restart_of_the_server_loses_nothing(
     mode: Literal["fast", "immediate"], again: int
 ) -> None:
     with EmbeddedPostgres() as server:
-        support.prepare_template(server.url())
+        installation.prepare_template(server.url())
         world = World(server.url())
         await world.open()
         hook = await world.hook()
@@ -96,11 +96,11 @@ async def test_a_stalled_connection_stops_the_sending_and_is_replaced(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Shorter, for the test; the session's idle timeout at the server stays what it is.
-    monkeypatch.setattr(tenure, "PING_WITHIN", 0.7)
+    monkeypatch.setattr(watcher, "PING_WITHIN", 0.7)
     monkeypatch.setattr(session, "ANSWER_WITHIN", 1.5)
     hook = await world.hook()
     async with Proxy(world.url) as proxy, Running(proxy.url, window=10_000) as daemon:
-        watching = daemon.app._tenure
+        watching = daemon.app._watcher
         async with writing(world):
             await sent(world, hook, 50)
             proxy.stall("watch")
@@ -110,7 +110,7 @@ async def test_a_stalled_connection_stops_the_sending_and_is_replaced(
             proxy.go_on()
             await daemon.until("connected", times=2)
         await world.arrived(hook, limit=30)
-        assert watching is not daemon.app._tenure
+        assert watching is not daemon.app._watcher
     assert lost - stalled < 6
     came = [got.clock for got in world.came[hook.path]]
     # The last answered look may be as old as the stall; what was on its way then may still come.
@@ -160,7 +160,7 @@ async def test_after_a_reconnection_it_listens_again(
     monkeypatch.setattr(doorbell, "SLOW_POLL", 30.0)
     # As long as the slow poll is late, the session must not end for idleness, nor sending stop.
     monkeypatch.setitem(session._OWNER, "idle_session_timeout", "60s")
-    monkeypatch.setattr(tenure, "PING_WITHIN", 60.0)
+    monkeypatch.setattr(watcher, "PING_WITHIN", 60.0)
     hook = await world.hook()
     writer = await world.writer()
     async with Proxy(world.url) as proxy, Running(proxy.url) as daemon:
@@ -184,7 +184,7 @@ async def test_a_session_is_terminated_by_the_dba(
     world: World, monkeypatch: pytest.MonkeyPatch, role: str
 ) -> None:
     """By pg_terminate_backend, again and again, while it works."""
-    monkeypatch.setattr(rounds, "SWEEP_EVERY", 0.0)  # a round of care each second
+    monkeypatch.setattr(schedule, "SWEEP_EVERY", 0.0)  # a round of care each second
     hook = await world.hook()
     kill = (
         "select count(pg_terminate_backend(pid)) > 0 from pg_stat_activity"

@@ -8,21 +8,21 @@ from typing import Any
 
 import pytest
 
-from cdc import tenure
-from cdc.channel import Channel, Registration
+from cdc.daemon import watcher
+from cdc.daemon.dispatch import Dispatcher
+from cdc.daemon.pipeline import Pipeline
+from cdc.daemon.store.fetch import FetchedWindow, Fetcher
+from cdc.daemon.store.look import Snapshot
+from cdc.daemon.store.settle import Settler
+from cdc.daemon.worker import ActiveRegistration, Worker
 from cdc.deliver import Client, Guard
-from cdc.dispatch import Dispatch
-from cdc.keys import new_secret
 from cdc.lanes import FetchPlan
-from cdc.observe import Observer
-from cdc.pipeline import Pipeline
-from cdc.queue.fetch import Fetcher, Window
-from cdc.queue.look import Snapshot
-from cdc.queue.settle import Settler
-from cdc.receiver import Received, Script
-from cdc.road import Delivery, Span, Webhook, WebhookState
+from cdc.message.payload import Translator
+from cdc.message.signing_keys import new_secret
+from cdc.model import Delivery, Span, Webhook, WebhookState
+from cdc.sandbox.receiver import Received, Script
 from cdc.settings import Settings
-from cdc.translate import Translator
+from cdc.telemetry import Observer
 from tests.daemon.running import Log, Running, eventually
 from tests.daemon.world import World
 
@@ -35,23 +35,23 @@ async def test_a_late_ping_stops_the_sending_without_a_busy_loop(
     started = 0
     carry = Pipeline.carry
 
-    async def counted(self: Pipeline, channel: Channel, delivery: Delivery) -> None:
+    async def counted(self: Pipeline, worker: Worker, delivery: Delivery) -> None:
         nonlocal started
         started += 1
-        await carry(self, channel, delivery)
+        await carry(self, worker, delivery)
 
     monkeypatch.setattr(Pipeline, "carry", counted)
     async with Running(world.url) as daemon:
         key = await writer.insert("candidate", project_id=1)
         await world.arrived(hook)
-        monkeypatch.setattr(tenure, "PING_WITHIN", -1.0)
+        monkeypatch.setattr(watcher, "PING_WITHIN", -1.0)
         await writer.change("candidate", key)
         looks = daemon.observer.counts.looks
         # The bell has told of it, and the slow poll has looked again.
         await world.until("select count(*) = 1 from cdc.queue")
         await eventually(lambda: daemon.observer.counts.looks >= looks + 3, "it goes on looking")
         assert started == 1
-        monkeypatch.setattr(tenure, "PING_WITHIN", 2.0)
+        monkeypatch.setattr(watcher, "PING_WITHIN", 2.0)
         await world.arrived(hook)
         assert started == 2
 
@@ -60,7 +60,7 @@ async def test_no_fetch_reads_for_all_webhooks_there_are(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Rows take memory, and whoever was read for sends meanwhile."""
-    monkeypatch.setattr("cdc.dispatch.dispatch.AT_ONCE", 20)
+    monkeypatch.setattr("cdc.daemon.dispatch.dispatcher.AT_ONCE", 20)
     hooks = [await world.hook("candidate") for _ in range(7)]
     writer = await world.writer()
     asked: list[int] = []
@@ -68,7 +68,7 @@ async def test_no_fetch_reads_for_all_webhooks_there_are(
 
     async def counted(
         self: Fetcher, plans: Mapping[int, FetchPlan], snapshot: Snapshot
-    ) -> dict[int, Window]:
+    ) -> dict[int, FetchedWindow]:
         asked.append(sum(plan.limit for plan in plans.values()))
         return await fetch(self, plans, snapshot)
 
@@ -130,7 +130,7 @@ async def test_a_mistake_of_ours_ends_the_daemon_loudly(
     assert await world.one("select count(*) from cdc.queue") == 1
 
 
-async def test_a_shard_that_leaves_opens_no_channel_any_more() -> None:
+async def test_a_shard_that_leaves_opens_no_worker_any_more() -> None:
     """A registration may be on its way from the database while its shard is handed over."""
     shards = [3, 4]
     observer = Observer(log=Log())
@@ -138,32 +138,32 @@ async def test_a_shard_that_leaves_opens_no_channel_any_more() -> None:
     # no other part of it is reached here
     pipeline = Pipeline(None, Client(Guard()), settler, observer, lambda: True)  # type: ignore[arg-type]
     settings = Settings(database_url="dbname=x")
-    dispatch = Dispatch(
+    dispatcher = Dispatcher(
         settings, pipeline, observer, lambda: Snapshot.parse("1:1:"), lambda: shards
     )
 
-    def loaded(number: int) -> Registration:
+    def loaded(number: int) -> ActiveRegistration:
         state = WebhookState.ACTIVE
-        return Registration(
+        return ActiveRegistration(
             Webhook(number, "1", "https://abc.com/", state, 1, (new_secret(),)), None
         )
 
-    channels = dispatch._channels
-    channels.register(loaded(3))
-    channels.register(loaded(4))
-    await dispatch.let_go([3], 0.0)
-    channels.register(loaded(3))
-    channels.register(loaded(4 + 64))
-    assert dispatch.channels.keys() == {4, 68}
+    workers = dispatcher._workers
+    workers.register(loaded(3))
+    workers.register(loaded(4))
+    await dispatcher.let_go([3], 0.0)
+    workers.register(loaded(3))
+    workers.register(loaded(4 + 64))
+    assert dispatcher.workers.keys() == {4, 68}
     # For the sweep: a row of a lane that is not here is known to no lane, either.
-    assert dispatch.missing(3, 1, "uid")
-    assert dispatch.missing(4, 1, "uid")
-    dispatch.noticed(4, Span(1))
-    assert not dispatch.missing(4, 1, "uid")
+    assert dispatcher.missing(3, 1, "uid")
+    assert dispatcher.missing(4, 1, "uid")
+    dispatcher.noticed(4, Span(1))
+    assert not dispatcher.missing(4, 1, "uid")
     # It comes back one day.
-    dispatch.arriving([3])
-    channels.register(loaded(3))
-    assert dispatch.channels.keys() == {3, 4, 68}
-    await dispatch.let_go(None, 0.0)
-    channels.register(loaded(4))
-    assert dispatch.channels == {}
+    dispatcher.arriving([3])
+    workers.register(loaded(3))
+    assert dispatcher.workers.keys() == {3, 4, 68}
+    await dispatcher.let_go(None, 0.0)
+    workers.register(loaded(4))
+    assert dispatcher.workers == {}

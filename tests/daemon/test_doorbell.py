@@ -8,10 +8,10 @@ import time
 import psycopg
 import pytest
 
-from cdc import doorbell
-from cdc.queue.look import Looker
-from cdc.queue.session import open_session
-from cdc.tenure import Tenure
+from cdc.daemon import doorbell
+from cdc.daemon.store.look import Looker
+from cdc.daemon.store.session import open_session
+from cdc.daemon.watcher import Watcher
 from tests.daemon.running import Running
 from tests.daemon.world import World, Writer
 
@@ -115,10 +115,10 @@ async def test_without_the_bell_everything_arrives(world: World) -> None:
 async def test_lost_rings_cost_a_second_at_most(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def deaf(_: Tenure, conn: object, seconds: float) -> None:
+    async def deaf(_: Watcher, conn: object, seconds: float) -> None:
         await asyncio.sleep(seconds)
 
-    monkeypatch.setattr(Tenure, "_sleep", deaf)
+    monkeypatch.setattr(Watcher, "_sleep", deaf)
     hook = await world.hook()
     writer = await world.writer()
     async with Running(world.url) as daemon:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from cdc.doorbell import (
+from cdc.daemon.doorbell import (
     ARMED_FOR,
     BUSY,
     DEAF_POLL,
@@ -51,7 +51,7 @@ class Played:
 
 
 class Daemon:
-    """A doorbell and the loop that uses it, as cdc/tenure.py does."""
+    """A doorbell and the loop that uses it, as cdc/daemon/watcher.py does."""
 
     def __init__(self, played: Played, *, usable: bool = True) -> None:
         self.bell = Doorbell(usable=usable)

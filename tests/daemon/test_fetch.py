@@ -8,11 +8,11 @@ from random import Random
 
 import pytest
 
+from cdc.daemon.store.fetch import Fetcher
+from cdc.daemon.store.look import Looker
+from cdc.daemon.store.session import Connection, Layouts, open_session
 from cdc.lanes import DuePlan, FetchPlan, Lane, LaneRules
-from cdc.queue.fetch import Fetcher
-from cdc.queue.look import Looker
-from cdc.queue.session import Connection, Layouts, open_session
-from cdc.road import Span
+from cdc.model import Span
 from tests.daemon.running import Running
 from tests.daemon.world import World, pages_read
 from tests.lanes.made import OK

@@ -7,10 +7,11 @@ import signal
 
 import pytest
 
-from cdc import tenure
+from cdc.daemon import watcher
 from cdc.deliver import Guard
-from cdc.receiver import Received, Reply, Script
-from cdc.registry import Registry, Rules
+from cdc.sandbox.receiver import Received, Reply, Script
+from cdc.webhooks.model import Rules
+from cdc.webhooks.registry import Registry
 from tests.daemon.running import Process, Running, eventually
 from tests.daemon.world import EVENTS, World, Writer
 
@@ -166,7 +167,7 @@ async def test_handing_over_does_not_stop_the_other_lanes(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While a request of a lane that is handed over takes its time, looks go on."""
-    monkeypatch.setattr(tenure, "HAND_OVER_GRACE", 10.0)
+    monkeypatch.setattr(watcher, "HAND_OVER_GRACE", 10.0)
     answering = asyncio.Event()
 
     async def slowly(_: Received) -> int:
@@ -198,13 +199,15 @@ async def test_slow_settling_delays_a_hand_over_and_costs_no_shard(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What cannot be recorded for a while is no reason to give up the shards that stay."""
-    monkeypatch.setattr(tenure, "ANSWER_WITHIN", 1.0 + tenure.PING_EVERY)  # what a take-over waits
+    monkeypatch.setattr(
+        watcher, "ANSWER_WITHIN", 1.0 + watcher.PING_EVERY
+    )  # what a take-over waits
     hook = await world.hook()
     writer = await world.writer()
     async with Running(world.url) as first:
         await first.until("connected")
-        assert first.app._tenure is not None
-        async with first.app._tenure._settler.still:
+        assert first.app._watcher is not None
+        async with first.app._watcher._settler.still:
             await writer.insert("candidate", project_id=1)
             await world.receiver.wait_for(1)
             async with Running(world.url) as second:
@@ -212,9 +215,9 @@ async def test_slow_settling_delays_a_hand_over_and_costs_no_shard(
                 looks = first.observer.counts.looks
                 await eventually(lambda: first.observer.counts.looks > looks + 2, "looks go on")
                 assert first.owned == 64, "the hand-over is still under way"
-                first.app._tenure._settler.still.release()
+                first.app._watcher._settler.still.release()
                 await shared(first, second)
-                await first.app._tenure._settler.still.acquire()
+                await first.app._watcher._settler.still.acquire()
         await world.arrived(hook)
         assert not first.log.all("connection lost")
 
@@ -234,7 +237,7 @@ async def test_shards_go_back_and_forth(world: World) -> None:
 async def test_a_daemon_stops_during_a_hand_over(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tenure, "HAND_OVER_GRACE", 10.0)
+    monkeypatch.setattr(watcher, "HAND_OVER_GRACE", 10.0)
     hooks = [await world.hook() for _ in range(8)]
     may_answer = asyncio.Event()
 

@@ -10,10 +10,10 @@ from typing import Any
 import psycopg
 import pytest
 
-from cdc.dispatch import fill
+from cdc.daemon.dispatch import fill
+from cdc.daemon.store import look, session
+from cdc.daemon.store.session import Connection, Row
 from cdc.lanes import window
-from cdc.queue import look, session
-from cdc.queue.session import Connection, Row
 from tests.daemon.running import Running
 from tests.daemon.world import Hook, World
 

@@ -15,9 +15,9 @@ from aiohttp import web
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
-from cdc.keys import Scheme, new_secret
-from cdc.receiver import Received, Reply, Script
-from cdc.vault import new_key
+from cdc.message.signing_keys import Scheme, new_secret
+from cdc.sandbox.receiver import Received, Reply, Script
+from cdc.webhooks.vault import new_key
 from tests.cli.command import Command
 from tests.daemon.running import Process, eventually
 from tests.daemon.world import World
@@ -269,8 +269,8 @@ def test_the_marks_would_be_found(marks: Marks) -> None:
 
 async def test_a_statement_that_fails_does_not_tell_its_values(world: World) -> None:
     """PostgreSQL puts values into some messages: of a check that fails, the whole row."""
-    from cdc.db import explained
     from cdc.errors import DatabaseError
+    from cdc.postgres.connections import explained
 
     conn = await world.connect()
     insert = sql.SQL("insert into cdc.webhook (company, endpoint) values ('1', {})")

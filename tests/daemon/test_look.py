@@ -6,12 +6,12 @@ import asyncio
 import random
 from collections import Counter
 
-from cdc.embedded import EmbeddedPostgres
-from cdc.queue.look import Looker, Work
-from cdc.queue.session import Connection, open_session
-from tests import support
+from cdc.daemon.store.look import Looker, Work
+from cdc.daemon.store.session import Connection, open_session
+from cdc.sandbox.embedded import EmbeddedPostgres
 from tests.daemon.running import Running
 from tests.daemon.world import Undo, World, Writer, pages_read
+from tests.support import installation
 
 SHARDS = list(range(64))
 NEXT = "select pg_snapshot_xmax(pg_current_snapshot())::text::bigint"
@@ -126,7 +126,7 @@ async def test_after_a_crash_of_the_server_nothing_is_lost() -> None:
     """Transaction ids that were handed out before the crash are handed out again after it: a
     snapshot of before says of new rows that they were seen."""
     with EmbeddedPostgres(durable=True) as server:
-        support.prepare_template(server.url())
+        installation.prepare_template(server.url())
         world = World(server.url())
         await world.open()
         hook = await world.hook()

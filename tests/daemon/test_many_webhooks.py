@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import pytest
 
-from cdc.keys import new_secret
+from cdc.message.signing_keys import new_secret
 from tests.bench.load.receiver import RECORD, Counter, Desk
 from tests.daemon.running import Process, eventually
 from tests.daemon.world import World

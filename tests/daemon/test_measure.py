@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from cdc.care import measure
-from cdc.care.measure import Measure
-from cdc.observe import Backlog, Observer
-from cdc.queue.session import open_session, open_sessions
+from cdc.daemon.maintenance import measure
+from cdc.daemon.maintenance.measure import Measure
+from cdc.daemon.store.session import open_session, open_sessions
+from cdc.telemetry import Backlog, Observer
 from tests.daemon.running import Log, Running, eventually
 from tests.daemon.world import World
 

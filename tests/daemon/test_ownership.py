@@ -10,12 +10,13 @@ import asyncio
 
 import pytest
 
-from cdc.queue import aside
-from cdc.queue.ownership import LOCK_CLASS, shard_of
-from cdc.receiver import Received, Script
+from cdc.daemon.store import deferred
+from cdc.model import shard_of
+from cdc.postgres.advisory_locks import LOCK_CLASS
+from cdc.sandbox.receiver import Received, Script
 from tests.daemon.running import Running, eventually
 from tests.daemon.world import Hook, World
-from tests.proxy import Proxy
+from tests.support.proxy import Proxy
 
 GONE = 410
 TAKEN = 204
@@ -231,7 +232,7 @@ async def test_what_is_set_aside_is_forgotten_when_another_owner_came(
 ) -> None:
     """A row that another session has locked is no reason to keep its shard. Where the shard comes
     back, within the same session, what was set aside is from before another owner."""
-    monkeypatch.setattr(aside, "FIRST_PAUSE", 1000.0)
+    monkeypatch.setattr(deferred, "FIRST_PAUSE", 1000.0)
     _, hook = await world.hook("project"), await world.hook("candidate")
     may_answer = asyncio.Event()
 

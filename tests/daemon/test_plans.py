@@ -13,11 +13,11 @@ from typing import Any, NamedTuple
 import psycopg
 import pytest
 
-from cdc import sqlfiles
-from cdc.embedded import EmbeddedPostgres
-from cdc.queue.session import open_session
-from tests import support
+from cdc.daemon.store.session import open_session
+from cdc.postgres import sqlfiles
+from cdc.sandbox.embedded import EmbeddedPostgres
 from tests.conftest import _fresh_database
+from tests.support import installation
 
 HOOKS = 200
 QUEUED = 100_000
@@ -143,7 +143,7 @@ def full(
 ) -> Iterator[str]:
     """A database with a long queue, many retries and dead ones."""
     for url in _fresh_database(postgres, admin, template_db):
-        support.adopt(url)
+        installation.adopt(url)
         with psycopg.connect(url, autocommit=True) as conn:
             conn.execute("set synchronous_commit = off")
             # Not by autovacuum either, in the middle of the test.

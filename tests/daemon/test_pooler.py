@@ -7,15 +7,15 @@ from collections.abc import Iterator
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
-from cdc.embedded import EmbeddedPostgres
 from cdc.errors import DatabaseError
 from cdc.mapping import default_mapping
-from cdc.suite import tables_sql
-from tests import support
+from cdc.sandbox.embedded import EmbeddedPostgres
+from cdc.sandbox.suite import tables_sql
 from tests.capture.kit import connect
 from tests.cli.command import Command
 from tests.daemon.running import Process, Running
-from tests.pooler import Pooler, needs_pooler
+from tests.support import installation
+from tests.support.pooler import Pooler, needs_pooler
 
 pytestmark = needs_pooler
 
@@ -43,7 +43,7 @@ def through(pooler: Pooler, url: str) -> str:
 @pytest.fixture
 def pooled(pooler: Pooler, database: str) -> str:
     """The prepared database by way of the pooler."""
-    support.adopt(database)
+    installation.adopt(database)
     with connect(database) as conn:
         conn.execute("insert into company default values; insert into company default values")
     return through(pooler, database)

@@ -7,7 +7,7 @@ import pytest
 from tests.daemon.running import Running
 from tests.daemon.world import World
 from tests.deliver.tunnel import Tunnels
-from tests.forward import Forward, Squid, Tinyproxy
+from tests.support.forward import Forward, Squid, Tinyproxy
 
 PASSWORD = "marked-proxy-password"
 

@@ -11,16 +11,17 @@ from typing import Any
 
 import pytest
 
-from cdc.care import rounds
-from cdc.channel import UNUSABLE_AGAIN, Channel, Registration, rules_of
-from cdc.dispatch.register import RENEWED, again_in
-from cdc.keys import new_secret
+from cdc.daemon.dispatch.register import RENEWED, again_in
+from cdc.daemon.maintenance import schedule
+from cdc.daemon.worker import UNUSABLE_AGAIN, ActiveRegistration, Worker, rules_of
 from cdc.lanes import Lane, LaneRules
 from cdc.mapping import default_mapping
-from cdc.receiver import Reply, Script
-from cdc.registry import Changes, Registry, Rules
-from cdc.road import Webhook, WebhookState
-from cdc.sign import Sealer
+from cdc.message.signing import Sealer
+from cdc.message.signing_keys import new_secret
+from cdc.model import Webhook, WebhookState
+from cdc.sandbox.receiver import Reply, Script
+from cdc.webhooks.model import Changes, Rules
+from cdc.webhooks.registry import Registry
 from tests.daemon.running import Running, settings
 from tests.daemon.world import Hook, World
 
@@ -107,7 +108,7 @@ async def test_a_pause_is_acknowledged_when_nothing_is_under_way(world: World) -
 async def test_removed_it_gets_nothing_more_and_the_rest_is_logged(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rounds, "REMOVED_EVERY", 0.1)
+    monkeypatch.setattr(schedule, "REMOVED_EVERY", 0.1)
     hook, other = await world.hook(), await world.hook()
     world.receiver.script(hook.path, Script(reply=Reply(503)))
     writer = await world.writer()
@@ -309,5 +310,5 @@ def test_a_registration_is_loaded_again_only_for_a_reason(
     sealed: bool, state: WebhookState, secrets_for: float | None, again: float | None
 ) -> None:
     webhook = replace(WEBHOOK, state=state)
-    channel = Channel(webhook, Lane(7, LaneRules(), Random(1)), Sealer(webhook) if sealed else None)
-    assert again_in(channel, Registration(webhook, secrets_for)) == again
+    worker = Worker(webhook, Lane(7, LaneRules(), Random(1)), Sealer(webhook) if sealed else None)
+    assert again_in(worker, ActiveRegistration(webhook, secrets_for)) == again

@@ -6,15 +6,15 @@ import asyncio
 import json
 from dataclasses import replace
 
-from cdc.receiver import Received, Reply, Script
-from cdc.replay import Replay, Wanted
+from cdc.sandbox.receiver import Received, Reply, Script
+from cdc.webhooks.replay import Replay, ReplayFilter
 from tests.daemon.running import Running, eventually
 from tests.daemon.world import Hook, World
 
 
-def replay(world: World, wanted: Wanted, size: int = 1000, *, new_id: bool = False) -> int:
-    with Replay(world.url) as room:
-        return sum(done for _, done in room.run(room.find(wanted), size, new_id=new_id))
+def replay(world: World, wanted: ReplayFilter, size: int = 1000, *, new_id: bool = False) -> int:
+    with Replay(world.url) as capacity:
+        return sum(done for _, done in capacity.run(capacity.find(wanted), size, new_id=new_id))
 
 
 async def dead(world: World, hook: Hook, *, changes: int) -> str:
@@ -36,7 +36,7 @@ async def test_the_dead_are_sent_again_with_the_same_id_and_bytes(world: World) 
     first = [(got.uid, got.body) for got in world.came[hook.path]]
     async with Running(world.url, base_url="https://other.example/api/") as daemon:
         await daemon.until("connected")
-        assert replay(world, Wanted(webhook=hook.id)) == 3
+        assert replay(world, ReplayFilter(webhook=hook.id)) == 3
         await world.receiver.wait_for(6)
         await world.settled()
         assert daemon.observer.counts.swept == 0
@@ -59,16 +59,16 @@ async def test_what_was_delivered_is_made_anew_and_in_order(world: World) -> Non
         first = {got.uid: got.body for got in world.came[hook.path]}
         world.came[hook.path].clear()
         # In batches that cut through the changes of a row.
-        assert replay(world, Wanted(webhook=hook.id, outcomes=("delivered",)), size=4) == 15
+        assert replay(world, ReplayFilter(webhook=hook.id, outcomes=("delivered",)), size=4) == 15
         await world.receiver.wait_for(lambda _: len(world.came[hook.path]) == 15)
         await world.settled()
         assert {got.uid: got.body for got in world.came[hook.path]} == first
         world.check(hook)
         assert world.overlaps == 0
         # The command twice, at once: what was sent after the first had begun is left alone.
-        with Replay(world.url) as room:
-            before = room.find(Wanted(outcomes=("delivered",))).ended_before
-        once = Wanted(outcomes=("delivered",), ended_before=before)
+        with Replay(world.url) as capacity:
+            before = capacity.find(ReplayFilter(outcomes=("delivered",))).ended_before
+        once = ReplayFilter(outcomes=("delivered",), ended_before=before)
         assert replay(world, once) == 15
         await world.settled()
         assert replay(world, once) == 0
@@ -85,11 +85,11 @@ async def test_a_receiver_that_drops_known_ids_takes_new_ones(world: World) -> N
         await world.settled()
         first = world.came[hook.path][:]
         world.came[hook.path].clear()
-        both = Wanted(outcomes=("dead", "delivered"))
-        with Replay(world.url) as room:
+        both = ReplayFilter(outcomes=("dead", "delivered"))
+        with Replay(world.url) as capacity:
             # Two people at once, and the same command again: each is sent once.
-            found = [room.find(both), room.find(both)]
-            assert [sum(n for _, n in room.run(one, new_id=True)) for one in found] == [3, 0]
+            found = [capacity.find(both), capacity.find(both)]
+            assert [sum(n for _, n in capacity.run(one, new_id=True)) for one in found] == [3, 0]
         await world.receiver.wait_for(lambda _: len(world.came[hook.path]) == 3)
         await world.settled()
         before = replace(both, ended_before=found[0].ended_before)
@@ -98,7 +98,7 @@ async def test_a_receiver_that_drops_known_ids_takes_new_ones(world: World) -> N
         assert sorted(got.body for got in second) == sorted(got.body for got in first)
         assert not {got.uid for got in second} & {got.uid for got in first}
         # The change is one change, whatever its ids are.
-        assert replay(world, Wanted(outcomes=("delivered",))) == 3
+        assert replay(world, ReplayFilter(outcomes=("delivered",))) == 3
         await world.receiver.wait_for(lambda _: len(world.came[hook.path]) == 6)
         await world.settled()
         assert {got.uid for got in world.came[hook.path][3:]} == {got.uid for got in second}
@@ -124,7 +124,7 @@ async def test_a_replay_goes_before_what_came_later(world: World) -> None:
         await world.receiver.wait_for(lambda _: len(world.came[hook.path]) == 1)
         for _ in range(3):
             await writer.change("candidate", key)
-        assert replay(world, Wanted(uids=(lost.uid,))) == 1
+        assert replay(world, ReplayFilter(uids=(lost.uid,))) == 1
         await eventually(
             lambda: daemon.knows(hook.id, number, lost.uid), "the replay is known to the lane"
         )
@@ -142,7 +142,7 @@ async def test_a_paused_webhook_gets_it_when_it_is_resumed(world: World) -> None
     await world.run("update cdc.webhook set state = 'paused'")
     async with Running(world.url) as daemon:
         await daemon.until("connected")
-        assert replay(world, Wanted(webhook=hook.id)) == 2
+        assert replay(world, ReplayFilter(webhook=hook.id)) == 2
         proof = await world.hook("project")
         writer = await world.writer()
         await writer.insert("project", company_id=1)
@@ -168,7 +168,7 @@ async def test_what_is_retried_is_due_at_once(world: World) -> None:
         await writer.change("candidate", key)
         await world.until("select count(*) = 2 from cdc.retry")
         well = True
-        assert replay(world, Wanted(outcomes=("retrying",))) == 1
+        assert replay(world, ReplayFilter(outcomes=("retrying",))) == 1
         await world.arrived(hook)
         await world.settled()
 
@@ -178,7 +178,7 @@ async def test_it_can_die_again(world: World) -> None:
     await dead(world, hook, changes=1)
     world.receiver.script(hook.path, Script(reply=Reply(500)))
     async with Running(world.url, retry_schedule=[0.02]):
-        assert replay(world, Wanted(webhook=hook.id)) == 1
+        assert replay(world, ReplayFilter(webhook=hook.id)) == 1
         await world.until("select exists (select from cdc.dead)")
     assert await world.all("select attempts, tries from cdc.dead") == [(2, 3)]
     log = "select try, outcome from cdc.attempt order by try"
@@ -196,7 +196,7 @@ async def test_a_key_that_no_index_has_room_for_is_no_obstacle(world: World) -> 
         " from generate_series(1, 100) i))) as v (n, key) where l.event = 'candidate_changed'",
         hook.id,
     )
-    assert replay(world, Wanted(webhook=hook.id, outcomes=("expired",))) == 2
+    assert replay(world, ReplayFilter(webhook=hook.id, outcomes=("expired",))) == 2
     async with Running(world.url, retry_schedule=[0.02], breaker_failures=1000):
         await world.until("select last_error = 'mapping' from cdc.dead")
         await world.until("select not exists (select from cdc.retry)")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from cdc import tenure
 from cdc.cli import adopt
+from cdc.daemon import watcher
 from tests.daemon.running import Running
 from tests.daemon.world import World
 
@@ -15,7 +15,7 @@ FUTURE = "select not exists (select from cdc.queue where xid >= pg_snapshot_xmax
 async def test_rows_with_ids_of_the_future_are_mended(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tenure, "AT_ONCE", 7)  # several turns
+    monkeypatch.setattr(watcher, "AT_ONCE", 7)  # several turns
     hook = await world.hook()
     # Held, so that the rows can be seen after the start.
     paused = await world.hook(state="paused")

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from cdc.care import expire, prune
-from cdc.embedded import EmbeddedPostgres
-from cdc.observe import Observer
-from cdc.queue.session import open_session
-from cdc.receiver import Script
+from cdc.daemon.maintenance import expire, prune
+from cdc.daemon.store.session import open_session
+from cdc.sandbox.embedded import EmbeddedPostgres
+from cdc.sandbox.receiver import Script
+from cdc.telemetry import Observer
 from tests.daemon.running import Log, Running
 from tests.daemon.world import Hook, World
 

@@ -7,8 +7,8 @@ import time
 
 import pytest
 
-from cdc import pipeline
-from cdc.receiver import Received, Reply, Script
+from cdc.daemon import pipeline
+from cdc.sandbox.receiver import Received, Reply, Script
 from tests.daemon.running import Running, eventually
 from tests.daemon.world import Hook, World
 
@@ -280,11 +280,11 @@ async def test_no_busy_loop_behind_a_replay_that_has_to_wait(world: World) -> No
     await _retrying(world, hook, 9, "interval '-1 second'")
     async with Running(world.url) as daemon:
         await daemon.until("connected")
-        tenure = daemon.app._tenure
-        assert tenure is not None
-        channels = tenure.dispatch.channels
-        await eventually(lambda: hook.id in channels, "its channel is open")
-        lane = channels[hook.id].lane
+        watcher = daemon.app._watcher
+        assert watcher is not None
+        workers = watcher.dispatcher.workers
+        await eventually(lambda: hook.id in workers, "its channel is open")
+        lane = workers[hook.id].lane
         await eventually(
             lambda: (lane.due_at() or 0) > time.monotonic() + 3000, "the lane sleeps for an hour"
         )

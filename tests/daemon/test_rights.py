@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 import pytest
 from psycopg.conninfo import make_conninfo
 
-from cdc.care import rounds
-from cdc.receiver import Reply, Script
+from cdc.daemon.maintenance import schedule
+from cdc.sandbox.receiver import Reply, Script
 from tests.capture.test_row_security import BY_HAND
 from tests.daemon.running import Running
 from tests.daemon.world import World
@@ -29,7 +29,7 @@ async def test_all_that_a_daemon_does_is_allowed(
     if secured:
         await world.run(BY_HAND)
     for name in ("REMOVED_EVERY", "SWEEP_EVERY", "EXPIRE_EVERY", "PRUNE_EVERY"):
-        monkeypatch.setattr(rounds, name, 0.5)
+        monkeypatch.setattr(schedule, name, 0.5)
     good, bad, gone = [await world.hook() for _ in range(3)]
     removed, held = await world.hook(), await world.hook(state="paused")
     world.receiver.script(bad.path, Script(reply=Reply(500)))

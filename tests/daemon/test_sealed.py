@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 from datetime import timedelta
 
-from cdc.keys import Scheme, new_secret
 from cdc.mapping import default_mapping
-from cdc.registry import NewWebhook, Registry, Rules
-from cdc.vault import new_key
+from cdc.message.signing_keys import Scheme, new_secret
+from cdc.webhooks.model import NewWebhook, Rules
+from cdc.webhooks.registry import Registry
+from cdc.webhooks.vault import new_key
 from tests.cli.command import Command
 from tests.daemon.running import Running, settings
 from tests.daemon.world import World

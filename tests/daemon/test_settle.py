@@ -12,14 +12,14 @@ from typing import Any
 import pytest
 from psycopg.errors import LockNotAvailable
 
+from cdc.daemon.store.fetch import Fetcher
+from cdc.daemon.store.look import Looker
+from cdc.daemon.store.records import Parked, Promote, Settled, Suspend
+from cdc.daemon.store.session import Layouts, open_session, run
+from cdc.daemon.store.settle import BATCH, Settler
 from cdc.lanes import Dead, Decision, Delivered, FetchPlan, Lane, LaneRules, Retry
-from cdc.observe import Observer
-from cdc.queue.fetch import Fetcher
-from cdc.queue.look import Looker
-from cdc.queue.records import Parked, Promote, Settled, Suspend
-from cdc.queue.session import Layouts, open_session, run
-from cdc.queue.settle import BATCH, Settler
-from cdc.road import Answer, Delivery, Outcome, Span
+from cdc.model import Answer, Delivery, Outcome, Span
+from cdc.telemetry import Observer
 from tests.daemon.running import LIMIT, Log
 from tests.daemon.world import Hook, World
 

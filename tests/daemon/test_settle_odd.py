@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from cdc.care import rounds
-from cdc.queue.settle import SET_ASIDE, UNRECORDED
-from cdc.receiver import Reply, Script
+from cdc.daemon.maintenance import schedule
+from cdc.daemon.store.settle import SET_ASIDE, UNRECORDED
+from cdc.sandbox.receiver import Reply, Script
 from tests.daemon.running import Process, Running
 from tests.daemon.world import Hook, World
 
@@ -202,7 +202,7 @@ async def test_restored_rows_that_are_locked_keep_no_daemon_from_starting(
     world: World, hook: Hook, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Rows with transaction ids of the future are rewritten at the start: these are, later."""
-    monkeypatch.setattr(rounds, "SWEEP_EVERY", 0.5)
+    monkeypatch.setattr(schedule, "SWEEP_EVERY", 0.5)
     other = await world.hook("project")
     await world.run(ONE, other.id, "5")
     await world.run("update cdc.queue set xid = '900000000'")
@@ -222,7 +222,7 @@ async def test_restored_rows_that_are_locked_keep_no_daemon_from_starting(
 async def test_a_locked_row_of_a_removed_webhook_keeps_no_other_from_being_dropped(
     world: World, hook: Hook, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rounds, "REMOVED_EVERY", 0.2)
+    monkeypatch.setattr(schedule, "REMOVED_EVERY", 0.2)
     removed = [await world.hook("project") for _ in range(2)]
     for gone in removed:
         await world.run(MANY, gone.id, 10)

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from cdc.receiver import Reply, Script
-from cdc.road import THIS_MACHINE, UNUSABLE
+from cdc.model import THIS_MACHINE, UNUSABLE
+from cdc.sandbox.receiver import Reply, Script
 from tests.daemon.running import LIMIT, Process
 from tests.daemon.world import World
 

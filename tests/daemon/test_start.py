@@ -15,14 +15,15 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
-from cdc import mapping, migrations
-from cdc.app import App
-from cdc.embedded import EmbeddedPostgres
+from cdc import mapping
+from cdc.daemon.app import App
 from cdc.errors import DatabaseError
-from tests import support
+from cdc.sandbox.embedded import EmbeddedPostgres
+from cdc.schema import migrations
 from tests.cli.command import Command
 from tests.daemon.running import Process, settings
 from tests.daemon.world import World
+from tests.support import installation
 
 
 async def refused(url: str, **values: object) -> DatabaseError:
@@ -94,7 +95,7 @@ async def test_a_copy_until_it_is_adopted(database: str) -> None:
     error = await refused(database)
     assert "copy" in error.message
     assert "cdc adopt" in error.hint
-    support.adopt(database)
+    installation.adopt(database)
     app = App(settings(database))
     app.stop("at once")
     await app.run()

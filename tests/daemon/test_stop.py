@@ -8,11 +8,11 @@ import time
 
 import pytest
 
-from cdc import stopping
-from cdc.receiver import Received, Script
+from cdc import stop_signals
+from cdc.sandbox.receiver import Received, Script
 from tests.daemon.running import Process, Running, eventually
 from tests.daemon.world import World
-from tests.proxy import Proxy
+from tests.support.proxy import Proxy
 
 
 class Gate:
@@ -153,7 +153,7 @@ def test_nohup_is_respected() -> None:
     """What was started to outlive its terminal does not end with it."""
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        assert stopping._signals() == [signal.SIGTERM, signal.SIGINT]
+        assert stop_signals._signals() == [signal.SIGTERM, signal.SIGINT]
     finally:
         signal.signal(signal.SIGHUP, before)
-    assert signal.SIGHUP in stopping._signals()
+    assert signal.SIGHUP in stop_signals._signals()

@@ -12,9 +12,9 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
-from cdc.observe.logfile import LogFile
-from cdc.queue import ownership
-from cdc.queue.ownership import LOCK_CLASS, MEMBER
+from cdc.daemon.store import ownership
+from cdc.postgres.advisory_locks import LOCK_CLASS, MEMBER
+from cdc.telemetry.logfile import LogFile
 from tests.cli.command import Command
 from tests.daemon.running import Running, eventually
 from tests.daemon.world import Connection, World
@@ -53,7 +53,7 @@ async def test_who_may_take_over_shards_is_one_without_the_role(
 async def test_a_daemon_without_a_shard_says_why(
     world: World, stranger: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cdc.tenure.IDLE_FOR", 0.0)
+    monkeypatch.setattr("cdc.daemon.watcher.IDLE_FOR", 0.0)
     await stranger.execute(
         f"select pg_advisory_lock({LOCK_CLASS}, n) from generate_series(0, 63) n".encode()
     )
@@ -72,8 +72,8 @@ async def test_what_a_daemon_shows_of_itself(world: World, monkeypatch: pytest.M
     """Its clock is apart, and its log cannot be written: log, metrics and commands tell."""
     real, apart = time.time, 600.0
     clock = SimpleNamespace(time=lambda: real() + apart, monotonic=time.monotonic)
-    monkeypatch.setattr("cdc.queue.notices.time", clock)
-    monkeypatch.setattr("cdc.queue.notices.EVERY", 0.0)
+    monkeypatch.setattr("cdc.daemon.store.notices.time", clock)
+    monkeypatch.setattr("cdc.daemon.store.notices.EVERY", 0.0)
     lost = LogFile(None)
     lost.debug("x")
     daemon = Running(world.url)

@@ -9,12 +9,14 @@ from typing import Any
 
 import pytest
 
+from cdc.daemon.store.fetch import FetchedWindow, Fetcher
+from cdc.daemon.store.look import Snapshot
+from cdc.daemon.store.ownership import OWNER
+from cdc.daemon.watcher import PART_TAKES, TakeOver
 from cdc.lanes import FetchPlan
-from cdc.queue.fetch import Fetcher, Window
-from cdc.queue.look import Snapshot
-from cdc.queue.ownership import LOCK_CLASS, OWNER, shard_of
-from cdc.receiver import Received, Reply, Script
-from cdc.tenure import PART_TAKES, Arrival
+from cdc.model import shard_of
+from cdc.postgres.advisory_locks import LOCK_CLASS
+from cdc.sandbox.receiver import Received, Reply, Script
 from tests.daemon.running import Running, eventually
 from tests.daemon.world import Hook, World
 
@@ -176,7 +178,7 @@ async def test_each_of_two_daemons_sends_only_what_is_its_own(world: World) -> N
     async with Running(world.url) as first, Running(world.url) as second:
         both = (first, second)
         await eventually(lambda: [d.owned for d in both] == [32, 32], "the shards are shared")
-        owners = {d: d.app._tenure.epochs.keys() for d in both if d.app._tenure is not None}
+        owners = {d: d.app._watcher.epochs.keys() for d in both if d.app._watcher is not None}
         assert all(any(shard_of(h.id) in owned for h in hooks) for owned in owners.values())
         await writer.insert("candidate", project_id=1)
         await eventually(lambda: list(tries.values()) == [1] * 8, "all have failed once")
@@ -251,12 +253,12 @@ async def test_a_lane_that_is_handed_over_gives_its_places_back(
 
     async def counted(
         self: Fetcher, plans: Mapping[int, FetchPlan], snapshot: Snapshot
-    ) -> dict[int, Window]:
+    ) -> dict[int, FetchedWindow]:
         asked.setdefault(self, []).append(max(plan.limit for plan in plans.values()))
         return await fetch(self, plans, snapshot)
 
     monkeypatch.setattr(Fetcher, "fetch", counted)
-    monkeypatch.setattr("cdc.tenure.HAND_OVER_GRACE", 0.1)
+    monkeypatch.setattr("cdc.daemon.watcher.HAND_OVER_GRACE", 0.1)
     await world.run("insert into candidate (project_id) select 1 from generate_series(1, 300)")
     limits: dict[str, Any] = {"window": 1_000, "total_window": 1_600, "max_concurrency": 1}
     async with Running(world.url, **limits) as first:
@@ -274,7 +276,7 @@ async def test_a_lane_that_is_handed_over_gives_its_places_back(
 
 def test_a_take_over_asks_for_as_many_as_are_quick() -> None:
     """At most twice as many as before, however quick it was."""
-    arrival = Arrival([1])
+    arrival = TakeOver([1])
     sizes = []
     for took in (0.0, PART_TAKES, PART_TAKES * 4, 1000.0, 0.0):
         arrival.paced(took)

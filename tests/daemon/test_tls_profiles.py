@@ -6,15 +6,16 @@ from pathlib import Path
 
 import pytest
 
+from cdc.daemon.dispatch import register
 from cdc.deliver import trust
-from cdc.dispatch import register
 from cdc.errors import ConfigError
 from cdc.mapping import default_mapping
-from cdc.registry import NewWebhook, Registry, Rules
+from cdc.webhooks.model import NewWebhook, Rules
+from cdc.webhooks.registry import Registry
 from tests.daemon.running import Running, settings
 from tests.daemon.world import World
 from tests.deliver.authority import Authority, profile
-from tests.hostile import OK, Hostile, keeps_saying
+from tests.support.hostile import OK, Hostile, keeps_saying
 
 
 async def test_without_its_profile_a_webhook_is_held_until_it_is_there(

@@ -17,9 +17,9 @@ from typing import Any, NamedTuple
 
 import psycopg
 
-from cdc.keys import new_secret
 from cdc.mapping import default_mapping
-from cdc.receiver import Received, Receiver
+from cdc.message.signing_keys import new_secret
+from cdc.sandbox.receiver import Received, Receiver
 from tests.daemon.running import LIMIT
 
 Connection = psycopg.AsyncConnection[tuple[Any, ...]]

@@ -18,10 +18,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from cdc.deliver import Client, Guard
-from cdc.road import Answer, Outcome, Request
-from cdc.sign import OURS, credentials, header_lines
-from tests import hostile
-from tests.hostile import OK, keeps_saying, read_request, says
+from cdc.message.signing import OURS, credentials, header_lines
+from cdc.model import Answer, Outcome, Request
+from tests.support import hostile
+from tests.support.hostile import OK, keeps_saying, read_request, says
 
 LOOPBACK = Guard([ip_network("127.0.0.0/8"), ip_network("::1/128")], allow_http=True)
 CLOSED = Guard([], allow_http=True)

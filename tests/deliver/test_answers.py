@@ -10,16 +10,10 @@ import pytest
 
 from cdc.deliver import Client
 from cdc.deliver.outcome import answer_for
-from cdc.road import Answer
-from tests import hostile
-from tests.deliver.kit import (
-    BROKEN,
-    DEADLINE,
-    LOOPBACK,
-    assert_failed,
-    request_to,
-)
-from tests.hostile import OK, Hostile, keeps_saying, says
+from cdc.model import Answer
+from tests.deliver.kit import BROKEN, DEADLINE, LOOPBACK, assert_failed, request_to
+from tests.support import hostile
+from tests.support.hostile import OK, Hostile, keeps_saying, says
 
 
 async def test_a_request_on_the_wire_literally(client: Client) -> None:

@@ -20,11 +20,11 @@ from cdc.causes.sentences import CLASSES, SENTENCES
 from cdc.deliver import Client, Guard
 from cdc.deliver.dns import Resolver
 from cdc.deliver.trust import NO_FILES, Files, Trust
-from cdc.road import Outcome
+from cdc.model import Outcome
 from tests.deliver.authority import Authority
 from tests.deliver.kit import LOOPBACK, blocking, closed_post, request_to
-from tests.hostile import OK, Hostile, keeps_saying, refusing_port, says
-from tests.nameserver import NameServer
+from tests.support.hostile import OK, Hostile, keeps_saying, refusing_port, says
+from tests.support.nameserver import NameServer
 
 DAY = timedelta(days=1)
 

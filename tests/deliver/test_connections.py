@@ -7,10 +7,10 @@ import asyncio
 import pytest
 
 from cdc.deliver import Client, connection
-from cdc.road import Answer
-from tests import hostile
+from cdc.model import Answer
 from tests.deliver.kit import assert_failed, once_then, request_to
-from tests.hostile import OK, Hostile, keeps_saying, read_request, says
+from tests.support import hostile
+from tests.support.hostile import OK, Hostile, keeps_saying, read_request, says
 
 
 async def test_a_connection_is_used_again(client: Client) -> None:

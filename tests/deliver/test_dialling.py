@@ -9,9 +9,9 @@ from ipaddress import ip_network
 import pytest
 
 from cdc.deliver import Client, Guard, Withheld, dns, guard, pool
-from cdc.road import Answer
+from cdc.model import Answer
 from tests.deliver.kit import CLOSED, LOOPBACK, assert_failed, closed_post, request_to
-from tests.hostile import OK, Hostile, keeps_saying, says
+from tests.support.hostile import OK, Hostile, keeps_saying, says
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]", "[::ffff:127.0.0.1]", "0"])

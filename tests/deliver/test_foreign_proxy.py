@@ -12,11 +12,11 @@ import pytest
 from cdc.deliver import Client
 from cdc.deliver.proxy import Proxy
 from cdc.deliver.trust import Files, Trust
-from cdc.road import Answer, Outcome
+from cdc.model import Answer, Outcome
 from tests.deliver.authority import Authority
 from tests.deliver.kit import LOOPBACK, assert_failed, request_to, settled
-from tests.forward import Forward, Squid, Tinyproxy
-from tests.hostile import OK, Hostile, keeps_saying, refusing_port
+from tests.support.forward import Forward, Squid, Tinyproxy
+from tests.support.hostile import OK, Hostile, keeps_saying, refusing_port
 
 Kind = type[Forward]
 

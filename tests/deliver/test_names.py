@@ -12,8 +12,8 @@ import pytest
 from cdc.deliver import Client, dns
 from cdc.deliver.dns import Names, Resolver
 from tests.deliver.kit import LOOPBACK, request_to
-from tests.hostile import OK, Hostile, keeps_saying
-from tests.nameserver import NameServer
+from tests.support.hostile import OK, Hostile, keeps_saying
+from tests.support.nameserver import NameServer
 
 
 class Server:

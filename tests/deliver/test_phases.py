@@ -12,12 +12,20 @@ from random import Random
 import pytest
 
 from cdc.deliver import Client
-from cdc.deliver.answer import Reply
-from cdc.road import Answer
-from tests import hostile
+from cdc.deliver.answer import HttpReply
+from cdc.model import Answer
 from tests.deliver.kit import DEADLINE, LOOPBACK, assert_failed, request_to, settled
 from tests.deliver.test_reading import GOOD, GOOD_BY_CLOSING, LIMIT, NO_HTTP
-from tests.hostile import OK, Behaviour, Hostile, keeps_saying, read_request, repeats, says
+from tests.support import hostile
+from tests.support.hostile import (
+    OK,
+    Behaviour,
+    Hostile,
+    keeps_saying,
+    read_request,
+    repeats,
+    says,
+)
 
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 LENGTH = b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n"
@@ -95,7 +103,7 @@ async def test_no_answer_of_http(client: Client, answer: bytes) -> None:
     [*GOOD.values(), *GOOD_BY_CLOSING.values()],
     ids=[*GOOD, *(f"until closed: {name}" for name in GOOD_BY_CLOSING)],
 )
-async def test_good_answers(answer: bytes, reply: Reply) -> None:
+async def test_good_answers(answer: bytes, reply: HttpReply) -> None:
     client = Client(LOOPBACK, deadline=5, answer_limit=LIMIT)
     async with Hostile(says(answer)) as peer:
         outcome = await client.post(request_to(peer.url()))

@@ -11,10 +11,10 @@ import pytest
 
 from cdc.deliver import Client, Crowded, Guard, pool
 from cdc.deliver.pool import Origin, Pool
-from cdc.road import Answer
-from tests import hostile
+from cdc.model import Answer
 from tests.deliver.kit import DEADLINE, LOOPBACK, assert_failed, once_then, request_to, settled
-from tests.hostile import OK, Hostile, keeps_saying, read_request
+from tests.support import hostile
+from tests.support.hostile import OK, Hostile, keeps_saying, read_request
 
 
 async def until_gone(peer: Hostile) -> None:

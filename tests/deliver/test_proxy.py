@@ -15,13 +15,13 @@ from cdc.deliver import Client, Guard
 from cdc.deliver.proxy import Proxy
 from cdc.deliver.trust import Files, Trust
 from cdc.deliver.url import parse
-from cdc.road import Answer, Outcome
+from cdc.model import Answer, Outcome
 from cdc.settings import Settings
-from tests import hostile
 from tests.deliver.authority import Authority
 from tests.deliver.kit import CLOSED, DEADLINE, LOOPBACK, assert_failed, request_to, settled
 from tests.deliver.tunnel import Tunnels
-from tests.hostile import OK, Hostile, keeps_saying
+from tests.support import hostile
+from tests.support.hostile import OK, Hostile, keeps_saying
 
 PUBLIC = "93.184.216.34"
 PUBLIC_V6 = "2606:2800:220:1::1"

@@ -8,14 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cdc.deliver.answer import HEAD_LIMIT, HEADERS, INTERIM_LIMIT, RAW_LIMIT, Reader, Reply
+from cdc.deliver.answer import HEAD_LIMIT, HEADERS, INTERIM_LIMIT, RAW_LIMIT, HttpReply, Reader
 from cdc.deliver.outcome import LOOKED_AT, NotHttp, TooMuch
 
 OK = b"HTTP/1.1 200 OK\r\n"
 CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
 LIMIT = 20_000
 
-Verdict = Reply | type[Exception] | None
+Verdict = HttpReply | type[Exception] | None
 
 
 def read(*pieces: bytes, then_closes: bool = False, limit: int = LIMIT) -> Verdict:
@@ -34,71 +34,77 @@ def read(*pieces: bytes, then_closes: bool = False, limit: int = LIMIT) -> Verdi
     return None
 
 
-def whole(answer: bytes) -> Reply:
+def whole(answer: bytes) -> HttpReply:
     got = read(answer)
-    assert isinstance(got, Reply), got
+    assert isinstance(got, HttpReply), got
     return got
 
 
 GOOD = {
-    "empty": (OK + b"Content-Length: 0\r\n\r\n", Reply(200, None, b"", True)),
-    "length": (OK + b"content-LENGTH:  5 \r\n\r\nhello", Reply(200, None, b"hello", True)),
+    "empty": (OK + b"Content-Length: 0\r\n\r\n", HttpReply(200, None, b"", True)),
+    "length": (OK + b"content-LENGTH:  5 \r\n\r\nhello", HttpReply(200, None, b"hello", True)),
     "chunked": (
         CHUNKED + b"2;a=b\r\nhe\r\n003\r\nllo\r\n0\r\nX-Trailer: 1\r\n\r\n",
-        Reply(200, None, b"hello", True),
+        HttpReply(200, None, b"hello", True),
     ),
-    "no phrase": (b"HTTP/1.1 200\r\nContent-Length: 0\r\n\r\n", Reply(200, None, b"", True)),
-    "no content": (b"HTTP/1.1 204 No\r\n\r\n", Reply(204, None, b"", True)),
-    "not modified": (b"HTTP/1.1 304 N\r\nContent-Length: 5\r\n\r\n", Reply(304, None, b"", True)),
+    "no phrase": (b"HTTP/1.1 200\r\nContent-Length: 0\r\n\r\n", HttpReply(200, None, b"", True)),
+    "no content": (b"HTTP/1.1 204 No\r\n\r\n", HttpReply(204, None, b"", True)),
+    "not modified": (
+        b"HTTP/1.1 304 N\r\nContent-Length: 5\r\n\r\n",
+        HttpReply(304, None, b"", True),
+    ),
     "not kept": (
         OK + b"Connection: close\r\nContent-Length: 2\r\n\r\nok",
-        Reply(200, None, b"ok", False),
+        HttpReply(200, None, b"ok", False),
     ),
-    "1.0": (b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok", Reply(200, None, b"ok", False)),
+    "1.0": (b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok", HttpReply(200, None, b"ok", False)),
     "1.0, kept": (
         b"HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 2\r\n\r\nok",
-        Reply(200, None, b"ok", True),
+        HttpReply(200, None, b"ok", True),
     ),
     "interim": (
         b"HTTP/1.1 100 Continue\r\nRetry-After: 9\r\n\r\nHTTP/1.1 103 Hints\r\nLink: x\r\n\r\n"
         b"HTTP/1.1 503 Busy\r\nRetry-After: 7\r\nContent-Length: 0\r\n\r\n",
-        Reply(503, "7", b"", True),
+        HttpReply(503, "7", b"", True),
     ),
     "interim, about to close": (
         b"HTTP/1.1 103 Hints\r\nConnection: close\r\n\r\n" + OK + b"Content-Length: 2\r\n\r\nok",
-        Reply(200, None, b"ok", False),
+        HttpReply(200, None, b"ok", False),
     ),
     "another protocol": (
         b"HTTP/1.1 101 Switching\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n",
-        Reply(101, None, b"", False),
+        HttpReply(101, None, b"", False),
     ),
-    "another protocol, unasked": (b"HTTP/1.1 101 S\r\n\r\n", Reply(101, None, b"", False)),
+    "another protocol, unasked": (b"HTTP/1.1 101 S\r\n\r\n", HttpReply(101, None, b"", False)),
     "an offer of another": (
         OK + b"Upgrade: h2c\r\nConnection: upgrade\r\nContent-Length: 2\r\n\r\nok",
-        Reply(200, None, b"ok", True),
+        HttpReply(200, None, b"ok", True),
     ),
     "retry-after twice": (
         b"HTTP/1.1 429 X\r\nRetry-After: 1\r\nretry-after: 2\r\nContent-Length: 0\r\n\r\n",
-        Reply(429, "1", b"", True),
+        HttpReply(429, "1", b"", True),
     ),
     "not in a trailer": (
         b"HTTP/1.1 429 X\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nRetry-After: 1\r\n\r\n",
-        Reply(429, None, b"", True),
+        HttpReply(429, None, b"", True),
     ),
-    "bytes in a value": (OK + b"A: \xff\r\nContent-Length: 0\r\n\r\n", Reply(200, None, b"", True)),
+    "bytes in a value": (
+        OK + b"A: \xff\r\nContent-Length: 0\r\n\r\n",
+        HttpReply(200, None, b"", True),
+    ),
     "as large as it gets": (
         OK + b"Content-Length: %d\r\n\r\n" % LIMIT + b"x" * LIMIT,
-        Reply(200, None, b"x" * LOOKED_AT, True),
+        HttpReply(200, None, b"x" * LOOKED_AT, True),
     ),
     "larger": (
         OK + b"Content-Length: 999999999\r\n\r\n" + b"x" * (LIMIT + 1),
-        Reply(200, None, b"x" * LOOKED_AT, False),
+        HttpReply(200, None, b"x" * LOOKED_AT, False),
     ),
 }
 GOOD_BY_CLOSING = {
-    "1.1": (OK + b"\r\nhello", Reply(200, None, b"hello", False)),
-    "1.0": (b"HTTP/1.0 500 Oh\r\nRetry-After: 5\r\n\r\n", Reply(500, "5", b"", False)),
-    "kept, it says": (OK + b"Connection: keep-alive\r\n\r\nx", Reply(200, None, b"x", False)),
+    "1.1": (OK + b"\r\nhello", HttpReply(200, None, b"hello", False)),
+    "1.0": (b"HTTP/1.0 500 Oh\r\nRetry-After: 5\r\n\r\n", HttpReply(500, "5", b"", False)),
+    "kept, it says": (OK + b"Connection: keep-alive\r\n\r\nx", HttpReply(200, None, b"x", False)),
 }
 NO_HTTP = {
     "HTTP/0.9": b"<html>\n",
@@ -176,12 +182,12 @@ ENDLESS = {
 
 
 @pytest.mark.parametrize(("answer", "reply"), GOOD.values(), ids=GOOD.keys())
-def test_good_answers(answer: bytes, reply: Reply) -> None:
+def test_good_answers(answer: bytes, reply: HttpReply) -> None:
     assert read(answer) == reply
 
 
 @pytest.mark.parametrize(("answer", "reply"), GOOD_BY_CLOSING.values(), ids=GOOD_BY_CLOSING.keys())
-def test_answers_that_end_with_the_connection(answer: bytes, reply: Reply) -> None:
+def test_answers_that_end_with_the_connection(answer: bytes, reply: HttpReply) -> None:
     assert read(answer) is None
     assert read(answer, then_closes=True) == reply
 
@@ -228,12 +234,14 @@ def test_the_limits_are_exact() -> None:
 )
 def test_more_than_an_answer_costs_the_connection(more: bytes) -> None:
     answer = OK + b"Content-Length: 2\r\n\r\nok"
-    assert read(answer) == Reply(200, None, b"ok", True)
-    assert read(answer + more) == Reply(200, None, b"ok", False)
-    assert read(b"HTTP/1.1 500 Oh\r\nContent-Length: 2\r\n\r\nno" + more) == Reply(
+    assert read(answer) == HttpReply(200, None, b"ok", True)
+    assert read(answer + more) == HttpReply(200, None, b"ok", False)
+    assert read(b"HTTP/1.1 500 Oh\r\nContent-Length: 2\r\n\r\nno" + more) == HttpReply(
         500, None, b"no", False
     )
-    assert read(b"HTTP/1.1 204 No\r\nContent-Length: 2\r\n\r\nok") == Reply(204, None, b"", False)
+    assert read(b"HTTP/1.1 204 No\r\nContent-Length: 2\r\n\r\nok") == HttpReply(
+        204, None, b"", False
+    )
 
 
 def test_one_after_the_other() -> None:
@@ -297,7 +305,7 @@ def test_any_honest_answer_in_any_pieces(
         answer += b"".join(b"%x\r\n%b\r\n" % (len(part), part) for part in parts) + b"0\r\n\r\n"
     else:
         answer += b"Content-Length: %d\r\n\r\n%b" % (len(body), body)
-    assert read(*pieces(answer, cuts)) == Reply(status, None, body, True)
+    assert read(*pieces(answer, cuts)) == HttpReply(status, None, body, True)
 
 
 @given(
@@ -306,7 +314,7 @@ def test_any_honest_answer_in_any_pieces(
 )
 def test_no_bytes_raise_anything_else(beginning: bytes, some: list[bytes]) -> None:
     got = read(*([beginning] if beginning else []), *some, then_closes=True)
-    assert got is None or isinstance(got, Reply) or got in (NotHttp, TooMuch)
+    assert got is None or isinstance(got, HttpReply) or got in (NotHttp, TooMuch)
 
 
 @given(st.sampled_from(everything()), st.data())
@@ -314,11 +322,11 @@ def test_a_damaged_answer_raises_nothing_else(answer: bytes, data: st.DataObject
     at = data.draw(st.integers(0, min(len(answer), 400) - 1))
     junk = data.draw(st.binary(max_size=5))
     got = read(answer[:at] + junk + answer[at + 1 :], then_closes=True)
-    assert got is None or isinstance(got, Reply) or got in (NotHttp, TooMuch)
+    assert got is None or isinstance(got, HttpReply) or got in (NotHttp, TooMuch)
 
 
 @pytest.mark.parametrize("head", [OK, OK + b"Connection: close\r\n"])
 def test_what_follows_an_answer_is_no_part_of_it(head: bytes) -> None:
     answer = head + b"Content-Length: 2\r\n\r\nok"
     for more in (b"HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n", b"garbage", b"\0"):
-        assert read(answer + more) == Reply(200, None, b"ok", False)
+        assert read(answer + more) == HttpReply(200, None, b"ok", False)

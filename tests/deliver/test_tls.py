@@ -14,18 +14,11 @@ import pytest
 
 from cdc.deliver import Client
 from cdc.deliver.trust import Files, Trust
-from cdc.road import Answer
-from tests import hostile
+from cdc.model import Answer
 from tests.deliver.authority import profile
-from tests.deliver.kit import (
-    DEADLINE,
-    LOOPBACK,
-    assert_failed,
-    certificate,
-    once_then,
-    request_to,
-)
-from tests.hostile import OK, Behaviour, Hostile, keeps_saying, says
+from tests.deliver.kit import DEADLINE, LOOPBACK, assert_failed, certificate, once_then, request_to
+from tests.support import hostile
+from tests.support.hostile import OK, Behaviour, Hostile, keeps_saying, says
 
 
 async def test_an_unknown_certificate_is_refused(client: Client, tmp_path: Path) -> None:

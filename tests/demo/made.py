@@ -6,12 +6,12 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
-from cdc.demo import protocol
-from cdc.demo.account import Account, draw_up
-from cdc.demo.ledger import Change, Entry, Hook, Kind, Ledger, Statement
-from cdc.demo.protocol import Candidate, Customer, Project, Rating, Row
-from cdc.receiver import Received
-from cdc.sign import Problem
+from cdc.message.signing import SignatureProblem
+from cdc.sandbox.demo import protocol
+from cdc.sandbox.demo.account import Account, draw_up
+from cdc.sandbox.demo.ledger import Change, Entry, Hook, Kind, Ledger, Statement
+from cdc.sandbox.demo.protocol import Candidate, Customer, DemoRow, Project, Rating
+from cdc.sandbox.receiver import Received
 
 ALL = Hook("a/all", 1, protocol.EVENTS, "http://receiver/a/all")
 RATINGS = Hook("a/ratings", 1, ("rating_changed",), "http://receiver/a/ratings")
@@ -38,7 +38,7 @@ class World:
 
     def wrote(
         self,
-        row: Row,
+        row: DemoRow,
         action: str = "modified",
         *,
         committed: bool = True,
@@ -64,7 +64,7 @@ class World:
         status: int = 200,
         late: float = 0.0,
         body: bytes | None = None,
-        problem: Problem | None = None,
+        problem: SignatureProblem | None = None,
         path: str | None = None,
         headers: dict[str, str] | None = None,
         method: str = "POST",

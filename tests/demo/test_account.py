@@ -6,9 +6,9 @@ from datetime import timedelta
 
 import pytest
 
-from cdc.demo.account import LATE_AFTER, Account, Line
-from cdc.demo.report import Report, proven
-from cdc.sign import Problem
+from cdc.message.signing import SignatureProblem
+from cdc.sandbox.demo.account import LATE_AFTER, Account, Line
+from cdc.sandbox.demo.report import DemoReport, proven
 from tests.demo.made import DORA, ERIN, PROJECT, STARS, START, World
 
 
@@ -251,10 +251,10 @@ def test_late(world: World) -> None:
 
 def test_not_verified(world: World) -> None:
     (owed,) = world.wrote(DORA)
-    world.posted(owed, problem=Problem.MISMATCH)
+    world.posted(owed, problem=SignatureProblem.MISMATCH)
     kind, text = only_fault(world.account())
     assert kind == "wrong"
-    assert Problem.MISMATCH in text
+    assert SignatureProblem.MISMATCH in text
 
 
 @pytest.mark.parametrize(
@@ -287,13 +287,13 @@ def test_percentiles() -> None:
 
 
 def test_a_story_that_did_nothing_is_no_success() -> None:
-    assert not Report(Account(), "18.4", 1.0, proven=True).ok
+    assert not DemoReport(Account(), "18.4", 1.0, proven=True).ok
 
 
 def test_the_report_tells_what_was_wrong(world: World) -> None:
     (owed,) = world.wrote(DORA)
     account = world.account()
-    report = Report(account, "18.4", 1.0, problems=["the daemon ended"], log="one\ntwo")
+    report = DemoReport(account, "18.4", 1.0, problems=["the daemon ended"], log="one\ntwo")
     told = report.as_json()
     assert (told["ok"], told["total"]["missing"]) == (False, 1)
     assert told["faults"] == [{"kind": "missing", "text": f"never came: {owed}"}]

@@ -17,7 +17,7 @@ import psutil
 import psycopg
 import pytest
 
-from cdc.demo import protocol
+from cdc.sandbox.demo import protocol
 
 WITHIN = 60.0
 ROOT = Path(__file__).parents[2]

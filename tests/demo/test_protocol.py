@@ -4,9 +4,18 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from cdc.demo import protocol
-from cdc.demo.ledger import Change, Ledger, Statement
-from cdc.demo.protocol import AnswerVideo, Candidate, Customer, Note, Project, Question, Rating, Row
+from cdc.sandbox.demo import protocol
+from cdc.sandbox.demo.ledger import Change, Ledger, Statement
+from cdc.sandbox.demo.protocol import (
+    AnswerVideo,
+    Candidate,
+    Customer,
+    DemoRow,
+    Note,
+    Project,
+    Question,
+    Rating,
+)
 from tests.demo.made import ALL, OTHER, RATINGS, START
 
 PROJECT = Project(1, 17)
@@ -32,7 +41,7 @@ def test_the_documented_example() -> None:
 
 def test_every_event() -> None:
     candidate = f"{API}projects/17/candidates/19/"
-    rows: dict[Row, dict[str, str | None]] = {
+    rows: dict[DemoRow, dict[str, str | None]] = {
         CANDIDATE: {"project": f"{API}projects/17/", "candidate": candidate},
         VIDEO: {
             "project": f"{API}projects/17/",

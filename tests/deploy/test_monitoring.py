@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 import yaml
 
-from cdc.observe import Backlog, Observer, State
-from cdc.processes import merged
-from cdc.queue.ownership import SHARDS
+from cdc.daemon.supervisor import merged
+from cdc.model import SHARDS
+from cdc.telemetry import Backlog, Observer, State
 from tests.docs.pages import codes, page, table
 from tests.house.files import TOP
 

@@ -15,10 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from cdc.app import FLUSH_WITHIN
-from cdc.observe import Systemd, pulse
-from cdc.observe.otel import CLOSE_WITHIN
+from cdc.daemon.app import FLUSH_WITHIN
 from cdc.settings import Settings, load
+from cdc.telemetry import Systemd, pulse
+from cdc.telemetry.otel import CLOSE_WITHIN
 from tests.daemon.running import LIMIT, Process, Running
 from tests.daemon.world import World
 from tests.docs.test_commands import accepted

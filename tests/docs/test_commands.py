@@ -15,7 +15,7 @@ from typer.main import get_command
 from cdc.capture.rights import AGAIN
 from cdc.causes import cause_of
 from cdc.cli import COMMANDS, app
-from cdc.cli.doctor.base import fail
+from cdc.diagnosis.doctor.check import fail
 from cdc.guides import located
 from tests.docs.pages import console, mentioned, page, pages
 from tests.house.files import TOP, files, name

@@ -17,12 +17,12 @@ import pytest
 import yaml
 from compose_spec import PyCompose
 
-from cdc.app import FLUSH_WITHIN
-from cdc.embedded import EmbeddedPostgres
-from cdc.keys import parse_secret
-from cdc.migrations import SUPPORTED
-from cdc.observe.otel import CLOSE_WITHIN
+from cdc.daemon.app import FLUSH_WITHIN
+from cdc.message.signing_keys import parse_secret
+from cdc.sandbox.embedded import EmbeddedPostgres
+from cdc.schema.migrations import SUPPORTED
 from cdc.settings import Settings, describe
+from cdc.telemetry.otel import CLOSE_WITHIN
 from tests.docs.pages import page
 from tests.docs.running import Terminal, as_account
 from tests.docs.test_commands import accepted

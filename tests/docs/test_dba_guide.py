@@ -13,13 +13,13 @@ import yaml
 from psycopg import sql
 
 from cdc.cli import triggers
-from cdc.embedded import EmbeddedPostgres
 from cdc.mapping import default_mapping
-from cdc.migrations import SUPPORTED
-from cdc.patience import Patience
-from cdc.queue.ownership import LOCK_CLASS, MEMBER
+from cdc.postgres.advisory_locks import LOCK_CLASS, MEMBER
+from cdc.postgres.lock_retry import LockRetry
+from cdc.sandbox.embedded import EmbeddedPostgres
+from cdc.sandbox.suite import tables_sql
+from cdc.schema.migrations import SUPPORTED
 from cdc.settings import Settings
-from cdc.suite import tables_sql
 from tests.docs.pages import blocks, codes, page, table
 from tests.docs.running import Terminal, as_account
 from tests.house.files import TOP
@@ -227,12 +227,12 @@ def test_locks_told_are_those_taken() -> None:
 
 def test_the_numbers_told_are_the_defaults() -> None:
     told = " ".join(GUIDE.split())
-    patience, defaults = Patience(), Settings()
-    assert f"waits for {patience.lock_timeout_ms} ms at most (`--lock-timeout`)" in told
-    assert f"{patience.tries} times (`--tries`)" in told
+    lock_retry, defaults = LockRetry(), Settings()
+    assert f"waits for {lock_retry.lock_timeout_ms} ms at most (`--lock-timeout`)" in told
+    assert f"{lock_retry.tries} times (`--tries`)" in told
     given = signature(triggers.install).parameters
-    assert given["lock_timeout"].default == patience.lock_timeout_ms
-    assert given["tries"].default == patience.tries
+    assert given["lock_timeout"].default == lock_retry.lock_timeout_ms
+    assert given["tries"].default == lock_retry.tries
     assert f"PostgreSQL {SUPPORTED} or newer" in told
     assert f"after {defaults.log_days} days (`CDC_LOG_DAYS`)" in told
     assert f"after {defaults.held_days:g} days (`CDC_HELD_DAYS`)" in told
@@ -240,10 +240,10 @@ def test_the_numbers_told_are_the_defaults() -> None:
 
 def test_what_lies_unresolved_is_red() -> None:
     """What the guide says of cdc.unresolved and `cdc status`."""
-    from cdc.cli.health import Bell, Daemon, Health, Unresolved, problems
+    from cdc.diagnosis.health import Bell, DaemonState, Health, Unresolved, problems
 
     bell = Bell(armed=True, queue=0.0, prepared=0)
-    all_ = (Daemon("host:17", tuple(range(64)), None),)
+    all_ = (DaemonState("host:17", tuple(range(64)), None),)
     fine = Health((), "same", True, 1, all_, bell, (), Unresolved(0, None, ""), 0)
     assert not problems(fine)
     assert problems(replace(fine, unresolved=Unresolved(1, 5.0, "gone")))

@@ -17,8 +17,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from cdc.embedded import EmbeddedPostgres
-from cdc.embedded.server import free_port
+from cdc.sandbox.embedded import EmbeddedPostgres
+from cdc.sandbox.embedded.server import free_port
 from tests.docs.pages import blocks, page
 from tests.house.files import TOP, files
 

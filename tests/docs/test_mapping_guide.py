@@ -11,10 +11,10 @@ from pydantic import BaseModel
 
 from cdc.capture.check import check
 from cdc.mapping import Mapping, default_mapping, parse_mapping
-from cdc.mapping.load import _Company, _File, _Resource
+from cdc.mapping.load import _Company, _MappingFile, _Resource
 from tests.docs.pages import blocks, codes, page, tables
 from tests.docs.test_protocol import made, on_the_wire
-from tests.support import prepare
+from tests.support.installation import prepare
 
 GUIDE = page("docs/mapping.md")
 KEYS = {"company": "t1", "department": "d1", "job": "j1", "application": "a1", "interview": "i1"}
@@ -28,7 +28,7 @@ def example() -> Mapping:
 
 def test_every_key_is_told_of() -> None:
     top, company, resource = tables(GUIDE)[:3]
-    kinds: tuple[type[BaseModel], ...] = (_File, _Company, _Resource)
+    kinds: tuple[type[BaseModel], ...] = (_MappingFile, _Company, _Resource)
     for rows, kind in zip((top, company, resource), kinds, strict=True):
         told = {
             codes(row["key"])[0].strip("[]").removesuffix(".<name>"): row["required"]

@@ -6,18 +6,17 @@ import asyncio
 import re
 from collections import Counter
 
-from cdc.app import FLUSH_WITHIN
-from cdc.care.measure import EVERY, PART
-from cdc.cli import deliveries
-from cdc.cli.doctor import checks
-from cdc.cli.health.reading import MOST
+from cdc.daemon.app import FLUSH_WITHIN
+from cdc.daemon.maintenance.measure import EVERY, PART
+from cdc.diagnosis import deliveries
+from cdc.diagnosis.doctor import checks
+from cdc.diagnosis.health.reading import MOST
 from cdc.lanes.breaker import BreakerState
-from cdc.observe import Backlog, Observer, State
-from cdc.observe.otel import CLOSE_WITHIN
-from cdc.observe.pulse import STUCK_AFTER
-from cdc.queue.ownership import SHARDS
-from cdc.road import Outcome, WebhookState
+from cdc.model import SHARDS, Outcome, WebhookState
 from cdc.settings import Settings
+from cdc.telemetry import Backlog, Observer, State
+from cdc.telemetry.otel import CLOSE_WITHIN
+from cdc.telemetry.pulse import STUCK_AFTER
 from tests.docs.pages import codes, page, table
 from tests.house.files import TOP
 

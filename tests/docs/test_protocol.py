@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from cdc.mapping import Mapping, default_mapping, roads_of
-from cdc.road import Delivery
-from cdc.sign import USER_AGENT, Signer
-from cdc.translate import Translator
+from cdc.mapping import Mapping, default_mapping, plan_joins
+from cdc.message.payload import Translator
+from cdc.message.signing import USER_AGENT, Signer
+from cdc.model import Delivery
 from tests.docs.pages import Block, blocks, codes, page, table
 
 KEYS = {
@@ -35,7 +35,7 @@ def made(
     mapping: Mapping, keys: dict[str, str], payload: dict[str, Any], base: str | None
 ) -> bytes:
     """What the program sends for the row that the payload tells of."""
-    layout = roads_of(mapping, mapping.events[payload["event"]]).layout
+    layout = plan_joins(mapping, mapping.events[payload["event"]]).layout
     missing = {name for name, url in payload["data"].items() if url is None}
 
     def reference(field: str) -> str | None:

@@ -15,17 +15,17 @@ from typing import Any
 
 import pytest
 
-from cdc.capture.bodies import FEW
+from cdc.capture.function_bodies import FEW
 from cdc.deliver.outcome import answer_for
-from cdc.keys import Scheme, new_secret, public_key
 from cdc.lanes.breaker import Breaker
-from cdc.lanes.judge import Judge
-from cdc.lanes.lines import Held
-from cdc.lanes.pace import SlowDown
+from cdc.lanes.order import Held
+from cdc.lanes.rate_limit import SlowDown
+from cdc.lanes.retry_policy import RetryPolicy
 from cdc.lanes.rules import LaneRules
-from cdc.road import Answer, Delivery, Layout, Outcome
+from cdc.message.signing import Signer
+from cdc.message.signing_keys import Scheme, new_secret, public_key
+from cdc.model import Answer, Delivery, Layout, Outcome
 from cdc.settings import Settings
-from cdc.sign import Signer
 from tests.docs.pages import blocks, page, table
 from tests.house.files import TOP
 
@@ -277,7 +277,7 @@ def test_the_table_of_answers_is_what_is_done() -> None:
 @pytest.mark.parametrize("status", [410, 429, 503, 502, 504, 500, 404, 301])
 def test_tries_are_used_up_as_told(status: int) -> None:
     rules = LaneRules()
-    judge = Judge(rules, Random(1), Breaker(rules), SlowDown())
+    judge = RetryPolicy(rules, Random(1), Breaker(rules), SlowDown())
     layout = Layout(1, "project_changed", ("base", "company", "project"))
     delivery = Delivery(1, 1, 1, UID, layout, "created", Any, (None, "1", "1"))  # type: ignore[arg-type]  # the time is not looked at
     held = Held(delivery, delivery.resource, 0)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import psycopg
 
-from cdc.embedded import EmbeddedPostgres
+from cdc.sandbox.embedded import EmbeddedPostgres
 from tests.faults.fleet import Daemon, Fleet
 from tests.faults.peer import Peer
 from tests.faults.writers import Writers

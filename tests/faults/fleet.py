@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from tests.daemon.running import Process
-from tests.proxy import Proxy
+from tests.support.proxy import Proxy
 
 # What a daemon is told, so that what takes days takes seconds here. Budget: attempts of a delivery
 # until it is dead. A receiver that misbehaves for a while must not use that up.

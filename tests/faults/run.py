@@ -13,8 +13,7 @@ from pathlib import Path
 import orjson
 import psycopg
 
-from cdc.embedded import EmbeddedPostgres
-from tests import support
+from cdc.sandbox.embedded import EmbeddedPostgres
 from tests.faults import ledger, records, suite
 from tests.faults.accounting import Account, Disturbances, Hook, Silence, account, silences
 from tests.faults.faults import Fault, Faults
@@ -23,6 +22,7 @@ from tests.faults.ledger import Ledger
 from tests.faults.moods import MOODS, Moods, Spell
 from tests.faults.peer import Peer
 from tests.faults.writers import Owed, Writers
+from tests.support import installation
 
 DRAIN_WITHIN = 90.0
 UNDER_WAY = 0.02
@@ -102,7 +102,7 @@ class _Run:
 
     async def carry_out(self) -> Result:
         plan, shape, seed = self.plan, self.plan.shape, self.plan.seed
-        support.prepare_template(self.url)
+        installation.prepare_template(self.url)
         keys = suite.furnish(self.url, shape)
         async with (
             Peer(self.folder, shape.webhooks, seed=seed) as peer,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import psycopg
 
-from cdc.keys import new_secret
+from cdc.message.signing_keys import new_secret
 from tests.faults.accounting import Hook
 from tests.faults.peer import Peer
 

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from cdc.queue.settle import UNRECORDED
-from tests import support
+from cdc.daemon.store.settle import UNRECORDED
 from tests.bench.target import Target
 from tests.daemon.running import LIMIT, Process, eventually
 from tests.daemon.world import World
+from tests.support import installation
 
 HOOKS, QUEUED, AT_ONCE = 50, 20_000, 10
 
@@ -29,7 +29,7 @@ select w.id, l.id, 'm', now(), array[null, '1', '1', n::text]
 
 @pytest.fixture
 async def world(database: str) -> AsyncIterator[World]:
-    support.adopt(database)
+    installation.adopt(database)
     made = World(database)
     await made.open()
     yield made

@@ -9,16 +9,16 @@ import aiohttp
 import psycopg
 import pytest
 
-from cdc.keys import new_secret
-from cdc.road import Delivery, Layout, Request, Webhook, WebhookState
-from cdc.sign import Sealer
+from cdc.message.signing import Sealer
+from cdc.message.signing_keys import new_secret
+from cdc.model import Delivery, Layout, Request, Webhook, WebhookState
 from tests.faults import ledger, records, suite
 from tests.faults.accounting import Hook
 from tests.faults.ledger import Change, Ledger
 from tests.faults.peer import Peer
 from tests.faults.writers import Owed, Writers
 from tests.lanes.made import TIME
-from tests.proxy import Proxy
+from tests.support.proxy import Proxy
 
 SHAPE = suite.Shape(companies=1, webhooks=1, writers=1)
 HOOK = Hook(0, "1", frozenset(suite.EVENTS))

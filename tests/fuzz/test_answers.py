@@ -9,10 +9,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from cdc.deliver import Client
-from cdc.road import Answer, Outcome
-from tests import hostile
+from cdc.model import Answer, Outcome
 from tests.deliver.kit import LOOPBACK, request_to
-from tests.hostile import OK, Behaviour, Hostile, keeps_saying
+from tests.support import hostile
+from tests.support.hostile import OK, Behaviour, Hostile, keeps_saying
 
 DEADLINE = 0.15
 FUZZ = settings(max_examples=100)

@@ -14,12 +14,12 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from psycopg import sql
 
-from cdc.embedded import EmbeddedPostgres
 from cdc.mapping import default_mapping
-from cdc.suite import KeyType
-from cdc.translate import Translator
+from cdc.message.payload import Translator
+from cdc.sandbox.embedded import EmbeddedPostgres
+from cdc.sandbox.suite import KeyType
 from tests.capture.kit import Suite, connect
-from tests.support import prepare
+from tests.support.installation import prepare
 
 FUZZ = settings(max_examples=60)
 LONGEST = 2000  # of a key: PostgreSQL's index takes 2704 bytes
@@ -29,7 +29,7 @@ TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")
 KEYS: dict[str, st.SearchStrategy[Any]] = {
     "bigint": st.integers(-(2**63), 2**63 - 1),
     "uuid": st.uuids(),
-    # One or two dots cannot stand in an address (tests/test_translate.py).
+    # One or two dots cannot stand in an address (tests/message/test_payload.py).
     "text": TEXT.filter(lambda text: len(text.encode()) <= LONGEST and text not in (".", "..")),
 }
 # Beside the key, columns that are none of our business, with the worst their types can hold.

@@ -5,10 +5,10 @@ python -m tests.house.rendered_sql
 
 from __future__ import annotations
 
-from cdc import sqlfiles
 from cdc.capture.script import offline
 from cdc.mapping import default_mapping
-from cdc.suite import tables_sql
+from cdc.postgres import sqlfiles
+from cdc.sandbox.suite import tables_sql
 
 SAMPLE = """\
 -- A small stand-in for the interview suite, to try things out in an empty database. Rendered from

@@ -8,11 +8,12 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from cdc import migrations, sqlfiles
 from cdc.capture.check import check
 from cdc.capture.plan import plan
-from cdc.embedded import find_binaries
 from cdc.mapping import default_mapping
+from cdc.postgres import sqlfiles
+from cdc.sandbox.embedded import find_binaries
+from cdc.schema import migrations
 from tests.house.rendered_sql import rendered
 
 

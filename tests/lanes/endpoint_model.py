@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from cdc.lanes import Dead, Decision, Delivered, LaneRules, Retry
-from cdc.road import Answer, Delivery, Outcome
+from cdc.model import Answer, Delivery, Outcome
 
 EPSILON = 1e-6
 LONG_AGO = 1e6

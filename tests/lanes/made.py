@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from random import Random
 
-from cdc.lanes import Decision, Lane, LaneRules, Room
-from cdc.road import Answer, Delivery, Layout, Outcome, Resource, Span
+from cdc.lanes import Capacity, Decision, Lane, LaneRules
+from cdc.model import Answer, Delivery, Layout, Outcome, ResourceKey, Span
 
 LAYOUT = Layout(1, "rating_changed", ("base", "company", "project", "candidate", "rating"))
 TIME = datetime(2015, 3, 16, 15, 32, 34, 174752, tzinfo=UTC)
@@ -40,8 +40,8 @@ def delivery(
     )
 
 
-def resource(key: str) -> Resource:
-    return Resource("rating_changed", key)
+def resource(key: str) -> ResourceKey:
+    return ResourceKey("rating_changed", key)
 
 
 STATUS = {
@@ -75,8 +75,8 @@ GONE = outcome(Answer.GONE)
 PLAIN = LaneRules(jitter=0.0)
 
 
-def lane(rules: LaneRules = PLAIN, room: Room | None = None) -> Lane:
-    return Lane(1, rules, Random(1), room)
+def lane(rules: LaneRules = PLAIN, capacity: Capacity | None = None) -> Lane:
+    return Lane(1, rules, Random(1), capacity)
 
 
 def feed(lane: Lane, rows: Iterable[Delivery]) -> list[Delivery]:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from cdc.lanes import Dead, DuePlan, FetchPlan, Retry, Settlement
-from cdc.road import Delivery, Resource
+from cdc.model import Delivery, ResourceKey
 
 from .made import delivery
 
@@ -108,7 +108,7 @@ class Tables:
 
     def read_due(self, plan: DuePlan) -> tuple[list[Delivery], float | None]:
         """Due rows, the lowest of each resource, and when the next one of all others is due."""
-        lowest: dict[Resource, tuple[int, float]] = {}
+        lowest: dict[ResourceKey, tuple[int, float]] = {}
         for id, parked in sorted(self.retry.items()):
             if parked.due is not None:
                 lowest.setdefault(parked.row.resource, (id, parked.due))
@@ -134,7 +134,7 @@ class Tables:
         self.promote(row.resource)
         return True
 
-    def promote(self, resource: Resource) -> bool:
+    def promote(self, resource: ResourceKey) -> bool:
         rows = [parked for _, parked in sorted(self.retry.items())]
         rows = [parked for parked in rows if parked.row.resource == resource]
         if rows:
@@ -147,9 +147,9 @@ class Tables:
                 first.due = self.now
         return bool(rows)
 
-    def blocked(self) -> dict[Resource, list[Parked]]:
+    def blocked(self) -> dict[ResourceKey, list[Parked]]:
         """What take-over finds in the retry table; nothing is left parked behind nothing."""
-        found: dict[Resource, list[Parked]] = {}
+        found: dict[ResourceKey, list[Parked]] = {}
         for parked in self.retry.values():
             found.setdefault(parked.row.resource, []).append(parked)
         for resource in found:

@@ -8,7 +8,7 @@ import pytest
 
 from cdc.lanes import Dead, Delivered, Lane, LaneRules, Retry
 from cdc.lanes.decision import PLAIN_SUCCESS
-from cdc.road import Answer, Outcome
+from cdc.model import Answer, Outcome
 
 from .made import BAD, BUSY, DOWN, GONE, OK, PLAIN, SLOW, delivery, feed, ids, lane, outcome
 

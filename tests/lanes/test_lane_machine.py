@@ -17,7 +17,7 @@ from hypothesis.stateful import (
 )
 
 from cdc.lanes import LaneRules
-from cdc.road import Answer
+from cdc.model import Answer
 
 from .made import outcome
 from .world import World
@@ -40,7 +40,7 @@ class LaneMachine(RuleBasedStateMachine):
         rate=RATES,
         schedule=st.sampled_from([(), (5.0,), (5.0, 30.0)]),
         failures=st.sampled_from([2, 4, 50]),
-        room=st.sampled_from([1000, 1000, 6, 1]),
+        capacity=st.sampled_from([1000, 1000, 6, 1]),
     )
     def begin(
         self,
@@ -49,12 +49,12 @@ class LaneMachine(RuleBasedStateMachine):
         rate: float | None,
         schedule: tuple[float, ...],
         failures: int,
-        room: int,
+        capacity: int,
     ) -> None:
         rules = LaneRules(
             window=window, cap=cap, rate=rate, schedule=schedule, breaker_failures=failures
         )
-        self.world = World(rules, seed=1, room=room)
+        self.world = World(rules, seed=1, capacity=capacity)
 
     # -- the suite --------------------------------------------------------------------------------
 

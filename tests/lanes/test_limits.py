@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from cdc.lanes import BreakerState, Decision, Delivered, Kept, Lane, LaneRules, Retry, Transition
-from cdc.lanes.pace import CATCH_UP
-from cdc.road import Answer, Outcome
+from cdc.lanes.rate_limit import CATCH_UP
+from cdc.model import Answer, Outcome
 
 from .made import (
     BAD,

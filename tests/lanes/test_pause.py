@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cdc.lanes import LaneRules
-from cdc.road import Delivery, Span
+from cdc.model import Delivery, Span
 
 from .made import BAD, OK, delivery, feed, feed_due, ids, lane
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 from cdc.lanes import LaneRules
-from cdc.road import UNREAD, Delivery, Span
+from cdc.model import UNREAD, Delivery, Span
 
 from .made import BAD, OK, delivery, feed, feed_due, ids, lane, resource
 
@@ -25,7 +25,7 @@ def test_the_first_fetch_takes_a_whole_window() -> None:
     a.noticed(Span(7))
     plan = a.plan_fetch()
     assert plan is not None
-    assert (plan.from_id, plan.limit, plan.room) == (7, 10, 10)
+    assert (plan.from_id, plan.limit, plan.capacity) == (7, 10, 10)
     assert a.plan_fetch() is None, "one at a time"
 
 
@@ -50,7 +50,7 @@ def test_a_full_fetch_goes_on_with_its_last_id() -> None:
             a.settled(row)
     plan = a.plan_fetch()
     assert plan is not None
-    assert (plan.from_id, plan.limit, plan.room) == (10, 10, 10)
+    assert (plan.from_id, plan.limit, plan.capacity) == (10, 10, 10)
 
 
 def test_rows_noticed_during_a_fetch_are_kept() -> None:
@@ -73,7 +73,7 @@ def test_held_rows_do_not_count_against_the_limit() -> None:
     a.noticed(Span(3))
     plan = a.plan_fetch()
     assert plan is not None
-    assert (plan.from_id, plan.limit, plan.room) == (3, 10, 8)
+    assert (plan.from_id, plan.limit, plan.capacity) == (3, 10, 8)
     assert a.fetched(plan, rows(3, 12)) == []
     assert a.size == 10
     assert a.plan_fetch() is None
@@ -197,7 +197,7 @@ def test_a_lane_that_waits_for_settlements_does_not_run_dry() -> None:
     a.settled(done[0])
     plan = a.plan_fetch()
     assert plan is not None
-    assert plan.room == 1
+    assert plan.capacity == 1
 
 
 def test_the_daemon_may_limit_a_fetch() -> None:
@@ -206,7 +206,7 @@ def test_the_daemon_may_limit_a_fetch() -> None:
     assert a.plan_fetch(most=0) is None
     plan = a.plan_fetch(most=3)
     assert plan is not None
-    assert plan.room == 3
+    assert plan.capacity == 3
 
 
 def test_too_many_blocked_resources_stop_fetching() -> None:
@@ -260,7 +260,7 @@ def test_created_rows_beyond_what_was_taken_come_along_and_no_others() -> None:
     a.noticed(Span(1))
     plan = a.plan_fetch()
     assert plan is not None
-    assert (plan.limit, plan.room) == (3, 2)
+    assert (plan.limit, plan.capacity) == (3, 2)
     a.settled(fifty)
     window = [delivery(1, "x", xid=7), delivery(2), delivery(3, "x", xid=7, action="created")]
     others = [delivery(4, "z", xid=8, action="created")]

@@ -12,10 +12,10 @@ from dataclasses import replace
 from functools import partial
 from random import Random
 
-from cdc.lanes import Dead, Decision, Kept, Lane, LaneRules, Room
-from cdc.lanes.lines import DONE
-from cdc.lanes.pace import CATCH_UP
-from cdc.road import Answer, Delivery, Outcome, Resource, Span
+from cdc.lanes import Capacity, Dead, Decision, Kept, Lane, LaneRules
+from cdc.lanes.order import DONE
+from cdc.lanes.rate_limit import CATCH_UP
+from cdc.model import Answer, Delivery, Outcome, ResourceKey, Span
 
 from .endpoint_model import EndpointModel
 from .made import OK
@@ -25,9 +25,9 @@ FEW = 3  # rows that a look brings along at most
 
 
 class World(Tables):
-    def __init__(self, rules: LaneRules, seed: int, room: int = 1000) -> None:
+    def __init__(self, rules: LaneRules, seed: int, capacity: int = 1000) -> None:
         super().__init__()
-        self.limit = room
+        self.limit = capacity
         self.rules = rules
         self.due_limit = rules.due_limit
         self.random = Random(seed)
@@ -56,8 +56,8 @@ class World(Tables):
         undone = self.queue.keys() | self.retry.keys()
         self.final -= undone
         self.unannounced.clear()
-        self.room = Room(self.limit)
-        self.lane = Lane(1, self.rules, self.random, self.room)
+        self.capacity = Capacity(self.limit)
+        self.lane = Lane(1, self.rules, self.random, self.capacity)
         for resource, rows in self.blocked().items():
             due = min(p.due for p in rows if p.due is not None)
             waiting = sum(p.due is None for p in rows)
@@ -139,7 +139,7 @@ class World(Tables):
                 continue
             rows = due.rows or []
             self.park(self.lane.take_due(due.plan, rows, due.next_due))
-            held = self.lane._lines.held
+            held = self.lane._order.held
             keys = [key for row in rows if (key := (row.id, row.uid)) in held]
             taken = {held[key].resource for key in keys if held[key].state != DONE}
             # With the first of a resource those that are parked behind it are known to exist.
@@ -148,7 +148,7 @@ class World(Tables):
     def replay(self) -> None:
         """Somebody replays some dead deliveries: the first of each resource is due at once, the
         others are parked behind it."""
-        first: set[Resource] = set()
+        first: set[ResourceKey] = set()
         for id, row in sorted(self.dead.items())[: self.random.randint(1, 4)]:
             del self.dead[id]
             due = None if row.resource in first else self.now
@@ -246,7 +246,7 @@ class World(Tables):
     def confirm_park(self, row: Delivery, _: bool) -> None:
         self.lane.settled(row)
 
-    def promoted(self, resource: Resource, found: bool) -> None:
+    def promoted(self, resource: ResourceKey, found: bool) -> None:
         if self.lane.promoted(resource, found):
             self.moves.append(
                 Move(lambda: self.promote(resource), lambda again: self.promoted(resource, again))
@@ -295,12 +295,12 @@ class World(Tables):
     def check(self) -> None:
         lane = self.lane
         # Created rows from beyond the window come on top, one for each modified one at most.
-        held = [one.delivery for one in lane._lines.held.values()]
+        held = [one.delivery for one in lane._order.held.values()]
         created = sum(row.places for row in held if row.action == "created")
         # The last row may be larger than what is left.
-        assert lane._lines.queued - created < self.rules.window + LARGE
+        assert lane._order.queued - created < self.rules.window + LARGE
         assert sum(row.retrying for row in held) <= self.due_limit
-        assert self.room.taken == sum(row.places for row in held)
+        assert self.capacity.taken == sum(row.places for row in held)
         assert lane.in_flight == len(self.flying)
         assert lane.waiting >= 0
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from cdc.errors import MappingError
-from cdc.mapping import parse_mapping, roads_of
+from cdc.mapping import parse_mapping, plan_joins
 
 
 def chain(length: int) -> str:
@@ -31,6 +31,6 @@ def test_a_file_cannot_keep_us_busy_without_end() -> None:
     """As many roads as there are ways to begin an address: twice as many with each resource."""
     long = parse_mapping(chain(150), "long.toml")
     with pytest.raises(MappingError, match="more than 100 references"):
-        roads_of(long, long.captured[-1])
+        plan_joins(long, long.captured[-1])
     with pytest.raises(MappingError, match="resources: more than 200"):
         parse_mapping(chain(1500), "longer.toml")

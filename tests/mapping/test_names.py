@@ -7,10 +7,10 @@ import re
 import psycopg
 import pytest
 
-from cdc import migrations
 from cdc.capture import render
 from cdc.mapping import default_mapping, parse_mapping
 from cdc.mapping.names import folded
+from cdc.schema import migrations
 from tests.capture.kit import Suite, bodies, connect
 
 # A road of eighteen tables: variables of the functions, aliases, key words, the columns' names.

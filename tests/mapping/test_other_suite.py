@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from cdc import migrations
 from cdc.capture import catalog, install, plan
 from cdc.mapping import Mapping, default_mapping, load_mapping
+from cdc.schema import migrations
 from tests.capture.kit import Suite, bodies
 
 HERE = Path(__file__).parent

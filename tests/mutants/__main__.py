@@ -1,7 +1,7 @@
 """Mutation tests: makes small wrong changes, one at a time, and says which ones no test notices.
 
     make mutants                                            # 60, of seed 11: an hour
-    make mutants MUTANTS_ARGS="--seed 7 --count 20 --only cdc/tenure.py"
+    make mutants MUTANTS_ARGS="--seed 7 --count 20 --only cdc/daemon/watcher.py"
     make mutants MUTANTS_ARGS="--count 30 --only 'sql/queries/*.sql'"
 
 Results are kept in .mutants/, by seed: a run that was interrupted goes on, and what was tried is

@@ -18,13 +18,13 @@ EXPLAINED = Path(__file__).with_name("explained.toml")
 # The code between look and settlement, where a mistake loses, repeats or reorders deliveries. (Its
 # statements on request: --only "sql/queries/*.sql".)
 SUBJECT = (
-    "cdc/tenure.py",
-    "cdc/channel.py",
-    "cdc/pipeline.py",
-    "cdc/translate.py",
-    "cdc/dispatch/*.py",
-    "cdc/queue/*.py",
-    "cdc/care/*.py",
+    "cdc/daemon/watcher.py",
+    "cdc/daemon/worker.py",
+    "cdc/daemon/pipeline.py",
+    "cdc/message/payload.py",
+    "cdc/daemon/dispatch/*.py",
+    "cdc/daemon/store/*.py",
+    "cdc/daemon/maintenance/*.py",
 )
 
 _QUICK = ("settle", "dispatch", "look", "ownership", "registrations", "answers", "take_over")
@@ -33,21 +33,28 @@ _MORE = ("retries", "replay", "care", "restored", "fleet", "stop", "fetch")
 # The tests that concern a module, its own first, then in the order in which they are likely to
 # notice something and quick to do so.
 _TESTS: dict[str, tuple[str, ...]] = {
-    "cdc/tenure.py": (
+    "cdc/daemon/watcher.py": (
         *("ownership", "take_over", "fleet", "restored", "doorbell", *_QUICK, *_MORE),
         *("connection",),
     ),
-    "cdc/channel.py": ("registrations", "road", "sealed", *_QUICK, *_MORE),
-    "cdc/pipeline.py": ("retries", "answers", "forged", *_QUICK, *_MORE),
-    "cdc/translate.py": ("../test_translate", "../fuzz/test_rows", "forged", "retries"),
-    "cdc/dispatch/register.py": ("registrations", "sealed", "tls_profiles", *_QUICK, *_MORE),
-    "cdc/dispatch/*": ("dispatch", "channels", *_QUICK, *_MORE, "held_snapshot", "many_webhooks"),
-    "cdc/queue/arrays.py": ("arrays", "../fuzz/test_rows", "settle", "retries"),
-    "cdc/queue/fetch.py": ("fetch", "retries", "replay", *_QUICK, *_MORE),
-    "cdc/queue/look.py": ("look", "doorbell", *_QUICK, *_MORE),
-    "cdc/queue/ownership.py": ("take_over", "ownership", "fleet", "connection", "processes"),
-    "cdc/queue/session.py": (*_QUICK, "forged", "start", *_MORE, "connection", "pooler"),
-    "cdc/queue/*": ("settle", "settle_odd", "ownership", *_QUICK, *_MORE, "connection"),
+    "cdc/daemon/worker.py": ("registrations", "road", "sealed", *_QUICK, *_MORE),
+    "cdc/daemon/pipeline.py": ("retries", "answers", "forged", *_QUICK, *_MORE),
+    "cdc/message/payload.py": ("../test_translate", "../fuzz/test_rows", "forged", "retries"),
+    "cdc/daemon/dispatch/register.py": ("registrations", "sealed", "tls_profiles", *_QUICK, *_MORE),
+    "cdc/daemon/dispatch/*": (
+        "dispatch",
+        "channels",
+        *_QUICK,
+        *_MORE,
+        "held_snapshot",
+        "many_webhooks",
+    ),
+    "cdc/postgres/arrays.py": ("arrays", "../fuzz/test_rows", "settle", "retries"),
+    "cdc/daemon/store/fetch.py": ("fetch", "retries", "replay", *_QUICK, *_MORE),
+    "cdc/daemon/store/look.py": ("look", "doorbell", *_QUICK, *_MORE),
+    "cdc/daemon/store/ownership.py": ("take_over", "ownership", "fleet", "connection", "processes"),
+    "cdc/daemon/store/session.py": (*_QUICK, "forged", "start", *_MORE, "connection", "pooler"),
+    "cdc/daemon/store/*": ("settle", "settle_odd", "ownership", *_QUICK, *_MORE, "connection"),
     "sql/queries/replay*": ("replay", "../cli/test_replay"),
     "sql/queries/backlog.sql": ("measure", "../cli/test_status"),
     "sql/queries/expire*": ("retention",),
@@ -56,8 +63,8 @@ _TESTS: dict[str, tuple[str, ...]] = {
     "sql/queries/due*": ("retries", "replay", "take_over", "../cli/test_replay"),
     "sql/queries/webhooks.sql": ("registrations", "sealed"),
     "sql/queries/*": ("settle", "take_over", *_QUICK, "retries", "replay", "care"),
-    "cdc/care/measure.py": ("measure", "care", "../test_health"),
-    "cdc/care/*": ("care_rounds", "care", "retention", "measure", "registrations"),
+    "cdc/daemon/maintenance/measure.py": ("measure", "care", "../test_health"),
+    "cdc/daemon/maintenance/*": ("care_rounds", "care", "retention", "measure", "registrations"),
 }
 
 

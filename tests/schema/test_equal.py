@@ -15,9 +15,10 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from psycopg import sql
 
-from cdc import db, migrations, models, sqlfiles
-from cdc.embedded import EmbeddedPostgres
 from cdc.errors import DatabaseError
+from cdc.postgres import connections, sqlfiles
+from cdc.sandbox.embedded import EmbeddedPostgres
+from cdc.schema import migrations, tables
 from tests.capture.kit import connect, psql
 
 
@@ -84,7 +85,7 @@ def test_migrations_psql_and_offline_sql_make_the_same(
 
 def test_the_models_say_the_same(empty_database: str) -> None:
     migrations.upgrade(empty_database)
-    engine = db.engine(empty_database)
+    engine = connections.engine(empty_database)
 
     def ours(name: str | None, kind: str, _: object) -> bool:
         if kind == "schema":
@@ -103,10 +104,10 @@ def test_the_models_say_the_same(empty_database: str) -> None:
                     "compare_type": True,
                 },
             )
-            assert compare_metadata(context, models.metadata) == []
+            assert compare_metadata(context, tables.metadata) == []
             assert defaults(connection) == {
                 f"{table.name}.{column.name}"
-                for table in models.metadata.tables.values()
+                for table in tables.metadata.tables.values()
                 for column in table.columns
                 if column.server_default is not None or column.identity is not None
             }

@@ -10,17 +10,19 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from cdc import migrations, sqlfiles
+from cdc.daemon.store.session import open_session
 from cdc.deliver import Guard
-from cdc.embedded import EmbeddedPostgres
 from cdc.errors import CdcError, DatabaseError
 from cdc.mapping import default_mapping
-from cdc.queue.session import open_session
-from cdc.registry import Registry, Rules
-from cdc.suite import tables_sql
+from cdc.postgres import sqlfiles
+from cdc.sandbox.embedded import EmbeddedPostgres
+from cdc.sandbox.suite import tables_sql
+from cdc.schema import migrations
+from cdc.webhooks.model import Rules
+from cdc.webhooks.registry import Registry
 from tests.capture.kit import Connection, connect, psql
 from tests.cli.command import Command
-from tests.pooler import Pooler, needs_pooler
+from tests.support.pooler import Pooler, needs_pooler
 
 TYPES = [
     "text", "varchar", "name", '"char"', "oid", "regtype", "regclass", "int4", "int8", "bool",

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from cdc import sqlfiles
+from cdc.postgres import sqlfiles
 from tests.capture.kit import Connection, connect
 
 

@@ -13,14 +13,15 @@ import sqlalchemy as sa
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
-from cdc import db, migrations, sqlfiles
-from cdc.embedded import EmbeddedPostgres
-from cdc.queue.session import open_session
-from cdc.session_settings import COMMAND, PLANS, RESULTS
-from tests import odd, support
+from cdc.daemon.store.session import open_session
+from cdc.postgres import connections, sqlfiles
+from cdc.postgres.session_settings import COMMAND, PLANS, RESULTS
+from cdc.sandbox.embedded import EmbeddedPostgres
+from cdc.schema import migrations
 from tests.capture.kit import psql
 from tests.cli.command import Command
-from tests.pooler import Pooler, needs_pooler
+from tests.support import installation, odd
+from tests.support.pooler import Pooler, needs_pooler
 
 # Beyond those of the server in `make test-odd`: these would stop the tests' own connections, too.
 OTHERS = {
@@ -39,7 +40,7 @@ ASKED = "select name, setting from pg_catalog.pg_settings"
 def odd_role(postgres: EmbeddedPostgres, database: str) -> Iterator[str]:
     """An address of the prepared database; the account's sessions begin with unusual settings."""
     with psycopg.connect(database, autocommit=True) as admin:
-        support.adopt(database)
+        installation.adopt(database)
         admin.execute("create role odd superuser login password 'guess'")
         admin.execute("create access method other type table handler heap_tableam_handler")
         settings = {**odd.SETTINGS, **OTHERS}
@@ -84,7 +85,7 @@ def differing(found: Mapping[str, str], wanted: Mapping[str, str]) -> dict[str, 
 
 def test_each_transaction_of_a_command(odd_role: str) -> None:
     wanted = {**COMMAND, "transaction_isolation": "read committed"}
-    with db.connect(odd_role) as conn:
+    with connections.connect(odd_role) as conn:
         assert differing(dict(conn.execute(ASKED.encode()).fetchall()), wanted) == {}
         with conn.transaction():
             assert differing(dict(conn.execute(ASKED.encode()).fetchall()), wanted) == {}
@@ -100,7 +101,7 @@ def test_each_transaction_of_a_command(odd_role: str) -> None:
 
 def test_a_statement_that_can_be_in_no_transaction(odd_role: str) -> None:
     """An index may take longer to make than a role's statements may."""
-    with db.connect(odd_role) as conn:
+    with connections.connect(odd_role) as conn:
         conn.alone("vacuum pg_catalog.pg_am")
         shown = "select pg_catalog.current_setting('statement_timeout')"
         assert psycopg.Connection.execute(conn, shown).fetchall() == [("0",)]
@@ -108,7 +109,7 @@ def test_a_statement_that_can_be_in_no_transaction(odd_role: str) -> None:
 
 def test_each_transaction_of_sqlalchemy(odd_role: str) -> None:
     wanted = {**COMMAND, "transaction_isolation": "read committed"}
-    engine = db.engine(odd_role)
+    engine = connections.engine(odd_role)
     with engine.begin() as conn:
         found: dict[str, str] = {row[0]: row[1] for row in conn.execute(sa.text(ASKED))}
         assert differing(found, wanted) == {}
@@ -210,7 +211,7 @@ def test_through_a_transaction_pooler(odd_role: str, postgres: EmbeddedPostgres)
     """Each transaction sets them for itself, and leaves the session as it was."""
     with Pooler(postgres, "transaction") as pooler:
         name = psycopg.conninfo.conninfo_to_dict(odd_role)["dbname"]
-        with db.connect(pooler.url(str(name))) as conn:
+        with connections.connect(pooler.url(str(name))) as conn:
             assert differing(dict(conn.execute(ASKED.encode()).fetchall()), COMMAND) == {}
             with psycopg.connect(pooler.url(str(name)), autocommit=True) as suite:
                 left = "select name from pg_catalog.pg_settings where source = 'session'"
@@ -226,8 +227,8 @@ async def test_the_addresss_own_connect_timeout_counts(monkeypatch: pytest.Monke
         given.append({**psycopg.conninfo.conninfo_to_dict(url), **options})
 
     monkeypatch.setattr(psycopg.AsyncConnection, "connect", connect)
-    await db.connect_async("postgresql://db.example/suite?connect_timeout=30", "watch")
-    await db.connect_async("postgresql://db.example/suite", "watch")
+    await connections.connect_async("postgresql://db.example/suite?connect_timeout=30", "watch")
+    await connections.connect_async("postgresql://db.example/suite", "watch")
     assert [int(one["connect_timeout"]) for one in given] == [30, 5]
 
 

@@ -9,13 +9,14 @@ from collections.abc import Iterator
 
 import pytest
 
-from cdc import migrations, sqlfiles
-from cdc.embedded import EmbeddedPostgres
 from cdc.mapping import default_mapping
-from cdc.suite import tables_sql
+from cdc.postgres import sqlfiles
+from cdc.sandbox.embedded import EmbeddedPostgres
+from cdc.sandbox.suite import tables_sql
+from cdc.schema import migrations
 from tests.capture.kit import ROWS, Suite, connect
 from tests.cli.command import Command
-from tests.support import prepare_template
+from tests.support.installation import prepare_template
 
 ROLES = ["cdc_admin", "cdc_capture", "cdc_daemon", "cdc_owner", "cdc_reader"]
 

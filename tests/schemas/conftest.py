@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from cdc.embedded import EmbeddedPostgres
+from cdc.sandbox.embedded import EmbeddedPostgres
 from tests.schemas.kit import Place
 
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import psycopg
 
-from cdc.embedded import EmbeddedPostgres
-from cdc.receiver import Receiver
+from cdc.sandbox.embedded import EmbeddedPostgres
+from cdc.sandbox.receiver import Receiver
 from tests.capture.kit import bodies
 from tests.cli.command import Command
 from tests.daemon.running import LIMIT, Running

@@ -8,7 +8,7 @@ import psycopg
 import pytest
 
 from cdc.mapping import default_mapping
-from cdc.suite import tables_sql
+from cdc.sandbox.suite import tables_sql
 from tests.daemon.world import World
 from tests.upgrade.release import Release, build
 

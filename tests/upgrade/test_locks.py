@@ -11,11 +11,12 @@ import psycopg
 import pytest
 from alembic import command
 
-from cdc import db, migrations, sqlfiles
-from cdc.embedded import EmbeddedPostgres
 from cdc.errors import DatabaseError
-from cdc.migrations.steps import Version
-from cdc.patience import Patience
+from cdc.postgres import connections, sqlfiles
+from cdc.postgres.lock_retry import LockRetry
+from cdc.sandbox.embedded import EmbeddedPostgres
+from cdc.schema import migrations
+from cdc.schema.migrations.steps import Version
 from tests.capture.kit import connect, psql
 from tests.cli.command import Command
 from tests.upgrade.release import ARCHIVE
@@ -44,14 +45,14 @@ def at(url: str, version: Version) -> None:
     transaction."""
     assert version.before
     migrations.upgrade(url, to=version.before)
-    migrations.prepare(url, version, Patience(), lambda _: None)
+    migrations.prepare(url, version, LockRetry(), lambda _: None)
 
 
 @pytest.mark.parametrize("version", UPGRADES, ids=lambda version: version.number)
 def test_the_plan_tells_all_locks(empty_database: str, version: Version) -> None:
     """And no table of the suite, nor one that its writers touch, is locked against them."""
     at(empty_database, version)
-    engine = db.engine(empty_database)
+    engine = connections.engine(empty_database)
     try:
         with engine.connect() as connection, connection.begin() as transaction:
             driver: Any = connection.connection.driver_connection
@@ -89,7 +90,7 @@ def test_a_daemon_waits_no_longer_than_the_timeout(empty_database: str) -> None:
 
     def migrate() -> None:
         try:
-            done.append(migrations.upgrade(empty_database, Patience(200, 1000, 0.01), say))
+            done.append(migrations.upgrade(empty_database, LockRetry(200, 1000, 0.01), say))
         except Exception as error:
             done.append(error)
 
@@ -130,7 +131,7 @@ def test_a_writer_waits_for_a_moment_only(empty_database: str, table: str) -> No
                 tried.set()
 
         try:
-            done.append(migrations.upgrade(empty_database, Patience(5000, 1000, 0.01), say))
+            done.append(migrations.upgrade(empty_database, LockRetry(5000, 1000, 0.01), say))
         except Exception as error:
             done.append(error)
 
@@ -167,7 +168,7 @@ def test_it_gives_up_and_goes_on_from_there(empty_database: str) -> None:
         busy.execute("begin; lock table cdc.retry in access share mode")
         # An index that somebody has interrupted.
         with pytest.raises(DatabaseError, match="gave up after 2 tries of 20 ms; pid "):
-            migrations.upgrade(empty_database, Patience(20, 2, 0))
+            migrations.upgrade(empty_database, LockRetry(20, 2, 0))
         busy.execute("rollback")
         busy.execute(
             "update pg_index set indisvalid = false"

@@ -8,7 +8,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from cdc.embedded import EmbeddedPostgres
+from cdc.sandbox.embedded import EmbeddedPostgres
 from tests.capture.kit import psql
 from tests.cli.command import Command
 

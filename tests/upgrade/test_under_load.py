@@ -12,9 +12,10 @@ from typing import Any, Self
 
 import pytest
 
-from cdc import migrations, sqlfiles
-from cdc.embedded import EmbeddedPostgres
-from cdc.receiver import Reply, Script
+from cdc.postgres import sqlfiles
+from cdc.sandbox.embedded import EmbeddedPostgres
+from cdc.sandbox.receiver import Reply, Script
+from cdc.schema import migrations
 from tests.capture.kit import psql
 from tests.daemon.running import Process
 from tests.daemon.world import Hook, World, Writer

@@ -14,7 +14,7 @@ import psycopg
 import pytest
 from psycopg.errors import QueryCanceled
 
-from cdc.embedded import EmbeddedPostgres
+from cdc.sandbox.embedded import EmbeddedPostgres
 from tests.capture.kit import ROWS, Suite, connect
 from tests.conftest import _fresh_database
 from tests.writers.kit import until

@@ -9,7 +9,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from cdc.embedded import EmbeddedPostgres
+from cdc.sandbox.embedded import EmbeddedPostgres
 from tests.writers.conformance.database import SETTINGS, Database, pair
 from tests.writers.conformance.model import Variant
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from cdc.embedded import EmbeddedPostgres
+from cdc.sandbox.embedded import EmbeddedPostgres
 from tests.house.files import TOP
 from tests.writers.conformance.database import SETTINGS, Database, pair
 from tests.writers.conformance.differences import ALLOWED, PENDING

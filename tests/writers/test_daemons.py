@@ -9,13 +9,13 @@ from collections.abc import AsyncIterator, Iterator
 import psycopg
 import pytest
 
-from cdc.embedded import EmbeddedPostgres
-from cdc.receiver import Reply, Script
-from tests import support
+from cdc.sandbox.embedded import EmbeddedPostgres
+from cdc.sandbox.receiver import Reply, Script
 from tests.cli.command import Command
 from tests.daemon.running import Process, Running
 from tests.daemon.test_doorbell import ARMED, SILENT
 from tests.daemon.world import World
+from tests.support import installation
 
 AT_MOST = "5s"
 """No statement of the suite may take so long here, whatever it would be waiting for."""
@@ -23,7 +23,7 @@ AT_MOST = "5s"
 
 @pytest.fixture
 async def world(database: str) -> AsyncIterator[World]:
-    support.adopt(database)
+    installation.adopt(database)
     made = World(database)
     await made.open()
     yield made
@@ -138,7 +138,7 @@ def small_queue() -> Iterator[EmbeddedPostgres]:
             "tests/daemon/test_doorbell.py fakes its state"
         )
     with EmbeddedPostgres(settings={"max_notify_queue_pages": "64"}) as server:
-        support.prepare_template(server.url())
+        installation.prepare_template(server.url())
         yield server
 
 

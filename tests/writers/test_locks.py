@@ -9,10 +9,10 @@ import psycopg
 import pytest
 from psycopg import errors as pg
 
-from cdc.embedded import EmbeddedPostgres
-from tests import support
+from cdc.sandbox.embedded import EmbeddedPostgres
 from tests.capture.kit import ROWS, Suite, connect
 from tests.cli.command import Command
+from tests.support import installation
 from tests.writers.kit import until
 
 WRITE = "set lock_timeout = '5s'; update rating set stars = 3; reset lock_timeout"
@@ -23,7 +23,7 @@ def suite(database: str) -> Any:
     made = Suite(database)
     made.run(ROWS)
     made.register("1")
-    support.adopt(database)
+    installation.adopt(database)
     yield made
     made.close()
 
@@ -174,7 +174,7 @@ def test_a_reader_is_told_the_holder_too(suite: Suite, admin: psycopg.Connection
 def test_a_prepared_transaction_is_named() -> None:
     """It survives its session, and a restart."""
     with EmbeddedPostgres(settings={"max_prepared_transactions": "2"}) as server:
-        support.prepare_template(server.url())
+        installation.prepare_template(server.url())
         with connect(server.url()) as conn:
             conn.execute("begin; lock table cdc.queue in share mode; prepare transaction 'lost'")
             found = checked(server.url(), "locks")

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from cdc.embedded import EmbeddedPostgres
+from cdc.sandbox.embedded import EmbeddedPostgres
 from tests.writers.conformance.database import SETTINGS, Database, pair
 from tests.writers.conformance.model import Variant
 from tests.writers.scenario import Scenario

@@ -19,7 +19,7 @@ from cdc.errors import DatabaseError
 if TYPE_CHECKING:
     import psycopg
 
-    from cdc.cli.status.report import Report
+    from cdc.cli.status.report import StatusReport
     from cdc.mapping import Mapping
     from cdc.settings import Settings
 
@@ -63,7 +63,7 @@ def status(
     mapping = load_mapping(settings)
     company = common.company_key(settings, company)
 
-    def look(conn: psycopg.Connection) -> Report:
+    def look(conn: psycopg.Connection) -> StatusReport:
         return read(conn, settings, mapping, company)
 
     def connect() -> psycopg.Connection:
@@ -83,36 +83,36 @@ def status(
 
 def _once(
     connect: Callable[[], psycopg.Connection],
-    look: Callable[[psycopg.Connection], Report],
+    look: Callable[[psycopg.Connection], StatusReport],
     *,
     as_json: bool,
-) -> Report:
-    from cdc.cli import capture
-    from cdc.db import explained
+) -> StatusReport:
+    from cdc.diagnosis import capture_state
+    from cdc.postgres.connections import explained
 
     with explained(), connect() as conn:
         try:
             return look(conn)
         except DatabaseError as error:
             if as_json:
-                version = capture.version(conn)
+                version = capture_state.version(conn)
                 print_json({"ok": False, "problems": [error.message], "schema": version})
             raise
 
 
 def read(
     conn: psycopg.Connection, settings: Settings, mapping: Mapping, company: str | None
-) -> Report:
+) -> StatusReport:
     """Raises DatabaseError."""
-    from cdc.cli import capture, doctor, health
-    from cdc.cli.doctor.base import Patient
-    from cdc.cli.status.report import Report
-    from cdc.db import explained
+    from cdc.cli.status.report import StatusReport
+    from cdc.diagnosis import capture_state, doctor, health
+    from cdc.diagnosis.doctor.check import Patient
+    from cdc.postgres.connections import explained
 
     with explained(), conn.transaction():
-        version = capture.version(conn)
+        version = capture_state.version(conn)
         info = conn.info
         database = f"{info.dbname} at {info.host}, port {info.port}"
         seen = health.read(conn, mapping, settings.held_days)
         failed = doctor.failed(Patient(conn, settings, mapping))
-        return Report(seen, version, company, database, tuple(failed))
+        return StatusReport(seen, version, company, database, tuple(failed))

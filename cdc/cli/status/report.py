@@ -9,14 +9,14 @@ from functools import cached_property
 from typing import Any
 
 from cdc.cli import common
-from cdc.cli.health import Health, Lane, Problem, problems
+from cdc.diagnosis.health import Health, LaneState, Problem, problems
 
 # The worst first.
 _ORDER = ("suspended", "late", "failing", "paused", "active", "removed")
 
 
 @dataclass(frozen=True)
-class Report:
+class StatusReport:
     """One look.
 
     company:  only this one's webhooks are listed.
@@ -35,7 +35,7 @@ class Report:
         return problems(self.health, self.failed)
 
     @cached_property
-    def webhooks(self) -> list[Lane]:
+    def webhooks(self) -> list[LaneState]:
         """Those to tell of, the worst first."""
         if self.company is None:
             told = [lane for lane in self.health.lanes if not lane.quiet]
@@ -44,13 +44,13 @@ class Report:
         return sorted(told, key=_worst_first)
 
     @cached_property
-    def companies(self) -> list[Company]:
+    def companies(self) -> list[CompanySummary]:
         """The companies of these webhooks, the worst first; counts over all webhooks of each."""
         order = list(dict.fromkeys(lane.company for lane in self.webhooks))
         lanes = defaultdict(list)
         for lane in self.health.lanes:
             lanes[lane.company].append(lane)
-        return [Company(name, summed(lanes[name])) for name in order]
+        return [CompanySummary(name, summed(lanes[name])) for name in order]
 
     @cached_property
     def totals(self) -> Totals:
@@ -123,14 +123,14 @@ class Totals:
 
 
 @dataclass(frozen=True, slots=True)
-class Company:
+class CompanySummary:
     """A company and what its webhooks owe it."""
 
     name: str
     totals: Totals
 
 
-def summed(lanes: Iterable[Lane]) -> Totals:
+def summed(lanes: Iterable[LaneState]) -> Totals:
     alive = [lane for lane in lanes if lane.state != "removed"]
     sending = [lane for lane in alive if lane.state == "active"]
     held = [lane for lane in alive if lane.state != "active"]
@@ -150,7 +150,7 @@ def summed(lanes: Iterable[Lane]) -> Totals:
     )
 
 
-def standing(lane: Lane) -> str:
+def standing(lane: LaneState) -> str:
     """The webhook's state in a word: how it is registered, or else how it does."""
     if lane.state != "active":
         return lane.state
@@ -159,7 +159,7 @@ def standing(lane: Lane) -> str:
     return "late" if lane.late else "active"
 
 
-def _worst_first(lane: Lane) -> tuple[int, float, int]:
+def _worst_first(lane: LaneState) -> tuple[int, float, int]:
     return _ORDER.index(standing(lane)), -(lane.oldest or 0.0), lane.webhook_id
 
 

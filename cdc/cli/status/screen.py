@@ -9,13 +9,15 @@ from typing import Any
 from rich.console import Group
 from rich.text import Text
 
-from cdc.around.publications import Publication
+from cdc import wording
 from cdc.cli import common
-from cdc.cli.common import age, styled
+from cdc.cli.common import styled
 from cdc.cli.fit import advice
-from cdc.cli.health import Bell, Health, Lane, Problem
-from cdc.cli.status.report import Company, Report, standing
-from cdc.registry.company import named
+from cdc.cli.status.report import CompanySummary, StatusReport, standing
+from cdc.diagnosis.health import Bell, Health, LaneState, Problem
+from cdc.postgres.publications import Publication
+from cdc.webhooks.company import named
+from cdc.wording import age
 
 _SHOWN = 40  # lines of the list; --json has all
 _FIXED = 17  # lines beside the list and the problems
@@ -30,7 +32,7 @@ _STYLE = {
 _NUMBERS = "webhook webhooks waiting failed dead oldest"
 
 
-def drawn(seen: Report, *, companies: bool = False, height: int | None = None) -> Group:
+def drawn(seen: StatusReport, *, companies: bool = False, height: int | None = None) -> Group:
     """Everything; ``height``: lines there are, which makes it shorter rather than scroll."""
     problems, taken = _problems(seen.problems, height)
     room = _SHOWN if height is None else max(3, height - _FIXED - taken)
@@ -54,7 +56,7 @@ def _problems(found: Sequence[Problem], height: int | None) -> tuple[list[Any], 
     most = lines if height is None else max(3, (height - _FIXED) // 2)
     if lines <= most:
         return made, lines
-    made = [advice(mark, styled(common.one_line(one.text, 76))) for one in found[:most]]
+    made = [advice(mark, styled(wording.one_line(one.text, 76))) for one in found[:most]]
     made.append(
         styled(f"`cdc status` says what to do{_and_more(len(found) - most)}.", common.FAINT)
     )
@@ -67,12 +69,12 @@ def _and_more(hidden: int) -> str:
 
 def _well(failing: int) -> Text:
     if failing:
-        they = common.counted(failing, "receiver does", "receivers do")
+        they = wording.counted(failing, "receiver does", "receivers do")
         return styled(f"Nothing is late yet; {they} not answer well.", common.SO_SO)
     return styled("All is well.", common.GOOD)
 
 
-def _facts(seen: Report) -> dict[str, object]:
+def _facts(seen: StatusReport) -> dict[str, object]:
     health, totals = seen.health, seen.totals
     good = sum(row.state == "installed" for row in health.capture)
     states = Counter(lane.state for lane in health.lanes if lane.state != "removed")
@@ -141,13 +143,13 @@ def _bell(bell: Bell) -> str:
     return f"silent: daemons are busy, or none runs{full}"
 
 
-def _webhooks(seen: Report, room: int) -> list[Any]:
+def _webhooks(seen: StatusReport, room: int) -> list[Any]:
     heads = ["webhook", "company", "state", "waiting", "failed", "dead", "oldest", "why"]
     rows = [_row(lane) for lane in seen.webhooks[:room]]
     return _listed(heads, rows, len(seen.webhooks))
 
 
-def _companies(seen: Report, room: int) -> list[Any]:
+def _companies(seen: StatusReport, room: int) -> list[Any]:
     heads = ["company", "webhooks", "state", "waiting", "failed", "dead", "oldest"]
     rows = [_company(one) for one in seen.companies[:room]]
     return _listed(heads, rows, len(seen.companies))
@@ -160,7 +162,7 @@ def _listed(heads: Sequence[str], rows: Sequence[Sequence[object]], all_: int) -
     return made
 
 
-def _row(lane: Lane) -> tuple[object, ...]:
+def _row(lane: LaneState) -> tuple[object, ...]:
     state = standing(lane)
     why = lane.reason if lane.state in ("paused", "suspended") else lane.last_error
     if lane.breaker == "probing":
@@ -173,11 +175,11 @@ def _row(lane: Lane) -> tuple[object, ...]:
         lane.retrying,
         lane.dead,
         styled(age(lane.oldest), common.BAD if lane.late else ""),
-        common.one_line(why or "", 60),
+        wording.one_line(why or "", 60),
     )
 
 
-def _company(one: Company) -> tuple[object, ...]:
+def _company(one: CompanySummary) -> tuple[object, ...]:
     totals = one.totals
     waiting = totals.queued + totals.retrying + totals.parked
     return (

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from cdc import wording
 from cdc.cli import common
 from cdc.cli.status import screen
-from cdc.cli.status.report import Report
+from cdc.cli.status.report import StatusReport
 from cdc.errors import CdcError, UsageError
 from cdc.guides import located
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 def run(
     connect: Callable[[], psycopg.Connection],
-    look: Callable[[psycopg.Connection], Report],
+    look: Callable[[psycopg.Connection], StatusReport],
     *,
     every: float,
     as_json: bool,
@@ -45,9 +46,9 @@ def run(
 
 def _looks(
     connect: Callable[[], psycopg.Connection],
-    look: Callable[[psycopg.Connection], Report],
+    look: Callable[[psycopg.Connection], StatusReport],
     every: float,
-) -> Iterator[Report | CdcError]:
+) -> Iterator[StatusReport | CdcError]:
     """Endless. What went wrong is told as what was seen: it may be well again at the next look."""
     conn: psycopg.Connection | None = None
     try:
@@ -65,7 +66,7 @@ def _looks(
             conn.close()
 
 
-def _lines(looks: Iterator[Report | CdcError]) -> None:
+def _lines(looks: Iterator[StatusReport | CdcError]) -> None:
     import orjson
 
     for seen in looks:
@@ -81,7 +82,7 @@ def _lines(looks: Iterator[Report | CdcError]) -> None:
         sys.stdout.flush()
 
 
-def _live(looks: Iterator[Report | CdcError], every: float, *, companies: bool) -> None:
+def _live(looks: Iterator[StatusReport | CdcError], every: float, *, companies: bool) -> None:
     from rich.console import Console, Group
     from rich.live import Live
     from rich.text import Text
@@ -92,7 +93,7 @@ def _live(looks: Iterator[Report | CdcError], every: float, *, companies: bool) 
     with Live(console=console, screen=True, auto_refresh=False) as live:
         for seen in looks:
             head = Text(
-                f"{common.when(datetime.now(UTC))}, every {every:g} s, Ctrl-C ends", common.FAINT
+                f"{wording.when(datetime.now(UTC))}, every {every:g} s, Ctrl-C ends", common.FAINT
             )
             if isinstance(seen, CdcError):
                 body: RenderableType = common.styled(f"! {seen.message}", common.BAD)

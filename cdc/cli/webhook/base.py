@@ -13,10 +13,11 @@ from cdc.errors import CdcError, UsageError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from cdc.keys import Scheme
     from cdc.mapping import Mapping
-    from cdc.registry import Registration, Registry, Rules
+    from cdc.message.signing_keys import Scheme
     from cdc.settings import Settings
+    from cdc.webhooks.model import Registration, Rules
+    from cdc.webhooks.registry import Registry
 
 COMPANY = "The company's key in the suite; or its name, where the mapping has a column of names."
 WebhookId = Annotated[int, typer.Argument(metavar="ID", help="Number of the webhook.")]
@@ -59,7 +60,8 @@ STATE_STYLE = {
 
 def open_registry(ctx: typer.Context) -> tuple[Registry, Settings, Mapping]:
     """The registry as the settings have it."""
-    from cdc.registry import Registry, Rules
+    from cdc.webhooks.model import Rules
+    from cdc.webhooks.registry import Registry
 
     settings = common.load_settings(ctx)
     mapping = common.load_mapping(settings)
@@ -88,26 +90,30 @@ def line_of(given: str | None) -> str | None:
 
 def scheme_of(signature: str | None, secret: str | None) -> Scheme | None:
     """The way of signing that is asked for; None: not said. Raises UsageError."""
-    from cdc import keys
+    from cdc.message import signing_keys
 
     if signature is None:
-        return None if secret is None else keys.scheme_of(secret)
-    if signature not in list(keys.Scheme):
+        return None if secret is None else signing_keys.scheme_of(secret)
+    if signature not in list(signing_keys.Scheme):
         raise UsageError(f"there is no signature '{signature}'", "Known: v1 and v1a.")
-    if secret is not None and keys.scheme_of(secret) != signature:
+    if secret is not None and signing_keys.scheme_of(secret) != signature:
         raise UsageError(
             f"the secret is none of {signature}", "v1 takes whsec_..., v1a takes whsk_..."
         )
-    return keys.Scheme(signature)
+    return signing_keys.Scheme(signature)
 
 
 def told(secret: str) -> dict[str, str | None]:
     """A new secret, for JSON. Of a key pair only the public part: nobody needs the other."""
-    from cdc import keys
+    from cdc.message import signing_keys
 
-    scheme = keys.scheme_of(secret)
-    if scheme is keys.Scheme.V1A:
-        return {"signature": str(scheme), "secret": None, "public_key": keys.public_key(secret)}
+    scheme = signing_keys.scheme_of(secret)
+    if scheme is signing_keys.Scheme.V1A:
+        return {
+            "signature": str(scheme),
+            "secret": None,
+            "public_key": signing_keys.public_key(secret),
+        }
     return {"signature": str(scheme), "secret": secret}
 
 
@@ -121,7 +127,7 @@ def warn_of_companies(settings: Settings, mapping: Mapping, companies: Iterable[
 
     Raises UsageError for one that no company can be.
     """
-    from cdc.registry import company
+    from cdc.webhooks import company
 
     for doubt in company.doubts(settings.database_url, mapping, companies):
         common.warn(f"{doubt}; the webhook will be called once there are changes of it.")
@@ -129,7 +135,7 @@ def warn_of_companies(settings: Settings, mapping: Mapping, companies: Iterable[
 
 def names_of(settings: Settings, mapping: Mapping, companies: Iterable[str]) -> dict[str, str]:
     """Names of companies by their keys, as far as the mapping and this account have them."""
-    from cdc.registry import company
+    from cdc.webhooks import company
 
     return company.names(settings.database_url, mapping, companies)
 

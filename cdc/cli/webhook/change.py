@@ -40,8 +40,8 @@ def add(
 
     It receives the changes of every transaction that begins from now on.
     """
-    from cdc.keys import Scheme
-    from cdc.registry import NewWebhook, Secret
+    from cdc.message.signing_keys import Scheme
+    from cdc.webhooks.model import NewWebhook, Secret
 
     endpoint = base.line_of(url) or ""
     own = base.line_of(secret)
@@ -116,7 +116,7 @@ def update(
 
     Deliveries that are being retried keep their body, and go to a new endpoint at once.
     """
-    from cdc.registry import Changes
+    from cdc.webhooks.model import Changes
 
     if event and (add_event or remove_event):
         raise UsageError(

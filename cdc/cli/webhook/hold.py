@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cdc import wording
 from cdc.cli import common
 from cdc.cli.common import AsJson, Yes, print_json, say
 from cdc.cli.webhook.base import Reason, WebhookId, headline, open_registry
 from cdc.errors import CdcError
-from cdc.road import WebhookState
+from cdc.model import WebhookState
 
 if TYPE_CHECKING:
     from cdc.settings import Settings
@@ -30,7 +31,7 @@ def pause(
 
     Returns when the daemon has stopped: no request is under way any more.
     """
-    from cdc.registry.owner import Stopped, wait_until_stopped
+    from cdc.webhooks.owner import Stopped, wait_until_stopped
 
     registry, settings, _ = open_registry(ctx)
     with registry:
@@ -91,11 +92,11 @@ def remove(
 
 
 def _deliveries(count: int) -> str:
-    return common.counted(count, "delivery", "deliveries")
+    return wording.counted(count, "delivery", "deliveries")
 
 
 def _waiting(settings: Settings, webhook_id: int) -> int:
-    from cdc.db import explained
+    from cdc.postgres.connections import explained
 
     with explained(), common.connect(settings) as conn:
         row = conn.execute(

@@ -6,20 +6,11 @@ from typing import Annotated
 
 import typer
 
-from cdc.cli.common import (
-    AsJson,
-    Yes,
-    confirm,
-    counted,
-    duration,
-    fields_of,
-    print_facts,
-    print_json,
-    say,
-)
+from cdc.cli.common import AsJson, Yes, confirm, duration, fields_of, print_facts, print_json, say
 from cdc.cli.webhook import base
 from cdc.cli.webhook.base import WebhookId, open_registry
 from cdc.errors import CdcError
+from cdc.wording import counted
 
 
 def rotate_secret(

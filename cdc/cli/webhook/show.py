@@ -10,10 +10,10 @@ from cdc.cli import known
 from cdc.cli.common import AsJson, company_key, print_facts, print_json, print_table, say, warn
 from cdc.cli.webhook.base import WebhookId, names_of, open_registry, state
 from cdc.errors import UsageError
-from cdc.road import WebhookState
+from cdc.model import WebhookState
 
 if TYPE_CHECKING:
-    from cdc.registry import Registration
+    from cdc.webhooks.model import Registration
 
 LISTED = 200
 """Webhooks that are listed unless more are asked for."""
@@ -79,7 +79,7 @@ def _company(webhook: Registration, names: dict[str, str]) -> str:
 
 def show(ctx: typer.Context, webhook_id: WebhookId, as_json: AsJson = False) -> None:
     """Show all there is to know of a webhook, but for what is secret."""
-    from cdc.vault import CannotOpen
+    from cdc.webhooks.vault import CannotOpen
 
     registry, settings, mapping = open_registry(ctx)
     with registry:

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from cdc.cli.common import AsJson, counted, print_json, print_table, say, warn
+from cdc.cli.common import AsJson, print_json, print_table, say, warn
 from cdc.cli.webhook import base
 from cdc.cli.webhook.base import (
     open_registry,
@@ -18,6 +18,7 @@ from cdc.cli.webhook.base import (
     warn_of_profiles,
 )
 from cdc.errors import CdcError, UsageError
+from cdc.wording import counted
 
 
 def export(
@@ -36,8 +37,8 @@ def export(
     """
     import orjson
 
-    from cdc.keys import Scheme
-    from cdc.registry import transfer
+    from cdc.message.signing_keys import Scheme
+    from cdc.webhooks import transfer
 
     registry, _, _ = open_registry(ctx)
     with registry:
@@ -76,7 +77,7 @@ def import_(
 
     Prints their new numbers, and the secrets of those that came without one.
     """
-    from cdc.registry import transfer
+    from cdc.webhooks import transfer
 
     news = transfer.parse(_read(file), str(file))
     registry, settings, mapping = open_registry(ctx)

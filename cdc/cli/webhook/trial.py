@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cdc.cli.common import AsJson, age, connect, print_facts, print_json, say, warn
+from cdc.cli.common import AsJson, connect, print_facts, print_json, say, warn
 from cdc.cli.webhook.base import WebhookId, open_registry
 from cdc.errors import CdcError, UsageError
+from cdc.wording import age
 
 if TYPE_CHECKING:
     from cdc.mapping import Mapping
-    from cdc.road import Delivery, Outcome, Request, Webhook
+    from cdc.model import Delivery, Outcome, Request, Webhook
     from cdc.settings import Settings
 
 ACTION = "test"
@@ -38,9 +39,9 @@ def send_test(
     which do not exist. Nothing is queued or logged; paused webhooks can be tested too.
     """
     from cdc.causes import cause_of
-    from cdc.road import Answer
-    from cdc.sign import Sealer
-    from cdc.translate import Translator
+    from cdc.message.payload import Translator
+    from cdc.message.signing import Sealer
+    from cdc.model import Answer
 
     registry, settings, mapping = open_registry(ctx)
     with registry:
@@ -97,14 +98,14 @@ def send_test(
 
 def _warn_of_clock(settings: Settings) -> None:
     """What is signed with a wrong time is refused, and the receiver rarely says why."""
-    from cdc.queue.notices import CLOCK_OFF
+    from cdc.postgres.advisory_locks import CLOCK_OFF_S
 
     began = time.time()
     with connect(settings) as conn:
         row = conn.execute("select extract(epoch from clock_timestamp())::float8").fetchone()
     assert row is not None
     off = (began + time.time()) / 2 - row[0]
-    if abs(off) >= CLOCK_OFF:
+    if abs(off) >= CLOCK_OFF_S:
         side = "ahead of" if off > 0 else "behind"
         warn(
             f"this host's clock is {age(abs(off))} {side} the database's, and the request is "
@@ -113,11 +114,11 @@ def _warn_of_clock(settings: Settings) -> None:
 
 
 def _delivery(mapping: Mapping, webhook: Webhook, event: str) -> Delivery:
-    from cdc.mapping import roads_of
+    from cdc.mapping import plan_joins
     from cdc.mapping.model import COMPANY
-    from cdc.road import Delivery
+    from cdc.model import Delivery
 
-    layout = roads_of(mapping, mapping.events[event]).layout
+    layout = plan_joins(mapping, mapping.events[event]).layout
     known = {"base": None, COMPANY: webhook.company}
     return Delivery(
         id=0,

@@ -17,7 +17,7 @@ import orjson
 import psycopg
 import uvloop
 
-from cdc.sign import OURS
+from cdc.message.signing import OURS
 from tests.bench.load import wire
 
 CHANNEL = "bench"

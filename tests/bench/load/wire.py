@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from urllib.parse import urlsplit
 
-from cdc.sign import OURS
+from cdc.message.signing import OURS
 
 SUITE = "https://interview-suite.com/api/v3"
 # As long as what the daemon signs; nobody verifies them.

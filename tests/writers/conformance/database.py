@@ -9,10 +9,10 @@ from typing import Any
 
 import psycopg
 
-from cdc import migrations
-from cdc.embedded import EmbeddedPostgres
 from cdc.mapping import load_mapping
-from tests import odd, support
+from cdc.sandbox.embedded import EmbeddedPostgres
+from cdc.schema import migrations
+from tests.support import installation, odd
 from tests.writers.conformance.model import Variant
 
 HERE = Path(__file__).parent
@@ -94,7 +94,7 @@ def pair(server: EmbeddedPostgres) -> Iterator[tuple[Database, Database]]:
         with psycopg.connect(server.url("without_capture"), autocommit=True) as conn:
             conn.execute((HERE / "suite.sql").read_bytes())
         admin.execute("create database with_capture template without_capture")
-    support.install(server.url("with_capture"), MAPPING)
+    installation.install(server.url("with_capture"), MAPPING)
     databases = (
         Database(server.socket_url("without_capture")),
         Database(server.socket_url("with_capture")),

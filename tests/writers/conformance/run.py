@@ -11,16 +11,7 @@ import psycopg
 from psycopg.pq import TransactionStatus
 
 from tests.writers.conformance.database import Connection, Database
-from tests.writers.conformance.model import (
-    LOOK,
-    Copy,
-    Look,
-    Other,
-    Seen,
-    Statement,
-    Step,
-    Variant,
-)
+from tests.writers.conformance.model import LOOK, Copy, Look, Other, Seen, Statement, Step, Variant
 from tests.writers.conformance.watch import contents, look
 
 START = {

@@ -1,0 +1,309 @@
+"""The bodies of the generated functions: how a changed row gets into the queue. Pure.
+
+What they must never do (wait, raise, leave a lock) and why they look as they do is explained in
+ARCHITECTURE.md, "The queue is written by the trigger".
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+from cdc.capture.parent_lookup import BLOCKING_TRIES, found, wanted_few, wanted_many
+from cdc.capture.sql_text import build_object, dollar_quoted, indent, literal, literals
+from cdc.mapping import JoinPlan, Mapping
+from cdc.mapping.model import quote
+
+# Up to this many rows a statement of the suite is served by the plan cached in the session, beyond
+# by one made for it.
+FEW = 64
+
+# Rows of larger statements are captured in batches, each kept in memory between reading and
+# writing: the first has this many rows, the others as many as make this many deliveries.
+FIRST_BATCH = 5_000
+BATCH_DELIVERIES = 100_000
+# How long a statement of the suite waits for a lock on what capture reads; then, late capture.
+READ_LOCK_MS = 10
+# Raised at the end of each read, and caught: that releases its locks. Of a class that PostgreSQL
+# leaves to applications.
+READ_DONE = "CDC00"
+
+
+def capture(join_plan: JoinPlan, mapping: Mapping) -> str:
+    """Of the trigger function: a statement's new rows into cdc.queue, or into cdc.unresolved."""
+    resource = join_plan.resource
+    name, table = literal(resource.name), literal(str(resource.table))
+    read = partial(found, join_plan, mapping, source="null::bigint")
+    few = f"""\
+select array_agg((found.source, wants.webhook_id, found.refs)::cdc.captured)
+         filter (where wants.webhook_id is not null) as captured,
+       array_agg(jsonb_build_array(found.key, found.own)) filter (where found.own is not null)
+         as unplaced,
+       (select last_value from cdc.queue_id) as base, (select last_value from cdc.bell) as bell
+  into read
+  from (
+{indent(read(rows="new_rows own"), 4)}
+  ) found
+{wanted_few(join_plan)} and found.own is null"""
+    many = f"""
+with found as not materialized (  -- read twice: joining is cheaper than keeping what was joined
+{indent(read(rows="(select * from new_rows offset $1 limit $2) own", many=True), 2)}
+)
+select (select array_agg((found.source, wants.webhook_id, found.refs)::cdc.captured)
+          from found
+{indent(wanted_many(join_plan), 8)} and found.own is null) as captured,
+       (select array_agg(jsonb_build_array(found.key, found.own))
+          from found
+         where found.own is not null) as unplaced,
+       (select last_value from cdc.queue_id) as base, (select last_value from cdc.bell) as bell
+"""
+    return f"""
+#variable_conflict use_variable
+-- Queues the changes of {resource.table} for the webhooks that want {resource.event}.
+-- Fired after each statement; reads parents, writes cdc.queue, rings the bell if it is armed.
+-- Locks: ROW EXCLUSIVE on cdc.queue until the end of the transaction. Those of reading are released
+-- at once, and waited for {READ_LOCK_MS} ms at the most. Never raises for what rows hold.
+declare
+  action constant "char" := case tg_op when 'INSERT' then 'c' else 'm' end;
+  happened constant timestamptz := clock_timestamp();
+  problem text;
+  -- Nothing of ours is named here: it would be looked up before anything is guarded.
+  read record;
+  queued bigint;  -- of them
+  unplaced jsonb[];  -- keys, and what to keep
+  base bigint;  -- see sql/schema/50_queue.sql
+  bell bigint;
+  last_id bigint;
+  series text;
+  setting text;
+  rows bigint;
+  done bigint := 0;
+  batch bigint := {FIRST_BATCH};
+begin
+  rows := (select count(*) from (select from new_rows limit {FEW + 1}) sample);
+  if rows = 0 then
+    return null;
+  elsif rows > {FEW} then
+    rows := (select count(*) from new_rows);
+  end if;
+  loop
+    problem := 'a parent row is not there (yet), or no company was found';
+    -- A guarded read: whatever the suite did to its tables, its writers must not fail because of
+    -- us. It always ends by raising, which releases its locks; the variables keep what was read.
+    begin
+      setting := set_config('lock_timeout', '{READ_LOCK_MS}ms', true);
+      -- Of no row: what the insert below would wait for, or fail at, is found out here.
+      insert into cdc.queue (id, webhook_id, layout, action, "time", refs, uid)
+      select 0, 0, 0, action, happened, null, null where false;
+{indent(_unfiltered("queue", "subscription"), 6)}
+      if rows <= {FEW} then
+{indent(few, 8)};
+      else
+        -- Planned afresh for what it meets.
+        setting := set_config('enable_seqscan', 'on', true);
+        execute {dollar_quoted("many", indent(many, 10) + "        ")}
+          into read using done, batch;
+      end if;
+      queued := coalesce(cardinality(read.captured), 0);
+      unplaced := read.unplaced;
+      base := read.base;
+      bell := read.bell;
+      last_id := {_reserve("nullif(queued, 0)")};
+      raise sqlstate '{READ_DONE}';
+    exception
+      when sqlstate '{READ_DONE}' then
+        null;
+      when serialization_failure then
+        raise;
+      when others then
+        problem := format('%s (%s)', sqlerrm, sqlstate);
+        queued := 0;
+        begin
+          select array_agg(jsonb_build_array(own.{quote(resource.key)}::text,
+                            {build_object("own", resource.columns, 28)}))
+            into unplaced
+            from (select * from new_rows offset done limit batch) own;
+        exception
+          when serialization_failure then
+            raise;
+          when others then
+            -- A column of the table's own was renamed.
+            begin
+              select array_agg(jsonb_build_array(row_.kept ->> {literal(resource.key)}, row_.kept))
+                into unplaced
+                -- With schema and star: a column may have the name of either.
+                from (select cdc.kept(pg_catalog.row_to_json(own.*), tg_relid) as kept
+                        from (select * from new_rows offset done limit batch) own offset 0) row_;
+              raise sqlstate '{READ_DONE}';
+            exception
+              when sqlstate '{READ_DONE}' then
+                null;
+              when serialization_failure then
+                raise;
+              when others then
+                unplaced := array[jsonb_build_array(null, '{{}}'::jsonb)];
+            end;
+        end;
+    end;
+    -- Written outside the guard: a guarded write would cost a second transaction id.
+    if queued > 0 then
+      if rows > {FEW} then
+        series := left(gen_random_uuid()::text, 24);
+      end if;
+      insert into cdc.queue (id, webhook_id, layout, action, "time", refs, uid)
+      select last_id - queued + c.number, c.webhook_id, {join_plan.layout.id}, action,
+             happened, c.refs,
+             -- Half of all the time of many would go into random numbers; one and a count will do.
+             case when rows <= {FEW} then gen_random_uuid()
+                  else (series || lpad(to_hex(c.number), 12, '0'))::uuid
+             end
+        from unnest(read.captured) with ordinality c (source, webhook_id, refs, number);
+    end if;
+    if unplaced is not null then
+      begin
+        insert into cdc.unresolved (id, resource, source, key, action, "time", own, reason)
+        select 0, '', '', '', action, happened, null, '' where false;
+{indent(_unfiltered("unresolved"), 8)}
+        base := (select last_value from cdc.queue_id);
+        bell := (select last_value from cdc.bell);
+        last_id := {_reserve("cardinality(unplaced)")};
+        raise sqlstate '{READ_DONE}';
+      exception
+        when sqlstate '{READ_DONE}' then
+          insert into cdc.unresolved (id, resource, source, key, action, "time", own, reason)
+          select last_id - cardinality(unplaced) + u.number, {name}, {table}, u.kept ->> 0, action,
+                 happened, u.kept -> 1, problem
+            from unnest(unplaced) with ordinality u (kept, number);
+        when lock_not_available or deadlock_detected or serialization_failure then
+          -- Another session has locked the table whole, and the writer's own limit ends its
+          -- waiting: to go on would lose the change.
+          raise;
+        when others then
+          -- A table or a right of ours was taken away.
+          raise log 'cdc: % changes of % are lost: % (%)', cardinality(unplaced), {table}, sqlerrm,
+            problem;
+      end;
+    end if;
+    if (queued > 0 or unplaced is not null)
+       and bell > extract(epoch from happened) * 1000000 then
+      perform pg_notify('cdc', '');
+    end if;
+    done := done + batch;
+    exit when done >= rows;
+    batch := 1 + {BATCH_DELIVERIES} * batch / greatest(batch, queued);
+  end loop;
+  return null;
+end
+"""
+
+
+def _unfiltered(*tables: str) -> str:
+    """Raises where a policy of others hides or refuses rows of these tables of ours."""
+    return "\n".join(
+        f"if row_security_active('cdc.{table}'::regclass) then\n"
+        f"  perform cdc.unfiltered('cdc.{table}');\n"
+        f"end if;"
+        for table in tables
+    )
+
+
+def _reserve(of: str) -> str:
+    """The last of as many numbers for the queue as ``of`` says; cdc.new_id() for many."""
+    message = f"pg_logical_emit_message(false, 'cdc', repeat('.', ({of})::int))"
+    return f"base + ({message} - '0/0'::pg_lsn)::bigint"
+
+
+def resolve(join_plan: JoinPlan, mapping: Mapping) -> str:
+    """Of the function that captures late what lies in cdc.unresolved."""
+    resource = join_plan.resource
+    gone = f"table {resource.table} does not exist, or has none of the mapped columns"
+    rows = found(
+        join_plan,
+        mapping,
+        source="u.id",
+        rows="cdc.unresolved u\n"
+        "  cross join lateral jsonb_to_record(cdc.renamed(u.own)) as own (<types>)",
+        # At the first try the rest may still be on its way, from another transaction.
+        anyway="u.tries > 0",
+        more=("u.tries", "u.key as row", f"own.{quote(resource.key)} is not null as whole"),
+    )
+    query = f"""
+select array_agg((found.source, wants.webhook_id, found.refs)::cdc.captured)
+         filter (where wants.webhook_id is not null),
+       array_agg(distinct found.source) filter (where found.company is not null)
+  from (
+    select f.source, f.refs,
+           -- Behind an earlier change of the same row that stays, this one stays, too.
+           case when f.whole
+                     and bool_and(f.whole and f.company is not null or f.tries >= {BLOCKING_TRIES})
+                         over so_far
+                     and not exists (
+                       select from cdc.unresolved other
+                        where other.key = f.row
+                          and other.source = {literal(str(resource.table))}
+                          and other.tries < {BLOCKING_TRIES}
+                          and other.id < f.source and other.id <> all($1))
+                then f.company
+           end as company
+      from (
+{indent(rows, 8)}
+         where u.id = any($1)
+      ) f
+    window so_far as (
+      partition by f.row, case when f.row is null then f.source end order by f.source)
+  ) found
+{wanted_few(join_plan)}
+"""
+    before, after = indent(query, 6).split("<types>", 1)
+    return f"""
+-- Tries again to capture changes of {resource.table} that lie in cdc.unresolved.
+-- Called by cdc.resolve(), for the daemon. Returns how many it placed.
+declare
+  captured cdc.captured[];
+  placed bigint[];
+  types text;
+  problem text := 'a parent row is not there, or no company was found';
+begin
+  begin
+{indent(_unfiltered("subscription"), 4)}
+    -- The columns' types are today's: only the catalogue knows them.
+    types := (
+      select string_agg(format('%I %s', a.attname, format_type(a.atttypid, a.atttypmod)), ', ')
+        from pg_namespace n
+        join pg_class c on c.relnamespace = n.oid
+        join pg_attribute a on a.attrelid = c.oid
+       where n.nspname = {literal(resource.table.schema)}
+         and c.relname = {literal(resource.table.name)}
+         and a.attname = any(array[{literals(resource.columns)}]));
+    if types is null then
+      raise undefined_table using message =
+        {literal(gone)};
+    end if;
+    execute {dollar_quoted("before", before)} || types || {dollar_quoted("after", after + "    ")}
+      into captured, placed using wanted;
+  exception
+    when serialization_failure then
+      raise;
+    when others then
+      problem := format('%s (%s)', sqlerrm, sqlstate);
+      captured := null;
+      placed := null;
+  end;
+  if captured is not null then
+    insert into cdc.queue (id, webhook_id, layout, action, "time", refs)
+    select u.id, c.webhook_id, {join_plan.layout.id}, u.action, u."time", c.refs
+      from unnest(captured) c
+     -- One by one by index: planned as a join while the table was empty, it would be read whole.
+     cross join lateral (select * from cdc.unresolved one where one.id = c.source offset 0) u
+     order by u.id;
+    if (select last_value from cdc.bell) > extract(epoch from clock_timestamp()) * 1000000 then
+      perform pg_notify('cdc', '');
+    end if;
+  end if;
+  delete from cdc.unresolved where id = any(placed);
+  update cdc.unresolved
+     set tries = tries + 1, reason = problem,
+         retry_at = clock_timestamp() + interval '1 second' * least(3600, 2 ^ least(tries, 12))
+   where id = any(wanted);
+  return coalesce(cardinality(placed), 0);
+end
+"""

@@ -1,0 +1,212 @@
+"""How a changed row's parents are read: the query that capture and resolve share. Pure.
+
+A few rows look their parents up, each by its key. That is no wish but the query's form: a subquery
+with an offset can only be planned as a look-up by index, whatever the tables held when the session
+made its plan. Written as joins, the plan made for a parent of one row reads the whole parent, and
+goes on reading it when it holds a million. Many rows are joined, by a plan made for them alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from cdc.capture.sql_text import build_object, lines, literal
+from cdc.mapping import JoinPlan, Mapping, Resource, Table, plan_joins
+from cdc.mapping.joins import Column
+from cdc.mapping.model import COMPANY, quote
+
+LONGEST_BASE = 2048
+"""Characters of a company's own base URL that are taken."""
+
+BLOCKING_TRIES = 10
+"""A change in cdc.unresolved holds up later changes of its row for as many tries (some 17 minutes):
+one whose company is never found must not stop its row for ever. The index unresolved_row says the
+same number."""
+
+# Options of every function of ours. Without the second, a small table's index would not be used.
+# JIT: a sequence can only be read by a sequential scan, which is priced so high when those are off
+# that PostgreSQL 15 to 17 would compile every statement (19 ms instead of 0.2).
+# Row security: where policies apply, a writer's session that has it off would fail.
+OPTIONS = (
+    "search_path = pg_catalog, pg_temp",
+    "enable_seqscan = off",
+    "jit = off",
+    "row_security = on",
+)
+
+
+def found(
+    join_plan: JoinPlan,
+    mapping: Mapping,
+    *,
+    source: str,
+    rows: str,
+    many: bool = False,
+    anyway: str | None = None,
+    more: tuple[str, ...] = (),
+) -> str:
+    """Selects, of changed rows (alias ``own``), ``source, key, company, refs, own``, and ``more``.
+
+    A row has its place when it has a company and none of its parents' rows is missing; until then
+    ``own`` is what to keep of it.
+    many:   whether to join the parents, rather than to look them up one by one.
+    anyway: condition under which a company is enough. Then there is no ``own``, and rows that have
+            no place have no ``company``.
+    """
+    resource = join_plan.resource
+
+    def sql(column: Column) -> str:
+        return f"{_alias(column.resource, resource)}.{quote(column.column)}"
+
+    def first(columns: tuple[Column, ...]) -> str:
+        named = ", ".join(sql(column) for column in columns)
+        return named if len(columns) == 1 else f"coalesce({named})"
+
+    # It stands in each of the company's rows and payloads, so a text without end would fill memory.
+    base = (
+        f"left(company.{quote(join_plan.base)}::text, {LONGEST_BASE})" if join_plan.base else "null"
+    )
+    refs = [base, *(f"{first(columns)}::text" for columns in join_plan.values.values())]
+    reads = _columns_read(mapping, join_plan)
+    joins = []
+    company = first(join_plan.values[COMPANY])
+    missing = []
+    for join in join_plan.joins:
+        table, join_key = _table(mapping, join.resource)
+        alias = _alias(join.name, resource)
+        path = first(join.paths)
+        key = f"{alias}.{quote(join_key)}"
+        if many:
+            joins.append(f"  left join {table.sql} {alias} on {key} = {path}")
+        else:
+            columns = ", ".join(f"{alias}.{quote(column)}" for column in reads[join.name])
+            joins.append(
+                f"  left join lateral (\n"
+                f"    select {columns}\n"
+                f"      from {table.sql} {alias}\n"
+                f"     where {key} = {path} offset 0) {alias} on true"
+            )
+        missing.append(f"({path} is not null and {key} is null)")
+    # A collation of its own: the company's column may have one that ours cannot meet.
+    placed = f'{company}::text collate "C"'
+    key = f"own.{quote(resource.key)}::text"
+    if anyway is not None:
+        if missing:
+            placed = (
+                f"case when {anyway} or not ({lines(missing, ' or', 17)})\n"
+                f"            then {placed}\n       end"
+            )
+        own = ""
+    else:
+        # A row that may be without a company is left out, unless a parent of it is only late.
+        without = [] if resource.optional else [f"{company} is null"]
+        waits = [*without, *missing, "earlier.waits"]
+        own = (
+            f",\n       case when {lines(waits, ' or', 17)}\n"
+            f"            then {build_object('own', resource.columns, 17)}\n"
+            f"       end as own"
+        )
+        joins.append(_earlier(resource, key, many))
+    extra = "".join(f",\n       {one}" for one in more)
+    return "\n".join(
+        [
+            f"select {source} as source,",
+            f"       {key} as key,",
+            f"       {placed} as company,",
+            f"       array[{lines(refs, ',', 13)}] as refs{own}{extra}",
+            f"  from {rows}",
+            *joins,
+        ]
+    )
+
+
+def _earlier(resource: Resource, key: str, many: bool) -> str:
+    """Whether an earlier change of the same row waits in cdc.unresolved; this one does, then."""
+    source, same = literal(str(resource.table)), f'u.key = {key} collate "C"'
+    if many:
+        return (
+            f"  left join (\n"
+            f"    select distinct u.key, true as waits from cdc.unresolved u\n"
+            f"     where u.source = {source} and u.tries < {BLOCKING_TRIES}) earlier\n"
+            f"    on {same.replace('u.', 'earlier.', 1)}"
+        )
+    return (
+        f"  left join lateral (\n"
+        f"    select true as waits from cdc.unresolved u\n"
+        f"     where {same} and u.source = {source} and u.tries < {BLOCKING_TRIES}\n"
+        f"     limit 1 offset 0) earlier on true"
+    )
+
+
+def wanted_few(join_plan: JoinPlan) -> str:
+    """The webhooks that want a few rows of ``found``, none for those without a place."""
+    return (
+        f"  left join lateral (\n"
+        f"    select s.webhook_id from cdc.subscription s\n"
+        f"     where s.company = found.company and s.event = {literal(join_plan.layout.event)}\n"
+        f"    offset 0) wants on true"
+    )
+
+
+def wanted_many(join_plan: JoinPlan) -> str:
+    """The same for many rows; those that nobody wants are left out."""
+    return (
+        f"  join cdc.subscription wants\n"
+        f"    on wants.company = found.company and wants.event = {literal(join_plan.layout.event)}"
+    )
+
+
+def probe(mapping: Mapping, resource: Resource) -> str:
+    """The read of a capture function, to be explained before there is one."""
+    query = found(
+        plan_joins(mapping, resource),
+        mapping,
+        source="null::bigint",
+        rows="new_rows own",
+    )
+    return (
+        f"with new_rows as materialized (\n"
+        f"  select * from jsonb_populate_record(null::{resource.table.sql}, '{{}}'))\n{query}"
+    )
+
+
+def tables_read(mapping: Mapping) -> dict[Table, tuple[str, ...]]:
+    """What capture reads of the suite's tables: the columns that lead from row to company."""
+    return tables_read_by(mapping, mapping.captured)
+
+
+def tables_read_by(mapping: Mapping, resources: Iterable[Resource]) -> dict[Table, tuple[str, ...]]:
+    """The same for the functions of these resources alone."""
+    columns: dict[Table, dict[str, None]] = {}
+    for resource in resources:
+        join_plan = plan_joins(mapping, resource)
+        for join in join_plan.joins:
+            table, _ = _table(mapping, join.resource)
+            named = columns.setdefault(table, {})
+            named.update(dict.fromkeys(_columns_read(mapping, join_plan)[join.name]))
+    return {table: tuple(named) for table, named in columns.items()}
+
+
+def _columns_read(mapping: Mapping, join_plan: JoinPlan) -> dict[str, tuple[str, ...]]:
+    """Of each joined ancestor: its key, and the columns that lead on from it."""
+    read: dict[str, tuple[str, ...]] = {}
+    for join in join_plan.joins:
+        _, key = _table(mapping, join.resource)
+        named = {key: None}
+        for columns in (*join_plan.values.values(), *(other.paths for other in join_plan.joins)):
+            named.update((c.column, None) for c in columns if c.resource == join.name)
+        if join.name == COMPANY and join_plan.base:
+            named[join_plan.base] = None
+        read[join.name] = tuple(named)
+    return read
+
+
+def _table(mapping: Mapping, name: str) -> tuple[Table, str]:
+    if name == COMPANY:
+        return mapping.company.table, mapping.company.key
+    resource = mapping.resources[name]
+    return resource.table, resource.key
+
+
+def _alias(name: str, resource: Resource) -> str:
+    return "own" if name == resource.name else quote(name) if name != COMPANY else "company"

@@ -1,0 +1,319 @@
+"""The composition root: builds the daemon, starts it, stops it in order."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections import Counter
+from collections.abc import Iterable
+from contextlib import suppress
+from typing import Any
+
+import psycopg
+from psycopg import errors as pg
+
+from cdc import __version__, stop_signals
+from cdc.daemon import preflight
+from cdc.daemon.dispatch import Dispatcher
+from cdc.daemon.maintenance import Maintenance
+from cdc.daemon.pipeline import DAY, Pipeline
+from cdc.daemon.store.session import open_session, open_sessions
+from cdc.daemon.store.settle import Settler
+from cdc.daemon.watcher import Watcher
+from cdc.deliver import Client
+from cdc.lanes import Lane
+from cdc.mapping import load_mapping
+from cdc.message.payload import Translator
+from cdc.postgres import sqlfiles
+from cdc.settings import Settings, redact_dsn
+from cdc.telemetry import (
+    HealthServer,
+    Observer,
+    Pulse,
+    State,
+    Systemd,
+    check_traces,
+    open_traces,
+    watch_for_stillness,
+)
+from cdc.telemetry.metrics import UNREADY
+
+FIRST_PAUSE = 0.05
+LONGEST_PAUSE = 2.0
+FLUSH_WITHIN = 5.0
+CHECK_WITHIN = 1.0
+
+
+class App:
+    """The daemon. ``run`` returns when it was asked to stop.
+
+    of_parent: a parent asks for health and metrics (``take``), so the settings' port is not served.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        observer: Observer | None = None,
+        *,
+        of_parent: bool = False,
+    ) -> None:
+        self.settings = settings
+        self._of_parent = of_parent
+        self.observer = observer or Observer()
+        self._health = HealthServer(self.observer.metrics)
+        self._mapping = load_mapping(settings.mapping)
+        self._translator = Translator(self._mapping, settings.base_url)
+        self._watcher: Watcher | None = None
+        self._settler: Settler | None = None
+        self._client: Client | None = None
+        self._systemd = Systemd()
+        self._stop = asyncio.Event()
+        self._reason = ""
+        self._epochs: dict[int, int] = {}
+
+    def stop(self, reason: str) -> None:
+        """Asks the daemon to stop; what is under way may end within ``stop_grace``."""
+        self._reason = self._reason or reason
+        self._stop.set()
+
+    async def take(self, conn: socket.socket) -> None:
+        """A connection on which the parent asks for health and metrics."""
+        await self._health.take(conn)
+
+    async def run(self) -> None:
+        """Runs until ``stop()``. Survives the database going away and coming back.
+
+        Raises DatabaseError at the start when the database cannot be used as it is.
+        """
+        settings = self.settings
+        sqlfiles.read_queries()
+        if settings.traces:
+            check_traces()
+        metrics = self.observer.metrics
+        metrics.watch(self._state)
+        metrics.pulse = Pulse(self._steps)
+        metrics.ready_lag = settings.ready_lag
+        beside: list[asyncio.Task[None]] = []
+        # Whoever watches us is answered from the first moment on: a database that is down, for
+        # which we wait, must not look like a daemon that stands still.
+        try:
+            await self._serve()
+            beside = [
+                asyncio.create_task(self._systemd.watch(metrics.alive, self._standing)),
+                asyncio.create_task(watch_for_stillness(self.observer.stood_still)),
+            ]
+            use_bell = await self._checked(settings.database_url)
+            if use_bell is None:
+                self.observer.stopping(self._reason, 0)
+                self.observer.stopped(0)
+                return
+            await self._deliver(use_bell)
+        finally:
+            for task in beside:
+                task.cancel()
+            await asyncio.gather(*beside, return_exceptions=True)
+            await self._health.stop()
+
+    async def _serve(self) -> None:
+        settings = self.settings
+        if self._of_parent:
+            await self._health.open()
+        elif settings.http_port is not None:
+            port = await self._health.start(settings.http_host, settings.http_port)
+            self.observer.serving(settings.http_host, port)
+
+    async def _deliver(self, use_bell: bool) -> None:
+        settings = self.settings
+        url = settings.database_url
+        self.observer.started(__version__, redact_dsn(url))
+        self._systemd.ready("delivering")
+        self._client = client = Client.of(settings, self._may_send)
+        self._settler = settler = Settler(url, self.observer, self._epoch_of, self._confirmed)
+        pipeline = Pipeline(
+            self._translator,
+            client,
+            settler,
+            self.observer,
+            self._may_send,
+            suspend_after=settings.suspend_after_days * DAY,
+        )
+        if settings.traces:
+            self.observer.traces = open_traces(self.observer.traces_failed)
+        settling = asyncio.create_task(settler.run())
+        holding = asyncio.create_task(self._tenures(url, settler, pipeline, use_bell))
+        stopped = asyncio.create_task(self._stop.wait())
+        try:
+            await asyncio.wait({settling, holding, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            await self._wind_down(settler)
+        finally:
+            tasks = (stopped, holding, settling)
+            for task in tasks:
+                task.cancel()
+            results = await asyncio.gather(*tasks, return_exceptions=True)
+            await settler.close()
+            await client.close()
+            if self.observer.traces is not None:
+                await self.observer.traces.close()
+        _raise_first(results)
+
+    async def _checked(self, url: str) -> bool | None:
+        """Refuses a database that cannot be used. Returns whether the doorbell can be; None when it
+        was asked to stop before a database could be found."""
+        pause = FIRST_PAUSE
+        while True:
+            checking = asyncio.create_task(self._check(url))
+            try:
+                if not await self._unless_stopped(checking, CHECK_WITHIN):
+                    return None
+                return await checking
+            except psycopg.OperationalError as error:
+                if self._stop.is_set():
+                    return None
+                await preflight.refuse_if_hopeless(error, url)
+                self.observer.connection_lost(error, pause)
+                # What is up to us has been done; whoever waits for us need not wait for a database.
+                self._systemd.ready("waiting for the database")
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(pause):
+                        await self._stop.wait()
+                if self._stop.is_set():
+                    return None
+                pause = min(pause * 2, LONGEST_PAUSE)
+            finally:
+                checking.cancel()
+
+    async def _unless_stopped(self, task: asyncio.Task[bool], grace: float) -> bool:
+        """Waits for a task, and for so long only once it was asked to stop; whether it is done."""
+        stopped = asyncio.create_task(self._stop.wait())
+        await asyncio.wait({task, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        stopped.cancel()
+        await asyncio.wait({task}, timeout=grace)
+        return task.done()
+
+    async def _check(self, url: str, after: psycopg.ProgrammingError | None = None) -> bool:
+        """after: what ended the daemon's work; raises why, as a restart would say it."""
+        conn = await open_session(url, "start")
+        try:
+            use_bell = await preflight.run(conn, self._mapping, self.settings.doorbell)
+            if isinstance(after, pg.InsufficientPrivilege):
+                raise await preflight.lacking(conn, after) from None
+            return use_bell
+        finally:
+            await conn.close()
+
+    async def _tenures(
+        self, url: str, settler: Settler, pipeline: Pipeline, use_bell: bool
+    ) -> None:
+        """One tenure after the other: the database may go away and come back."""
+        pause = FIRST_PAUSE
+        came_back = False
+        while not self._stop.is_set():
+            began = asyncio.get_running_loop().time()
+            try:
+                if came_back:
+                    # It may be another one: a copy, or migrated meanwhile.
+                    use_bell = await self._check(url)
+                self._watcher = watcher = self._new_tenure(url, settler, pipeline, use_bell)
+                try:
+                    await watcher.run()
+                except psycopg.ProgrammingError as error:
+                    await self._check(url, error)
+                    raise
+                finally:
+                    self._epochs = {**self._epochs, **watcher.epochs}
+            except psycopg.OperationalError as error:
+                if asyncio.get_running_loop().time() - began > 5.0:
+                    pause = FIRST_PAUSE
+                self.observer.connection_lost(error, pause)
+            came_back = True
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, LONGEST_PAUSE)
+
+    def _new_tenure(
+        self, url: str, settler: Settler, pipeline: Pipeline, use_bell: bool
+    ) -> Watcher:
+        return Watcher(
+            url,
+            self.observer,
+            settler,
+            lambda snapshot, shards: Dispatcher(
+                self.settings, pipeline, self.observer, snapshot, shards
+            ),
+            Maintenance(
+                url,
+                self.observer,
+                self.settings.log_days,
+                self.settings.held_days,
+                self.settings.dead_days,
+            ),
+            self._epochs,
+            use_bell=use_bell,
+        )
+
+    async def _wind_down(self, settler: Settler) -> None:
+        self._systemd.stopping()
+        watcher = self._watcher
+        if watcher is None:
+            return
+        dispatcher = watcher.dispatcher
+        self.observer.stopping(self._reason or "a part of it has ended", dispatcher.in_flight)
+        abandoned = await dispatcher.let_go(None, self.settings.stop_grace)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(FLUSH_WITHIN):
+                await settler.flushed()
+        self.observer.stopped(abandoned)
+
+    def _standing(self) -> str:
+        """For systemd: how it stands, in a line."""
+        if not self._may_send():
+            return "waiting for the database"
+        if self.observer.metrics.unrecorded > UNREADY:
+            return "what is sent cannot be recorded"
+        return "delivering"
+
+    def _steps(self) -> int:
+        """What was done: looks answered, connections tried."""
+        return self.observer.counts.looks + self.observer.counts.losses
+
+    def _state(self) -> State:
+        watcher = self._watcher
+        if watcher is None:
+            return State(0, 0, 0, Counter(), "none", False)
+        workers = watcher.dispatcher.workers.values()
+        return State(
+            shards=len(watcher.epochs),
+            in_flight=sum(len(c.tasks) for c in workers),
+            in_memory=sum(c.lane.size for c in workers),
+            lanes=Counter("held" if c.lane.paused else c.lane.breaker.value for c in workers),
+            bell=watcher.bell_mode,
+            ready=watcher.may_send() and not self._stop.is_set(),
+            sessions=open_sessions(),
+            connections=self._client.open if self._client is not None else 0,
+            unrecorded=self._settler.unrecorded if self._settler is not None else 0,
+            set_aside=self._settler.set_aside if self._settler is not None else 0,
+            log_lines_lost=file.lost_ever if (file := self.observer.log_file) is not None else 0,
+        )
+
+    def _may_send(self) -> bool:
+        return self._watcher is not None and self._watcher.may_send()
+
+    def _epoch_of(self, shard: int) -> int | None:
+        """Of a shard that is ours, or was until the connection was lost: then the fence decides."""
+        epochs = self._watcher.epochs if self._watcher is not None else {}
+        return epochs.get(shard, self._epochs.get(shard))
+
+    def _confirmed(self, lanes: set[Lane]) -> None:
+        if self._watcher is not None:
+            self._watcher.dispatcher.confirmed(lanes)
+
+
+def _raise_first(results: Iterable[Any]) -> None:
+    for result in results:
+        if isinstance(result, BaseException) and not isinstance(result, asyncio.CancelledError):
+            raise result
+
+
+async def run_until_signalled(app: App) -> None:
+    """Runs the daemon; SIGTERM, SIGINT and SIGHUP stop it."""
+    stop_signals.call(app.stop)
+    await app.run()

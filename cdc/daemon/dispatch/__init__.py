@@ -1,0 +1,5 @@
+"""Keeps the lanes of a tenure going: fills windows, starts attempts, follows registrations."""
+
+from cdc.daemon.dispatch.dispatcher import Dispatcher
+
+__all__ = ["Dispatcher"]

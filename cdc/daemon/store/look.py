@@ -1,0 +1,167 @@
+"""Look: which webhooks have rows that were not there before? By snapshot, not by ``id > last``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from operator import itemgetter
+from typing import NamedTuple
+
+from cdc.daemon.store.ownership import Fleet
+from cdc.daemon.store.session import Connection, Row, boottime, execute, run, run_within
+from cdc.model import UNREAD, Span
+from cdc.postgres.advisory_locks import LOCK_CLASS
+from cdc.postgres.arrays import plain
+
+PROBE_WITHIN = 0.5  # seconds that looking for the first rows of some webhooks may take
+FEW = 200  # rows that a look brings along at most
+ABOUT = 10  # columns about everything, before those of a row
+_id = itemgetter(1)
+
+
+class Snapshot(NamedTuple):
+    """A pg_snapshot, taken apart: ids at or beyond xmax and those running were not visible."""
+
+    text: str
+    xmin: int
+    xmax: int
+    running: tuple[int, ...]
+
+    @classmethod
+    def parse(cls, text: str) -> Snapshot:
+        """From ``xmin:xmax:id,id,...``."""
+        xmin, xmax, running = text.split(":")
+        return cls(text, int(xmin), int(xmax), tuple(int(x) for x in running.split(",") if x))
+
+
+class Work(NamedTuple):
+    """What a webhook of a shard that was taken over has to do.
+
+    lowest: id of its first waiting row, or None.  more: there is something else than new rows.
+    """
+
+    webhook_id: int
+    lowest: int | None
+    more: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a look saw.
+
+    webhooks:   those with new rows; lowest, highest: where in the queue these lie.
+    touched:    webhooks whose registration changed.
+    armed:      the doorbell is armed since.
+    was_armed:  it had been before.
+    unresolved: changes wait in cdc.unresolved for another try.
+    fleet:      who owns what, where that was asked for.
+    rows:       all new rows of the shards owned, in order of id; None: they are too many to be
+                brought along, and have to be fetched.
+    """
+
+    snapshot: Snapshot
+    webhooks: list[int]
+    lowest: list[int]
+    highest: list[int]
+    touched: tuple[int, ...]
+    armed: bool
+    was_armed: bool
+    unresolved: bool
+    fleet: Fleet | None
+    rows: list[Row] | None
+
+    def news(self) -> Iterator[tuple[int, Span]]:
+        """Each webhook with new rows, and where they lie. It may be all of them."""
+        for webhook_id, first, last in zip(self.webhooks, self.lowest, self.highest, strict=True):
+            yield webhook_id, Span(first, last)
+
+
+class Looker:
+    """Looks on one connection, for as long as that lives.
+
+    The snapshot dies with its connection: after a crash PostgreSQL hands out transaction ids again.
+    So a new connection needs a new Looker, which begins with everything (``begin`` and ``all``).
+    """
+
+    def __init__(self, conn: Connection) -> None:
+        self._conn = conn
+        self.snapshot: Snapshot | None = None
+        # When the last look was answered, on a clock that runs while suspended: the ping.
+        self.answered_at = boottime()
+
+    async def begin(self) -> Snapshot:
+        """The first snapshot: what it shows is found by ``all()``, what comes by ``look()``."""
+        [(text,)] = await execute(
+            self._conn, b"select pg_current_snapshot()::text", name="the first snapshot"
+        )
+        self.snapshot = Snapshot.parse(text)
+        return self.snapshot
+
+    async def all(self, shards: list[int], after: int, most: int) -> list[Work] | None:
+        """The next webhooks of these shards, in order, and what they have to do.
+
+        None: it takes too long for so many. That of one alone is found while it is read: its rows
+        begin anywhere. (While a session holds an old snapshot, the index keeps an entry for each
+        delivery that was made since, and the first row that is left lies behind all of them.)
+        """
+        asked = [shards, after, most]
+        rows = await run_within(self._conn, "look_all", asked, PROBE_WITHIN)
+        if rows is None and most == 1:
+            rows = [
+                (*row, UNREAD, True) for row in await run(self._conn, "next_webhook", asked[:2])
+            ]
+        return None if rows is None else [Work(*row) for row in rows]
+
+    async def ping(self) -> None:
+        """Keeps the session, and what it owns, while there is no time to look."""
+        sent = boottime()
+        await execute(self._conn, b"select", name="ping")
+        self.answered_at = sent
+
+    async def look(
+        self, *, arm: bool | None, fleet: bool = False, shards: Sequence[int] = ()
+    ) -> Seen:
+        """What came since the last look.
+
+        arm: have the writers ring (True), no longer (False), or leave it as it is (None).
+        fleet: see who owns what, too.  shards: those whose new rows are wanted.
+        """
+        last = self.snapshot
+        assert last is not None, "begin() comes first"
+        sent = boottime()
+        about, *rows = await run(
+            self._conn,
+            "look",
+            [
+                str(last.xmax),
+                "{" + ",".join(map(str, last.running)) + "}",
+                arm,
+                LOCK_CLASS if fleet else None,
+                plain(shards),
+                FEW + 1,
+            ],
+        )
+        text, webhooks, lowest, highest, touched, was_armed, bell, unresolved, daemons, owned = (
+            about[:ABOUT]
+        )
+        self.answered_at = sent
+        self.snapshot = Snapshot.parse(text)
+        return Seen(
+            self.snapshot,
+            webhooks,
+            lowest,
+            highest,
+            tuple(touched),
+            bool(arm) and bell is not None,
+            was_armed,
+            unresolved,
+            Fleet(daemons, frozenset(owned)) if fleet else None,
+            sorted((row[ABOUT:] for row in rows), key=_id) if len(rows) <= FEW else None,
+        )
+
+    async def take_xid(self) -> int:
+        """A transaction id of our own, over as soon as it is taken."""
+        [(xid,)] = await execute(
+            self._conn, b"select pg_current_xact_id()", name="a transaction id"
+        )
+        return int(xid)

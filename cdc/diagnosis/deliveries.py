@@ -1,0 +1,175 @@
+"""Deliveries, wherever they are: queue, retry table, the dead, the log. Reads only."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+
+import psycopg
+from psycopg import IsolationLevel
+from psycopg.rows import dict_row
+
+Connection = psycopg.Connection[Any]
+
+WAITING = ("queued", "retrying", "parked", "held")
+STATES = (*WAITING, "delivered", "dead", "expired", "dropped", "waiting")
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryFilter:
+    """Which deliveries; None: no matter. ``since``: time of the change."""
+
+    webhook: int | None = None
+    company: str | None = None
+    event: str | None = None
+    state: str | None = None
+    since: datetime | None = None
+    limit: int = 50
+
+
+# An attempt comes after its change, so the log can be searched by its index on the attempt's time.
+_SEARCH = """
+select d.id, d.uid::text as webhook_id, d.webhook_id as webhook, w.company, d.event,
+       case d.action when 'c' then 'created' else 'modified' end as action, d.key, d."time",
+       d.state, d.tries, d.status, d.error, d.due_at
+  from (
+    select q.id, q.uid, q.webhook_id, l.event, q.action, q.refs[cardinality(q.refs)] as key,
+           q."time", case h.state when 'active' then 'queued' when 'removed' then 'queued'
+                                  else 'held' end as state,
+           0 as tries, null::smallint as status, null as error, null::timestamptz as due_at
+      from cdc.queue q
+      left join cdc.layout l on l.id = q.layout
+      left join cdc.webhook h on h.id = q.webhook_id
+    union all
+    select r.id, r.uid, r.webhook_id, r.event, r.action, r.key, r."time",
+           case when h.state in ('paused', 'suspended') then 'held'
+                when r.due_at is null then 'parked' else 'retrying' end,
+           r.tries, r.last_status, r.last_error, r.due_at
+      from cdc.retry r left join cdc.webhook h on h.id = r.webhook_id
+    union all
+    select d.id, d.uid, d.webhook_id, d.event, d.action, d.key, d."time", 'dead', d.tries,
+           d.last_status, d.last_error, null
+      from cdc.dead d
+    union all
+    select a.delivery, a.uid, a.webhook_id, l.event, a.action, a.refs[cardinality(a.refs)],
+           a."time", a.outcome, a.try, a.status, a.error, null
+      from cdc.attempt a left join cdc.layout l on l.id = a.layout
+     where a.outcome in ('delivered', 'expired', 'dropped')
+       and a.at >= coalesce(%(since)s::timestamptz, clock_timestamp() - interval '1 day')
+  ) d
+  left join cdc.webhook w on w.id = d.webhook_id
+ where (%(webhook)s::bigint is null or d.webhook_id = %(webhook)s)
+   and (%(company)s::text is null or w.company = %(company)s)
+   and (%(event)s::text is null or d.event = %(event)s)
+   and (%(state)s::text is null or d.state = any(%(states)s::text[]))
+   and (%(since)s::timestamptz is null or d."time" >= %(since)s)
+ order by d."time" desc, d.id desc
+ limit %(limit)s
+"""
+
+
+def search(conn: Connection, wanted: DeliveryFilter) -> list[dict[str, Any]]:
+    """Deliveries, the newest changes first."""
+    states = list(WAITING) if wanted.state == "waiting" else [wanted.state]
+    with conn.transaction(), conn.cursor(row_factory=dict_row) as cursor:
+        return cursor.execute(_SEARCH, {**asdict(wanted), "states": states}).fetchall()
+
+
+_CHANGE = 'd.webhook_id, d.uid::text, d.layout, d.action, d."time", d.refs'
+_WHERE = "where d.id = %(number)s or d.uid = %(uid)s::uuid"
+
+_PLACES = f"""
+select d.id, 'queued' as place, {_CHANGE}, 0 as tries, 0 as attempts, null::timestamptz as due_at,
+       null::bytea as body
+  from cdc.queue d {_WHERE}
+union all
+select d.id, case when d.due_at is null then 'parked' else 'retrying' end, {_CHANGE}, d.tries,
+       d.attempts, d.due_at, d.body
+  from cdc.retry d {_WHERE}
+union all
+select d.id, 'dead', {_CHANGE}, d.tries, d.attempts, null, d.body
+  from cdc.dead d {_WHERE}
+"""  # noqa: S608 - put together of the constants above
+
+_ATTEMPTS = """
+select a.delivery as id, a.webhook_id, a.uid::text, a.layout, a.action, a."time", a.refs, a.at,
+       a.try, a.outcome, a.status, a.error, a.detail, a.duration_ms, a.excerpt
+  from cdc.attempt a
+ where a.delivery = %(number)s or a.uid = %(uid)s::uuid
+ order by a.at, a.try
+"""
+
+_LOGGED = ("at", "try", "outcome", "status", "error", "detail", "duration_ms", "excerpt")
+
+
+def trace(conn: Connection, number: int | None, uid: str | None) -> list[dict[str, Any]]:
+    """Where the deliveries of this number, or this webhook-id, are, each with its attempts.
+
+    By webhook-id the whole queue is read, which has no index for it: it would cost every writer.
+    """
+    ask = {"number": number, "uid": uid}
+    conn.isolation_level = IsolationLevel.REPEATABLE_READ  # a delivery is in one place at a time
+    with conn.transaction(), conn.cursor(row_factory=dict_row) as cursor:
+        cursor.execute("set local enable_seqscan = off")  # filters in the log are priced too high
+        places = cursor.execute(_PLACES.encode(), ask).fetchall()
+        attempts = cursor.execute(_ATTEMPTS, ask).fetchall()
+        rows = [*places, *attempts]
+        layouts = {
+            row["id"]: row
+            for row in cursor.execute(
+                "select id, event, fields from cdc.layout where id = any(%s)",
+                [[row["layout"] for row in rows]],
+            )
+        }
+        webhooks = {
+            row["id"]: row
+            for row in cursor.execute(
+                "select id, company, state from cdc.webhook where id = any(%s)",
+                [[row["webhook_id"] for row in rows]],
+            )
+        }
+    found: dict[tuple[int, str], dict[str, Any]] = {}
+    for row in rows:
+        if (row["webhook_id"], row["uid"]) not in found:
+            layout, webhook = layouts.get(row["layout"], {}), webhooks.get(row["webhook_id"], {})
+            found[row["webhook_id"], row["uid"]] = _told(row, layout, webhook)
+    for row in attempts:
+        one = found[row["webhook_id"], row["uid"]]
+        one["attempts"].append({name: row[name] for name in _LOGGED})
+        if "place" not in one:
+            one["state"] = "unknown" if row["outcome"] == "failed" else row["outcome"]
+    for one in found.values():
+        one.pop("place", None)
+    return list(found.values())
+
+
+def _told(row: dict[str, Any], layout: dict[str, Any], webhook: dict[str, Any]) -> dict[str, Any]:
+    fields = layout.get("fields") or [str(n) for n in range(len(row["refs"]))]
+    place = row.get("place")
+    held = place in ("queued", "retrying", "parked") and webhook.get("state") in (
+        "paused",
+        "suspended",
+    )
+    told = {
+        "id": row["id"],
+        "webhook_id": row["uid"],
+        "webhook": row["webhook_id"],
+        "company": webhook.get("company"),
+        "event": layout.get("event"),
+        "action": "created" if row["action"] in ("c", b"c") else "modified",
+        "key": row["refs"][-1],
+        "time": row["time"],
+        "state": "held" if held else place,
+        "refs": dict(zip(fields, row["refs"], strict=False)),
+        "due_at": row.get("due_at"),
+        "body": row["body"].decode(errors="replace") if row.get("body") else None,
+        "attempts": [],
+    }
+    return told | ({"place": place} if place else {})
+
+
+def unresolved(conn: Connection, number: int) -> str | None:
+    """Why the change of this number is no delivery yet."""
+    row = conn.execute("select reason from cdc.unresolved where id = %s", [number]).fetchone()
+    return row[0] if row else None

@@ -1,0 +1,216 @@
+"""Checks of the way out: doorbell, daemons, endpoints, secrets."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+from functools import partial
+
+from cdc.causes import cause_of
+from cdc.deliver.dns import lookup
+from cdc.deliver.guard import Guard
+from cdc.deliver.outcome import ProxyFailed
+from cdc.deliver.proxy import Proxy
+from cdc.deliver.trust import Trust
+from cdc.diagnosis import health
+from cdc.diagnosis.doctor.check import Check, Patient, Told, fail, ok, warn
+from cdc.diagnosis.exposed_files import exposed
+from cdc.diagnosis.health.problems import of_daemons, of_deliveries
+from cdc.errors import CdcError
+from cdc.model import SHARDS
+from cdc.webhooks.vault import Vault
+from cdc.wording import counted
+
+_HOSTS = 200  # names looked up; the guard asks again whenever it dials
+_AT_ONCE = 32
+
+
+def doorbell(see: Patient) -> Told:
+    (prepared,) = see.row("select current_setting('max_prepared_transactions')::int")
+    wanted = see.settings.doorbell
+    if wanted == "on" and prepared:
+        return fail(
+            f"the doorbell is on, and max_prepared_transactions is {prepared}: PREPARE refuses "
+            "transactions that have rung it",
+            "Set CDC_DOORBELL=auto, unless nobody uses prepared transactions.",
+        )
+    if wanted == "off" or prepared:
+        why = "switched off" if wanted == "off" else f"silent: max_prepared_transactions {prepared}"
+        return ok(f"{why}; changes are found within a second")
+    return ok("writers wake a sleeping daemon")
+
+
+def daemons(see: Patient) -> Told:
+    members, owners, strangers = health.fleet(see.conn)
+    for problem in of_daemons(members, owners, strangers):
+        return fail(problem.text, problem.todo)
+    return ok(f"{counted(members, 'daemon')} with all shards")
+
+
+def backlog(see: Patient) -> Told:
+    lanes = health.lanes(see.conn)
+    owned = {shard for daemon in health.fleet(see.conn)[1] for shard in daemon.shards}
+    wrong = [lane for lane in lanes if lane.late or lane.refused_here]
+    late = [lane for lane in wrong if lane.error or lane.webhook_id % SHARDS in owned]
+    found = list(
+        of_deliveries(
+            lanes,
+            late,
+            health.expired(see.conn),
+            see.settings.held_days,
+            health.details(see.conn, late),
+        )
+    )
+    if not found and wrong:
+        what = counted(len(wrong), "webhook waits for a daemon", "webhooks wait for a daemon")
+        return fail(what, "See the check 'daemons'.")
+    if not found:
+        return ok("nothing waits for long, is dead, or expires")
+    more = f"; and {len(found) - 1} more, which `cdc status` lists" if len(found) > 1 else ""
+    return fail(f"{found[0].text}{more}", found[0].todo)
+
+
+def endpoints(see: Patient) -> Told:
+    """What the address guard would say of all endpoints now."""
+    guard = Guard.of(see.settings)
+    rows = see.rows(
+        "select id, endpoint from cdc.webhook where state in ('active', 'paused') order by id"
+    )
+    bad: dict[int, str] = {}
+    names: dict[str, int] = {}
+    for number, endpoint in rows:
+        try:
+            guard.check_url(endpoint)
+        except CdcError as error:
+            bad[number] = f"{error.message}. {error.hint}"
+        else:
+            names.setdefault(endpoint, number)
+    chosen = dict(list(names.items())[:_HOSTS])
+    for endpoint, note in asyncio.run(_previews(guard, list(chosen))):
+        bad[chosen[endpoint]] = note
+    if bad:
+        number, note = min(bad.items())
+        cause = cause_of("guard", detail=note)
+        more = f", and {len(bad) - 1} more" if len(bad) > 1 else ""
+        return warn(
+            f"webhook {number} cannot be called: {cause.text}{more}",
+            f"{cause.todo} Or correct the endpoint: `cdc webhook update {number} --url URL`.",
+        )
+    return ok(f"{counted(len(rows), 'endpoint')} may be called")
+
+
+def secrets(see: Patient) -> Told:
+    rows = see.rows(
+        "select w.id from cdc.webhook w where w.state <> 'removed' and not exists ("
+        " select from cdc.webhook_secret s where s.webhook_id = w.id"
+        " and (s.expires_at is null or s.expires_at > clock_timestamp()))"
+    )
+    if not rows:
+        return ok("every webhook has a valid one")
+    return fail(
+        f"{counted(len(rows), 'webhook')} without one, such as {rows[0][0]}: nothing can be signed",
+        "`cdc webhook rotate-secret ID` gives it one.",
+    )
+
+
+def encryption(see: Patient) -> Told:
+    """Whether secrets are encrypted, and can be read with the keys that are set here."""
+    vault = Vault(see.settings.secret_keys)
+    rows = see.rows(
+        "select w.id, w.endpoint, w.headers, array(select s.secret from cdc.webhook_secret s"
+        " where s.webhook_id = w.id"
+        " and (s.expires_at is null or s.expires_at > clock_timestamp()))"
+        " from cdc.webhook w where w.state <> 'removed' order by w.id"
+    )
+    closed: list[int] = []
+    problem: CdcError | None = None
+    behind = 0
+    for number, endpoint, headers, secrets in rows:
+        texts = [*headers.values(), *secrets]
+        try:
+            vault.open_endpoint(endpoint)
+            for text in texts:
+                vault.open(text)
+        except CdcError as error:
+            closed.append(number)
+            problem = problem or error
+        else:
+            behind += not (vault.holds_endpoint(endpoint) and all(map(vault.holds, texts)))
+    if problem is not None:
+        named = ", ".join(map(str, closed[:10]))
+        return fail(
+            f"{counted(len(closed), 'webhook')} held ({named}): {problem.message}", problem.hint
+        )
+    if not vault.locked:
+        return warn(
+            "secrets lie in the database as they are, and in its backups",
+            "Set CDC_SECRET_KEYS (`cdc config new-key`), then `cdc webhook reencrypt-secrets`.",
+        )
+    if behind:
+        return warn(
+            f"{counted(behind, 'webhook')} not encrypted with the newest key",
+            "`cdc webhook reencrypt-secrets`; until then keep all keys.",
+        )
+    return ok("secrets are encrypted with the newest key")
+
+
+def tls(see: Patient) -> Told:
+    """Certificates to trust and to show: those for all, and of the profiles that are in use."""
+    rows = see.rows(
+        "select distinct tls_profile from cdc.webhook"
+        " where state <> 'removed' and tls_profile is not null order by 1"
+    )
+    used = [profile for (profile,) in rows]
+    trust = Trust.of(see.settings)
+    doubts = trust.doubts([None, *used], datetime.now(UTC))
+    if not any(doubt.bad for doubt in doubts) and (none := trust.authorities()) is not None:
+        doubts.append(none)
+    for doubt in sorted(doubts, key=lambda doubt: not doubt.bad):
+        return (fail if doubt.bad else warn)(doubt.message, doubt.hint)
+    return ok(f"the certificates can be used; {counted(len(used), 'profile')} in use")
+
+
+def files(see: Patient) -> Told:
+    """Files with secrets, those of this host."""
+    found = exposed(see.settings)
+    if not found:
+        return ok("none with a secret in it may be read by others than its owner")
+    more = f"; and {len(found) - 1} more, such as {found[1].path}" if len(found) > 1 else ""
+    return warn(found[0].message + more, found[0].hint)
+
+
+def proxy(see: Patient) -> Told:
+    """Whether the way out stands open, as far as can be told without asking for a receiver."""
+    url = see.settings.proxy
+    if url is None:
+        return ok("endpoints are called directly")
+    through = Proxy(url)
+    try:
+        asyncio.run(through.reach(partial(lookup, limit=3.0, search=True), 3.0))
+    except ProxyFailed as error:
+        return fail(error.message, "Correct CDC_PROXY, or see why it is down.")
+    return ok(f"endpoints are called through {through.name}")
+
+
+async def _previews(guard: Guard, endpoints: list[str]) -> list[tuple[str, str]]:
+    gate = asyncio.Semaphore(_AT_ONCE)
+
+    async def one(endpoint: str) -> list[tuple[str, str]]:
+        async with gate:
+            return [(endpoint, note) for note in await guard.preview(endpoint)]
+
+    found = await asyncio.gather(*map(one, endpoints))
+    return [note for notes in found for note in notes]
+
+
+CHECKS: dict[str, Check] = {
+    "doorbell": doorbell,
+    "daemons": daemons,
+    "backlog": backlog,
+    "endpoints": endpoints,
+    "proxy": proxy,
+    "tls": tls,
+    "files": files,
+    "secrets": secrets,
+    "encryption": encryption,
+}

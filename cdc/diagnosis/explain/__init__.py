@@ -1,0 +1,7 @@
+"""What became of a change: did they get it, when, what did they answer, and why not.
+
+model.py  what is asked, and what can be known
+suite.py  whose row it is
+facts.py  where its deliveries are, and how their webhooks do
+story.py  the facts in plain sentences
+"""

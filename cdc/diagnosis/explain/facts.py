@@ -1,0 +1,255 @@
+"""What is known about a row or a delivery, from all places it can be in. Reads only."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import psycopg
+from psycopg import IsolationLevel
+from psycopg.rows import class_row
+
+from cdc.capture.catalog import Gap, functions, gaps
+from cdc.diagnosis import capture_state, health
+from cdc.diagnosis.explain.model import (
+    AHEAD,
+    SHOWN,
+    Attempt,
+    DeliveryFacts,
+    Facts,
+    Subject,
+    UnresolvedFacts,
+    WebhookFacts,
+)
+from cdc.mapping import Mapping
+from cdc.model import SHARDS
+
+Connection = psycopg.Connection[Any]
+
+# Everything below reads by index, but for a row's deliveries and for a webhook-id: only people ask
+# for those, so no index is kept for them, and the whole queue is read.
+_BY_NUMBER = """
+select w.id, q.id, q.uid from cdc.webhook w
+  join lateral (select id, uid from cdc.queue where webhook_id = w.id and id = %(number)s) q on true
+union select webhook_id, id, uid from cdc.retry where id = %(number)s
+union select webhook_id, id, uid from cdc.dead where id = %(number)s
+union select webhook_id, delivery, uid from cdc.attempt where delivery = %(number)s
+"""
+_BY_UID = """
+select webhook_id, id, uid from cdc.queue where uid = %(uid)s::uuid
+union select webhook_id, id, uid from cdc.retry where uid = %(uid)s::uuid
+union select webhook_id, id, uid from cdc.dead where uid = %(uid)s::uuid
+union select webhook_id, delivery, uid from cdc.attempt where uid = %(uid)s::uuid
+"""
+_BY_ROW = """
+select webhook_id, id, uid from cdc.queue
+ where layout = any(%(layouts)s) and refs[cardinality(refs)] = %(key)s
+union select webhook_id, id, uid from cdc.retry where event = %(event)s and key = %(key)s
+union select webhook_id, id, uid from cdc.dead where event = %(event)s and key = %(key)s
+union select webhook_id, delivery, uid from cdc.attempt
+ where layout = any(%(layouts)s) and refs[cardinality(refs)] = %(key)s
+   and at >= coalesce(%(since)s::timestamptz, clock_timestamp() - interval '1 day')
+"""
+
+_DELIVERIES = """
+with found as (
+  select * from unnest(%(webhooks)s::bigint[], %(ids)s::bigint[], %(uids)s::uuid[])
+           as f (webhook_id, id, uid)
+)
+select q.webhook_id as webhook, q.id, q.uid::text, 'queued' as place, l.event,
+       q.action::text, q.refs[cardinality(q.refs)] as key, q."time",
+       case when isfinite(q."time")
+            then extract(epoch from clock_timestamp() - q."time")::float8 else 0 end as age,
+       0 as tries, 0 as attempts, null::float8 as due_in, null::int as status, null as error,
+       (select count(*) from (select from cdc.queue b
+                               where b.webhook_id = q.webhook_id and b.id < q.id
+                               limit %(ahead)s) x)::int as ahead,
+       null::bigint as behind
+  from found f
+  join cdc.queue q on (q.webhook_id, q.id, q.uid) = (f.webhook_id, f.id, f.uid)
+  left join cdc.layout l on l.id = q.layout
+union all
+select r.webhook_id, r.id, r.uid::text,
+       case when r.due_at is null then 'parked' else 'retrying' end,
+       r.event, r.action::text, r.key, r."time",
+       case when isfinite(r."time")
+            then extract(epoch from clock_timestamp() - r."time")::float8 else 0 end,
+       r.tries, r.attempts,
+       extract(epoch from r.due_at - clock_timestamp())::float8, r.last_status, r.last_error, 0,
+       case when r.due_at is null then
+         (select min(b.id) from cdc.retry b
+           where b.webhook_id = r.webhook_id and b.event = r.event and b.key = r.key
+             and b.due_at is not null) end
+  from found f
+  join cdc.retry r on (r.webhook_id, r.id, r.uid) = (f.webhook_id, f.id, f.uid)
+union all
+select d.webhook_id, d.id, d.uid::text, 'dead', d.event, d.action::text, d.key, d."time",
+       case when isfinite(d."time")
+            then extract(epoch from clock_timestamp() - d."time")::float8 else 0 end,
+       d.tries, d.attempts, null,
+       d.last_status, d.last_error, 0, null
+  from found f
+  join cdc.dead d on (d.webhook_id, d.id, d.uid) = (f.webhook_id, f.id, f.uid)
+"""
+
+_ATTEMPTS = """
+select a.webhook_id as webhook, a.delivery as id, a.uid::text, a.at, a.try as number, a.outcome,
+       a.status, a.error, a.duration_ms::float8, {detail} as detail, {excerpt} as excerpt, l.event,
+       a.action::text, a.refs[cardinality(a.refs)] as key, a."time"
+  from cdc.attempt a left join cdc.layout l on l.id = a.layout
+ where a.delivery = any(%(ids)s) and a.uid = any(%(uids)s::uuid[])
+ order by a.at, a.try
+"""
+
+_HOOKS = """
+select w.id, w.company, w.state, w.reason, w.since, w.created_at,
+       array(select event from cdc.subscription s where s.webhook_id = w.id order by 1) as events,
+       coalesce(l.breaker, 'closed') as breaker, coalesce(l.failures, 0) as failures,
+       l.failing_since, extract(epoch from l.slow_until - clock_timestamp())::float8 as slow_for,
+       l.last_error, {signable} as signable
+  from cdc.webhook w left join cdc.lane l on l.webhook_id = w.id
+ where w.id = any(%(ids)s) or w.company = any(%(companies)s)
+ order by w.id
+"""
+_SIGNABLE = (
+    "exists (select from cdc.webhook_secret s where s.webhook_id = w.id"
+    " and (s.expires_at is null or s.expires_at > clock_timestamp()))"
+)
+
+_UNRESOLVED = """
+select id, resource, key, action::text, "time", reason, tries from cdc.unresolved
+ where id = %(number)s or (resource = %(resource)s and key = %(key)s)
+ order by id desc limit %(limit)s
+"""
+
+
+def gather(conn: Connection, mapping: Mapping, asked: Subject, company: str | None) -> Facts:
+    """company: whose row it is, as far as is known otherwise. Raises DatabaseError."""
+    capture_state.refuse_unless_migrated(conn)
+    conn.isolation_level = IsolationLevel.REPEATABLE_READ  # a delivery is in one place at a time
+    with conn.transaction():
+        found = _found(conn, asked)
+        keys: dict[str, list[Any]] = {
+            "webhooks": [row[0] for row in found],
+            "ids": [row[1] for row in found],
+            "uids": [str(row[2]) for row in found],
+        }
+        deliveries, attempts = _deliveries(conn, keys), _attempts(conn, keys)
+        companies = [name for name in (asked.company or company,) if name is not None]
+        if not companies and asked.resource is not None:
+            companies = [
+                name
+                for (name,) in conn.execute(
+                    "select distinct company from cdc.webhook where id = any(%s)",
+                    [keys["webhooks"]],
+                )
+            ]
+        members, hooks = _hooks(conn, keys["webhooks"], companies)
+        with conn.cursor(row_factory=class_row(UnresolvedFacts)) as cursor:
+            unresolved = cursor.execute(
+                _UNRESOLVED,
+                {
+                    "number": asked.number,
+                    "resource": asked.resource.name if asked.resource else None,
+                    "key": asked.key,
+                    "limit": SHOWN,
+                },
+            ).fetchall()
+        standing = capture_state.standing(conn, mapping)
+        off = _gaps(conn, asked)
+        (mapped_at,) = conn.execute("select mapped_at from cdc.installation").fetchone() or (None,)
+        copy = capture_state.is_copy(conn)
+    placed = {(d.webhook, d.id, d.uid) for d in deliveries}
+    logged = {(a.webhook, a.id, a.uid): a for a in attempts}
+    deliveries += [_ended(a) for key, a in logged.items() if key not in placed]
+    if asked.company is not None:
+        hooks = {n: hook for n, hook in hooks.items() if hook.company == asked.company}
+        deliveries = [d for d in deliveries if d.webhook in hooks]
+    deliveries.sort(key=lambda d: (d.time, d.id, d.webhook), reverse=True)
+    return Facts(deliveries, attempts, unresolved, hooks, standing, members, off, mapped_at, copy)
+
+
+def _gaps(conn: Connection, asked: Subject) -> list[Gap]:
+    """Those that end within the time looked at, or not at all."""
+    if asked.resource is None:
+        return []
+    function = functions(conn).get(f"capture_{asked.resource.name}")
+    after = asked.since or datetime.now(UTC) - timedelta(days=1)
+    found = gaps(function) if function is not None else []
+    return [gap for gap in found if gap.until is None or gap.until > after]
+
+
+def _found(conn: Connection, asked: Subject) -> list[tuple[int, int, Any]]:
+    if asked.resource is None:
+        how = _BY_UID if asked.uid else _BY_NUMBER
+        params: dict[str, object] = {"number": asked.number, "uid": asked.uid}
+    else:
+        layouts = conn.execute(
+            "select id from cdc.layout where event = %s", [asked.resource.event]
+        ).fetchall()
+        how = _BY_ROW
+        params = {
+            "layouts": [row[0] for row in layouts],
+            "event": asked.resource.event,
+            "key": asked.key,
+            "since": asked.since,
+        }
+    newest = f"select * from ({how}) f order by 2 desc limit {SHOWN}"  # noqa: S608 - constants
+    return conn.execute(newest.encode(), params).fetchall()
+
+
+def _deliveries(conn: Connection, keys: dict[str, list[Any]]) -> list[DeliveryFacts]:
+    with conn.cursor(row_factory=class_row(DeliveryFacts)) as cursor:
+        return cursor.execute(_DELIVERIES, {**keys, "ahead": AHEAD}).fetchall()
+
+
+def _attempts(conn: Connection, keys: dict[str, list[Any]]) -> list[Attempt]:
+    shown = {
+        column: f"a.{column}" if _may(conn, "cdc.attempt", column) else "null"
+        for column in ("detail", "excerpt")
+    }
+    with conn.cursor(row_factory=class_row(Attempt)) as cursor:
+        return cursor.execute(_ATTEMPTS.format(**shown).encode(), keys).fetchall()
+
+
+def _hooks(
+    conn: Connection, ids: Sequence[int], companies: Sequence[str]
+) -> tuple[int, dict[int, WebhookFacts]]:
+    signable = _SIGNABLE if _may(conn, "cdc.webhook_secret", "expires_at") else "null"
+    members, daemons, _ = health.fleet(conn)
+    owners = {shard: daemon.owner for daemon in daemons for shard in daemon.shards}
+    with conn.cursor(row_factory=class_row(_made(owners))) as cursor:
+        rows = cursor.execute(
+            _HOOKS.format(signable=signable).encode(), {"ids": ids, "companies": companies}
+        ).fetchall()
+    return members, {hook.id: hook for hook in rows}
+
+
+def _made(owners: dict[int, str]) -> Any:
+    def hook(**columns: Any) -> WebhookFacts:
+        return WebhookFacts(**columns, owner=owners.get(columns["id"] % SHARDS))
+
+    return hook
+
+
+def _may(conn: Connection, table: str, column: str) -> bool:
+    row = conn.execute("select has_column_privilege(%s, %s, 'select')", [table, column]).fetchone()
+    return bool(row and row[0])
+
+
+def _ended(last: Attempt) -> DeliveryFacts:
+    return DeliveryFacts(
+        webhook=last.webhook,
+        id=last.id,
+        uid=last.uid,
+        place="",
+        event=last.event,
+        action=last.action,
+        key=last.key,
+        time=last.time,
+        age=(datetime.now(last.time.tzinfo) - last.time).total_seconds(),
+        tries=last.number,
+        status=last.status,
+        error=last.error,
+    )

@@ -1,0 +1,351 @@
+"""Facts into plain sentences: what is so, why, and what to do. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from cdc.causes import cause_of, cause_unresolved, usable_again
+from cdc.diagnosis.explain.model import (
+    AHEAD,
+    Attempt,
+    DeliveryFacts,
+    Facts,
+    UnresolvedFacts,
+    WebhookFacts,
+    delivered_before,
+)
+from cdc.diagnosis.explain.suite import SuiteRow
+from cdc.diagnosis.health import LATE
+from cdc.mapping import Resource
+from cdc.wording import age, counted, when
+
+Verdict = Literal["ok", "wait", "bad"]
+
+
+@dataclass(frozen=True, slots=True)
+class Sentence:
+    """verdict: well, takes its time, or wrong. code: of the story, stable for scripts. todo: what
+    to do next."""
+
+    verdict: Verdict
+    code: str
+    text: str
+    todo: str = ""
+
+
+_CAPTURE_TODO = {
+    "off": "`cdc triggers on` switches it on again. What was changed meanwhile is not sent.",
+    "disabled": "Find out who disabled it; `cdc triggers install` enables it.",
+}
+
+
+def of_capture(facts: Facts, resource: Resource) -> Iterator[Sentence]:
+    """Whether changes of this kind are seen at all, now."""
+    wrong = [row for row in facts.capture if row.resource == resource.name]
+    for row in wrong:
+        if row.state == "installed":
+            continue
+        if row.state == "off":
+            since = [f" since {when(g.since)}, by {g.who}" for g in facts.gaps if not g.until]
+            detail = since[-1] if since else ""
+        else:
+            detail = f" ({row.detail})" if row.detail else ""
+        yield Sentence(
+            "bad",
+            f"capture {row.state}",
+            f"Capture of {row.table} is {row.state}{detail}: changes made now may not be seen.",
+            _CAPTURE_TODO.get(row.state, "`cdc triggers plan` shows what is to be done."),
+        )
+
+
+def of_gaps(facts: Facts, resource: Resource) -> Iterator[Sentence]:
+    """Times of which nobody can say what was changed."""
+    off = any(row.state == "off" for row in facts.capture if row.resource == resource.name)
+    for gap in facts.gaps:
+        if gap.until is None and off:
+            continue  # told already: it is off now
+        end = when(gap.until) if gap.until else "somebody installed it again"
+        yield Sentence(
+            "wait",
+            "capture was off",
+            f"Capture of {resource.table} was off from {when(gap.since)} until {end} "
+            f"(switched by {gap.who}): what was changed then is not sent, and nobody can say "
+            "whether this row was.",
+            "Its receiver has to read the row from the suite's API.",
+        )
+
+
+def of_row(row: SuiteRow, resource: Resource, key: str) -> Iterator[Sentence]:
+    """What the suite's table says."""
+    if row.exists is False:
+        yield Sentence(
+            "wait",
+            "no row",
+            f"{resource.table} has no row {key} now. Deletions send nothing; what was changed "
+            "before is told of below.",
+        )
+    elif row.exists and row.company is None:
+        what = f"No column of row {key} of {resource.table} leads to a company"
+        where = f"resources.{resource.name}"
+        if resource.optional:
+            text = f"{what}. The mapping allows that ({where}.optional): its changes are not sent."
+            yield Sentence("ok", "company not needed", text)
+            return
+        yield Sentence(
+            "bad",
+            "no company",
+            f"{what}, so nobody is told of its changes.",
+            "docs/capture.md, 'What could not be resolved', says how such changes are captured "
+            "late; "
+            f"`optional = true` in {where} of the mapping allows rows without a company.",
+        )
+
+
+def of_unresolved(one: UnresolvedFacts) -> Sentence:
+    cause = cause_unresolved(one.reason)
+    kept = "has found no company" if cause.code == "unresolved" else "is not captured yet"
+    return Sentence(
+        "bad",
+        "unresolved",
+        f"The change of {one.resource} {one.key} at {when(one.time)} {kept}: {cause.text}. "
+        f"It was tried {counted(one.tries, 'time')} since.",
+        cause.todo,
+    )
+
+
+def of_another_company(
+    row: SuiteRow, asked: str, resource: Resource, key: str
+) -> Iterator[Sentence]:
+    """Whoever is asked about has no part in this row."""
+    if row.company is not None and row.company != asked:
+        yield Sentence(
+            "wait",
+            "another company",
+            f"Row {key} of {resource.table} belongs to company {row.company}, so company {asked} "
+            "is told nothing of it.",
+            f"`cdc explain {resource.name} {key}` tells who is.",
+        )
+
+
+def of_hook(hook: WebhookFacts, event: str, facts: Facts) -> Iterator[Sentence]:
+    """Of a webhook of the company that has no delivery of this row."""
+    name = f"Webhook {hook.id} of company {hook.company}"
+    if hook.state == "removed":
+        yield Sentence("wait", "removed", f"{name} was removed ({when(hook.since)}).")
+    elif event not in hook.events:
+        told = ", ".join(hook.events) or "nothing"
+        yield Sentence(
+            "wait",
+            "not registered",
+            f"{name} is not registered for {event}, only for {told}.",
+            f"`cdc webhook update {hook.id} --event ...` changes that, for changes to come.",
+        )
+    else:
+        yield Sentence(
+            "wait",
+            "no change",
+            f"{name} is registered for {event} (it exists since {when(hook.created_at)}), "
+            "and nothing of this row is queued for it, nor in its log of the time looked at. It "
+            "gets the changes of transactions that begin after its registration, and after capture "
+            f"was installed{_since(facts)}.",
+            "Look further back with --since 14d. The log is kept for CDC_LOG_DAYS.",
+        )
+
+
+def _since(facts: Facts) -> str:
+    return f" (as it is now: {when(facts.mapped_at)})" if facts.mapped_at else ""
+
+
+def of_nobody(company: str | None, event: str) -> Sentence:
+    """Neither a delivery nor a webhook was found."""
+    if company is None:
+        return Sentence(
+            "wait",
+            "nobody",
+            f"Nothing of it is queued or logged, and whose row it is cannot be seen: {event} may "
+            "have no webhook there.",
+            "Say --company, or use an account that may read the suite's keys.",
+        )
+    return Sentence(
+        "bad",
+        "nobody",
+        f"Company {company} has no webhook, so nothing is written when such a row changes.",
+        "`cdc webhook add` registers one, for changes to come.",
+    )
+
+
+def of_delivery(one: DeliveryFacts, facts: Facts) -> Iterator[Sentence]:
+    """Did the receiver get it, when, what did it answer; or else why not."""
+    hook = facts.hooks.get(one.webhook)
+    log = [a for a in facts.attempts if (a.webhook, a.id, a.uid) == (one.webhook, one.id, one.uid)]
+    if not one.place:
+        yield from _ended(one, log)
+    elif one.place == "dead":
+        yield Sentence(
+            "bad",
+            "dead",
+            f"It is dead: {one.failed(log)}, the last: {one.answer(log)}. "
+            f"{delivered_before(log) or 'The receiver never got it.'}",
+            f"{one.cause(log).todo_for(one.webhook)} When that is mended: `cdc delivery replay "
+            f"{one.id}` (same webhook-id).",
+        )
+    elif hook is None or hook.state == "removed":
+        yield Sentence(
+            "wait", "removed", "Its webhook was removed; it will be logged as dropped, not sent."
+        )
+    elif hook.state in ("paused", "suspended"):
+        yield Sentence(
+            "wait" if hook.state == "paused" else "bad",
+            f"held {hook.state}",
+            f"It is held: its webhook is {hook.state} since {when(hook.since)}"
+            f"{': ' + hook.reason if hook.reason else ''}. It expires after CDC_HELD_DAYS.",
+            f"`cdc webhook resume {hook.id}` has all that is held sent, in order.",
+        )
+    else:
+        yield from _waiting(one, facts, hook, log)
+
+
+def _waiting(
+    one: DeliveryFacts, facts: Facts, hook: WebhookFacts, log: Sequence[Attempt]
+) -> Iterator[Sentence]:
+    if one.place == "parked":
+        behind = f"delivery {one.behind}" if one.behind is not None else "an earlier one"
+        yield Sentence(
+            "wait",
+            "parked",
+            f"It is parked behind {behind} of the same row, which is being retried: the changes of "
+            "a row arrive in order.",
+            f"`cdc explain {one.behind}`" if one.behind is not None else "",
+        )
+    elif one.place == "retrying":
+        due = "is due now" if (one.due_in or 0) <= 0 else f"comes in {age(one.due_in)}"
+        how = f"It was replayed, and {due}."
+        if one.error or one.status:
+            how = f"{one.failed(log)}, the last: {one.answer(log)}. The next {due}."
+        yield Sentence(
+            "wait",
+            "retrying",
+            f"{how} {delivered_before(log)}".rstrip(),
+            f"{one.cause(log).todo_for(hook.id)} When that is mended: `cdc webhook resume "
+            f"{hook.id}` tries at once.",
+        )
+    before = list(_in_the_way(hook, facts))
+    yield from before
+    if one.place != "queued":
+        return
+    if one.ahead:
+        many = f"{one.ahead}{' or more' if one.ahead >= AHEAD else ''}"
+        yield Sentence(
+            "wait", "queued", f"It is queued, with {many} deliveries of its webhook before it."
+        )
+    elif not before and one.age > LATE:
+        yield Sentence(
+            "bad",
+            "stuck",
+            f"It is first in its webhook's queue for {age(one.age)}, and nothing is in its way "
+            "that can be seen from here.",
+            f"Read the log of {hook.owner}; `cdc doctor`.",
+        )
+    elif not before:
+        yield Sentence("ok", "queued", "It is next in its webhook's queue, and on its way.")
+
+
+def _in_the_way(hook: WebhookFacts, facts: Facts) -> Iterator[Sentence]:
+    """What stops a webhook that is to send."""
+    if facts.copy:
+        yield Sentence(
+            "bad",
+            "copy",
+            "This database is a copy of the one that capture was installed in: daemons refuse to "
+            "run here, so that a copy calls nobody. Nothing is sent.",
+            "If it is the real one now: `cdc adopt`, then `cdc run`.",
+        )
+    elif hook.owner is None:
+        running = counted(facts.daemons, "daemon runs", "daemons run")
+        yield Sentence(
+            "bad",
+            "no daemon",
+            f"No daemon owns the webhook ({running}): nothing is sent.",
+            "Start `cdc run`; where it runs, read its log.",
+        )
+    if hook.signable is False:
+        yield Sentence(
+            "bad",
+            "no secret",
+            "The webhook has no valid secret: nothing can be signed, so nothing is sent.",
+            f"`cdc webhook rotate-secret {hook.id}` gives it one.",
+        )
+    elif why := hook.unusable:
+        yield Sentence(
+            "bad",
+            "unusable",
+            f"The daemon cannot use the registration: {why}. Its changes are held until then.",
+            usable_again(why, str(hook.id)),
+        )
+        return  # whatever else was noted of its lane is from before
+    if hook.breaker != "closed" and hook.last_error == "mapping":
+        yield Sentence(
+            "bad",
+            "untranslatable",
+            "Its lane tries one delivery at a time: of the last ones no payload could be made with "
+            "the mapping, so there was nothing to send.",
+            f"`cdc delivery list --webhook {hook.id}` tells why, and what to do about it: an event "
+            "that is gone is put back into the mapping (`cdc triggers install`); keys that no "
+            "address can hold end as dead.",
+        )
+    since = f" since {when(hook.failing_since)}" if hook.failing_since else ""
+    if hook.breaker != "closed" and hook.last_error != "mapping":
+        yield Sentence(
+            "bad",
+            "lane open",
+            f"The endpoint does not answer well{since} ({hook.failures} failures in a row"
+            f"{', the last: ' + hook.last_error if hook.last_error else ''}): its lane is "
+            f"{hook.breaker}, and only one delivery at a time tries whether it is well again.",
+            f"{cause_of(hook.last_error or '').todo_for(hook.id)} Probes go on automatically, at "
+            "least once a minute.",
+        )
+    if hook.slow_for is not None and hook.slow_for > 0:
+        yield Sentence(
+            "wait",
+            "slowed",
+            f"The receiver wants to be left alone for another {age(hook.slow_for)}"
+            f"{', and has taken nothing' + since if since else ''}.",
+            "It is tried again by itself then. If that lasts, talk to the receiver.",
+        )
+
+
+def _ended(one: DeliveryFacts, log: list[Attempt]) -> Iterator[Sentence]:
+    last = log[-1]
+    at = when(last.at)
+    if last.outcome == "delivered":
+        failures = sum(a.outcome in ("failed", "dead") for a in log)
+        failed = f", after {counted(failures, 'attempt')} that failed" if failures else ""
+        yield Sentence(
+            "ok",
+            "delivered",
+            f"The receiver got it: it answered {last.status} at {at}, "
+            f"{age((last.at - one.time).total_seconds())} after the change{failed}; the request "
+            f"took {age(last.duration_ms / 1000)}. {delivered_before(log[:-1])}".rstrip(),
+        )
+    elif last.outcome == "expired":
+        yield Sentence(
+            "bad",
+            "expired",
+            f"It expired at {at}: it was held, or dead, for longer than CDC_HELD_DAYS. "
+            f"{delivered_before(log) or 'The receiver did not get it.'}",
+            f"`cdc delivery replay {one.uid}` sends it after all.",
+        )
+    elif last.outcome == "dropped":
+        yield Sentence(
+            "wait", "dropped", f"It was dropped at {at}, not sent: its webhook had been removed."
+        )
+    else:
+        yield Sentence(
+            "bad",
+            "lost track",
+            f"Its last attempt failed at {at} ({one.answer(log)}), and it waits nowhere: "
+            "somebody has removed it from the tables by hand.",
+            "Its receiver has to read the row from the suite's API.",
+        )

@@ -1,0 +1,281 @@
+"""Order within a lane: one line per resource, and a heap of the heads that may go."""
+
+from __future__ import annotations
+
+from heapq import heapify, heappop, heappush
+from itertools import count
+from typing import Final
+
+from cdc.lanes.capacity import Capacity
+from cdc.model import Delivery, ResourceKey
+
+# States of a held delivery. Plain numbers: they are compared several times per delivery.
+WAITING: Final = 0  # in its line, not started
+FLYING: Final = 1  # in flight, head of its line
+DONE: Final = 2  # decided and out of its line; held until the database has confirmed it
+
+
+class Held:
+    """A delivery in memory, from fetch to confirmed settlement.
+
+    queued:  came from the queue, not from the retry table.
+    probe:   was started as the probe of an open breaker.
+    started: when its attempt began.
+    due:     once confirmed, the row is in the retry table and due then.
+    outdated: it is in flight to what was the endpoint before (``Lane.renew()``).
+    """
+
+    __slots__ = (
+        *("delivery", "due", "outdated", "probe", "queued", "resource", "started", "state"),
+    )
+
+    def __init__(self, delivery: Delivery, resource: ResourceKey, state: int) -> None:
+        self.delivery = delivery
+        self.resource = resource
+        self.state = state
+        self.queued = not delivery.retrying
+        self.probe = self.outdated = False
+        self.started = 0.0
+        self.due: float | None = None
+
+
+class ResourceOrder:
+    """All held deliveries of a lane.
+
+    Each resource with rows to send has a line, in order; its head is in flight or is ready. Ready
+    heads lie in a heap by id. Heap entries that were overtaken by events are left there and thrown
+    away when they come up.
+
+    held:    everything in memory, by (id, uid).
+    queued:  places taken by held rows that came from the queue.
+    waiting, flying: counts of rows not started, of rows in flight.
+    room:    the daemon's, in which they all take their places.
+    retrying: keys of held rows that came from the retry table.
+    """
+
+    __slots__ = (
+        "_lines",
+        "_ready",
+        "_turn",
+        "capacity",
+        "flying",
+        "held",
+        "queued",
+        "retrying",
+        "waiting",
+    )
+
+    def __init__(self, capacity: Capacity) -> None:
+        self.capacity = capacity
+        self.held: dict[tuple[int, str], Held] = {}
+        self.queued = 0
+        self.waiting = 0
+        self.flying = 0
+        self.retrying: set[tuple[int, str]] = set()
+        self._lines: dict[ResourceKey, list[Held]] = {}
+        self._ready: list[tuple[int, int, Held]] = []
+        self._turn = count()  # two entries of one id are told apart by it
+
+    def add(self, key: tuple[int, str], delivery: Delivery, resource: ResourceKey) -> None:
+        """Put a delivery into its line."""
+        held = self._hold(key, delivery, resource, WAITING)
+        self.waiting += 1
+        line = self._lines.get(resource)
+        if line is None:
+            self._lines[resource] = [held]
+            self._push(held)
+            return
+        at = _place(line, delivery)
+        line.insert(at, held)
+        if at == 0:
+            self._push(held)
+
+    def add_done(self, key: tuple[int, str], delivery: Delivery, resource: ResourceKey) -> None:
+        """Hold a delivery that is not to be sent (it will be parked) until that is confirmed."""
+        self._hold(key, delivery, resource, DONE)
+
+    def outdate(self) -> None:
+        """What is in flight goes to an endpoint that does not count any more."""
+        for held in self.held.values():
+            held.outdated = held.state == FLYING
+
+    def is_ready(self) -> bool:
+        """Whether there is a head that ``take()`` would return."""
+        ready = self._ready
+        while ready:
+            held = ready[0][2]
+            if held.state == WAITING and self._lines[held.resource][0] is held:
+                return True
+            heappop(ready)
+        return False
+
+    def take(self) -> Held | None:
+        """The ready head with the lowest id, now in flight."""
+        if not self.is_ready():
+            return None
+        held = heappop(self._ready)[2]
+        self._fly(held)
+        return held
+
+    def take_beyond(self, after_id: int) -> Held | None:
+        """The ready head with the lowest id above ``after_id``, else the lowest, now in flight.
+
+        Looks at all lines: for probes, which are rare.
+        """
+        heads = [line[0] for line in self._lines.values() if line[0].state == WAITING]
+        if not heads:
+            return None
+        held = min(heads, key=lambda head: (head.delivery.id <= after_id, head.delivery.id))
+        self._fly(held)
+        return held
+
+    def in_flight(self, delivery: Delivery) -> Held:
+        """The held delivery; it must be in flight.
+
+        Raises LookupError if it is not: the caller has lost track of its own attempts.
+        """
+        held = self.held.get((delivery.id, delivery.uid))
+        if held is None or held.state != FLYING:
+            raise LookupError(f"delivery {delivery.id} ({delivery.uid}) is not in flight")
+        return held
+
+    def final(self, held: Held) -> None:
+        """The delivery in flight is done: the next one of its line is ready."""
+        self.flying -= 1
+        held.state = DONE
+        line = self._lines[held.resource]
+        if len(line) == 1:
+            del self._lines[held.resource]
+        else:
+            del line[0]
+            self._push(line[0])
+
+    def back(self, held: Held) -> None:
+        """The delivery in flight was not sent after all: it is ready again."""
+        self.flying -= 1
+        self.waiting += 1
+        held.state = WAITING
+        self._push(held)
+
+    def retry(self, held: Held) -> list[Held]:
+        """The delivery in flight has to be tried again; returns all that waited behind it."""
+        self.flying -= 1
+        held.state = DONE
+        line = self._lines.pop(held.resource)
+        rest = line[1:]
+        self._decided(rest)
+        return rest
+
+    def sends_queued(self, resource: ResourceKey) -> bool:
+        """Whether a row from the queue is the head of the resource's line."""
+        line = self._lines.get(resource)
+        return line is not None and line[0].queued
+
+    def withdraw(self, resource: ResourceKey) -> list[Held]:
+        """Take those out of a resource's line that wait there and came from the queue; none while
+        one from the queue is in flight: see ``Retries``."""
+        line = self._lines.get(resource, [])
+        if line and line[0].queued and line[0].state == FLYING:
+            return []
+        out = [held for held in line if held.state == WAITING and held.queued]
+        if out:
+            self._decided(out)
+            line[:] = [held for held in line if held.state != DONE]
+            if not line:
+                del self._lines[resource]
+            elif line[0].state == WAITING:
+                self._push(line[0])
+        return out
+
+    def drop_waiting(self) -> list[Held]:
+        """Forget everything that was not started; returns it."""
+        out = [held for held in self.held.values() if held.state == WAITING]
+        for held in out:
+            held.state = DONE
+            self.forget(held.delivery)
+        self.waiting = 0
+        self._ready.clear()
+        heads = [line[0] for line in self._lines.values() if line[0].state == FLYING]
+        self._lines = {head.resource: [head] for head in heads}
+        return out
+
+    def forget(self, delivery: Delivery) -> Held | None:
+        """Hold a delivery no longer. None if it was not held.
+
+        Raises LookupError if nothing was decided about it: the caller confirms what was not done.
+        """
+        key = (delivery.id, delivery.uid)
+        held = self.held.get(key)
+        if held is None:
+            return None
+        if held.state != DONE:
+            raise LookupError(f"delivery {delivery.id} ({delivery.uid}) was not decided")
+        del self.held[key]
+        places = delivery.places
+        self.capacity.taken -= places
+        if held.queued:
+            self.queued -= places
+        else:
+            self.retrying.discard(key)
+        return held
+
+    def leave(self) -> None:
+        """Go on outside of the daemon's room: what is still held is not its any more."""
+        self.capacity.taken -= sum(held.delivery.places for held in self.held.values())
+        self.capacity = Capacity()
+
+    def queued_from(self, from_id: int) -> int:
+        """How many rows from the queue with this id or a higher one are held."""
+        return sum(1 for held in self.held.values() if held.queued and held.delivery.id >= from_id)
+
+    def _hold(
+        self, key: tuple[int, str], delivery: Delivery, resource: ResourceKey, state: int
+    ) -> Held:
+        held = self.held[key] = Held(delivery, resource, state)
+        places = delivery.places
+        self.capacity.taken += places
+        if held.queued:
+            self.queued += places
+        else:
+            self.retrying.add(key)
+        return held
+
+    def _push(self, held: Held) -> None:
+        if len(self._ready) > 2 * len(self._lines) + 64:
+            # Mostly entries that were overtaken: they hold memory.
+            heads = [line[0] for line in self._lines.values() if line[0].state == WAITING]
+            self._ready = [(head.delivery.id, next(self._turn), head) for head in heads]
+            heapify(self._ready)
+        heappush(self._ready, (held.delivery.id, next(self._turn), held))
+
+    def _fly(self, held: Held) -> None:
+        held.state = FLYING
+        self.flying += 1
+        self.waiting -= 1
+
+    def _decided(self, rows: list[Held]) -> None:
+        self.waiting -= len(rows)
+        for held in rows:
+            held.state = DONE
+
+
+def _place(line: list[Held], delivery: Delivery) -> int:
+    """Where in its line a delivery belongs: by id, and within one transaction created first.
+
+    (A suite's own row trigger that updates the inserted row gives "modified" the lower id.)
+    """
+    first = 1 if line[0].state == FLYING else 0
+    at = len(line)
+    while at > first and line[at - 1].delivery.id > delivery.id:  # rarely: ids come in order
+        at -= 1
+    if delivery.action == "created":
+        for place in range(first, at):
+            other = line[place].delivery
+            if other.xid == delivery.xid and other.action != "created":
+                return place
+    else:
+        for place in range(len(line) - 1, at - 1, -1):
+            other = line[place].delivery
+            if other.xid == delivery.xid and other.action == "created":
+                return place + 1
+    return at

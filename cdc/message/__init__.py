@@ -1,0 +1,1 @@
+"""Row -> payload -> signed request. Pure."""

@@ -1,0 +1,227 @@
+"""Queue row -> payload. Pure: the same row, mapping and endpoint always give the same bytes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import UTC
+from secrets import token_hex
+from sys import getsizeof
+from typing import Any
+from urllib.parse import quote, urlsplit, urlunsplit
+
+from cdc.errors import CdcError
+from cdc.mapping import Mapping, UrlTemplate
+from cdc.model import UNFIT, Delivery, Layout
+
+LONGEST_KEPT = 4_000
+"""Characters of what is kept of a payload at most: long keys would fill the memory."""
+
+CACHED = 16 << 20
+"""Bytes of each kind that are kept at most, roughly: some ten thousand of usual length."""
+
+_ENTRY = 300  # bytes of an entry beside its texts
+
+Refs = tuple[str | None, ...]
+Address = Callable[[Refs], str | None]
+
+
+class Untranslatable(CdcError):
+    """A row was queued of which no payload can be made: the mapping no longer has its event, or one
+    of its keys cannot stand in a URL, or they are too long."""
+
+
+class Translator:
+    """Makes payloads for one mapping.
+
+    base_url: of the suite's API; the mapping's own when None. A company with a base URL or a host
+              of its own (``base_url_column``) keeps that.
+    """
+
+    def __init__(self, mapping: Mapping, base_url: str | None = None) -> None:
+        self._mapping = mapping
+        base = base_url or mapping.base_url
+        self._base = base if base.endswith("/") else base + "/"
+        self._bases = _Kept()
+        self._members: dict[int, list[tuple[str, Address]]] = {}
+        # What comes out for a row's parents, with the row's own key left open: that one is another
+        # in each delivery, its parents are the same for many.
+        self._open = _Kept()
+        self._endpoints = _Kept()
+
+    def body(self, delivery: Delivery, endpoint: str) -> bytes:
+        """The payload's exact bytes.
+
+        endpoint: the URL to be called, without user and password.
+        Raises Untranslatable.
+        """
+        layout, key = delivery.layout, delivery.refs[-1]
+        parents = (layout.id, delivery.refs[:-1] if key is not None else delivery.refs)
+        pieces: list[str] | None = self._open.get(parents)
+        if pieces is None:
+            pieces = self._rendered(layout, delivery.refs)
+            if sum(map(len, pieces)) < LONGEST_KEPT:
+                self._open.keep(parents, pieces, sum(map(getsizeof, (*parents[1], *pieces))))
+        quoted: str | None = self._endpoints.get(endpoint)
+        if quoted is None:
+            quoted = _json(endpoint)
+            self._endpoints.keep(endpoint, quoted, len(endpoint) + len(quoted))
+        time = delivery.time.astimezone(UTC).isoformat(timespec="microseconds")
+        data = pieces[0] if key is None else _segment(key).join(pieces)
+        return (
+            f'{{"endpoint": {quoted}, "time": "{time}", '
+            f'"event": "{layout.event}", "data": {{"action": "{delivery.action}"{data}}}}}'
+        ).encode("ascii")
+
+    def _rendered(self, layout: Layout, refs: Refs) -> list[str]:
+        """The members of ``data`` after the action, in pieces between which the own key belongs."""
+        members = self._members.get(layout.id)
+        if members is None:
+            members = self._members[layout.id] = self._compile(layout)
+        if refs[-1] is not None:
+            refs = (*refs[:-1], _STAND_IN)
+        data = ""
+        for opening, address in members:
+            url = address(refs)
+            data += f", {opening}" + ("null" if url is None else _json(url))
+        return data.split(_STAND_IN)
+
+    def _base_of(self, own: str | None) -> str:
+        """A company's base URL: its own, or ours with the company's host in place of ours."""
+        if not own:
+            return self._base
+        base: str | None = self._bases.get(own)
+        if base is None:
+            name = own.strip()  # a line end comes with values out of forms and files
+            if "://" in name:
+                base = name if name.endswith("/") else name + "/"
+            elif name:
+                base = urlunsplit(urlsplit(self._base)._replace(netloc=name))
+            else:
+                base = self._base
+            self._bases.keep(own, base, getsizeof(own) + getsizeof(base))
+        return base
+
+    def _compile(self, layout: Layout) -> list[tuple[str, Address]]:
+        if layout.id == UNFIT:
+            raise Untranslatable(
+                "the row's keys are longer than the daemon takes into memory (4,000 bytes "
+                "together, 2,000 its own), or no list",
+                "Give the row, or its parents, shorter keys; deliveries about it end as dead.",
+            )
+        resource = self._mapping.events.get(layout.event)
+        if resource is None:
+            raise Untranslatable(
+                f"the mapping has no event '{layout.event}', but a change was queued for it",
+                "Put the event back into the mapping to deliver it, or let it expire.",
+            )
+        return [
+            (f"{_json(name)}: ", self._address(layout, name, resource.name))
+            for name in resource.data
+        ]
+
+    def _address(self, layout: Layout, name: str, own: str) -> Address:
+        """How the address of ``name`` is made from references; None where a parent is missing."""
+        alternatives = [
+            self._from_template(layout, name, own, template)
+            for template in self._mapping.urls_of(name)
+        ]
+        if len(alternatives) == 1:
+            return alternatives[0]
+
+        def first(refs: Refs) -> str | None:
+            return next((url for make in alternatives if (url := make(refs)) is not None), None)
+
+        return first
+
+    def _from_template(self, layout: Layout, name: str, own: str, template: UrlTemplate) -> Address:
+        base_of = self._base_of
+        fields = layout.fields
+        if name not in fields:
+            return lambda refs: None
+        position = fields.index(name)
+        head: Address
+        if template.names[0] == name:
+            literal = template.parts[0][0]
+
+            def head(refs: Refs) -> str | None:
+                key = refs[position]
+                return None if key is None else f"{base_of(refs[0])}{literal}{_segment(key)}"
+
+            rest = template.parts[1:]
+        else:
+            parent = template.names[0]
+            apart = f"{name}.{parent}"
+            parent_address = self._address(
+                _seen_from(layout, name, parent) if apart in fields else layout, parent, own
+            )
+            head = parent_address
+            rest = template.parts[1:]
+
+        def address(refs: Refs) -> str | None:
+            key = refs[position]
+            url = None if key is None else head(refs)
+            if url is None or key is None:
+                return None
+            segment = _segment(key)
+            return url + "".join(literal + (segment if part else "") for literal, part in rest)
+
+        return address
+
+
+def _seen_from(layout: Layout, child: str, parent: str) -> Layout:
+    """The layout in which ``parent`` means the child's own: reference ``child.parent``, and what
+    lies above it as ``child.parent.grandparent``."""
+    apart, above = f"{child}.{parent}", f"{child}.{parent}."
+
+    def seen(field: str) -> str:
+        if field == apart or field.startswith(above):
+            return field[len(child) + 1 :]
+        # Somebody else's: out of sight, but in its place.
+        return f"({field})" if field == parent or field.startswith(f"{parent}.") else field
+
+    return Layout(layout.id, layout.event, tuple(seen(field) for field in layout.fields))
+
+
+# Stands for a key that is not known yet: a word of its own that no key contains, and that needs no
+# quoting in a URL or in JSON.
+_STAND_IN = f"key{token_hex(16)}"
+
+
+class _Kept(dict[Any, Any]):
+    """Remembers what is dear to make; one that has grown to ``CACHED`` bytes begins anew."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._size = 0
+
+    def keep(self, key: object, value: object, size: int) -> None:
+        """size: bytes of key and value."""
+        self._size += size + _ENTRY
+        if self._size > CACHED:
+            self.clear()
+            self._size = size + _ENTRY
+        self[key] = value
+
+
+def _segment(key: str) -> str:
+    """A key as one segment of a path.
+
+    Raises Untranslatable for one that no URL can hold: a segment of dots, percent-encoded or not,
+    is taken for a step in the path, and leads to another resource.
+    """
+    if key.isalnum() and key.isascii():
+        return key
+    if key in (".", ".."):
+        raise Untranslatable(
+            f"a key is {key!r}, which no address can name: it would lead to another resource",
+            "Give the row another key; deliveries about this one end as dead.",
+        )
+    return quote(key, safe="-._~")
+
+
+_encoder = json.JSONEncoder(ensure_ascii=True)
+
+
+def _json(text: str) -> str:
+    return _encoder.encode(text)

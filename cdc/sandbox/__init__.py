@@ -1,0 +1,1 @@
+"""For trying out: a demo, a private PostgreSQL, a local receiver, a sample suite."""

@@ -1,0 +1,68 @@
+"""`cdc demo --keep`: stays up after the story, for playing with it."""
+
+from __future__ import annotations
+
+import asyncio
+import shlex
+import sys
+from pathlib import Path
+
+from cdc.sandbox.demo import protocol
+from cdc.sandbox.demo.show import Show, milliseconds
+from cdc.sandbox.demo.stage import Stage
+
+_LOOK_EVERY = 0.2  # seconds between looks at the daemon and at what came
+
+
+async def keep(stage: Stage, show: Show, stop: asyncio.Event) -> None:
+    """Shows what arrives until told to stop. Raises DaemonFailed when the daemon ends."""
+    show.how_to_play(_how_to_play(stage))
+    received = stage.receiver.received
+    shown = len(received)
+    while not stop.is_set():
+        stage.daemon.check()
+        for got in received[shown:]:
+            if got.status is None:
+                break
+            shown += 1
+            parts = protocol.split(got.body)
+            # Nobody told us when COMMIT was sent, so it is told from the change itself.
+            age = None if parts is None else (got.at - parts[1]).total_seconds()
+            known = got.path.partition("?")[0] in stage.secrets
+            show.post(got, f"{milliseconds(age)} ms", known=known)
+        try:
+            async with asyncio.timeout(_LOOK_EVERY):
+                await stop.wait()
+        except TimeoutError:
+            continue
+
+
+def _how_to_play(stage: Stage) -> list[tuple[str, str]]:
+    psql = stage.postgres.bin_dir / "psql"
+    cdc = _cdc()
+    exports = " ".join(f"{k}={shlex.quote(v)}" for k, v in stage.environment.items())
+    mine = shlex.quote(stage.receiver.url("/mine"))
+    return [
+        (
+            "It stays up until Ctrl-C. The suite's database, as its superuser:",
+            f"{shlex.quote(str(psql)) if psql.is_file() else 'psql'} {shlex.quote(stage.dsn)}",
+        ),
+        ("Change something there, and see it arrive here:", "update rating set stars = 1;"),
+        ("For cdc in another terminal:", f"export {exports}"),
+        (
+            "One more webhook, received here:",
+            f"{cdc} webhook add --company 1 --event project_changed --url {mine}",
+        ),
+        (
+            "Or a receiver of your own, which can be told to fail: register it as "
+            "http://127.0.0.1:8081/, and with the secret that this prints:",
+            f"{cdc} receive --port 8081 --secret whsec_... --fail-first 1",
+        ),
+        ("What there is to see:", f"{cdc} status;  {cdc} webhook list;  {cdc} delivery list"),
+    ]
+
+
+def _cdc() -> str:
+    """How to call cdc from another terminal: by the program beside our Python, if it is there."""
+    beside = Path(sys.executable).with_name("cdc")
+    return shlex.quote(str(beside)) if beside.is_file() else f"{shlex.quote(sys.executable)} -m cdc"

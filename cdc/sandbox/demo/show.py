@@ -1,0 +1,209 @@
+"""How the demo looks to a person: in a terminal, and without colours in a log file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import orjson
+from rich import box
+from rich.console import Console, RenderableType
+from rich.markup import escape
+from rich.padding import Padding
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
+
+from cdc.sandbox.demo import protocol
+from cdc.sandbox.demo.account import Account, Line
+from cdc.sandbox.demo.ledger import Hook
+from cdc.sandbox.receiver import Received
+
+FAULTS_SHOWN = 20
+LOG_WIDTH = 100
+"""Columns where nobody can say: a log file, a pipe."""
+
+
+class Show:
+    """Prints what happens. Plain ASCII but for what a terminal is known to have.
+
+    quiet: only what is wrong, and the closing table.
+    """
+
+    def __init__(self, console: Console | None = None, *, quiet: bool = False) -> None:
+        self.console = console or Console(highlight=False)
+        if not self.console.is_terminal:
+            self.console.width = LOG_WIDTH
+        self._quiet = quiet
+        self._step = 0
+        self._seen_a_body = False
+
+    @property
+    def watched(self) -> bool:
+        """Whether a person is looking on, who needs time to read."""
+        return self.console.is_terminal and not self._quiet and not self.console.quiet
+
+    def title(self, text: str) -> None:
+        self._print(Text(text, style="bold"))
+
+    def done(self, what: str, detail: str, seconds: float) -> None:
+        """A part of the stage is up."""
+        self._print(
+            Text.assemble(
+                "  ", (f"{what:<13}", "cyan"), f"{detail:<71}", (f"{seconds:6.2f} s", "dim")
+            )
+        )
+
+    def hooks(self, hooks: list[Hook], companies: dict[int, str]) -> None:
+        """Who wants what."""
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+        for column in ("company", "webhook", "events"):
+            table.add_column(column)
+        for company, name in companies.items():
+            of_company = [hook for hook in hooks if hook.company == company]
+            for hook in of_company:
+                every = set(hook.events) == set(protocol.EVENTS)
+                events = "all five" if every else ", ".join(hook.events)
+                table.add_row(f"{company} {name}", hook.path, events)
+            if not of_company:
+                table.add_row(f"{company} {name}", Text("none", "dim"), "")
+        self._print(Padding(table, (1, 2, 0, 2), expand=False))
+
+    def step(self, title: str, note: str = "") -> None:
+        self._step += 1
+        self._print("")
+        self._print(Text(f"{self._step}. {title}", style="bold"))
+        if note:
+            self._indented(Text(note, style="dim"), 3)
+
+    def sql(self, text: str) -> None:
+        """A statement of the suite."""
+        self._indented(Text.assemble(("suite> ", "green"), text), 3)
+
+    def say(self, text: str, style: str = "") -> None:
+        self._indented(Text(text, style=style), 3)
+
+    def post(self, got: Received, latency: str, *, known: bool = True) -> None:
+        """A POST that came, the first one with its body whole, the others with what it says.
+
+        latency: in words. known: its webhook's secret is the demo's own.
+        """
+        verdict = Text("verified", "green") if got.verified else Text(str(got.problem), "bold red")
+        if not known:
+            verdict = Text("signed; secret unknown here", "yellow")
+        status = Text(str(got.status), "green" if got.status == 200 else "bold yellow")
+        again = f"  try {got.tries}" if got.tries > 1 else ""
+        self._indented(
+            Text.assemble(
+                ("POST ", "bold"),
+                (f"{printable(got.path):<20} ", "bold"),
+                (f"{latency:>9}  ", "magenta"),
+                verdict,
+                "  ",
+                status,
+                (again, "yellow"),
+                "  ",
+                (_in_short(got.body), "cyan"),
+            ),
+            3,
+        )
+        if not self._seen_a_body:
+            self._seen_a_body = True
+            body = Text(printable(got.body[:2000].decode(errors="replace")), style="dim")
+            if protocol.split(got.body) is not None:
+                body.highlight_regex(r'(?<="event": )"\w+"|(?<="action": )"\w+"', "cyan")
+            self._indented(body, 5)
+
+    @contextmanager
+    def progress(self, what: str) -> Iterator[Callable[[int, int], None]]:
+        """A bar for many; gives a function that is told how many there are, and of how many."""
+        with Progress(
+            TextColumn("   {task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            console=self.console,
+            disable=self._quiet or self.console.quiet,
+        ) as progress:
+            bar = progress.add_task(escape(what), total=None)
+            yield lambda done, total: progress.update(bar, completed=done, total=total)
+
+    def account(self, account: Account, notes: Sequence[str]) -> None:
+        """The closing table, and what is to be said about it."""
+        table = Table(
+            box=box.SIMPLE_HEAD, title="\n The account", title_justify="left", title_style="bold"
+        )
+        table.add_column("event")
+        for column in ("expected", "received", "missing", "wrong", "repeated", "p50 ms", "p99 ms"):
+            table.add_column(column, justify="right")
+        for event, line in account.events.items():
+            table.add_row(event or "(none we know)", *_cells(line))
+        table.add_section()
+        table.add_row("total", *_cells(account.total), style="bold")
+        self.console.print(table)
+        for note in notes:
+            self._indented(Text(note), 1, always=True)
+        for fault in account.faults[:FAULTS_SHOWN]:
+            text = Text.assemble((f"{fault.kind}: ", "bold red"), printable(fault.text))
+            self._indented(text, 1, always=True)
+        if len(account.faults) > FAULTS_SHOWN:
+            more = f"... and {len(account.faults) - FAULTS_SHOWN} more"
+            self._indented(Text(more), 1, always=True)
+
+    def verdict(self, ok: bool, text: str) -> None:
+        self.console.print()
+        self._indented(Text(text, "bold green" if ok else "bold red"), 1, always=True)
+
+    def log(self, lines: str) -> None:
+        """The end of the daemon's log, when something failed."""
+        self.console.print(Text("\n The end of the daemon's log:", "bold"))
+        self._indented(Text(printable(lines, keep="\n") or "(empty)"), 3, always=True)
+
+    def how_to_play(self, lines: list[tuple[str, str]]) -> None:
+        """What to do while it stays up; never wrapped, so that it can be copied."""
+        for what, command in lines:
+            self.console.print(Text(f"\n   {what}", "bold"))
+            self.console.print(Text(f"   {command}"), soft_wrap=True)
+        self.console.print()
+
+    def _print(self, what: RenderableType) -> None:
+        if not self._quiet:
+            self.console.print(what)
+
+    def _indented(self, text: Text, by: int, *, always: bool = False) -> None:
+        """A text that may take several lines; without spaces at their ends, for log files."""
+        if self._quiet and not always:
+            return
+        for line in text.wrap(self.console, max(20, self.console.width - by)):
+            line.rstrip()
+            self.console.print(Text(" " * by) + line, soft_wrap=True)
+
+
+def _in_short(body: bytes) -> str:
+    """What a body of the protocol says: ``rating created 9``, and what of it is null."""
+    try:
+        said = orjson.loads(body)
+        (*_, (_, address)) = data = list(said["data"].items())
+        event = said["event"].removesuffix("_changed")
+        key = address.rstrip("/").rpartition("/")[2]
+        null = [name for name, value in data if value is None]
+        words = f"{event} {said['data']['action']} {key}" + "".join(f", no {n}" for n in null)
+    except (ValueError, TypeError, LookupError, AttributeError):
+        return "(another form)"
+    return printable(words[:200])
+
+
+def milliseconds(seconds: float | None) -> str:
+    return "-" if seconds is None else f"{seconds * 1000:.1f}"
+
+
+def printable(text: str, keep: str = "") -> str:
+    """Whatever arrives must not steer the terminal."""
+    return "".join(char if char.isprintable() or char in keep else " " for char in text)
+
+
+def _cells(line: Line) -> list[str | Text]:
+    numbers: list[str | Text] = [f"{line.expected:,}", f"{line.received:,}"]
+    for number in (line.missing, line.wrong, line.repeated):
+        numbers.append(Text(f"{number:,}", "bold red" if number else ""))
+    return [*numbers, milliseconds(line.percentile(0.5)), milliseconds(line.percentile(0.99))]

@@ -1,0 +1,1 @@
+"""Schema cdc: its tables as SQLAlchemy knows them, and its migrations."""

@@ -1,0 +1,276 @@
+-- 0001 -> 0002, in one transaction. Nothing of it takes long: the indexes were made before, each on its
+-- own (CREATE INDEX CONCURRENTLY), and are found here. Without them it does the same, but makes them
+-- under its locks.
+--
+-- Locks, the strong ones together at the beginning, each waited for lock_timeout at the most:
+--   all tables but those of the next line: ACCESS EXCLUSIVE. Daemons wait; no writer of the suite touches
+--   these tables.
+--   cdc.subscription, cdc.unresolved: SHARE UPDATE EXCLUSIVE. No session waits. What needs a strong lock on
+--   tables that writers touch (these and cdc.queue) was done before, one table at a time.
+--
+-- Daemons of 0001 that run go on with it: what they do not write has a default.
+lock table cdc.retry, cdc.dead, cdc.attempt, cdc.lane, cdc.shard, cdc.installation, cdc.layout, cdc.webhook,
+  cdc.webhook_secret, cdc.schema_version in access exclusive mode;
+
+alter table cdc.installation add column serves text not null default '0001';
+
+-- Registrations.
+alter table cdc.webhook
+  add column tls_profile text check (tls_profile ~ '^[a-z0-9][a-z0-9_-]{0,62}$');
+alter table cdc.subscription set (vacuum_truncate = off);
+create or replace function cdc.webhook_changed() returns trigger
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if tg_op = 'UPDATE' then
+    new.version := old.version + 1;
+    new.xid := pg_current_xact_id();
+    if new.state is distinct from old.state then
+      new.since := clock_timestamp();
+    end if;
+  end if;
+  if pg_notification_queue_usage() < 0.5 then
+    perform pg_notify('cdc', '');
+  end if;
+  return new;
+end
+$$;
+
+-- Retries: a replayed delivery has no body any more.
+alter table cdc.retry drop constraint retry_check;
+alter table cdc.retry set (
+  autovacuum_vacuum_insert_scale_factor = 0, autovacuum_vacuum_insert_threshold = 100000,
+  autovacuum_analyze_scale_factor = 0, autovacuum_analyze_threshold = 20000
+);
+create index if not exists retry_created on cdc.retry (webhook_id, event, key, xid) where action = 'c';
+alter table cdc.dead set (
+  vacuum_truncate = off,
+  autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 2000,
+  autovacuum_vacuum_cost_delay = 0,
+  autovacuum_vacuum_insert_scale_factor = 0, autovacuum_vacuum_insert_threshold = 100000,
+  autovacuum_analyze_scale_factor = 0, autovacuum_analyze_threshold = 20000
+);
+
+-- The log. The default is for daemons of 0001; it costs no rewriting of the table.
+alter table cdc.attempt add column xid xid8 not null default '0';
+drop index cdc.attempt_at;
+create index attempt_at on cdc.attempt using brin (at) with (pages_per_range = 32, autosummarize);
+create index attempt_uid on cdc.attempt using brin (uid pg_catalog.uuid_bloom_ops) with (autosummarize);
+create index attempt_ended on cdc.attempt (at) where outcome in ('expired', 'dropped');
+do $names$
+declare
+  had text;
+begin
+  -- Made beforehand under another name, since the old one was taken.
+  for slot in 0..31 loop
+    had := format('attempt_%s_at_new', lpad(slot::text, 2, '0'));
+    if to_regclass('cdc.' || had) is not null then
+      execute format('alter index cdc.%I rename to %I', had, replace(had, '_new', '_idx'));
+    end if;
+  end loop;
+end
+$names$;
+
+-- Publications: rows of a published table could not be deleted without. (cdc.queue: done before.)
+do $identity$
+declare
+  ours regclass;
+begin
+  for ours in
+    select oid from pg_class
+     where relnamespace = 'cdc'::regnamespace and relreplident <> 'f'
+       and (relname = 'queue' or relname = 'attempt' or relname ~ '^attempt_[0-9]{2}$' and relkind = 'r')
+  loop
+    execute format('alter table %s replica identity full', ours);
+  end loop;
+end
+$identity$;
+
+-- The queue.
+-- References of a row as the daemon's queries bring them: what is too long for its memory, or no list,
+-- stays where it is, and 'unfit' comes in its place (cdc/daemon/store/session.py). First by the size as they are
+-- stored, then, if that is little, unpacked. The row's own key comes last.
+-- Its body is parsed here, so no search_path counts for it; a function with one of its own would not
+-- become part of the query that calls it.
+create function cdc.brought(refs text[], uid uuid) returns text[]
+language sql stable parallel safe
+return case
+  when pg_column_size(refs) > 4000 or cardinality(refs) > 1000 then array['unfit', uid::text]
+  when octet_length(array_to_string(refs, '')) > 4000 or array_ndims(refs) > 1
+       or octet_length(refs[array_upper(refs, 1)]) > 2000 then array['unfit', uid::text]
+  else refs
+end;
+revoke all on function cdc.brought(text[], uuid) from public;
+
+-- Lanes.
+alter table cdc.lane add column slow_until timestamptz;
+
+-- What could not be resolved.
+alter table cdc.unresolved set (vacuum_truncate = off);
+-- What to keep of a row when a column that the mapping names is not there any more: nobody can say
+-- which of the others it was, so everything that is short, and the columns' numbers, which outlast a
+-- renaming (under '', which is no name that a column can have).
+-- Called by the capture functions. `line` is json, since jsonb refuses some of what json can hold.
+create or replace function cdc.kept(line json, relation oid) returns jsonb
+language sql stable
+set search_path = pg_catalog, pg_temp
+set quote_all_identifiers = off  -- names are compared
+as $$
+  select coalesce((
+           select jsonb_object_agg(e.key, e.value)
+             -- What json holds and jsonb refuses (no character: \u0000, half a surrogate; a number without
+             -- end) is left out: one such value would fail all rows of the statement.
+             from json_each(regexp_replace(line::text, E'\\\\u(?!00(0[1-9a-f]|1))[0-9a-f]{4}',
+                                           E'\\\\ufffd', 'gi')::json) e
+            where json_typeof(e.value) in ('number', 'string')
+              and octet_length(e.value::text) <= 200
+              and position(E'\\ufffd' in e.value::text) = 0
+              and (json_typeof(e.value) = 'string' or e.value::text !~* 'e[-+]?[0-9]{4}')), '{}')
+      || jsonb_build_object('', (
+           select jsonb_build_object('table', relation::regclass::text, 'oid', relation,
+                                     'numbers', jsonb_object_agg(a.attname, a.attnum))
+             from pg_attribute a
+            where a.attrelid = relation and a.attnum > 0 and not a.attisdropped))
+$$;
+
+-- What was kept of a row, under today's names of the columns.
+-- Called by the generated cdc_capture.resolve_<resource>(ids).
+create or replace function cdc.renamed(own jsonb) returns jsonb
+language sql stable
+set search_path = pg_catalog, pg_temp
+set quote_all_identifiers = off  -- names are compared
+as $$
+  select own || coalesce(
+    (select jsonb_object_agg(a.attname, own -> n.name)
+       from jsonb_each_text(own -> '' -> 'numbers') n (name, number)
+       join pg_attribute a on a.attrelid = (own -> '' ->> 'oid')::oid and a.attnum = n.number::int
+      where not a.attisdropped and own ? n.name
+        -- Another table has got this number since, in a restored database.
+        and a.attrelid::regclass::text = own -> '' ->> 'table'), '{}')
+$$;
+
+-- Raises where row-level security may hide rows of a table of ours from who calls, or refuse them: a policy
+-- of others that is restrictive applies, or ours is not there (sql/schema/95_policies.sql).
+-- Called by the capture functions, within their guards, and only where row_security_active() says so.
+create function cdc.unfiltered(relation regclass) returns void
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if not exists (select from pg_policy p
+                  where p.polrelid = relation and p.polname = 'grants_decide'
+                    and p.polpermissive and p.polcmd = '*' and p.polroles = '{0}'
+                    and pg_get_expr(p.polqual, relation) = 'true'
+                    and pg_get_expr(p.polwithcheck, relation) = 'true')
+     or exists (select from pg_policy p, unnest(p.polroles) held
+                 where p.polrelid = relation and not p.polpermissive
+                   and (held = 0 or pg_has_role(held, 'usage'))) then
+    raise insufficient_privilege
+      using message = format('row-level security of %s may hide or refuse rows', relation);
+  end if;
+end
+$$;
+
+-- Tries again to resolve the given rows: calls the generated cdc_capture.resolve_<resource>(ids),
+-- some thousands at a time. Rows that somebody else is at just now are left to them.
+-- With them those that wait behind them. Called by the daemon. Returns how many were resolved.
+-- Never raises for what a row or the suite's schema holds. Locks the rows.
+--
+-- What it calls reads tables of the suite, as cdc_capture, and so runs what their owner may have hidden
+-- there. That can set the session's search_path, beyond the options of the functions around it: it is
+-- set right before anything else is named here. For the same reason call this in a session of its own.
+create or replace function cdc.resolve(ids bigint[]) returns bigint
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp
+set enable_seqscan = off  -- plans are made when the table may be empty, and kept by the session
+set jit = off
+set row_security = on  -- a writer's session that has it off would fail where policies apply
+set lock_timeout = '1s'  -- a table of the suite that is locked
+as $$
+declare
+  kind text;
+  batch bigint[];
+  placed bigint;
+  resolved bigint := 0;
+  out_of_time boolean := false;
+begin
+  for kind, batch in
+    select mine.resource, array_agg(mine.id)
+      from (select locked.id, locked.resource,
+                   -- Each third time alone: one that cannot be read must not keep its neighbours here.
+                   case when locked.tries % 3 = 2 then locked.id end as alone,
+                   row_number() over (partition by locked.resource order by locked.id) / 5000 as part
+              from (select u.id, u.resource, u.tries from cdc.unresolved u
+                     where u.id = any(ids || array(
+                             select later.id from cdc.unresolved asked
+                               join cdc.unresolved later
+                                 on later.key = asked.key and later.source = asked.source
+                                and later.tries < 10
+                              where asked.id = any(ids)))
+                       for update skip locked) locked) mine
+     group by mine.resource, mine.alone, mine.part
+     order by min(mine.id)
+  loop
+    placed := null;
+    if to_regprocedure(format('cdc_capture.%I(bigint[])', 'resolve_' || kind)) is null then
+      null;  -- no mapping has it (any more): it waits, and is not asked for again and again
+    else
+      -- Guarded: whatever the tables of one resource do to a session that reads them, the others have
+      -- their turn.
+      begin
+        execute format('select cdc_capture.%I($1)', 'resolve_' || kind) into placed using batch;
+      exception
+        when query_canceled then
+          out_of_time := true;
+        when others then
+          null;
+      end;
+    end if;
+    perform pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
+    if placed is null then
+      update cdc.unresolved
+         set tries = tries + 1,
+             retry_at = clock_timestamp() + interval '1 second' * least(3600, 2 ^ least(tries, 12))
+       where id = any(batch);
+    end if;
+    resolved := resolved + coalesce(placed, 0);
+    exit when out_of_time;
+  end loop;
+  return resolved;
+end
+$$;
+
+-- Rights: capture as a role of its own.
+grant insert (id, webhook_id, uid, layout, action, "time", refs) on cdc.queue to cdc_capture;
+grant select, insert, delete on cdc.unresolved to cdc_capture;
+grant update (tries, reason, retry_at) on cdc.unresolved to cdc_capture;
+grant select on cdc.subscription, cdc.bell to cdc_capture;
+grant select on cdc.queue_id to cdc_capture;
+grant update on sequence cdc.queue_id to cdc_admin;
+grant execute on function cdc.kept(json, oid), cdc.renamed(jsonb), cdc.new_id() to cdc_capture;
+revoke all on function cdc.unfiltered(regclass) from public;
+grant execute on function cdc.unfiltered(regclass) to cdc_capture;
+grant select (layout) on cdc.attempt to cdc_reader;
+grant select (tls_profile) on cdc.webhook to cdc_reader;
+grant execute on function cdc.brought(text[], uuid), cdc.new_id() to cdc_daemon;
+-- What was kept of a row of the suite (own) may be any short text of it: capture reads it, nobody else.
+revoke select on cdc.unresolved from cdc_daemon, cdc_admin, cdc_reader;
+grant select (id, xid, resource, source, key, action, "time", reason, tries, retry_at)
+  on cdc.unresolved to cdc_daemon, cdc_admin, cdc_reader;
+
+-- Row-level security that others enable changes nothing: the grants alone decide.
+do $policies$
+declare
+  ours regclass;
+begin
+  for ours in
+    select c.oid from pg_class c
+     where c.relnamespace = 'cdc'::regnamespace and c.relkind in ('r', 'p')
+       and not exists (select from pg_policy p where p.polrelid = c.oid and p.polname = 'grants_decide')
+     order by c.relname
+  loop
+    execute format('create policy grants_decide on %s using (true) with check (true)', ours);
+  end loop;
+end
+$policies$;

@@ -1,0 +1,268 @@
+"""What Prometheus sees of a daemon. Fed by the Observer, and by a look at the lanes when asked."""
+
+from __future__ import annotations
+
+import time
+from bisect import bisect_left
+from collections import Counter as Tally
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from itertools import accumulate
+
+from prometheus_client import CollectorRegistry, Counter, generate_latest
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+from prometheus_client.registry import Collector
+
+from cdc.telemetry.pulse import Pulse
+
+# Seconds from change to receipt: finer where it usually is, up to an hour for what was retried.
+BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1, 5, 60, 600, 3600)
+# Seconds that recording may fail before nobody should count on this daemon.
+UNREADY = 30.0
+# Seconds of a look: from 2 on nothing is sent, from 3 on other daemons take over.
+LOOKS = (0.01, 0.05, 0.1, 0.2, 0.5, 1, 2, 3)
+# Outcomes recorded by one transaction: up to queue/settle.py's BATCH.
+SIZES = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """What waits for the webhooks of this daemon, as it was measured last (care/measure.py).
+
+    Ages are seconds, 0 where nothing waits. Counts have a bound.
+    lag:    the oldest delivery that no receiver is in the way of.
+    oldest: the oldest of an active webhook, failed ones included.
+    held:   of queued, retrying and parked, those of paused and suspended webhooks.
+    notification_queue: used share, 0 to 1; this, and unresolved, are the whole database's.
+    """
+
+    queued: int
+    retrying: int
+    parked: int
+    held: int
+    dead: int
+    unresolved: int
+    lag: float
+    oldest: float
+    oldest_held: float
+    notification_queue: float
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """A moment of the daemon.
+
+    lanes: by breaker state; ``held`` for paused, suspended or unusable ones.
+    sessions, connections: open, to the database and to receivers.
+    unrecorded, set_aside: attempts that have ended and are not recorded: about to be, and waiting
+        because of a lock or an odd row.
+    """
+
+    shards: int
+    in_flight: int
+    in_memory: int
+    lanes: Tally[str]
+    bell: str
+    ready: bool
+    sessions: int = 0
+    connections: int = 0
+    unrecorded: int = 0
+    set_aside: int = 0
+    log_lines_lost: int = 0
+
+
+class Distribution:
+    """A histogram in plain numbers: the library's own, which locks, costs as much as signing does.
+
+    limits: upper ends of the buckets, in order.
+    """
+
+    def __init__(self, limits: tuple[float, ...]) -> None:
+        self._limits = limits
+        self._counts = [0] * (len(limits) + 1)
+        self._sum = 0.0
+
+    def add(self, value: float) -> None:
+        self._counts[bisect_left(self._limits, value)] += 1
+        self._sum += value
+
+    def family(self, name: str, meaning: str) -> HistogramMetricFamily:
+        limits = [*map(str, self._limits), "+Inf"]
+        buckets = list(zip(limits, accumulate(self._counts), strict=True))
+        return HistogramMetricFamily(name, meaning, buckets=buckets, sum_value=self._sum)
+
+
+class Attempts(Collector):
+    """What is counted for each attempt, and for each batch of outcomes.
+
+    outcomes: attempts by outcome.  batches: outcomes and other records settled at once.
+    looks: seconds from when a look was due to its answer.
+    """
+
+    def __init__(self) -> None:
+        self.outcomes: Tally[str] = Tally()
+        self.batches = Distribution(SIZES)
+        self.looks = Distribution(LOOKS)
+        self._latencies = Distribution(BUCKETS)
+
+    def delivered(self, seconds: float) -> None:
+        """seconds: from the change to receipt."""
+        self.outcomes["delivered"] += 1
+        self._latencies.add(seconds)
+
+    def collect(self) -> Iterator[Metric]:
+        outcomes = CounterMetricFamily(
+            "cdc_attempts", "HTTP attempts by outcome.", labels=["outcome"]
+        )
+        for outcome, count in self.outcomes.items():
+            outcomes.add_metric([outcome], count)
+        yield outcomes
+        yield self._latencies.family(
+            "cdc_change_to_receipt_seconds", "From the change to the end of its successful attempt."
+        )
+        yield self.batches.family("cdc_settle_batch_size", "Records settled by one transaction.")
+        yield self.looks.family(
+            "cdc_look_seconds", "From when a look was due to its answer; it also keeps the shards."
+        )
+
+
+@dataclass(slots=True)
+class Metrics:
+    """Counters and the histogram; ``page()`` writes them with the state of the moment.
+
+    unrecorded_since: when recording began to fail, monotonic; None: it does not.
+    clock_offset: seconds by which this host's clock is ahead of the database's.
+    clock_off: that is too much.
+    """
+
+    registry: CollectorRegistry = field(default_factory=CollectorRegistry)
+    attempts: Attempts = field(default_factory=Attempts)
+    swept: Counter = field(init=False)
+    expired: Counter = field(init=False)
+    backlog: Backlog | None = None
+    ready_lag: float | None = None
+    unrecorded_since: float | None = None
+    clock_offset: float | None = None
+    clock_off: bool = False
+    pulse: Pulse | None = None
+    _state: Callable[[], State] | None = None
+
+    def __post_init__(self) -> None:
+        self.registry.register(self.attempts)
+        self.expired = Counter(
+            "cdc_expired_deliveries",
+            "Deliveries that were held or dead for too long.",
+            ["was"],
+            registry=self.registry,
+        )
+        self.swept = Counter(
+            "cdc_swept_rows", "Rows that only the slow sweep found.", registry=self.registry
+        )
+
+    def watch(self, state: Callable[[], State]) -> None:
+        """Adds the state of the moment to every page."""
+        self._state = state
+        self.registry.register(_States(state, self))
+
+    @property
+    def unrecorded(self) -> float:
+        """Seconds since recording began to fail."""
+        return 0.0 if self.unrecorded_since is None else time.monotonic() - self.unrecorded_since
+
+    def alive(self) -> bool:
+        """It gets on."""
+        return self.pulse is None or self.pulse.alive()
+
+    async def ready(self) -> bool:
+        """Connected, looks are answered, what is sent is recorded, and the lag is below
+        ``ready_lag``, if that is set."""
+        if self._state is None or not self._state().ready or self.unrecorded > UNREADY:
+            return False
+        late = self.backlog.lag if self.backlog is not None else 0.0
+        return self.ready_lag is None or late <= self.ready_lag
+
+    async def page(self) -> bytes:
+        """The text format of Prometheus."""
+        return generate_latest(self.registry)
+
+
+class _States(Collector):
+    def __init__(self, state: Callable[[], State], metrics: Metrics) -> None:
+        self._state = state
+        self._metrics = metrics
+
+    def describe(self) -> Iterator[Metric]:
+        """Nothing before the daemon runs: what is registered twice shows when it is asked."""
+        return iter(())
+
+    def collect(self) -> Iterator[Metric]:
+        state = self._state()
+        # Whoever has lost the database owns nothing any more, and may not count what others do.
+        owned = state.shards if state.ready else 0
+        yield GaugeMetricFamily("cdc_shards_owned", "Shards of this daemon.", owned)
+        yield GaugeMetricFamily("cdc_in_flight", "Requests under way.", state.in_flight)
+        yield GaugeMetricFamily("cdc_in_memory", "Deliveries held in memory.", state.in_memory)
+        lanes = GaugeMetricFamily("cdc_lanes", "Lanes by state.", labels=["state"])
+        for name in ("closed", "open", "probing", "held"):
+            lanes.add_metric([name], state.lanes[name])
+        yield lanes
+        bell = GaugeMetricFamily("cdc_doorbell", "1 for what the daemon does now.", labels=["mode"])
+        bell.add_metric([state.bell], 1)
+        yield bell
+        yield GaugeMetricFamily("cdc_ready", "Connected, and looks are answered.", int(state.ready))
+        yield GaugeMetricFamily(
+            "cdc_database_sessions", "Sessions with the database that are open.", state.sessions
+        )
+        yield GaugeMetricFamily(
+            "cdc_http_connections", "Connections to receivers that are open.", state.connections
+        )
+        unrecorded = GaugeMetricFamily(
+            "cdc_unrecorded", "Attempts that have ended and are not recorded.", labels=["state"]
+        )
+        unrecorded.add_metric(["waiting"], state.unrecorded)
+        unrecorded.add_metric(["set_aside"], state.set_aside)
+        yield unrecorded
+        yield GaugeMetricFamily(
+            "cdc_unrecorded_seconds",
+            "For how long what is sent could not be recorded; 0: it is.",
+            self._metrics.unrecorded,
+        )
+        yield CounterMetricFamily(
+            "cdc_log_lines_lost", "Lines of log that could not be written.", state.log_lines_lost
+        )
+        if self._metrics.clock_offset is not None:
+            yield GaugeMetricFamily(
+                "cdc_clock_offset_seconds",
+                "By how much this host's clock is ahead of the database's.",
+                self._metrics.clock_offset,
+            )
+        if state.ready and self._metrics.backlog is not None:
+            yield from _measured(self._metrics.backlog)
+
+
+def _measured(backlog: Backlog) -> Iterator[Metric]:
+    waiting = GaugeMetricFamily(
+        "cdc_waiting", "Deliveries of webhooks of this daemon that wait.", labels=["state"]
+    )
+    for name in ("queued", "retrying", "parked"):
+        waiting.add_metric([name], getattr(backlog, name))
+    yield waiting
+    for name, meaning, value in (
+        ("cdc_held", "Waiting deliveries of paused and suspended webhooks.", backlog.held),
+        ("cdc_dead", "Dead deliveries that are kept.", backlog.dead),
+        ("cdc_unresolved", "Changes without a company.", backlog.unresolved),
+        ("cdc_lag_seconds", "Age of the oldest delivery nothing is in the way of.", backlog.lag),
+        ("cdc_oldest_seconds", "Age of the oldest undelivered change.", backlog.oldest),
+        ("cdc_oldest_held_seconds", "Age of the oldest held change.", backlog.oldest_held),
+        (
+            "cdc_notification_queue_usage",
+            "Used share of PostgreSQL's notification queue.",
+            backlog.notification_queue,
+        ),
+    ):
+        yield GaugeMetricFamily(name, meaning, value)

@@ -1,0 +1,206 @@
+"""What a registration must look like, by itself and beside others. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from difflib import get_close_matches
+from typing import Any
+
+from cdc.deliver.trust import check_name
+from cdc.deliver.url import check_encoding
+from cdc.errors import CdcError, UsageError
+from cdc.message.signing import check_headers, split_endpoint
+from cdc.message.signing_keys import parse_secret
+from cdc.webhooks.model import (
+    HIDDEN,
+    Changes,
+    Duplicate,
+    LimitReached,
+    NewWebhook,
+    Registration,
+    Rules,
+    Secret,
+    in_order,
+    same_place,
+)
+from cdc.webhooks.vault import sealed
+
+MAX_COMPANY = 200
+MAX_TEXT = 1000
+CAP = (1, 1000)
+MOST_RATE = 1_000_000.0
+MOST_SECRETS = 5
+"""Secrets valid at once: each adds a signature to every request."""
+
+
+def checked(new: NewWebhook, rules: Rules) -> NewWebhook:
+    """The registration in its stored form. Raises UsageError or Refused, naming what is wrong."""
+    company(new.company)
+    endpoint = checked_endpoint(new.endpoint, rules)
+    if sealed(new.endpoint) or any(map(sealed, new.headers.values())):
+        raise UsageError("what is encrypted cannot be registered", "Write the plain text.")
+    text("description", new.description)
+    text("reason", new.reason)
+    cap(new.cap)
+    if new.rate is not None:
+        rate(new.rate)
+    headers(new.headers, endpoint)
+    if new.tls_profile is not None:
+        check_name(new.tls_profile)
+    for secret in new.secrets:
+        parse_secret(secret.secret)
+    return replace(new, endpoint=endpoint, events=checked_events(new.events, rules))
+
+
+def company(value: str) -> None:
+    """A company is named by its key, as text."""
+    if not value or value != value.strip() or not value.isprintable() or len(value) > MAX_COMPANY:
+        raise UsageError(
+            f"{value!r} cannot be a company", "Name it by its key in the suite, as in --company 17."
+        )
+
+
+def checked_events(events: Sequence[str], rules: Rules) -> tuple[str, ...]:
+    """Events that the mapping has, each once, in its order."""
+    if not events:
+        raise UsageError("no event is named", f"The mapping has: {', '.join(rules.events)}.")
+    for event in events:
+        known_event(event, rules.events)
+    return in_order(events, rules.events)
+
+
+def known_event(event: str, known: Sequence[str]) -> None:
+    """Raises UsageError for an event that is not among the known ones."""
+    if event not in known:
+        close = get_close_matches(event, known, 1)
+        raise UsageError(
+            f"there is no event '{event}'",
+            f"Did you mean {close[0]}?" if close else f"The mapping has: {', '.join(known)}.",
+        )
+
+
+def changed_events(old: Registration, changes: Changes, rules: Rules) -> tuple[str, ...]:
+    """A webhook's events after a change. Raises UsageError."""
+    if changes.events is not None:
+        return checked_events(changes.events, rules)
+    if not (changes.added or changes.dropped):
+        return old.events
+    has = f"It has: {', '.join(in_order(old.events, rules.events))}."
+    for event in changes.dropped:
+        if event not in old.events:
+            raise UsageError(f"webhook {old.id} has no event '{event}'", has)
+    added = checked_events(changes.added, rules) if changes.added else ()
+    left = [event for event in (*old.events, *added) if event not in changes.dropped]
+    if not left:
+        raise UsageError(
+            f"webhook {old.id} would have no event left",
+            f"`cdc webhook pause {old.id}` stops it for a while, `cdc webhook remove {old.id}` "
+            "for good.",
+        )
+    return in_order(left, rules.events)
+
+
+def checked_endpoint(endpoint: str, rules: Rules) -> str:
+    """An endpoint that may be called, its scheme in lower case."""
+    rules.guard.check_url(endpoint)
+    check_encoding(endpoint)
+    if HIDDEN in (split_endpoint(endpoint)[1] or ()):
+        raise UsageError(f"the endpoint's user and password are hidden ({HIDDEN})", "Write them.")
+    scheme, _, rest = endpoint.partition("://")
+    return f"{scheme.lower()}://{rest}"
+
+
+def headers(given: dict[str, str], endpoint: str) -> None:
+    check_headers(given, endpoint)
+    for name, value in given.items():
+        if value == HIDDEN:
+            raise UsageError(f"the value of the header {name} is hidden ({HIDDEN})", "Write it.")
+
+
+def cap(value: int | None) -> None:
+    if value is not None and not CAP[0] <= value <= CAP[1]:
+        raise UsageError(f"a cap of {value} is not possible", f"It is {CAP[0]} to {CAP[1]}.")
+
+
+def rate(value: float) -> None:
+    if not math.isfinite(value) or not 0 < value <= MOST_RATE:
+        raise UsageError(
+            f"a rate of {value:g} is not possible",
+            f"It is a number of requests per second, above 0, up to {MOST_RATE:,.0f}.",
+        )
+
+
+def text(what: str, value: str) -> None:
+    if len(value) > MAX_TEXT or "\0" in value:
+        raise UsageError(f"the {what} is too long", f"At most {MAX_TEXT} characters are kept.")
+
+
+def room(others: Sequence[Registration], new: NewWebhook, rules: Rules) -> None:
+    """Refuses a duplicate of the company's others, and one too many.
+
+    Raises Duplicate, LimitReached.
+    """
+    for other in others:
+        twice = sorted(set(other.events) & set(new.events))
+        if twice and same_place(other.endpoint, new.endpoint):
+            raise Duplicate(
+                f"webhook {other.id} of company {new.company} has this endpoint for "
+                f"{', '.join(twice)} already",
+                f"`cdc webhook update {other.id}` changes it, `cdc webhook remove {other.id}` "
+                "makes room for a new one.",
+            )
+    if len(others) >= rules.per_company:
+        raise LimitReached(
+            f"company {new.company} has {len(others)} webhooks already",
+            "Remove one, or raise CDC_WEBHOOKS_PER_COMPANY.",
+        )
+    for event in new.events:
+        count = sum(event in other.events for other in others)
+        if count >= rules.per_event:
+            raise LimitReached(
+                f"company {new.company} has {count} webhooks on {event} already",
+                "Remove one, or raise CDC_WEBHOOKS_PER_EVENT.",
+            )
+
+
+def values(old: Registration, changes: Changes, rules: Rules) -> dict[str, Any]:
+    """What a change writes into the row. Raises UsageError or Refused."""
+    written: dict[str, Any] = {}
+    if changes.endpoint is not None:
+        if sealed(changes.endpoint):
+            raise UsageError("what is encrypted cannot be registered", "Write the plain text.")
+        written["endpoint"] = rules.vault.seal_endpoint(checked_endpoint(changes.endpoint, rules))
+    if changes.headers is not None:
+        headers(changes.headers, changes.endpoint or old.endpoint)
+        written["headers"] = rules.vault.seal_headers(changes.headers)
+    elif changes.endpoint is not None:
+        # Their values were checked before; may they go with this endpoint?
+        check_headers(dict.fromkeys(old.headers, ""), changes.endpoint)
+    if changes.description is not None:
+        text("description", changes.description)
+        written["description"] = changes.description
+    if changes.cap is not None:
+        cap(changes.cap)
+        written["max_concurrency"] = changes.cap
+    if changes.rate is not None:
+        if changes.rate:
+            rate(changes.rate)
+        written["rate_limit"] = changes.rate or None
+    if changes.tls_profile is not None:
+        if changes.tls_profile:
+            check_name(changes.tls_profile)
+        written["tls_profile"] = changes.tls_profile or None
+    return written
+
+
+def may_rotate(secrets: Sequence[Secret], webhook_id: int, made: str) -> None:
+    """Refuses a secret that is in use already, and one too many."""
+    if any(secret.secret == made for secret in secrets):
+        raise UsageError("this secret is in use for the webhook already", "Give a new one.")
+    if len(secrets) >= MOST_SECRETS:
+        raise CdcError(
+            f"webhook {webhook_id} has {len(secrets)} valid secrets already",
+            "Wait for the old ones to end, or end them at once with --grace 0.",
+        )

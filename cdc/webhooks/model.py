@@ -1,0 +1,209 @@
+"""Registrations as people deal with them, and what they are held against."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from cdc.deliver.guard import Guard
+from cdc.errors import CdcError
+from cdc.mapping import Mapping
+from cdc.message.signing import split_endpoint
+from cdc.message.signing_keys import Scheme, public_key, scheme_of
+from cdc.model import WebhookState
+from cdc.settings import Settings
+from cdc.webhooks.vault import Vault
+
+HIDDEN = "***"
+"""Stands where a secret was left out."""
+
+
+class UnknownWebhook(CdcError):
+    """There is no webhook of this id, or it was removed."""
+
+
+class Duplicate(CdcError):
+    """The same company, endpoint and event are registered already."""
+
+
+class LimitReached(CdcError):
+    """A company has as many webhooks as it may have."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What a registration is held against.
+
+    events:      those of the mapping, in its order.
+    guard:       which endpoints may be called.
+    cap:         concurrent requests of a webhook that does not say otherwise.
+    per_company: webhooks that one company may have.
+    per_event:   webhooks that one company may have on one event.
+    vault:       encrypts and opens what is secret in a registration.
+    """
+
+    events: tuple[str, ...]
+    guard: Guard
+    cap: int = 10
+    per_company: int = 100
+    per_event: int = 20
+    vault: Vault = field(default_factory=Vault)
+
+    @classmethod
+    def of(cls, settings: Settings, mapping: Mapping) -> Rules:
+        return cls(
+            events=tuple(mapping.events),
+            guard=Guard.of(settings),
+            cap=settings.max_concurrency,
+            per_company=settings.webhooks_per_company,
+            per_event=settings.webhooks_per_event,
+            vault=Vault(settings.secret_keys),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Secret:
+    """A signing secret; ``expires_at`` is None for the current one.
+
+    As the database holds it or opened; only opened ones have a scheme and a public key.
+    """
+
+    secret: str = field(repr=False)
+    expires_at: datetime | None = None
+
+    @property
+    def scheme(self) -> Scheme:
+        return scheme_of(self.secret)
+
+    @property
+    def public_key(self) -> str | None:
+        """What a receiver verifies with, where that is no secret."""
+        return public_key(self.secret) if self.scheme is Scheme.V1A else None
+
+
+@dataclass(frozen=True, slots=True)
+class NewWebhook:
+    """What is to be registered.
+
+    cap:     concurrent requests; None: as the settings say.
+    rate:    requests per second; None: no limit.
+    secrets: newest first; empty: one is made.
+    scheme:  of the one that is made.
+    tls_profile: which certificates to trust and to show; None: those for all.
+    """
+
+    company: str
+    events: tuple[str, ...]
+    endpoint: str = field(repr=False)
+    description: str = ""
+    cap: int | None = None
+    rate: float | None = None
+    headers: dict[str, str] = field(default_factory=dict, repr=False)
+    secrets: tuple[Secret, ...] = ()
+    scheme: Scheme = Scheme.V1
+    state: WebhookState = WebhookState.ACTIVE
+    reason: str = ""
+    tls_profile: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What is to be changed; None: left as it is. A rate of 0 takes the limit off, an empty
+    profile the profile.
+
+    events:  all of them from now on.
+    added, dropped: those that come to the ones before, or go.
+    """
+
+    events: tuple[str, ...] | None = None
+    added: tuple[str, ...] = ()
+    dropped: tuple[str, ...] = ()
+    endpoint: str | None = field(default=None, repr=False)
+    description: str | None = None
+    cap: int | None = None
+    rate: float | None = None
+    headers: dict[str, str] | None = field(default=None, repr=False)
+    tls_profile: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """A webhook as registered, without its secrets.
+
+    endpoint and headers may hold passwords, as the database has them: encrypted, if there was a
+    key. ``shown`` leaves them out.
+    """
+
+    id: int
+    company: str
+    events: tuple[str, ...]
+    endpoint: str = field(repr=False)
+    description: str
+    state: WebhookState
+    reason: str
+    since: datetime
+    cap: int
+    rate: float | None
+    headers: dict[str, str] = field(repr=False)
+    created_at: datetime
+    version: int
+    tls_profile: str | None
+
+    def shown(self) -> dict[str, Any]:
+        """All that may be printed."""
+        return {
+            "id": self.id,
+            "company": self.company,
+            "events": list(self.events),
+            "endpoint": without_login(self.endpoint),
+            "description": self.description,
+            "state": str(self.state),
+            "reason": self.reason,
+            "since": self.since,
+            "cap": self.cap,
+            "rate": self.rate,
+            "headers": dict.fromkeys(self.headers, HIDDEN),
+            "tls_profile": self.tls_profile,
+            "created_at": self.created_at,
+            "version": self.version,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Added:
+    """A new registration and its secret, which is told only here.
+
+    generated: the secret was made by us.
+    """
+
+    webhook: Registration
+    secret: str = field(repr=False)
+    generated: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Rotated:
+    """The new secret, and until when the ones before are valid beside it (None: not at all)."""
+
+    webhook: Registration
+    secret: str = field(repr=False)
+    old_until: datetime | None
+
+
+def without_login(endpoint: str) -> str:
+    """An endpoint that may be printed: user and password are replaced."""
+    url, login = split_endpoint(endpoint)
+    return url if login is None else url.replace("://", f"://{HIDDEN}@", 1)
+
+
+def same_place(one: str, other: str) -> bool:
+    """Whether two endpoints are the same, whoever logs in there."""
+    return split_endpoint(one)[0] == split_endpoint(other)[0]
+
+
+def in_order(events: Sequence[str], known: Sequence[str]) -> tuple[str, ...]:
+    """Events each once, in the mapping's order; ones that it no longer has come last."""
+    rank = {event: number for number, event in enumerate(known)}
+    return tuple(sorted(dict.fromkeys(events), key=lambda e: (rank.get(e, len(rank)), e)))

@@ -1,0 +1,226 @@
+"""The registry's statements: small, each for a connection whose transaction is the caller's."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+
+import sqlalchemy as sa
+
+from cdc.model import UNUSABLE, WebhookState
+from cdc.postgres.advisory_locks import COMPANY_LOCKS
+from cdc.schema.tables import lane, retry, subscription, webhook, webhook_secret
+from cdc.webhooks.model import NewWebhook, Registration, Secret, UnknownWebhook
+
+# Advisory locks of ours: shards have class 0x434443, companies this one.
+
+NOW = sa.func.clock_timestamp()
+
+_EVENTS = (
+    sa.select(sa.func.array_agg(subscription.c.event))
+    .where(subscription.c.webhook_id == webhook.c.id)
+    .scalar_subquery()
+)
+_REGISTRATION = sa.select(
+    webhook.c.id,
+    webhook.c.company,
+    _EVENTS.label("events"),
+    webhook.c.endpoint,
+    webhook.c.description,
+    webhook.c.state,
+    webhook.c.reason,
+    webhook.c.since,
+    webhook.c.max_concurrency,
+    webhook.c.rate_limit,
+    webhook.c.headers,
+    webhook.c.created_at,
+    webhook.c.version,
+    webhook.c.tls_profile,
+)
+
+_VALID = (
+    sa.select(webhook_secret.c.secret, webhook_secret.c.expires_at)
+    .where(sa.or_(webhook_secret.c.expires_at.is_(None), webhook_secret.c.expires_at > NOW))
+    .order_by(webhook_secret.c.created_at.desc())
+)
+
+
+def registration(row: Any) -> Registration:
+    # Any: SQLAlchemy 2.0 and 2.1 write the type of a row differently.
+    return Registration(
+        id=row.id,
+        company=row.company,
+        events=tuple(sorted(row.events or ())),
+        endpoint=row.endpoint,
+        description=row.description,
+        state=WebhookState(row.state),
+        reason=row.reason,
+        since=row.since,
+        cap=row.max_concurrency,
+        rate=row.rate_limit,
+        headers=dict(row.headers),
+        created_at=row.created_at,
+        version=row.version,
+        tls_profile=row.tls_profile,
+    )
+
+
+def trouble(conn: sa.Connection, webhook_id: int) -> str | None:
+    """What its daemon has noted against it, while it lasts."""
+    noted = lane.c.last_error
+    shown = sa.case(
+        (noted.startswith(UNUSABLE), noted),
+        (lane.c.breaker != "closed", sa.func.concat("lane ", lane.c.breaker, ": ", noted)),
+    )
+    query = sa.select(shown).where(lane.c.webhook_id == webhook_id)
+    found: str | None = conn.scalar(query)
+    return found
+
+
+def lock_company(conn: sa.Connection, company: str) -> None:
+    """Registrations of one company are made one after the other, until COMMIT."""
+    number = zlib.crc32(company.encode()) - 2**31
+    conn.execute(sa.select(sa.func.pg_advisory_xact_lock(COMPANY_LOCKS, number)))
+
+
+def fetch(conn: sa.Connection, webhook_id: int, *, lock: bool = False) -> Registration:
+    """Raises UnknownWebhook when there is none; removed ones are found."""
+    query = _REGISTRATION.where(webhook.c.id == webhook_id)
+    if lock:
+        # Not FOR UPDATE: the daemon's notes on the lane refer to this row and must not wait.
+        query = query.with_for_update(of=webhook, key_share=True)
+    row = conn.execute(query).one_or_none() if 0 < webhook_id < 2**63 else None
+    if row is None:
+        raise UnknownWebhook(
+            f"there is no webhook {webhook_id}", "`cdc webhook list` shows all of them."
+        )
+    return registration(row)
+
+
+def alive(conn: sa.Connection, webhook_id: int) -> Registration:
+    """The registration, locked. Raises UnknownWebhook for a removed one too."""
+    found = fetch(conn, webhook_id, lock=True)
+    if found.state is WebhookState.REMOVED:
+        raise UnknownWebhook(
+            f"webhook {webhook_id} was removed", "`cdc webhook add` registers a new one."
+        )
+    return found
+
+
+def search(
+    conn: sa.Connection,
+    company: str | None = None,
+    event: str | None = None,
+    state: WebhookState | None = None,
+    *,
+    removed: bool = False,
+    most: int | None = None,
+) -> list[Registration]:
+    """Registrations by id, the first ``most``; removed ones only where asked for."""
+    query = _REGISTRATION.order_by(webhook.c.id).limit(most)
+    if company is not None:
+        query = query.where(webhook.c.company == company)
+    if event is not None:
+        wanting = sa.select(subscription.c.webhook_id).where(subscription.c.event == event)
+        query = query.where(webhook.c.id.in_(wanting))
+    if state is not None:
+        query = query.where(webhook.c.state == str(state))
+    elif not removed:
+        query = query.where(webhook.c.state != str(WebhookState.REMOVED))
+    return [registration(row) for row in conn.execute(query)]
+
+
+def insert(conn: sa.Connection, new: NewWebhook, cap: int) -> int:
+    values = {
+        "company": new.company,
+        "endpoint": new.endpoint,
+        "description": new.description,
+        "state": str(new.state),
+        "reason": new.reason,
+        "max_concurrency": cap if new.cap is None else new.cap,
+        "rate_limit": new.rate,
+        "headers": new.headers,
+        "tls_profile": new.tls_profile,
+    }
+    made = conn.execute(sa.insert(webhook).values(values).returning(webhook.c.id))
+    webhook_id = int(made.scalar_one())
+    subscribe(conn, webhook_id, new.company, new.events)
+    return webhook_id
+
+
+def subscribe(conn: sa.Connection, webhook_id: int, company: str, events: Sequence[str]) -> None:
+    """These events from now on, and no others."""
+    conn.execute(
+        sa.delete(subscription).where(
+            subscription.c.webhook_id == webhook_id, subscription.c.event.not_in(events)
+        )
+    )
+    have = conn.execute(
+        sa.select(subscription.c.event).where(subscription.c.webhook_id == webhook_id)
+    ).scalars()
+    if fresh := sorted(set(events) - set(have)):
+        rows = [{"company": company, "event": e, "webhook_id": webhook_id} for e in fresh]
+        conn.execute(sa.insert(subscription), rows)
+
+
+def change(conn: sa.Connection, webhook_id: int, values: dict[str, Any]) -> None:
+    """Changes the row; a trigger raises its version and tells the daemons, even with no values."""
+    values = values or {"version": webhook.c.version + 1}
+    conn.execute(sa.update(webhook).where(webhook.c.id == webhook_id).values(values))
+
+
+def due_now(conn: sa.Connection, webhook_id: int) -> bool:
+    """Makes all that is being retried due at once. Whether there was any that had to wait."""
+    moved = conn.execute(
+        sa.update(retry)
+        .where(retry.c.webhook_id == webhook_id, retry.c.due_at > sa.func.clock_timestamp())
+        .values(due_at=sa.func.clock_timestamp())
+    )
+    return moved.rowcount > 0
+
+
+def keep_secrets(conn: sa.Connection, webhook_id: int, secrets: Sequence[Secret]) -> None:
+    """Adds secrets, given newest first. Their order is that of created_at, which the database sets:
+    so the oldest goes in first."""
+    for secret in reversed(secrets):
+        conn.execute(
+            sa.insert(webhook_secret).values(
+                webhook_id=webhook_id, secret=secret.secret, expires_at=secret.expires_at
+            )
+        )
+
+
+def all_secrets(conn: sa.Connection) -> dict[int, tuple[Secret, ...]]:
+    """Those of all webhooks that are valid now, newest first."""
+    rows = conn.execute(_VALID.add_columns(webhook_secret.c.webhook_id))
+    found: dict[int, tuple[Secret, ...]] = {}
+    for row in rows:
+        kept = found.get(row.webhook_id, ())
+        found[row.webhook_id] = (*kept, Secret(row.secret, row.expires_at))
+    return found
+
+
+def secrets_of(conn: sa.Connection, webhook_id: int) -> tuple[Secret, ...]:
+    """Those that are valid now, newest first."""
+    rows = conn.execute(_VALID.where(webhook_secret.c.webhook_id == webhook_id))
+    return tuple(Secret(row.secret, row.expires_at) for row in rows)
+
+
+def drop_secrets(conn: sa.Connection, webhook_id: int, *, expired: bool = False) -> None:
+    """All secrets, or those that are valid no more."""
+    query = sa.delete(webhook_secret).where(webhook_secret.c.webhook_id == webhook_id)
+    if expired:
+        query = query.where(webhook_secret.c.expires_at <= NOW)
+    conn.execute(query)
+
+
+def sunset(conn: sa.Connection, webhook_id: int, grace: timedelta) -> None:
+    """The secrets so far end after ``grace``, unless they end sooner."""
+    ends = NOW + sa.cast(grace, sa.Interval)
+    conn.execute(
+        sa.update(webhook_secret)
+        .where(webhook_secret.c.webhook_id == webhook_id)
+        .values(expires_at=sa.func.least(webhook_secret.c.expires_at, ends))
+    )

@@ -1,0 +1,44 @@
+"""What tests of several rooms share: a prepared database, and the command line as people use it."""
+
+from __future__ import annotations
+
+import psycopg
+
+from cdc.capture.check import check
+from cdc.capture.install import carry_out, remember
+from cdc.capture.plan import plan
+from cdc.mapping import Mapping, default_mapping
+from cdc.postgres import connections
+from cdc.sandbox.suite import KeyType, tables_sql
+from cdc.schema import migrations
+
+
+def prepare_template(url: str) -> None:
+    """Schema cdc, the sample suite and its triggers, for the default mapping."""
+    prepare(url, default_mapping())
+
+
+def prepare(url: str, mapping: Mapping, key_type: KeyType = "bigint") -> None:
+    """The same for any mapping, in an empty database."""
+    migrations.upgrade(url)
+    with psycopg.connect(url, autocommit=True) as conn:
+        conn.execute(tables_sql(mapping, key_type).encode())
+    install(url, mapping)
+
+
+def install(url: str, mapping: Mapping) -> None:
+    """What `cdc triggers install` does."""
+    with connections.connect(url) as conn:
+        carry_out(conn, plan(conn, mapping, check(conn, mapping)), lambda _: None)
+        remember(conn, mapping)
+
+
+def adopt(url: str) -> None:
+    """What `cdc adopt` does: a copy of the template is a database of its own, and a daemon refuses
+    to run in a copy."""
+    with psycopg.connect(url, autocommit=True) as conn:
+        conn.execute(
+            "update cdc.installation i set system_identifier = c.system_identifier,"
+            " database_oid = d.oid from pg_control_system() c, pg_database d"
+            " where d.datname = current_database()"
+        )

@@ -23,6 +23,7 @@ set local role cdc_owner;
 \ir schema/70_attempt.sql
 \ir schema/80_fleet.sql
 \ir schema/85_unresolved.sql
+\ir schema/87_serve.sql
 \ir schema/90_grants.sql
 \ir schema/95_policies.sql
 commit;

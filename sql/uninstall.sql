@@ -101,7 +101,8 @@ select format('revoke all on %s %s from %I;', a.kind, a.name, r.rolname)
           from pg_catalog.pg_database d, aclexplode(d.datacl) x
          where d.datname = current_database()) a (kind, name, grantee, namespace)
   join pg_catalog.pg_roles r on r.oid = a.grantee
- where r.rolname in ('cdc_owner', 'cdc_capture', 'cdc_daemon', 'cdc_admin', 'cdc_reader')
+ where r.rolname in ('cdc_owner', 'cdc_capture', 'cdc_daemon', 'cdc_admin', 'cdc_reader',
+                     'cdc_serve')
    and a.namespace not in (select oid from pg_catalog.pg_namespace where nspname in ('cdc', 'cdc_capture'))
 \gexec
 set local client_min_messages = warning;
@@ -116,7 +117,8 @@ declare
 begin
   perform pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
   perform pg_catalog.set_config('lock_timeout', '500ms', true);
-  foreach ours in array array['cdc_daemon', 'cdc_admin', 'cdc_reader', 'cdc_capture', 'cdc_owner'] loop
+  foreach ours in array array['cdc_daemon', 'cdc_admin', 'cdc_reader', 'cdc_serve', 'cdc_capture',
+                              'cdc_owner'] loop
     continue when not exists (select from pg_catalog.pg_roles where rolname = ours);
     needed := (
       select pg_catalog.string_agg(distinct coalesce('database ' || d.datname, 'the server'), ', ')

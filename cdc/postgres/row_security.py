@@ -46,7 +46,7 @@ select c.relname::text, array_agg(r.rolname::text order by r.rolname)
  order by 1
 """  # noqa: S608 - no value is in it
 
-ROLES = ("cdc_owner", "cdc_capture", "cdc_daemon", "cdc_admin", "cdc_reader")
+ROLES = ("cdc_owner", "cdc_capture", "cdc_daemon", "cdc_admin", "cdc_reader", "cdc_serve")
 
 
 def filtered(conn: Connection) -> dict[str, list[str]]:

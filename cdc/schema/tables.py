@@ -9,63 +9,34 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY, BYTEA, JSONB, OID, REAL, UUID
-from sqlalchemy.types import UserDefinedType
 
-metadata = sa.MetaData(schema="cdc")
+from cdc.schema.api_tables import api_key, audit, idempotency, task
+from cdc.schema.columns import NEW_ID, NOW, TIME, XID, C, Char, Xid8, column, metadata
 
-
-class Char(UserDefinedType[str]):
-    """PostgreSQL's ``"char"``: one byte."""
-
-    cache_ok = True
-
-    def get_col_spec(self, **_: Any) -> str:
-        return '"char"'
-
-
-class Xid8(UserDefinedType[int]):
-    """A transaction id that does not wrap around."""
-
-    cache_ok = True
-
-    def get_col_spec(self, **_: Any) -> str:
-        return "xid8"
-
-
-# Without them reflection would warn that it does not know the types.
-_dialect = sa.dialects.postgresql.base.ischema_names
-_dialect.setdefault("xid8", Xid8)
-_dialect['"char"'] = Char
-
-C = sa.Text(collation="C")
-TIME = sa.DateTime(timezone=True)
-NOW = sa.text("clock_timestamp()")
-XID = sa.text("pg_current_xact_id()")
-NEW_ID = sa.text("cdc.new_id()")
-
-
-def _column(name: str, kind: Any, *, null: bool = False, **options: Any) -> sa.Column[Any]:
-    return sa.Column(name, kind, nullable=null, **options)
-
+__all__ = [
+    "api_key", "attempt", "audit", "dead", "idempotency", "installation", "lane", "layout",
+    "metadata", "queue", "registration", "retry", "shard", "subscription",
+    "task", "unresolved", "webhook", "webhook_secret",
+]  # fmt: skip
 
 installation = sa.Table(
     "installation",
     metadata,
     sa.Column("only_one", sa.Boolean, primary_key=True, server_default=sa.true()),
-    _column("system_identifier", sa.BigInteger),
-    _column("database_oid", OID),
-    _column("mapping", sa.Text, null=True),
-    _column("mapping_source", sa.Text, null=True),
-    _column("mapped_at", TIME, null=True),
-    _column("serves", sa.Text, server_default="0001"),
+    column("system_identifier", sa.BigInteger),
+    column("database_oid", OID),
+    column("mapping", sa.Text, null=True),
+    column("mapping_source", sa.Text, null=True),
+    column("mapped_at", TIME, null=True),
+    column("serves", sa.Text, server_default="0001"),
 )
 
 layout = sa.Table(
     "layout",
     metadata,
     sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
-    _column("event", sa.Text),
-    _column("fields", ARRAY(sa.Text)),
+    column("event", sa.Text),
+    column("fields", ARRAY(sa.Text)),
     sa.UniqueConstraint("event", "fields"),
 )
 
@@ -73,21 +44,29 @@ webhook = sa.Table(
     "webhook",
     metadata,
     sa.Column("id", sa.BigInteger, sa.Identity(), primary_key=True),
-    _column("company", C),
-    _column("endpoint", sa.Text),
-    _column("description", sa.Text, server_default=""),
-    _column("state", sa.Text, server_default="active"),
-    _column("reason", sa.Text, server_default=""),
-    _column("since", TIME, server_default=NOW),
-    _column("max_concurrency", sa.SmallInteger, server_default="10"),
-    _column("rate_limit", REAL, null=True),
-    _column("headers", JSONB, server_default="{}"),
-    _column("created_at", TIME, server_default=NOW),
-    _column("version", sa.BigInteger, server_default="1"),
-    _column("xid", Xid8, server_default=XID),
-    _column("tls_profile", sa.Text, null=True),
+    column("company", C),
+    column("endpoint", sa.Text),
+    column("description", sa.Text, server_default=""),
+    column("state", sa.Text, server_default="active"),
+    column("reason", sa.Text, server_default=""),
+    column("since", TIME, server_default=NOW),
+    column("max_concurrency", sa.SmallInteger, server_default="10"),
+    column("rate_limit", REAL, null=True),
+    column("headers", JSONB, server_default="{}"),
+    column("created_at", TIME, server_default=NOW),
+    column("version", sa.BigInteger, server_default="1"),
+    column("xid", Xid8, server_default=XID),
+    column("tls_profile", sa.Text, null=True),
+    column("ref", C, null=True),
     sa.Index("webhook_company", "company"),
     sa.Index("webhook_xid", "xid"),
+    sa.Index(
+        "webhook_ref",
+        "company",
+        "ref",
+        unique=True,
+        postgresql_where=sa.text("state <> 'removed'"),
+    ),
 )
 
 webhook_secret = sa.Table(
@@ -99,9 +78,10 @@ webhook_secret = sa.Table(
         sa.ForeignKey("cdc.webhook.id", ondelete="CASCADE"),
         primary_key=True,
     ),
-    _column("secret", sa.Text),
+    column("secret", sa.Text),
     sa.Column("created_at", TIME, primary_key=True, server_default=NOW),
-    _column("expires_at", TIME, null=True),
+    column("expires_at", TIME, null=True),
+    column("scheme", sa.Text, null=True),
 )
 
 subscription = sa.Table(
@@ -125,25 +105,25 @@ def _change(*, key: bool) -> list[sa.Column[Any]]:
         sa.Column("webhook_id", sa.BigInteger, primary_key=key, nullable=False),
         sa.Column("id", sa.BigInteger, primary_key=key, nullable=False),
         sa.Column("uid", UUID(as_uuid=False), primary_key=key, nullable=False),
-        _column("xid", Xid8),
-        _column("layout", sa.Integer),
-        _column("action", Char),
-        _column("time", TIME),
-        _column("refs", ARRAY(sa.Text)),
+        column("xid", Xid8),
+        column("layout", sa.Integer),
+        column("action", Char),
+        column("time", TIME),
+        column("refs", ARRAY(sa.Text)),
     ]
 
 
 queue = sa.Table(
     "queue",
     metadata,
-    _column("id", sa.BigInteger, server_default=NEW_ID),
-    _column("xid", Xid8, server_default=XID),
-    _column("webhook_id", sa.BigInteger),
-    _column("uid", UUID(as_uuid=False), server_default=sa.text("gen_random_uuid()")),
-    _column("layout", sa.Integer),
-    _column("action", Char),
-    _column("time", TIME),
-    _column("refs", ARRAY(sa.Text)),
+    column("id", sa.BigInteger, server_default=NEW_ID),
+    column("xid", Xid8, server_default=XID),
+    column("webhook_id", sa.BigInteger),
+    column("uid", UUID(as_uuid=False), server_default=sa.text("gen_random_uuid()")),
+    column("layout", sa.Integer),
+    column("action", Char),
+    column("time", TIME),
+    column("refs", ARRAY(sa.Text)),
     sa.Index("queue_lane", "webhook_id", "id"),
     sa.Index("queue_xid", "xid", "action"),
 )
@@ -152,15 +132,15 @@ retry = sa.Table(
     "retry",
     metadata,
     *_change(key=True),
-    _column("event", C),
-    _column("key", C),
-    _column("body", BYTEA, null=True),
-    _column("attempts", sa.SmallInteger, server_default="0"),
-    _column("tries", sa.Integer, server_default="0"),
-    _column("due_at", TIME, null=True),
-    _column("moved_at", TIME, server_default=NOW),
-    _column("last_status", sa.SmallInteger, null=True),
-    _column("last_error", sa.Text, null=True),
+    column("event", C),
+    column("key", C),
+    column("body", BYTEA, null=True),
+    column("attempts", sa.SmallInteger, server_default="0"),
+    column("tries", sa.Integer, server_default="0"),
+    column("due_at", TIME, null=True),
+    column("moved_at", TIME, server_default=NOW),
+    column("last_status", sa.SmallInteger, null=True),
+    column("last_error", sa.Text, null=True),
     sa.Index("retry_due", "webhook_id", "due_at", postgresql_where=sa.text("due_at is not null")),
     sa.Index("retry_resource", "webhook_id", "event", "key", "id"),
     sa.Index(
@@ -173,37 +153,37 @@ dead = sa.Table(
     "dead",
     metadata,
     *_change(key=True),
-    _column("event", C),
-    _column("key", C),
-    _column("body", BYTEA, null=True),
-    _column("attempts", sa.SmallInteger),
-    _column("tries", sa.Integer),
-    _column("died_at", TIME, server_default=NOW),
-    _column("last_status", sa.SmallInteger, null=True),
-    _column("last_error", sa.Text, null=True),
+    column("event", C),
+    column("key", C),
+    column("body", BYTEA, null=True),
+    column("attempts", sa.SmallInteger),
+    column("tries", sa.Integer),
+    column("died_at", TIME, server_default=NOW),
+    column("last_status", sa.SmallInteger, null=True),
+    column("last_error", sa.Text, null=True),
     sa.Index("dead_age", "died_at"),
 )
 
 attempt = sa.Table(
     "attempt",
     metadata,
-    _column("slot", sa.SmallInteger),
-    _column("at", TIME),
-    _column("delivery", sa.BigInteger),
-    _column("uid", UUID(as_uuid=False)),
-    _column("webhook_id", sa.BigInteger),
-    _column("layout", sa.Integer),
-    _column("action", Char),
-    _column("time", TIME),
-    _column("refs", ARRAY(sa.Text)),
-    _column("try", sa.Integer),
-    _column("outcome", sa.Text),
-    _column("status", sa.SmallInteger, null=True),
-    _column("error", sa.Text, null=True),
-    _column("detail", sa.Text, server_default=""),
-    _column("duration_ms", REAL, server_default="0"),
-    _column("excerpt", sa.Text, server_default=""),
-    _column("xid", Xid8, server_default="0"),
+    column("slot", sa.SmallInteger),
+    column("at", TIME),
+    column("delivery", sa.BigInteger),
+    column("uid", UUID(as_uuid=False)),
+    column("webhook_id", sa.BigInteger),
+    column("layout", sa.Integer),
+    column("action", Char),
+    column("time", TIME),
+    column("refs", ARRAY(sa.Text)),
+    column("try", sa.Integer),
+    column("outcome", sa.Text),
+    column("status", sa.SmallInteger, null=True),
+    column("error", sa.Text, null=True),
+    column("detail", sa.Text, server_default=""),
+    column("duration_ms", REAL, server_default="0"),
+    column("excerpt", sa.Text, server_default=""),
+    column("xid", Xid8, server_default="0"),
     sa.Index("attempt_delivery", "delivery"),
     sa.Index(
         "attempt_at",
@@ -225,9 +205,9 @@ shard = sa.Table(
     "shard",
     metadata,
     sa.Column("id", sa.SmallInteger, primary_key=True, autoincrement=False),
-    _column("epoch", sa.BigInteger, server_default="0"),
-    _column("owner", sa.Text, server_default=""),
-    _column("since", TIME, null=True),
+    column("epoch", sa.BigInteger, server_default="0"),
+    column("owner", sa.Text, server_default=""),
+    column("since", TIME, null=True),
 )
 
 lane = sa.Table(
@@ -240,13 +220,13 @@ lane = sa.Table(
         primary_key=True,
         autoincrement=False,
     ),
-    _column("breaker", sa.Text, server_default="closed"),
-    _column("since", TIME, server_default=NOW),
-    _column("failures", sa.Integer, server_default="0"),
-    _column("failing_since", TIME, null=True),
-    _column("last_error", sa.Text, null=True),
-    _column("version", sa.BigInteger, server_default="0"),
-    _column("slow_until", TIME, null=True),
+    column("breaker", sa.Text, server_default="closed"),
+    column("since", TIME, server_default=NOW),
+    column("failures", sa.Integer, server_default="0"),
+    column("failing_since", TIME, null=True),
+    column("last_error", sa.Text, null=True),
+    column("version", sa.BigInteger, server_default="0"),
+    column("slow_until", TIME, null=True),
 )
 
 unresolved = sa.Table(
@@ -260,15 +240,15 @@ unresolved = sa.Table(
         server_default=NEW_ID,
     ),
     sa.Column("xid", Xid8, primary_key=True, server_default=XID),
-    _column("resource", sa.Text),
-    _column("source", sa.Text),
-    _column("key", C, null=True),
-    _column("action", Char),
-    _column("time", TIME),
-    _column("own", JSONB, server_default="{}"),
-    _column("reason", sa.Text),
-    _column("tries", sa.Integer, server_default="0"),
-    _column("retry_at", TIME, server_default=NOW),
+    column("resource", sa.Text),
+    column("source", sa.Text),
+    column("key", C, null=True),
+    column("action", Char),
+    column("time", TIME),
+    column("own", JSONB, server_default="{}"),
+    column("reason", sa.Text),
+    column("tries", sa.Integer, server_default="0"),
+    column("retry_at", TIME, server_default=NOW),
     sa.Index(
         "unresolved_row",
         "key",
@@ -276,4 +256,11 @@ unresolved = sa.Table(
         postgresql_where=sa.text("tries < 10"),
     ),
     sa.Index("unresolved_due", "retry_at"),
+)
+
+# A view: a registration as it may be shown. Not in ``metadata``, which holds tables.
+registration = sa.table(
+    "registration",
+    *(sa.column(column.name, column.type) for column in webhook.c if column.name != "xid"),
+    schema="cdc",
 )

@@ -9,6 +9,8 @@
 --   cdc_daemon  what `cdc run` needs: queue, retries, log. No right on any table of the suite.
 --   cdc_admin   what `cdc webhook` and `cdc delivery` need: registrations and their secrets.
 --   cdc_reader  what `cdc status` needs: sees the state of everything, no secrets.
+--   cdc_serve   what `cdc serve` needs: registrations and replays, as cdc_admin; but it can read no secret,
+--               no header's value and no login of an endpoint.
 --
 -- Roles belong to the whole server, so they may be there already because another database uses them.
 -- Needs: superuser, or CREATEROLE. Locks: none.
@@ -16,7 +18,8 @@ do $roles$
 declare
   wanted text;
 begin
-  foreach wanted in array array['cdc_owner', 'cdc_capture', 'cdc_daemon', 'cdc_admin', 'cdc_reader'] loop
+  foreach wanted in array array['cdc_owner', 'cdc_capture', 'cdc_daemon', 'cdc_admin', 'cdc_reader',
+                                   'cdc_serve'] loop
     if not exists (select from pg_catalog.pg_roles where rolname = wanted) then
       execute pg_catalog.format('create role %I nologin', wanted);
     end if;

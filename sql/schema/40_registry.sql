@@ -19,10 +19,12 @@ create table cdc.webhook (
   version        bigint not null default 1,          -- raised by every change; daemons acknowledge it
   xid            xid8 not null default pg_current_xact_id(), -- of the last change: found by snapshot
   -- Which certificates to trust and to show: a name in the daemon's configuration. Null: as for all.
-  tls_profile text check (tls_profile ~ '^[a-z0-9][a-z0-9_-]{0,62}$')
+  tls_profile text check (tls_profile ~ '^[a-z0-9][a-z0-9_-]{0,62}$'),
+  ref         text collate "C" check (ref <> '')       -- the caller's own id of it
 );
 create index webhook_company on cdc.webhook (company);
 create index webhook_xid on cdc.webhook (xid);
+create unique index webhook_ref on cdc.webhook (company, ref) where state <> 'removed';
 
 -- Signing secrets. Several while a rotation is in its time of grace. Apart from cdc.webhook, so that
 -- who may read registrations does not read secrets.
@@ -31,6 +33,8 @@ create table cdc.webhook_secret (
   secret      text not null,
   created_at  timestamptz not null default clock_timestamp(),
   expires_at  timestamptz,                            -- null: the current one
+  -- How it signs, which an encrypted one does not show. Null: made by version 0001.
+  scheme      text check (scheme in ('v1', 'v1a')),
   primary key (webhook_id, created_at)
 );
 

@@ -1,7 +1,7 @@
 -- Who may do what: all rights of our roles in schema cdc. Everything is owned by cdc_owner.
 -- Needs: superuser, or cdc_owner. Can be run at any time, as often as wanted; it only gives back what is missing.
 -- (20_schema.sql gives the first one, too: what lies between needs it.)
-grant usage on schema cdc to cdc_daemon, cdc_admin, cdc_reader, cdc_capture;
+grant usage on schema cdc to cdc_daemon, cdc_admin, cdc_reader, cdc_capture, cdc_serve;
 revoke all on all tables in schema cdc from public;
 revoke all on all sequences in schema cdc from public;
 revoke all on all functions in schema cdc from public;
@@ -34,7 +34,7 @@ grant select on cdc.layout, cdc.queue, cdc.attempt, cdc.lane, cdc.shard, cdc.bel
 
 -- Readers: the state of everything, no secrets (webhook.headers may hold a token, so not that either).
 grant select (id, company, description, state, reason, since, max_concurrency, rate_limit, created_at,
-              version, tls_profile) on cdc.webhook to cdc_reader;
+              version, tls_profile, ref) on cdc.webhook to cdc_reader;
 grant select on cdc.installation, cdc.layout, cdc.subscription, cdc.lane, cdc.shard, cdc.bell, cdc.queue_id
   to cdc_reader;
 grant select (id, xid, webhook_id, uid, layout, action, "time", refs) on cdc.queue to cdc_reader;
@@ -56,6 +56,27 @@ grant execute on function cdc.kept(json, oid), cdc.renamed(jsonb), cdc.new_id() 
 grant execute on function cdc.unfiltered(regclass) to cdc_capture;
 grant execute on function cdc.brought(text[], uuid), cdc.new_id() to cdc_daemon;
 
+-- The API (`cdc serve`): registrations and replays. It writes secrets and can read none, nor what else is secret
+-- in a registration: cdc.registration shows it without.
+grant select on cdc.schema_version, cdc.installation, cdc.layout, cdc.queue, cdc.attempt, cdc.lane, cdc.shard,
+  cdc.bell, cdc.queue_id, cdc.registration to cdc_serve;
+grant select (id, company, description, state, reason, since, max_concurrency, rate_limit, created_at,
+              version, xid, tls_profile, ref) on cdc.webhook to cdc_serve;
+grant insert (company, endpoint, description, state, reason, max_concurrency, rate_limit, headers,
+              tls_profile, ref) on cdc.webhook to cdc_serve;
+grant update (endpoint, description, state, reason, max_concurrency, rate_limit, headers, version,
+              tls_profile, ref) on cdc.webhook to cdc_serve;
+grant select (webhook_id, created_at, expires_at, scheme) on cdc.webhook_secret to cdc_serve;
+grant insert (webhook_id, secret, expires_at, scheme) on cdc.webhook_secret to cdc_serve;
+grant update (expires_at) on cdc.webhook_secret to cdc_serve;
+grant delete on cdc.webhook_secret to cdc_serve;
+grant select, insert, delete on cdc.subscription to cdc_serve;
+grant select, insert, update, delete on cdc.retry, cdc.dead to cdc_serve;
+grant select, insert on cdc.api_key, cdc.audit to cdc_serve, cdc_admin;
+grant update (revoked_at, last_used_at) on cdc.api_key to cdc_serve, cdc_admin;
+grant select, insert, update, delete on cdc.idempotency, cdc.task to cdc_serve;
+grant select on cdc.registration to cdc_admin;
+
 -- What was kept of a row of the suite (own) may be any short text of it: capture reads it, nobody else.
 grant select (id, xid, resource, source, key, action, "time", reason, tries, retry_at)
-  on cdc.unresolved to cdc_daemon, cdc_admin, cdc_reader;
+  on cdc.unresolved to cdc_daemon, cdc_admin, cdc_reader, cdc_serve;

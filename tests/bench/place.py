@@ -26,7 +26,7 @@ from tests.bench.load.plain import TRIGGER
 Kind = Literal["bare", "notify", "captured"]
 """The suite's tables without triggers; with a row trigger that notifies; with capture."""
 
-ROLES = ("cdc_daemon", "cdc_admin", "cdc_reader", "cdc_capture", "cdc_owner")
+ROLES = ("cdc_daemon", "cdc_admin", "cdc_reader", "cdc_serve", "cdc_capture", "cdc_owner")
 PREFIX = "cdc_bench_"
 
 # Nothing of the disk: what a flush costs, the writer's COMMIT pays with or without us.

@@ -29,7 +29,7 @@ SHOWN = [block.text for block in blocks(GUIDE, "sql")]
 # For a server that has none of our roles yet.
 BEFOREHAND = next(text for text in SHOWN if text.startswith("create role cdc_owner"))
 SQL = [text for text in SHOWN if text != BEFOREHAND]
-ROLES = ("cdc_owner", "cdc_capture", "cdc_daemon", "cdc_admin", "cdc_reader")
+ROLES = ("cdc_owner", "cdc_capture", "cdc_daemon", "cdc_admin", "cdc_reader", "cdc_serve")
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ def conn(database: str) -> Iterator[Connection]:
         yield made
 
 
-ROLES = ["cdc_owner", "cdc_capture", "cdc_daemon", "cdc_admin", "cdc_reader"]
+ROLES = ["cdc_owner", "cdc_capture", "cdc_daemon", "cdc_admin", "cdc_reader", "cdc_serve"]
 
 # Function: who owns it, whether it runs as its owner, who may execute it beside its owner.
 FUNCTIONS = {
@@ -64,14 +64,15 @@ SCHEMAS = {
     "cdc_capture": {},
 }
 SEQUENCES = {
+    "audit_id_seq": {},
     "bell": {
         "cdc_capture": ["select"], "cdc_daemon": ["select", "update"], "cdc_admin": ["select"],
-        "cdc_reader": ["select"],
+        "cdc_reader": ["select"], "cdc_serve": ["select"],
     },
     "queue_id": {
         "cdc_capture": ["select"], "cdc_daemon": ["select", "update"],
         "cdc_admin": ["select", "update"],
-        "cdc_reader": ["select"],
+        "cdc_reader": ["select"], "cdc_serve": ["select"],
     },
     "webhook_id_seq": {},
 }  # fmt: skip

@@ -11,8 +11,9 @@ from cdc.postgres import sqlfiles
 from tests.capture.kit import ROWS, Connection, connect
 
 TABLES = [
-    "attempt", "dead", "installation", "lane", "layout", "queue", "retry", "schema_version",
-    "shard", "subscription", "unresolved", "webhook", "webhook_secret",
+    "api_key", "attempt", "audit", "dead", "idempotency", "installation", "lane", "layout", "queue",
+    "registration", "retry", "schema_version", "shard", "subscription", "task", "unresolved",
+    "webhook", "webhook_secret",
 ]  # fmt: skip
 SUITE = [
     "answervideo", "candidate", "company", "customer", "note", "project", "question", "rating"
@@ -27,14 +28,21 @@ WANTED = {
         "unresolved": "(s)", "webhook": "s(u)", "webhook_secret": "s",
     },
     "cdc_admin": {
-        "attempt": "s", "dead": "siud", "installation": "su", "lane": "s", "layout": "s",
-        "queue": "s", "retry": "siud", "schema_version": "s", "shard": "s", "subscription": "siud",
+        "api_key": "si(u)", "attempt": "s", "audit": "si", "dead": "siud", "installation": "su",
+        "lane": "s", "layout": "s", "queue": "s", "registration": "s", "retry": "siud",
+        "schema_version": "s", "shard": "s", "subscription": "siud",
         "unresolved": "(s)", "webhook": "siud", "webhook_secret": "siud",
     },
     "cdc_reader": {
         "attempt": "(s)", "dead": "(s)", "installation": "s", "lane": "s", "layout": "s",
         "queue": "(s)", "retry": "(s)", "schema_version": "s", "shard": "s", "subscription": "s",
         "unresolved": "(s)", "webhook": "(s)",
+    },
+    "cdc_serve": {
+        "api_key": "si(u)", "attempt": "s", "audit": "si", "dead": "siud", "idempotency": "siud",
+        "installation": "s", "lane": "s", "layout": "s", "queue": "s", "registration": "s",
+        "retry": "siud", "schema_version": "s", "shard": "s", "subscription": "sid",
+        "task": "siud", "unresolved": "(s)", "webhook": "(s)(i)(u)", "webhook_secret": "(s)(i)(u)d",
     },
 }  # fmt: skip
 
@@ -91,7 +99,7 @@ def test_only_the_daemon_empties_the_log(conn: Connection) -> None:
         assert rights(conn, "cdc_admin", table) == rights(conn, "cdc_reader", table) == ""
 
 
-@pytest.mark.parametrize("role", ["cdc_daemon", "cdc_admin", "cdc_reader"])
+@pytest.mark.parametrize("role", ["cdc_daemon", "cdc_admin", "cdc_reader", "cdc_serve"])
 def test_what_was_kept_of_a_row_of_the_suite_is_captures_alone(conn: Connection, role: str) -> None:
     hidden = conn.execute(
         "select attname from pg_attribute where attrelid = 'cdc.unresolved'::regclass"
@@ -141,6 +149,26 @@ def test_what_a_reader_does_not_see(conn: Connection, table: str) -> None:
     assert hidden >= HIDDEN[table]
 
 
+def test_the_api_reads_no_secret(conn: Connection) -> None:
+    """It writes them. What it may show of a registration comes from a view without them."""
+    hidden = conn.execute(
+        "select attrelid::regclass::text, attname from pg_attribute"
+        " where attrelid = any(array['cdc.webhook', 'cdc.webhook_secret']::regclass[])"
+        "   and attnum > 0 and not has_column_privilege('cdc_serve', attrelid, attnum, 'select')"
+    ).fetchall()
+    assert sorted(hidden) == [
+        ("cdc.webhook", "endpoint"), ("cdc.webhook", "headers"), ("cdc.webhook_secret", "secret")
+    ]  # fmt: skip
+    conn.execute(
+        "insert into cdc.webhook (company, endpoint, headers)"
+        " values ('1', 'https://user:of-the-login@x/?a=b@c', '{\"X-Key\": \"of-the-header\"}')"
+    )
+    conn.execute("set role cdc_serve")
+    shown = conn.execute("select endpoint, headers from cdc.registration").fetchall()
+    conn.execute("reset role")
+    assert shown == [("https://***@x/?a=b@c", {"X-Key": "***"})]
+
+
 def test_what_capture_may_write(conn: Connection) -> None:
     """Not a delivery's transaction: that comes from the database. (Its identity may be chosen: one
     that is known has been delivered, and nobody knows those to come.)"""
@@ -167,7 +195,9 @@ def test_the_daemon_may_suspend_and_nothing_else_of_a_registration(conn: Connect
     assert {row[0] for row in columns} == {"state", "reason", "xid"}
 
 
-@pytest.mark.parametrize("role", ["cdc_owner", "cdc_daemon", "cdc_admin", "cdc_reader"])
+@pytest.mark.parametrize(
+    "role", ["cdc_owner", "cdc_daemon", "cdc_admin", "cdc_reader", "cdc_serve"]
+)
 def test_no_right_on_the_suite(conn: Connection, role: str) -> None:
     assert {table: rights(conn, role, table) for table in SUITE} == dict.fromkeys(SUITE, "")
 

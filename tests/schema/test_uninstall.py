@@ -18,7 +18,7 @@ from tests.capture.kit import ROWS, Suite, connect
 from tests.cli.command import Command
 from tests.support.installation import prepare_template
 
-ROLES = ["cdc_admin", "cdc_capture", "cdc_daemon", "cdc_owner", "cdc_reader"]
+ROLES = ["cdc_admin", "cdc_capture", "cdc_daemon", "cdc_owner", "cdc_reader", "cdc_serve"]
 
 # Every object and every right of a database, apart from those of PostgreSQL itself. PostgreSQL
 # writes down what everybody has by default once any right was changed, so defaults are spelled out.

@@ -16,7 +16,10 @@ alter table cdc.installation add column serves text not null default '0001';
 
 -- Registrations.
 alter table cdc.webhook
-  add column tls_profile text check (tls_profile ~ '^[a-z0-9][a-z0-9_-]{0,62}$');
+  add column tls_profile text check (tls_profile ~ '^[a-z0-9][a-z0-9_-]{0,62}$'),
+  add column ref text collate "C" check (ref <> '');
+create unique index webhook_ref on cdc.webhook (company, ref) where state <> 'removed';
+alter table cdc.webhook_secret add column scheme text check (scheme in ('v1', 'v1a'));
 alter table cdc.subscription set (vacuum_truncate = off);
 create or replace function cdc.webhook_changed() returns trigger
 language plpgsql
@@ -241,6 +244,84 @@ begin
 end
 $$;
 
+-- `cdc serve`.
+-- A registration without what is secret in it: `***` instead of the endpoint's user and password, and of
+-- the values of headers. What the API and most commands read.
+create view cdc.registration as
+select id, company, regexp_replace(endpoint, '^(https?://)[^/?#]*@', '\1***@') as endpoint, description,
+       state, reason, since, max_concurrency, rate_limit,
+       case when headers = '{}' then headers
+            else (select jsonb_object_agg(name, '***') from jsonb_object_keys(headers) name) end as headers,
+       created_at, version, tls_profile, ref
+  from cdc.webhook;
+
+-- Keys of the API. The key itself is shown once, when it is made; kept is a SHA-256 of its secret, which is
+-- random and long: no password, so nothing slower is needed.
+create table cdc.api_key (
+  id           text collate "C" primary key check (id ~ '^[a-z2-7]{12}$'),
+  digest       bytea not null check (octet_length(digest) = 32),
+  scope        text not null
+               check (scope ~ '^(admin|operator|read|company:.{1,200}|webhook:[1-9][0-9]{0,18})$'),
+  description  text not null default '',
+  created_at   timestamptz not null default clock_timestamp(),
+  created_by   text not null,
+  expires_at   timestamptz,
+  revoked_at   timestamptz,
+  last_used_at timestamptz                -- written once a minute at most
+);
+
+-- Who changed what: a row in the transaction of each change, without anything secret. Never changed or
+-- deleted by us.
+create table cdc.audit (
+  id         bigint generated always as identity primary key,
+  at         timestamptz not null default clock_timestamp(),
+  account    text not null default session_user,   -- of the database
+  actor      text not null,                -- key:<id>, or cli:<user>@<host>
+  source     text not null default '',     -- the client's address
+  request    text not null default '',     -- X-Request-Id of the API's answer
+  action     text not null,                -- such as webhook.update
+  company    text collate "C",
+  webhook_id bigint,
+  before     jsonb,
+  after      jsonb
+);
+create index audit_company on cdc.audit (company, id);
+create index audit_webhook on cdc.audit (webhook_id, id);
+
+-- Answers to requests with an Idempotency-Key, for 24 hours: a repeat gets the same. The answer is encrypted
+-- with a key made of the API key's secret, which only its holder has.
+create table cdc.idempotency (
+  key_id     text collate "C" not null references cdc.api_key on delete cascade,
+  name       text collate "C" not null,     -- the Idempotency-Key
+  route      text collate "C" not null,
+  digest     bytea not null,                -- of the request's path and body
+  status     smallint,
+  answer     bytea,
+  created_at timestamptz not null default clock_timestamp(),
+  primary key (key_id, name, route)
+);
+create index idempotency_age on cdc.idempotency (created_at);
+
+-- What takes longer than a request: carried out by any process of `cdc serve`, in steps. Its worker holds an
+-- advisory lock, so a task whose process ended is taken by another.
+create table cdc.task (
+  id         uuid primary key default gen_random_uuid(),
+  kind       text not null check (kind in ('replay')),
+  state      text not null default 'waiting'
+             check (state in ('waiting', 'running', 'done', 'cancelled', 'failed')),
+  actor      text not null,
+  company    text collate "C",              -- null: of several companies
+  webhook_id bigint,
+  request    jsonb not null,
+  total      bigint,
+  done       bigint not null default 0,
+  changed    bigint not null default 0,
+  error      text,
+  created_at timestamptz not null default clock_timestamp(),
+  ended_at   timestamptz
+);
+create index task_open on cdc.task (created_at) where state in ('waiting', 'running');
+
 -- Rights: capture as a role of its own.
 grant insert (id, webhook_id, uid, layout, action, "time", refs) on cdc.queue to cdc_capture;
 grant select, insert, delete on cdc.unresolved to cdc_capture;
@@ -249,15 +330,36 @@ grant select on cdc.subscription, cdc.bell to cdc_capture;
 grant select on cdc.queue_id to cdc_capture;
 grant update on sequence cdc.queue_id to cdc_admin;
 grant execute on function cdc.kept(json, oid), cdc.renamed(jsonb), cdc.new_id() to cdc_capture;
+revoke all on all sequences in schema cdc from public;
 revoke all on function cdc.unfiltered(regclass) from public;
 grant execute on function cdc.unfiltered(regclass) to cdc_capture;
 grant select (layout) on cdc.attempt to cdc_reader;
-grant select (tls_profile) on cdc.webhook to cdc_reader;
+grant select (tls_profile, ref) on cdc.webhook to cdc_reader;
 grant execute on function cdc.brought(text[], uuid), cdc.new_id() to cdc_daemon;
+-- The API (`cdc serve`): registrations and replays. It writes secrets and can read none, nor what else is secret
+-- in a registration: cdc.registration shows it without.
+grant select on cdc.schema_version, cdc.installation, cdc.layout, cdc.queue, cdc.attempt, cdc.lane, cdc.shard,
+  cdc.bell, cdc.queue_id, cdc.registration to cdc_serve;
+grant select (id, company, description, state, reason, since, max_concurrency, rate_limit, created_at,
+              version, xid, tls_profile, ref) on cdc.webhook to cdc_serve;
+grant insert (company, endpoint, description, state, reason, max_concurrency, rate_limit, headers,
+              tls_profile, ref) on cdc.webhook to cdc_serve;
+grant update (endpoint, description, state, reason, max_concurrency, rate_limit, headers, version,
+              tls_profile, ref) on cdc.webhook to cdc_serve;
+grant select (webhook_id, created_at, expires_at, scheme) on cdc.webhook_secret to cdc_serve;
+grant insert (webhook_id, secret, expires_at, scheme) on cdc.webhook_secret to cdc_serve;
+grant update (expires_at) on cdc.webhook_secret to cdc_serve;
+grant delete on cdc.webhook_secret to cdc_serve;
+grant select, insert, delete on cdc.subscription to cdc_serve;
+grant select, insert, update, delete on cdc.retry, cdc.dead to cdc_serve;
+grant select, insert on cdc.api_key, cdc.audit to cdc_serve, cdc_admin;
+grant update (revoked_at, last_used_at) on cdc.api_key to cdc_serve, cdc_admin;
+grant select, insert, update, delete on cdc.idempotency, cdc.task to cdc_serve;
+grant select on cdc.registration to cdc_admin;
 -- What was kept of a row of the suite (own) may be any short text of it: capture reads it, nobody else.
 revoke select on cdc.unresolved from cdc_daemon, cdc_admin, cdc_reader;
 grant select (id, xid, resource, source, key, action, "time", reason, tries, retry_at)
-  on cdc.unresolved to cdc_daemon, cdc_admin, cdc_reader;
+  on cdc.unresolved to cdc_daemon, cdc_admin, cdc_reader, cdc_serve;
 
 -- Row-level security that others enable changes nothing: the grants alone decide.
 do $policies$

@@ -1,0 +1,78 @@
+"""Tables of `cdc serve`: keys of the API, audit, repeated answers, tasks."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import BYTEA, JSONB, UUID
+
+from cdc.schema.columns import NOW, TIME, C, column, metadata
+
+api_key = sa.Table(
+    "api_key",
+    metadata,
+    sa.Column("id", C, primary_key=True),
+    column("digest", BYTEA),
+    column("scope", sa.Text),
+    column("description", sa.Text, server_default=""),
+    column("created_at", TIME, server_default=NOW),
+    column("created_by", sa.Text),
+    column("expires_at", TIME, null=True),
+    column("revoked_at", TIME, null=True),
+    column("last_used_at", TIME, null=True),
+)
+
+audit = sa.Table(
+    "audit",
+    metadata,
+    sa.Column("id", sa.BigInteger, sa.Identity(always=True), primary_key=True),
+    column("at", TIME, server_default=NOW),
+    column("account", sa.Text, server_default=sa.text("session_user")),
+    column("actor", sa.Text),
+    column("source", sa.Text, server_default=""),
+    column("request", sa.Text, server_default=""),
+    column("action", sa.Text),
+    column("company", C, null=True),
+    column("webhook_id", sa.BigInteger, null=True),
+    column("before", JSONB, null=True),
+    column("after", JSONB, null=True),
+    sa.Index("audit_company", "company", "id"),
+    sa.Index("audit_webhook", "webhook_id", "id"),
+)
+
+idempotency = sa.Table(
+    "idempotency",
+    metadata,
+    sa.Column("key_id", C, sa.ForeignKey("cdc.api_key.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("name", C, primary_key=True),
+    sa.Column("route", C, primary_key=True),
+    column("digest", BYTEA),
+    column("status", sa.SmallInteger, null=True),
+    column("answer", BYTEA, null=True),
+    column("created_at", TIME, server_default=NOW),
+    sa.Index("idempotency_age", "created_at"),
+)
+
+task = sa.Table(
+    "task",
+    metadata,
+    sa.Column(
+        "id", UUID(as_uuid=True), primary_key=True, server_default=sa.text("gen_random_uuid()")
+    ),
+    column("kind", sa.Text),
+    column("state", sa.Text, server_default="waiting"),
+    column("actor", sa.Text),
+    column("company", C, null=True),
+    column("webhook_id", sa.BigInteger, null=True),
+    column("request", JSONB),
+    column("total", sa.BigInteger, null=True),
+    column("done", sa.BigInteger, server_default="0"),
+    column("changed", sa.BigInteger, server_default="0"),
+    column("error", sa.Text, null=True),
+    column("created_at", TIME, server_default=NOW),
+    column("ended_at", TIME, null=True),
+    sa.Index(
+        "task_open",
+        "created_at",
+        postgresql_where=sa.text("state in ('waiting', 'running')"),
+    ),
+)

@@ -1,0 +1,81 @@
+-- `cdc serve`: keys of its API, who changed what, answers that are repeated, tasks; and registrations as
+-- they may be shown.
+--
+-- Written by `cdc serve` and, apart from answers and tasks, by the command line.
+
+-- A registration without what is secret in it: `***` instead of the endpoint's user and password, and of
+-- the values of headers. What the API and most commands read.
+create view cdc.registration as
+select id, company, regexp_replace(endpoint, '^(https?://)[^/?#]*@', '\1***@') as endpoint, description,
+       state, reason, since, max_concurrency, rate_limit,
+       case when headers = '{}' then headers
+            else (select jsonb_object_agg(name, '***') from jsonb_object_keys(headers) name) end as headers,
+       created_at, version, tls_profile, ref
+  from cdc.webhook;
+
+-- Keys of the API. The key itself is shown once, when it is made; kept is a SHA-256 of its secret, which is
+-- random and long: no password, so nothing slower is needed.
+create table cdc.api_key (
+  id           text collate "C" primary key check (id ~ '^[a-z2-7]{12}$'),
+  digest       bytea not null check (octet_length(digest) = 32),
+  scope        text not null
+               check (scope ~ '^(admin|operator|read|company:.{1,200}|webhook:[1-9][0-9]{0,18})$'),
+  description  text not null default '',
+  created_at   timestamptz not null default clock_timestamp(),
+  created_by   text not null,
+  expires_at   timestamptz,
+  revoked_at   timestamptz,
+  last_used_at timestamptz                -- written once a minute at most
+);
+
+-- Who changed what: a row in the transaction of each change, without anything secret. Never changed or
+-- deleted by us.
+create table cdc.audit (
+  id         bigint generated always as identity primary key,
+  at         timestamptz not null default clock_timestamp(),
+  account    text not null default session_user,   -- of the database
+  actor      text not null,                -- key:<id>, or cli:<user>@<host>
+  source     text not null default '',     -- the client's address
+  request    text not null default '',     -- X-Request-Id of the API's answer
+  action     text not null,                -- such as webhook.update
+  company    text collate "C",
+  webhook_id bigint,
+  before     jsonb,
+  after      jsonb
+);
+create index audit_company on cdc.audit (company, id);
+create index audit_webhook on cdc.audit (webhook_id, id);
+
+-- Answers to requests with an Idempotency-Key, for 24 hours: a repeat gets the same. The answer is encrypted
+-- with a key made of the API key's secret, which only its holder has.
+create table cdc.idempotency (
+  key_id     text collate "C" not null references cdc.api_key on delete cascade,
+  name       text collate "C" not null,     -- the Idempotency-Key
+  route      text collate "C" not null,
+  digest     bytea not null,                -- of the request's path and body
+  status     smallint,
+  answer     bytea,
+  created_at timestamptz not null default clock_timestamp(),
+  primary key (key_id, name, route)
+);
+create index idempotency_age on cdc.idempotency (created_at);
+
+-- What takes longer than a request: carried out by any process of `cdc serve`, in steps. Its worker holds an
+-- advisory lock, so a task whose process ended is taken by another.
+create table cdc.task (
+  id         uuid primary key default gen_random_uuid(),
+  kind       text not null check (kind in ('replay')),
+  state      text not null default 'waiting'
+             check (state in ('waiting', 'running', 'done', 'cancelled', 'failed')),
+  actor      text not null,
+  company    text collate "C",              -- null: of several companies
+  webhook_id bigint,
+  request    jsonb not null,
+  total      bigint,
+  done       bigint not null default 0,
+  changed    bigint not null default 0,
+  error      text,
+  created_at timestamptz not null default clock_timestamp(),
+  ended_at   timestamptz
+);
+create index task_open on cdc.task (created_at) where state in ('waiting', 'running');

@@ -291,7 +291,7 @@ class TestWatch:
     ) -> None:
         from rich.console import Console
 
-        from cdc.cli.status import read as look
+        from cdc.diagnosis.status import read as look
 
         db.execute(
             "insert into cdc.webhook (company, endpoint, state) select n::text, 'https://x.test/',"

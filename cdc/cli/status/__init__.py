@@ -1,6 +1,5 @@
 """`cdc status`: is everything arriving, and if not, where is it stuck?
 
-report.py  what is told, as data
 screen.py  the same for people, on one screen
 watch.py   again and again, until Ctrl-C
 """
@@ -19,9 +18,7 @@ from cdc.errors import DatabaseError
 if TYPE_CHECKING:
     import psycopg
 
-    from cdc.cli.status.report import StatusReport
-    from cdc.mapping import Mapping
-    from cdc.settings import Settings
+    from cdc.diagnosis.status import StatusReport
 
 
 def register(app: typer.Typer) -> None:
@@ -58,6 +55,7 @@ def status(
     """
     from cdc.cli.status import screen
     from cdc.cli.status import watch as watching
+    from cdc.diagnosis.status import read
 
     settings = load_settings(ctx)
     mapping = load_mapping(settings)
@@ -98,21 +96,3 @@ def _once(
                 version = capture_state.version(conn)
                 print_json({"ok": False, "problems": [error.message], "schema": version})
             raise
-
-
-def read(
-    conn: psycopg.Connection, settings: Settings, mapping: Mapping, company: str | None
-) -> StatusReport:
-    """Raises DatabaseError."""
-    from cdc.cli.status.report import StatusReport
-    from cdc.diagnosis import capture_state, doctor, health
-    from cdc.diagnosis.doctor.check import Patient
-    from cdc.postgres.connections import explained
-
-    with explained(), conn.transaction():
-        version = capture_state.version(conn)
-        info = conn.info
-        database = f"{info.dbname} at {info.host}, port {info.port}"
-        seen = health.read(conn, mapping, settings.held_days)
-        failed = doctor.failed(Patient(conn, settings, mapping))
-        return StatusReport(seen, version, company, database, tuple(failed))

@@ -13,8 +13,8 @@ from cdc import wording
 from cdc.cli import common
 from cdc.cli.common import styled
 from cdc.cli.fit import advice
-from cdc.cli.status.report import CompanySummary, StatusReport, standing
 from cdc.diagnosis.health import Bell, Health, LaneState, Problem
+from cdc.diagnosis.status import CompanySummary, StatusReport, standing
 from cdc.postgres.publications import Publication
 from cdc.webhooks.company import named
 from cdc.wording import age

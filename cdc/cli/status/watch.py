@@ -14,7 +14,7 @@ import typer
 from cdc import wording
 from cdc.cli import common
 from cdc.cli.status import screen
-from cdc.cli.status.report import StatusReport
+from cdc.diagnosis.status import StatusReport
 from cdc.errors import CdcError, UsageError
 from cdc.guides import located
 

@@ -4,4 +4,10 @@ model.py  what is asked, and what can be known
 suite.py  whose row it is
 facts.py  where its deliveries are, and how their webhooks do
 story.py  the facts in plain sentences
+explanation.py  all of it: ``explain``
 """
+
+from cdc.diagnosis.explain.explanation import Explanation, explain, subject_of
+from cdc.diagnosis.explain.model import Subject
+
+__all__ = ["Explanation", "Subject", "explain", "subject_of"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Literal
 
 from cdc.capture.catalog import Gap
 from cdc.capture.plan import TableStatus
@@ -12,6 +13,8 @@ from cdc.causes import Cause, cause_of
 from cdc.mapping import Resource
 from cdc.model import UNUSABLE
 from cdc.wording import counted, when
+
+Verdict = Literal["ok", "wait", "bad"]
 
 SHOWN = 20
 """Deliveries listed, the newest first."""
@@ -176,3 +179,14 @@ class Subject:
     key: str | None = None
     since: datetime | None = None
     company: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Sentence:
+    """verdict: well, takes its time, or wrong. code: of the story, stable for scripts. todo: what
+    to do next."""
+
+    verdict: Verdict
+    code: str
+    text: str
+    todo: str = ""

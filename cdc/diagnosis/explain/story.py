@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Literal
 
 from cdc.causes import cause_of, cause_unresolved, usable_again
 from cdc.diagnosis.explain.model import (
@@ -12,6 +10,7 @@ from cdc.diagnosis.explain.model import (
     Attempt,
     DeliveryFacts,
     Facts,
+    Sentence,
     UnresolvedFacts,
     WebhookFacts,
     delivered_before,
@@ -20,20 +19,6 @@ from cdc.diagnosis.explain.suite import SuiteRow
 from cdc.diagnosis.health import LATE
 from cdc.mapping import Resource
 from cdc.wording import age, counted, when
-
-Verdict = Literal["ok", "wait", "bad"]
-
-
-@dataclass(frozen=True, slots=True)
-class Sentence:
-    """verdict: well, takes its time, or wrong. code: of the story, stable for scripts. todo: what
-    to do next."""
-
-    verdict: Verdict
-    code: str
-    text: str
-    todo: str = ""
-
 
 _CAPTURE_TODO = {
     "off": "`cdc triggers on` switches it on again. What was changed meanwhile is not sent.",

@@ -1,15 +1,21 @@
-"""What `cdc status` tells, as data: the sums, the webhooks and companies worth telling of."""
+"""The status of an installation as data: problems, sums, and the webhooks and companies to list."""
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
-from cdc.cli import common
+import psycopg
+
+from cdc.diagnosis import capture_state, doctor, health
+from cdc.diagnosis.doctor.check import Patient
 from cdc.diagnosis.health import Health, LaneState, Problem, problems
+from cdc.mapping import Mapping
+from cdc.postgres.connections import explained
+from cdc.settings import Settings
 
 # The worst first.
 _ORDER = ("suspended", "late", "failing", "paused", "active", "removed")
@@ -76,14 +82,12 @@ class StatusReport:
             "fleet": {
                 "daemons": seen.members,
                 "shards_owned": len(seen.owned),
-                "owners": [common.fields_of(daemon) for daemon in seen.daemons],
+                "owners": [asdict(daemon) for daemon in seen.daemons],
             },
-            "bell": common.fields_of(seen.bell),
+            "bell": asdict(seen.bell),
             "states": Counter(lane.state for lane in seen.lanes),
-            "totals": {**common.fields_of(self.totals), "expired_last_day": seen.expired},
-            "companies": [
-                {"company": one.name, **common.fields_of(one.totals)} for one in self.companies
-            ],
+            "totals": {**asdict(self.totals), "expired_last_day": seen.expired},
+            "companies": [{"company": one.name, **asdict(one.totals)} for one in self.companies],
             "webhooks": [
                 {
                     **lane._asdict(),
@@ -91,8 +95,8 @@ class StatusReport:
                 }
                 for lane in self.webhooks
             ],
-            "unresolved": common.fields_of(seen.unresolved),
-            "publications": [common.fields_of(one) for one in seen.published],
+            "unresolved": asdict(seen.unresolved),
+            "publications": [asdict(one) for one in seen.published],
             "row_security": seen.filtered,
             "companies_gone": seen.gone,
         }
@@ -165,3 +169,16 @@ def _worst_first(lane: LaneState) -> tuple[int, float, int]:
 
 def _longest(ages: Iterable[float | None]) -> float | None:
     return max((age for age in ages if age is not None), default=None)
+
+
+def read(
+    conn: psycopg.Connection, settings: Settings, mapping: Mapping, company: str | None
+) -> StatusReport:
+    """One look at everything. Raises DatabaseError."""
+    with explained(), conn.transaction():
+        version = capture_state.version(conn)
+        info = conn.info
+        database = f"{info.dbname} at {info.host}, port {info.port}"
+        seen = health.read(conn, mapping, settings.held_days)
+        failed = doctor.failed(Patient(conn, settings, mapping))
+        return StatusReport(seen, version, company, database, tuple(failed))

@@ -1,11 +1,12 @@
 -- care: what has been dead for too long goes, and is logged as expired.
 --
--- $1 seconds  $2 how many at a time. Returns how many expired.
+-- $1 seconds  $2 died then or later  $3 how many at a time. Returns how many expired, and when the last
+-- of them died: the next are looked for from there, not behind all that expired before.
 -- Writes cdc.dead by dead_age, cdc.attempt. Leaves out what somebody replays just now.
 with old as (
-  select o.webhook_id, o.id, o.uid from cdc.dead o
-   where o.died_at < statement_timestamp() - $1 * interval '1 second'
-   order by o.died_at limit $2
+  select o.webhook_id, o.id, o.uid, o.died_at from cdc.dead o
+   where o.died_at < statement_timestamp() - $1 * interval '1 second' and o.died_at >= $2
+   order by o.died_at limit $3
      for update skip locked
 ), forgotten as (
   delete from cdc.dead d using old o
@@ -19,4 +20,4 @@ with old as (
     from forgotten
   returning 1
 )
-select count(*) from logged
+select (select count(*) from logged) as expired, (select max(died_at)::text from old) as last_died

@@ -1,6 +1,7 @@
 -- care: what has waited too long in the queue of a held webhook is logged as expired, the oldest first.
 --
--- $1 webhook  $2 seconds  $3 how many at a time. Returns how many expired.
+-- $1 webhook  $2 seconds  $3 after this id  $4 how many at a time. Returns how many expired, and the last
+-- id of them: the next are looked for behind it, not behind all that expired before (drop_removed.sql).
 -- Writes cdc.queue by queue_lane, cdc.attempt. Locks the webhook's row, so that nobody resumes it in
 -- the middle and sends what is just expiring; waits for no lock.
 with held as (
@@ -13,8 +14,8 @@ with held as (
     from held h
    cross join lateral (
            select l.webhook_id, l.id, l.uid, l."time" from cdc.queue l
-            where l.webhook_id = h.id
-            order by l.id limit $3
+            where l.webhook_id = h.id and l.id > $3
+            order by l.id limit $4
               for update skip locked) o
    where o."time" < statement_timestamp() - $2 * interval '1 second'
 ), queued as (
@@ -29,4 +30,4 @@ with held as (
     from queued
   returning 1
 )
-select count(*) from logged
+select (select count(*) from logged) as expired, (select max(id) from old) as last_id

@@ -11,10 +11,12 @@ import psycopg
 import pytest
 
 from cdc.daemon.dispatch import fill
+from cdc.daemon.maintenance import drop_removed, expire
 from cdc.daemon.store import look, session
 from cdc.daemon.store.session import Connection, Row
 from cdc.lanes import window
-from tests.daemon.running import Running
+from cdc.telemetry import Observer
+from tests.daemon.running import Log, Running
 from tests.daemon.world import Hook, World
 
 SMALL, LARGE = 40_000, 3_000_000
@@ -85,3 +87,64 @@ async def test_a_daemon_begins_behind_dead_entries(
         print(
             f"{rows} dead entries: others after {quick:.1f} s, all {time.monotonic() - began:.1f} s"
         )
+
+
+OVERDUE = {
+    "queue": """
+insert into cdc.queue (webhook_id, layout, action, "time", refs)
+select %s, min(id), 'm', now() - interval '30 days', '{null,1,1,9}'
+  from cdc.layout, generate_series(1, %s) g where event = 'candidate_changed' group by g
+""",
+    "dead": """
+insert into cdc.dead (webhook_id, id, uid, xid, layout, action, "time", refs, event, key, attempts,
+                      tries, died_at)
+select %s, g, gen_random_uuid(), '1', 1, 'm', now(), '{}', 'candidate_changed', g::text, 1, 1,
+       now() - interval '60 days' + g * interval '1 second'
+  from generate_series(1, %s) g
+""",
+}
+
+
+async def entries_read(conn: session.Connection, table: str) -> int:
+    """Entries of a table's indexes that this session has walked over, dead ones included."""
+    await conn.execute(b"select pg_stat_force_next_flush()")
+    cursor = await conn.execute(
+        b"select sum(pg_stat_get_tuples_returned(indexrelid))::bigint"
+        b"  from pg_index where indrelid = $1::text::regclass",
+        [f"cdc.{table}"],
+    )
+    [(entries,)] = await cursor.fetchall()
+    return int(entries)
+
+
+@pytest.mark.parametrize(
+    ("work", "state", "table"),
+    [("drop", "removed", "queue"), ("expire", "paused", "queue"), ("expire", "active", "dead")],
+)
+async def test_what_goes_in_batches_does_not_walk_over_those_before(
+    world: World, monkeypatch: pytest.MonkeyPatch, work: str, state: str, table: str
+) -> None:
+    """Four times the rows cost four times as much, not sixteen times."""
+    monkeypatch.setattr(drop_removed, "DROP_BATCH_ROWS", 50)
+    monkeypatch.setattr(expire, "EXPIRE_BATCH_ROWS", 50)
+    observer = Observer(log=Log())
+    holder = await world.connect()
+    await holder.execute(b"begin isolation level repeatable read")
+    await holder.execute(b"select from cdc.queue")
+    conn = await session.open_session(world.url, "test")
+    read = []
+    for rows in (1000, 4000):
+        hook = await world.hook(state=state)
+        await world.run("update cdc.webhook set since = now() - interval '40 days'")
+        await world.run(OVERDUE[table], hook.id, rows)
+        before = await entries_read(conn, table)
+        done = (
+            drop_removed.run_once(conn, hook.id, observer)
+            if work == "drop"
+            else expire.run_once(conn, 14, 14, observer)
+        )
+        assert await done
+        read.append(await entries_read(conn, table) - before)
+        assert await world.one(f"select count(*) = 0 from cdc.{table}")
+    await conn.close()
+    assert read[1] < 6 * read[0], read

@@ -48,6 +48,7 @@ class Rounds:
         self.lanes = Lanes()
         self.task: asyncio.Task[None] | None = None
         self._passed = asyncio.Event()
+        self.unfinished: set[str] = set()
         self.maintenance = Maintenance("", Observer(log=Log()), 14, 14, 14)
 
         async def session(*_: object) -> Any:
@@ -55,8 +56,9 @@ class Rounds:
             return SimpleNamespace(close=self._closed)
 
         def noting(name: str) -> Any:
-            async def run_once(*args: object) -> None:
+            async def run_once(*args: object) -> bool:
                 self.done[-1].append(f"{name} {args[1]}" if name == "removed" else name)
+                return name not in self.unfinished
 
             return run_once
 
@@ -65,7 +67,9 @@ class Rounds:
         monkeypatch.setattr(schedule, "time", SimpleNamespace(monotonic=self._read))
         monkeypatch.setattr(schedule, "open_session", session)
         monkeypatch.setattr(Measure, "run_once", noting("measure"))
-        for name in ("removed", "sweep", "expire", "prune", "unresolved"):
+        monkeypatch.setattr(schedule.drop_removed, "run_once", noting("removed"))
+        monkeypatch.setattr(schedule.late_capture, "run_once", noting("unresolved"))
+        for name in ("sweep", "expire", "prune"):
             monkeypatch.setattr(getattr(schedule, name), "run_once", noting(name))
 
     def _read(self) -> float:
@@ -131,3 +135,18 @@ async def test_what_can_be_captured_late_is_so_at_once_and_once(maintenance: Rou
     assert await maintenance.later(16) == [["measure", "unresolved"]], (
         "it is the last of its session"
     )
+
+
+async def test_much_to_drop_or_to_expire_does_not_hold_up_late_capture(
+    maintenance: Rounds,
+) -> None:
+    """Each stops after its turn, and continues in the next round."""
+    maintenance.unfinished = {"removed", "expire"}
+    maintenance.lanes.gone = [7]
+    first = [["removed 7", "measure", "expire", "prune"]]
+    assert (await maintenance.later(6))[:1] == first
+    maintenance.maintenance.resolve_soon()
+    assert ["removed 7", "expire", "unresolved"] in await maintenance.later(0)
+    maintenance.unfinished.clear()
+    await maintenance.later(0)
+    assert await maintenance.later(0) == []

@@ -117,9 +117,9 @@ CASES = {
     "sweep": Case(f"{ALL_SHARDS}, 60", ("queue_lane",), HOOKS),
     "sweep_retry": Case(f"{ALL_SHARDS}, 60", (), 2 * (RETRIED + PARKED)),
     "expire_which": Case("86400", ("queue_lane",)),
-    "expire_queue": Case("7, 0, 100", ("queue_lane",), 200),
+    "expire_queue": Case("7, 0, 0, 100", ("queue_lane",), 200),
     "expire_retry": Case("7, 0, 100, 100", ("retry_pkey",), 200),
-    "expire_dead": Case("1209600, 100", ("dead_age", "dead_pkey")),
+    "expire_dead": Case("1209600, '-infinity', 100", ("dead_age", "dead_pkey")),
     "replay": Case(
         "'{{3,3}}', '{{302,22}}', '{{{uid},{uid}}}', '{{null,5}}', now(), '{{1,2}}', true",
         ("dead_pkey", "retry_pkey", "queue_lane", "webhook_pkey"),
@@ -130,7 +130,7 @@ CASES = {
         # Ten of each webhook, and the step to the next.
         10 * (HOOKS + 20) + HOOKS + 20,
     ),
-    "drop_removed": Case("8, 1000", ("queue_lane",), 4000),
+    "drop_removed": Case("8, 0, 0, 1000", ("queue_lane", "retry_pkey"), 4000),
 }
 
 

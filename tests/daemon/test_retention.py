@@ -100,7 +100,7 @@ async def test_dead_and_held_have_their_own_times(world: World, observer: Observ
 async def test_a_few_at_a_time_until_all_are_gone(
     world: World, observer: Observer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(expire, "AT_ONCE", 3)
+    monkeypatch.setattr(expire, "EXPIRE_BATCH_ROWS", 3)
     hook = await world.hook(state="suspended")
     await world.run("update cdc.webhook set since = since - interval '30 days'")
     writer = await world.writer()

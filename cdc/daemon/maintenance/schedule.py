@@ -81,7 +81,8 @@ class Maintenance:
                 due = []
             if due or soon:
                 last.update(dict.fromkeys(due, now))
-                await self._round(lanes, [*due, "unresolved"] if soon else due)
+                more = await self._round(lanes, [*due, "unresolved"] if soon else due)
+                last.update(dict.fromkeys(more, 0.0))  # after what else is due
                 if soon:
                     # Each takes a session of its own, and somebody else may be at these rows.
                     await asyncio.sleep(SOON_EVERY)
@@ -89,28 +90,32 @@ class Maintenance:
                 async with asyncio.timeout(1.0):
                     await self._soon.wait()
 
-    async def _round(self, lanes: Lanes, due: list[str]) -> None:
+    async def _round(self, lanes: Lanes, due: list[str]) -> list[str]:
+        """Returns those that have more to do."""
+        more: list[str] = []
         try:
             conn = await open_session(self.url, "care")
         except psycopg.Error as error:
             self.observer.care_failed("connecting", error)
-            return
+            return []
         try:
             if "removed" in due:
                 for webhook_id in lanes.removed():
                     emptying = drop_removed.run_once(conn, webhook_id, self.observer)
-                    if await self._one("removed", emptying):
+                    done = await self._one("removed", emptying)
+                    if done:
                         lanes.dropped(webhook_id)
+                    elif done is False:
+                        more.append("removed")
             if "measure" in due:
                 measuring = self._measure.run_once(conn, lanes.shards(), self.observer)
                 await self._one("measure", measuring)
             if "sweep" in due:
                 await self._one("sweep", sweep.run_once(conn, lanes, self.observer))
             if "expire" in due:
-                await self._one(
-                    "expire",
-                    expire.run_once(conn, self.held_days, self.dead_days, self.observer),
-                )
+                expiring = expire.run_once(conn, self.held_days, self.dead_days, self.observer)
+                if await self._one("expire", expiring) is False:
+                    more.append("expire")
             if "prune" in due:
                 await self._one("prune", prune.run_once(conn, self.log_days, self.observer))
             if "unresolved" in due:
@@ -119,12 +124,12 @@ class Maintenance:
                 await self._one("unresolved", late_capture.run_once(conn, self.observer))
         finally:
             await conn.close()
+        return more
 
-    async def _one(self, what: str, work: Awaitable[None]) -> bool:
-        """Whether it went well."""
+    async def _one(self, what: str, work: Awaitable[bool | None]) -> bool | None:
+        """Whether all is done; None: it failed."""
         try:
-            await work
+            return await work is not False
         except (psycopg.Error, TimeoutError) as error:
             self.observer.care_failed(what, error)
-            return False
-        return True
+            return None

@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Protocol
 
-from cdc.daemon.store.session import Connection, run
+from cdc.daemon.store.session import Connection, run, run_within
 from cdc.model import Span
 from cdc.telemetry import Observer
 
 OLDER_THAN = 60.0
 AT_ONCE = 1000
+SWEEP_S = 1.0
+"""A statement that takes longer is ended, and made again next time: while a session holds an old
+snapshot it walks over an index entry for each delivery since, some 3 million in a second. What it
+looks for is never there but for a fault of ours, and is found when that snapshot is gone."""
 
 
 class SweptLanes(Protocol):
@@ -28,11 +32,12 @@ class SweptLanes(Protocol):
 async def run_once(conn: Connection, lanes: SweptLanes, observer: Observer) -> None:
     """Compares the lowest old row of each webhook with what its lane knows, and has those retried
     that are parked behind no other."""
-    for webhook_id, number, uid in await run(conn, "sweep", [lanes.shards(), OLDER_THAN]):
+    asked = [lanes.shards(), OLDER_THAN]
+    for webhook_id, number, uid in await run_within(conn, "sweep", asked, SWEEP_S) or ():
         if lanes.missing(webhook_id, number, uid):
             observer.swept(webhook_id, number)
             lanes.noticed(webhook_id, Span(number))
-    for webhook_id, number in await run(conn, "sweep_retry", [lanes.shards(), OLDER_THAN]):
+    for webhook_id, number in await run_within(conn, "sweep_retry", asked, SWEEP_S) or ():
         observer.swept(webhook_id, number)
         lanes.touched([webhook_id])
     if mended := (await run(conn, "future_rows", [AT_ONCE]))[0][0]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from cdc.daemon.maintenance import Maintenance, schedule
+from cdc.daemon.maintenance import Maintenance, drop_removed, late_capture, schedule
 from cdc.daemon.maintenance.measure import Measure
 from cdc.model import Span
 from cdc.telemetry import Observer
@@ -67,8 +67,8 @@ class Rounds:
         monkeypatch.setattr(schedule, "time", SimpleNamespace(monotonic=self._read))
         monkeypatch.setattr(schedule, "open_session", session)
         monkeypatch.setattr(Measure, "run_once", noting("measure"))
-        monkeypatch.setattr(schedule.drop_removed, "run_once", noting("removed"))
-        monkeypatch.setattr(schedule.late_capture, "run_once", noting("unresolved"))
+        monkeypatch.setattr(drop_removed, "run_once", noting("removed"))
+        monkeypatch.setattr(late_capture, "run_once", noting("unresolved"))
         for name in ("sweep", "expire", "prune"):
             monkeypatch.setattr(getattr(schedule, name), "run_once", noting(name))
 

@@ -1,4 +1,4 @@
-"""The numbers of deliveries change their source with an upgrade: order per row holds, whatever waits.
+"""Deliveries get their numbers from another source after an upgrade: order per row holds.
 
 0001 counted by a sequence, today's numbers are positions in the write-ahead log. Each journey is a
 list of steps; what was owed before, between and after them arrives in order, each under one id.
@@ -10,6 +10,7 @@ import asyncio
 import signal
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
+from typing import Any
 
 import psycopg
 import pytest
@@ -21,11 +22,11 @@ from cdc.sandbox.suite import tables_sql
 from tests.capture.kit import psql
 from tests.cli.command import Command
 from tests.daemon.running import Process, Running
-from tests.daemon.world import Hook, World, Writer
+from tests.daemon.world import World, Writer
 from tests.upgrade.release import Release
 
 # Retried all the time and never dead.
-PATIENT = {
+PATIENT: dict[str, Any] = {
     "retry_schedule": ",".join(["0.5"] * 50),
     "breaker_first_probe": 0.2,
     "breaker_max_probe": 0.5,
@@ -35,7 +36,9 @@ AHEAD = 10_000_000_000_000
 """How much further the log of the server is that a dump comes from."""
 
 JOURNEYS = {
-    "with the daemon stopped": "old write wait stop_old write migrate write install write new write",
+    "with the daemon stopped": (
+        "old write wait stop_old write migrate write install write new write"
+    ),
     "beside the daemon, and back to it": (
         "old write wait migrate write install write new write stop_new write"
     ),

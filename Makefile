@@ -115,7 +115,7 @@ format: .venv/.installed ## put the code into the house's form
 
 .PHONY: docs
 docs: .venv/.installed ## write the parts of docs/ that follow from the code
-	.venv/bin/python -m tests.house.settings_table
+	.venv/bin/python -m tests.house.guide_tables
 	.venv/bin/python -m tests.house.rendered_sql
 
 .PHONY: audit

@@ -84,8 +84,8 @@ def cause_unresolved(reason: str) -> Cause:
         return Cause(
             "unresolved",
             reason.rstrip("."),
-            "Correct the row or the mapping; the daemon then captures it. docs/capture.md, "
-            "'What could not be resolved', says more.",
+            "Correct the row or the mapping; the daemon then captures it. See docs/capture.md, "
+            "'What could not be resolved'.",
         )
     text, todo = known
     return Cause(f"unresolved {code}", f"{text}: {reason.rstrip('.')}", todo)
@@ -112,15 +112,15 @@ def usable_again(why: str, webhook_id: str) -> str:
     """What to do where daemons cannot use a registration. why: what a lane notes of that."""
     if THIS_MACHINE in why:
         return (
-            "Raise the daemon's limit of open files (LimitNOFILE=, ulimit -n), or see what "
-            "uses up its descriptors, memory or local ports; deliveries go on without a restart."
+            "Raise the daemon's limit of open files (LimitNOFILE=, ulimit -n), or find out what "
+            "uses up its descriptors, memory or local ports; deliveries continue without a restart."
         )
     if "CDC_SECRET_KEYS" in why:
         return (
             "Give the daemons the keys that it was encrypted with (CDC_SECRET_KEYS), and restart "
-            "them; docs/runbook.md says what to do if one is lost for good."
+            "them; if a key is lost for good, see docs/runbook.md."
         )
     return (
-        f"Correct it with `cdc webhook update {webhook_id}`; `cdc webhook show {webhook_id}` says "
-        "how it is registered."
+        f"Correct it with `cdc webhook update {webhook_id}`; `cdc webhook show {webhook_id}` "
+        "shows the registration."
     )

@@ -7,14 +7,12 @@ _TRUST = (
     "Trust it: CDC_TLS_CA_FILE names the file for all webhooks, ca.pem in a TLS profile for some."
 )
 _URL = "Correct the endpoint: `cdc webhook update ID --url URL`."
-_RENEW = "The receiver has to renew its certificate."
+_RENEW = "The receiver must renew its certificate."
 _SHOW = (
     "Get a certificate that the receiver accepts, and name it in CDC_TLS_CERT_FILE or as cert.pem "
     "in a TLS profile."
 )
-_NAMESERVER = (
-    "Look at the name server that this host uses (/etc/resolv.conf), then at the domain's own."
-)
+_NAMESERVER = "Check the name server that this host uses (/etc/resolv.conf), then the domain's own."
 
 # By code: text and remedy. Braces are values; the remedy may use those of its text.
 SENTENCES: dict[str, tuple[str, str]] = {
@@ -31,9 +29,9 @@ SENTENCES: dict[str, tuple[str, str]] = {
     "tls intermediate missing": (
         "the certificate of {peer} is refused: the server does not send the certificate of its "
         "issuer, {issuer}",
-        "The receiver's server has to send its intermediate certificates, too (fullchain.pem "
-        "instead of cert.pem). Until then the issuer's certificate in CDC_TLS_CA_FILE or in a TLS "
-        "profile helps.",
+        "The receiver's server must send its intermediate certificates too (fullchain.pem "
+        "instead of cert.pem). Until then, add the issuer's certificate to CDC_TLS_CA_FILE or to "
+        "a TLS profile.",
     ),
     "tls unknown CA": (
         "the certificate of {peer} is refused: its CA is not trusted here: {issuer}",
@@ -41,11 +39,11 @@ SENTENCES: dict[str, tuple[str, str]] = {
     ),
     "tls expired": (
         "the certificate of {peer} is refused: certificate has expired",
-        f"{_RENEW} If it did, look at the clock of this host and at its CA certificates.",
+        f"{_RENEW} If it did, check the clock of this host and its CA certificates.",
     ),
     "tls not yet valid": (
         "the certificate of {peer} is refused: certificate is not yet valid",
-        "Look at the clock of this host, then ask the receiver's operator.",
+        "Check the clock of this host, then ask the receiver's operator.",
     ),
     "tls wrong name": (
         "the certificate of {peer} is refused: it is for another name ({names})",
@@ -65,7 +63,7 @@ SENTENCES: dict[str, tuple[str, str]] = {
     "tls revoked": ("the certificate of {peer} is refused: certificate revoked", _RENEW),
     "tls certificate": (
         "the certificate of {peer} is refused: {why}",
-        f"Look at it: `openssl s_client -connect {{peer}} -showcerts`. {TALK}",
+        f"Inspect it: `openssl s_client -connect {{peer}} -showcerts`. {TALK}",
     ),
     # -- TLS: our certificate
     "tls client certificate required": (
@@ -87,7 +85,7 @@ SENTENCES: dict[str, tuple[str, str]] = {
     ),
     "tls old version": (
         "{peer} has no TLS version that is safe: 1.2 or newer is required",
-        "The receiver has to offer TLS 1.2 or 1.3.",
+        "The receiver must offer TLS 1.2 or 1.3.",
     ),
     "tls no common cipher": (
         "{peer} ended the TLS handshake: no cipher in common, or it requires a client certificate",
@@ -99,7 +97,7 @@ SENTENCES: dict[str, tuple[str, str]] = {
     ),
     "tls http2 only": (
         "{peer} speaks HTTP/2 only; webhooks are sent by HTTP/1.1 (TLS no_application_protocol)",
-        "The receiver has to offer HTTP/1.1, too.",
+        "The receiver must offer HTTP/1.1 too.",
     ),
     "tls handshake ended": (
         "{peer} closed the connection during the TLS handshake",
@@ -125,7 +123,7 @@ SENTENCES: dict[str, tuple[str, str]] = {
     ),
     "dns no server": (
         "the name of {peer} cannot be resolved: no name server can be reached",
-        "Look at /etc/resolv.conf of this host, and at its firewall.",
+        "Check /etc/resolv.conf of this host, and its firewall.",
     ),
     "dns invalid name": ("the name of {peer} cannot be resolved: invalid host name", _URL),
     "dns": ("the name of {peer} cannot be resolved: {why}", _NAMESERVER),
@@ -136,7 +134,7 @@ SENTENCES: dict[str, tuple[str, str]] = {
     ),
     "refused unreachable": (
         "no connection to {peer} ({why})",
-        "Look at this host's network and routes: others may be unreachable, too.",
+        "Check this host's network and routes: others may be unreachable too.",
     ),
     "refused all addresses": (
         "no address of {peer} takes a connection: {why}",
@@ -159,12 +157,12 @@ SENTENCES: dict[str, tuple[str, str]] = {
     ),
     "timeout answer": (
         "no complete answer from {peer} in time",
-        "The receiver has to answer first and work afterwards. CDC_ATTEMPT_TIMEOUT is the limit.",
+        "The receiver must answer first and work afterwards. CDC_ATTEMPT_TIMEOUT is the limit.",
     ),
     # -- what was answered is not HTTP/1.1
     "protocol http2 only": (
         "{peer} speaks HTTP/2 only; webhooks are sent by HTTP/1.1",
-        "The receiver has to offer HTTP/1.1, too.",
+        "The receiver must offer HTTP/1.1 too.",
     ),
     "protocol tls": (
         "{peer} speaks TLS, although the URL begins with http://",
@@ -220,30 +218,31 @@ SENTENCES: dict[str, tuple[str, str]] = {
     ),
     "proxy not http": (
         "the proxy {proxy} does not speak HTTP ({why})",
-        "CDC_PROXY has to name the port of an HTTP proxy (not of a SOCKS or TLS one).",
+        "CDC_PROXY must name the port of an HTTP proxy (not of a SOCKS or TLS one).",
     ),
 }
 
 # Why a change is in cdc.unresolved, by the SQLSTATE of its reason.
 _LOCKED = (
-    "another session holds a lock that capture has waited for",
-    "It is captured automatically once the lock is gone; `cdc doctor` names who holds it.",
+    "another session holds a lock that capture needs",
+    "It is captured automatically once the lock is released; `cdc doctor` names the holder.",
 )
 _CHANGED = (
-    "the suite's tables are not as the mapping says",
-    "Give the mapping the new names, then `cdc triggers install`; the daemon then captures it.",
+    "the suite's tables differ from the mapping",
+    "Put the new names into the mapping, then run `cdc triggers install`; the daemon then "
+    "captures it.",
 )
 UNRESOLVED = {
     "55P03": _LOCKED,
     "40P01": _LOCKED,
     "42501": (
         "cdc_capture lacks a right on a table that capture reads",
-        "`cdc triggers install` grants it, as an owner of these tables (`cdc triggers plan` names "
-        "each GRANT); the daemon then captures it.",
+        "Run `cdc triggers install` as the owner of these tables (`cdc triggers plan` lists each "
+        "GRANT); the daemon then captures it.",
     ),
     "row-level security": (
-        "a policy of others hides or refuses rows of schema cdc",
-        "`cdc doctor` names the policy (row security); the daemon captures it when that is gone.",
+        "a policy that is not ours hides or refuses rows of schema cdc",
+        "Drop the policy that `cdc doctor` names (row security); the daemon then captures it.",
     ),
     "42P01": _CHANGED,
     "42703": _CHANGED,
@@ -258,7 +257,7 @@ CLASSES = {
     "timeout": ("the endpoint does not answer in time", SENTENCES["timeout answer"][1]),
     "protocol": ("the endpoint does not answer in HTTP/1", SENTENCES["protocol not http"][1]),
     "status": ("the receiver answers with an error", TALK),
-    "proxy": ("the proxy opens no way to the endpoint", "Look at CDC_PROXY and the proxy's log."),
+    "proxy": ("the proxy does not connect to the endpoint", "Check CDC_PROXY and the proxy's log."),
     "guard": (
         "the endpoint may not be called",
         "Correct the endpoint, or permit it: CDC_ALLOWED_NETWORKS, CDC_DENIED_NETWORKS, "
@@ -266,18 +265,18 @@ CLASSES = {
     ),
     "mapping": (
         "no payload could be made with the mapping",
-        "An event that is gone is put back into the mapping (`cdc triggers install`); keys that "
-        "no address can hold end as dead.",
+        "If its event is missing from the mapping, add it and run `cdc triggers install`. A key "
+        "that does not fit into a URL makes the delivery dead.",
     ),
     "record": (
-        "what became of it cannot be recorded",
+        "its outcome cannot be recorded",
         "The daemon's log names the row and the error of the database.",
     ),
 }
 
 _FOLLOW = "Register the address it leads to: `cdc webhook update ID --url URL`."
 _BUSY = (
-    "It is tried again after the time that it asks for. If that lasts, lower the rate: "
+    "It is tried again after the time that the receiver asks for. If that lasts, lower the rate: "
     "`cdc webhook update ID --rate N`."
 )
 _BROKEN = "Something is wrong at the receiver, or in front of it: ask its operator."
@@ -290,11 +289,11 @@ STATUSES: dict[int, tuple[str, str]] = {
     5: ("the receiver fails", _BROKEN),
     304: (
         "an answer to a cache, not to a POST",
-        "Something in front of the receiver takes the POST for a GET: ask its operator.",
+        "Something in front of the receiver treats the POST as a GET: ask its operator.",
     ),
     400: (
         "the receiver cannot read the request",
-        "docs/protocol.md describes it. Plain http on a port for https is answered like this, too.",
+        "docs/protocol.md describes it. Plain http on a port for https gets this answer too.",
     ),
     401: (
         "the receiver does not accept our credentials or our signature",
@@ -311,15 +310,15 @@ STATUSES: dict[int, tuple[str, str]] = {
     407: ("a proxy requires a login", "The endpoint itself answers as a proxy. " + _URL),
     408: ("the receiver waited too long for the request", _BROKEN),
     410: (
-        "the receiver wants no more webhooks at this address; the webhook is suspended",
+        "the receiver accepts no more webhooks at this address; the webhook is suspended",
         "Ask the receiver for the new address, then `cdc webhook update ID --url URL` and "
         "`cdc webhook resume ID`; or remove it: `cdc webhook remove ID`.",
     ),
-    413: ("the receiver finds the request too large", "Bodies have some hundred bytes. " + TALK),
+    413: ("the receiver finds the request too large", "Bodies have a few hundred bytes. " + TALK),
     415: ("the receiver does not take JSON", TALK),
     421: ("the server does not serve this host name", _URL),
-    426: ("the receiver wants another protocol; webhooks are sent by HTTP/1.1", TALK),
-    429: ("the receiver wants fewer requests", _BUSY),
+    426: ("the receiver requires another protocol; webhooks are sent by HTTP/1.1", TALK),
+    429: ("the receiver asks for fewer requests", _BUSY),
     502: ("a proxy in front of the receiver does not reach it", _BROKEN),
     503: ("the receiver is overloaded or being maintained", _BUSY),
     504: ("a proxy in front of the receiver gets no answer from it", _BROKEN),

@@ -40,7 +40,7 @@ def refuse_unless_migrated(conn: Connection) -> None:
             f"schema cdc has version {found}, this program needs {head}",
             "Run `cdc migrate`."
             if found < head
-            else "Use the release that made it, or a newer one.",
+            else "Use the release that installed it, or a newer one.",
         )
 
 
@@ -61,19 +61,19 @@ def relations(conn: Connection, mapping: Mapping) -> dict[Table, Relation | None
 
 
 def standing(conn: Connection, mapping: Mapping) -> list[TableStatus]:
-    """One row a captured table and partition; tables that are not there are told as missing."""
+    """One row a captured table and partition; tables that are not there are reported as missing."""
     found = relations(conn, mapping)
     known = {t: r or _nothing(t) for t, r in found.items()}
     return [
         row
         if found.get(row.table, True)
-        else replace(row, state="missing", detail="there is no such table")
+        else replace(row, state="missing", detail="the table does not exist")
         for row in plan.status(conn, mapping, known)
     ]
 
 
 def misfit(conn: Connection, mapping: Mapping) -> str | None:
-    """What of the tables does not fit the mapping any more, as far as the catalogue tells: changes
+    """What of the tables does not fit the mapping any more, as far as the catalogue shows: changes
     end in cdc.unresolved, or are read slowly."""
     try:
         check(conn, mapping, trusting=False)

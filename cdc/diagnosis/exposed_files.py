@@ -1,8 +1,8 @@
 """Files that hold secrets, and who else may read them: the one place that decides it.
 
-The rule is the one that PostgreSQL's client has for its keys: nobody but the owner may read or
-change such a file. Of a file of root's a group may read, or an ordinary account could not be given
-it. Folders above do not count: files get copied and moved.
+The rule is the one that PostgreSQL's client has for its keys: only the owner may read or change
+such a file. A group may read a file of root's, or no ordinary account could be given it. Folders
+above do not count: files get copied and moved.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Exposed(NamedTuple):
     def hint(self) -> str:
         return (
             f"`chmod 600 {self.path}`; or let root own it, with a group that the daemon's account "
-            "is in, and `chmod 640`. What others may have read meanwhile, replace."
+            "is in, and `chmod 640`. Replace what others may have read meanwhile."
         )
 
 
@@ -48,7 +48,7 @@ def exposed(settings: Settings) -> list[Exposed]:
         try:
             info = path.stat()
         except OSError:
-            continue  # that it cannot be read is told by whoever has to read it
+            continue  # the code that reads it reports that it cannot be read
         how = others(info)
         if how is not None:
             found.append(Exposed(path, holds, how))
@@ -63,7 +63,7 @@ def others(info: os.stat_result) -> str | None:
     if not too_much:
         return None
     verb = "changed" if too_much & 0o022 else "read"
-    who = "everybody" if too_much & 0o006 else f"group {_group(info.st_gid)}"
+    who = "all accounts" if too_much & 0o006 else f"group {_group(info.st_gid)}"
     return f"{verb} by {who} (mode {mode:04o})"
 
 

@@ -75,7 +75,7 @@ class TestWhoMayDoWhat:
         ("harm", "mended", "verdict", "words"),
         [
             ("alter role cdc_reader rename to once", "alter role once rename to cdc_reader",
-             "fail", "no role cdc_reader"),
+             "fail", "missing roles: cdc_reader"),
             ("alter role cdc_daemon login", "alter role cdc_daemon nologin", "warn", "can log in"),
             ("alter role cdc_capture superuser", "alter role cdc_capture nosuperuser", "fail",
              "SUPERUSER"),
@@ -113,7 +113,10 @@ class TestWhoMayDoWhat:
             assert (verdict, "runs as postgres" in said) == ("warn", True)
         with running(as_role("cdc_reader").env["CDC_DATABASE_URL"]):
             verdict, said = told(cdc, "accounts")
-            assert (verdict, "Any account can call itself so" in said) == ("fail", True)
+            assert (verdict, "Any account can choose that application name" in said) == (
+                "fail",
+                True,
+            )
         with running(as_role("cdc_daemon").env["CDC_DATABASE_URL"]):
             assert told(cdc, "accounts")[0] == "ok"
 

@@ -40,14 +40,14 @@ class TestCapture:
         db.execute(script.encode())
         said = told(cdc, "project", 1, "--since", "0s")
         assert [one["code"] for one in said] == ["capture was off", "no change"]
-        assert "until somebody installed it again" in said[0]["text"]
+        assert "until it was installed again" in said[0]["text"]
 
     def test_a_change_from_before_the_triggers(
         self, cdc: Command, db: psycopg.Connection, hook: int
     ) -> None:
         (at,) = db.execute("select mapped_at from cdc.installation").fetchone() or (None,)
         (said,) = told(cdc, "project", 1)
-        assert f"after capture was installed (as it is now: {when(at)})" in said["text"]
+        assert f"after capture was installed (in its present form: {when(at)})" in said["text"]
 
     def test_not_installed(self, cdc: Command, db: psycopg.Connection, hook: int) -> None:
         cdc.good("triggers", "remove", "--yes")
@@ -68,11 +68,11 @@ class TestCapture:
 @pytest.mark.parametrize(
     ("held", "revoked", "cause", "todo"),
     [
-        ("lock table project", "", "another session holds a lock", "`cdc doctor` names who holds"),
+        ("lock table project", "", "another session holds a lock", "`cdc doctor` names the holder"),
         ("select", "revoke select on project from cdc_capture", "cdc_capture lacks a right on a",
-         "`cdc triggers install` grants it"),
+         "Run `cdc triggers install` as the owner"),
         ("select", "alter table project rename company_id to customer_id",
-         "the suite's tables are not as the mapping says", "`cdc triggers install`"),
+         "the suite's tables differ from the mapping", "`cdc triggers install`"),
     ],
 )  # fmt: skip
 def test_why_a_change_was_not_captured(

@@ -52,17 +52,19 @@ class TestWhatIsInTheWay:
         )
         said = told(cdc, 5)
         assert [one["code"] for one in said] == ["retrying", "untranslatable"]
-        assert "the mapping has no event project_changed any more" in said[0]["text"]
+        assert "the mapping has lost the event project_changed" in said[0]["text"]
         assert "cdc triggers install" in said[1]["todo"]
         (problem,) = (one for one in status(cdc)["problems"] if "no payload" in one)
-        assert "no payload can be made: `cdc explain 5` says why. An event that is gone" in problem
+        assert (
+            "no payload can be made: `cdc explain 5` says why. If its event is missing" in problem
+        )
         assert "hurries" not in problem, "that would not help"
 
     @pytest.mark.parametrize("place", ["retry", "dead"])
     def test_a_payload_that_cannot_be_made(
         self, cdc: Command, db: psycopg.Connection, hook: int, place: str
     ) -> None:
-        """What the attempt noted is told, and what to do about it; not to talk to the receiver."""
+        """What the attempt noted is shown, and what to do about it: not to ask the receiver."""
         due = {"due_at": "clock_timestamp() + interval '10 min'"} if place == "retry" else {}
         owe(db, hook, place, id="5", tries="2", attempts="2", last_error="'mapping'", **due)
         noted = "a key is '..', which no address can name. Give the row another key."
@@ -76,7 +78,7 @@ class TestWhatIsInTheWay:
         (said, *_) = told(cdc, 5)
         assert noted.rstrip(".") in said["text"]
         assert "nothing to send" in said["text"]
-        assert "that is mended" in said["todo"]
+        assert "that is fixed" in said["todo"]
         assert "receiver" not in said["todo"]
 
     def test_a_lane_of_which_no_payload_can_be_made(
@@ -142,9 +144,9 @@ class TestWhatIsInTheWay:
         (said,) = told(cdc, 5)
         assert (said["verdict"], said["code"]) == ("bad", "lane open")
         assert "7 failures in a row, the last: refused" in said["text"]
-        assert f"its lane is {breaker}" in said["text"]
+        assert f"its circuit breaker is {breaker}" in said["text"]
 
-    def test_a_receiver_that_wants_to_be_left_alone(
+    def test_a_receiver_that_asks_for_a_pause(
         self, cdc: Command, db: psycopg.Connection, hook: int
     ) -> None:
         owe(db, hook, id="5")
@@ -155,5 +157,5 @@ class TestWhatIsInTheWay:
         )
         (said,) = told(cdc, 5)
         assert (said["verdict"], said["code"]) == ("wait", "slowed")
-        assert "another 10 min, and has taken nothing since 2026-01-02 03:04:05" in said["text"]
-        assert "talk to the receiver" in said["todo"]
+        assert "another 10 min; it has accepted nothing since 2026-01-02 03:04:05" in said["text"]
+        assert "ask the receiver's operator" in said["todo"]

@@ -34,11 +34,11 @@ TOLD = "secrets may be read by others"
         (0o640, 1000, "read by group 4000000 (mode 0640)"),
         (0o660, 1000, "changed by group 4000000 (mode 0660)"),
         (0o620, 0, "changed by group 4000000 (mode 0620)"),
-        (0o644, 1000, "read by everybody (mode 0644)"),
-        (0o644, 0, "read by everybody (mode 0644)"),
-        (0o604, 0, "read by everybody (mode 0604)"),
-        (0o602, 1000, "changed by everybody (mode 0602)"),
-        (0o666, 0, "changed by everybody (mode 0666)"),
+        (0o644, 1000, "read by all accounts (mode 0644)"),
+        (0o644, 0, "read by all accounts (mode 0644)"),
+        (0o604, 0, "read by all accounts (mode 0604)"),
+        (0o602, 1000, "changed by all accounts (mode 0602)"),
+        (0o666, 0, "changed by all accounts (mode 0666)"),
     ],
 )
 def test_who_else_gets_at_a_file(mode: int, owner: int, told: str | None) -> None:
@@ -131,7 +131,7 @@ def test_the_doctor_and_the_check_of_the_settings_tell(cdc: Command, tmp_path: P
     told = finding()
     assert told["verdict"] == "warn"
     assert told["message"] == (
-        f"{file}, which holds database_url, may be read by everybody (mode 0644)"
+        f"{file}, which holds database_url, may be read by all accounts (mode 0644)"
     )
     assert f"chmod 600 {file}" in told["todo"]
     assert told["message"] in cdc.good("config", "check").err

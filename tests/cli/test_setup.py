@@ -123,7 +123,7 @@ def test_a_dropped_table_is_missing_and_no_crash(cdc: Command) -> None:
         conn.execute("drop table note")
     rows = cdc("triggers", "status", "--json").json["tables"]
     assert [(r["table"], r["detail"]) for r in rows if r["state"] == "missing"] == [
-        ("public.note", "there is no such table")
+        ("public.note", "the table does not exist")
     ]
 
 

@@ -240,7 +240,7 @@ class TestStatus:
         file = tmp_path / "mapping.toml"
         file.write_text(default_mapping().source.replace("interview-suite.com/", "example.com/"))
         cdc.env["CDC_MAPPING"] = str(file)
-        assert "another mapping" in status(cdc)["problems"][0]
+        assert "the configured mapping differs" in status(cdc)["problems"][0]
 
     def test_a_reader_sees_it_all(
         self,

@@ -72,7 +72,8 @@ SITUATIONS: dict[str, tuple[Callable[[Connection, Connection, int], object], str
     "dead letters": (lambda db, d, w: owe(db, w, "dead", **TRIED), "1 delivery dead, of webhook 1",
                      "backlog"),
     "held, and about to expire": (lambda db, d, w: held(db, w),
-                                  "what webhook 1 holds expires, the first in 48 h", "backlog"),
+                                  "held deliveries of webhook 1 are about to expire, the first",
+                                  "backlog"),
     "expired": (lambda db, d, w: log(db, w, 1, "expired"), "1 delivery expired", "backlog"),
     "suspended": (lambda db, d, w: db.execute("update cdc.webhook set state = 'suspended'"),
                   "webhook 1 is suspended", "backlog"),
@@ -111,7 +112,7 @@ SITUATIONS: dict[str, tuple[Callable[[Connection, Connection, int], object], str
     "copy": (lambda db, d, w: db.execute("update cdc.installation set system_identifier = 1"),
              "this database is a copy", "identity"),
     "nothing can be signed": (lambda db, d, w: db.execute("delete from cdc.webhook_secret"),
-                              "1 webhook without one", "secrets"),
+                              "1 webhook without a signing secret", "secrets"),
     "no partition for the log": (lambda db, d, w: db.execute(
         "alter table cdc.attempt detach partition cdc.attempt_07"), "partition of cdc.attempt mis",
         "log"),
@@ -206,7 +207,7 @@ def test_one_cause_is_stated_once(cdc: Command, db: Connection, daemon: Connecti
     [
         ("tls", "null", "the certificate of x.test is refused: certificate has expired",
          "the certificate of x.test is refused: certificate has expired (tls)",
-         "The receiver has to renew its certificate."),
+         "The receiver must renew its certificate."),
         ("tls", "null", None, "TLS with the endpoint fails (tls)", "Ask the receiver's operator."),
         ("status", "401", None, "the receiver answered 401", "Compare the signing secret"),
         ("guard", "null", None, "the endpoint may not be called (guard)", "CDC_ALLOWED_NETWORKS"),
@@ -241,7 +242,7 @@ def test_the_advice_is_for_the_cause(
     assert (cause in backlog["message"], todo in backlog["todo"]) == (True, True)
     said = cdc.json("explain", 7)["deliveries"][0]["said"][0]
     assert todo in said["todo"]
-    assert "When that is mended: `cdc webhook resume 1`" in said["todo"]
+    assert "When that is fixed: `cdc webhook resume 1`" in said["todo"]
 
 
 def test_lag_is_the_metric_s(cdc: Command, db: Connection, daemon: Connection) -> None:
@@ -310,7 +311,7 @@ def test_no_command_waits_for_a_lock_for_long(
 def test_what_our_own_settings_refuse_is_said_in_sentences(
     cdc: Command, db: Connection, daemon: Connection
 ) -> None:
-    """It was CDC_ALLOWED_NETWORKS for plain http, and `CDC_ALLOW_HTTP=true When that is mended`."""
+    """It was CDC_ALLOWED_NETWORKS for plain http, and `CDC_ALLOW_HTTP=true When that is fixed`."""
     refused(db, cdc.add()["id"])
     todo = "CDC_ALLOW_HTTP=true. Daemons read their settings at the start: restart them. "
     assert todo in cdc.json("explain", 7)["deliveries"][0]["said"][0]["todo"]

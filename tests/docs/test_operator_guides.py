@@ -9,7 +9,6 @@ from collections import Counter
 from cdc.daemon.app import FLUSH_WITHIN
 from cdc.daemon.maintenance.measure import EVERY, PART
 from cdc.diagnosis import deliveries
-from cdc.diagnosis.doctor import checks
 from cdc.diagnosis.health.reading import MOST
 from cdc.lanes.breaker import BreakerState
 from cdc.model import SHARDS, Outcome, WebhookState
@@ -73,11 +72,6 @@ def test_every_error_is_told_of() -> None:
     rows = table(RUNBOOK, "you see", "cause")
     told = {code for row in rows if "error" in row["you see"] for code in codes(row["you see"])}
     assert told == known - {"status"}
-
-
-def test_every_check_of_the_doctor_is_told_of() -> None:
-    names = [name for group in checks() for name in group]
-    assert first(table(MONITORING, "check", "looks whether"), "check") == names
 
 
 def test_the_numbers_told_are_the_defaults() -> None:

@@ -16,7 +16,7 @@ from hypothesis import settings as hypothesis_settings
 
 from cdc.settings import default_file, describe
 from tests.house.files import TOP, files, name
-from tests.house.settings_table import EXAMPLE, PAGE, current
+from tests.house.guide_tables import EXAMPLE, TABLES, current
 
 
 @pytest.fixture(scope="module")
@@ -36,10 +36,14 @@ def normalized(requirement: str) -> str:
     return re.sub(r"[-_.]+", "-", found[0]).lower()
 
 
-def test_the_settings_page_is_current() -> None:
-    page = PAGE.read_text("utf-8")
-    assert all(f"`{key.env}`" in page for key in describe())
-    assert page == current(page), "run: make docs"
+@pytest.mark.parametrize("path", TABLES, ids=name)
+def test_the_tables_of_the_guides_are_current(path: Path) -> None:
+    assert path.read_text("utf-8") == current(path), "run: make docs"
+
+
+def test_every_setting_has_a_row() -> None:
+    page = (TOP / "docs/configuration.md").read_text("utf-8")
+    assert all(f"| `{key.env}` |" in page for key in describe())
 
 
 def test_the_example_of_a_settings_file_is_current() -> None:

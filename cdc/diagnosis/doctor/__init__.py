@@ -1,14 +1,15 @@
-"""What the doctor looks at: named checks, each with a verdict and what to do.
+"""Checks of `cdc doctor`: each has a name, a verdict and what to do. The first paragraph of a
+check's docstring is its line in docs/monitoring.md (`make docs`).
 
-base.py      what a check is given, and what it finds
-database.py  the server, and who is in the way on it
-locks.py     who stops the suite's writers
-recording.py who keeps daemons from recording
-room.py      connections, sizes, vacuum, the log's ring, sequences
-rights.py    who may do what
-capture.py   mapping, triggers, what is kept without a company
-around.py    what others do to our tables: publications, row-level security, event triggers
-sending.py   daemons, endpoints, what has not moved
+check.py         what a check gets, and what it returns
+database.py      the server, and transactions that hold it up
+locks.py         sessions that stop the suite's writers
+recording.py     sessions that keep daemons from recording
+resources.py     connections, sizes, vacuum, the log's ring, sequences
+rights.py        roles, grants and accounts
+capture.py       mapping, triggers, what is kept without a company
+surroundings.py  publications, row-level security, event triggers, companies
+sending.py       daemons, endpoints, secrets, what is late
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ def examine(patient: Patient) -> list[Finding]:
 
 
 def checks() -> list[dict[str, Check]]:
-    """All checks by group; the first is what has to be right before the others can be asked."""
+    """All checks by group; the first must be right before the others can be made."""
     from cdc.diagnosis.doctor import capture, database, resources, rights, sending, surroundings
 
     return [
@@ -60,7 +61,7 @@ def checks() -> list[dict[str, Check]]:
 
 
 def failed(patient: Patient) -> list[Problem]:
-    """What fails of the checks that `cdc status` asks beside what it reads itself."""
+    """What fails of the checks that `cdc status` makes in addition to what it reads itself."""
     from cdc.diagnosis.doctor.check import run
     from cdc.diagnosis.health import Problem
 

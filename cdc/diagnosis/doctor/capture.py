@@ -8,35 +8,36 @@ from cdc.capture.check import check
 from cdc.capture.plan import TableStatus
 from cdc.capture.trusted_owners import owners_trusted
 from cdc.diagnosis import capture_state
-from cdc.diagnosis.doctor.check import Check, Patient, Told, fail, ok, warn
+from cdc.diagnosis.doctor.check import Check, Patient, Result, fail, ok, warn
 from cdc.diagnosis.health import unresolved as read_unresolved
 from cdc.diagnosis.health.problems import fate, of_unresolved
 from cdc.schema.tables import metadata
 
 
-def mapping(see: Patient) -> Told:
+def mapping(see: Patient) -> Result:
+    """the configured mapping is the installed one"""
     installed = installed_mapping(see.conn)
     if installed is None:
         return fail("no mapping is installed", "Run `cdc triggers install`.")
     if installed != see.mapping.fingerprint:
         return fail(
-            "the mapping configured here is not the installed one; daemons with it refuse to run",
+            "the configured mapping differs from the installed one; daemons with it refuse to run",
             "Set CDC_MAPPING to the installed one, or run `cdc triggers install`.",
         )
     return ok("the configured mapping is installed")
 
 
-def tables(see: Patient) -> Told:
+def tables(see: Patient) -> Result:
+    """the mapping fits the tables: columns, types, indexes, no virtual columns; names tables that
+    only have the same name"""
     trusting = owners_trusted(see.conn, check(see.conn, see.mapping, trusting=False))
     found = check(see.conn, see.mapping, trusting=trusting)
-    more = (
-        "" if trusting else " (looked at from outside: this account does not act for their owner)"
-    )
+    more = "" if trusting else " (by the catalogue only: this account does not act for their owner)"
     return ok(f"the mapping fits {len(found)} tables{more}{_namesakes(see)}")
 
 
 def _namesakes(see: Patient) -> str:
-    """Tables that somebody may take for the captured ones: an application's search_path decides."""
+    """Tables easily taken for the captured ones: an application's search_path decides."""
     names = sorted({resource.table.name for resource in see.mapping.captured})
     mapped = sorted(str(resource.table) for resource in see.mapping.resources.values())
     rows = see.rows(
@@ -55,20 +56,25 @@ def _namesakes(see: Patient) -> str:
     return f"; of the same name, and not captured: {named}{more}"
 
 
-def triggers(see: Patient) -> Told:
+def triggers(see: Patient) -> Result:
+    """capture is on each table, switched on and unaltered"""
     rows = [row for row in capture_state.standing(see.conn, see.mapping) if not _is_leaf(see, row)]
     return _judged(rows, "tables")
 
 
-def partitions(see: Patient) -> Told:
-    """Statements that name a partition fire only its own triggers; new ones come without."""
+def partitions(see: Patient) -> Result:
+    """capture is on each partition
+
+    Statements that name a partition fire only its own triggers; new ones come without."""
     rows = [row for row in capture_state.standing(see.conn, see.mapping) if _is_leaf(see, row)]
     return _judged(rows, "partitions") if rows else ok("no captured table has partitions")
 
 
-def replication(see: Patient) -> Told:
-    """What is applied by a subscription fires no statement trigger, whatever it is set to; in
-    sessions with session_replication_role = replica those fire that are ENABLE ALWAYS."""
+def replication(see: Patient) -> Result:
+    """nothing writes past the triggers: subscriptions, `session_replication_role`
+
+    What a subscription applies fires no statement trigger, whatever it is set to; in sessions with
+    session_replication_role = replica only those fire that are ENABLE ALWAYS."""
     trees = [
         r.tree for r in capture_state.relations(see.conn, see.mapping).values() if r is not None
     ]
@@ -79,9 +85,9 @@ def replication(see: Patient) -> Told:
     always = all(t.enabled == "A" for t in found_triggers(see.conn))
     if replica and not always:
         made = replica[0]
-        todo = f"Reset it where changes are to be sent: {made.reset}"
+        todo = f"Reset it where changes must be sent: {made.reset}"
         told = f"session_replication_role is replica for {made.whose}: no trigger fires there"
-        # A loader's role is somebody's decision; for everybody it is an accident.
+        # For one role, such as a loader's, it is a decision; for all it is an accident.
         return warn(told, todo) if made.role else fail(f"{told}, changes are lost", todo)
     subscribed = see.rows(
         "select n.nspname || '.' || c.relname, s.subname::text"
@@ -100,8 +106,10 @@ def replication(see: Patient) -> Told:
     return ok("nothing writes past the triggers")
 
 
-def objects(see: Patient) -> Told:
-    """Our own triggers, indexes and kinds of tables; a restore that broke off leaves some out."""
+def objects(see: Patient) -> Result:
+    """triggers, indexes and tables of schema `cdc` are as installed
+
+    A restore that broke off leaves some out."""
     silent = see.rows(
         """
         select w.relation, w.name
@@ -130,8 +138,8 @@ def objects(see: Patient) -> Told:
     )
     if broken:
         return fail(
-            f"index cdc.{broken[0][0]} is missing or invalid: what it serves reads whole tables",
-            "Drop what is left of it; make it as in sql/schema, by CREATE INDEX CONCURRENTLY.",
+            f"index cdc.{broken[0][0]} is missing or invalid: its queries read whole tables",
+            "Drop what is left of it; create it as in sql/schema, by CREATE INDEX CONCURRENTLY.",
         )
     unlogged = see.rows(
         "select relname::text from pg_class where relnamespace = 'cdc'::regnamespace"
@@ -142,10 +150,11 @@ def objects(see: Patient) -> Told:
             f"cdc.{unlogged[0][0]} is UNLOGGED: a crash empties it",
             f"alter table cdc.{unlogged[0][0]} set logged  (locks it while it is written)",
         )
-    return ok("triggers, indexes and tables of schema cdc are as they were made")
+    return ok("triggers, indexes and tables of schema cdc are as installed")
 
 
-def unresolved(see: Patient) -> Told:
+def unresolved(see: Patient) -> Result:
+    """every change has found its company"""
     found = read_unresolved(see.conn)
     if not found.count:
         return ok("every change has found its company")
@@ -157,7 +166,7 @@ def _is_leaf(see: Patient, row: TableStatus) -> bool:
     return row.state != "stray" and row.table != see.mapping.resources[row.resource].table
 
 
-def _judged(rows: list[TableStatus], what: str) -> Told:
+def _judged(rows: list[TableStatus], what: str) -> Result:
     wrong = [row for row in rows if row.state != "installed"]
     if not wrong:
         return ok(f"installed on {len(rows)} {what}")
@@ -165,7 +174,7 @@ def _judged(rows: list[TableStatus], what: str) -> Told:
     more = f" and {len(wrong) - 5} more" if len(wrong) > 5 else ""
     switched = any(row.state == "off" for row in wrong)
     todo = "`cdc triggers on` switches capture on." if switched else "Run `cdc triggers install`."
-    return fail(f"not as it should be on {tables}{more}: {fate(wrong)}", todo)
+    return fail(f"not in order on {tables}{more}: {fate(wrong)}", todo)
 
 
 CHECKS: dict[str, Check] = {

@@ -1,4 +1,4 @@
-"""A check: a function that is given the patient and returns a finding."""
+"""A check: a function that gets the patient and returns a result."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Verdict = Literal["ok", "warn", "fail"]
 
 
 class Made(NamedTuple):
-    """A setting of PostgreSQL as it was made for a database or a role. role: None for everybody."""
+    """A setting of PostgreSQL as it was made for a database or a role. role: None for all."""
 
     value: str
     whose: str
@@ -92,7 +92,7 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class Result:
     """What a check found, still without its name."""
 
     verdict: Verdict
@@ -100,39 +100,39 @@ class Told:
     todo: str = ""
 
 
-Check = Callable[[Patient], Told]
+Check = Callable[[Patient], Result]
 
 
-def ok(message: str) -> Told:
-    return Told("ok", message)
+def ok(message: str) -> Result:
+    return Result("ok", message)
 
 
-def warn(message: str, todo: str) -> Told:
-    return Told("warn", message, located(todo))
+def warn(message: str, todo: str) -> Result:
+    return Result("warn", message, located(todo))
 
 
-def fail(message: str, todo: str) -> Told:
-    return Told("fail", message, located(todo))
+def fail(message: str, todo: str) -> Result:
+    return Result("fail", message, located(todo))
 
 
-def unseen(what: str) -> Told:
-    """For what an ordinary account is shown without being told that there is more."""
+def unseen(what: str) -> Result:
+    """PostgreSQL shows an ordinary account less, and does not say so."""
     return warn(
         f"{what} cannot be seen by this account",
-        "grant pg_read_all_stats to it, or run `cdc doctor` with an account that has it.",
+        "Grant pg_read_all_stats to it, or run `cdc doctor` with an account that has it.",
     )
 
 
 def run(name: str, check: Check, patient: Patient) -> Finding:
-    """One check; what it may not see is no failure of the installation. It waits at no lock for
-    long (``session_settings.LOCK_TIMEOUT``)."""
+    """One check; a right that is missing here does not make the installation fail. It waits for no
+    lock for long (``session_settings.LOCK_TIMEOUT``)."""
     try:
         with patient.conn.transaction():
             told = check(patient)
     except pg.InsufficientPrivilege as error:
         told = _not_seen(error.diag.message_primary or "")
     except pg.LockNotAvailable:
-        told = warn("a lock keeps it from being looked at", "See the check 'locks'.")
+        told = warn("not checked: another session holds a lock", "See the check 'locks'.")
     except psycopg.OperationalError:
         raise  # the database went away: nothing more can be found out
     except DatabaseError as error:
@@ -142,5 +142,5 @@ def run(name: str, check: Check, patient: Patient) -> Finding:
     return Finding(name, told.verdict, told.message, told.todo)
 
 
-def _not_seen(why: str) -> Told:
-    return warn(f"could not be looked at: {why}", "Run `cdc doctor` with an account that may.")
+def _not_seen(why: str) -> Result:
+    return warn(f"not checked: {why}", "Run `cdc doctor` with an account that has the right.")

@@ -7,7 +7,7 @@ from ipaddress import ip_address
 
 from cdc.diagnosis import capture_state, health
 from cdc.diagnosis.doctor import locks
-from cdc.diagnosis.doctor.check import Check, Patient, Told, fail, ok, unseen, warn
+from cdc.diagnosis.doctor.check import Check, Patient, Result, fail, ok, unseen, warn
 from cdc.diagnosis.doctor.recording import recording
 from cdc.postgres.advisory_locks import CLOCK_BAD_S, CLOCK_OFF_S
 from cdc.schema import migrations
@@ -17,13 +17,14 @@ OLD_TRANSACTION = 300.0
 """Seconds after which an open transaction keeps vacuum and snapshots back noticeably."""
 
 HELD_BACK = 1_000_000
-"""Transactions since the oldest snapshot: so many changes' dead rows cannot be removed."""
+"""Transactions since the oldest snapshot: vacuum cannot remove what they made dead."""
 
 FULL = 0.25
-"""Share of the notification queue from which on nobody arms the doorbell."""
+"""Share of the notification queue from which on daemons do not arm the doorbell."""
 
 
-def server(see: Patient) -> Told:
+def server(see: Patient) -> Result:
+    """PostgreSQL is new enough, and not a standby"""
     number, version = see.row(
         "select current_setting('server_version_num')::int, current_setting('server_version')"
     )
@@ -40,68 +41,74 @@ def server(see: Patient) -> Told:
     return ok(f"PostgreSQL {version}")
 
 
-def encoding(see: Patient) -> Told:
+def encoding(see: Patient) -> Result:
+    """the database is in UTF8"""
     (found,) = see.row("select getdatabaseencoding()::text")
     if found == migrations.ENCODING:
         return ok(f"the database is in {found}")
     return fail(*migrations.wrong_encoding(found))
 
 
-def schema(see: Patient) -> Told:
+def schema(see: Patient) -> Result:
+    """schema `cdc` is there, in the version of this program"""
     found, head = capture_state.version(see.conn), migrations.head()
     if found is None:
         return fail("schema cdc is not installed in this database", "Run `cdc migrate`.")
     if found != head:
         return fail(
             f"schema cdc has version {found}, this program needs {head}",
-            "Run `cdc migrate`, or use the release that fits.",
+            "Run `cdc migrate`, or use the release of that version.",
         )
     return ok(f"schema cdc has version {head}")
 
 
-def identity(see: Patient) -> Told:
+def identity(see: Patient) -> Result:
+    """this is the database that schema `cdc` was installed in, not a copy"""
     if not capture_state.is_copy(see.conn):
         return ok("this is the database that schema cdc was installed in")
     return fail(
         "this is a copy of the database that schema cdc was installed in; daemons refuse to run",
-        "If it is the real one now, run `cdc adopt`.",
+        "If this is the real one now, run `cdc adopt`.",
     )
 
 
-def pooler(see: Patient) -> Told:
-    # A pooler makes up the process id that it tells its clients.
+def pooler(see: Patient) -> Result:
+    """no connection pooler is in between"""
+    # A pooler makes up the process id that its clients see.
     (real,) = see.row("select pg_backend_pid()")
     if see.conn.info.backend_pid == real:
         return ok("the connection leads to PostgreSQL itself")
     return warn(
-        "there seems to be a connection pooler in between; a daemon refuses to run through one",
+        "a connection pooler seems to be in between; daemons refuse to run through one",
         "Give CDC_DATABASE_URL the database's direct address.",
     )
 
 
-def wire(see: Patient) -> Told:
+def wire(see: Patient) -> Result:
+    """the connection to the database is encrypted and the server verified, where it leaves this
+    host"""
     # The options that hold, PGSSLMODE's and those of service files too.
     (mode,) = (one.val for one in see.conn.pgconn.info if one.keyword == b"sslmode")
     return reached(see.conn.info.hostaddr, see.conn.pgconn.ssl_in_use, (mode or b"").decode())
 
 
-def reached(address: str, encrypted: bool, mode: str) -> Told:
+def reached(address: str, encrypted: bool, mode: str) -> Result:
     """address: of the server, '' for a socket of this host."""
     if not address or ip_address(address).is_loopback:
         return ok("the connection to the database stays on this host")
     if encrypted and mode in ("verify-ca", "verify-full"):
         return ok("the connection to the database is encrypted, and the server verified")
-    wrong = (
-        "is encrypted, but anybody could be" if encrypted else "is not encrypted; anybody can be"
-    )
+    wrong = "the server is not verified" if encrypted else "not encrypted"
     return warn(
-        f"the connection to the database {wrong} on the way, and be told the password",
-        "Write ?sslmode=verify-full&sslrootcert=FILE behind CDC_DATABASE_URL; FILE holds the "
+        f"connection to the database: {wrong}; an attacker on the network could read the password",
+        "Append ?sslmode=verify-full&sslrootcert=FILE to CDC_DATABASE_URL; FILE holds the "
         "server's CA.",
     )
 
 
-def clock(see: Patient) -> Told:
+def clock(see: Patient) -> Result:
+    """the clocks of this host, the daemons and the database agree: a warning from 30 s on, a
+    failure above 5 minutes"""
     began = time.time()
     (there,) = see.row("select extract(epoch from clock_timestamp())::float8")
     clocks = {"this host": (began + time.time()) / 2 - there}
@@ -121,8 +128,9 @@ def clock(see: Patient) -> Told:
     )
 
 
-def durability(see: Patient) -> Told:
-    """What has been committed is sent; so far as PostgreSQL keeps what was committed."""
+def durability(see: Patient) -> Result:
+    """`fsync`, `full_page_writes` and `synchronous_commit` are on, so that what was committed is
+    kept"""
     damaged = "after a crash of the machine the database may be damaged"
     harms = {
         "fsync": damaged,
@@ -131,14 +139,15 @@ def durability(see: Patient) -> Told:
     }
     off = [(n, made) for n in harms for made in see.settings_made(n) if made.value == "off"]
     if not off:
-        return ok("what is committed outlasts a crash")
+        return ok("what is committed survives a crash")
     return warn(
         "; ".join(f"{name} is off for {made.whose}: {harms[name]}" for name, made in off),
         "; ".join(made.reset for _, made in off),
     )
 
 
-def transactions(see: Patient) -> Told:
+def transactions(see: Patient) -> Result:
+    """no transaction has been open for 5 minutes, prepared ones included"""
     rows = see.rows(
         """
         select pid, format('process %%s (%%s, user %%s, %%s)', pid,
@@ -165,7 +174,7 @@ def transactions(see: Patient) -> Told:
         more = f"; and {len(rows) - 1} more" if len(rows) > 1 else ""
         return warn(
             f"{who} has been open for {age(seconds)}{more}",
-            "It keeps vacuum from our tables, and its own changes from being sent. If it is "
+            "Meanwhile vacuum cannot clean our tables, and its own changes are not sent. If it was "
             f"forgotten: {end}",
         )
     if not see.sees_sessions:
@@ -173,14 +182,16 @@ def transactions(see: Patient) -> Told:
     return ok(f"none is open for longer than {age(OLD_TRANSACTION)}")
 
 
-def snapshots(see: Patient) -> Told:
-    """Vacuum removes nothing that the oldest snapshot may still see, whoever holds it."""
+def snapshots(see: Patient) -> Result:
+    """no session, replication slot, standby or prepared transaction keeps vacuum back
+
+    Vacuum removes nothing that the oldest snapshot may still see."""
     rows = see.rows(
         """
         select 'replication slot ' || slot_name || case when active then '' else ', unused,' end,
                age(xmin) as held,
                case when active then 'Switch hot_standby_feedback off on that standby.'
-                    else format('If it is unneeded: select pg_drop_replication_slot(%L)', slot_name)
+                    else format('If it is unused: select pg_drop_replication_slot(%L)', slot_name)
                end
           from pg_replication_slots where xmin is not null
         union all
@@ -189,7 +200,7 @@ def snapshots(see: Patient) -> Told:
                age(backend_xmin),
                case backend_type
                     when 'walsender' then 'Switch hot_standby_feedback off on that standby.'
-                    else format('If it is forgotten: select pg_terminate_backend(%s)', pid) end
+                    else format('If it was forgotten: select pg_terminate_backend(%s)', pid) end
           from pg_stat_activity
          where backend_xmin is not null and pid <> pg_backend_pid()
            and (datname = current_database() or backend_type = 'walsender')
@@ -204,18 +215,19 @@ def snapshots(see: Patient) -> Told:
         who, held, todo = rows[0]
         return warn(
             f"{who} keeps vacuum back: {held} transactions have begun since its snapshot",
-            f"Our tables grow meanwhile, and nobody waits. {todo}",
+            f"Our tables grow meanwhile; no session waits for it. {todo}",
         )
     if not see.sees_sessions:
         return unseen("snapshots of other accounts")
-    return ok("nobody keeps vacuum back for long")
+    return ok("no session keeps vacuum back for long")
 
 
-def notifications(see: Patient) -> Told:
+def notifications(see: Patient) -> Result:
+    """the server's notification queue is not filling up"""
     (share,) = see.row("select pg_notification_queue_usage()")
     if share < FULL:
         return ok(f"the notification queue is {share:.0%} full")
-    # Nobody tells who listens. A listener reads when its transaction ends, in whatever database.
+    # PostgreSQL does not show listeners. One reads when its transaction ends, in any database.
     rows = see.rows(
         """
         select pid, coalesce(nullif(application_name, ''), 'no name'), usename::text, datname::text,
@@ -227,7 +239,7 @@ def notifications(see: Patient) -> Told:
         """
     )
     told = f"the notification queue is {share:.0%} full; when it is full, writers that ring fail"
-    todo = "A session has listened and not read for long: look for old transactions of listeners."
+    todo = "A session listens and has not read for long: look for old transactions of listeners."
     if rows:
         pid, name, user, database, seconds = rows[0]
         told += (
@@ -235,8 +247,8 @@ def notifications(see: Patient) -> Told:
             f"{database}), open for {age(seconds)}"
         )
         todo = (
-            "A session listens, and does not read while its transaction is open. If it is that: "
-            f"select pg_terminate_backend({pid})"
+            "A session that listens does not read while its transaction is open. If it is this "
+            f"one: select pg_terminate_backend({pid})"
         )
     return (fail if share > 0.75 else warn)(told, todo)
 

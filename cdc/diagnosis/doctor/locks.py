@@ -1,12 +1,12 @@
-"""Who stops the suite's writers, or keeps their changes from the queue: a strong lock on one of the
-few tables that capture touches, or a standby that their COMMIT waits for."""
+"""Sessions that stop the suite's writers, or keep their changes from the queue: a strong lock on
+one of the few tables that capture touches, or a standby that their COMMIT waits for."""
 
 from __future__ import annotations
 
 from typing import Any, NamedTuple
 
 from cdc.capture.parent_lookup import tables_read
-from cdc.diagnosis.doctor.check import Patient, Told, fail, ok, warn
+from cdc.diagnosis.doctor.check import Patient, Result, fail, ok, warn
 from cdc.wording import age, counted
 
 # Capture inserts into the first ones and only reads the others, and the suite's; what conflicts
@@ -75,7 +75,7 @@ class _LockHolder(NamedTuple):
         if self.pid is None:
             end = f"rollback prepared '{self.gid}', or commit it."
         else:
-            end = f"Let it end, or end it: select pg_terminate_backend({self.pid})"
+            end = f"Wait for its end, or end it: select pg_terminate_backend({self.pid})"
         what = (
             "Writers of the suite may wait for it"
             if self.name == "cdc.unresolved"
@@ -84,8 +84,9 @@ class _LockHolder(NamedTuple):
         return f"{what}; nothing is lost. {end}"
 
 
-def writers(see: Patient) -> Told:
-    """Locks that capture has to wait for. None of ours is one."""
+def writers(see: Patient) -> Result:
+    """no session holds a lock that the suite's writers wait for, or that sends changes to
+    `cdc.unresolved`"""
     read = [table.sql for table in tables_read(see.mapping)]
     found: list[tuple[Any, ...]] = see.rows(_HOLDERS, read)
     if not found:
@@ -97,11 +98,11 @@ def writers(see: Patient) -> Told:
 
 
 WAITED = 5.0
-"""Seconds at COMMIT that a standby may take without being told of."""
+"""Seconds at COMMIT that a standby may take without being reported."""
 
 
-def commits(see: Patient) -> Told:
-    """Sessions whose COMMIT waits for a synchronous standby that is gone, or far behind."""
+def commits(see: Patient) -> Result:
+    """no COMMIT waits for a synchronous standby that is gone, or far behind"""
     count, longest = see.row(
         """
         select count(*), max(extract(epoch from clock_timestamp() - state_change))::float8
@@ -112,10 +113,11 @@ def commits(see: Patient) -> Told:
         WAITED,
     )
     if not count:
-        return ok("nobody's COMMIT waits for a standby")
+        return ok("no COMMIT waits for a standby")
     return fail(
         f"{counted(count, 'session')} at COMMIT, waiting for a synchronous standby, the longest "
         f"for {age(longest)}",
-        "Nothing is lost, and nobody sees or sends it yet. Bring the standby back that "
-        "synchronous_standby_names wants (pg_stat_replication shows who is there), or take it out.",
+        "Nothing is lost; their changes are not visible and not sent yet. Bring back the standby "
+        "that synchronous_standby_names requires (pg_stat_replication lists those connected), or "
+        "remove it there.",
     )

@@ -1,11 +1,11 @@
-"""Who keeps daemons from recording what they have sent: rows or tables of ours that another session
-or a prepared transaction holds, and whatever a daemon waits for at this moment."""
+"""Sessions that keep daemons from recording what they have sent: rows or tables of ours that
+another session or a prepared transaction holds, and what a daemon waits for at this moment."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-from cdc.diagnosis.doctor.check import Patient, Told, fail, ok, unseen, warn
+from cdc.diagnosis.doctor.check import Patient, Result, fail, ok, unseen, warn
 from cdc.wording import age
 
 LONG = 5.0
@@ -90,16 +90,17 @@ class _BlockingSession(NamedTuple):
     def end(self) -> str:
         if self.pid is None:
             return f"commit prepared '{self.gid}', or rollback prepared '{self.gid}'"
-        return f"Let it end, or end it: select pg_terminate_backend({self.pid})"
+        return f"Wait for its end, or end it: select pg_terminate_backend({self.pid})"
 
 
-def recording(see: Patient) -> Told:
-    """Who holds what daemons write."""
+def recording(see: Patient) -> Result:
+    """no session and no prepared transaction holds rows (a warning) or whole tables (a failure)
+    that daemons write for longer than 5 s; names process, user, application, since when"""
     holders = [_BlockingSession(*row) for row in see.rows(_HOLDERS, LONG)]
     if not holders and not see.sees_sessions:
-        return unseen("who keeps daemons from recording what they have sent")
+        return unseen("sessions that keep daemons from recording")
     if not holders:
-        return ok("no session holds what daemons write")
+        return ok("no session holds rows or tables that daemons write")
     first = holders[0]
     more = f"; and {len(holders) - 1} more such" if len(holders) > 1 else ""
     if first.whole:
@@ -109,6 +110,6 @@ def recording(see: Patient) -> Told:
         )
     return warn(
         f"{first}{more}",
-        "Deliveries of the rows that it has locked are recorded when it ends, everything else goes "
-        f"on. {first.end}",
+        "Deliveries of the rows that it has locked are recorded when it ends; everything else "
+        f"continues. {first.end}",
     )

@@ -1,8 +1,8 @@
-"""Checks of room: connections, tables and their vacuum, the log's ring, sequences."""
+"""Checks of capacity: connections, tables and their vacuum, the log's ring, sequences."""
 
 from __future__ import annotations
 
-from cdc.diagnosis.doctor.check import Check, Patient, Told, fail, ok, warn
+from cdc.diagnosis.doctor.check import Check, Patient, Result, fail, ok, warn
 from cdc.model import LOG_RING
 from cdc.wording import counted
 
@@ -21,7 +21,9 @@ NEARLY = 0.8
 """Share of a sequence's numbers that are used up."""
 
 
-def connections(see: Patient) -> Told:
+def connections(see: Patient) -> Result:
+    """there is room for a daemon's four connections: on the server, in the database, for its
+    account"""
     most, used, limit, here = see.row(
         """
         select current_setting('max_connections')::int
@@ -45,9 +47,9 @@ def connections(see: Patient) -> Told:
     told = f"{max(free, 0)} of {most} connections are free"
     if free < SESSIONS:
         return (fail if free <= 0 else warn)(
-            f"{told}; a daemon needs up to {SESSIONS}, and one that lost its own waits for them",
-            "Raise max_connections (or the database's CONNECTION LIMIT), or put a pooler before "
-            "the suite's own sessions.",
+            f"{told}; a daemon needs up to {SESSIONS}, and waits for them after it lost its own",
+            "Raise max_connections (or the database's CONNECTION LIMIT), or put a pooler in front "
+            "of the suite's own sessions.",
         )
     if narrow:
         name, own = narrow[0]
@@ -58,8 +60,8 @@ def connections(see: Patient) -> Told:
     return ok(told)
 
 
-def sizes(see: Patient) -> Told:
-    """pg_total_relation_size takes no lock that anybody waits for."""
+def sizes(see: Patient) -> Result:
+    """the sizes of our tables, and that none is large and nearly empty"""
     rows = see.rows(
         """
         select coalesce(p.relname, c.relname)::text as name,
@@ -78,13 +80,14 @@ def sizes(see: Patient) -> Told:
         if name != "attempt" and size > BLOATED and count * ROW < size / 4:
             return warn(
                 f"cdc.{name} takes {_bytes(size)} for some {count} rows; {told}",
-                f"Its space is used again. To give back that of its indexes, with nobody waiting: "
-                f"reindex table concurrently cdc.{name}. No VACUUM FULL: it makes writers wait.",
+                f"PostgreSQL reuses the space. To shrink its indexes without making sessions wait: "
+                f"reindex table concurrently cdc.{name}. Not VACUUM FULL: it makes writers wait.",
             )
     return ok(told)
 
 
-def vacuum(see: Patient) -> Told:
+def vacuum(see: Patient) -> Result:
+    """autovacuum is on, for the server and for our tables, and keeps up"""
     enabled, counting = see.row(
         "select current_setting('autovacuum')::bool, current_setting('track_counts')::bool"
     )
@@ -113,14 +116,16 @@ def vacuum(see: Patient) -> Told:
         name, dead = rows[0]
         return warn(
             f"cdc.{name} has {dead} dead rows that were not vacuumed",
-            "An old transaction keeps vacuum back (checks 'transactions' and 'snapshots'), or it "
-            f"does not keep up: vacuum (verbose) cdc.{name}",
+            "An old transaction keeps vacuum back (see the checks 'transactions' and 'snapshots'), "
+            f"or autovacuum does not keep up: vacuum (verbose) cdc.{name}",
         )
     return ok("our tables are vacuumed")
 
 
-def log(see: Patient) -> Told:
-    """Each day writes into its own of the ring's partitions; one that is missing fails settling."""
+def log(see: Patient) -> Result:
+    """all 32 days of the attempt log are there, and old ones were emptied
+
+    Each day writes into its own of the ring's partitions; without it settling fails."""
     missing = see.rows(
         """
         select name, (slot - today %% ring + ring) %% ring as days
@@ -151,14 +156,15 @@ def log(see: Patient) -> Told:
     )
     if old:
         return warn(
-            f"the log has attempts older than {days + 2} days, which should have been emptied",
-            "A daemon empties it every ten minutes, unless somebody reads it all the time (a dump, "
-            "a forgotten transaction): its log has `care failed`.",
+            f"the attempt log has rows older than {days + 2} days, which should have been removed",
+            "A daemon removes them every ten minutes, unless another session reads the log all the "
+            "time (a dump, a forgotten transaction): see `care failed` in its log.",
         )
-    return ok(f"all {LOG_RING} days of the log are there")
+    return ok(f"all {LOG_RING} partitions of the attempt log are there")
 
 
-def sequences(see: Patient) -> Told:
+def sequences(see: Patient) -> Result:
+    """the queue's numbers are in order and far from their end"""
     rows = see.rows(
         "select sequencename::text, last_value, max_value"
         "  from pg_sequences where schemaname = 'cdc' and sequencename <> 'bell' order by 1"
@@ -168,7 +174,7 @@ def sequences(see: Patient) -> Told:
             return fail(
                 f"cdc.{name} has used up {last / most:.0%} of its numbers; when they end, writers "
                 "fail",
-                f"alter sequence cdc.{name} as bigint no maxvalue; and see what set it so high.",
+                f"alter sequence cdc.{name} as bigint no maxvalue; and find out what raised it.",
             )
     behind = see.row(
         "select coalesce(max(id), 0) > (select last_value from cdc.queue_id)"
@@ -178,11 +184,11 @@ def sequences(see: Patient) -> Told:
     )[0]
     if behind:
         return warn(
-            "new changes get lower numbers than the queue has, as in a restored dump: they would "
-            "be sent before older ones of the same row",
+            "new changes get lower numbers than those in the queue, as in a restored dump: they "
+            "would be sent before older ones of the same row",
             "Run `cdc adopt`.",
         )
-    return ok("far from their ends")
+    return ok("the numbers are in order and far from their end")
 
 
 def _bytes(number: int) -> str:

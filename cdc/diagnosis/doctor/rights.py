@@ -1,9 +1,9 @@
-"""Checks of who may do what: our roles as sql/schema made them, and the accounts that have them."""
+"""Checks of rights: our roles as sql/schema made them, and the accounts that have them."""
 
 from __future__ import annotations
 
 from cdc.capture import rights as granted
-from cdc.diagnosis.doctor.check import Check, Patient, Told, fail, ok, warn
+from cdc.diagnosis.doctor.check import Check, Patient, Result, fail, ok, warn
 from cdc.postgres.row_security import ROLES
 from cdc.wording import counted
 
@@ -14,12 +14,13 @@ NEXT_TIME = (
 
 
 def _by_set(see: Patient) -> str:
-    """What pg_has_role calls the right to SET ROLE. Since PostgreSQL 16 a member may be without it:
-    whoever has made a role administers it, and no more."""
+    """What pg_has_role calls the right to SET ROLE. Since PostgreSQL 16 a member may lack it: the
+    account that made a role administers it, and no more."""
     return "set" if see.conn.info.server_version >= 160_000 else "member"
 
 
-def roles(see: Patient) -> Told:
+def roles(see: Patient) -> Result:
+    """our roles are there, cannot log in, and none can become the owner"""
     rows = see.rows(
         "select rolname::text, rolcanlogin, rolsuper or rolcreaterole from pg_roles"
         " where rolname = any(%s)",
@@ -28,13 +29,13 @@ def roles(see: Patient) -> Told:
     there = {row[0] for row in rows}
     if missing := [role for role in ROLES if role not in there]:
         return fail(
-            f"there is no role {', '.join(missing)}",
-            "A dump holds no roles. sql/schema/10_roles.sql makes them, "
+            f"missing roles: {', '.join(missing)}",
+            "A dump does not contain roles. sql/schema/10_roles.sql creates them, "
             "sql/schema/90_grants.sql gives them their rights.",
         )
     if strong := [name for name, _, might in rows if might]:
         return fail(
-            f"{', '.join(strong)} may do more than any of them needs (SUPERUSER or CREATEROLE)",
+            f"{', '.join(strong)} has more rights than needed (SUPERUSER or CREATEROLE)",
             f"alter role {strong[0]} nosuperuser nocreaterole",
         )
     members = see.rows(
@@ -47,7 +48,7 @@ def roles(see: Patient) -> Told:
     if members:
         member, of = members[0]
         return fail(
-            f"{member} is a member of {of}, and so can do all that {of} can",
+            f"{member} is a member of {of}, and so has all its rights",
             f"revoke {of} from {member}",
         )
     if logins := [name for name, login, _ in rows if login]:
@@ -55,10 +56,11 @@ def roles(see: Patient) -> Told:
             f"{', '.join(logins)} can log in",
             f"Grant it to accounts instead: alter role {logins[0]} nologin",
         )
-    return ok(f"all {len(ROLES)} are as they were made")
+    return ok(f"all {len(ROLES)} are as installed")
 
 
-def grants(see: Patient) -> Told:
+def grants(see: Patient) -> Result:
+    """each role has the rights that sql/schema gives it"""
     rights = granted.demanded()
     sql, params = granted.missing()
     missing = see.rows(sql, *params)
@@ -81,7 +83,7 @@ def grants(see: Patient) -> Told:
 
 
 _BEYOND = """
-select case x.grantee when 0 then 'everybody (public)' else x.grantee::regrole::text end,
+select case x.grantee when 0 then 'every role (public)' else x.grantee::regrole::text end,
        x.privilege_type, n.nspname || '.' || c.relname,
        c.relname in ('webhook', 'webhook_secret')
   from pg_class c join pg_namespace n on n.oid = c.relnamespace
@@ -92,7 +94,7 @@ select case x.grantee when 0 then 'everybody (public)' else x.grantee::regrole::
  where n.nspname = 'cdc' and x.grantee <> c.relowner
    and (x.grantee = 0 or x.grantee::regrole::text <> all(%(roles)s))
 union all
-select case x.grantee when 0 then 'everybody (public)' else x.grantee::regrole::text end,
+select case x.grantee when 0 then 'every role (public)' else x.grantee::regrole::text end,
        x.privilege_type, 'function ' || p.proname, true
   from pg_proc p join pg_namespace n on n.oid = p.pronamespace
  cross join lateral aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) x
@@ -112,14 +114,14 @@ select x.grantee::regrole::text, x.privilege_type, c.oid::regclass::text, false
 """
 
 
-def others(see: Patient) -> Told:
-    """Rights in our schemas that nobody needs, and rights of our roles on tables of the suite."""
+def others(see: Patient) -> Result:
+    """no other role has rights in our schemas, and our roles have none on tables of the suite"""
     rows = see.conn.execute(
         _BEYOND.encode(),
         {"roles": list(ROLES), "plain": [role for role in ROLES if role != "cdc_capture"]},
     ).fetchall()
     if not rows:
-        return ok("nobody has a right beyond those of our roles")
+        return ok("no role has rights beyond those of our roles")
     who, privilege, thing, grave = rows[0]
     more = f", and {len(rows) - 1} more such" if len(rows) > 1 else ""
     told = f"{who} has {privilege} on {thing}{more}"
@@ -145,12 +147,13 @@ select m.rolname::text, quote_ident(m.rolname),
 """
 
 
-def accounts(see: Patient) -> Told:
-    """Who could become our owners, and as whom the daemons run."""
+def accounts(see: Patient) -> Result:
+    """neither owners of the suite's tables nor other accounts can become our owners; daemons run
+    with `cdc_daemon` and no more"""
     return _owners(see) or _running(see) or _members(see)
 
 
-def _owners(see: Patient) -> Told | None:
+def _owners(see: Patient) -> Result | None:
     tables = [str(see.mapping.company.table)]
     tables += [str(resource.table) for resource in see.mapping.resources.values()]
     owners = see.rows(
@@ -170,13 +173,13 @@ def _owners(see: Patient) -> Told | None:
     name, quoted = owners[0]
     return warn(
         f"{name} owns tables of the suite and is a member of cdc_owner or cdc_capture: "
-        "whoever has that account sees all secrets",
+        "that account can read all secrets",
         f"After installing, as superuser: revoke cdc_owner, cdc_capture from {quoted} cascade"
         + NEXT_TIME.format(quoted),
     )
 
 
-def _running(see: Patient) -> Told | None:
+def _running(see: Patient) -> Result | None:
     running = see.rows(
         """
         select distinct a.usename::text,
@@ -192,29 +195,30 @@ def _running(see: Patient) -> Told | None:
     for name, strong, daemon in running:
         if strong:
             return warn(
-                f"a daemon runs as {name}, which may do far more than it needs",
+                f"a daemon runs as {name}, which has far more rights than it needs",
                 "Give it an account that has cdc_daemon and nothing else (docs/dba.md, "
                 "'Accounts').",
             )
         if not daemon:
             return fail(
-                f"a session of {name} calls itself a daemon's, and {name} has not cdc_daemon",
-                "Any account can call itself so: find out who it is. Only where you start daemons "
-                "with it: grant cdc_daemon to it.",
+                f"a session of {name} calls itself a daemon, and {name} is not a member of "
+                "cdc_daemon",
+                "Any account can choose that application name: find out what it is. If you start "
+                "daemons with this account: grant cdc_daemon to it.",
             )
     return None
 
 
-def _members(see: Patient) -> Told:
-    """Roles belong to the whole server, and whoever may make roles may have made ours before us:
-    what they have of them stays theirs. Who installs needs the same, so the catalog does not tell
-    the two apart; but the database's owner, and who asks here, are known to whoever reads it.
+def _members(see: Patient) -> Result:
+    """Roles belong to the whole server, and an account with CREATEROLE may have made ours before us
+    and keep its hold on them. The installing account needs the same, so the catalogue cannot tell
+    the two apart; the database's owner and the account that asks are not reported.
     """
     rows = see.conn.execute(_BECOMES.encode(), {"roles": list(ROLES)}).fetchall()
     if not rows:
-        return ok("no account has more than it needs")
+        return ok("no account has more rights than it needs")
     told = "; ".join(
-        f"{name} can become {ours}" if ours else f"{name} can give {of_ours} to anybody"
+        f"{name} can become {ours}" if ours else f"{name} can grant {of_ours} to any account"
         for name, _, ours, of_ours, _ in rows[:3]
     )
     told += f"; and {len(rows) - 3} more" if len(rows) > 3 else ""
@@ -223,8 +227,8 @@ def _members(see: Patient) -> Told:
     if ours:
         revoke += NEXT_TIME.format(quoted)
     if known:
-        return ok(f"{told}, as who installs has to, and nobody afterwards: {revoke}")
-    return warn(told, f"Only who installs has to, while installing. As superuser: {revoke}")
+        return ok(f"{told}, which only the installation needs; afterwards: {revoke}")
+    return warn(told, f"Only the installing account needs that. As superuser: {revoke}")
 
 
 CHECKS: dict[str, Check] = {

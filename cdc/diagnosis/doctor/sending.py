@@ -13,7 +13,7 @@ from cdc.deliver.outcome import ProxyFailed
 from cdc.deliver.proxy import Proxy
 from cdc.deliver.trust import Trust
 from cdc.diagnosis import health
-from cdc.diagnosis.doctor.check import Check, Patient, Told, fail, ok, warn
+from cdc.diagnosis.doctor.check import Check, Patient, Result, fail, ok, warn
 from cdc.diagnosis.exposed_files import exposed
 from cdc.diagnosis.health.problems import of_daemons, of_deliveries
 from cdc.errors import CdcError
@@ -25,14 +25,15 @@ _HOSTS = 200  # names looked up; the guard asks again whenever it dials
 _AT_ONCE = 32
 
 
-def doorbell(see: Patient) -> Told:
+def doorbell(see: Patient) -> Result:
+    """the doorbell is off where prepared transactions forbid it"""
     (prepared,) = see.row("select current_setting('max_prepared_transactions')::int")
     wanted = see.settings.doorbell
     if wanted == "on" and prepared:
         return fail(
             f"the doorbell is on, and max_prepared_transactions is {prepared}: PREPARE refuses "
             "transactions that have rung it",
-            "Set CDC_DOORBELL=auto, unless nobody uses prepared transactions.",
+            "Set CDC_DOORBELL=auto, unless no application uses prepared transactions.",
         )
     if wanted == "off" or prepared:
         why = "switched off" if wanted == "off" else f"silent: max_prepared_transactions {prepared}"
@@ -40,14 +41,16 @@ def doorbell(see: Patient) -> Told:
     return ok("writers wake a sleeping daemon")
 
 
-def daemons(see: Patient) -> Told:
+def daemons(see: Patient) -> Result:
+    """daemons run, own all webhooks, and can write their logs"""
     members, owners, strangers = health.fleet(see.conn)
     for problem in of_daemons(members, owners, strangers):
         return fail(problem.text, problem.todo)
     return ok(f"{counted(members, 'daemon')} with all shards")
 
 
-def backlog(see: Patient) -> Told:
+def backlog(see: Patient) -> Result:
+    """nothing is late, dead, expired or about to expire; no webhook is suspended"""
     lanes = health.lanes(see.conn)
     owned = {shard for daemon in health.fleet(see.conn)[1] for shard in daemon.shards}
     wrong = [lane for lane in lanes if lane.late or lane.refused_here]
@@ -70,8 +73,8 @@ def backlog(see: Patient) -> Told:
     return fail(f"{found[0].text}{more}", found[0].todo)
 
 
-def endpoints(see: Patient) -> Told:
-    """What the address guard would say of all endpoints now."""
+def endpoints(see: Patient) -> Result:
+    """the addresses of all endpoints can be resolved, and are allowed"""
     guard = Guard.of(see.settings)
     rows = see.rows(
         "select id, endpoint from cdc.webhook where state in ('active', 'paused') order by id"
@@ -99,22 +102,24 @@ def endpoints(see: Patient) -> Told:
     return ok(f"{counted(len(rows), 'endpoint')} may be called")
 
 
-def secrets(see: Patient) -> Told:
+def secrets(see: Patient) -> Result:
+    """every webhook has a valid signing secret"""
     rows = see.rows(
         "select w.id from cdc.webhook w where w.state <> 'removed' and not exists ("
         " select from cdc.webhook_secret s where s.webhook_id = w.id"
         " and (s.expires_at is null or s.expires_at > clock_timestamp()))"
     )
     if not rows:
-        return ok("every webhook has a valid one")
+        return ok("every webhook has a valid signing secret")
     return fail(
-        f"{counted(len(rows), 'webhook')} without one, such as {rows[0][0]}: nothing can be signed",
-        "`cdc webhook rotate-secret ID` gives it one.",
+        f"{counted(len(rows), 'webhook')} without a signing secret, such as {rows[0][0]}: nothing "
+        "can be signed",
+        "`cdc webhook rotate-secret ID` makes one.",
     )
 
 
-def encryption(see: Patient) -> Told:
-    """Whether secrets are encrypted, and can be read with the keys that are set here."""
+def encryption(see: Patient) -> Result:
+    """secrets are encrypted, and can be read with the keys that are set here"""
     vault = Vault(see.settings.secret_keys)
     rows = see.rows(
         "select w.id, w.endpoint, w.headers, array(select s.secret from cdc.webhook_secret s"
@@ -143,7 +148,7 @@ def encryption(see: Patient) -> Told:
         )
     if not vault.locked:
         return warn(
-            "secrets lie in the database as they are, and in its backups",
+            "secrets are not encrypted in the database and its backups",
             "Set CDC_SECRET_KEYS (`cdc config new-key`), then `cdc webhook reencrypt-secrets`.",
         )
     if behind:
@@ -154,8 +159,9 @@ def encryption(see: Patient) -> Told:
     return ok("secrets are encrypted with the newest key")
 
 
-def tls(see: Patient) -> Told:
-    """Certificates to trust and to show: those for all, and of the profiles that are in use."""
+def tls(see: Patient) -> Result:
+    """the certificates for all webhooks, and of the TLS profiles in use, can be used and do not end
+    within 14 days"""
     rows = see.rows(
         "select distinct tls_profile from cdc.webhook"
         " where state <> 'removed' and tls_profile is not null order by 1"
@@ -170,17 +176,17 @@ def tls(see: Patient) -> Told:
     return ok(f"the certificates can be used; {counted(len(used), 'profile')} in use")
 
 
-def files(see: Patient) -> Told:
-    """Files with secrets, those of this host."""
+def files(see: Patient) -> Result:
+    """files on this host that hold secrets may be read by their owner only"""
     found = exposed(see.settings)
     if not found:
-        return ok("none with a secret in it may be read by others than its owner")
+        return ok("files with secrets may be read by their owner only")
     more = f"; and {len(found) - 1} more, such as {found[1].path}" if len(found) > 1 else ""
     return warn(found[0].message + more, found[0].hint)
 
 
-def proxy(see: Patient) -> Told:
-    """Whether the way out stands open, as far as can be told without asking for a receiver."""
+def proxy(see: Patient) -> Result:
+    """the proxy (`CDC_PROXY`) takes connections, where one is set"""
     url = see.settings.proxy
     if url is None:
         return ok("endpoints are called directly")
@@ -188,7 +194,7 @@ def proxy(see: Patient) -> Told:
     try:
         asyncio.run(through.reach(partial(lookup, limit=3.0, search=True), 3.0))
     except ProxyFailed as error:
-        return fail(error.message, "Correct CDC_PROXY, or see why it is down.")
+        return fail(error.message, "Correct CDC_PROXY, or find out why the proxy is down.")
     return ok(f"endpoints are called through {through.name}")
 
 

@@ -1,24 +1,27 @@
 """Checks of what others in the database do to our tables: publications, row-level security, event
-triggers; and of companies that the suite does not have any more."""
+triggers; and of companies that the suite no longer has."""
 
 from __future__ import annotations
 
 from cdc.capture.check import show_all
 from cdc.capture.parent_lookup import tables_read
 from cdc.diagnosis import capture_state
-from cdc.diagnosis.doctor.check import Check, Patient, Told, fail, ok, warn
+from cdc.diagnosis.doctor.check import Check, Patient, Result, fail, ok, warn
 from cdc.postgres import event_triggers, publications, row_security
 from cdc.webhooks.company import gone, named
 from cdc.wording import counted
 
 
-def published(see: Patient) -> Told:
-    """Rows that PostgreSQL lets no daemon delete are sent again by the next one."""
+def published(see: Patient) -> Result:
+    """no publication sends our tables, with their secrets, to subscribers, or keeps daemons from
+    recording
+
+    Rows that PostgreSQL lets no daemon delete are sent again by the next one."""
     if refused := publications.refused(see.conn):
         first = refused[0]
         return fail(
             f"publication {first.publication} keeps daemons from changing cdc.{first.table}: "
-            "nothing is recorded, and all of it is sent again",
+            "nothing is recorded, and everything is sent again",
             f"{first.todo}; or else: {publications.remedy(publications.ours(see.conn))}",
         )
     if bare := publications.unidentified(see.conn):
@@ -34,7 +37,8 @@ def published(see: Patient) -> Told:
     return (fail if secrets else warn)(publications.stated(found), publications.remedy(found))
 
 
-def security(see: Patient) -> Told:
+def security(see: Patient) -> Result:
+    """no policy hides rows from capture, nor rows of our tables from our roles"""
     if filtered := row_security.filtered(see.conn):
         table, roles = next(iter(filtered.items()))
         return fail(
@@ -61,7 +65,8 @@ def security(see: Patient) -> Told:
     return ok("nothing is hidden from the capture functions and the daemons")
 
 
-def triggers(see: Patient) -> Told:
+def triggers(see: Patient) -> Result:
+    """names the event triggers that run at our DDL"""
     found = event_triggers.found(see.conn)
     if not found:
         return ok("none runs at our DDL")
@@ -69,18 +74,20 @@ def triggers(see: Patient) -> Told:
     return ok(f"at our DDL: {'; '.join(map(str, found[:3]))}{more}")
 
 
-def companies(see: Patient) -> Told:
-    """Registrations of a company that was deleted, or whose key was changed, get nothing."""
+def companies(see: Patient) -> Result:
+    """each registered company is in the suite, as far as the account may read it
+
+    A company that was deleted, or whose key was changed, gets nothing."""
     table = see.mapping.company.table
     found = gone(see.conn, see.mapping)
     if found is None:
-        return ok(f"cannot be checked: this account may not read {table}, or not all of it")
+        return ok(f"not checked: this account may not read all of {table}")
     if not found:
         return ok(f"each registered company is in {table}")
     count = sum(len(webhooks) for webhooks in found.values())
     return fail(
         f"{counted(count, 'registration')} of a company that is not in {table}: {named(found)}",
-        "Where its key was changed, register it again under the new one; else "
+        "If its key was changed, register it again under the new one; otherwise "
         "`cdc webhook remove`.",
     )
 

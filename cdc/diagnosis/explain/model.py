@@ -82,9 +82,7 @@ class DeliveryFacts:
             cause = next(
                 (a.detail for a in reversed(log) if a.error == "mapping" and a.detail), None
             )
-            why = (
-                f"the mapping has no event {self.event} any more, or keys are unfit for an address"
-            )
+            why = f"the mapping has lost the event {self.event}, or a key does not fit into a URL"
             if cause:
                 why = cause.rstrip(".")
             return f"no payload could be made, so there was nothing to send: {why}"
@@ -109,7 +107,7 @@ class WebhookFacts:
     """A webhook, its lane and its owner.
 
     owner:    the live daemon that owns it, None without.
-    slow_for: seconds for which its receiver wants to be left alone.
+    slow_for: seconds for which its receiver asked for a pause.
     signable: it has a valid secret; None for an account that may not see that.
     """
 

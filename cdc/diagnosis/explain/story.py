@@ -21,7 +21,7 @@ from cdc.mapping import Resource
 from cdc.wording import age, counted, when
 
 _CAPTURE_TODO = {
-    "off": "`cdc triggers on` switches it on again. What was changed meanwhile is not sent.",
+    "off": "`cdc triggers on` switches it on again. Changes made meanwhile are not sent.",
     "disabled": "Find out who disabled it; `cdc triggers install` enables it.",
 }
 
@@ -41,24 +41,24 @@ def of_capture(facts: Facts, resource: Resource) -> Iterator[Sentence]:
             "bad",
             f"capture {row.state}",
             f"Capture of {row.table} is {row.state}{detail}: changes made now may not be seen.",
-            _CAPTURE_TODO.get(row.state, "`cdc triggers plan` shows what is to be done."),
+            _CAPTURE_TODO.get(row.state, "`cdc triggers plan` shows what would correct it."),
         )
 
 
 def of_gaps(facts: Facts, resource: Resource) -> Iterator[Sentence]:
-    """Times of which nobody can say what was changed."""
+    """Times during which changes were not captured."""
     off = any(row.state == "off" for row in facts.capture if row.resource == resource.name)
     for gap in facts.gaps:
         if gap.until is None and off:
-            continue  # told already: it is off now
-        end = when(gap.until) if gap.until else "somebody installed it again"
+            continue  # reported already: it is off now
+        end = when(gap.until) if gap.until else "it was installed again"
         yield Sentence(
             "wait",
             "capture was off",
             f"Capture of {resource.table} was off from {when(gap.since)} until {end} "
-            f"(switched by {gap.who}): what was changed then is not sent, and nobody can say "
-            "whether this row was.",
-            "Its receiver has to read the row from the suite's API.",
+            f"(switched by {gap.who}): changes made then are not sent, and it is unknown whether "
+            "this row was changed.",
+            "Its receiver must read the row from the suite's API.",
         )
 
 
@@ -68,8 +68,8 @@ def of_row(row: SuiteRow, resource: Resource, key: str) -> Iterator[Sentence]:
         yield Sentence(
             "wait",
             "no row",
-            f"{resource.table} has no row {key} now. Deletions send nothing; what was changed "
-            "before is told of below.",
+            f"{resource.table} has no row {key} now. Deletions send nothing; earlier changes are "
+            "listed below.",
         )
     elif row.exists and row.company is None:
         what = f"No column of row {key} of {resource.table} leads to a company"
@@ -81,9 +81,8 @@ def of_row(row: SuiteRow, resource: Resource, key: str) -> Iterator[Sentence]:
         yield Sentence(
             "bad",
             "no company",
-            f"{what}, so nobody is told of its changes.",
-            "docs/capture.md, 'What could not be resolved', says how such changes are captured "
-            "late; "
+            f"{what}, so no webhook gets its changes.",
+            "docs/capture.md, 'What could not be resolved', says how they are captured late; "
             f"`optional = true` in {where} of the mapping allows rows without a company.",
         )
 
@@ -95,7 +94,7 @@ def of_unresolved(one: UnresolvedFacts) -> Sentence:
         "bad",
         "unresolved",
         f"The change of {one.resource} {one.key} at {when(one.time)} {kept}: {cause.text}. "
-        f"It was tried {counted(one.tries, 'time')} since.",
+        f"It was tried again {counted(one.tries, 'time')}.",
         cause.todo,
     )
 
@@ -103,14 +102,14 @@ def of_unresolved(one: UnresolvedFacts) -> Sentence:
 def of_another_company(
     row: SuiteRow, asked: str, resource: Resource, key: str
 ) -> Iterator[Sentence]:
-    """Whoever is asked about has no part in this row."""
+    """The company that was asked about does not own this row."""
     if row.company is not None and row.company != asked:
         yield Sentence(
             "wait",
             "another company",
-            f"Row {key} of {resource.table} belongs to company {row.company}, so company {asked} "
-            "is told nothing of it.",
-            f"`cdc explain {resource.name} {key}` tells who is.",
+            f"Row {key} of {resource.table} belongs to company {row.company}, so webhooks of "
+            f"company {asked} do not get its changes.",
+            f"`cdc explain {resource.name} {key}` shows the webhooks that do.",
         )
 
 
@@ -120,27 +119,27 @@ def of_hook(hook: WebhookFacts, event: str, facts: Facts) -> Iterator[Sentence]:
     if hook.state == "removed":
         yield Sentence("wait", "removed", f"{name} was removed ({when(hook.since)}).")
     elif event not in hook.events:
-        told = ", ".join(hook.events) or "nothing"
+        named = ", ".join(hook.events) or "nothing"
         yield Sentence(
             "wait",
             "not registered",
-            f"{name} is not registered for {event}, only for {told}.",
-            f"`cdc webhook update {hook.id} --event ...` changes that, for changes to come.",
+            f"{name} is not registered for {event}, only for {named}.",
+            f"`cdc webhook update {hook.id} --add-event {event}` adds it, for future changes.",
         )
     else:
         yield Sentence(
             "wait",
             "no change",
-            f"{name} is registered for {event} (it exists since {when(hook.created_at)}), "
-            "and nothing of this row is queued for it, nor in its log of the time looked at. It "
-            "gets the changes of transactions that begin after its registration, and after capture "
-            f"was installed{_since(facts)}.",
-            "Look further back with --since 14d. The log is kept for CDC_LOG_DAYS.",
+            f"{name} is registered for {event} (since {when(hook.created_at)}), and no change of "
+            "this row is queued for it or in the part of its log that was searched. It gets the "
+            "changes of transactions that begin after its registration, and after capture was "
+            f"installed{_since(facts)}.",
+            "Search further back with --since 14d. The log is kept for CDC_LOG_DAYS.",
         )
 
 
 def _since(facts: Facts) -> str:
-    return f" (as it is now: {when(facts.mapped_at)})" if facts.mapped_at else ""
+    return f" (in its present form: {when(facts.mapped_at)})" if facts.mapped_at else ""
 
 
 def of_nobody(company: str | None, event: str) -> Sentence:
@@ -149,15 +148,15 @@ def of_nobody(company: str | None, event: str) -> Sentence:
         return Sentence(
             "wait",
             "nobody",
-            f"Nothing of it is queued or logged, and whose row it is cannot be seen: {event} may "
-            "have no webhook there.",
-            "Say --company, or use an account that may read the suite's keys.",
+            f"No change of it is queued or logged, and this account cannot see its company, which "
+            f"may have no webhook for {event}.",
+            "Give --company, or use an account that may read the suite's keys.",
         )
     return Sentence(
         "bad",
         "nobody",
-        f"Company {company} has no webhook, so nothing is written when such a row changes.",
-        "`cdc webhook add` registers one, for changes to come.",
+        f"Company {company} has no webhook, so its changes are not captured.",
+        "`cdc webhook add` registers one, for future changes.",
     )
 
 
@@ -173,7 +172,7 @@ def of_delivery(one: DeliveryFacts, facts: Facts) -> Iterator[Sentence]:
             "dead",
             f"It is dead: {one.failed(log)}, the last: {one.answer(log)}. "
             f"{delivered_before(log) or 'The receiver never got it.'}",
-            f"{one.cause(log).todo_for(one.webhook)} When that is mended: `cdc delivery replay "
+            f"{one.cause(log).todo_for(one.webhook)} When that is fixed: `cdc delivery replay "
             f"{one.id}` (same webhook-id).",
         )
     elif hook is None or hook.state == "removed":
@@ -186,7 +185,7 @@ def of_delivery(one: DeliveryFacts, facts: Facts) -> Iterator[Sentence]:
             f"held {hook.state}",
             f"It is held: its webhook is {hook.state} since {when(hook.since)}"
             f"{': ' + hook.reason if hook.reason else ''}. It expires after CDC_HELD_DAYS.",
-            f"`cdc webhook resume {hook.id}` has all that is held sent, in order.",
+            f"`cdc webhook resume {hook.id}` sends everything that is held, in order.",
         )
     else:
         yield from _waiting(one, facts, hook, log)
@@ -213,7 +212,7 @@ def _waiting(
             "wait",
             "retrying",
             f"{how} {delivered_before(log)}".rstrip(),
-            f"{one.cause(log).todo_for(hook.id)} When that is mended: `cdc webhook resume "
+            f"{one.cause(log).todo_for(hook.id)} When that is fixed: `cdc webhook resume "
             f"{hook.id}` tries at once.",
         )
     before = list(_in_the_way(hook, facts))
@@ -229,23 +228,23 @@ def _waiting(
         yield Sentence(
             "bad",
             "stuck",
-            f"It is first in its webhook's queue for {age(one.age)}, and nothing is in its way "
-            "that can be seen from here.",
-            f"Read the log of {hook.owner}; `cdc doctor`.",
+            f"It has been first in its webhook's queue for {age(one.age)}, for no reason that this "
+            "command can see.",
+            f"Read the log of {hook.owner}, and run `cdc doctor`.",
         )
     elif not before:
-        yield Sentence("ok", "queued", "It is next in its webhook's queue, and on its way.")
+        yield Sentence("ok", "queued", "It is next in its webhook's queue and about to be sent.")
 
 
 def _in_the_way(hook: WebhookFacts, facts: Facts) -> Iterator[Sentence]:
-    """What stops a webhook that is to send."""
+    """What stops an active webhook."""
     if facts.copy:
         yield Sentence(
             "bad",
             "copy",
             "This database is a copy of the one that capture was installed in: daemons refuse to "
-            "run here, so that a copy calls nobody. Nothing is sent.",
-            "If it is the real one now: `cdc adopt`, then `cdc run`.",
+            "run here, so that a copy sends nothing.",
+            "If this is the real one now: `cdc adopt`, then `cdc run`.",
         )
     elif hook.owner is None:
         running = counted(facts.daemons, "daemon runs", "daemons run")
@@ -253,14 +252,14 @@ def _in_the_way(hook: WebhookFacts, facts: Facts) -> Iterator[Sentence]:
             "bad",
             "no daemon",
             f"No daemon owns the webhook ({running}): nothing is sent.",
-            "Start `cdc run`; where it runs, read its log.",
+            "Start `cdc run`; if it runs, read its log.",
         )
     if hook.signable is False:
         yield Sentence(
             "bad",
             "no secret",
             "The webhook has no valid secret: nothing can be signed, so nothing is sent.",
-            f"`cdc webhook rotate-secret {hook.id}` gives it one.",
+            f"`cdc webhook rotate-secret {hook.id}` makes one.",
         )
     elif why := hook.unusable:
         yield Sentence(
@@ -274,11 +273,11 @@ def _in_the_way(hook: WebhookFacts, facts: Facts) -> Iterator[Sentence]:
         yield Sentence(
             "bad",
             "untranslatable",
-            "Its lane tries one delivery at a time: of the last ones no payload could be made with "
-            "the mapping, so there was nothing to send.",
-            f"`cdc delivery list --webhook {hook.id}` tells why, and what to do about it: an event "
-            "that is gone is put back into the mapping (`cdc triggers install`); keys that no "
-            "address can hold end as dead.",
+            "Only one delivery of its webhook is tried at a time: no payload could be made with "
+            "the mapping for the last ones, so there was nothing to send.",
+            f"`cdc delivery list --webhook {hook.id}` says why. If an event is missing from the "
+            "mapping, add it and run `cdc triggers install`. A key that does not fit into a URL "
+            "makes the delivery dead.",
         )
     since = f" since {when(hook.failing_since)}" if hook.failing_since else ""
     if hook.breaker != "closed" and hook.last_error != "mapping":
@@ -286,18 +285,18 @@ def _in_the_way(hook: WebhookFacts, facts: Facts) -> Iterator[Sentence]:
             "bad",
             "lane open",
             f"The endpoint does not answer well{since} ({hook.failures} failures in a row"
-            f"{', the last: ' + hook.last_error if hook.last_error else ''}): its lane is "
-            f"{hook.breaker}, and only one delivery at a time tries whether it is well again.",
-            f"{cause_of(hook.last_error or '').todo_for(hook.id)} Probes go on automatically, at "
-            "least once a minute.",
+            f"{', the last: ' + hook.last_error if hook.last_error else ''}): its circuit breaker "
+            f"is {hook.breaker}, and only one delivery at a time probes the endpoint.",
+            f"{cause_of(hook.last_error or '').todo_for(hook.id)} Probes continue "
+            "automatically, at least once a minute.",
         )
     if hook.slow_for is not None and hook.slow_for > 0:
         yield Sentence(
             "wait",
             "slowed",
-            f"The receiver wants to be left alone for another {age(hook.slow_for)}"
-            f"{', and has taken nothing' + since if since else ''}.",
-            "It is tried again by itself then. If that lasts, talk to the receiver.",
+            f"The receiver asked for a pause, which lasts another {age(hook.slow_for)}"
+            f"{'; it has accepted nothing' + since if since else ''}.",
+            "It is tried again automatically then. If that lasts, ask the receiver's operator.",
         )
 
 
@@ -320,7 +319,7 @@ def _ended(one: DeliveryFacts, log: list[Attempt]) -> Iterator[Sentence]:
             "expired",
             f"It expired at {at}: it was held, or dead, for longer than CDC_HELD_DAYS. "
             f"{delivered_before(log) or 'The receiver did not get it.'}",
-            f"`cdc delivery replay {one.uid}` sends it after all.",
+            f"`cdc delivery replay {one.uid}` sends it now.",
         )
     elif last.outcome == "dropped":
         yield Sentence(
@@ -330,7 +329,7 @@ def _ended(one: DeliveryFacts, log: list[Attempt]) -> Iterator[Sentence]:
         yield Sentence(
             "bad",
             "lost track",
-            f"Its last attempt failed at {at} ({one.answer(log)}), and it waits nowhere: "
-            "somebody has removed it from the tables by hand.",
-            "Its receiver has to read the row from the suite's API.",
+            f"Its last attempt failed at {at} ({one.answer(log)}), and it is in no table of "
+            "waiting deliveries: it was deleted by hand.",
+            "Its receiver must read the row from the suite's API.",
         )

@@ -12,10 +12,10 @@ from cdc.postgres.publications import Publication, RefusedChange
 from cdc.wording import counted
 
 LATE = 60.0
-"""Seconds after which a delivery that nobody holds back is late."""
+"""Seconds after which a delivery that is not held back is late."""
 
-UNTOLD = "no payload can be made"
-"""So begins why deliveries fail of which nothing can be sent: error ``mapping``."""
+NO_PAYLOAD = "no payload can be made"
+"""How the cause begins of deliveries that have no payload: error ``mapping``."""
 
 
 class LaneState(NamedTuple):
@@ -99,12 +99,12 @@ class LaneState(NamedTuple):
                 if self.delivery is not None
                 else f"`cdc delivery list --webhook {self.webhook_id}`"
             )
-            return f"{UNTOLD}: {look}"
+            return f"{NO_PAYLOAD}: {look}"
         return self.error
 
     @property
     def quiet(self) -> bool:
-        """Nothing to tell of it."""
+        """Nothing to report."""
         return (
             self.state in ("active", "removed")
             and self.breaker == "closed"

@@ -20,7 +20,7 @@ from cdc.webhooks.company import named
 from cdc.wording import age, counted
 
 FULL_QUEUE = 0.25
-"""Share of the notification queue from which on nobody arms the bell any more: with a full one,
+"""Share of the notification queue from which on daemons do not arm the bell: with a full one,
 writers' commits fail."""
 
 EXPIRES_SOON = 0.7
@@ -30,7 +30,7 @@ NAMED = 5
 """Webhooks with one problem that are named."""
 
 DOCTOR = "`cdc doctor` says what to do."
-NO_DAEMON = "Start `cdc run`; if it runs, its log says what is in its way."
+NO_DAEMON = "Start `cdc run`; if it runs, its log says what stops it."
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,16 +68,16 @@ def _standing(seen: Health) -> Iterator[Problem]:
     if seen.copy:
         yield Problem(
             "this database is a copy, and daemons refuse to send from it",
-            "If it is the real one now: `cdc adopt`.",
+            "If this is the real one now: `cdc adopt`.",
             stops=True,
         )
     if seen.installed_mapping is None:
         yield Problem("capture is not installed", "Run `cdc triggers install`.", stops=True)
     elif not seen.mapping_is_installed:
         yield Problem(
-            "another mapping is installed than the one configured",
-            "Correct CDC_MAPPING, or install this one (`cdc triggers plan` shows what would "
-            "change).",
+            "the configured mapping differs from the installed one",
+            "Correct CDC_MAPPING, or run `cdc triggers install` (`cdc triggers plan` shows what "
+            "would change).",
             stops=True,
         )
     wrong = [row for row in seen.capture if row.state != "installed"]
@@ -87,7 +87,7 @@ def _standing(seen: Health) -> Iterator[Problem]:
         todo = "`cdc triggers on`" if first.state == "off" else "`cdc triggers install`"
         yield Problem(
             f"capture of {first.table} is {first.state}{more}: {fate(wrong)}",
-            f"{todo} mends it; `cdc triggers status` lists all tables.",
+            f"Run {todo}; `cdc triggers status` lists all tables.",
         )
     for one in seen.refused[:1]:
         yield Problem(
@@ -126,8 +126,8 @@ def of_daemons(
     """Whether each webhook has a daemon that can do its work. waiting: those with none."""
     if strangers:
         yield Problem(
-            f"{', '.join(strangers[:3])} holds advisory locks of daemons, and may not act as "
-            "one: webhooks are kept from being sent to",
+            f"{', '.join(strangers[:3])} holds advisory locks of daemons without being one: "
+            "daemons cannot send to some webhooks",
             "If it is a daemon of yours: grant cdc_daemon to its account. Otherwise end it: select "
             "pg_terminate_backend(PROCESS); and revoke CONNECT on the database from its account.",
             stops=True,
@@ -137,7 +137,7 @@ def of_daemons(
     least = "at least " if any(lane.more for lane in waiting) else ""
     what = f"{least}{count} deliveries wait for one" if count != 1 else "1 delivery waits for one"
     if copy or strangers:
-        pass  # they are in its way
+        pass  # the cause is named already
     elif not members and not owned:
         wait = f": {what}" if count else ": changes are collected and not sent"
         yield Problem(f"no daemon runs{wait}", NO_DAEMON, stops=True)
@@ -170,7 +170,7 @@ def _of_daemon(daemon: DaemonState) -> Iterator[Problem]:
 def _minor(seen: Health) -> Iterator[Problem]:
     if seen.bell.queue >= FULL_QUEUE:
         yield Problem(
-            f"the server's notification queue is {seen.bell.queue:.0%} full: some session listens "
+            f"the server's notification queue is {seen.bell.queue:.0%} full: a session listens "
             "and stays in a transaction",
             "`cdc doctor` names it.",
         )
@@ -181,15 +181,15 @@ def _minor(seen: Health) -> Iterator[Problem]:
         yield Problem(
             f"{counted(count, 'registration')} of a company that is not in the suite: "
             f"{named(seen.gone)}",
-            "Where its key was changed, register it again under the new one; else `cdc webhook "
+            "If its key was changed, register it again under the new one; otherwise `cdc webhook "
             "remove`.",
         )
 
 
 def fate(wrong: Iterable[TableStatus]) -> str:
-    """What becomes of the changes of tables where capture is not as it should be."""
+    """What becomes of the changes of tables whose capture is not in order."""
     if all(row.state == "blind" for row in wrong):
-        return "changes are kept in cdc.unresolved, and captured when that is mended"
+        return "changes are kept in cdc.unresolved, and captured when that is fixed"
     return "changes are lost"
 
 
@@ -252,14 +252,13 @@ def _ended(lanes: Sequence[LaneState], expired: int) -> Iterator[Problem]:
             f"{least}{counted(count, 'delivery', 'deliveries')} dead, of {_they(dead)}, the oldest "
             f"change {age(oldest)} old: not received",
             f"`cdc delivery list --webhook {_id(dead)} --state dead` says why; when that is "
-            f"mended: `cdc delivery replay --webhook {_id(dead)}`.",
+            f"fixed: `cdc delivery replay --webhook {_id(dead)}`.",
         )
     if expired:
         yield Problem(
             f"{counted(expired, 'delivery', 'deliveries')} expired within the last day: held or "
             "dead for too long, and not sent",
-            "`cdc delivery list --state expired` lists them; `cdc delivery replay` sends them "
-            "after all.",
+            "`cdc delivery list --state expired` lists them; `cdc delivery replay` sends them.",
         )
 
 
@@ -269,8 +268,8 @@ def _expiring(lanes: Sequence[LaneState], held_days: float) -> Iterator[Problem]
     if soon:
         left = max(0.0, time - max(lane.held_for or 0.0 for lane in soon))
         yield Problem(
-            f"what {_they(soon, 'holds', 'hold')} expires, the first in {age(left)}",
-            f"`cdc webhook resume {_id(soon)}` sends it. CDC_HELD_DAYS is the limit.",
+            f"held deliveries of {_they(soon)} are about to expire, the first in {age(left)}",
+            f"`cdc webhook resume {_id(soon)}` sends them. CDC_HELD_DAYS is the limit.",
         )
 
 

@@ -37,23 +37,25 @@ SETUP, WEBHOOKS, RUNNING, TRYING = "Set up", "Webhooks", "Run and watch", "Try o
 COMMANDS = {
     "migrate": Listed("cdc.cli.migrate", "Install schema cdc, or bring it up to date.", SETUP),
     "triggers": Listed("cdc.cli.triggers", "Capture: triggers on the suite's tables.", SETUP),
-    "config": Listed("cdc.cli.config", "Settings: what holds and why.", SETUP),
-    "mapping": Listed("cdc.cli.mapping", "The mapping: what the suite's tables mean.", SETUP),
-    "adopt": Listed("cdc.cli.adopt", "Say that this database is the real one, no copy.", SETUP),
-    "webhook": Listed("cdc.cli.webhook", "Webhooks: who wants which changes.", WEBHOOKS),
+    "config": Listed("cdc.cli.config", "Show and check the configuration.", SETUP),
+    "mapping": Listed("cdc.cli.mapping", "The mapping file: what the suite's tables mean.", SETUP),
+    "adopt": Listed("cdc.cli.adopt", "Declare this database the real one, not a copy.", SETUP),
+    "webhook": Listed(
+        "cdc.cli.webhook", "Webhooks: register, change, pause, test, remove.", WEBHOOKS
+    ),
     "events": Listed(
         "cdc.cli.events", "List the events that a webhook can register for.", WEBHOOKS
     ),
-    "delivery": Listed("cdc.cli.delivery", "Deliveries: where a change is, and why.", WEBHOOKS),
+    "delivery": Listed("cdc.cli.delivery", "Deliveries: list, inspect and replay them.", WEBHOOKS),
     "run": Listed("cdc.cli.run", "Deliver changes until stopped (SIGTERM or Ctrl-C).", RUNNING),
     "status": Listed("cdc.cli.status", "Show at a glance what is late, failing or held.", RUNNING),
     "explain": Listed(
         "cdc.cli.explain",
-        "Tell whether a change has arrived, when, what was answered, and why not.",
+        "Show whether a change has arrived, when, with which answer, or why not.",
         RUNNING,
     ),
-    "doctor": Listed("cdc.cli.doctor", "Check everything, and say what to do.", RUNNING),
-    "demo": Listed("cdc.cli.demo", "Watch the whole road, on a PostgreSQL of its own.", TRYING),
+    "doctor": Listed("cdc.cli.doctor", "Check the installation, and say what to do.", RUNNING),
+    "demo": Listed("cdc.cli.demo", "Show it at work, on a PostgreSQL of its own.", TRYING),
     "receive": Listed(
         "cdc.cli.receive",
         "Receive webhooks on this machine, verify their signatures and print them.",
@@ -120,7 +122,8 @@ def root(
     config: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE", help="Settings file (TOML), below the environment. Or CDC_CONFIG."
+            metavar="FILE",
+            help="Settings file (TOML), or CDC_CONFIG; the environment takes precedence.",
         ),
     ] = None,
     version: Annotated[
@@ -129,7 +132,7 @@ def root(
 ) -> None:
     """Every committed change of the interview suite's tables becomes one signed POST.
 
-    Settings come from the environment (CDC_DATABASE_URL and others) over a file;
+    Settings come from the environment (CDC_DATABASE_URL and others) or from a file;
     `cdc config show` lists them all.
     """
     ctx.obj = common.Global(config)

@@ -34,11 +34,11 @@ def register(app: typer.Typer) -> None:
 
 
 def adopt(ctx: typer.Context, yes: Yes = False, as_json: AsJson = False) -> None:
-    """Say that this database is the real one, no copy.
+    """Declare this database the real one, not a copy.
 
     A copy of a production database (a restored dump, a template copy) must not POST to real
-    customers, so a daemon that finds itself in another database than the one that schema cdc was
-    installed in refuses to run. After this command it runs here.
+    customers, so daemons refuse to run in any other database than the one that schema cdc was
+    installed in. After this command they run here.
     """
     from cdc.postgres.connections import explained
 

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from cdc.postgres import connections
     from cdc.settings import Settings
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, and nothing else.")]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on stdout and nothing else.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
 
 GOOD, SO_SO, BAD, FAINT = "green", "yellow", "red", "dim"
 
@@ -109,7 +109,7 @@ def translated(error: Exception) -> CdcError | None:
 
 
 def report(error: CdcError) -> None:
-    """Tells a person what is wrong and what to do next."""
+    """Prints for a person what is wrong and what to do next."""
     lines = [typer.style("error: ", fg="red") + printable(error.message, lines=True)]
     lines += [f"  {line}" for line in printable(located(error.hint), lines=True).splitlines()]
     typer.echo("\n".join(lines), err=True)
@@ -155,7 +155,7 @@ def _as_escape(char: str) -> str:
 
 
 def printable(text: str, *, lines: bool = False) -> str:
-    """Whatever somebody else wrote must not steer the terminal."""
+    """Text from outside must not steer the terminal."""
     return "".join(c if c.isprintable() or (lines and c == "\n") else " " for c in text)
 
 
@@ -262,7 +262,9 @@ def confirm(question: str, *, yes: bool) -> None:
     if yes:
         return
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        raise UsageError(f"{question} There is no terminal to ask in.", "Add --yes.")
+        raise UsageError(
+            f"cannot ask without a terminal: {question}", "Add --yes to confirm beforehand."
+        )
     typer.confirm(question, abort=True, err=True)
 
 
@@ -273,10 +275,10 @@ def duration(text: str) -> timedelta:
     """``90s``, ``30m``, ``24h``, ``7d`` or ``0``. Raises UsageError."""
     found = re.fullmatch(r"([0-9]{1,9})([smhd])|0", text.strip())
     if found is None:
-        raise UsageError(f"{text!r} is no length of time", "Write 90s, 30m, 24h or 7d.")
+        raise UsageError(f"invalid duration {text!r}: expected such as 90s, 30m, 24h or 7d")
     seconds = int(found[1]) * _UNITS[found[2]] if found[1] else 0
     if seconds > 3650 * 86400:
-        raise UsageError(f"{text} is longer than ten years")
+        raise UsageError(f"invalid duration {text!r}: expected ten years (3650d) at most")
     return timedelta(seconds=seconds)
 
 
@@ -288,8 +290,10 @@ def moment(text: str) -> datetime:
         try:
             return datetime.now(UTC) - duration(text)
         except UsageError:
-            hint = "Write 30m or 2d (ago), or 2025-03-16T15:32:34 with or without an offset."
-            raise UsageError(f"{text!r} is no time", hint) from None
+            raise UsageError(
+                f"invalid time {text!r}: expected ISO 8601, such as 2026-01-31T10:00Z, or a "
+                "duration ago, such as 30m or 2d"
+            ) from None
     return found.astimezone(UTC)
 
 
@@ -300,8 +304,10 @@ def delivery_id(text: str) -> tuple[int | None, str | None]:
     try:
         return None, str(uuid.UUID(text))
     except ValueError:
-        hint = "Give its number, or the webhook-id that the receiver saw."
-        raise UsageError(f"{text!r} is no delivery", hint) from None
+        raise UsageError(
+            f"invalid delivery {text!r}: expected its number, or the webhook-id that the receiver "
+            "saw (a UUID)"
+        ) from None
 
 
 def fields_of(made: Any) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from cdc.errors import ConfigError
 
 def register(app: typer.Typer) -> None:
     """Adds the group."""
-    group = typer.Typer(no_args_is_help=True, help="Settings: what holds and why.")
+    group = typer.Typer(no_args_is_help=True, help="Show and check the configuration.")
     group.command("show")(show)
     group.command("check")(check)
     group.command("default")(default)
@@ -57,11 +57,11 @@ def show(ctx: typer.Context, as_json: AsJson = False) -> None:
     )
     if settings.config_path is not None:
         say(f"The file is {settings.config_path}.")
-    say("docs/configuration.md tells what each means.")
+    say("docs/configuration.md explains each.")
 
 
 def new_key(as_json: AsJson = False) -> None:
-    """Make a key for CDC_SECRET_KEYS, with which secrets in the database are encrypted."""
+    """Make a key for CDC_SECRET_KEYS, which encrypts the secrets in the database."""
     from cdc.webhooks import vault
 
     made = vault.new_key()
@@ -70,7 +70,7 @@ def new_key(as_json: AsJson = False) -> None:
         return
     typer.echo(made)
     say(
-        "Put it in front of CDC_SECRET_KEYS, for commands and daemons alike, and keep a copy apart "
+        "Put it first in CDC_SECRET_KEYS, for commands and daemons alike, and keep a copy apart "
         "from the database. Then: `cdc webhook reencrypt-secrets`."
     )
 
@@ -117,4 +117,4 @@ def check(
     if as_json:
         print_json({"ok": True, "events": events, "fingerprint": mapping.fingerprint})
         return
-    say(f"Settings and mapping are fine. Events: {', '.join(events)}.")
+    say(f"Settings and mapping are valid. Events: {', '.join(events)}.")

@@ -26,7 +26,7 @@ def register(app: typer.Typer) -> None:
     """Adds the group."""
     group = typer.Typer(
         no_args_is_help=True,
-        help="Deliveries: where a change is, and why.\n\nA delivery is one change owed to one "
+        help="Deliveries: list, inspect and replay them.\n\nA delivery is one change for one "
         "webhook. It is queued, retrying, parked (behind a retrying one) or held (its webhook is "
         "paused), and ends delivered, dead, expired or dropped.",
     )
@@ -52,18 +52,18 @@ def list_(
         str | None,
         typer.Option(help="Only changes since then: 30m, 2d, or a time in ISO form."),
     ] = None,
-    limit: Annotated[int, typer.Option(min=1, max=100_000, help="At most so many.")] = 50,
+    limit: Annotated[int, typer.Option(min=1, max=100_000, help="List at most this many.")] = 50,
     as_json: AsJson = False,
 ) -> None:
     """List deliveries, the newest changes first.
 
-    Without --since the log of those that have ended is searched a day back.
+    Those that have ended are searched for one day back, or as far as --since says.
     """
     from cdc.diagnosis import deliveries
     from cdc.postgres.connections import explained
 
     if state is not None and state not in deliveries.STATES:
-        raise UsageError(f"there is no state '{state}'", f"Known: {', '.join(deliveries.STATES)}.")
+        raise UsageError(f"invalid state '{state}': expected {', '.join(deliveries.STATES)}")
     settings = load_settings(ctx)
     company = common.company_key(settings, company)
     wanted = deliveries.DeliveryFilter(
@@ -103,13 +103,13 @@ def list_(
 def show(
     ctx: typer.Context,
     delivery: Annotated[
-        str, typer.Argument(metavar="ID", help="Number in the queue, or webhook-id.")
+        str, typer.Argument(metavar="ID", help="Number of the delivery, or webhook-id.")
     ],
     as_json: AsJson = False,
 ) -> None:
     """Show where a delivery is, and all its attempts.
 
-    Several webhooks may be owed one change under one number; then all of them are shown.
+    If several webhooks get the change, all their deliveries are shown.
     """
     from cdc.causes import cause_unresolved
     from cdc.diagnosis import deliveries
@@ -125,8 +125,8 @@ def show(
         raise CdcError(f"change {delivery} {kept}: {cause.text}", cause.todo)
     if not found:
         raise CdcError(
-            f"no delivery {delivery} is known",
-            "The log keeps what has ended for as long as CDC_LOG_DAYS says.",
+            f"unknown delivery {delivery}",
+            "The log keeps deliveries that have ended for CDC_LOG_DAYS.",
         )
     if as_json:
         print_json(found)

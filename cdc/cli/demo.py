@@ -16,12 +16,14 @@ def register(app: typer.Typer) -> None:
 
 def demo(
     keep: Annotated[
-        bool, typer.Option("--keep", help="Stay up afterwards, to play with, until Ctrl-C.")
+        bool, typer.Option("--keep", help="Keep everything running afterwards, until Ctrl-C.")
     ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only the closing account.")] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Print only the closing account.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Watch the whole road, on a PostgreSQL of its own.
+    """Show it at work, on a PostgreSQL of its own.
 
     Starts a private PostgreSQL with a small interview suite in it, a
     receiver and the daemon, uses the suite, and compares every POST with

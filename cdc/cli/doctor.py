@@ -24,12 +24,10 @@ def register(app: typer.Typer) -> None:
 
 def doctor(
     ctx: typer.Context,
-    every: Annotated[
-        bool, typer.Option("--all", help="Show the checks that are fine, too.")
-    ] = False,
+    every: Annotated[bool, typer.Option("--all", help="Show the checks that passed, too.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Check everything, and say what to do.
+    """Check the installation, and say what to do.
 
     Changes nothing. Shows what fails, then warnings, each with what to do. Exit code 1 if any check
     fails; warnings do not count.

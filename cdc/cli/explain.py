@@ -35,11 +35,13 @@ def explain(
     company: Annotated[str | None, typer.Option(help="Only this company's webhooks.")] = None,
     since: Annotated[
         str | None,
-        typer.Option(help="How far back to search the log for a row: 30m, 14d, or a time. [1d]"),
+        typer.Option(
+            help="How far back to search the log for a row: 30m, 14d, or a time; 1d if left out."
+        ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Tell whether a change has arrived, when, what was answered, and why not.
+    """Show whether a change has arrived, when, with which answer, or why not.
 
     Follows a row, or one delivery, from the trigger to the receiver, and says in plain sentences
     where it is and what to do. The newest twenty deliveries are listed. Changes nothing.

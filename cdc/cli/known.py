@@ -23,7 +23,7 @@ def refuse_unknown_webhook(settings: Settings, webhook_id: int) -> None:
             "select from cdc.webhook where id = %s::numeric", [webhook_id]
         ).fetchone()
     if found is None:
-        raise CdcError(f"there is no webhook {webhook_id}", "`cdc webhook list` shows all of them.")
+        raise CdcError(f"unknown webhook {webhook_id}", "`cdc webhook list` shows all of them.")
 
 
 def refuse_unknown(

@@ -9,8 +9,8 @@ def register(app: typer.Typer) -> None:
     """Adds the group."""
     group = typer.Typer(
         no_args_is_help=True,
-        help="The mapping: what the suite's tables mean.\n\nA file for suites with other names of "
-        "tables and columns; CDC_MAPPING names it, and `cdc config check` checks it.",
+        help="The mapping file: what the suite's tables mean.\n\nNeeded for suites with other "
+        "names of tables and columns; CDC_MAPPING names it, and `cdc config check` checks it.",
     )
     group.callback()(_group)
     group.command("default")(default)

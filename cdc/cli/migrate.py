@@ -35,12 +35,12 @@ def migrate(
     ] = False,
     sql: Annotated[
         bool,
-        typer.Option("--sql", help="Print all that an installation would run, and run nothing."),
+        typer.Option("--sql", help="Print the SQL of an installation, and run nothing."),
     ] = False,
     after: Annotated[
         str | None,
         typer.Option(
-            "--from", metavar="VERSION", help="With --sql: from this version on, as for an upgrade."
+            "--from", metavar="VERSION", help="With --sql: start from this version, for an upgrade."
         ),
     ] = None,
     lock_timeout: LockTimeout = 500,
@@ -51,9 +51,9 @@ def migrate(
 ) -> None:
     """Install schema cdc, or bring it up to date.
 
-    Beside running daemons, and no table of the suite is touched. Each version is a short
-    transaction of its own; what takes long is made before it, and nobody waits for that. Daemons of
-    the release before go on. Needs a superuser, or CREATEROLE and CREATE on the database.
+    Daemons may run meanwhile, and no table of the suite is touched. Each version is a short
+    transaction of its own; indexes that take long are built before it, without blocking. Daemons of
+    the previous release continue. Needs a superuser, or CREATEROLE and CREATE on the database.
     """
     from cdc.capture.rights import refuse_unless_able_to_migrate, refuse_unless_owner
     from cdc.postgres import connections
@@ -61,9 +61,9 @@ def migrate(
     from cdc.schema import migrations
 
     if plan and sql:
-        raise UsageError("--plan and --sql are two different things", "Give one of them.")
+        raise UsageError("--plan and --sql exclude each other", "Give one of them.")
     if after is not None and not sql:
-        raise UsageError("--from goes with --sql", "Without it, the database says its version.")
+        raise UsageError("--from needs --sql", "Without it, the database says its version.")
     if sql:
         text = migrations.offline_sql(after)
         if as_json:
@@ -86,7 +86,7 @@ def migrate(
     if missing:
         others.report()
     if others.everything:
-        common.confirm("Make schema cdc nevertheless?", yes=yes)
+        common.confirm("Install schema cdc nevertheless?", yes=yes)
     lock_retry = LockRetry(lock_timeout, tries, pause)
     before, reached = migrations.upgrade(url, lock_retry, say, publish=bool(others.everything))
     _look(url)
@@ -140,7 +140,7 @@ def _others(url: str, *, fresh: bool) -> _Others:
 
 
 def _look(url: str) -> None:
-    """Whether what was made can be used."""
+    """Warns of policies that hide rows of what was installed."""
     from cdc.postgres import connections, row_security
 
     with connections.explained(), connections.connect(url) as conn:

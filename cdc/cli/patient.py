@@ -9,15 +9,15 @@ LockTimeout = Annotated[
     typer.Option(
         min=10,
         max=60_000,
-        help="Milliseconds to wait for a lock at a time; whoever comes later waits as long.",
+        help="Milliseconds per try to wait for a lock; later requests for it queue behind.",
     ),
 ]
-Tries = Annotated[int, typer.Option(min=1, max=10_000, help="How often to try.")]
+Tries = Annotated[int, typer.Option(min=1, max=10_000, help="Number of tries.")]
 Pause = Annotated[
     float,
     typer.Option(
         min=0,
         max=3600,
-        help="Seconds after the first try; then half as long again each time, up to ten times.",
+        help="Seconds to pause after the first try; grows by half each time, up to tenfold.",
     ),
 ]

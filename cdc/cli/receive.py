@@ -53,16 +53,17 @@ def receive(
     retry_after: Annotated[
         int | None, typer.Option(min=0, help="Seconds to ask for in Retry-After when failing.")
     ] = None,
-    count: Annotated[
-        int | None, typer.Option(min=1, help="Stop after so many requests were answered.")
-    ] = None,
+    count: Annotated[int | None, typer.Option(min=1, help="Stop after this many requests.")] = None,
     as_json: Annotated[
-        bool, typer.Option("--json", help="One JSON object per request on stdout, nothing else.")
+        bool,
+        typer.Option(
+            "--json", help="Print one JSON object per request on stdout and nothing else."
+        ),
     ] = False,
 ) -> None:
     """Receive webhooks on this machine, verify their signatures and print them.
 
-    Can be told to fail, to delay or to answer any status, for trying things out.
+    Options make it fail, delay, or answer any status, for trying things out.
     """
     stop = asyncio.Event()
     show = _printer(as_json)
@@ -89,7 +90,7 @@ def _expect(receiver: Receiver, text: str) -> None:
         return
     path, equals, secret = text.partition("=")
     if not equals:
-        raise UsageError(f"--secret {path} names a path but no secret", "Write PATH=whsec_...")
+        raise UsageError(f"--secret {path} has a path but no secret: expected PATH=whsec_...")
     receiver.expect(path, secret)
 
 

@@ -1,4 +1,4 @@
-"""`cdc delivery replay`: send once more."""
+"""`cdc delivery replay`: send again."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from cdc.webhooks.replay import Replay, ReplayFilter, Selection
 
 _SKIPPED = {
-    "removed": "of a webhook that was removed: nothing is sent to it any more",
+    "removed": "of a removed webhook, to which nothing is sent",
     "waiting": "waiting already: queued, parked, or due now",
 }
 
@@ -25,7 +25,7 @@ def replay(
     ctx: typer.Context,
     deliveries: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[ID]...", help="Numbers in the queue, or webhook-ids."),
+        typer.Argument(metavar="[ID]...", help="Numbers of deliveries, or webhook-ids."),
     ] = None,
     webhook: Annotated[int | None, typer.Option(help="Only this webhook's.")] = None,
     company: Annotated[str | None, typer.Option(help="Only this company's.")] = None,
@@ -33,8 +33,8 @@ def replay(
     outcome: Annotated[
         list[str] | None,
         typer.Option(
-            help="What became of them: dead, delivered, expired, dropped, or retrying (they are "
-            "due at once). Repeatable. Without: dead, or any where IDs are given."
+            help="Their outcome: dead, delivered, expired, dropped, or retrying (which become due "
+            "at once). Repeatable. If left out: dead, or any where IDs are given."
         ),
     ] = None,
     since: Annotated[
@@ -62,8 +62,8 @@ def replay(
 ) -> None:
     """Send deliveries again, under the same webhook-id unless --new-id is given.
 
-    They go first in the order of their row, with a new retry budget. What waits
-    already is left alone; what belongs to a paused webhook waits until it is resumed.
+    They are sent before later changes of their rows, with a new retry budget. Deliveries that wait
+    already are left alone; those of a paused webhook wait until it is resumed.
     """
     from cdc.webhooks.replay import Replay
 
@@ -105,13 +105,13 @@ def _wanted(
     conditions = (webhook, company, event, since, until)
     if not ids and not outcomes and all(given is None for given in conditions):
         raise UsageError(
-            "nothing is selected, and all there is would be too much",
+            "refusing to replay everything: no deliveries are selected",
             "Name deliveries, or say which by --webhook, --company, --event, --outcome, --since "
             "and --until; --dry-run only counts.",
         )
     for one in outcomes:
         if one not in OUTCOMES:
-            raise UsageError(f"there is no outcome '{one}'", f"Known: {', '.join(OUTCOMES)}.")
+            raise UsageError(f"invalid outcome '{one}': expected {', '.join(OUTCOMES)}")
     parsed = [common.delivery_id(text) for text in ids]
     return ReplayFilter(
         numbers=tuple(n for n, _ in parsed if n is not None) or None,
@@ -134,14 +134,14 @@ def _refuse_unknown(wanted: ReplayFilter, selection: Selection) -> None:
     if unknown:
         shown = ", ".join(unknown[:10]) + (" and others" if len(unknown) > 10 else "")
         raise CdcError(
-            f"not found among what was asked for: {shown}",
-            "Nothing was replayed. `cdc delivery show ID` tells what is known; the log keeps what "
-            "has ended for as long as CDC_LOG_DAYS says.",
+            f"deliveries not found with these options: {shown}",
+            "Nothing was replayed. `cdc delivery show ID` shows what is known; the log keeps "
+            "deliveries that have ended for CDC_LOG_DAYS.",
         )
 
 
 def _run(room: Replay, selection: Selection, *, new_id: bool) -> int:
-    """Replays with a bar on stderr, where somebody looks at it."""
+    """Replays, with a progress bar where stderr is a terminal."""
     from rich.console import Console
     from rich.progress import Progress
 
@@ -174,7 +174,7 @@ def _show(selection: Selection) -> None:
             right="webhook deliveries",
         )
     else:
-        say("There is nothing to replay.")
+        say("Nothing to replay.")
     for reason, count in sorted(selection.skipped.items()):
         say(f"Left alone: {_many(count)} {_SKIPPED[reason]}.")
     held = sum(count for group, count in groups if group.state != "active")

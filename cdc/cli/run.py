@@ -34,9 +34,7 @@ def run(
     ctx: typer.Context,
     processes: Annotated[
         int,
-        typer.Option(
-            min=1, max=64, help="Daemons to run side by side; one parent answers for all of them."
-        ),
+        typer.Option(min=1, max=64, help="Daemons to run side by side, under one parent process."),
     ] = 1,
     # The number of this process, where it has a parent.
     child: Annotated[int | None, typer.Option(hidden=True)] = None,
@@ -44,7 +42,7 @@ def run(
     """Deliver changes until stopped (SIGTERM or Ctrl-C).
 
     Runs in the foreground and logs to stderr. Start as many as you like, on one host or many: they
-    share the webhooks among themselves.
+    divide the webhooks among themselves.
     """
     from cdc.telemetry import configure_logging
 
@@ -110,7 +108,7 @@ def _run(work: Coroutine[object, object, None]) -> None:
 
 
 def _run_as_child(work: Coroutine[object, object, None]) -> None:
-    """Tells the parent a mistake of ours, after which it starts another, from a refusal."""
+    """Lets the parent distinguish a crash, after which it starts another one, from a refusal."""
     from cdc.daemon.supervisor import DEFECT
 
     try:
@@ -163,7 +161,7 @@ def _rarely_collect() -> None:
 
 
 def _more_files() -> None:
-    """Each request under way needs a file descriptor; take what the system lets us have."""
+    """Each request in flight needs a file descriptor; take what the system allows."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

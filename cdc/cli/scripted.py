@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from cdc.settings import Settings
 
 AsSql = Annotated[
-    bool, typer.Option("--sql", help="Print what would be run, as a script for psql; do nothing.")
+    bool, typer.Option("--sql", help="Print the SQL as a script for psql, and run nothing.")
 ]
 
 

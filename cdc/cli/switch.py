@@ -20,8 +20,8 @@ def off(ctx: typer.Context, as_sql: AsSql = False, as_json: AsJson = False) -> N
     """Stop capture at once, without a lock on any table of the suite.
 
     For emergencies, whatever mapping is installed. Takes effect with the next statement, also in
-    transactions that are open. While it is off, changes are lost, and nobody can say later what
-    they were; what was queued before is still sent.
+    transactions that are open. While it is off, changes are lost and cannot be reconstructed;
+    deliveries queued before are still sent.
     """
     from cdc.capture.catalog import former_functions, functions, triggers
     from cdc.capture.install import carry_out, switch_off
@@ -35,7 +35,7 @@ def off(ctx: typer.Context, as_sql: AsSql = False, as_json: AsJson = False) -> N
                 refuse_unless_migrated(conn)
             raise DatabaseError(
                 "capture is not installed: there is nothing to switch off",
-                "`cdc triggers status` shows how it stands.",
+                "`cdc triggers status` shows the state of each table.",
             )
         if as_sql:
             print_script(steps, as_json=as_json)
@@ -49,12 +49,13 @@ def off(ctx: typer.Context, as_sql: AsSql = False, as_json: AsJson = False) -> N
     else:
         say(f"Capture is off since {wording.when(since)}: {', '.join(tables)}.")
     common.warn(
-        "changes of these tables are lost until `cdc triggers on`. What is queued is still sent."
+        "changes of these tables are lost until `cdc triggers on`. Deliveries queued before are "
+        "still sent."
     )
 
 
 def on(ctx: typer.Context, as_sql: AsSql = False, as_json: AsJson = False) -> None:
-    """Start capture again after `cdc triggers off`, and say what time is missing."""
+    """Start capture again after `cdc triggers off`, and show for how long it was off."""
     from cdc.capture.catalog import former_functions, functions, installed_mapping
     from cdc.capture.install import carry_out, switch_on
     from cdc.capture.render import OFF
@@ -70,11 +71,10 @@ def on(ctx: typer.Context, as_sql: AsSql = False, as_json: AsJson = False) -> No
             elif installed is None:
                 found = "capture is not installed"
             else:
-                found = "another mapping is installed"
+                found = "the configured mapping differs from the installed one"
             raise DatabaseError(
                 found,
-                "`cdc triggers status` shows how it stands; `cdc triggers install` brings capture "
-                "to the mapping, and switches it on.",
+                "`cdc triggers install` installs capture by the mapping, and switches it on.",
             )
         steps = switch_on(conn, mapping)
         if as_sql:
@@ -91,7 +91,7 @@ def on(ctx: typer.Context, as_sql: AsSql = False, as_json: AsJson = False) -> No
     if gap and gap.until:
         common.warn(
             f"it was off from {wording.when(gap.since)} to {wording.when(gap.until)} ({gap.who}): "
-            "what was changed then is not sent. Receivers have to read it from the suite's API."
+            "changes made then are not sent. Receivers must read them from the suite's API."
         )
 
 

@@ -37,14 +37,14 @@ def plan(
     ctx: typer.Context,
     sql: Annotated[
         bool,
-        typer.Option("--sql", help="Print the SQL with its locks, as `cdc triggers sql` does."),
+        typer.Option("--sql", help="Print the SQL and its locks."),
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show what an installation would do to each table, and the locks it takes.
+    """Show what `cdc triggers install` would do to each table, and the locks it takes.
 
-    Compared with the catalogue: what is there already is not touched. Changes nothing. Exit code 1
-    where this account may not carry it out.
+    Compares with the catalogue: what is there already is left alone. Changes nothing. Exit code 1
+    if this account lacks a right that the installation needs.
     """
     from cdc.capture.plan import unseen
     from cdc.capture.rights import refuse_unless_allowed
@@ -94,10 +94,10 @@ def install(
     pause: Pause = 1.0,
     as_json: AsJson = False,
 ) -> None:
-    """Install capture as the mapping says, or bring it up to date.
+    """Install capture by the mapping, or bring it up to date.
 
-    Checks the mapping against the tables first; what is there already takes no lock. Tables are
-    done one after the other, each for a moment; where one is busy it is tried again.
+    Checks the mapping against the tables first; what is there already takes no lock. Locks one
+    table at a time, for a moment; tries again while a table is busy.
     """
     from cdc.capture.install import carry_out, remember
     from cdc.capture.rights import refuse_unless_allowed
@@ -116,11 +116,11 @@ def install(
     elif steps or not noted:
         say(f"Capture is installed: {', '.join(str(r.table) for r in mapping.captured)}.")
     else:
-        say("Nothing to do: capture is installed as the mapping says.")
+        say("Nothing to do: capture is installed by the mapping.")
 
 
 def status(ctx: typer.Context, as_json: AsJson = False) -> None:
-    """Show how capture stands on each table and partition. Exit code 1 if anything is wrong."""
+    """Show the state of capture on each table and partition. Exit code 1 if anything is wrong."""
     from cdc.diagnosis import capture_state
 
     settings = load_settings(ctx)
@@ -142,7 +142,7 @@ def status(ctx: typer.Context, as_json: AsJson = False) -> None:
         )
         if wrong:
             what = "`cdc triggers on` switches it on." if _off(rows) else "See `cdc triggers plan`."
-            say(f"{len(wrong)} of {len(rows)} tables are not captured as they should be. {what}")
+            say(f"{len(wrong)} of {len(rows)} tables are not captured properly. {what}")
         elif not noted:
             say("The mapping is not the installed one; `cdc triggers install` installs it.")
         if misfit:
@@ -160,7 +160,7 @@ def remove(
     as_sql: AsSql = False,
     as_json: AsJson = False,
 ) -> None:
-    """Take capture off the suite's tables; schema cdc and what is queued stay.
+    """Remove capture from the suite's tables; schema cdc and what is queued stay.
 
     Each table is locked (ACCESS EXCLUSIVE) for a moment. From then on changes are lost.
     """
@@ -176,7 +176,7 @@ def remove(
             return
         refuse_unless_allowed(conn, steps)
         if steps:
-            common.confirm("Changes made from now on will be lost. Take capture off?", yes=yes)
+            common.confirm("Changes made from now on will be lost. Remove capture?", yes=yes)
         carry_out(conn, steps, say, LockRetry(lock_timeout, tries, pause))
         forget(conn)
     if as_json:
@@ -205,7 +205,7 @@ def sql(
             done = not steps and _noted(conn, mapping)
             text = "" if done else "\n".join(as_script(steps, mapping))
         if done:
-            say("Nothing to do: capture is installed as the mapping says.")
+            say("Nothing to do: capture is installed by the mapping.")
     else:
         name = settings.mapping.name if settings.mapping else "interview_suite.toml"
         text = script.offline(mapping, name).rstrip("\n")

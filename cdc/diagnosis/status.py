@@ -42,7 +42,7 @@ class StatusReport:
 
     @cached_property
     def webhooks(self) -> list[LaneState]:
-        """Those to tell of, the worst first."""
+        """Those to report, the worst first."""
         if self.company is None:
             told = [lane for lane in self.health.lanes if not lane.quiet]
         else:

@@ -95,8 +95,8 @@ class TestList:
 
     def test_what_is_unknown_is_told(self, cdc: Command) -> None:
         assert "retrying" in cdc.refused("delivery", "list", "--state", "lost", code=2)
-        assert "no webhook 77" in cdc.refused("delivery", "list", "--webhook", 77)
-        assert "no webhook" in cdc.refused("delivery", "list", "--webhook", 2**70)
+        assert "unknown webhook 77" in cdc.refused("delivery", "list", "--webhook", 77)
+        assert "unknown webhook" in cdc.refused("delivery", "list", "--webhook", 2**70)
 
 
 def only(cdc: Command, delivery: object) -> Any:

@@ -57,7 +57,7 @@ class TestSelection:
 
     def test_what_is_unknown_is_told(self, everywhere: Command, db: psycopg.Connection) -> None:
         assert "retrying" in everywhere.refused("delivery", "replay", "--outcome", "lost", code=2)
-        assert "no webhook 77" in everywhere.refused("delivery", "replay", "--webhook", 77)
+        assert "unknown webhook 77" in everywhere.refused("delivery", "replay", "--webhook", 77)
         told = everywhere.refused("delivery", "replay", 5, 12345, UID.format(9), "--yes")
         assert "12345" in told
         assert UID.format(9) in told
@@ -92,7 +92,7 @@ class TestSelection:
         assert total("--outcome", "expired", "--outcome", "dropped") == 2
         assert total(5, UID.format(6), 2) == 3, "any outcome, where they are named"
         told = everywhere.refused("delivery", "replay", 5, 6, "--outcome", "dead", "--dry-run")
-        assert "not found among what was asked for: 6" in told
+        assert "deliveries not found with these options: 6" in told
 
     def test_nobody_is_there_to_be_asked(self, everywhere: Command) -> None:
         done = everywhere("delivery", "replay", "--webhook", 1)

@@ -189,7 +189,7 @@ def test_sql_for_a_database_holds_what_it_lacks(cdc: Command) -> None:
 
 def test_adopt_makes_a_copy_the_real_one(database: str) -> None:
     cdc = Command({"CDC_DATABASE_URL": database})  # a copy of the tests' template
-    assert "Add --yes." in cdc.refused("adopt", code=2, stdin="y\n")
+    assert "Add --yes" in cdc.refused("adopt", code=2, stdin="y\n")
     assert cdc.json("adopt", "--yes")["changed"] is True
     assert cdc.json("adopt")["changed"] is False
     assert "Nothing to do" in cdc.good("adopt").err

@@ -46,7 +46,7 @@ def test_gives_up_after_the_timeout(cdc: Command, db: psycopg.Connection, owned:
     assert done.code == 1
     assert "has not confirmed" in done.err
     assert cdc.json("webhook", "show", owned)["state"] == "paused"
-    assert "may still be under way" in cdc.good("webhook", "pause", owned, "--timeout", 0).err
+    assert "may still be in flight" in cdc.good("webhook", "pause", owned, "--timeout", 0).err
 
 
 def test_another_database_owning_the_same_shard_does_not_count(

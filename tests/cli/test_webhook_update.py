@@ -35,7 +35,7 @@ def test_refuses_as_add_does(cdc: Command) -> None:
     assert f"webhook {one} of" in cdc.refused(*update, "--url", "http://127.0.0.1:9/hook")
     assert "10.0.0.1" in cdc.refused(*update, "--url", "https://10.0.0.1/")
     assert "did you mean" in cdc.refused(*update, "--event", "note_change", code=2).lower()
-    assert "nothing to change" in cdc.refused(*update, code=2)
+    assert "no changes given" in cdc.refused(*update, code=2)
     cdc.refused(*update, "--header", "A: 1", "--no-headers", code=2)
     cdc.good(*update, "--event", "note_changed", "--url", "http://127.0.0.1:9/hook")
 

@@ -208,7 +208,7 @@ def test_with_psql_alone(empty_database: str, postgres: EmbeddedPostgres, tmp_pa
 
 def test_options_that_do_not_go_together(empty_database: str) -> None:
     cdc = Command({"CDC_DATABASE_URL": empty_database})
-    assert "--from goes with --sql" in cdc.refused("migrate", "--from", "0001", code=2)
+    assert "--from needs --sql" in cdc.refused("migrate", "--from", "0001", code=2)
     assert "--plan and --sql" in cdc.refused("migrate", "--plan", "--sql", code=2)
     assert "9999" in cdc.refused("migrate", "--sql", "--from", "9999")
     assert "in one transaction" in cdc.good("migrate", "--plan").err

@@ -1,7 +1,7 @@
 """`cdc status`: is everything arriving, and if not, where is it stuck?
 
-screen.py  the same for people, on one screen
-watch.py   again and again, until Ctrl-C
+screen.py  the report on one screen (cdc/diagnosis/status.py makes it)
+watch.py   repeated, until Ctrl-C
 """
 
 from __future__ import annotations
@@ -29,29 +29,28 @@ def register(app: typer.Typer) -> None:
 def status(
     ctx: typer.Context,
     company: Annotated[
-        str | None, typer.Option(help="Only this company's webhooks, and all of them.")
+        str | None, typer.Option(help="List all webhooks of this company, and no others.")
     ] = None,
     companies: Annotated[
-        bool, typer.Option("--companies", help="A line a company instead of a webhook.")
+        bool, typer.Option("--companies", help="One line per company instead of per webhook.")
     ] = False,
     watch: Annotated[
-        bool, typer.Option("--watch", "-w", help="Keep the screen up to date until Ctrl-C.")
+        bool, typer.Option("--watch", "-w", help="Refresh the screen until Ctrl-C.")
     ] = False,
     every: Annotated[
-        float, typer.Option(min=0.2, max=3600, help="Seconds between two looks of --watch.")
+        float, typer.Option(min=0.2, max=3600, help="Seconds between refreshes of --watch.")
     ] = 2.0,
     as_json: AsJson = False,
 ) -> None:
     """Show at a glance what is late, failing or held.
 
-    Lists the webhooks of which there is something to tell, the worst first. Counts go as far as
-    10,000 a webhook (less where many have something waiting); a + behind one says that there are
-    more.
+    Lists the webhooks with something to report, the worst first. Counts stop at 10,000 a webhook
+    (less where many have deliveries waiting); a + means that there are more.
 
     Exit code 1 when something is wrong: capture not installed, no daemon, deliveries that are dead,
     expired, about to expire or older than a minute, changes without a company, suspended webhooks,
-    clocks that differ, or a check of `cdc doctor` that fails. With --watch and --json: one line a
-    look.
+    clocks that differ, or a check of `cdc doctor` that fails. With --watch and --json: one line per
+    refresh.
     """
     from cdc.cli.status import screen
     from cdc.cli.status import watch as watching

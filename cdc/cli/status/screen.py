@@ -105,7 +105,7 @@ def _facts(seen: StatusReport) -> dict[str, object]:
 
 
 def _lag(oldest: float | None) -> str:
-    return "nothing waits" if oldest is None else "what waits, waits for its receiver"
+    return "nothing waits" if oldest is None else "all that waits is due to its receiver"
 
 
 def _daemons(health: Health) -> str:

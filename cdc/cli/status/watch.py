@@ -49,7 +49,7 @@ def _looks(
     look: Callable[[psycopg.Connection], StatusReport],
     every: float,
 ) -> Iterator[StatusReport | CdcError]:
-    """Endless. What went wrong is told as what was seen: it may be well again at the next look."""
+    """Endless. Yields errors, too: the database may be well again at the next look."""
     conn: psycopg.Connection | None = None
     try:
         while True:

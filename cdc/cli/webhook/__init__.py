@@ -19,8 +19,9 @@ def register(app: typer.Typer) -> None:
     """Adds the group."""
     group = typer.Typer(
         no_args_is_help=True,
-        help="Webhooks: who wants which changes.\n\nA webhook belongs to a company, and has an "
-        "endpoint, one or more events and a secret of its own. Changes take effect at once.",
+        help="Webhooks: register, change, pause, test, remove.\n\nA webhook belongs to a company, "
+        "and has an endpoint, one or more events and a secret of its own. Changes of it take "
+        "effect at once.",
     )
     group.command("add")(change.add)
     group.command("list")(show.list_)

@@ -21,20 +21,20 @@ if TYPE_CHECKING:
 
 COMPANY = "The company's key in the suite; or its name, where the mapping has a column of names."
 WebhookId = Annotated[int, typer.Argument(metavar="ID", help="Number of the webhook.")]
-Event = typer.Option("--event", metavar="EVENT", help="Event to be told of. Repeatable.")
+Event = typer.Option("--event", metavar="EVENT", help="Event to send. Repeatable.")
 Url = typer.Option(
-    help="Endpoint to POST to; - reads it from stdin, where no list of processes shows a password."
+    help="Endpoint to POST to; - reads it from stdin, which hides a password from process lists."
 )
 Header = typer.Option(
     "--header",
     metavar="'NAME: VALUE'",
-    help="Header to send along; - reads it from stdin. Repeatable.",
+    help="Header to send; - reads it from stdin. Repeatable.",
 )
-Cap = typer.Option(help="Requests under way at once.")
+Cap = typer.Option(help="Requests in flight at once.")
 Secret = typer.Option(
     metavar="whsec_...",
-    help="A secret of your own, or a private key (whsk_...); - reads it from stdin. Without: one "
-    "is made.",
+    help="A secret of your own, or a private key (whsk_...); - reads it from stdin. If left out, "
+    "one is made.",
 )
 Signature = typer.Option(
     metavar="v1|v1a",
@@ -46,7 +46,7 @@ TlsProfile = typer.Option(
     help="Which certificates to trust and to show: a folder of CDC_TLS_PROFILES. Without: those "
     "for all.",
 )
-Reason = Annotated[str, typer.Option(help="Why, for those who look at it later.")]
+Reason = Annotated[str, typer.Option(help="A note, shown with the webhook.")]
 
 _AT_ONCE = 32  # names looked up at the same time
 
@@ -95,10 +95,11 @@ def scheme_of(signature: str | None, secret: str | None) -> Scheme | None:
     if signature is None:
         return None if secret is None else signing_keys.scheme_of(secret)
     if signature not in list(signing_keys.Scheme):
-        raise UsageError(f"there is no signature '{signature}'", "Known: v1 and v1a.")
+        raise UsageError(f"invalid signature '{signature}': expected v1 or v1a")
     if secret is not None and signing_keys.scheme_of(secret) != signature:
         raise UsageError(
-            f"the secret is none of {signature}", "v1 takes whsec_..., v1a takes whsk_..."
+            f"the secret does not fit signature {signature}",
+            "v1 takes whsec_..., v1a takes whsk_...",
         )
     return signing_keys.Scheme(signature)
 
@@ -130,7 +131,7 @@ def warn_of_companies(settings: Settings, mapping: Mapping, companies: Iterable[
     from cdc.webhooks import company
 
     for doubt in company.doubts(settings.database_url, mapping, companies):
-        common.warn(f"{doubt}; the webhook will be called once there are changes of it.")
+        common.warn(f"{doubt}; the webhook gets its changes once it exists.")
 
 
 def names_of(settings: Settings, mapping: Mapping, companies: Iterable[str]) -> dict[str, str]:
@@ -157,7 +158,7 @@ def warn_of_profiles(settings: Settings, profiles: Iterable[str | None]) -> None
         try:
             trust.context(profile)
         except CdcError as error:
-            common.warn(f"{error.message}. Where the daemon runs it has to be there.")
+            common.warn(f"{error.message}. It must exist on the daemons' hosts.")
 
 
 async def _previews(rules: Rules, endpoints: Iterable[str]) -> list[str]:

@@ -27,16 +27,16 @@ def add(
     signature: Annotated[str | None, base.Signature] = None,
     cap: Annotated[int | None, base.Cap] = None,
     rate: Annotated[
-        float | None, typer.Option(help="Requests per second. Without: no limit.")
+        float | None, typer.Option(help="Requests per second; no limit if left out.")
     ] = None,
     header: Annotated[list[str] | None, base.Header] = None,
     tls_profile: Annotated[str | None, base.TlsProfile] = None,
-    description: Annotated[str, typer.Option(help="For people.")] = "",
+    description: Annotated[str, typer.Option(help="Free text, for people.")] = "",
     as_json: AsJson = False,
 ) -> None:
     """Register a webhook; prints its number and its secret, which is shown only now.
 
-    With --signature v1a it prints a public key instead, which is no secret.
+    With --signature v1a it prints a public key instead, which need not be kept secret.
 
     It receives the changes of every transaction that begins from now on.
     """
@@ -82,37 +82,35 @@ def update(
     webhook_id: WebhookId,
     event: Annotated[
         list[str] | None,
-        typer.Option(
-            metavar="EVENT", help="All its events from now on, instead of those before. Repeatable."
-        ),
+        typer.Option(metavar="EVENT", help="Replace all its events by this one. Repeatable."),
     ] = None,
     add_event: Annotated[
-        list[str] | None, typer.Option(metavar="EVENT", help="One event more. Repeatable.")
+        list[str] | None, typer.Option(metavar="EVENT", help="Add an event. Repeatable.")
     ] = None,
     remove_event: Annotated[
-        list[str] | None, typer.Option(metavar="EVENT", help="One event less. Repeatable.")
+        list[str] | None, typer.Option(metavar="EVENT", help="Remove an event. Repeatable.")
     ] = None,
     url: Annotated[str | None, base.Url] = None,
     cap: Annotated[int | None, base.Cap] = None,
     rate: Annotated[
-        float | None, typer.Option(help="Requests per second; 0 takes the limit off.")
+        float | None, typer.Option(help="Requests per second; 0 removes the limit.")
     ] = None,
     header: Annotated[
         list[str] | None,
         typer.Option(
             metavar="'NAME: VALUE'",
-            help="All its headers from now on; - reads one from stdin. Repeatable.",
+            help="Replace all its headers by this one; - reads it from stdin. Repeatable.",
         ),
     ] = None,
-    no_headers: Annotated[bool, typer.Option("--no-headers", help="Drop its headers.")] = False,
+    no_headers: Annotated[bool, typer.Option("--no-headers", help="Remove its headers.")] = False,
     tls_profile: Annotated[str | None, base.TlsProfile] = None,
     no_tls_profile: Annotated[
-        bool, typer.Option("--no-tls-profile", help="The certificates for all, from now on.")
+        bool, typer.Option("--no-tls-profile", help="Use the certificates for all webhooks again.")
     ] = False,
-    description: Annotated[str | None, typer.Option(help="For people.")] = None,
+    description: Annotated[str | None, typer.Option(help="Free text, for people.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Change a webhook: what is given replaces what was, and both are printed.
+    """Change a webhook; prints the old and the new values.
 
     Deliveries that are being retried keep their body, and go to a new endpoint at once.
     """
@@ -128,7 +126,9 @@ def update(
     if tls_profile is not None and no_tls_profile:
         raise UsageError("--tls-profile and --no-tls-profile contradict each other")
     if tls_profile == "":
-        raise UsageError("the TLS profile has no name", "--no-tls-profile takes it off.")
+        raise UsageError(
+            "invalid TLS profile '': expected a name", "--no-tls-profile takes it off."
+        )
     endpoint = base.line_of(url)
     headers = {} if no_headers else base.headers_of(header) if header else None
     changes = Changes(
@@ -143,7 +143,7 @@ def update(
         tls_profile="" if no_tls_profile else tls_profile,
     )
     if changes == Changes():
-        raise UsageError("nothing to change is given", "`cdc webhook update --help` lists options.")
+        raise UsageError("no changes given", "`cdc webhook update --help` lists options.")
     registry, settings, _ = open_registry(ctx)
     with registry:
         before = registry.get(webhook_id).shown()

@@ -29,7 +29,7 @@ def pause(
 ) -> None:
     """Stop sending to a webhook; its changes are collected, and sent in order when it is resumed.
 
-    Returns when the daemon has stopped: no request is under way any more.
+    Returns when the daemon has stopped: no request is in flight.
     """
     from cdc.webhooks.owner import Stopped, wait_until_stopped
 
@@ -47,16 +47,16 @@ def pause(
         raise CdcError(
             f"webhook {webhook_id} is paused, but its daemon has not confirmed it within "
             f"{timeout:g} s",
-            "A request may still be under way. Run the command again to wait longer.",
+            "A request may still be in flight. Run the command again to wait longer.",
         )
     if ended is Stopped.LATE and not as_json:
-        say(f"Paused {headline(paused)}; requests may still be under way.")
+        say(f"Paused {headline(paused)}; requests may still be in flight.")
 
 
 def resume(ctx: typer.Context, webhook_id: WebhookId, as_json: AsJson = False) -> None:
-    """End a pause or a suspension; what was held is sent, in order, and what waits is tried now.
+    """End a pause or a suspension; held deliveries are sent in order, and retries are due now.
 
-    Also of use for an active webhook whose endpoint is well again: its retries are due at once.
+    Also useful for an active webhook whose endpoint works again: its retries are due at once.
     """
     registry, _, _ = open_registry(ctx)
     with registry:

@@ -29,7 +29,7 @@ def rotate_secret(
     """Give a webhook a new secret, which is shown only now.
 
     For a time of grace requests are signed with the old one too, so that the receiver can change
-    over without missing any. --signature changes the way of signing; without, it stays.
+    over without missing any. --signature changes the way of signing.
     """
     registry, _, _ = open_registry(ctx)
     own = base.line_of(secret)
@@ -51,15 +51,15 @@ def rotate_secret(
 def reencrypt_secrets(
     ctx: typer.Context,
     decrypt: Annotated[
-        bool, typer.Option("--decrypt", help="Store them as they are, without encryption.")
+        bool, typer.Option("--decrypt", help="Store them without encryption.")
     ] = False,
     yes: Yes = False,
     as_json: AsJson = False,
 ) -> None:
-    """Encrypt all secrets in the database anew, with the newest key of CDC_SECRET_KEYS.
+    """Encrypt all secrets in the database again, with the newest key of CDC_SECRET_KEYS.
 
-    After a key was added in front. Afterwards the keys behind it can be taken away. What is
-    encrypted with the newest key already is left alone.
+    Run it after adding a key in front; afterwards the older keys can be removed. Secrets that are
+    encrypted with the newest key already are left alone.
     """
     registry, settings, _ = open_registry(ctx)
     if not settings.secret_keys:

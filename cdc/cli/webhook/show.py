@@ -26,7 +26,7 @@ def list_(
     in_state: Annotated[
         str | None, typer.Option("--state", help="active, paused, suspended or removed.")
     ] = None,
-    all_: Annotated[bool, typer.Option("--all", help="Removed ones, too.")] = False,
+    all_: Annotated[bool, typer.Option("--all", help="List removed ones, too.")] = False,
     limit: Annotated[int, typer.Option(min=1, help="List at most this many.")] = LISTED,
     as_json: AsJson = False,
 ) -> None:
@@ -35,7 +35,7 @@ def list_(
     The first 200, or as --limit says; --json lists all.
     """
     if in_state is not None and in_state not in list(WebhookState):
-        raise UsageError(f"there is no state '{in_state}'", f"Known: {', '.join(WebhookState)}.")
+        raise UsageError(f"invalid state '{in_state}': expected {', '.join(WebhookState)}")
     registry, settings, mapping = open_registry(ctx)
     company = company_key(settings, company)
     known.refuse_unknown_event(settings, event)
@@ -78,7 +78,7 @@ def _company(webhook: Registration, names: dict[str, str]) -> str:
 
 
 def show(ctx: typer.Context, webhook_id: WebhookId, as_json: AsJson = False) -> None:
-    """Show all there is to know of a webhook, but for what is secret."""
+    """Show everything about a webhook except its secrets."""
     from cdc.webhooks.vault import CannotOpen
 
     registry, settings, mapping = open_registry(ctx)

@@ -33,7 +33,7 @@ def export(
 ) -> None:
     """Write all webhooks as JSON, to stdout or into a file; removed ones are left out.
 
-    Without --secrets an import makes new secrets, which the receivers have to be told.
+    Without --secrets an import makes new secrets, which the receivers then need.
     """
     import orjson
 
@@ -50,7 +50,7 @@ def export(
             data = transfer.dump([(one, schemes.get(one.id, Scheme.V1)) for one in found])
             if unknown := [one.id for one in found if one.id not in schemes]:
                 warn(
-                    "how they sign cannot be read, so an import has them sign v1: webhooks "
+                    "how they sign cannot be read, so an import makes them sign v1: webhooks "
                     f"{', '.join(map(str, unknown))}; CDC_SECRET_KEYS opens their secrets."
                 )
             if hidden := transfer.hidden(found):
@@ -70,10 +70,10 @@ def export(
 
 def import_(
     ctx: typer.Context,
-    file: Annotated[Path, typer.Argument(help="What `cdc webhook export` wrote; - is stdin.")],
+    file: Annotated[Path, typer.Argument(help="A file from `cdc webhook export`; - is stdin.")],
     as_json: AsJson = False,
 ) -> None:
-    """Register all webhooks of a file or, if one of them cannot be, none.
+    """Register all webhooks of a file or, if one of them is refused, none.
 
     Prints their new numbers, and the secrets of those that came without one.
     """
@@ -99,7 +99,7 @@ def import_(
         )
         return
     if not added:
-        say("The file holds no webhooks.")
+        say("The file has no webhooks.")
         return
     print_table(
         ["id", "company", "endpoint", "new secret"],
@@ -136,5 +136,5 @@ def _write_private(path: Path, data: bytes) -> None:
             file.write(data)
     except OSError as error:
         raise CdcError(
-            f"{path} cannot be written: {error.strerror}", "Name a file that is not there yet."
+            f"{path} cannot be written: {error.strerror}", "Name a file that does not exist yet."
         ) from None

@@ -29,11 +29,11 @@ def send_test(
     ctx: typer.Context,
     webhook_id: WebhookId,
     event: Annotated[
-        str | None, typer.Option(help="Which of its events; without, the first.")
+        str | None, typer.Option(help="Which of its events; the first if left out.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Send one signed test POST to a webhook, and tell how it went. Exit code 1 if it failed.
+    """Send one signed test POST to a webhook, and print the result. Exit code 1 if it failed.
 
     The body has the protocol's form; its action is "test", and its URLs name rows with the key 0,
     which do not exist. Nothing is queued or logged; paused webhooks can be tested too.

@@ -64,8 +64,8 @@ def explain(conn: psycopg.Connection[Any], mapping: Mapping, subject: Subject) -
     known = known_facts.gather(conn, mapping, subject, row.company if row else None)
     if subject.resource is None and not known.deliveries and not known.unresolved:
         raise CdcError(
-            f"no delivery {subject.number or subject.uid} is known",
-            "The log keeps what has ended for as long as CDC_LOG_DAYS says.",
+            f"unknown delivery {subject.number or subject.uid}",
+            "The log keeps deliveries that have ended for CDC_LOG_DAYS.",
         )
     general = _located(_general(subject, known, row, mapping))
     stories = [(one, _located(story.of_delivery(one, known))) for one in known.deliveries]
@@ -102,7 +102,7 @@ def _resource_of(mapping: Mapping, word: str) -> Resource:
 def _general(
     subject: Subject, known: Facts, row: SuiteRow | None, mapping: Mapping
 ) -> list[Sentence]:
-    """What is to be said besides the deliveries."""
+    """Sentences that are not about a delivery."""
     said = [story.of_unresolved(one) for one in known.unresolved]
     resource = subject.resource
     if resource is None:

@@ -30,7 +30,7 @@ def words(error: Exception) -> str:
 
 
 class CdcError(Exception):
-    """A refused or failed operation, told in words.
+    """A refused or failed operation, in words.
 
     message: what is wrong, naming the thing.
     hint:    what to do next; empty when there is nothing to add.

@@ -21,7 +21,7 @@ class ResourceKey(NamedTuple):
 
 
 class Span(NamedTuple):
-    """Where in the queue rows of a webhook lie that nobody has read: ids, both ends included."""
+    """Where in the queue unread rows of a webhook lie: ids, both ends included."""
 
     first: int
     last: int = 2**63 - 1
@@ -69,7 +69,7 @@ class Layout:
 
 PLACE = 1024
 """Bytes of references and body for which a delivery takes one place of its window, and one more for
-each further so many. One of usual keys takes one."""
+each further as many. One with usual keys takes one."""
 
 
 @dataclass(slots=True)
@@ -119,10 +119,10 @@ class WebhookState(StrEnum):
 
 
 UNUSABLE = "cannot be used: "
-"""So begins the last error of a lane whose owner cannot use the registration."""
+"""How the last error begins of a lane whose owner cannot use the registration."""
 
 THIS_MACHINE = "the daemon's machine cannot connect"
-"""So it goes on, where that is no fault of the registration's."""
+"""How it continues where the registration is not at fault."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +132,7 @@ class Webhook:
     secrets: signing secrets in the form ``whsec_...``, newest first; more than one while a
              rotation is in its time of grace.
     version: raised by every change of the registration.
-    cap:     requests that may be under way at once.
+    cap:     requests that may be in flight at once.
     rate:    requests per second that may be started, or None.
     headers: additional request headers, name to value.
     tls_profile: which certificates to trust and to show; None: those for all.
@@ -152,7 +152,7 @@ class Webhook:
 
 @dataclass(slots=True)
 class Request:
-    """One signed POST, ready for any HTTP client. Nobody changes one (see Outcome).
+    """One signed POST, ready for any HTTP client. Never changed (see Outcome).
 
     url:    the endpoint without user and password.
     head:   all headers of ours in the order to send them, as they go over the wire, each line with
@@ -179,7 +179,7 @@ class Answer(StrEnum):
     """What an attempt amounted to, as far as retries and lanes are concerned.
 
     SUCCESS: 2xx.
-    GONE:    410: the webhook is to be suspended; no budget used.
+    GONE:    410: suspends the webhook; no budget used.
     BUSY:    429 or 503: the lane slows down; no budget used.
     SLOW:    502 or 504: the lane slows down; budget used.
     FAILURE: any other answer, no answer at all, or refused by the address guard: budget used,
@@ -197,7 +197,7 @@ class Answer(StrEnum):
 class Outcome:
     """How one attempt ended. A bad receiver is a value, never an exception.
 
-    Nobody changes one; it is not frozen because making a frozen one takes three times as long.
+    Never changed; not frozen, because making a frozen one takes three times as long.
 
     status:      HTTP status, None when no complete answer came.
     error:       short class of what went wrong, None on success: ``status``, ``refused``,

@@ -100,7 +100,7 @@ def _script(
     headers = {} if retry_after is None else {"Retry-After": str(retry_after)}
     return Script(
         reply=Reply(status, headers=headers if status >= 400 else {}),
-        failure=Reply(500 if retry_after is None else 503, b"told to fail", headers),
+        failure=Reply(500 if retry_after is None else 503, b"fails on request", headers),
         delay=delay,
         fail_first=fail_first,
         fail_rate=fail_rate,

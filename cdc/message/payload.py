@@ -105,9 +105,9 @@ class Translator:
     def _compile(self, layout: Layout) -> list[tuple[str, Address]]:
         if layout.id == UNFIT:
             raise Untranslatable(
-                "the row's keys are longer than the daemon takes into memory (4,000 bytes "
-                "together, 2,000 its own), or no list",
-                "Give the row, or its parents, shorter keys; deliveries about it end as dead.",
+                "the row's keys exceed the daemon's limit (4,000 bytes together, 2,000 its own), "
+                "or are not a list",
+                "Give the row, or its parents, shorter keys; its deliveries end as dead.",
             )
         resource = self._mapping.events.get(layout.event)
         if resource is None:
@@ -177,7 +177,7 @@ def _seen_from(layout: Layout, child: str, parent: str) -> Layout:
     def seen(field: str) -> str:
         if field == apart or field.startswith(above):
             return field[len(child) + 1 :]
-        # Somebody else's: out of sight, but in its place.
+        # Another's: out of sight, but in its place.
         return f"({field})" if field == parent or field.startswith(f"{parent}.") else field
 
     return Layout(layout.id, layout.event, tuple(seen(field) for field in layout.fields))
@@ -189,7 +189,7 @@ _STAND_IN = f"key{token_hex(16)}"
 
 
 class _Kept(dict[Any, Any]):
-    """Remembers what is dear to make; one that has grown to ``CACHED`` bytes begins anew."""
+    """Remembers what is expensive to make; one that has grown to ``CACHED`` bytes starts again."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -214,8 +214,8 @@ def _segment(key: str) -> str:
         return key
     if key in (".", ".."):
         raise Untranslatable(
-            f"a key is {key!r}, which no address can name: it would lead to another resource",
-            "Give the row another key; deliveries about this one end as dead.",
+            f"a key is {key!r}, which cannot be part of a URL: it would lead to another resource",
+            "Give the row another key; its deliveries end as dead.",
         )
     return quote(key, safe="-._~")
 

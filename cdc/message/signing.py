@@ -28,7 +28,7 @@ OURS: tuple[tuple[str, str], ...] = (
     ("Content-Type", "application/json"),
     ("User-Agent", USER_AGENT),
 )
-"""Headers that are the same for everybody."""
+"""Headers that are the same for all receivers."""
 
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _VALUE = re.compile(r"[\t\x20-\x7e]*")
@@ -105,11 +105,11 @@ class SignatureProblem(StrEnum):
     NO_ID = "webhook-id is missing"
     NO_TIMESTAMP = "webhook-timestamp is missing"
     NO_SIGNATURE = "webhook-signature is missing"
-    BAD_TIMESTAMP = "webhook-timestamp is no number of seconds"
+    BAD_TIMESTAMP = "webhook-timestamp is invalid: expected seconds since 1970"
     TOO_OLD = "webhook-timestamp is too old"
     TOO_NEW = "webhook-timestamp is in the future"
-    NO_V1 = "webhook-signature holds no v1 signature"
-    NO_V1A = "webhook-signature holds no v1a signature"
+    NO_V1 = "webhook-signature has no v1 signature"
+    NO_V1A = "webhook-signature has no v1a signature"
     MISMATCH = "no signature matches: another secret, or the body was changed"
 
 
@@ -186,7 +186,7 @@ def split_endpoint(endpoint: str) -> tuple[str, tuple[str, str] | None]:
 def check_headers(headers: Mapping[str, str], endpoint: str = "") -> None:
     """Refuse additional headers that may not or cannot be sent.
 
-    endpoint: where given, also refuse an Authorization beside a user and password in it.
+    endpoint: where given, also refuse an Authorization in addition to a login in it.
 
     Raises UsageError naming the header; never its value, which may be a password.
     """
@@ -197,12 +197,12 @@ def check_headers(headers: Mapping[str, str], endpoint: str = "") -> None:
         lower = name.lower()
         if not _NAME.fullmatch(name):
             raise UsageError(
-                f"{name!r} is no header name", "Use letters, digits and hyphens, as in X-Api-Key."
+                f"invalid header name {name!r}", "Use letters, digits and hyphens, as in X-Api-Key."
             )
         # Servers that hand headers on as variables (CGI, WSGI, PHP) take _ and - for the same.
         meant = lower.replace("_", "-")
         if meant in _RESERVED or meant.startswith(_RESERVED_PREFIXES):
-            raise UsageError(f"the header {name} is set by us", "Leave it out.")
+            raise UsageError(f"the header {name} is reserved", "Leave it out.")
         if meant in seen:
             raise UsageError(f"the header {name} is given twice", "Leave one of them out.")
         seen.add(meant)
@@ -232,7 +232,7 @@ def header_lines(headers: Iterable[tuple[str, str]]) -> bytes:
     """
     lines = []
     for name, value in headers:
-        # Plain ASCII is told faster than by the expression, and is nearly every value.
+        # Plain ASCII is recognised faster than by the expression, and is nearly every value.
         plain = value.isascii() and value.isprintable()
         if not _NAME.fullmatch(name) or not (plain or _VALUE.fullmatch(value)):
             raise UsageError(f"the header {name!r} cannot be sent")

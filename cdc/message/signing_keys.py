@@ -50,7 +50,7 @@ def scheme_of(secret: str) -> Scheme:
 def parse_secret(text: str) -> bytes:
     """The key inside a secret to sign with.
 
-    Raises UsageError for another form, a wrong length, and for bytes that nobody drew at random.
+    Raises UsageError for another form, a wrong length, and for bytes that are not random.
     """
     if text.startswith(PUBLIC_PREFIX):
         raise UsageError(
@@ -94,12 +94,12 @@ def signing(secret: str) -> Callable[[bytes], str]:
         keyed = hmac.new(key, digestmod="sha256")
 
         def sign_v1(content: bytes) -> str:
-            made = keyed.copy()  # half the time of hmac.digest, which takes the key in anew
+            made = keyed.copy()  # half the time of hmac.digest, which takes the key in again
             made.update(content)
             return "v1," + _written(made.digest())
 
         return sign_v1
-    # Imported here: whoever has no such webhook is spared the time.
+    # Imported here: an installation without such a webhook is spared the time.
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
     sign = Ed25519PrivateKey.from_private_bytes(key).sign
@@ -172,7 +172,7 @@ def _read(text: str, prefix: str, hint: str) -> bytes:
         if set(encoded) & set("-_"):
             raise UsageError(
                 "the secret is written in URL-safe base64, with - and _",
-                "Write + for - and / for _; receivers read it like that, too.",
+                "Write + for - and / for _; receivers read it like that too.",
             ) from None
         # Without "from": the original would carry the secret into a traceback.
         raise UsageError("the secret is not written in base64", hint) from None

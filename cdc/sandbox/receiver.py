@@ -1,4 +1,4 @@
-"""A local receiver: takes webhooks in, verifies and records them, and can be told to misbehave.
+"""A local receiver: takes webhooks in, verifies and records them, and can misbehave on request.
 
 For ``cdc receive``, the demo and the tests. No server for production: it keeps what it gets.
 """
@@ -81,7 +81,7 @@ class Script:
     """
 
     reply: Reply = Reply()
-    failure: Reply = Reply(500, b"told to fail")
+    failure: Reply = Reply(500, b"fails on request")
     delay: float = 0.0
     fail_first: int = 0
     per_id: bool = True
@@ -96,7 +96,7 @@ Until = int | Callable[[Sequence[Received]], bool]
 
 
 class Receiver:
-    """An HTTP server that verifies, records and answers as it is told.
+    """An HTTP server that verifies, records and answers as configured.
 
     on_received: called with each POST as soon as its last byte has come, before it is answered.
     on_answered: called with it again when its answer is decided, just before that is sent.
@@ -186,7 +186,7 @@ class Receiver:
         return self._base + path
 
     async def wait_for(self, until: Until, limit: float = 60.0) -> None:
-        """Wait until so many POSTs have come and were answered, or until a condition holds.
+        """Wait until this many POSTs have come and were answered, or until a condition holds.
 
         until: a number, or a function of all received ones (asked again whenever one comes or
                was answered).

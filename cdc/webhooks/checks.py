@@ -1,4 +1,4 @@
-"""What a registration must look like, by itself and beside others. Pure."""
+"""What a registration must look like, alone and among the others of its company. Pure."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def checked(new: NewWebhook, rules: Rules) -> NewWebhook:
     company(new.company)
     endpoint = checked_endpoint(new.endpoint, rules)
     if sealed(new.endpoint) or any(map(sealed, new.headers.values())):
-        raise UsageError("what is encrypted cannot be registered", "Write the plain text.")
+        raise UsageError("an encrypted value cannot be registered", "Give the plain text.")
     text("description", new.description)
     text("reason", new.reason)
     cap(new.cap)
@@ -58,14 +58,14 @@ def company(value: str) -> None:
     """A company is named by its key, as text."""
     if not value or value != value.strip() or not value.isprintable() or len(value) > MAX_COMPANY:
         raise UsageError(
-            f"{value!r} cannot be a company", "Name it by its key in the suite, as in --company 17."
+            f"invalid company {value!r}: expected its key in the suite, as in --company 17"
         )
 
 
 def checked_events(events: Sequence[str], rules: Rules) -> tuple[str, ...]:
     """Events that the mapping has, each once, in its order."""
     if not events:
-        raise UsageError("no event is named", f"The mapping has: {', '.join(rules.events)}.")
+        raise UsageError("no event given", f"The mapping has: {', '.join(rules.events)}.")
     for event in events:
         known_event(event, rules.events)
     return in_order(events, rules.events)
@@ -76,7 +76,7 @@ def known_event(event: str, known: Sequence[str]) -> None:
     if event not in known:
         close = get_close_matches(event, known, 1)
         raise UsageError(
-            f"there is no event '{event}'",
+            f"unknown event '{event}'",
             f"Did you mean {close[0]}?" if close else f"The mapping has: {', '.join(known)}.",
         )
 
@@ -107,7 +107,7 @@ def checked_endpoint(endpoint: str, rules: Rules) -> str:
     rules.guard.check_url(endpoint)
     check_encoding(endpoint)
     if HIDDEN in (split_endpoint(endpoint)[1] or ()):
-        raise UsageError(f"the endpoint's user and password are hidden ({HIDDEN})", "Write them.")
+        raise UsageError(f"the endpoint's user and password are hidden ({HIDDEN})", "Give them.")
     scheme, _, rest = endpoint.partition("://")
     return f"{scheme.lower()}://{rest}"
 
@@ -116,25 +116,24 @@ def headers(given: dict[str, str], endpoint: str) -> None:
     check_headers(given, endpoint)
     for name, value in given.items():
         if value == HIDDEN:
-            raise UsageError(f"the value of the header {name} is hidden ({HIDDEN})", "Write it.")
+            raise UsageError(f"the value of the header {name} is hidden ({HIDDEN})", "Give it.")
 
 
 def cap(value: int | None) -> None:
     if value is not None and not CAP[0] <= value <= CAP[1]:
-        raise UsageError(f"a cap of {value} is not possible", f"It is {CAP[0]} to {CAP[1]}.")
+        raise UsageError(f"invalid cap {value}: expected {CAP[0]} to {CAP[1]}")
 
 
 def rate(value: float) -> None:
     if not math.isfinite(value) or not 0 < value <= MOST_RATE:
         raise UsageError(
-            f"a rate of {value:g} is not possible",
-            f"It is a number of requests per second, above 0, up to {MOST_RATE:,.0f}.",
+            f"invalid rate {value:g}: expected requests per second, above 0, up to {MOST_RATE:,.0f}"
         )
 
 
 def text(what: str, value: str) -> None:
     if len(value) > MAX_TEXT or "\0" in value:
-        raise UsageError(f"the {what} is too long", f"At most {MAX_TEXT} characters are kept.")
+        raise UsageError(f"the {what} is too long: expected {MAX_TEXT} characters at most")
 
 
 def room(others: Sequence[Registration], new: NewWebhook, rules: Rules) -> None:
@@ -170,7 +169,7 @@ def values(old: Registration, changes: Changes, rules: Rules) -> dict[str, Any]:
     written: dict[str, Any] = {}
     if changes.endpoint is not None:
         if sealed(changes.endpoint):
-            raise UsageError("what is encrypted cannot be registered", "Write the plain text.")
+            raise UsageError("an encrypted value cannot be registered", "Give the plain text.")
         written["endpoint"] = rules.vault.seal_endpoint(checked_endpoint(changes.endpoint, rules))
     if changes.headers is not None:
         headers(changes.headers, changes.endpoint or old.endpoint)
@@ -198,7 +197,7 @@ def values(old: Registration, changes: Changes, rules: Rules) -> dict[str, Any]:
 def may_rotate(secrets: Sequence[Secret], webhook_id: int, made: str) -> None:
     """Refuses a secret that is in use already, and one too many."""
     if any(secret.secret == made for secret in secrets):
-        raise UsageError("this secret is in use for the webhook already", "Give a new one.")
+        raise UsageError("this secret is in use for the webhook already", "Give another one.")
     if len(secrets) >= MOST_SECRETS:
         raise CdcError(
             f"webhook {webhook_id} has {len(secrets)} valid secrets already",

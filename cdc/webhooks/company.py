@@ -76,7 +76,7 @@ def _must_match(conn: Connection, mapping: Mapping, company: str, kind: str) -> 
             else "or a name as it stands in the column of names, where this account can read it"
         )
         raise UsageError(
-            f"company {company!r} cannot be a key: {where} is {kind}",
+            f"invalid company {company!r}: expected a value of {where}, of type {kind}",
             f"Give a key, as in --company 17; {by_name}.",
         ) from None
     if row is None or row[0] != company:

@@ -85,7 +85,7 @@ class Secret:
 
 @dataclass(frozen=True, slots=True)
 class NewWebhook:
-    """What is to be registered.
+    """A webhook to register.
 
     cap:     concurrent requests; None: as the settings say.
     rate:    requests per second; None: no limit.
@@ -110,7 +110,7 @@ class NewWebhook:
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """What is to be changed; None: left as it is. A rate of 0 takes the limit off, an empty
+    """What to change; None: left as it is. A rate of 0 removes the limit, an empty
     profile the profile.
 
     events:  all of them from now on.
@@ -173,7 +173,7 @@ class Registration:
 
 @dataclass(frozen=True, slots=True)
 class Added:
-    """A new registration and its secret, which is told only here.
+    """A new registration and its secret, which is shown only here.
 
     generated: the secret was made by us.
     """
@@ -185,7 +185,7 @@ class Added:
 
 @dataclass(frozen=True, slots=True)
 class Rotated:
-    """The new secret, and until when the ones before are valid beside it (None: not at all)."""
+    """The new secret, and until when the earlier ones stay valid (None: not at all)."""
 
     webhook: Registration
     secret: str = field(repr=False)
@@ -199,7 +199,7 @@ def without_login(endpoint: str) -> str:
 
 
 def same_place(one: str, other: str) -> bool:
-    """Whether two endpoints are the same, whoever logs in there."""
+    """Whether two endpoints are the same, apart from their logins."""
     return split_endpoint(one)[0] == split_endpoint(other)[0]
 
 

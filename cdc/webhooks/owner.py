@@ -20,7 +20,7 @@ class Stopped(Enum):
 
     CONFIRMED: the owner sends nothing more.
     NOBODY:    no daemon owns the webhook, so nothing is sent anyway.
-    LATE:      it has not confirmed in time: an attempt is still under way, or it is cut off.
+    LATE:      it has not confirmed in time: an attempt is still in flight, or it is cut off.
     """
 
     CONFIRMED = "confirmed"

@@ -1,4 +1,4 @@
-"""All that is secret in the registry, written anew: after a key was added, or taken away."""
+"""Encrypts all secrets in the registry again, after a key was added or removed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cdc.webhooks.vault import CannotOpen, Vault
 
 @dataclass(frozen=True, slots=True)
 class Reencrypted:
-    """How many were written anew, and how many were as they should be already.
+    """How many were written again, and how many needed nothing.
 
     encrypted: whether they are encrypted now.
     """
@@ -25,7 +25,7 @@ class Reencrypted:
 
 
 def rewrite(conn: sa.Connection, old: Vault, new: Vault) -> Reencrypted:
-    """Opens with one, seals with the other. Daemons take the registrations up anew.
+    """Opens with one, seals with the other. Daemons load the registrations again.
 
     Raises CannotOpen, naming the webhook.
     """

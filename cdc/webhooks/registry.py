@@ -1,4 +1,4 @@
-"""The registry: one transaction an operation. Daemons are told by a trigger on cdc.webhook."""
+"""The registry: one transaction per operation. A trigger on cdc.webhook notifies the daemons."""
 
 from __future__ import annotations
 
@@ -256,7 +256,7 @@ class Registry:
         if secret is not None:
             parse_secret(secret)
         if grace < timedelta(0):
-            raise UsageError("the time of grace is negative", "0 ends the old secret at once.")
+            raise UsageError("invalid grace: negative", "0 ends the old secret at once.")
         with self._transaction() as conn:
             statements.alive(conn, webhook_id)
             # With another key the old ones may be lost: replacing them at once must still go.

@@ -6,8 +6,8 @@
 
 A delivery keeps its ``webhook-id`` (unless a new one is wanted), its place in the order of its
 resource and the number of its tries; its body too, where it is known. Nothing is replayed twice at
-once: what waits already stays as it is. Needs no more than cdc_admin; the daemons are told through
-cdc.webhook.
+once: what waits already stays as it is. Needs no more than cdc_admin; a trigger on cdc.webhook
+notifies the daemons.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ class Selection:
         self._slots.append(_NO_SLOT if slot is None else slot)
 
     def batches(self, size: int) -> Iterator[list[list[Any]]]:
-        """Webhooks, numbers, webhook-ids and partitions of the log, so many at a time."""
+        """Webhooks, numbers, webhook-ids and partitions of the log, a batch at a time."""
         for begin in range(0, self.total, size):
             part = slice(begin, begin + size)
             packed = self._uids[16 * begin : 16 * (begin + size)]
@@ -160,7 +160,7 @@ class Replay:
         self, selection: Selection, size: int = AT_ONCE, *, new_id: bool = False
     ) -> Iterator[tuple[int, int]]:
         """Replays in batches, a transaction each. Yields after each how many were looked at and how
-        many of them replayed; the others ended, were replayed or removed by somebody meanwhile.
+        many of them replayed; another session ended, replayed or removed the others meanwhile.
 
         new_id: what has ended gets another webhook-id, for receivers that drop those they know.
         """

@@ -94,7 +94,7 @@ def fetch(conn: sa.Connection, webhook_id: int, *, lock: bool = False) -> Regist
     row = conn.execute(query).one_or_none() if 0 < webhook_id < 2**63 else None
     if row is None:
         raise UnknownWebhook(
-            f"there is no webhook {webhook_id}", "`cdc webhook list` shows all of them."
+            f"unknown webhook {webhook_id}", "`cdc webhook list` shows all of them."
         )
     return registration(row)
 
@@ -166,7 +166,7 @@ def subscribe(conn: sa.Connection, webhook_id: int, company: str, events: Sequen
 
 
 def change(conn: sa.Connection, webhook_id: int, values: dict[str, Any]) -> None:
-    """Changes the row; a trigger raises its version and tells the daemons, even with no values."""
+    """Changes the row; a trigger raises its version and notifies daemons, even with no values."""
     values = values or {"version": webhook.c.version + 1}
     conn.execute(sa.update(webhook).where(webhook.c.id == webhook_id).values(values))
 

@@ -92,7 +92,7 @@ def parse(data: bytes, origin: str) -> list[NewWebhook]:
     try:
         raw = _ExportFile.model_validate(orjson.loads(data))
     except orjson.JSONDecodeError as error:
-        raise UsageError(f"{origin} is no JSON: {error}", _HINT) from None
+        raise UsageError(f"{origin}: invalid JSON: {error}", _HINT) from None
     except ValidationError as error:
         first = error.errors(include_input=False)[0]
         place = ".".join(str(part) for part in first["loc"]) or "the file"

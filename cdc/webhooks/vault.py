@@ -2,7 +2,7 @@
 
 Sealed are signing secrets, the values of additional headers, and the user and password in an
 endpoint. A sealed text is ``cdc-sealed:`` and a Fernet token (AES-128-CBC and HMAC-SHA256), so
-sealed and plain ones can lie beside each other while keys are introduced or taken away. Its form
+sealed and plain ones can coexist while keys are introduced or removed. Its form
 fits into a URL: ``https://cdc-sealed:gAAAA...@host/`` is still one, and leads to the same place.
 
 Opening costs some 50 us for each text, so it is done when a webhook is loaded, never for a request.
@@ -58,14 +58,14 @@ class Vault:
         if not self._keys:
             raise CannotOpen(
                 "a secret is encrypted, and CDC_SECRET_KEYS is not set",
-                "Set CDC_SECRET_KEYS as where the webhook was registered.",
+                "Set CDC_SECRET_KEYS to the keys used where the webhook was registered.",
             )
         try:
             return self._fernet().decrypt(text[len(MARK) :].encode()).decode()
         except InvalidToken:
             raise CannotOpen(
                 "a secret is encrypted with a key that is not in CDC_SECRET_KEYS",
-                "Add the key it was encrypted with; the newest key comes first.",
+                "Add the key that it was encrypted with; the newest key comes first.",
             ) from None
 
     def seal_headers(self, headers: Mapping[str, str]) -> dict[str, str]:

@@ -67,7 +67,7 @@ class TestWhatIsInTheWay:
         """What the attempt noted is shown, and what to do about it: not to ask the receiver."""
         due = {"due_at": "clock_timestamp() + interval '10 min'"} if place == "retry" else {}
         owe(db, hook, place, id="5", tries="2", attempts="2", last_error="'mapping'", **due)
-        noted = "a key is '..', which no address can name. Give the row another key."
+        noted = "a key is '..', which cannot be part of a URL. Give the row another key."
         db.execute(
             "insert into cdc.attempt (slot, at, delivery, uid, webhook_id, layout, action, time,"
             " refs, try, outcome, error, detail, duration_ms)"

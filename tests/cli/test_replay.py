@@ -43,7 +43,7 @@ class TestSelection:
         dry = ["--dry-run"] if command == "replay" else []
         for event, hint in (("nope", "The mapping has: project_"), ("project_change", "Did you")):
             said = everywhere.refused("delivery", command, "--event", event, *dry, code=2)
-            assert f"there is no event '{event}'" in said
+            assert f"unknown event '{event}'" in said
             assert hint in said
         said = everywhere.refused("delivery", command, "--company", "nope", *dry)
         assert "company 'nope' has no webhook" in said

@@ -75,8 +75,8 @@ class TestAdd:
             ({"rate": -1}, 2, "above 0"),
             ({"rate": "nan"}, 2, "above 0"),
             ({"header": "no colon"}, 2, "X-Api-Key: value"),
-            ({"header": "Host: other"}, 2, "is set by us"),
-            ({"header": "webhook-id: 1"}, 2, "is set by us"),
+            ({"header": "Host: other"}, 2, "is reserved"),
+            ({"header": "webhook-id: 1"}, 2, "is reserved"),
             ({"company": "01"}, 2, "--company 1"),
             ({"company": "acme"}, 2, "bigint"),
             ({"company": ""}, 2, "--company 17"),
@@ -189,7 +189,7 @@ class TestListAndShow:
         assert ids("--company", 2) == [two]
         assert ids("--event", "project_changed") == [one]
         said = cdc.refused("webhook", "list", "--event", "nope", code=2)
-        assert "there is no event 'nope'" in said
+        assert "unknown event 'nope'" in said
         assert ids("--state", "paused") == [two]
         assert ids("--state", "removed") == [three]
         assert "suspended" in cdc.refused("webhook", "list", "--state", "nonsense", code=2)

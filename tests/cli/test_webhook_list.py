@@ -79,7 +79,9 @@ class TestCompanyNames:
         assert "whether public.company has a company 4711 cannot be checked" in said
         assert admin.json("webhook", "list")[0]["company_name"] is None
         said = admin.refused("webhook", "add", "--company", "Acme", *options, code=2)
-        assert "company 'Acme' cannot be a key: public.company.id is bigint" in said
+        assert (
+            "invalid company 'Acme': expected a value of public.company.id, of type bigint" in said
+        )
         assert "where this account can read it" in said
         del admin.env["CDC_MAPPING"]
         said = admin.refused("webhook", "add", "--company", "Acme", *options, code=2)

@@ -204,7 +204,7 @@ async def test_keys_without_end_die_and_the_others_go_on(world: World, which: st
         " from cdc.dead group by 1, 2, 3, 4"
     ) == [("candidate_changed", 36, 2, "mapping", True)]
     [(detail,)] = await world.all("select distinct detail from cdc.attempt where outcome = 'dead'")
-    assert "longer than the daemon takes into memory" in detail
+    assert "exceed the daemon's limit" in detail
     assert "shorter keys" in detail, "what to do about it"
 
 

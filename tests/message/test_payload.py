@@ -222,7 +222,7 @@ def test_long_keys_are_not_kept_in_memory() -> None:
 def test_keys_that_were_not_brought() -> None:
     row = delivery("project_changed", company="1", project="17")
     row.layout, row.refs = Layout(UNFIT, "project_changed", ()), ("unfit", "uid")
-    with pytest.raises(Untranslatable, match="longer than the daemon takes into memory"):
+    with pytest.raises(Untranslatable, match="exceed the daemon's limit"):
         body(row)
 
 

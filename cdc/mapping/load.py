@@ -132,7 +132,8 @@ class _Checker:
             raise _Wrong("base_url", f"'{raw.base_url}' is an invalid URL: {odd}")
         if not re.fullmatch(r"https?://[^\s{}]+/", raw.base_url):
             raise _Wrong(
-                "base_url", f"'{raw.base_url}' is no http(s) address that ends with a slash"
+                "base_url",
+                f"'{raw.base_url}' is invalid: expected an http(s) URL that ends with a slash",
             )
         company = Company(
             table=_table(raw.company.table, "company.table"),
@@ -153,7 +154,7 @@ class _Checker:
         for name, resource in resources.items():
             self._reaches_company(name, resource, resources)
         if not any(r.event for r in resources.values()):
-            raise _Wrong("resources", "none has an event, so nothing would ever be captured")
+            raise _Wrong("resources", "none has an event, so nothing would be captured")
         self._no_twins(company, resources)
         return Mapping(raw.base_url, company, resources, self.text)
 
@@ -194,7 +195,7 @@ class _Checker:
 
     def _unknown(self, name: str) -> str:
         close = difflib.get_close_matches(name, self.names, 1)
-        return f"there is no resource '{name}'" + (f", did you mean '{close[0]}'?" if close else "")
+        return f"unknown resource '{name}'" + (f", did you mean '{close[0]}'?" if close else "")
 
     def _urls(self, place: str, own: str, urls: str | list[str]) -> tuple[UrlTemplate, ...]:
         texts = [urls] if isinstance(urls, str) else urls
@@ -311,7 +312,7 @@ def _identifiers(text: str, place: str) -> list[str]:
         if match is None:
             raise _Wrong(
                 place,
-                f"{text!r} is no name as SQL has them",
+                f"invalid SQL name {text!r}",
                 "Quote what is not plain, e.g. '\"Job Application\"'.",
             )
         quoted, plain = match.groups()
@@ -324,22 +325,22 @@ def _identifiers(text: str, place: str) -> list[str]:
         if position == len(text):
             return names
         if text[position] != ".":
-            raise _Wrong(place, f"{text!r} is no name as SQL has them")
+            raise _Wrong(place, f"invalid SQL name {text!r}")
         position += 1
 
 
 def _identifier(text: str, place: str) -> str:
     names = _identifiers(text, place)
     if len(names) != 1:
-        raise _Wrong(place, f"{text!r} is not the name of one column")
+        raise _Wrong(place, f"invalid column {text!r}: expected one name")
     return names[0]
 
 
 def _table(text: str, place: str) -> Table:
     names = _identifiers(text, place)
     if len(names) > 2:
-        raise _Wrong(place, f"{text!r} is neither table nor schema.table")
+        raise _Wrong(place, f"invalid table {text!r}: expected table or schema.table")
     table = Table(*names) if len(names) == 2 else Table("public", names[0])
     if table.schema in ("cdc", "information_schema") or table.schema.startswith("pg_"):
-        raise _Wrong(place, f"{table} is no table of the suite's")
+        raise _Wrong(place, f"{table} is not a table of the suite")
     return table

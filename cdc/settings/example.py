@@ -8,9 +8,9 @@ from cdc.settings.model import Settings
 from cdc.settings.reference import describe
 
 _HEAD = """\
-# Settings of cdc. Every key with its default, commented out: take away the # of what is to change.
-# The environment goes before this file (CDC_WINDOW over window), and `cdc config show` tells what
-# holds and why. Name the file with --config, or in CDC_CONFIG.
+# Settings of cdc. Every key with its default, commented out: remove the # to change one. Variables
+# of the environment (CDC_WINDOW for window) take precedence over this file; `cdc config show`
+# prints each value and where it comes from. Name the file with --config, or in CDC_CONFIG.
 """
 
 

@@ -91,9 +91,9 @@ def _base_url(value: str) -> str:
         raise ValueError(odd)
     parts = urlsplit(value)
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError("it has to begin with https:// and a host")
+        raise ValueError("it must begin with https:// and a host")
     if parts.query or parts.fragment or "@" in parts.netloc:
-        raise ValueError("it may hold no user, query or fragment")
+        raise ValueError("it must not contain a user, query or fragment")
     return value if value.endswith("/") else value + "/"
 
 
@@ -104,7 +104,7 @@ def _proxy(value: str) -> str:
     except ValueError:  # whose message might hold the password
         whole = False
     if not whole:
-        raise ValueError("it has to begin with http:// and name host and port")
+        raise ValueError("it must begin with http:// and name host and port")
     if parts.path not in ("", "/") or parts.query or parts.fragment:
         raise ValueError("nothing may follow the port")
     if not value.isascii() or not value.isprintable() or " " in value:
@@ -130,7 +130,7 @@ class LeftOut(NamedTuple):
 def foreign_form(address: str) -> str | None:
     """Names the tool whose form an address has, where libpq cannot read it."""
     if address[:1] in ("'", '"', "`"):
-        return "it begins with a quotation mark, which whatever set it has kept"
+        return "it begins with a quotation mark, which is part of the value"
     if address.startswith("psql "):
         return "it is a command line of psql"
     scheme = address.partition("://")[0] if "://" in address else ""

@@ -58,7 +58,7 @@ def load(config_path: Path | None = None, *, need_database: bool = True) -> Sett
         ) from None
     if need_database and not settings.database_url:
         raise ConfigError(
-            "database_url is missing: no database to work with",
+            "database_url is missing",
             "Set CDC_DATABASE_URL=postgresql://user:password@host:5432/database, or database_url "
             "in a configuration file.",
         )
@@ -78,7 +78,7 @@ def _read_file(path: Path) -> dict[str, object]:
         ) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(
-            f"configuration file {path} is no TOML: {error}",
+            f"configuration file {path}: invalid TOML: {error}",
             'Write one key a line, such as: base_url = "https://example.com/api/v3/"',
         ) from None
     for key in values:
@@ -94,8 +94,8 @@ def _read_file(path: Path) -> dict[str, object]:
                 values[key] = path.parent / Path(value.strip()).expanduser()
             except RuntimeError:
                 raise ConfigError(
-                    f"{key} = {value!r} in {path}: there is no such home directory",
-                    "Write the path from / on.",
+                    f"{key} = {value!r} in {path}: unknown home directory",
+                    "Give the path from / on.",
                 ) from None
     return values
 
@@ -151,7 +151,7 @@ def _explain(detail: ErrorDetails, sources: dict[str, Source], path: Path | None
     place = key.env if sources.get(name) == "environment" else f"in {path}"
     if name == "database_url":
         return (
-            f"database_url ({place}) is no database address ({why or 'not a text'}); expected "
+            f"database_url ({place}) is invalid ({why or 'not a text'}); expected "
             "postgresql://user:password@host:5432/database"
         )
     if name == "proxy":

@@ -97,7 +97,7 @@ class Settings(BaseSettings):
     )
     tls_ca_file: Path | None = Field(
         None,
-        description="Certificates to trust beside the system's, PEM: a private CA, for all "
+        description="Certificates to trust in addition to the system's, PEM: a private CA, for all "
         "webhooks.",
     )
     tls_cert_file: Path | None = Field(
@@ -159,7 +159,7 @@ class Settings(BaseSettings):
         10,
         ge=1,
         le=1000,
-        description="Requests under way at once to one webhook, unless the webhook says otherwise.",
+        description="Requests in flight at once to one webhook that has no cap of its own.",
     )
     attempt_timeout: float = Field(
         15.0, ge=0.05, le=300, description="Seconds for a whole attempt, from dialling to the end."
@@ -229,7 +229,7 @@ class Settings(BaseSettings):
         10,
         ge=0,
         le=600,
-        description="Seconds that requests under way may take to end when the daemon stops.",
+        description="Seconds that requests in flight may take to end when the daemon stops.",
     )
     log_format: Literal["auto", "json", "text"] = Field(
         "auto", description="Form of log lines. `auto`: text in a terminal, json otherwise."
@@ -311,7 +311,7 @@ class Settings(BaseSettings):
             except ValueError:  # whose message, and trace, would hold the key
                 length = 0
             if length != 32:
-                raise ValueError(f"number {number} is no key")
+                raise ValueError(f"key number {number} is invalid")
         return value
 
     @field_validator("log_level", mode="before")

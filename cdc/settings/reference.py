@@ -1,4 +1,4 @@
-"""What people are told about the settings: names, ranges, values without passwords."""
+"""The settings as people read them: names, ranges, values without passwords."""
 
 from __future__ import annotations
 

@@ -208,5 +208,5 @@ class TestKeys:
     @pytest.mark.parametrize("wrong", ["marked-text", "bWFya2VkLXRleHQ=", "é" * 44])
     def test_what_is_no_key_is_refused_and_not_repeated(self, cdc: Command, wrong: str) -> None:
         told = with_keys(cdc, new_key(), wrong).refused("config", "check")
-        assert "secret_keys (CDC_SECRET_KEYS) is not accepted (number 2 is no key)" in told
+        assert "secret_keys (CDC_SECRET_KEYS) is not accepted (key number 2 is invalid)" in told
         assert wrong not in told

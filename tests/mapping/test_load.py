@@ -77,19 +77,19 @@ def refused(text: str) -> str:
         (
             "https://suite.example/v1/",
             "https://suite.example/v1",
-            "base_url: 'https://suite.example/v1' is no http(s) address that ends with a slash",
+            "'https://suite.example/v1' is invalid: expected an http(s) URL that ends with a slash",
         ),
         ("suite.example/v1/", "suite.example/v 1/", "an invalid URL: it holds a space"),
-        ("https://suite", "ftp://suite", "base_url: 'ftp://suite.example/v1/' is no http(s)"),
+        ("https://suite", "ftp://suite", "base_url: 'ftp://suite.example/v1/' is invalid"),
         (
             'table = "project"',
             'table = "a.b.c"',
-            "resources.project.table: 'a.b.c' is neither table nor schema.table",
+            "resources.project.table: invalid table 'a.b.c': expected table or schema.table",
         ),
         (
             'table = "project"',
             'table = "job application"',
-            "resources.project.table: 'job application' is no name as SQL has them",
+            "resources.project.table: invalid SQL name 'job application'",
         ),
         ('table = "project"', 'table = ""', "resources.project.table: '' is no name"),
         ('table = "project"', 'table = "a."', "resources.project.table: 'a.' is no name"),
@@ -106,28 +106,28 @@ def refused(text: str) -> str:
         (
             'table = "project"',
             'table = "cdc.queue"',
-            "resources.project.table: cdc.queue is no table of the suite's",
+            "resources.project.table: cdc.queue is not a table of the suite",
         ),
         (
             'table = "project"',
             'table = "pg_catalog.pg_class"',
-            "resources.project.table: pg_catalog.pg_class is no table of the suite's",
+            "resources.project.table: pg_catalog.pg_class is not a table of the suite",
         ),
         (
             'company = "company_id"',
             'company = "a.b"',
-            "resources.project.parents.company: 'a.b' is not the name of one column",
+            "resources.project.parents.company: invalid column 'a.b': expected one name",
         ),
         (
             'project = "project_id"',
             'projet = "project_id"',
-            "resources.candidate.parents.projet: there is no resource 'projet', did you mean"
+            "resources.candidate.parents.projet: unknown resource 'projet', did you mean"
             " 'project'?",
         ),
         (
             "{project}candidates/{candidate}/",
             "{job}candidates/{candidate}/",
-            "resources.candidate.url: there is no resource 'job'",
+            "resources.candidate.url: unknown resource 'job'",
         ),
         (
             "{project}candidates/{candidate}/",
@@ -163,7 +163,7 @@ def refused(text: str) -> str:
         (
             'data = ["project", "candidate"]',
             'data = ["project", "candidat"]',
-            "resources.candidate.data: there is no resource 'candidat', did you mean 'candidate'?",
+            "resources.candidate.data: unknown resource 'candidat', did you mean 'candidate'?",
         ),
         (
             'data = ["project", "candidate"]',

@@ -3,11 +3,11 @@
 --   psql -X -v ON_ERROR_STOP=1 -f sql/install.sql "$CDC_DATABASE_URL"
 --
 -- The same as `cdc migrate` does on an empty database (a test holds the two equal). No table of the
--- suite is touched, and no lock taken that anybody could notice. Afterwards: sql/triggers.sql.
+-- suite is touched, and no lock taken that blocks a session. Afterwards: sql/triggers.sql.
 \set ON_ERROR_STOP on
 begin;
--- Nobody's nextval(text) in schema public gets into a default of ours. The others: whatever the
--- database or this role has set for its sessions.
+-- No nextval(text) in schema public gets into a default of ours. The others: what the database or this
+-- role may have set for its sessions.
 set local search_path = pg_catalog, pg_temp;
 set local quote_all_identifiers = off;
 set local standard_conforming_strings = on;

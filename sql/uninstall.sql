@@ -8,13 +8,13 @@
 -- Needs: superuser; or the owner of the suite's tables, member of cdc_owner and cdc_capture and, for the roles,
 -- CREATEROLE with the right to administer them.
 -- Locks: ACCESS EXCLUSIVE on each table of the suite that has a trigger of ours, one at a time, for a
--- moment; waits for it 500 ms at most, 20 times: whoever waits for such a lock makes all later ones
--- wait. Not to be run as one transaction (psql -1): each table is one of its own. Where it stops, run
--- it again; it goes on from there.
+-- moment; waits for it 500 ms at most, 20 times: later requests queue behind one that waits. Do not run
+-- it as one transaction (psql -1): each table is one of its own. If it stops, run it again; it continues
+-- from there.
 \set ON_ERROR_STOP on
--- Each transaction below begins by setting its search path, for itself alone (behind a pooler the session
--- is somebody else's next). So nothing that somebody left in schema public is taken for PostgreSQL's: it
--- would run as who uninstalls.
+-- Each transaction below begins by setting its search path, for itself alone (behind a pooler the next
+-- client gets the session). So nothing planted in schema public is taken for PostgreSQL's: it would run
+-- with the rights of the account that uninstalls.
 
 -- Event triggers of others may refuse what follows.
 do $others$
@@ -62,12 +62,12 @@ begin
         exit;
       exception when lock_not_available then
         if try = 20 then
-          raise exception '% is locked by somebody for too long', there.on_table
-            using hint = 'pg_stat_activity shows who is idle in transaction; run this again to go on.';
+          raise exception '% is locked by another session: gave up after 20 tries', there.on_table
+            using hint = 'pg_stat_activity shows sessions that are idle in transaction; then run this again.';
         end if;
         raise notice '% is locked, waiting (try % of 20)', there.on_table, try;
       end;
-      commit;  -- between tries everybody gets on
+      commit;  -- between tries no session is blocked
       perform pg_catalog.pg_sleep(1);
     end loop;
     commit;

@@ -41,7 +41,7 @@ class Relation:
 
 @dataclass(frozen=True, slots=True)
 class InstalledTrigger:
-    """One of our triggers, as found. ``as_rendered``: nobody changed what it does."""
+    """One of our triggers, as found. ``as_rendered``: it was not altered."""
 
     name: str
     table: Table
@@ -64,7 +64,7 @@ class InstalledFunction:
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """A time in which capture was switched off. until: None where nobody has noted its end."""
+    """A time in which capture was switched off. until: None where its end is not noted."""
 
     since: datetime
     until: datetime | None

@@ -61,13 +61,13 @@ def _table(conn: Connection, place: str, table: Table) -> Relation:
     if found is None:
         names = {str(t): written(t.schema, t.name) for t in catalog.possible_tables(conn)}
         raise MappingError(
-            f"{place}.table: there is no table {table} in this database"
+            f"{place}.table: table {table} does not exist in this database"
             + _did_you_mean(str(table), names)
         )
     if found.kind not in ("r", "p"):
         what = {"v": "a view", "m": "a materialized view", "f": "a foreign table"}
         raise MappingError(
-            f"{place}.table: {table} is {what.get(found.kind, 'no table')}; "
+            f"{place}.table: {table} is {what.get(found.kind, 'not a table')}; "
             "statement triggers with transition tables need a table"
         )
     return found
@@ -134,7 +134,7 @@ def _apart(mapping: Mapping, relations: dict[Table, Relation]) -> None:
 def _read_by_index(
     conn: Connection, mapping: Mapping, resource: Resource, relations: dict[Table, Relation]
 ) -> None:
-    """The read that the trigger is going to make has to be possible, and to go by index."""
+    """The read that the trigger will make must be possible, and use an index."""
     place = f"resources.{resource.name}"
     try:
         plan = dry_plan.explained(conn, probe(mapping, resource), tables_read(mapping))
@@ -170,7 +170,7 @@ def _same_hands(
     """What capture reads must not belong to strangers of the table whose changes it captures.
 
     Reading a table runs what its owner put there (a policy, a view in its place, an index's
-    function), in the session of whoever writes the captured table. Its rights are small there, but
+    function), in the sessions that write the captured table. Its rights are small there, but
     it can leave things behind in that session: a temporary table that hides the real one, a
     search_path; the writer's next statement would run them, as the writer.
     """

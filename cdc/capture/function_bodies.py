@@ -1,7 +1,7 @@
 """The bodies of the generated functions: how a changed row gets into the queue. Pure.
 
 What they must never do (wait, raise, leave a lock) and why they look as they do is explained in
-ARCHITECTURE.md, "The queue is written by the trigger".
+docs/decisions.md, "The queue is written by the trigger".
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Carries a plan out: carefully, one table a transaction, and never in anybody's way for long."""
+"""Carries a plan out: one table a transaction, never blocking other sessions for long."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def _one_transaction(
 def _statements(step: Step) -> Iterator[str]:
     """The step's SQL, as the role that is to run it."""
     if step.role == render.RUNS_AS:
-        # Only for as long as it takes, and seen by nobody: what runs as this role at other times
+        # Only within this transaction, invisible outside: what runs as this role at other times
         # must not be able to name its own functions.
         yield "set local role cdc_owner;"
         yield f"grant usage, create on schema {render.SCHEMA} to {step.role};"
@@ -94,7 +94,7 @@ def switch_off(conn: Connection) -> list[Step]:
     """Steps that stop capture at once, by the functions: no table of the suite is locked. Whatever
     mapping is installed, and by whichever release; empty where none is.
 
-    While it is off, changes are lost: nobody can say later what they were.
+    While it is off, changes are lost and cannot be reconstructed.
     """
     steps: list[Step] = []
     for name, found in sorted(catalog.functions(conn).items()):

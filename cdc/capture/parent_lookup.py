@@ -149,7 +149,7 @@ def wanted_few(join_plan: JoinPlan) -> str:
 
 
 def wanted_many(join_plan: JoinPlan) -> str:
-    """The same for many rows; those that nobody wants are left out."""
+    """The same for many rows; those without a webhook are left out."""
     return (
         f"  join cdc.subscription wants\n"
         f"    on wants.company = found.company and wants.event = {literal(join_plan.layout.event)}"

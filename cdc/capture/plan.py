@@ -34,7 +34,7 @@ class Step:
 
     lock:  the table lock it takes on a table of the suite, empty without.
     table: the table it concerns; steps of one table make one transaction.
-    role:  to be run as this role; empty: as whoever installs.
+    role:  the role to run it as; empty: the installing account.
     """
 
     sql: str
@@ -92,7 +92,7 @@ def plan(conn: Connection, mapping: Mapping, relations: dict[Table, Relation]) -
         surplus = tuple(column for column in granted if column not in reads.get(table, ()))
         if surplus:
             sql = render.revoke(table, surplus)
-            steps.append(Step(sql, f"nothing reads this of {table} any more", table=table))
+            steps.append(Step(sql, f"capture no longer reads this of {table}", table=table))
     return steps
 
 

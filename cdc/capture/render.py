@@ -1,7 +1,7 @@
 """Renders the capture functions and triggers of a mapping as SQL. Pure; reads no database.
 
 The SQL is made to be read by a DBA; what it must never do (wait, raise) and why it looks as it does
-is told in ARCHITECTURE.md, "The queue is written by the trigger".
+stands in docs/decisions.md, "The queue is written by the trigger".
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class Function:
 
     @property
     def rights(self) -> str:
-        """Whoever may execute it could attach it to a table of theirs."""
+        """A role that may execute it could attach it to a table of its own."""
         text = f"revoke all on function {self.signature} from public;"
         if self.returns != "trigger":
             text += f"\ngrant execute on function {self.signature} to cdc_owner;"  # cdc.resolve()

@@ -18,7 +18,7 @@ from cdc.postgres import sqlfiles
 from cdc.postgres.row_security import ROLES
 
 BY_OWNER = (
-    "Let a superuser do it, or a member of all owners; or let each owner run its part of "
+    "Run it as a superuser, or as a member of all owners; or let each owner run its part of "
     "`cdc triggers sql --database`."
 )
 """What to do for who may not."""

@@ -213,7 +213,7 @@ _HANGS = (
 )
 _STANDBYS = (
     "None of these takes writes: standbys, until one of them is promoted. Daemons wait for it, and "
-    "go on by themselves."
+    "continue automatically."
 )
 
 

@@ -93,7 +93,7 @@ def advice(one: EventTrigger) -> str:
     return (
         f"It runs at DDL. Let its owner or a superuser switch it off for as long as this takes: "
         f"alter event trigger {one.name} disable; afterwards: alter event trigger {one.name} "
-        "enable. Where its function only writes down what is done, make it SECURITY DEFINER with "
+        "enable. If its function only logs DDL, make it SECURITY DEFINER with "
         "a search_path of its own: it runs as the role that makes our tables, which has no right "
         "on tables of others."
     )

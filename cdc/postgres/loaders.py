@@ -2,7 +2,7 @@
 
 The owner of a table of the suite can write into the queue (their code runs as ``cdc_capture`` when
 capture reads the table): times that Python has no year for, letters that are no text. The driver
-raises for these, and one row would stop everybody who reads it along with others.
+raises for these, and one row would stop every read that it is part of.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Strong locks without being in anybody's way: short tries, pauses between, and who is to be asked.
+"""Strong locks without blocking others: short tries, pauses between them, and the holder's name.
 
-Whoever waits for a strong lock makes all later ones queue behind. So a try is given up soon, and
-between tries everybody gets on with their work.
+A session that waits for a strong lock makes all later requests queue behind it. So a try is given
+up soon, and between tries the others continue.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def with_lock_retry(
         if attempt == lock_retry.tries:
             tries = "1 try" if attempt == 1 else f"{attempt} tries"
             raise DatabaseError(
-                f"{what} is locked by somebody for too long: gave up after {tries} of "
+                f"{what} is locked by another session: gave up after {tries} of "
                 f"{lock_retry.lock_timeout_ms} ms" + (f"; {who}" if who else ""),
                 advice(who),
             )
@@ -100,7 +100,7 @@ _CONFLICTING = {
 AUTOVACUUM = "autovacuum worker"
 """As pg_stat_activity calls it; it has no user."""
 
-# Whoever began after the try that failed did not make it fail: they came by in between, or queued.
+# A session that began after the try that failed did not make it fail: it came later, or queued.
 _HOLDERS = """
 select case when l.pid is null then format('prepared transaction %%L of %%s', p.gid, p.owner)
             else format('pid %%s (%%s%%s, %%s%%s)', l.pid, coalesce(a.usename, a.backend_type),
@@ -129,8 +129,8 @@ select case when l.pid is null then format('prepared transaction %%L of %%s', p.
 def holders(
     conn: psycopg.Connection[Any], wanted: Collection[WantedLock], waited_ms: int = 0
 ) -> str:
-    """Who holds locks that are in the way of these, and has done so for as long as somebody has
-    waited; the oldest transaction first; '' if nobody."""
+    """Holders of locks that conflict with these, from before a session began to wait for them; the
+    oldest transaction first; '' if there are none."""
     found: list[str] = []
     for lock in wanted:
         modes = list(_CONFLICTING.get(lock.mode, _STRONG))
@@ -143,20 +143,20 @@ def advice(who: str) -> str:
     """What to do about those whom ``holders`` has found."""
     if AUTOVACUUM in who:
         return (
-            "An autovacuum makes way for whoever has waited for deadlock_timeout (1 s, unless it "
-            "was changed): `--lock-timeout 1500`. One that prevents wraparound has to end."
+            "An autovacuum gives way to a session that has waited for deadlock_timeout (by default "
+            "1 s): use `--lock-timeout 1500`. One that prevents wraparound must end first."
         )
     if "prepared transaction" in who:
         return (
-            "Let whoever prepared it commit it, or `rollback prepared` it; then run the command "
-            "again to go on."
+            "Commit it (`commit prepared`) or roll it back (`rollback prepared`); then run the "
+            "command again."
         )
     if not who:
         return (
             "`select pid, query from pg_stat_activity where state = 'idle in transaction'` shows "
-            "who; run the command again to go on."
+            "the session; then run the command again."
         )
     return (
-        "Let it end, or end it: `select pg_terminate_backend(<pid>)`; then run the command again "
-        "to go on."
+        "Wait for its end, or end it: `select pg_terminate_backend(<pid>)`; then run the command "
+        "again."
     )

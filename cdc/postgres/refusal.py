@@ -122,7 +122,7 @@ def _wrong_port(values: dict[str, str]) -> str | None:
 
 
 def _no_authorities(values: dict[str, str]) -> str | None:
-    """Where the server's certificate is to be verified, there has to be something to do it with."""
+    """To verify the server's certificate needs certificates of authorities."""
     root = values.get("sslrootcert", "")
     if not values.get("sslmode", "").startswith("verify-") or root == "system":
         return None
@@ -130,8 +130,8 @@ def _no_authorities(values: dict[str, str]) -> str | None:
     if path.exists():
         return None
     return (
-        f"sslmode={values['sslmode']} needs the certificates of authorities, and there is no file "
-        f"{path}; expected sslrootcert=FILE, or sslrootcert=system for the system's own"
+        f"sslmode={values['sslmode']} needs the certificates of authorities, and the file {path} "
+        f"does not exist; expected sslrootcert=FILE, or sslrootcert=system for the system's own"
     )
 
 

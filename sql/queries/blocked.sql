@@ -1,7 +1,7 @@
 -- A webhook's lane begins: the resources that are being retried, some at a time.
 --
 -- $1 webhooks  $2, $3 event and key after which to begin in the first of them  $4 how many at most
--- has_time: false where the first of them is parked, behind nobody: it is to be promoted.
+-- has_time: false where the first of them is parked, behind none: it must be promoted.
 -- Reads cdc.retry by retry_resource and retry_created, one row or two of each resource, however many
 -- are parked.
 select lane.webhook_id, line.event, line.key,

@@ -2,7 +2,7 @@
 --
 -- $1 seconds  $2 died then or later  $3 how many at a time. Returns how many expired, and when the last
 -- of them died: the next are looked for from there, not behind all that expired before.
--- Writes cdc.dead by dead_age, cdc.attempt. Leaves out what somebody replays just now.
+-- Writes cdc.dead by dead_age, cdc.attempt. Leaves out what is being replayed.
 with old as (
   select o.webhook_id, o.id, o.uid, o.died_at from cdc.dead o
    where o.died_at < statement_timestamp() - $1 * interval '1 second' and o.died_at >= $2

@@ -2,8 +2,8 @@
 --
 -- $1 webhook  $2 seconds  $3 after this id  $4 how many at a time. Returns how many expired, and the last
 -- id of them: the next are looked for behind it, not behind all that expired before (drop_removed.sql).
--- Writes cdc.queue by queue_lane, cdc.attempt. Locks the webhook's row, so that nobody resumes it in
--- the middle and sends what is just expiring; waits for no lock.
+-- Writes cdc.queue by queue_lane, cdc.attempt. Locks the webhook's row, so that it is not resumed in
+-- the middle, which would send what is just expiring; waits for no lock.
 with held as (
   select w.id from cdc.webhook w
    where w.id = $1 and w.state in ('paused', 'suspended')

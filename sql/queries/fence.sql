@@ -1,4 +1,4 @@
--- settle, first of all: which of these shards are still ours? Held until COMMIT, so that nobody takes
+-- settle, first of all: which of these shards are still ours? Held until COMMIT, so that no daemon takes
 -- one over in the meantime; FOR KEY SHARE would let them.
 --
 -- $1 shards   $2 the epochs in which we own them

@@ -8,7 +8,7 @@
 -- see, and every look would walk over all that it has written so far.
 --
 -- $1 xmax of the last snapshot   $2 ids of transactions running then
--- $3 the doorbell: true arms it; false silences it, and wakes whoever relies on it; null leaves it
+-- $3 the doorbell: true arms it; false silences it, and wakes daemons that rely on it; null leaves it
 -- $4 class of the daemons' advisory locks, to see who owns what; null: not this time (pg_locks reads
 --    the locks of the whole server)
 -- $5 shards whose rows to bring   $6 how many at most: when as many come, there may be more

@@ -2,7 +2,7 @@
 -- a time already. First is the lowest id, and within a transaction created goes before modified, as in
 -- a lane.
 --
--- Made with every parking too: whoever is parked finds somebody to wait behind, or is first himself.
+-- Run with every parking too: a parked delivery finds another to wait behind, or is the first itself.
 --
 -- $1 webhooks  $2 events  $3 keys. Returns those of which something is left in the retry table, and
 -- whether its first was given a time by this.

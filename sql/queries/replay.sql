@@ -5,7 +5,7 @@
 --
 -- $1 webhooks  $2 ids  $3 webhook-ids  $4 partitions of the log (null: of the dead, or retrying)
 -- $5 ended before  $6 partitions of the log written since then  $7 whether what has ended gets a new id
--- Returns per webhook how many. Writes cdc.retry, cdc.dead, cdc.webhook (which tells the daemons: its
+-- Returns per webhook how many. Writes cdc.retry, cdc.dead, cdc.webhook (which notifies the daemons: its
 -- trigger raises the version). Waits for no lock of a daemon.
 with wanted as (
   select k.webhook_id, k.id, k.uid, k.slot
@@ -21,7 +21,7 @@ with wanted as (
   returning d.webhook_id, d.id, d.uid, d.xid, d.layout, d.action, d."time", d.refs, d.event, d.key,
             d.body, d.tries, d.died_at as ended
 ), logged as (
-  -- The body is not known any more: it is made anew, of the same references.
+  -- The body is no longer known: it is made again, of the same references.
   select a.webhook_id, a.delivery as id, a.uid, a.xid, a.layout, a.action, a."time", a.refs, l.event,
          -- As in the other queries: an index has no room for a longer one.
          case when octet_length(a.refs[array_upper(a.refs, 1)]) > 2000 then a.uid::text

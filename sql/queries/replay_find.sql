@@ -1,4 +1,4 @@
--- replay, first of all: which deliveries does a person mean, and what became of each last?
+-- replay, first of all: which deliveries are selected, and what was the last outcome of each?
 --
 -- $1 numbers  $2 webhook-ids (both null: the conditions that follow say it all)
 -- $3 webhook  $4 company  $5 event  $6 outcomes  $7 change since  $8 change until
@@ -35,7 +35,7 @@ with meant as (
              and ($7::timestamptz is null or (a.at >= $7 and a."time" >= $7))
              and ($8::timestamptz is null or a."time" < $8)
            order by a.webhook_id, a.delivery, a."time", a.at desc) e
-   -- The dead are in their own table, or were ended anew.
+   -- The dead are in their own table, or have ended again.
    where e.outcome <> 'dead' and e.at < $9::timestamptz
 )
 select m.webhook_id, w.company, w.state, m.id, m.uid::text, m.slot, m.outcome,

@@ -1,4 +1,4 @@
--- settle: deliveries out of the queue that succeeded. Whoever removes the row writes the log.
+-- settle: deliveries out of the queue that succeeded. The session that removes a row logs it.
 --
 -- Nearly all that is settled, so it is one statement, and carries the fence (fence.sql) itself.
 --

@@ -1,5 +1,5 @@
 -- care: the oldest rows of the queue, for the owner to compare with what it holds.
--- Heals what nobody thought of; it should never find anything.
+-- Heals what was not foreseen; it should never find anything.
 --
 -- $1 shards  $2 seconds: rows older than this
 select first.webhook_id, first.id, first.uid

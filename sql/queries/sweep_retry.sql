@@ -1,5 +1,5 @@
--- care: resources whose first row in the retry table is parked, behind nobody: it is due now.
--- Heals what nobody thought of; it should never find anything.
+-- care: resources whose first row in the retry table is parked, behind none: it is due now.
+-- Heals what was not foreseen; it should never find anything.
 --
 -- $1 shards  $2 seconds: rows parked for longer than this. Returns webhook and id of those.
 -- Writes cdc.retry; leaves out what is locked. Reads it once, by retry_resource.

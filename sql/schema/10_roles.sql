@@ -24,7 +24,7 @@ begin
       execute pg_catalog.format('create role %I nologin', wanted);
     end if;
   end loop;
-  -- Objects are created as one of these two, so whoever installs has to be able to become it.
+  -- Objects are created as one of these two, so the installing account must be able to become it.
   foreach wanted in array array['cdc_owner', 'cdc_capture'] loop
     if not exists (select from pg_catalog.pg_roles where rolname = current_user and rolsuper)
        and not pg_catalog.pg_has_role(current_user, wanted, 'usage') then

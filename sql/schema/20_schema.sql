@@ -1,7 +1,7 @@
 -- Schemas cdc and cdc_capture, owned by cdc_owner.
 -- Needs: CREATE on the database. Locks: none on anything of the suite.
--- Refuses schemas of these names that somebody else made beforehand: who owns a schema can drop what
--- lies in it, and add functions that are called instead of ours.
+-- Refuses schemas of these names that another role made beforehand: a schema's owner can drop what is
+-- in it, and add functions that are called instead of ours.
 do $schemas$
 declare
   other record;
@@ -10,7 +10,7 @@ begin
     select nspname, pg_catalog.pg_get_userbyid(nspowner) as owner from pg_catalog.pg_namespace
      where nspname in ('cdc', 'cdc_capture') and pg_catalog.pg_get_userbyid(nspowner) <> 'cdc_owner'
   loop
-    raise exception 'schema % is there already, and belongs to %', other.nspname, other.owner
+    raise exception 'schema % exists already, and belongs to %', other.nspname, other.owner
       using hint = 'Drop or rename it; cdc_owner must own it.';
   end loop;
 end
@@ -28,7 +28,7 @@ begin
      where puballtables and pg_catalog.to_regclass('cdc.schema_version') is null
        and pg_catalog.current_setting('cdc.publish', true) is distinct from 'yes'
   loop
-    raise exception 'publication % is for all tables, and would send those of schema cdc, too', other.pubname
+    raise exception 'publication % is for all tables, and would send those of schema cdc too', other.pubname
       using hint = 'A subscriber that has no such tables stops at their first change, with all that it replicates, and'
         ' signing secrets are among them. docs/database.md, "Logical replication", says what to do before.'
         ' To go on as it is: `cdc migrate --yes`, or set cdc.publish = ''yes''';
@@ -46,7 +46,7 @@ create schema if not exists cdc authorization cdc_owner;
 create schema if not exists cdc_capture authorization cdc_owner;
 grant usage on schema cdc to cdc_daemon, cdc_admin, cdc_reader, cdc_capture, cdc_serve;
 comment on schema cdc is 'Changes of the suite''s tables on their way to webhooks.';
--- The functions in it belong to the role cdc_capture, which may not even name them: who has code run
--- as this role can neither alter them (SECURITY INVOKER would make them run as whoever calls them),
--- nor give them to anybody, nor make others.
+-- The functions in it belong to the role cdc_capture, which may not even name them: code that runs as
+-- this role can neither alter them (SECURITY INVOKER would make them run as their caller), nor give
+-- them to another role, nor make others.
 comment on schema cdc_capture is 'Functions that capture changes, generated from the mapping.';

@@ -6,7 +6,7 @@
 create table cdc.installation (
   only_one           boolean primary key default true check (only_one),
   system_identifier  bigint not null,      -- pg_control_system(): the server's own identity
-  database_oid       oid not null,         -- tells copies made with CREATE DATABASE ... TEMPLATE apart
+  database_oid       oid not null,         -- distinguishes copies by CREATE DATABASE ... TEMPLATE
   mapping            text,                 -- fingerprint of the installed mapping; null before
   mapping_source     text,                 -- the mapping's file, as it was installed
   mapped_at          timestamptz,

@@ -51,8 +51,8 @@ create table cdc.subscription (
 );
 create index subscription_webhook on cdc.subscription (webhook_id);
 
--- Every change of a registration gets a new version and rings the daemons, whoever makes it: our
--- command line or a DBA with psql. Takes no lock beyond the row's. The NOTIFY does not ask whether the
+-- Every change of a registration, by our command line or by a DBA with psql, gets a new version and
+-- notifies the daemons. Takes no lock beyond the row's. The NOTIFY does not ask whether the
 -- bell is armed: registrations are rare. But where the notification queue fills up it is left out, or
 -- registering would fail with it; daemons find the change by their slow poll.
 create function cdc.webhook_changed() returns trigger

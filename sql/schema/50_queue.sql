@@ -1,7 +1,7 @@
 -- The queue: deliveries that wait. Append only for writers, emptied by the daemon.
 --
--- Written by the capture functions in the transaction of whoever changes a row of the suite, so this
--- table must never make anybody wait: no foreign key, no unique index, no row that is updated.
+-- Written by the capture functions in the transaction that changes a row of the suite, so this table
+-- must never make a writer wait: no foreign key, no unique index, no row that is updated.
 
 -- Numbers of the queue: positions in the write-ahead log, which are unique and rise. Each statement
 -- that is captured writes a record of its own there, which reserves as many positions as it has bytes.
@@ -35,16 +35,16 @@ create table cdc.queue (
   autovacuum_vacuum_cost_delay = 0
 );
 -- Where a publication holds the table (FOR ALL TABLES), rows could not be deleted without. Costs nothing
--- unless wal_level is logical; then each row is written to the WAL once more when it is deleted.
+-- unless wal_level is logical; then each row is written to the WAL a second time when it is deleted.
 alter table cdc.queue replica identity full;
--- fetch: the next rows of a lane. Not unique on purpose (see ARCHITECTURE.md, "Identity").
+-- fetch: the next rows of a lane. Not unique on purpose (see docs/decisions.md, "Identity").
 create index queue_lane on cdc.queue (webhook_id, id);
 -- look: rows that were not visible before; and the created rows of a transaction (see fetch.sql).
 create index queue_xid on cdc.queue (xid, action);
 
 -- The doorbell: armed until this many microseconds of the epoch. A sequence, because it is read alike
--- by every snapshot, blocks nobody and leaves no dead versions; unlogged, because after a crash it
--- starts anew at 1, which means silent.
+-- by every snapshot, blocks no session and leaves no dead versions; unlogged, because after a crash it
+-- starts again at 1, which means silent.
 create unlogged sequence cdc.bell minvalue 1 start 1;
 
 -- What a capture function read and is about to queue (it reads guarded, into variables, and writes

@@ -28,7 +28,7 @@ create table cdc.attempt (
 
 create index attempt_delivery on cdc.attempt (delivery);
 create index attempt_at on cdc.attempt using brin (at) with (pages_per_range = 32, autosummarize);
--- The history of a webhook-id. A B-tree on random ids would make settling half as dear again; these
+-- The history of a webhook-id. A B-tree on random ids would make settling half as expensive again; these
 -- are one filter for each 128 pages, made in the background, and cost it nothing.
 create index attempt_uid on cdc.attempt using brin (uid uuid_bloom_ops) with (autosummarize);
 -- What ended without reaching its receiver, to count and to replay it.

@@ -28,12 +28,12 @@ create table cdc.unresolved (
 -- The capture functions: does an earlier change of a row wait here? A hash, since it takes a key of any
 -- length. (BLOCKING_TRIES in cdc/capture/parent_lookup.py says the same number.)
 create index unresolved_row on cdc.unresolved using hash (key) where tries < 10;
--- The daemon: what is to be tried again.
+-- The daemon: which rows are due for another try.
 create index unresolved_due on cdc.unresolved (retry_at);
 
--- What to keep of a row when a column that the mapping names is not there any more: nobody can say
--- which of the others it was, so everything that is short, and the columns' numbers, which outlast a
--- renaming (under '', which is no name that a column can have).
+-- What to keep of a row when a column that the mapping names is gone: it is unknown which of the others
+-- it was, so everything that is short, and the columns' numbers, which survive a renaming (under '',
+-- which cannot be a column's name).
 -- Called by the capture functions. `line` is json, since jsonb refuses some of what json can hold.
 create function cdc.kept(line json, relation oid) returns jsonb
 language sql stable
@@ -96,7 +96,7 @@ end
 $$;
 
 -- Tries again to resolve the given rows: calls the generated cdc_capture.resolve_<resource>(ids),
--- some thousands at a time. Rows that somebody else is at just now are left to them.
+-- some thousands at a time. Rows that another session has locked are left out.
 -- With them those that wait behind them. Called by the daemon. Returns how many were resolved.
 -- Never raises for what a row or the suite's schema holds. Locks the rows.
 --

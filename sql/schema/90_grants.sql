@@ -77,6 +77,6 @@ grant update (revoked_at, last_used_at) on cdc.api_key to cdc_serve, cdc_admin;
 grant select, insert, update, delete on cdc.idempotency, cdc.task to cdc_serve;
 grant select on cdc.registration to cdc_admin;
 
--- What was kept of a row of the suite (own) may be any short text of it: capture reads it, nobody else.
+-- What was kept of a row of the suite (own) may be any short text of it: only capture reads it.
 grant select (id, xid, resource, source, key, action, "time", reason, tries, retry_at)
   on cdc.unresolved to cdc_daemon, cdc_admin, cdc_reader, cdc_serve;

@@ -26,13 +26,13 @@ WRONG = {
     "unknown table": Wrong(
         "",
         (('table = "rating"', 'table = "ratings"'),),
-        "resources.rating.table: there is no table public.ratings in this database,"
+        "resources.rating.table: table public.ratings does not exist in this database,"
         " did you mean public.rating?",
     ),
     "unknown company table": Wrong(
         "",
         (('table = "company"', 'table = "Crm.firm"'),),
-        "company.table: there is no table crm.firm in this database",
+        "company.table: table crm.firm does not exist in this database",
     ),
     "unknown key": Wrong(
         "",

@@ -197,5 +197,5 @@ class TestPrivateCopy:
     ) -> None:
         copy = programs_for(hidden, user).bin_dir.parents[2]
         copy.chmod(0o777)
-        with pytest.raises(DatabaseError, match="belongs to somebody else"):
+        with pytest.raises(DatabaseError, match="belongs to another user"):
             programs_for(hidden, user)

@@ -199,7 +199,7 @@ def test_a_schema_of_theirs_is_not_taken_for_ours(
             "create table cdc.schema_version as select pg_catalog.text '0002' as version_num;"
             "grant all on cdc.schema_version to public"
         )
-    told = f"schema {schema} is there already, and belongs to squatter"
+    told = f"schema {schema} exists already, and belongs to squatter"
     with pytest.raises(DatabaseError, match=told):
         migrations.upgrade(empty_database)
     with pytest.raises(AssertionError, match=told):

@@ -114,7 +114,7 @@ def _private_copy(bin_dir: Path, user: RunUser, version: str) -> Path:
                 (folder.path / "new").rename(copy)
         if not _is_ours_and_complete(copy, sizes):
             raise DatabaseError(
-                f"{copy} is not what we put there", "Remove it, or set TMPDIR to another folder."
+                f"{copy} was altered", "Remove it, or set TMPDIR to another folder."
             )
     return copy / bin_dir.relative_to(top)
 
@@ -149,8 +149,8 @@ def _is_ours_and_complete(copy: Path, sizes: Mapping[str, int]) -> bool:
         return False
     if not stat.S_ISDIR(info.st_mode) or info.st_uid != 0 or info.st_mode & 0o022:
         raise DatabaseError(
-            f"{copy} belongs to somebody else, so PostgreSQL's programs cannot be kept there",
-            "Find out who made it, and remove it, or set TMPDIR to another folder.",
+            f"{copy} belongs to another user, so PostgreSQL's programs cannot be kept there",
+            "Find out where it comes from, and remove it, or set TMPDIR to another folder.",
         )
     try:
         return all((copy / path).stat().st_size == size for path, size in sizes.items())

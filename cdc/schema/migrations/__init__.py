@@ -1,7 +1,7 @@
 """Schema cdc by Alembic: the source for databases.
 
 An empty database is filled in one transaction; one that is in use comes from version to version,
-each a short transaction of its own after what takes long was made beside the running daemons
+each a short transaction of its own, after indexes that take long were built while daemons run
 (``steps``). All of it runs as cdc_owner, after the two foundation files (roles, schema), which can
 be run again.
 The version is kept in cdc.schema_version, as ``sql/install.sql`` writes it too.
@@ -10,7 +10,7 @@ Daemons of the release before go on with the new schema: a migration adds (with 
 they do not write), and takes away only what the release before does not use any more.
 ``cdc.installation.serves`` says which version of the program is the oldest that may use it.
 
-Alembic and SQLAlchemy are imported by whoever upgrades: they are a third of the time that a daemon
+Alembic and SQLAlchemy are imported only to upgrade: they are a third of the time that a daemon
 needs to start, and it only asks for ``head``.
 """
 
@@ -87,7 +87,7 @@ def current(connection: sa.Connection) -> str | None:
 def pending(url: str) -> tuple[str | None, list[Version]]:
     """The database's version, and those that an upgrade would bring; changes nothing.
 
-    Raises DatabaseError when the server is too old, the database not in UTF-8, the schema somebody
+    Raises DatabaseError when the server is too old, the database not in UTF-8, the schema another
     else's, or newer than this program.
     """
     made = connections.engine(url)
@@ -225,12 +225,12 @@ def _apart(conn: connections.Connection, step: Apart, lock_timeout_ms: int) -> N
 
 
 def _online(url: str, indexes: tuple[Index, ...], say: Say) -> None:
-    """Makes indexes beside all that goes on: nobody waits for it, though it may have to wait for
+    """Builds indexes without blocking: no session waits for it, though it may have to wait for
     transactions that are older."""
     valid = "select indisvalid from pg_index where indexrelid = to_regclass(%s)"
     if indexes:
         say(
-            f"{len(indexes)} indexes are made beside all that goes on. Each waits for transactions "
+            f"{len(indexes)} indexes are built without blocking. Each waits for transactions "
             "that are older; pg_stat_progress_create_index shows for which."
         )
     with connections.explained(), connections.connect(url) as conn, event_triggers.named(conn):
@@ -262,7 +262,7 @@ def _encoded(connection: sa.Connection) -> None:
 
 
 def _ours(connection: sa.Connection) -> None:
-    """What lies in a schema of somebody else's is not believed, the version least of all."""
+    """What lies in another owner's schema is not trusted, the version least of all."""
     import sqlalchemy as sa
 
     other = connection.execute(
@@ -273,9 +273,9 @@ def _ours(connection: sa.Connection) -> None:
     ).first()
     if other is not None:
         raise DatabaseError(
-            f"schema {other[0]} is there already, and belongs to {other[1]}, not to cdc_owner",
-            "Look what is in it, then drop or rename it: who owns a schema can replace what lies "
-            "in it.",
+            f"schema {other[0]} exists already, and belongs to {other[1]}, not to cdc_owner",
+            "Look what is in it, then drop or rename it: a schema's owner can replace what is in "
+            "it.",
         )
 
 

@@ -18,7 +18,7 @@ OPTIONS: dict[str, Any] = {
     "transactional_ddl": True,
 }
 
-# Whoever waits for a strong lock makes others queue behind. Less than deadlock_timeout, so that it
+# Requests queue behind one that waits for a strong lock. Less than deadlock_timeout, so that it
 # is we who give up, never a daemon.
 WAITING = "set local lock_timeout = '{}ms';"
 LOCK_TIMEOUT = 500
@@ -28,7 +28,7 @@ if context.is_offline_mode():
     context.configure(dialect_name="postgresql", as_sql=True, **OPTIONS)
     with context.begin_transaction():
         # Printed as they are: execute() would read a colon as a bind parameter.
-        # Defaults are made for good: nobody's nextval(text) in schema public may get into one.
+        # Defaults are made for good: no nextval(text) in schema public may get into one.
         # (On a connection of ours every transaction begins like this.)
         for line in FOR_PSQL:
             context.get_context().impl.static_output(line)

@@ -1,7 +1,7 @@
 """What a migration consists of.
 
 ``versions/NNNN_name.sql`` is its transaction: statements that need a moment each. What takes long
-(an index on a table that may be large) is made before, outside of any transaction and in nobody's
+(an index on a table that may be large) is built before, outside of any transaction and in no one's
 way: ``ONLINE`` in ``versions/NNNN_name.py``. So is what needs a strong lock on a table that writers
 of the suite touch: ``APART``.
 """
@@ -92,7 +92,7 @@ def version(module: ModuleType) -> Version:
 
 
 def run(file: str, before: Iterable[str] = ()) -> None:
-    """Runs the SQL that lies beside a file of ``versions/``, as it is; offline, prints it.
+    """Runs the SQL file next to a file of ``versions/``, as it is; offline, prints it.
 
     before: statements to run first, of ``Apart``: where they were not run on their own, as in a new
             installation.

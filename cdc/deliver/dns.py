@@ -23,18 +23,18 @@ AT_ONCE = 256
 with thousands of names."""
 
 FEW = 16
-"""Places beside them, for names that got no answer last time."""
+"""Additional places, for names that got no answer last time."""
 
 QUICK = 0.05
-"""Seconds after which a lookup without an answer goes on without a place. So whoever comes behind
+"""Seconds after which a lookup without an answer continues without a place. So a lookup behind
 names that hang for the first time waits ``QUICK / AT_ONCE`` for each that began just before: 1,000
 of them, 0.2 s. Later they only wait for each other."""
 
 UNANSWERED = 10_000
-"""Lookups under way at most, with a place or without (some 2 kB each)."""
+"""Lookups in progress at most, with a place or without (some 2 kB each)."""
 
 TTL = 10.0
-"""Seconds an answer is used again. Each connection judges its addresses anew all the same."""
+"""Seconds an answer is reused. Each connection checks its addresses again all the same."""
 
 MOST = 5_000
 """Answers remembered."""

@@ -110,8 +110,8 @@ class Guard:
         for network in allowed:
             if network.prefixlen == 0:
                 raise ConfigError(
-                    f"{SETTING} holds {network}, which would switch the address guard off",
-                    "Name the networks that are meant, for example 10.1.2.0/24.",
+                    f"{SETTING} contains {network}, which would switch the address guard off",
+                    "Give only the networks that are meant, for example 10.1.2.0/24.",
                 )
         self._v4 = tuple(n for n in allowed if isinstance(n, IPv4Network))
         self._v6 = tuple(n for n in allowed if isinstance(n, IPv6Network))
@@ -135,7 +135,7 @@ class Guard:
         try:
             ip = ip_address(address)
         except ValueError:
-            raise AddressRefused(f"{address!r} is no IP address", "", "not an address") from None
+            raise AddressRefused(f"invalid IP address {address!r}", "", "not an address") from None
         self._check_denied(ip)
         rule: str | None
         allowing: Address
@@ -220,7 +220,7 @@ class Guard:
         target = urls.parse(url)
         if target.scheme == "http" and not self._allow_http:
             raise AddressRefused(
-                "plain http would send everything readable by others",
+                "plain http is refused: it would be readable on the network",
                 f"Use https, or allow http for all endpoints: {HTTP_SETTING}=true",
                 "http",
             )

@@ -44,7 +44,7 @@ _HIDDEN = "[hidden]"
 
 
 class RefusedDial(OSError):
-    """A Refused in the clothes in which whoever dials lets it through."""
+    """Wraps Refused in an OSError, so that aiohappyeyeballs passes it on."""
 
     def __init__(self, refused: AddressRefused) -> None:
         super().__init__(refused.message)

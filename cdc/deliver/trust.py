@@ -24,10 +24,10 @@ from cdc.settings import Settings
 SETTING = "CDC_TLS_PROFILES"
 
 LOOK_AGAIN = 10.0
-"""Seconds after which files are looked at again: they are renewed beside a running daemon."""
+"""Seconds after which files are checked again: they are renewed while the daemon runs."""
 
 SOON = timedelta(days=14)
-"""Before a certificate ends it is told so long."""
+"""How long before its end a certificate is reported."""
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 
@@ -70,13 +70,13 @@ def check_name(profile: str) -> None:
     """Raise UsageError unless this can be a profile's name, which is also a folder's."""
     if not _NAME.fullmatch(profile):
         raise UsageError(
-            f"{profile!r} cannot be a TLS profile",
-            "A name is of small letters, digits, - and _, such as acme-2.",
+            f"invalid TLS profile {profile!r}: expected small letters, digits, - and _, such as "
+            "acme-2",
         )
 
 
 class Trust:
-    """Makes TLS contexts, one a profile, and makes them anew when their files change.
+    """Makes TLS contexts, one per profile, and again when their files change.
 
     common:   for all webhooks; its CA is trusted beside the system's.
     profiles: the folder of profiles.
@@ -152,7 +152,7 @@ class Trust:
         return list(dict.fromkeys(found))
 
     def authorities(self) -> Doubt | None:
-        """What speaks against calling https at all: nobody is trusted on this host."""
+        """Why https cannot be called at all: this host trusts no authority."""
         if not lacks_authorities(self.context()):
             return None
         cause = cause_of("tls", None, detail("tls no authorities", peer="any endpoint"))
@@ -171,7 +171,7 @@ class Trust:
         except OSError as error:
             raise UnusableTls(
                 f"the folder of TLS profiles {self._folder} cannot be read: {error.strerror}",
-                f"{SETTING} names a folder that holds a folder for each profile.",
+                f"{SETTING} must name a folder that contains one folder per profile.",
             ) from None
 
     def _files(self, profile: str | None) -> Files:
@@ -180,20 +180,20 @@ class Trust:
         check_name(profile)
         if self._folder is None:
             raise UnusableTls(
-                f"there is no TLS profile '{profile}': {SETTING} is not set",
-                f"Set {SETTING} to the folder that holds the folder {profile}.",
+                f"unknown TLS profile '{profile}': {SETTING} is not set",
+                f"Set {SETTING} to the folder that contains the folder {profile}.",
             )
         folder = self._folder / profile
         if not folder.is_dir():
             raise UnusableTls(
-                f"there is no TLS profile '{profile}': no folder {folder}",
-                "It holds ca.pem, or cert.pem and key.pem, or all three.",
+                f"unknown TLS profile '{profile}': no folder {folder}",
+                "Create it, with ca.pem, or cert.pem and key.pem, or all three.",
             )
         own = Files(*(_there(folder / f"{kind}.pem") for kind in Files._fields))
         if own.ca is None and own.cert is None:
             raise UnusableTls(
                 f"the TLS profile '{profile}' is empty: {folder}",
-                "It holds ca.pem, or cert.pem and key.pem, or all three.",
+                "Put ca.pem, or cert.pem and key.pem, or all three into it.",
             )
         if own.cert is not None:
             return Files(own.ca or self._common.ca, own.cert, own.key)
@@ -208,7 +208,7 @@ class Trust:
                 if files.ca is not None:
                     context.load_verify_locations(files.ca)
             else:
-                # Nobody else: not the system's either.
+                # None else: not the system's either.
                 context = ssl.create_default_context(cafile=files.ca)
         except (OSError, ssl.SSLError):
             raise UnusableTls(
@@ -246,13 +246,13 @@ def _show(context: ssl.SSLContext, cert: Path, key: Path | None) -> None:
     except (OSError, ssl.SSLError, ValueError) as error:
         if asked:
             raise UnusableTls(
-                f"the private key {key or cert} is encrypted, and nobody is there to be asked",
+                f"the private key {key or cert} is encrypted; the daemon cannot decrypt it",
                 "Store it without a password, readable by the daemon only.",
             ) from None
         if getattr(error, "reason", None) == "KEY_VALUES_MISMATCH":
             raise UnusableTls(
                 f"the private key {key or cert} does not fit the certificate {cert}",
-                "Put the key beside the certificate that was made for it.",
+                "Use the key that the certificate was made with.",
             ) from None
         raise UnusableTls(
             f"the certificate {cert} with the private key {key or cert} cannot be used",
@@ -271,7 +271,7 @@ def _readable(path: Path) -> None:
     except OSError as error:
         raise UnusableTls(
             f"the TLS file {path} cannot be read: {error.strerror}",
-            "It must be there, and readable by the account that runs this.",
+            "It must exist, and be readable by the account that runs this.",
         ) from None
 
 
@@ -281,7 +281,7 @@ def _stamp(files: Files) -> _Stamp:
     except OSError as error:
         raise UnusableTls(
             f"the TLS file {error.filename} cannot be read: {error.strerror}",
-            "It must be there, and readable by the account that runs this.",
+            "It must exist, and be readable by the account that runs this.",
         ) from None
     return tuple((one.st_mtime_ns, one.st_size, one.st_ino) for one in found)
 

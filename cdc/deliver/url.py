@@ -77,7 +77,7 @@ def parse(url: str) -> Target:
     if address is None and (
         len(name) > 253 or not all(_LABEL.fullmatch(label) for label in name.split("."))
     ):
-        raise UsageError(f"{host!r} is no host name", _PLAIN)
+        raise UsageError(f"invalid host name {host!r}", _PLAIN)
     return Target(scheme, host.lower() if address is not None else name, port, address, path)
 
 
@@ -88,8 +88,8 @@ def _split_port(hostport: str, default: int) -> tuple[str, int]:
     if not re.fullmatch(r"[0-9]{1,5}", port) or not 1 <= int(port) <= 65535:
         # Not repeated: behind a / in it, a password is read as one.
         raise UsageError(
-            "what follows the host's colon is no port",
-            "A port is a number from 1 to 65535. In a user or password, write %2F for a slash.",
+            "invalid port after the host's colon: expected a number from 1 to 65535",
+            "In a user or password, write %2F for a slash.",
         )
     return host, int(port)
 
@@ -102,7 +102,7 @@ def _bracketed(host: str) -> IPv6Address:
         return IPv6Address(inside)
     except AddressValueError:
         raise UsageError(
-            f"{host!r} is no IPv6 address", "Example: https://[2001:470::1]/"
+            f"invalid IPv6 address {host!r}", "Example: https://[2001:470::1]/"
         ) from None
 
 
@@ -112,13 +112,13 @@ def numeric(host: str) -> IPv4Address | None:
     One to four parts, each decimal, octal (0...) or hexadecimal (0x...), the last one filling
     all bytes that are left.
 
-    Raises UsageError for a host that ends like a number but is no address: some software would
+    Raises UsageError for a host that ends like a number but is not an address: some software would
     take it for one, some for a name.
     """
     parts = host.split(".")
     if not _NUMBER.fullmatch(parts[-1]):
         return None
-    wrong = UsageError(f"{host!r} is neither a host name nor an IPv4 address", _PLAIN)
+    wrong = UsageError(f"invalid host {host!r}: neither a host name nor an IPv4 address", _PLAIN)
     if len(parts) > 4 or not all(_NUMBER.fullmatch(part) for part in parts):
         raise wrong
     try:

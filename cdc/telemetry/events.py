@@ -33,9 +33,9 @@ class Counts:
 
 @dataclass(slots=True)
 class Observer:
-    """Told of everything that happens; writes the log and keeps the totals.
+    """Observes everything that happens: writes the log and keeps the totals.
 
-    traces: told of each attempt, where that is on.
+    traces: get each attempt, where tracing is on.
     lost:   when the database was lost, monotonic; None while it is there.
     log_file: where the lines go, if some may be left out there.
     """
@@ -127,7 +127,7 @@ class Observer:
         )
 
     def looked(self, seconds: float) -> None:
-        """A look was answered so long after it was due. No line of log: there are many a second."""
+        """A look was answered, seconds after it was due. Not logged: there are many a second."""
         self.counts.looks += 1
         self.metrics.attempts.looks.add(seconds)
 
@@ -137,7 +137,7 @@ class Observer:
             self.log.warning(
                 "shards cannot be taken over",
                 count=count,
-                error="sessions that are no daemons hold their locks",
+                error="sessions that are not daemons hold their locks",
                 hint="`cdc doctor` names them. A daemon's account is a member of cdc_daemon.",
             )
 
@@ -178,7 +178,7 @@ class Observer:
         )
 
     def untranslatable(self, delivery: Delivery, error: Exception) -> None:
-        self.log.error("cannot be translated", delivery=delivery.id, error=words(error))
+        self.log.error("no payload can be made", delivery=delivery.id, error=words(error))
 
     def failing(self, webhook_id: int, outcome: Outcome) -> None:
         """The first failure after a success; what follows is logged at debug."""
@@ -197,7 +197,7 @@ class Observer:
         )
 
     def busy(self, webhook_id: int, outcome: Outcome, seconds: float) -> None:
-        """Its receiver has asked for so long to be left alone; there was no other failure."""
+        """Its receiver has asked for a pause; there was no other failure."""
         self.log.warning(
             "receiver is busy",
             webhook=webhook_id,
@@ -206,11 +206,12 @@ class Observer:
         )
 
     def busy_no_more(self, webhook_id: int) -> None:
-        self.log.info("receiver is well again", webhook=webhook_id)
+        self.log.info("receiver accepts requests again", webhook=webhook_id)
 
     def breaker(self, webhook_id: int, opened: bool, reason: str) -> None:
-        tell = self.log.warning if opened else self.log.info
-        tell("lane opened" if opened else "lane closed", webhook=webhook_id, reason=reason)
+        log = self.log.warning if opened else self.log.info
+        change = "opened" if opened else "closed"
+        log(f"circuit breaker {change}", webhook=webhook_id, reason=reason)
 
     def suspended(self, webhook_id: int, reason: str) -> None:
         self.log.warning("webhook suspended", webhook=webhook_id, reason=reason)
@@ -224,12 +225,12 @@ class Observer:
     # -- settling and care ------------------------------------------------------------------------
 
     def settled(self, records: int) -> None:
-        """One transaction has recorded so many; 0: there was nothing left to record. A line of log
-        only after failures: under load it is all the time."""
+        """One transaction has recorded these; 0: there was nothing left to record. Logged only
+        after failures: under load it happens all the time."""
         if records:
             self.metrics.attempts.batches.add(records)
         if self.metrics.unrecorded_since is not None:
-            self.log.info("settling goes on", after=round(self.metrics.unrecorded, 1))
+            self.log.info("settling works again", after=round(self.metrics.unrecorded, 1))
             self.metrics.unrecorded_since = None
 
     def settling_failed(self, error: Exception, waiting: int) -> None:
@@ -238,7 +239,7 @@ class Observer:
         self._repeated("settling failed", error=words(error), waiting=waiting)
 
     def set_aside(self, webhook_id: int, error: str, records: int) -> None:
-        """What became of deliveries cannot be recorded just now: of a lock, most of the time."""
+        """Outcomes cannot be recorded just now, mostly because of a lock."""
         self._repeated(
             "cannot be recorded, set aside",
             error=" ".join(error.split()),
@@ -247,7 +248,7 @@ class Observer:
         )
 
     def unrecordable(self, delivery: Delivery, error: Exception) -> None:
-        """What became of it can never be recorded: it is among the dead."""
+        """Its outcome can never be recorded: the delivery is dead."""
         self.counts.dead += 1
         self.log.error(
             "cannot be recorded, dead",
@@ -273,7 +274,7 @@ class Observer:
         self.log.info(what, count=count)
 
     def care_failed(self, what: str, error: Exception) -> None:
-        self._repeated("care failed", error=words(error), what=what)
+        self._repeated("maintenance failed", error=words(error), what=what)
 
     def _repeated(self, event: str, *, error: str, **values: Any) -> None:
         """A warning that comes again and again for as long as something is down."""
@@ -289,7 +290,7 @@ class Observer:
     def swept(self, webhook_id: int, lowest: int) -> None:
         self.counts.swept += 1
         self.metrics.swept.inc()
-        self.log.warning("sweep found a row nobody held", webhook=webhook_id, delivery=lowest)
+        self.log.warning("sweep found a row that no lane held", webhook=webhook_id, delivery=lowest)
 
 
 def _why(webhook_id: int, outcome: Outcome) -> dict[str, Any]:

@@ -23,7 +23,7 @@ MOST_OPEN = 32
 BACKLOG = 16
 
 MADE_A_SECOND = 10
-"""Pages, and looks whether all is ready; who asks more often is told the last one again."""
+"""Requests per second that are computed; above that limit the last response is served again."""
 
 T = TypeVar("T")
 

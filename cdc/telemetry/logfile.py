@@ -1,5 +1,5 @@
 """Where lines of log go. Deliveries are worth more than lines: one that cannot be written, because
-a disk is full or nobody reads the pipe, is left out and counted, and holds nobody up."""
+a disk is full or the pipe has no reader, is left out and counted, and blocks nothing."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class LogFile:
         if self._fd is not None:
             self._poll.register(self._fd, select.POLLOUT)
             if stat.S_ISFIFO(os.fstat(self._fd).st_mode):
-                # What a pipe that says it has room takes without making anybody wait.
+                # What a pipe that says it has room takes without blocking.
                 self._piece = select.PIPE_BUF
         self._torn = False  # of the last line only a part could be written
         self.lost = 0  # since the last line that could be written
@@ -57,7 +57,7 @@ class LogFile:
             raise OSError
         while data:
             # Between processes that share a pipe this is a race, which one may lose: it waits then
-            # for the reader, as everybody did without this.
+            # for the reader, as all lines did without this.
             if not self._poll.poll(0 if self.lost else PATIENCE * 1000):
                 raise BlockingIOError
             written = os.write(self._fd, data[: self._piece])

@@ -22,7 +22,7 @@ from cdc.telemetry.pulse import Pulse
 
 # Seconds from change to receipt: finer where it usually is, up to an hour for what was retried.
 BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1, 5, 60, 600, 3600)
-# Seconds that recording may fail before nobody should count on this daemon.
+# Seconds that recording may fail before the daemon counts as not ready.
 UNREADY = 30.0
 # Seconds of a look: from 2 on nothing is sent, from 3 on other daemons take over.
 LOOKS = (0.01, 0.05, 0.1, 0.2, 0.5, 1, 2, 3)
@@ -123,11 +123,13 @@ class Attempts(Collector):
             outcomes.add_metric([outcome], count)
         yield outcomes
         yield self._latencies.family(
-            "cdc_change_to_receipt_seconds", "From the change to the end of its successful attempt."
+            "cdc_change_to_receipt_seconds",
+            "Time from the change to the end of its successful attempt.",
         )
         yield self.batches.family("cdc_settle_batch_size", "Records settled by one transaction.")
         yield self.looks.family(
-            "cdc_look_seconds", "From when a look was due to its answer; it also keeps the shards."
+            "cdc_look_seconds",
+            "Time from when a look was due to its answer, which also keeps the shards.",
         )
 
 
@@ -156,7 +158,7 @@ class Metrics:
         self.registry.register(self.attempts)
         self.expired = Counter(
             "cdc_expired_deliveries",
-            "Deliveries that were held or dead for too long.",
+            "Deliveries that expired, held or dead for too long.",
             ["was"],
             registry=self.registry,
         )
@@ -202,43 +204,51 @@ class _States(Collector):
 
     def collect(self) -> Iterator[Metric]:
         state = self._state()
-        # Whoever has lost the database owns nothing any more, and may not count what others do.
+        # A daemon that has lost the database owns nothing, and must not count what others do.
         owned = state.shards if state.ready else 0
         yield GaugeMetricFamily("cdc_shards_owned", "Shards of this daemon.", owned)
-        yield GaugeMetricFamily("cdc_in_flight", "Requests under way.", state.in_flight)
+        yield GaugeMetricFamily("cdc_in_flight", "Requests in flight.", state.in_flight)
         yield GaugeMetricFamily("cdc_in_memory", "Deliveries held in memory.", state.in_memory)
-        lanes = GaugeMetricFamily("cdc_lanes", "Lanes by state.", labels=["state"])
+        lanes = GaugeMetricFamily(
+            "cdc_lanes",
+            "Webhooks by circuit breaker state; held: paused or suspended.",
+            labels=["state"],
+        )
         for name in ("closed", "open", "probing", "held"):
             lanes.add_metric([name], state.lanes[name])
         yield lanes
-        bell = GaugeMetricFamily("cdc_doorbell", "1 for what the daemon does now.", labels=["mode"])
+        bell = GaugeMetricFamily(
+            "cdc_doorbell", "1 for the current mode of waiting for changes.", labels=["mode"]
+        )
         bell.add_metric([state.bell], 1)
         yield bell
-        yield GaugeMetricFamily("cdc_ready", "Connected, and looks are answered.", int(state.ready))
         yield GaugeMetricFamily(
-            "cdc_database_sessions", "Sessions with the database that are open.", state.sessions
+            "cdc_ready", "1 if connected and the database answers.", int(state.ready)
         )
         yield GaugeMetricFamily(
-            "cdc_http_connections", "Connections to receivers that are open.", state.connections
+            "cdc_database_sessions", "Open sessions with the database.", state.sessions
+        )
+        yield GaugeMetricFamily(
+            "cdc_http_connections", "Open connections to receivers.", state.connections
         )
         unrecorded = GaugeMetricFamily(
-            "cdc_unrecorded", "Attempts that have ended and are not recorded.", labels=["state"]
+            "cdc_unrecorded", "Attempts that have ended and are not recorded yet.", labels=["state"]
         )
         unrecorded.add_metric(["waiting"], state.unrecorded)
         unrecorded.add_metric(["set_aside"], state.set_aside)
         yield unrecorded
         yield GaugeMetricFamily(
             "cdc_unrecorded_seconds",
-            "For how long what is sent could not be recorded; 0: it is.",
+            "Seconds since outcomes could last be written; 0 if healthy.",
             self._metrics.unrecorded,
         )
         yield CounterMetricFamily(
-            "cdc_log_lines_lost", "Lines of log that could not be written.", state.log_lines_lost
+            "cdc_log_lines_lost", "Log lines that could not be written.", state.log_lines_lost
         )
         if self._metrics.clock_offset is not None:
             yield GaugeMetricFamily(
                 "cdc_clock_offset_seconds",
-                "By how much this host's clock is ahead of the database's.",
+                "Seconds by which this host's clock is ahead of the database's.",
                 self._metrics.clock_offset,
             )
         if state.ready and self._metrics.backlog is not None:
@@ -247,7 +257,7 @@ class _States(Collector):
 
 def _measured(backlog: Backlog) -> Iterator[Metric]:
     waiting = GaugeMetricFamily(
-        "cdc_waiting", "Deliveries of webhooks of this daemon that wait.", labels=["state"]
+        "cdc_waiting", "Waiting deliveries of this daemon's webhooks.", labels=["state"]
     )
     for name in ("queued", "retrying", "parked"):
         waiting.add_metric([name], getattr(backlog, name))
@@ -256,7 +266,7 @@ def _measured(backlog: Backlog) -> Iterator[Metric]:
         ("cdc_held", "Waiting deliveries of paused and suspended webhooks.", backlog.held),
         ("cdc_dead", "Dead deliveries that are kept.", backlog.dead),
         ("cdc_unresolved", "Changes without a company.", backlog.unresolved),
-        ("cdc_lag_seconds", "Age of the oldest delivery nothing is in the way of.", backlog.lag),
+        ("cdc_lag_seconds", "Age of the oldest delivery whose receiver is well.", backlog.lag),
         ("cdc_oldest_seconds", "Age of the oldest undelivered change.", backlog.oldest),
         ("cdc_oldest_held_seconds", "Age of the oldest held change.", backlog.oldest_held),
         (

@@ -30,9 +30,9 @@ CLOSE_WITHIN = 5.0
 
 
 class Traces:
-    """Sends spans in batches from a thread of its own; where nobody takes them, they are dropped.
+    """Sends spans in batches from a thread of its own; those that no collector takes are dropped.
 
-    failed:   told in one line of what the SDK complains about, on the loop that made this.
+    failed:   gets the SDK's complaints, a line each, on the loop that made this.
     exporter: where spans go; without, by OTLP over HTTP as ``OTEL_EXPORTER_OTLP_*`` say.
     """
 
@@ -87,10 +87,10 @@ class Traces:
 
         def close() -> None:
             self._provider.shutdown()
-            with suppress(RuntimeError):  # nobody waits for it any more
+            with suppress(RuntimeError):  # its loop has ended
                 loop.call_soon_threadsafe(closed.set)
 
-        # A thread that nobody has to wait for: a collector may not answer at all.
+        # A thread that need not be waited for: a collector may not answer at all.
         threading.Thread(target=close, name="cdc-traces", daemon=True).start()
         try:
             async with asyncio.timeout(CLOSE_WITHIN):

@@ -11,12 +11,12 @@ STUCK_AFTER = 30.0
 few at the most."""
 
 STILL = 3.0
-"""Seconds that nothing has moved after which it is worth telling: sessions begin to end then."""
+"""Seconds without progress after which it is reported: sessions begin to end then."""
 
 
 class Pulse:
     """Alive is who has done something since: a look was answered, or a connection tried again. (A
-    database that is down is no reason to start a daemon anew; one that stands still is.)
+    database that is down does not justify a restart of the daemon; one that stands still does.)
 
     steps: counts what has been done.
     """

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 FIRST, LONGEST = 10.0, 600.0
-"""Seconds between two tellings of the same: doubled each time."""
+"""Seconds between two log lines of the same: doubled each time."""
 _KNOWN = 100  # different lines that are remembered
 
 

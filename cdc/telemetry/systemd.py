@@ -23,7 +23,7 @@ class Systemd:
         self._tell(f"READY=1\nSTATUS={status}")
 
     def stopping(self) -> None:
-        self._tell("STOPPING=1\nSTATUS=requests under way may end")
+        self._tell("STOPPING=1\nSTATUS=waiting for requests in flight")
 
     async def watch(self, alive: Callable[[], bool], status: Callable[[], str]) -> None:
         """Tells that we are alive, as often as asked for and for as long as it is so, and how it

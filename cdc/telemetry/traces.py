@@ -25,7 +25,7 @@ def check_traces() -> None:
 
 
 def open_traces(failed: Callable[[str], None]) -> Traces:
-    """Begins to trace; ``failed`` is told when spans cannot be sent. Raises ConfigError."""
+    """Begins to trace; ``failed`` is called when spans cannot be sent. Raises ConfigError."""
     check_traces()
     from cdc.telemetry.otel import Traces
 

@@ -49,8 +49,8 @@ def refused(db: Connection, webhook: int) -> None:
     tried = {"tries": "1", "attempts": "1", "last_error": "'guard'", "body": "'x'"}
     due = {"due_at": "clock_timestamp() + interval '5 min'"}
     owe(db, webhook, "retry", id="7", uid=f"'{UID.format(7)}'", **tried, **due)
-    why = "plain http would send everything readable by others. Use https, or allow http for all"
-    why += " endpoints: CDC_ALLOW_HTTP=true"
+    why = "plain http is refused: it would be readable on the network. Use https, or"
+    why += " allow http for all endpoints: CDC_ALLOW_HTTP=true"
     log(db, webhook, 7, "failed", error="'guard'", detail=f"'{why}'")
 
 
@@ -94,7 +94,7 @@ SITUATIONS: dict[str, tuple[Callable[[Connection, Connection, int], object], str
         "Give the daemons the keys that it was encrypted with (CDC_SECRET_KEYS), and restart them",
         "backlog"),
     "http that is not allowed": (lambda db, d, w: refused(db, w),
-        "webhook 1 is not called: plain http would send everything readable by others (guard)",
+        "webhook 1 is not called: plain http is refused: it would be readable on",
         "backlog"),
     "capture that may not read": (lambda db, d, w: db.execute(
         "revoke select on project from cdc_capture"), "is blind", "triggers"),
@@ -319,7 +319,7 @@ def test_what_our_own_settings_refuse_is_said_in_sentences(
     assert todo in problem
     cdc.env["CDC_ALLOW_HTTP"] = "false"
     endpoints = findings(cdc)["endpoints"]
-    assert endpoints["message"].startswith("webhook 1 cannot be called: plain http would")
+    assert endpoints["message"].startswith("webhook 1 cannot be called: plain http is refused")
     assert todo in endpoints["todo"]
     assert "NETWORKS" not in endpoints["todo"]
 

@@ -199,7 +199,9 @@ async def test_a_session_is_terminated_by_the_dba(
         await world.arrived(hook, limit=60)
         await world.settled()
         assert daemon.observer.counts.swept == 0
-        told = {"settle": "settling failed", "care": "care failed"}.get(role, "connection lost")
+        told = {"settle": "settling failed", "care": "maintenance failed"}.get(
+            role, "connection lost"
+        )
         assert daemon.log.all(told)
 
 

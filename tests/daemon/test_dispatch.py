@@ -103,7 +103,7 @@ async def test_who_gets_no_socket_has_not_failed(
         told = await daemon.log.seen("all sockets are in use, deliveries wait for one", times=8)
         assert told.level == "warning"
         assert daemon.log.all("attempt") == []
-        assert daemon.log.all("lane opened") == []
+        assert daemon.log.all("circuit breaker opened") == []
         may_answer.set()
         await world.arrived(late, other)
     assert world.repeats(other) == 0

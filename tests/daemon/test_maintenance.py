@@ -100,7 +100,7 @@ async def test_a_lane_knows_what_it_is_told_by_the_sweep(
         await daemon.until("connected")
         key = await writer.insert("candidate", project_id=1)
         await world.run("update cdc.queue set time = time - interval '2 minutes'")
-        await daemon.until("sweep found a row nobody held", webhook=hook.id)
+        await daemon.until("sweep found a row that no lane held", webhook=hook.id)
         monkeypatch.undo()
         await world.receiver.wait_for(1)
         await writer.change("candidate", key)
@@ -122,9 +122,9 @@ async def test_a_connection_that_cannot_be_had_is_tried_again_without_hurry(
     maintenance = Maintenance(world.url, Observer(log=log, repeats=Repeats(first=0.0)), 14, 14, 14)
     maintenance.resolve_soon()
     task = asyncio.create_task(maintenance.run(Lanes()))
-    await log.seen("care failed")
+    await log.seen("maintenance failed")
     maintenance.resolve_soon()
-    await log.seen("care failed", times=2)
+    await log.seen("maintenance failed", times=2)
     # It sleeps now; who cannot connect must not try as fast as it can.
     for _ in range(100):
         await asyncio.sleep(0)

@@ -39,7 +39,7 @@ async def test_long_keys_do_not_fill_the_memory(world: World, down: str) -> None
         await world.arrived(good)
         before = peak(daemon.pid)
         await world.run(LONG, OWED, down)
-        await daemon.log.seen("lane opened", times=HOOKS)
+        await daemon.log.seen("circuit breaker opened", times=HOOKS)
         for _ in range(20):
             await writer.insert("candidate", project_id=1)
             await world.arrived(good)

@@ -221,7 +221,7 @@ async def test_another_endpoint_is_no_longer_judged_by_the_one_before(world: Wor
             hook.id,
             limit=SOON,
         )
-        assert daemon.log.all("lane closed")[0].values["reason"] == RENEWED
+        assert daemon.log.all("circuit breaker closed")[0].values["reason"] == RENEWED
         fail = daemon.log.all("deliveries fail")
         assert [line.values["error"] for line in fail] == ["status", "refused"]
         await moves(world.receiver.url("/right"))

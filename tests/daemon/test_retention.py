@@ -245,7 +245,7 @@ async def test_a_pg_dump_holds_up_nobody(world: World, postgres: EmbeddedPostgre
             "    and l.relation = 'cdc.attempt'::regclass)"
         )
         async with Running(world.url, log_days=2, retry_schedule=[0.01]) as daemon:
-            await daemon.until("care failed", what="prune")
+            await daemon.until("maintenance failed", what="prune")
             keys = [await writer.insert("candidate", project_id=1) for _ in range(20)]
             await writer.change("candidate", *keys)
             await world.arrived(hook)

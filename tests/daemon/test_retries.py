@@ -202,7 +202,7 @@ async def test_a_receiver_that_is_busy_for_long_is_named_once_and_when_it_is_wel
     writer = await world.writer()
     async with Running(world.url, retry_schedule=[0.02]) as daemon:
         await writer.insert("candidate", project_id=1)
-        await daemon.until("receiver is well again", webhook=hook.id)
+        await daemon.until("receiver accepts requests again", webhook=hook.id)
         (line,) = daemon.log.all("receiver is busy", webhook=hook.id)
         assert (line.level, line.values["status"]) == ("warning", 503)
         assert f"cdc webhook update {hook.id} --rate N" in line.values["hint"]
@@ -223,14 +223,14 @@ async def test_the_breaker_opens_probes_and_closes(world: World) -> None:
         async with writer.transaction():
             for _ in range(30):
                 await writer.insert("candidate", project_id=1)
-        await daemon.until("lane opened", webhook=hook.id)
+        await daemon.until("circuit breaker opened", webhook=hook.id)
         sent = len(world.came[hook.path])
         assert sent <= 6
         await world.until("select breaker <> 'closed' and failures >= 5 from cdc.lane")
         # One at a time from now on; probes use up no budget, so nobody dies of it.
         await world.receiver.wait_for(lambda _: len(world.came[hook.path]) >= sent + 3)
         world.receiver.script(hook.path, Script())
-        await daemon.until("lane closed", webhook=hook.id)
+        await daemon.until("circuit breaker closed", webhook=hook.id)
         await world.arrived(hook)
         await world.settled()
         await world.until("select breaker = 'closed' and failures = 0 from cdc.lane")
@@ -246,7 +246,7 @@ async def test_an_endpoint_that_is_down_holds_up_nobody_else(world: World, down:
         for _ in range(20):
             await writer.change("candidate", *keys)
         await world.arrived(good)
-        await daemon.until("lane opened", webhook=bad.id)
+        await daemon.until("circuit breaker opened", webhook=bad.id)
     assert len(world.came[bad.path]) == 0
     kept = await world.one(
         "select (select count(*) from cdc.queue) + (select count(*) from cdc.retry)"

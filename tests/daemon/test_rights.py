@@ -71,6 +71,6 @@ async def test_all_that_a_daemon_does_is_allowed(
         await writer.insert("candidate", project_id=1)
         await world.run("update cdc.webhook set state = 'removed' where id = %s", removed.id)
         await daemon.until("dropped for a removed webhook")
-        assert daemon.log.all("care failed") == []
+        assert daemon.log.all("maintenance failed") == []
         assert daemon.log.all("settling failed") == []
         assert daemon.log.all("connection lost") == []

@@ -233,7 +233,7 @@ async def test_a_locked_row_of_a_removed_webhook_keeps_no_other_from_being_dropp
     ):
         await world.until("select count(*) = 1 from cdc.queue")
         await rest_goes_on(world, hook)
-        assert daemon.log.all("care failed") == []
+        assert daemon.log.all("maintenance failed") == []
 
 
 async def test_a_locked_table_costs_no_connection(world: World, hook: Hook) -> None:

@@ -123,7 +123,7 @@ async def test_failures_are_counted_across_owners(world: World) -> None:
     writer = await world.writer()
     async with Running(world.url, breaker_failures=5, **PROBES) as daemon:
         await writer.insert("candidate", project_id=1)
-        opened = await daemon.until("lane opened")
+        opened = await daemon.until("circuit breaker opened")
         assert opened.values["reason"].startswith("5 failures in a row")
 
 

@@ -37,7 +37,7 @@ async def test_without_its_profile_a_webhook_is_held_until_it_is_there(
         async with Running(world.url, tls_profiles=profiles) as daemon:
             await writer.change("project", 1)
             line = await daemon.until("registration cannot be used", webhook=number)
-            assert "no TLS profile 'one'" in line.values["error"]
+            assert "unknown TLS profile 'one'" in line.values["error"]
             await world.receiver.wait_for(1)
             await world.until(
                 "select last_error like 'cannot be used: %%TLS profile%%' from cdc.lane"

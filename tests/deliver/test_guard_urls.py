@@ -170,6 +170,6 @@ async def test_lookup_of_names_that_are_not(name: str) -> None:
 
 def test_a_password_that_reads_as_a_port_is_not_told() -> None:
     for url in ("https://me:geheim/x@host/", "https://me:geheim?x@host/"):
-        with pytest.raises(UsageError, match="is no port") as caught:
+        with pytest.raises(UsageError, match="invalid port") as caught:
             parse(url)
         assert "geheim" not in caught.value.message

@@ -102,14 +102,14 @@ class Ownership:
         if strangers:
             pid, who, shards, _, user = strangers[0]
             return (
-                f"{who} holds the locks of {shards} shards, and may not act as a daemon",
+                f"{who} holds the locks of {shards} shards without being a daemon",
                 f"If it is one: grant cdc_daemon to {user}. Otherwise: select "
                 f"pg_terminate_backend({pid})",
             )
         if fleet.daemons > SHARDS:
             return (
                 f"{fleet.daemons} daemons share {SHARDS} shards, and each shard has one owner",
-                "Fewer daemons do the same work.",
+                f"Run {SHARDS} daemons at most.",
             )
         if len(fleet.owned) < SHARDS:
             return (
@@ -119,7 +119,7 @@ class Ownership:
         who = ", ".join(row[1] for row in holders[:3])
         return (
             f"{who} own all shards, and have not handed over any",
-            "They do so within seconds unless they stand still, or cannot record what they have "
+            "They do so within seconds unless they are stuck, or cannot record what they have "
             "sent: read their logs.",
         )
 

@@ -242,7 +242,7 @@ def _dead(record: Settled | Parked, error: psycopg.Error) -> Settled:
     delivery = record.delivery
     status = record.outcome.status if isinstance(record, Settled) else None
     sent = "" if status is None else f"answered {status}, but "
-    detail = f"{sent}what became of it cannot be recorded: {words(error)}"
+    detail = f"{sent}the outcome cannot be recorded: {words(error)}"
     return Settled(
         record.lane,
         replace(delivery, body=None, tries=min(delivery.tries, _INT)),

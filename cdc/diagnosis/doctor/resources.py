@@ -158,7 +158,7 @@ def log(see: Patient) -> Result:
         return warn(
             f"the attempt log has rows older than {days + 2} days, which should have been removed",
             "A daemon removes them every ten minutes, unless another session reads the log all the "
-            "time (a dump, a forgotten transaction): see `care failed` in its log.",
+            "time (a dump, a forgotten transaction): see `maintenance failed` in its log.",
         )
     return ok(f"all {LOG_RING} partitions of the attempt log are there")
 

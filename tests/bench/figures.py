@@ -141,6 +141,6 @@ def _short(value: float | None) -> float | None:
     return float(f"{value:.4g}") if abs(value) < 1000 else round(value)
 
 
-def milliseconds(nanoseconds: Iterable[int]) -> list[float]:
+def milliseconds(nanoseconds: Iterable[float]) -> list[float]:
     """In order of size."""
     return sorted(value / 1e6 for value in nanoseconds)

@@ -32,6 +32,7 @@ from rich.table import Table
 
 from cdc.message.signing_keys import new_secret
 from cdc.sandbox.embedded import EmbeddedPostgres
+from cdc.sandbox.records import Arrival
 from tests.daemon.running import Process
 from tests.faults import records
 from tests.faults.peer import Peer
@@ -186,7 +187,7 @@ class Bench:
     def _measure(self, began: dict[int, dict[int, float]]) -> Measured:
         waits: list[float] = []
         missing = 0
-        came: dict[int, list[records.Request]] = {number: [] for number in began}
+        came: dict[int, list[Arrival]] = {number: [] for number in began}
         for request in records.read(self.peer.file, self.secrets, self.wall):
             if request.webhook in came:
                 came[request.webhook].append(request)

@@ -1,4 +1,4 @@
-"""A ledger and a delivery stream made by hand, with a clock that goes as it is told."""
+"""A ledger and a stream of POSTs made by hand, with a clock that goes as the test says."""
 
 from __future__ import annotations
 
@@ -7,19 +7,21 @@ from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 from cdc.message.signing import SignatureProblem
+from cdc.sandbox.account import Account
 from cdc.sandbox.demo import protocol
-from cdc.sandbox.demo.account import Account, draw_up
-from cdc.sandbox.demo.ledger import Change, Entry, Hook, Kind, Ledger, Statement
-from cdc.sandbox.demo.protocol import Candidate, Customer, DemoRow, Project, Rating
+from cdc.sandbox.demo.book import Book
+from cdc.sandbox.demo.protocol import SuiteRow
 from cdc.sandbox.receiver import Received
+from cdc.sandbox.records import Change, Hook
 
-ALL = Hook("a/all", 1, protocol.EVENTS, "http://receiver/a/all")
-RATINGS = Hook("a/ratings", 1, ("rating_changed",), "http://receiver/a/ratings")
-OTHER = Hook("b/all", 2, protocol.EVENTS, "http://receiver/b/all")
+BASE = "http://receiver"
+ALL = Hook(0, "1", frozenset(protocol.EVENTS), "a/all")
+RATINGS = Hook(1, "1", frozenset({"rating_changed"}), "a/ratings")
+OTHER = Hook(2, "2", frozenset(protocol.EVENTS), "b/all")
 
-PROJECT = Project(1, 17)
-DORA, ERIN = Candidate(PROJECT, 19), Candidate(PROJECT, 20)
-STARS = Rating(DORA, Customer(1, 1), 9)
+PROJECT = protocol.project(1, 17)
+DORA, ERIN = protocol.candidate(PROJECT, 19), protocol.candidate(PROJECT, 20)
+STARS = protocol.rating(DORA, 9)
 
 START = datetime(2025, 3, 16, 15, 32, 34, 174752, tzinfo=UTC)
 
@@ -28,7 +30,7 @@ class World:
     """The suite writes, the receiver receives; each takes a millisecond."""
 
     def __init__(self) -> None:
-        self.ledger = Ledger([ALL, RATINGS, OTHER])
+        self.book = Book(BASE, [ALL, RATINGS, OTHER])
         self.received: list[Received] = []
         self.seconds = 0.0
 
@@ -36,48 +38,44 @@ class World:
     def now(self) -> datetime:
         return START + timedelta(seconds=self.seconds)
 
-    def wrote(
-        self,
-        row: DemoRow,
-        action: str = "modified",
-        *,
-        committed: bool = True,
-        answers: tuple[int, ...] = (200,),
-        kind: Kind = "live",
-    ) -> list[Entry]:
-        """One statement in its own transaction. Returns what it owes, or must never be."""
-        statement = Statement(began=self.now)
+    def _microseconds(self) -> int:
+        return round(self.now.timestamp() * 1_000_000)
+
+    def wrote(self, row: SuiteRow, action: str = "modified", *, committed: bool = True) -> datetime:
+        """One statement in its own transaction. Returns the time that its bodies have."""
+        since = self._microseconds()
         self.seconds += 0.001
-        statement.ended = self.now
+        change = self.book.change(row, action, since, self._microseconds(), "live")
         self.seconds += 0.001
-        change = Change(row, "created" if action == "created" else "modified")
-        if not committed:
-            return self.ledger.forbid([(change, statement)])
-        statement.commit = self.seconds
-        return self.ledger.owe([(change, statement)], kind=kind, answers=answers)
+        self.book.enter([change], committed=committed, done=self.seconds)
+        return self.now - timedelta(microseconds=1500)
 
     def posted(
         self,
-        entry: Entry,
+        row: SuiteRow,
+        time: datetime | str,
+        hook: Hook = ALL,
         *,
+        action: str = "modified",
         uid: str | None = None,
         status: int = 200,
         late: float = 0.0,
         body: bytes | None = None,
         problem: SignatureProblem | None = None,
-        path: str | None = None,
         headers: dict[str, str] | None = None,
         method: str = "POST",
+        path: str | None = None,
     ) -> Received:
-        """The POST of an entry comes, as it should or with something changed."""
+        """The POST of a change comes, as it should or with something changed."""
         self.seconds += 0.001 + late
-        time = entry.statement.began + timedelta(microseconds=500)
         uid = str(uuid4()) if uid is None else uid
+        stated = time if isinstance(time, str) else time.isoformat(timespec="microseconds")
+        endpoint = f"{BASE}/{hook.name}"
         got = Received(
             method=method,
-            path=path or entry.hook.path,
+            path=path or f"/{hook.name}",
             headers={**protocol.HEADERS, "webhook-id": uid, **(headers or {})},
-            body=entry.body(time.isoformat(timespec="microseconds")) if body is None else body,
+            body=protocol.body(endpoint, stated, row, action) if body is None else body,
             at=self.now,
             clock=self.seconds,
             problem=problem,
@@ -88,17 +86,14 @@ class World:
         return got
 
     def again(self, got: Received, *, status: int = 200, body: bytes | None = None) -> None:
-        """The same delivery comes once more."""
+        """The same delivery comes again."""
         self.seconds += 0.001
-        self.received.append(
-            replace(
-                got,
-                status=status,
-                at=self.now,
-                clock=self.seconds,
-                body=got.body if body is None else body,
-            )
-        )
+        body = got.body if body is None else body
+        again = replace(got, status=status, at=self.now, clock=self.seconds, body=body)
+        self.received.append(again)
 
     def account(self) -> Account:
-        return draw_up(self.ledger.entries, self.ledger.forbidden, self.received)
+        return self.book.account(self.received)
+
+    def last(self) -> Change:
+        return self.book.changes[-1]

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import orjson
 
+from cdc.sandbox.account import Account, Disturbances, account
+from cdc.sandbox.records import Hook
 from tests.faults import ledger, records
-from tests.faults.accounting import Account, Disturbances, Hook, account
 
 
 def again(folder: Path) -> Account:
@@ -33,5 +34,5 @@ if __name__ == "__main__":
     held = again(Path(sys.argv[1]))
     for violation in held.violations:
         print(violation.kind, violation.webhook, violation.text)
-    print(dict(held.counts), held.delivered, "of", held.owed)
+    print(held.counts, held.delivered, "of", held.owed)
     sys.exit(1 if held.violations else 0)

@@ -10,31 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import orjson
 
-
-class Change(NamedTuple):
-    """A row that was written by one statement.
-
-    version:      how often the row was changed, this time included; 0 when it was made.
-    since, until: microseconds since the epoch: the row was written (server's clock) and the
-                  statement's answer had come. The trigger's own time lies in between, and nobody
-                  else wrote the row in between.
-    done:         monotonic seconds just before COMMIT was sent.
-    committed:    False: rolled back, so it must never be sent.
-    """
-
-    company: str
-    event: str
-    key: str
-    action: str
-    version: int
-    since: int
-    until: int
-    done: float
-    committed: bool
+from cdc.sandbox.records import Change
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,38 +6,12 @@ import base64
 import hmac
 import struct
 from collections.abc import Iterator, Mapping
-from datetime import datetime
 from pathlib import Path
-from typing import NamedTuple
 
-import orjson
+from cdc.sandbox.records import Arrival, said
 
 _HEAD = struct.Struct("<HhddIHHH")
 TOLERANCE = 300  # seconds that a signed timestamp may lie off the clock
-
-
-class Request(NamedTuple):
-    """One POST.
-
-    webhook:  number of the webhook, from its path.
-    time:     microseconds since the epoch, as the body says.
-    received: monotonic seconds when its last byte had come.
-    ended:    monotonic seconds when it was answered, or the connection was lost.
-    status:   what was answered, 0 without a whole answer.
-    problem:  why it is not genuine; empty if it is.
-    """
-
-    webhook: int
-    uid: str
-    company: str
-    event: str
-    key: str
-    action: str
-    time: int
-    received: float
-    ended: float
-    status: int
-    problem: str = ""
 
 
 def pack(
@@ -56,7 +30,7 @@ def pack(
     return head + uid + signature + body
 
 
-def read(path: Path, secrets: Mapping[int, str], wall: float) -> Iterator[Request]:
+def read(path: Path, secrets: Mapping[int, str], wall: float) -> Iterator[Arrival]:
     """All requests in the order in which they ended.
 
     secrets: of the webhooks, by number.  wall: what to add to monotonic seconds for the clock's.
@@ -73,7 +47,9 @@ def read(path: Path, secrets: Mapping[int, str], wall: float) -> Iterator[Reques
             at += size
         uid, signature, body = parts
         problem = _problem(keys[webhook], uid, timestamp, signature, body, received + wall)
-        yield _request(webhook, uid.decode(), body, received, ended, status, problem)
+        yield Arrival(
+            webhook, uid.decode(), *said(body), received, ended, status, problem, "", hash(body)
+        )
 
 
 def _problem(
@@ -84,31 +60,3 @@ def _problem(
     if signature != b"v1," + base64.b64encode(wanted):
         return "the signature is wrong"
     return "" if abs(timestamp - now) < TOLERANCE else "the timestamp is wrong"
-
-
-def _request(
-    webhook: int,
-    uid: str,
-    body: bytes,
-    received: float,
-    ended: float,
-    status: int,
-    problem: str,
-) -> Request:
-    payload = orjson.loads(body)
-    event, data = payload["event"], payload["data"]
-    url = data[event.removesuffix("_changed")]
-    when = datetime.fromisoformat(payload["time"])
-    return Request(
-        webhook,
-        uid,
-        url.partition("/companies/")[2].partition("/")[0],
-        event,
-        url.rsplit("/", 2)[1],
-        data["action"],
-        round(when.timestamp() * 1_000_000),
-        received,
-        ended,
-        status,
-        problem,
-    )

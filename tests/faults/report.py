@@ -62,7 +62,7 @@ def as_json(results: Sequence[Result], seed: int) -> dict[str, Any]:
                 "kills": sum(f.is_kill for f in r.faults),
                 "kills_counted": counted_kills([r]),
                 "receiver_spells": r.spells,
-                "violations": dict(r.account.counts),
+                "violations": r.account.counts,
                 "wrong": r.wrong,
             }
             for r in results

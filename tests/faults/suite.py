@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import psycopg
 
 from cdc.message.signing_keys import new_secret
-from tests.faults.accounting import Hook
+from cdc.sandbox.records import Hook
 from tests.faults.peer import Peer
 
 EVENTS = (

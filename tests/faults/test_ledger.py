@@ -12,10 +12,11 @@ import pytest
 from cdc.message.signing import Sealer
 from cdc.message.signing_keys import new_secret
 from cdc.model import Delivery, Layout, Request, Webhook, WebhookState
+from cdc.sandbox.records import Arrival, Change, Hook
 from tests.faults import ledger, records, suite
-from tests.faults.accounting import Hook
-from tests.faults.ledger import Change, Ledger
+from tests.faults.ledger import Ledger
 from tests.faults.peer import Peer
+from tests.faults.silences import silences
 from tests.faults.writers import Owed, Writers
 from tests.lanes.made import TIME
 from tests.support.proxy import Proxy
@@ -152,3 +153,19 @@ async def test_a_port_refuses_and_accepts_again(tmp_path: Path) -> None:
         await peer.accept(peer.port_of(0))
         async with session.post(peer.url(0), data=BODY) as answer:
             assert answer.status == 204
+
+
+def test_silence_is_measured_where_something_was_owed() -> None:
+    webhook = Hook(0, "1", frozenset({"rating_changed"}))
+    changes = [
+        Change("1", "rating_changed", "9", "modified", n, n, n, n + 0.5, True) for n in (0, 1)
+    ]
+    came = [
+        Arrival(
+            0, f"id-{start}", "1", "rating_changed", "9", "modified", 0, start, start + 0.1, 204
+        )
+        for start in (1.0, 4.0)
+    ]
+    at_two, at_five = silences(changes, came, [webhook], [2.0, 5.0])
+    assert [(found.webhook, found.seconds) for found in at_two] == [(0, 2.0)]
+    assert at_five == []

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import psycopg
 
-from tests.faults.accounting import Hook
+from cdc.sandbox.records import Hook
 from tests.faults.ledger import Ledger, Statement
 from tests.faults.suite import EVENTS, table_of
 

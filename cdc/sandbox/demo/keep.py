@@ -7,8 +7,7 @@ import shlex
 import sys
 from pathlib import Path
 
-from cdc.sandbox.demo import protocol
-from cdc.sandbox.demo.show import Show, milliseconds
+from cdc.sandbox.demo.show import Show
 from cdc.sandbox.demo.stage import Stage
 
 _LOOK_EVERY = 0.2  # seconds between looks at the daemon and at what came
@@ -25,11 +24,10 @@ async def keep(stage: Stage, show: Show, stop: asyncio.Event) -> None:
             if got.status is None:
                 break
             shown += 1
-            parts = protocol.split(got.body)
-            # Nobody told us when COMMIT was sent, so it is told from the change itself.
-            age = None if parts is None else (got.at - parts[1]).total_seconds()
-            known = got.path.partition("?")[0] in stage.secrets
-            show.post(got, f"{milliseconds(age)} ms", known=known)
+            # When COMMIT was sent is not known here, so it is the time of the change itself.
+            came = stage.book.arrival(got)
+            age = got.at.timestamp() - came.time / 1e6 if came.time else None
+            show.post(got, age, known=came.webhook >= 0)
         try:
             async with asyncio.timeout(_LOOK_EVERY):
                 await stop.wait()

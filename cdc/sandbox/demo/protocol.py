@@ -1,7 +1,7 @@
 """The protocol's shapes, written out by hand a second time.
 
-What the demo expects must not come from the code that it judges: neither the mapping nor the
-translator is used here. Rule: the suite's webhook documentation (ARCHITECTURE.md, "The protocol").
+What the demo expects must not come from the code that it checks: neither the mapping nor the
+translator is used here. Rule: the suite's webhook documentation (docs/protocol.md).
 """
 
 from __future__ import annotations
@@ -9,14 +9,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import datetime
-from typing import ClassVar, Protocol
+from dataclasses import dataclass, field
 
 API = "https://interview-suite.com/api/v3/"
 
 METHOD = "POST"
 HEADERS = {"content-type": "application/json", "user-agent": "interview suite webhook"}
+TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}\+00:00")
 
 EVENTS = (
     "project_changed",
@@ -27,183 +26,71 @@ EVENTS = (
 )
 
 
-class DemoRow(Protocol):
-    """A row of the suite whose changes are events."""
-
-    event: ClassVar[str]
-
-    @property
-    def company(self) -> int: ...
-
-    @property
-    def url(self) -> str: ...
-
-    @property
-    def data(self) -> dict[str, str | None]:
-        """Members of the payload's data after ``action``, in the protocol's order."""
-        ...
-
-
 @dataclass(frozen=True, slots=True)
-class Customer:
+class SuiteRow:
+    """A row of the suite.
+
+    data: members of the payload's data after ``action``, in the protocol's order.
+    """
+
+    table: str
     company: int
     id: int
+    url: str
+    data: dict[str, str | None] = field(default_factory=dict)
 
     @property
-    def url(self) -> str:
-        return f"{API}companies/{self.company}/customers/{self.id}/"
+    def event(self) -> str:
+        return f"{self.table}_changed"
 
 
-@dataclass(frozen=True, slots=True)
-class Project:
-    event: ClassVar[str] = "project_changed"
-    company: int
-    id: int
-
-    @property
-    def url(self) -> str:
-        return f"{API}companies/{self.company}/projects/{self.id}/"
-
-    @property
-    def data(self) -> dict[str, str | None]:
-        return {"project": self.url}
+def _row(
+    table: str, company: int, key: int, base: str, parents: Mapping[str, str | None] | None
+) -> SuiteRow:
+    """parents: what stands before the row's own address in data; None: changes are no event."""
+    url = f"{base}{table}s/{key}/"
+    data = {} if parents is None else {**parents, table: url}
+    return SuiteRow(table, company, key, url, data)
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
-    project: Project
-    id: int
-
-    @property
-    def url(self) -> str:
-        return f"{self.project.url}questions/{self.id}/"
+def customer(company: int, key: int) -> SuiteRow:
+    return _row("customer", company, key, f"{API}companies/{company}/", None)
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    event: ClassVar[str] = "candidate_changed"
-    project: Project
-    id: int
-
-    @property
-    def company(self) -> int:
-        return self.project.company
-
-    @property
-    def url(self) -> str:
-        return f"{self.project.url}candidates/{self.id}/"
-
-    @property
-    def data(self) -> dict[str, str | None]:
-        return {"project": self.project.url, "candidate": self.url}
+def project(company: int, key: int) -> SuiteRow:
+    return _row("project", company, key, f"{API}companies/{company}/", {})
 
 
-@dataclass(frozen=True, slots=True)
-class AnswerVideo:
-    event: ClassVar[str] = "answervideo_changed"
-    candidate: Candidate
-    question: Question
-    id: int
-
-    @property
-    def company(self) -> int:
-        return self.candidate.company
-
-    @property
-    def url(self) -> str:
-        return f"{self.candidate.url}answervideos/{self.id}/"
-
-    @property
-    def data(self) -> dict[str, str | None]:
-        return {
-            "project": self.candidate.project.url,
-            "candidate": self.candidate.url,
-            "question": self.question.url,
-            "answervideo": self.url,
-        }
+def question(of: SuiteRow, key: int) -> SuiteRow:
+    return _row("question", of.company, key, of.url, None)
 
 
-@dataclass(frozen=True, slots=True)
-class Rating:
-    event: ClassVar[str] = "rating_changed"
-    candidate: Candidate
-    customer: Customer
-    id: int
-
-    @property
-    def company(self) -> int:
-        return self.candidate.company
-
-    @property
-    def url(self) -> str:
-        return f"{self.candidate.url}ratings/{self.id}/"
-
-    @property
-    def data(self) -> dict[str, str | None]:
-        return {
-            "project": self.candidate.project.url,
-            "candidate": self.candidate.url,
-            "rating": self.url,
-        }
+def candidate(of: SuiteRow, key: int) -> SuiteRow:
+    return _row("candidate", of.company, key, of.url, of.data)
 
 
-@dataclass(frozen=True, slots=True)
-class Note:
-    """A note on an answer video, or (answervideo None) on a candidate."""
-
-    event: ClassVar[str] = "note_changed"
-    customer: Customer
-    answervideo: AnswerVideo | None
-    candidate: Candidate
-    id: int
-
-    @property
-    def company(self) -> int:
-        return self.candidate.company
-
-    @property
-    def url(self) -> str:
-        return f"{self.candidate.url}notes/{self.id}/"
-
-    @property
-    def data(self) -> dict[str, str | None]:
-        return {
-            "project": self.candidate.project.url,
-            "customer": self.customer.url,
-            "answervideo": None if self.answervideo is None else self.answervideo.url,
-            "candidate": self.candidate.url,
-            "note": self.url,
-        }
+def answervideo(of: SuiteRow, asked: SuiteRow, key: int) -> SuiteRow:
+    return _row("answervideo", of.company, key, of.url, {**of.data, "question": asked.url})
 
 
-def body(
-    endpoint: str, time: str, event: str, action: str, data: Mapping[str, str | None]
-) -> bytes:
-    """The exact bytes of a POST. time: as the protocol writes it, see ``split``."""
-    payload = {
-        "endpoint": endpoint,
-        "time": time,
-        "event": event,
-        "data": {"action": action, **data},
+def rating(of: SuiteRow, key: int) -> SuiteRow:
+    return _row("rating", of.company, key, of.url, of.data)
+
+
+def note(of: SuiteRow, author: SuiteRow, key: int, video: SuiteRow | None = None) -> SuiteRow:
+    """A note on a candidate, or on one of its answer videos."""
+    parents = {
+        "project": of.data["project"],
+        "customer": author.url,
+        "answervideo": None if video is None else video.url,
+        "candidate": of.url,
     }
-    return json.dumps(payload).encode()
+    return _row("note", of.company, key, of.url, parents)
 
 
-# The only member that nobody can know beforehand.
-_TIME = re.compile(
-    rb'(\{"endpoint": "(?:[^"\\]|\\.)*", "time": ")'
-    rb'(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}\+00:00)(", .*)',
-    re.DOTALL,
-)
-
-
-def split(received: bytes) -> tuple[bytes, datetime] | None:
-    """A body without its time, and the time; None where there is none in the protocol's form."""
-    found = _TIME.fullmatch(received)
-    if found is None:
-        return None
-    try:
-        time = datetime.fromisoformat(found[2].decode())
-    except ValueError:
-        return None
-    return found[1] + found[3], time
+def body(endpoint: str, time: str, row: SuiteRow, action: str) -> bytes:
+    """The exact bytes of a POST."""
+    data = {"action": action, **row.data}
+    return json.dumps(
+        {"endpoint": endpoint, "time": time, "event": row.event, "data": data}
+    ).encode()

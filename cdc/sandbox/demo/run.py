@@ -16,12 +16,12 @@ from rich.console import Console
 
 from cdc import __version__
 from cdc.errors import CdcError
-from cdc.sandbox.demo.account import Account, draw_up
+from cdc.sandbox.account import Account
 from cdc.sandbox.demo.daemon import DaemonFailed
 from cdc.sandbox.demo.keep import keep
-from cdc.sandbox.demo.report import DemoReport, proven
+from cdc.sandbox.demo.report import DemoReport
 from cdc.sandbox.demo.show import Show
-from cdc.sandbox.demo.stage import Stage, stage
+from cdc.sandbox.demo.stage import Stage
 from cdc.sandbox.demo.story import Story
 
 _STRAGGLERS = 1.0  # seconds that what is still missing may take at the end
@@ -75,12 +75,12 @@ def _forget_environment() -> None:
 async def _run(show: Show, keep_up: bool) -> tuple[int, DemoReport | None]:
     stop = Stop()
     began = time.perf_counter()
-    report = DemoReport(Account(), "", 0.0)
+    report = DemoReport()
     try:
         show.title(f"cdc {__version__}: from a COMMIT in the suite to a POST at every webhook")
-        async with stage(show) as up:
+        async with Stage(show) as up:
             report.postgres = up.postgres.version
-            await _tell(up, show, report, stop, keep_up=keep_up, began=began)
+            await _play(up, show, report, stop, keep_up=keep_up, began=began)
     except asyncio.CancelledError:
         if not stop.number:
             raise
@@ -99,12 +99,12 @@ async def _run(show: Show, keep_up: bool) -> tuple[int, DemoReport | None]:
     return 0 if report.ok else 1, report
 
 
-async def _tell(
+async def _play(
     up: Stage, show: Show, report: DemoReport, stop: Stop, *, keep_up: bool, began: float
 ) -> None:
     story = Story(up, show)
     try:
-        await story.tell()
+        await story.play()
         if not keep_up:
             # Whatever it still has under way comes before it ends.
             code = await up.daemon.stop()
@@ -114,29 +114,22 @@ async def _tell(
         report.problems.append(error.message)
     except psycopg.Error as error:
         report.problems.append(f"the suite's own statement failed: {error}".strip())
-    report.account = await _account(up)
+    report.close(await _account(up), up.book, story.proof)
     report.steps = story.steps
-    report.rolled_back = len(up.ledger.forbidden)
-    report.proven = proven(report.account, story.proof)
     report.seconds = time.perf_counter() - began
     if not report.ok:
         report.log = up.daemon.log_tail()
-    show.account(report.account, report.notes)
-    show.verdict(report.ok, report.verdict)
-    if report.log:
-        show.log(report.log)
+    show.report(report)
     if keep_up and report.ok:
         stop.gently = asyncio.Event()
         await keep(up, show, stop.gently)
 
 
 async def _account(up: Stage) -> Account:
-    def account() -> Account:
-        return draw_up(up.ledger.entries, up.ledger.forbidden, list(up.receiver.received))
+    def found() -> Account:
+        return up.book.account(up.receiver.received)
 
-    found = account()
-    if found.count("missing"):
+    if "lost" in found().counts:
         with suppress(TimeoutError):
-            await up.receiver.wait_for(lambda received: not account().count("missing"), _STRAGGLERS)
-        found = account()
-    return found
+            await up.receiver.wait_for(lambda _: "lost" not in found().counts, _STRAGGLERS)
+    return found()

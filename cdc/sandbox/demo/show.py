@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import orjson
@@ -15,9 +15,9 @@ from rich.table import Table
 from rich.text import Text
 
 from cdc.sandbox.demo import protocol
-from cdc.sandbox.demo.account import Account, Line
-from cdc.sandbox.demo.ledger import Hook
+from cdc.sandbox.demo.report import DemoReport, Line, lines, total
 from cdc.sandbox.receiver import Received
+from cdc.sandbox.records import Hook
 
 FAULTS_SHOWN = 20
 LOG_WIDTH = 100
@@ -60,11 +60,11 @@ class Show:
         for column in ("company", "webhook", "events"):
             table.add_column(column)
         for company, name in companies.items():
-            of_company = [hook for hook in hooks if hook.company == company]
+            of_company = [hook for hook in hooks if hook.company == str(company)]
             for hook in of_company:
-                every = set(hook.events) == set(protocol.EVENTS)
-                events = "all five" if every else ", ".join(hook.events)
-                table.add_row(f"{company} {name}", hook.path, events)
+                events = ", ".join(event for event in protocol.EVENTS if event in hook.events)
+                events = "all five" if len(hook.events) == len(protocol.EVENTS) else events
+                table.add_row(f"{company} {name}", f"/{hook.name}", events)
             if not of_company:
                 table.add_row(f"{company} {name}", Text("none", "dim"), "")
         self._print(Padding(table, (1, 2, 0, 2), expand=False))
@@ -83,10 +83,10 @@ class Show:
     def say(self, text: str, style: str = "") -> None:
         self._indented(Text(text, style=style), 3)
 
-    def post(self, got: Received, latency: str, *, known: bool = True) -> None:
+    def post(self, got: Received, latency: float | None, *, known: bool = True) -> None:
         """A POST that came, the first one with its body whole, the others with what it says.
 
-        latency: in words. known: its webhook's secret is the demo's own.
+        known: its webhook's secret is the demo's own.
         """
         verdict = Text("verified", "green") if got.verified else Text(str(got.problem), "bold red")
         if not known:
@@ -97,7 +97,7 @@ class Show:
             Text.assemble(
                 ("POST ", "bold"),
                 (f"{printable(got.path):<20} ", "bold"),
-                (f"{latency:>9}  ", "magenta"),
+                (f"{milliseconds(latency):>6} ms  ", "magenta"),
                 verdict,
                 "  ",
                 status,
@@ -110,8 +110,7 @@ class Show:
         if not self._seen_a_body:
             self._seen_a_body = True
             body = Text(printable(got.body[:2000].decode(errors="replace")), style="dim")
-            if protocol.split(got.body) is not None:
-                body.highlight_regex(r'(?<="event": )"\w+"|(?<="action": )"\w+"', "cyan")
+            body.highlight_regex(r'(?<="event": )"\w+"|(?<="action": )"\w+"', "cyan")
             self._indented(body, 5)
 
     @contextmanager
@@ -128,27 +127,31 @@ class Show:
             bar = progress.add_task(escape(what), total=None)
             yield lambda done, total: progress.update(bar, completed=done, total=total)
 
-    def account(self, account: Account, notes: Sequence[str]) -> None:
-        """The closing table, and what is to be said about it."""
+    def report(self, report: DemoReport) -> None:
+        """The closing table, what is to be said below it, and the verdict."""
         table = Table(
             box=box.SIMPLE_HEAD, title="\n The account", title_justify="left", title_style="bold"
         )
         table.add_column("event")
         for column in ("expected", "received", "missing", "wrong", "repeated", "p50 ms", "p99 ms"):
             table.add_column(column, justify="right")
-        for event, line in account.events.items():
+        for event, line in lines(report.account).items():
             table.add_row(event or "(none we know)", *_cells(line))
         table.add_section()
-        table.add_row("total", *_cells(account.total), style="bold")
+        table.add_row("total", *_cells(total(report.account)), style="bold")
         self.console.print(table)
-        for note in notes:
+        for note in report.notes:
             self._indented(Text(note), 1, always=True)
-        for fault in account.faults[:FAULTS_SHOWN]:
-            text = Text.assemble((f"{fault.kind}: ", "bold red"), printable(fault.text))
-            self._indented(text, 1, always=True)
-        if len(account.faults) > FAULTS_SHOWN:
-            more = f"... and {len(account.faults) - FAULTS_SHOWN} more"
-            self._indented(Text(more), 1, always=True)
+        violations = report.account.violations
+        for violation in violations[:FAULTS_SHOWN]:
+            text = f"webhook {violation.webhook + 1}, {violation.text}"
+            shown = Text.assemble((f"{violation.kind}: ", "bold red"), printable(text))
+            self._indented(shown, 1, always=True)
+        if (more := report.account.found.total() - FAULTS_SHOWN) > 0:
+            self._indented(Text(f"... and {more} more"), 1, always=True)
+        self.verdict(report.ok, report.verdict)
+        if report.log:
+            self.log(report.log)
 
     def verdict(self, ok: bool, text: str) -> None:
         self.console.print()

@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 from ipaddress import ip_network
-from typing import TypeVar
+from typing import Self, TypeVar
 
 import psycopg
 from psycopg import sql
@@ -20,13 +19,13 @@ from cdc.model import SHARDS
 from cdc.postgres import connections
 from cdc.postgres.advisory_locks import LOCK_CLASS
 from cdc.sandbox.demo import protocol
+from cdc.sandbox.demo.book import Book, Connection, Writer
 from cdc.sandbox.demo.daemon import DaemonProcess
-from cdc.sandbox.demo.ledger import Hook, Ledger
 from cdc.sandbox.demo.show import Show
-from cdc.sandbox.demo.writer import Connection, Writer
 from cdc.sandbox.embedded import EmbeddedPostgres
 from cdc.sandbox.embedded.folder import PrivateFolder
 from cdc.sandbox.receiver import Receiver
+from cdc.sandbox.records import Hook
 from cdc.sandbox.suite import tables_sql
 from cdc.schema import migrations
 from cdc.settings import Settings
@@ -40,12 +39,12 @@ READY_WITHIN = 30.0
 NETWORK = "127.0.0.0/8"
 
 COMPANIES = {1: "Acme", 2: "Blue Harbor", 3: "Cobalt Works", 4: "Dune"}
-HOOKS: tuple[tuple[str, int, tuple[str, ...]], ...] = (
-    ("acme/everything", 1, protocol.EVENTS),
-    ("acme/ratings", 1, ("rating_changed",)),
-    ("blue-harbor/crm", 2, ("candidate_changed", "rating_changed")),
-    ("cobalt/projects", 3, ("project_changed",)),
-)
+HOOKS = [
+    Hook(0, "1", frozenset(protocol.EVENTS), "acme/everything"),
+    Hook(1, "1", frozenset({"rating_changed"}), "acme/ratings"),
+    Hook(2, "2", frozenset({"candidate_changed", "rating_changed"}), "blue-harbor/crm"),
+    Hook(3, "3", frozenset({"project_changed"}), "cobalt/projects"),
+]
 
 # What the suite holds before anybody registers a webhook; changes of it from then on are captured.
 SAMPLE = f"""
@@ -69,28 +68,8 @@ DAEMON = {
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class Stage:
-    """All that is up.
-
-    dsn:         the superuser's address of the database.
-    environment: what a command line needs to work with it.
-    secrets:     signing secrets by the webhooks' paths.
-    """
-
-    postgres: EmbeddedPostgres
-    dsn: str
-    environment: dict[str, str]
-    receiver: Receiver
-    ledger: Ledger
-    writer: Writer
-    beside: Writer
-    daemon: DaemonProcess
-    secrets: dict[str, str]
-
-
 async def to_its_end(work: Awaitable[T]) -> T:
-    """Waits for it to end, whoever cancels meanwhile: nothing is left half done."""
+    """Waits for it to end, whatever cancels meanwhile: nothing is left half done."""
     task = asyncio.ensure_future(work)
     cancelled: asyncio.CancelledError | None = None
     while not task.done():
@@ -98,7 +77,7 @@ async def to_its_end(work: Awaitable[T]) -> T:
             await asyncio.shield(task)
         except asyncio.CancelledError as error:
             cancelled = error
-        except Exception:  # noqa: S110 - told by the result below
+        except Exception:  # noqa: S110 - raised by the result below
             pass
     if cancelled is not None:
         task.exception()  # if it failed as well: being stopped is the news
@@ -106,48 +85,76 @@ async def to_its_end(work: Awaitable[T]) -> T:
     return task.result()
 
 
-async def in_thread(work: Callable[[], T]) -> T:
+async def in_thread(work: Callable[..., T], *values: object) -> T:
     """Runs what would block, to its end."""
-    return await to_its_end(asyncio.to_thread(work))
+    return await to_its_end(asyncio.to_thread(work, *values))
 
 
-class Setting:
-    """Puts the stage up, part by part."""
+class Stage:
+    """All that is up: ``async with Stage(show) as stage``. Nothing of it stays behind.
 
-    def __init__(self, stack: AsyncExitStack, show: Show) -> None:
-        self._stack = stack
+    dsn:         the superuser's address of the database.
+    environment: what a command line needs to work with it.
+    """
+
+    postgres: EmbeddedPostgres
+    dsn: str
+    environment: dict[str, str]
+    receiver: Receiver
+    book: Book
+    writer: Writer
+    other_writer: Writer
+    daemon: DaemonProcess
+
+    def __init__(self, show: Show) -> None:
+        self._stack = AsyncExitStack()
         self._show = show
         self._began = time.perf_counter()
         self._password = secrets.token_urlsafe(18)
 
-    def _done(self, what: str, detail: str) -> None:
-        now = time.perf_counter()
-        self._show.done(what, detail, now - self._began)
-        self._began = now
+    async def __aenter__(self) -> Self:
+        try:
+            await self._put_up()
+        except BaseException:
+            await self.__aexit__()
+            raise
+        return self
 
-    async def database(self) -> EmbeddedPostgres:
+    async def __aexit__(self, *_: object) -> None:
+        await to_its_end(self._stack.aclose())
+
+    async def _put_up(self) -> None:
         # Durable as in production: the latencies shown include the flush of a COMMIT.
-        postgres = await in_thread(lambda: EmbeddedPostgres(durable=True))
+        postgres = self.postgres = await in_thread(lambda: EmbeddedPostgres(durable=True))
         self._stack.push_async_callback(in_thread, postgres.close)
         await in_thread(postgres.start)
-        self._done(
-            "PostgreSQL", f"{postgres.version} on 127.0.0.1:{postgres.port}, for this demo only"
-        )
-        return postgres
-
-    def schema(self, dsn: str) -> None:
-        _, version = migrations.upgrade(dsn)
+        at = f"{postgres.version} on 127.0.0.1:{postgres.port}, for this demo only"
+        self._done("PostgreSQL", at)
+        self.dsn = postgres.url()
+        _, version = await in_thread(migrations.upgrade, self.dsn)
         self._done("migrations", f"schema cdc, version {version}")
+        await in_thread(self._make_suite)
+        await in_thread(self._install_triggers)
+        receiver = self.receiver = Receiver()
+        self._stack.push_async_callback(receiver.stop)
+        await receiver.start()
+        self._done("receiver", f"{receiver.url()}: verifies signatures, keeps what comes")
+        hooks = await in_thread(self._register)
+        rules = {"CDC_ALLOW_HTTP": "true", "CDC_ALLOWED_NETWORKS": NETWORK}
+        await self._start_daemon({"CDC_DATABASE_URL": self._login("cdc_demo"), **rules, **DAEMON})
+        self.environment = {"CDC_DATABASE_URL": self.dsn, **rules}
+        self.book = Book(receiver.url(""), hooks)
+        suite = self._login("suite")
+        self.writer = Writer(await self._session(suite), self.book)
+        self.other_writer = Writer(await self._session(suite), self.book)
+        self._show.hooks(hooks, COMPANIES)
 
-    def suite(self, dsn: str) -> None:
-        """The suite's tables, and the roles of those who work with them."""
-        with psycopg.connect(dsn, autocommit=True) as conn:
+    def _make_suite(self) -> None:
+        """The suite's tables, and the roles of the suite and the daemon."""
+        with psycopg.connect(self.dsn, autocommit=True) as conn:
             for role in ("suite", "cdc_demo"):
-                conn.execute(
-                    sql.SQL("create role {} login password {}").format(
-                        sql.Identifier(role), sql.Literal(self._password)
-                    )
-                )
+                create = sql.SQL("create role {} login password {}")
+                conn.execute(create.format(sql.Identifier(role), sql.Literal(self._password)))
             conn.execute("grant cdc_daemon to cdc_demo")
             conn.execute("grant create on schema public to suite")
             conn.execute("set role suite")
@@ -155,46 +162,36 @@ class Setting:
             conn.execute(SAMPLE.encode())
         self._done("sample suite", f"8 tables, {len(COMPANIES)} companies, {BULK:,} applicants")
 
-    def triggers(self, dsn: str) -> None:
+    def _install_triggers(self) -> None:
         mapping = default_mapping()
-        with connections.connect(dsn) as conn:
+        with connections.connect(self.dsn) as conn:
             steps = plan.plan(conn, mapping, check.check(conn, mapping))
             install.carry_out(conn, steps, lambda line: None)
             install.remember(conn, mapping)
         count = sum(step.lock == plan.TRIGGER_LOCK for step in steps)
         self._done("triggers", f"{count} on {len(mapping.captured)} tables")
 
-    def webhooks(self, dsn: str, receiver: Receiver) -> tuple[list[Hook], dict[str, str]]:
-        """Registers them. Returns them and their secrets by path."""
+    def _register(self) -> list[Hook]:
         settings = Settings(
-            database_url=dsn, allow_http=True, allowed_networks=(ip_network(NETWORK),)
+            database_url=self.dsn, allow_http=True, allowed_networks=(ip_network(NETWORK),)
         )
-        hooks, signing = [], {}
-        with Registry(dsn, Rules.of(settings, default_mapping())) as registry:
-            for name, company, events in HOOKS:
-                hook = Hook(name, company, events, receiver.url(f"/{name}"))
-                added = registry.add(NewWebhook(str(company), events, hook.endpoint))
-                receiver.expect(hook.path, added.secret)
-                signing[hook.path] = added.secret
-                hooks.append(hook)
-        self._done("webhooks", f"{len(hooks)} of {len({h.company for h in hooks})} companies")
-        return hooks, signing
+        with Registry(self.dsn, Rules.of(settings, default_mapping())) as registry:
+            for hook in HOOKS:
+                path = f"/{hook.name}"
+                events = tuple(sorted(hook.events))
+                new = NewWebhook(hook.company, events, self.receiver.url(path))
+                self.receiver.expect(path, registry.add(new).secret)
+        self._done("webhooks", f"{len(HOOKS)} of {len({h.company for h in HOOKS})} companies")
+        return HOOKS
 
-    async def receiver(self) -> Receiver:
-        receiver = Receiver()
-        self._stack.push_async_callback(receiver.stop)
-        await receiver.start()
-        self._done("receiver", f"{receiver.url()}: verifies signatures, keeps what comes")
-        return receiver
-
-    async def daemon(self, environment: dict[str, str], dsn: str) -> DaemonProcess:
+    async def _start_daemon(self, environment: dict[str, str]) -> None:
         folder = self._stack.enter_context(PrivateFolder(None))
-        daemon = DaemonProcess(environment, folder.path / "daemon.log")
+        daemon = self.daemon = DaemonProcess(environment, folder.path / "daemon.log")
         self._stack.push_async_callback(daemon.stop)
         await daemon.start()
-        conn = await self.session(dsn)
+        conn = await self._session(self.dsn)
         deadline = time.monotonic() + READY_WITHIN
-        # It holds a lock for each shard that it owns, and one beside.
+        # It holds a lock for each shard that it owns, and one more.
         locks = b"select count(*) from pg_locks where locktype = 'advisory' and classid = %s"
         while (await (await conn.execute(locks, [LOCK_CLASS])).fetchone()) != (SHARDS + 1,):
             daemon.check()
@@ -202,49 +199,16 @@ class Setting:
                 raise daemon.failed(f"the daemon is not ready after {READY_WITHIN:.0f} s")
             await asyncio.sleep(0.01)
         self._done("daemon", f"`cdc run`, process {daemon.pid}, no right on the suite's tables")
-        return daemon
 
-    async def session(self, dsn: str) -> Connection:
+    async def _session(self, dsn: str) -> Connection:
         conn = await psycopg.AsyncConnection.connect(dsn, autocommit=True)
         self._stack.push_async_callback(conn.close)
         return conn
 
-    def login(self, postgres: EmbeddedPostgres, role: str) -> str:
-        return f"postgresql://{role}:{self._password}@127.0.0.1:{postgres.port}/postgres"
+    def _login(self, role: str) -> str:
+        return f"postgresql://{role}:{self._password}@127.0.0.1:{self.postgres.port}/postgres"
 
-
-@asynccontextmanager
-async def stage(show: Show) -> AsyncIterator[Stage]:
-    """The whole stage. Whatever way the block is left, nothing of it stays behind."""
-    stack = AsyncExitStack()
-    try:
-        yield await _put_up(Setting(stack, show), show)
-    finally:
-        await to_its_end(stack.aclose())
-
-
-async def _put_up(setting: Setting, show: Show) -> Stage:
-    postgres = await setting.database()
-    dsn = postgres.url()
-    await in_thread(lambda: setting.schema(dsn))
-    await in_thread(lambda: setting.suite(dsn))
-    await in_thread(lambda: setting.triggers(dsn))
-    receiver = await setting.receiver()
-    hooks, signing = await in_thread(lambda: setting.webhooks(dsn, receiver))
-    rules = {"CDC_ALLOW_HTTP": "true", "CDC_ALLOWED_NETWORKS": NETWORK}
-    login = setting.login(postgres, "cdc_demo")
-    daemon = await setting.daemon({"CDC_DATABASE_URL": login, **rules, **DAEMON}, dsn)
-    show.hooks(hooks, COMPANIES)
-    ledger = Ledger(hooks)
-    suite = setting.login(postgres, "suite")
-    return Stage(
-        postgres=postgres,
-        dsn=dsn,
-        environment={"CDC_DATABASE_URL": dsn, **rules},
-        receiver=receiver,
-        ledger=ledger,
-        writer=Writer(await setting.session(suite), ledger),
-        beside=Writer(await setting.session(suite), ledger),
-        daemon=daemon,
-        secrets=signing,
-    )
+    def _done(self, what: str, detail: str) -> None:
+        now = time.perf_counter()
+        self._show.done(what, detail, now - self._began)
+        self._began = now

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from itertools import count
 
-from tests.faults.accounting import Account, Disturbances, Hook, account, silences
-from tests.faults.ledger import Change
-from tests.faults.records import Request
+from cdc.sandbox.account import Account, Disturbances, account
+from cdc.sandbox.records import Arrival, Change, Hook
 
 HOOK = Hook(0, "1", frozenset({"rating_changed"}))
 CALM = Disturbances([])
@@ -31,8 +30,8 @@ def request(
     *,
     uid: str = "",
     problem: str = "",
-) -> Request:
-    return Request(
+) -> Arrival:
+    return Arrival(
         0,
         uid or f"uid-{of.key}-{of.version}",
         of.company,
@@ -49,7 +48,7 @@ def request(
 
 def held(
     changes: list[Change],
-    requests: list[Request],
+    requests: list[Arrival],
     disturbances: Disturbances = CALM,
     rejected: frozenset[tuple[int, str, str]] = frozenset(),
     budget: int = 2,
@@ -213,8 +212,37 @@ def test_all_are_counted_and_some_are_shown() -> None:
     assert len(result.violations) == 20
 
 
-def test_silence_is_measured_where_something_was_owed() -> None:
-    requests = [request(A, 1.0, 1.1), request(B, 4.0, 4.1)]
-    at_two, at_five = silences([A, B], requests, [HOOK], [2.0, 5.0])
-    assert [(found.webhook, found.seconds) for found in at_two] == [(0, 2.0)]
-    assert at_five == []
+def test_altered() -> None:
+    wrong = request(A, 1.0, 1.1)._replace(altered="other bytes")
+    assert kinds(held([A], [wrong])) == {"altered": 1}
+    retried = [request(A, 1.0, 1.1, 500), request(A, 2.0, 2.1)._replace(digest=7)]
+    assert kinds(held([A], retried)) == {"altered": 1}
+
+
+def test_late() -> None:
+    came = [request(A, 4.0, 4.1)]  # committed at 0.5
+    assert kinds(account([A], came, [HOOK], late_after=3.0)) == {"late": 1}
+    assert kinds(account([A], came, [HOOK], late_after=4.0)) == {}
+
+
+def test_a_request_for_an_unknown_webhook_is_not_owed() -> None:
+    stray = request(A, 2.0, 2.1)._replace(webhook=-1)
+    result = held([A], [request(A, 1.0, 1.1), stray])
+    assert kinds(result) == {"unowed": 1}
+    assert result.violations[0].event == "rating_changed"
+
+
+def test_a_sender_without_ids_is_not_accused_of_using_one_twice() -> None:
+    bare = [request(A, 1.0, 1.1), request(B, 2.0, 2.1)]
+    assert kinds(held([A, B], [came._replace(uid="") for came in bare])) == {}
+
+
+def test_each_delivery_and_when_it_came_first() -> None:
+    result = held(
+        [A, B, C], [request(A, 1.0, 1.1, 500), request(A, 2.0, 2.1), request(C, 3.0, 3.1)]
+    )
+    assert [(owed.change, owed.first) for owed in result.deliveries] == [
+        (A, 1.0),
+        (B, None),
+        (C, 3.0),
+    ]

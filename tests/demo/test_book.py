@@ -1,0 +1,269 @@
+"""The demo finds whatever is not exactly as it should be: each is made up once.
+
+What the account itself finds in any writer's ledger: tests/sandbox/test_account.py.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from cdc.message.signing import SignatureProblem
+from cdc.sandbox.account import Account
+from cdc.sandbox.demo import protocol
+from cdc.sandbox.demo.book import LATE_AFTER
+from cdc.sandbox.demo.report import DemoReport, Line, lines, total
+from tests.demo.made import ALL, BASE, DORA, ERIN, OTHER, PROJECT, RATINGS, STARS, World
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+def kinds(world: World) -> dict[str, int]:
+    return world.account().counts
+
+
+def report(world: World) -> DemoReport:
+    made = DemoReport(postgres="18.4", seconds=1.0)
+    made.close(world.account(), world.book, [world.last()])
+    return made
+
+
+def test_everything_as_it_should_be(world: World) -> None:
+    for row, action in ((PROJECT, "created"), (DORA, "created"), (DORA, "modified")):
+        world.posted(row, world.wrote(row, action), action=action)
+    time = world.wrote(STARS, "created")
+    world.posted(STARS, time, RATINGS, action="created")
+    world.posted(STARS, time, action="created")
+    world.wrote(ERIN, "created", committed=False)
+    time = world.wrote(ERIN)
+    world.posted(ERIN, time)
+    assert kinds(world) == {}
+    made = report(world)
+    assert (made.ok, made.proven, made.rolled_back) == (True, True, 1)
+    line = total(made.account)
+    assert (line.expected, line.received, line.missing, line.wrong) == (6, 6, 0, 0)
+    assert line.latencies[0] == pytest.approx(0.001)
+    by_event = lines(made.account)
+    assert list(by_event) == list(protocol.EVENTS)
+    assert by_event["candidate_changed"].expected == 3
+    assert by_event["rating_changed"].received == 2
+    told = made.as_json()
+    assert (told["ok"], told["kinds"]["live"]["received"]) == (True, 6)
+
+
+def test_webhooks_are_owed_what_they_want(world: World) -> None:
+    world.wrote(STARS, "created")  # two of them
+    world.wrote(protocol.project(2, 1))
+    world.wrote(protocol.project(3, 1))
+    world.wrote(PROJECT, committed=False)
+    world.book.refuse_one()
+    assert world.book.posts == 4
+    assert [(d.webhook, d.change.key) for d in world.account().deliveries] == [
+        (ALL.number, "9"),
+        (RATINGS.number, "9"),
+        (OTHER.number, "1"),
+    ]
+
+
+def test_missing_at_one_of_two(world: World) -> None:
+    world.posted(STARS, world.wrote(STARS), RATINGS)
+    made = report(world)
+    assert made.account.counts == {"lost": 1}
+    line = lines(made.account)["rating_changed"]
+    assert (line.expected, line.received, line.missing) == (2, 1, 1)
+    assert not made.proven
+
+
+@pytest.mark.parametrize("body", [b"", b"{}", b"\xff\x00", b'{"event": "candidate_changed"}', b"1"])
+def test_garbage_is_not_owed(world: World, body: bytes) -> None:
+    world.posted(DORA, world.wrote(DORA))
+    world.posted(DORA, "", body=body)
+    made = report(world)
+    assert made.account.counts == {"unowed": 1}
+    assert lines(made.account)[""].wrong == total(made.account).wrong == 1
+
+
+def test_what_was_rolled_back_is_recognised(world: World) -> None:
+    never, time = world.wrote(DORA, committed=False), world.wrote(DORA)
+    world.posted(DORA, never)
+    world.posted(DORA, time)
+    made = report(world)
+    assert made.account.counts == {"rolled back": 1}
+    assert not made.proven
+
+
+def test_the_rollback_is_proven_only_by_a_change_that_came(world: World) -> None:
+    world.wrote(DORA, committed=False)
+    time = world.wrote(DORA)
+    assert not report(world).proven
+    world.posted(DORA, time)
+    assert report(world).proven
+    made = DemoReport()
+    made.close(world.account(), world.book, [])
+    assert not made.proven
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [
+        ('"action": "modified", "project"', '"action": "modified",  "project"'),
+        (
+            f'"project": "{PROJECT.url}", "candidate": "{DORA.url}"',
+            f'"candidate": "{DORA.url}", "project": "{PROJECT.url}"',
+        ),
+        (f"{BASE}/{ALL.name}", f"{BASE}/{OTHER.name}"),
+        (DORA.url, DORA.url.replace("projects/17", "projects/18")),
+    ],
+    ids=["another space", "another order", "another endpoint", "another parent"],
+)
+def test_a_body_with_other_bytes(world: World, right: str, wrong: str) -> None:
+    time = world.wrote(DORA)
+    stated = time.isoformat(timespec="microseconds")
+    body = protocol.body(f"{BASE}/{ALL.name}", stated, DORA, "modified").decode()
+    assert body.replace(right, wrong) != body
+    world.posted(DORA, time, body=body.replace(right, wrong).encode())
+    made = report(world)
+    assert made.account.counts == {"altered": 1}
+    assert "owed was" in made.account.violations[0].text
+    line = total(made.account)
+    assert (line.received, line.wrong, line.missing) == (1, 1, 0)
+
+
+@pytest.mark.parametrize(
+    "time",
+    [
+        "2025-03-16T15:32:34.174252+00:00",  # before the statement
+        "2025-03-16T15:32:34.176752+00:00",  # after it
+        "2025-03-16T15:32:34.175252Z",
+        "2025-03-16T16:32:34.175252+01:00",
+        "2025-03-16T15:32:34.175+00:00",
+        "2025-03-16 15:32:34.175252+00:00",
+        "2025-02-30T15:32:34.175252+00:00",
+    ],
+)
+def test_a_wrong_time(world: World, time: str) -> None:
+    world.wrote(DORA)
+    world.posted(DORA, time)
+    assert set(kinds(world)) & {"altered", "unowed"}
+
+
+def test_the_wrong_webhook(world: World) -> None:
+    time = world.wrote(STARS)
+    world.posted(STARS, time, path=f"/{RATINGS.name}")
+    world.posted(STARS, time, RATINGS)
+    assert set(kinds(world)) > {"lost", "altered", "identity"}
+    world.posted(STARS, time, path="/nowhere")
+    assert kinds(world)["unowed"] == 1
+
+
+def test_order_within_a_row(world: World) -> None:
+    first, second = world.wrote(DORA), world.wrote(DORA)
+    world.posted(DORA, second)
+    world.posted(DORA, first)
+    assert kinds(world) == {"overtaken": 1}
+
+
+def test_rows_of_their_own_may_come_in_any_order(world: World) -> None:
+    dora, erin = world.wrote(DORA), world.wrote(ERIN)
+    world.posted(ERIN, erin)
+    world.posted(DORA, dora)
+    assert kinds(world) == {}
+
+
+def test_a_retry_is_counted_and_must_have_been_planned(world: World) -> None:
+    got = world.posted(DORA, world.wrote(DORA), status=500)
+    world.again(got)
+    made = report(world)
+    assert made.account.counts == {}
+    assert made.problems == ["1 retries; 0 POSTs were refused"]
+    world.book.refuse_one()
+    assert report(world).ok
+
+
+def test_a_retry_that_never_came(world: World) -> None:
+    world.posted(DORA, world.wrote(DORA), status=500)
+    assert kinds(world) == {"lost": 1}
+
+
+def test_a_retry_with_other_bytes_or_another_id(world: World) -> None:
+    got = world.posted(DORA, world.wrote(DORA), status=500)
+    world.again(got, body=got.body.replace(b".175252+", b".175253+"))
+    assert kinds(world) == {"altered": 1}
+    time = world.wrote(ERIN)
+    world.posted(ERIN, time, status=500)
+    world.posted(ERIN, time)
+    assert kinds(world)["identity"] == 1
+
+
+def test_repeated(world: World) -> None:
+    got = world.posted(DORA, world.wrote(DORA))
+    world.again(got)
+    world.again(got)
+    made = report(world)
+    assert made.account.counts == {"repeated without a cause": 2}
+    line = total(made.account)
+    assert (line.repeated, line.wrong, made.ok) == (2, 0, False)
+
+
+def test_one_id_for_two_webhooks_or_two_changes(world: World) -> None:
+    time = world.wrote(STARS)
+    world.posted(STARS, time, uid="same")
+    world.posted(STARS, time, RATINGS, uid="same")
+    assert kinds(world) == {"identity": 1}
+    world.posted(DORA, world.wrote(DORA), uid="same")
+    assert kinds(world) == {"identity": 2}
+
+
+def test_late(world: World) -> None:
+    world.posted(DORA, world.wrote(DORA), late=LATE_AFTER + 1)
+    assert kinds(world) == {"late": 1}
+
+
+@pytest.mark.parametrize("problem", [SignatureProblem.MISMATCH, SignatureProblem.NO_ID])
+def test_not_verified(world: World, problem: SignatureProblem) -> None:
+    world.posted(DORA, world.wrote(DORA), problem=problem)
+    assert kinds(world) == {"unverified": 1}
+
+
+@pytest.mark.parametrize(
+    "headers", [{"user-agent": "python"}, {"content-type": "application/json; charset=utf-8"}]
+)
+def test_wrong_headers_and_another_method(world: World, headers: dict[str, str]) -> None:
+    time = world.wrote(DORA)
+    world.posted(DORA, time, headers=headers)
+    assert kinds(world) == {"altered": 1}
+    world.posted(ERIN, world.wrote(ERIN), method="PUT")
+    assert kinds(world) == {"altered": 2}
+
+
+def test_the_latency_of_one_post(world: World) -> None:
+    got = world.posted(DORA, world.wrote(DORA))
+    assert world.book.latency(got) == pytest.approx(0.001)
+    assert world.book.latency(world.posted(DORA, "2025-03-16T15:32:33.000000+00:00")) is None
+
+
+def test_percentiles() -> None:
+    assert Line().percentile(0.5) is None
+    line = Line(latencies=[float(n) for n in range(1, 101)])
+    assert (line.percentile(0.5), line.percentile(0.99), line.percentile(1)) == (50, 99, 100)
+    assert Line(latencies=[3.0]).percentile(0.99) == 3
+
+
+def test_a_story_that_did_nothing_is_no_success() -> None:
+    assert not DemoReport(Account(), "18.4", 1.0, proven=True).ok
+
+
+def test_the_report_says_what_was_wrong(world: World) -> None:
+    world.wrote(DORA)
+    made = report(world)
+    made.problems.append("the daemon ended")
+    made.log = "one\ntwo"
+    told = made.as_json()
+    assert (told["ok"], told["total"]["missing"]) == (False, 1)
+    (fault,) = told["faults"]
+    assert fault["kind"] == "lost"
+    assert "candidate_changed of 19: version 0 (modified)" in fault["text"]
+    assert told["daemon_log"] == ["one", "two"]
+    assert "the daemon ended" in made.verdict

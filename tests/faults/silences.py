@@ -1,0 +1,51 @@
+"""How long webhooks that were owed something got nothing."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from cdc.sandbox.records import Arrival, Change, Hook
+
+
+class Silence(NamedTuple):
+    """How long a webhook that was owed something got nothing after a moment."""
+
+    webhook: int
+    seconds: float
+
+
+def silences(
+    changes: Sequence[Change],
+    requests: Sequence[Arrival],
+    hooks: Sequence[Hook],
+    moments: Sequence[float],
+) -> list[list[Silence]]:
+    """For each moment the webhooks that were owed something then, and how long they waited for the
+    next request."""
+    out: list[list[Silence]] = [[] for _ in moments]
+    committed: dict[tuple[str, str], list[float]] = defaultdict(list)
+    for change in changes:
+        if change.committed:
+            committed[change.company, change.event].append(change.done)
+    came: dict[int, list[Arrival]] = defaultdict(list)
+    for request in sorted(requests, key=lambda request: request.ended):
+        came[request.webhook].append(request)
+    for hook in hooks:
+        dues = sorted(t for event in hook.events for t in committed[hook.company, event])
+        seen: set[str] = set()
+        finals = []
+        for request in came[hook.number]:
+            if 200 <= request.status < 300 and request.uid not in seen:
+                seen.add(request.uid)
+                finals.append(request.ended)
+        receipts = sorted(request.received for request in came[hook.number])
+        for place, moment in enumerate(moments):
+            following = bisect_left(receipts, moment)
+            if bisect_left(dues, moment) > bisect_left(finals, moment) and (
+                following < len(receipts)
+            ):
+                out[place].append(Silence(hook.number, receipts[following] - moment))
+    return out

@@ -22,7 +22,7 @@ from tests.daemon.world import World
 @pytest.fixture
 def few(monkeypatch: pytest.MonkeyPatch) -> int:
     """How many channels may be open."""
-    monkeypatch.setattr(workers, "OPEN_CHANNELS", 8)
+    monkeypatch.setattr(workers, "OPEN_WORKERS", 8)
     monkeypatch.setattr(workers, "PART", 3)
     monkeypatch.setattr(workers, "CROWDED_POLL", 0.01)
     return 8

@@ -91,8 +91,8 @@ def refused(text: str) -> str:
             'table = "job application"',
             "resources.project.table: invalid SQL name 'job application'",
         ),
-        ('table = "project"', 'table = ""', "resources.project.table: '' is no name"),
-        ('table = "project"', 'table = "a."', "resources.project.table: 'a.' is no name"),
+        ('table = "project"', 'table = ""', "resources.project.table: invalid SQL name ''"),
+        ('table = "project"', 'table = "a."', "resources.project.table: invalid SQL name 'a.'"),
         (
             'table = "project"',
             "table = '\"job\\napplication\"'".replace("'", '"""'),
@@ -218,12 +218,12 @@ def refused(text: str) -> str:
         (
             '{ company = "company_id" }',
             "{}",
-            "resources.project.parents: no road leads from here to the company",
+            "resources.project.parents: no path leads from here to the company",
         ),
         (
             'data = ["project"]',
             'data = ["project", "candidate"]',
-            "resources.project: 'candidate' is used in data or url, but no road of parents leads",
+            "resources.project: 'candidate' is used in data or url, but no path of parents leads",
         ),
         ("[resources.project]", "[resources.Project]", "resources.Project: a resource is named by"),
         (

@@ -22,13 +22,14 @@ SUBJECT = (
     "cdc/daemon/worker.py",
     "cdc/daemon/pipeline.py",
     "cdc/message/payload.py",
+    "cdc/postgres/arrays.py",
     "cdc/daemon/dispatch/*.py",
     "cdc/daemon/store/*.py",
     "cdc/daemon/maintenance/*.py",
 )
 
 _QUICK = ("settle", "dispatch", "look", "ownership", "registrations", "answers", "take_over")
-_MORE = ("retries", "replay", "care", "restored", "fleet", "stop", "fetch")
+_MORE = ("retries", "replay", "maintenance", "restored", "fleet", "stop", "fetch")
 
 # The tests that concern a module, its own first, then in the order in which they are likely to
 # notice something and quick to do so.
@@ -37,13 +38,13 @@ _TESTS: dict[str, tuple[str, ...]] = {
         *("ownership", "take_over", "fleet", "restored", "doorbell", *_QUICK, *_MORE),
         *("connection",),
     ),
-    "cdc/daemon/worker.py": ("registrations", "road", "sealed", *_QUICK, *_MORE),
+    "cdc/daemon/worker.py": ("registrations", "pipeline", "sealed", *_QUICK, *_MORE),
     "cdc/daemon/pipeline.py": ("retries", "answers", "forged", *_QUICK, *_MORE),
-    "cdc/message/payload.py": ("../test_translate", "../fuzz/test_rows", "forged", "retries"),
+    "cdc/message/payload.py": ("../message/test_payload", "../fuzz/test_rows", "forged", "retries"),
     "cdc/daemon/dispatch/register.py": ("registrations", "sealed", "tls_profiles", *_QUICK, *_MORE),
     "cdc/daemon/dispatch/*": (
         "dispatch",
-        "channels",
+        "workers",
         *_QUICK,
         *_MORE,
         "held_snapshot",
@@ -52,7 +53,13 @@ _TESTS: dict[str, tuple[str, ...]] = {
     "cdc/postgres/arrays.py": ("arrays", "../fuzz/test_rows", "settle", "retries"),
     "cdc/daemon/store/fetch.py": ("fetch", "retries", "replay", *_QUICK, *_MORE),
     "cdc/daemon/store/look.py": ("look", "doorbell", *_QUICK, *_MORE),
-    "cdc/daemon/store/ownership.py": ("take_over", "ownership", "fleet", "connection", "processes"),
+    "cdc/daemon/store/ownership.py": (
+        "take_over",
+        "ownership",
+        "fleet",
+        "connection",
+        "supervisor",
+    ),
     "cdc/daemon/store/session.py": (*_QUICK, "forged", "start", *_MORE, "connection", "pooler"),
     "cdc/daemon/store/*": ("settle", "settle_odd", "ownership", *_QUICK, *_MORE, "connection"),
     "sql/queries/replay*": ("replay", "../cli/test_replay"),
@@ -62,9 +69,15 @@ _TESTS: dict[str, tuple[str, ...]] = {
     "sql/queries/look*": ("look", "take_over", "fleet", "doorbell", *_QUICK),
     "sql/queries/due*": ("retries", "replay", "take_over", "../cli/test_replay"),
     "sql/queries/webhooks.sql": ("registrations", "sealed"),
-    "sql/queries/*": ("settle", "take_over", *_QUICK, "retries", "replay", "care"),
-    "cdc/daemon/maintenance/measure.py": ("measure", "care", "../test_health"),
-    "cdc/daemon/maintenance/*": ("care_rounds", "care", "retention", "measure", "registrations"),
+    "sql/queries/*": ("settle", "take_over", *_QUICK, "retries", "replay", "maintenance"),
+    "cdc/daemon/maintenance/measure.py": ("measure", "maintenance", "../telemetry/test_health"),
+    "cdc/daemon/maintenance/*": (
+        "maintenance_schedule",
+        "maintenance",
+        "retention",
+        "measure",
+        "registrations",
+    ),
 }
 
 

@@ -170,6 +170,7 @@ def test_the_newest_file_is_the_newest_revision() -> None:
 
 def test_a_daemon_does_without_alembic() -> None:
     """It would be a third of its start."""
-    code = "import sys, cdc.app; print([m for m in ('alembic', 'sqlalchemy') if m in sys.modules])"
+    late = "('alembic', 'sqlalchemy')"
+    code = f"import sys, cdc.daemon.app; print([m for m in {late} if m in sys.modules])"
     told = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert told.stdout.strip() == "[]"

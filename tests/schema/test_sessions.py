@@ -234,6 +234,9 @@ async def test_the_addresss_own_connect_timeout_counts(monkeypatch: pytest.Monke
 
 def test_the_driver_writes_nothing_to_stderr() -> None:
     """An error of a command came with `error ignored terminating <psycopg.Pipeline ...>`."""
-    warns = "import cdc.db, logging; logging.getLogger('psycopg').warning('error ignored')"
+    warns = (
+        "import cdc.postgres.connections, logging;"
+        "logging.getLogger('psycopg').warning('error ignored')"
+    )
     done = subprocess.run([sys.executable, "-c", warns], capture_output=True, check=True)
     assert done.stderr == b""

@@ -259,7 +259,7 @@ async def test_without_a_collector_all_is_delivered_and_one_line_tells_of_it(
 async def test_nothing_is_imported_while_it_is_off(world: World) -> None:
     code = (
         "import sys, asyncio, cdc.cli.run\n"
-        "from cdc.app import App\n"
+        "from cdc.daemon.app import App\n"
         "from cdc.settings import load\n"
         "App(load())\n"
         "print([name for name in sys.modules if name.startswith('opentelemetry')])\n"

@@ -1,4 +1,4 @@
-"""What travels the road: one type per stage, named as in ARCHITECTURE.md.
+"""The types of the stages of a delivery, named as in ARCHITECTURE.md.
 
     queue row -> Delivery -> body -> Request -> Outcome -> settlement
 
@@ -110,7 +110,7 @@ class Delivery:
 
 
 class WebhookState(StrEnum):
-    """States of a registration (ARCHITECTURE.md, "States")."""
+    """States of a registration (docs/webhooks.md, "States of a webhook")."""
 
     ACTIVE = "active"
     PAUSED = "paused"

@@ -37,7 +37,7 @@ create table cdc.queue (
 -- Where a publication holds the table (FOR ALL TABLES), rows could not be deleted without. Costs nothing
 -- unless wal_level is logical; then each row is written to the WAL a second time when it is deleted.
 alter table cdc.queue replica identity full;
--- fetch: the next rows of a lane. Not unique on purpose (see docs/decisions.md, "Identity").
+-- fetch: the next rows of a lane. Not unique on purpose (see ARCHITECTURE.md, "Identity").
 create index queue_lane on cdc.queue (webhook_id, id);
 -- look: rows that were not visible before; and the created rows of a transaction (see fetch.sql).
 create index queue_xid on cdc.queue (xid, action);

@@ -1,4 +1,4 @@
-"""The numbers that ARCHITECTURE.md and the receivers' guide promise, literally."""
+"""The numbers that the guides promise, literally."""
 
 from __future__ import annotations
 

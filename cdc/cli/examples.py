@@ -41,6 +41,10 @@ EXAMPLES = {
         "cdc delivery list --company 1 --since 2d --limit 1000 --json",
     ),
     "delivery show": ("cdc delivery show 4711",),
+    "delivery drop": (
+        "cdc delivery drop 4711 --reason 'their ATS was replaced'",
+        "cdc delivery drop --webhook 1 --dry-run",
+    ),
     "delivery replay": ("cdc delivery replay 4711", "cdc delivery replay --webhook 1 --dry-run"),
     "run": ("cdc run", "cdc run --processes 2"),
     "status": (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -13,7 +14,7 @@ from cdc.errors import CdcError, UsageError
 from cdc.wording import counted
 
 if TYPE_CHECKING:
-    from cdc.webhooks.replay import Replay, ReplayFilter, Selection
+    from cdc.webhooks.replay import ReplayFilter, Selection
 
 _SKIPPED = {
     "removed": "of a removed webhook, to which nothing is sent",
@@ -69,28 +70,29 @@ def replay(
 
     settings = load_settings(ctx)
     company = common.company_key(settings, company)
-    wanted = _wanted(
+    wanted = selected(
         deliveries or [], webhook, company, event, outcome or [], since, until, ended_before
     )
     known.refuse_unknown(settings, webhook, company, event)
-    with Replay(settings.database_url) as room:
-        selection = room.find(wanted)
-        _refuse_unknown(wanted, selection)
+    with Replay(settings.database_url) as replays:
+        selection = replays.find(wanted)
+        refuse_unfound(wanted, selection)
         if not as_json:
-            _show(selection)
+            show(selection)
         done = 0
         if not dry_run and selection.total:
-            common.confirm(f"Replay {_many(selection.total)}?", yes=yes)
-            done = _run(room, selection, new_id=new_id)
+            common.confirm(f"Replay {many(selection.total)}?", yes=yes)
+            batches = replays.run(selection, new_id=new_id)
+            done = carried_out(batches, selection, "replaying")
     if as_json:
         print_json(_as_json(selection, done, dry_run))
     elif not dry_run and selection.total:
         rest = selection.total - done
         left = f"; {rest} more were replayed or ended meanwhile" if rest else ""
-        say(f"Replayed {_many(done)}{left}.")
+        say(f"Replayed {many(done)}{left}.")
 
 
-def _wanted(
+def selected(
     ids: list[str],
     webhook: int | None,
     company: str | None,
@@ -105,9 +107,9 @@ def _wanted(
     conditions = (webhook, company, event, since, until)
     if not ids and not outcomes and all(given is None for given in conditions):
         raise UsageError(
-            "refusing to replay everything: no deliveries are selected",
-            "Name deliveries, or say which by --webhook, --company, --event, --outcome, --since "
-            "and --until; --dry-run only counts.",
+            "refusing to select everything: no deliveries are named",
+            "Name deliveries, or select them by --webhook, --company, --event, --since and "
+            "--until; --dry-run only counts.",
         )
     for one in outcomes:
         if one not in OUTCOMES:
@@ -126,7 +128,7 @@ def _wanted(
     )
 
 
-def _refuse_unknown(wanted: ReplayFilter, selection: Selection) -> None:
+def refuse_unfound(wanted: ReplayFilter, selection: Selection) -> None:
     unknown = [
         *(str(n) for n in wanted.numbers or () if n not in selection.numbers),
         *(uid for uid in wanted.uids or () if uid not in selection.uids),
@@ -135,13 +137,14 @@ def _refuse_unknown(wanted: ReplayFilter, selection: Selection) -> None:
         shown = ", ".join(unknown[:10]) + (" and others" if len(unknown) > 10 else "")
         raise CdcError(
             f"deliveries not found with these options: {shown}",
-            "Nothing was replayed. `cdc delivery show ID` shows what is known; the log keeps "
+            "Nothing was changed. `cdc delivery show ID` shows what is known; the log keeps "
             "deliveries that have ended for CDC_LOG_DAYS.",
         )
 
 
-def _run(room: Replay, selection: Selection, *, new_id: bool) -> int:
-    """Replays, with a progress bar where stderr is a terminal."""
+def carried_out(batches: Iterator[tuple[int, int]], selection: Selection, what: str) -> int:
+    """Goes through all batches, with a progress bar where stderr is a terminal; how many were
+    done."""
     from rich.console import Console
     from rich.progress import Progress
 
@@ -150,20 +153,20 @@ def _run(room: Replay, selection: Selection, *, new_id: bool) -> int:
     bar = Progress(console=Console(stderr=True), disable=not sys.stderr.isatty(), transient=True)
     try:
         with bar:
-            task = bar.add_task("replaying", total=selection.total)
-            for looked_at, replayed in room.run(selection, new_id=new_id):
-                done += replayed
+            task = bar.add_task(what, total=selection.total)
+            for looked_at, changed in batches:
+                done += changed
                 bar.advance(task, looked_at)
     except BaseException:
         say(
-            f"Interrupted after {_many(done)} of {selection.total}. The same command with "
-            f"--ended-before {before} goes on, and sends none of them twice."
+            f"Interrupted after {many(done)} of {selection.total}. The same command with "
+            f"--ended-before {before} goes on, and does nothing twice."
         )
         raise
     return done
 
 
-def _show(selection: Selection) -> None:
+def show(selection: Selection) -> None:
     groups = sorted(selection.groups.items())
     if groups:
         from cdc.cli.webhook.base import state
@@ -174,12 +177,12 @@ def _show(selection: Selection) -> None:
             right="webhook deliveries",
         )
     else:
-        say("Nothing to replay.")
+        say("No such deliveries.")
     for reason, count in sorted(selection.skipped.items()):
-        say(f"Left alone: {_many(count)} {_SKIPPED[reason]}.")
+        say(f"Left alone: {many(count)} {_SKIPPED[reason]}.")
     held = sum(count for group, count in groups if group.state != "active")
     if held:
-        say(f"{_many(held)} will wait until the webhook is resumed.")
+        say(f"{many(held)} will wait until the webhook is resumed.")
 
 
 def _as_json(selection: Selection, done: int, dry_run: bool) -> dict[str, Any]:
@@ -196,5 +199,5 @@ def _as_json(selection: Selection, done: int, dry_run: bool) -> dict[str, Any]:
     }
 
 
-def _many(count: int) -> str:
+def many(count: int) -> str:
     return counted(count, "delivery", "deliveries")

@@ -1,4 +1,4 @@
-"""Replay: deliveries that ended, or wait for a later attempt, are sent again.
+"""Replay: deliveries that ended, or wait for a later attempt, are sent again, or given up.
 
     with Replay(url) as replay:
         selection = replay.find(Wanted(webhook=1, outcomes=("dead",)))
@@ -173,6 +173,19 @@ class Replay:
                     sqlfiles.query("replay").encode(), [*keys, before, written, new_id]
                 ).fetchall()
             yield len(keys[0]), sum(count for _, count in rows)
+
+    def drop(
+        self, selection: Selection, detail: str, size: int = AT_ONCE
+    ) -> Iterator[tuple[int, int]]:
+        """Gives up dead deliveries of the selection: the log has them as dropped, with ``detail``,
+        and a replay can still send them. Yields as ``run`` does."""
+        for webhooks, ids, uids, _ in selection.batches(size):
+            with explained():
+                ((dropped,),) = self._conn.execute(
+                    sqlfiles.query("drop_dead").encode(),
+                    [webhooks, ids, uids, selection.ended_before, detail],
+                ).fetchall()
+            yield len(ids), dropped
 
     def _now(self) -> datetime:
         """The database's clock: a host's may differ."""

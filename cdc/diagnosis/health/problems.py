@@ -252,7 +252,8 @@ def _ended(lanes: Sequence[LaneState], expired: int) -> Iterator[Problem]:
             f"{least}{counted(count, 'delivery', 'deliveries')} dead, of {_they(dead)}, the oldest "
             f"change {age(oldest)} old: not received",
             f"`cdc delivery list --webhook {_id(dead)} --state dead` says why; when that is "
-            f"fixed: `cdc delivery replay --webhook {_id(dead)}`.",
+            f"fixed: `cdc delivery replay --webhook {_id(dead)}`, or give them up: "
+            f"`cdc delivery drop --webhook {_id(dead)}`.",
         )
     if expired:
         yield Problem(

@@ -25,6 +25,26 @@ class TestWhatIsInTheWay:
         assert "0 daemons run" in said["text"]
         assert "cdc run" in said["todo"]
 
+    def test_what_is_sent_cannot_be_recorded(
+        self,
+        cdc: Command,
+        db: psycopg.Connection,
+        hook: int,
+        database: str,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        """The receiver has it long since, and `explain` said that it is about to be sent."""
+        monkeypatch.setattr("cdc.diagnosis.doctor.recording.LONG", 0.0)
+        owe(db, hook, id="5")
+        assert codes(cdc, 5) == ["queued"]
+        with psycopg.connect(database) as other:
+            other.execute("lock table cdc.queue in share mode")
+            (said,) = told(cdc, 5)
+        assert (said["verdict"], said["code"]) == ("bad", "not recorded")
+        assert "lock ShareLock on cdc.queue" in said["text"]
+        assert "pg_terminate_backend" in said["todo"]
+        assert codes(cdc, 5) == ["queued"]
+
     def test_a_copy_that_was_not_adopted(
         self, cdc: Command, db: psycopg.Connection, hook: int, daemon: psycopg.Connection
     ) -> None:

@@ -3,7 +3,9 @@ another session or a prepared transaction holds, and what a daemon waits for at 
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import psycopg
 
 from cdc.diagnosis.doctor.check import Patient, Result, fail, ok, unseen, warn
 from cdc.wording import age
@@ -59,7 +61,7 @@ select h.pid, h.gid, (array_agg(h.what order by h.whole desc, h.what))[1], bool_
 """
 
 
-class _BlockingSession(NamedTuple):
+class BlockingSession(NamedTuple):
     """pid: None where a prepared transaction holds it (gid). whole: a table is locked, not rows of
     it. since, query: seconds since its transaction, and its last statement, began."""
 
@@ -93,10 +95,15 @@ class _BlockingSession(NamedTuple):
         return f"Wait for its end, or end it: select pg_terminate_backend({self.pid})"
 
 
+def blocking_sessions(conn: psycopg.Connection[Any]) -> list[BlockingSession]:
+    """Those that keep daemons from recording for longer than ``LONG``, whole tables first."""
+    return [BlockingSession(*row) for row in conn.execute(_HOLDERS.encode(), [LONG]).fetchall()]
+
+
 def recording(see: Patient) -> Result:
     """no session and no prepared transaction holds rows (a warning) or whole tables (a failure)
     that daemons write for longer than 5 s; names process, user, application, since when"""
-    holders = [_BlockingSession(*row) for row in see.rows(_HOLDERS, LONG)]
+    holders = blocking_sessions(see.conn)
     if not holders and not see.sees_sessions:
         return unseen("sessions that keep daemons from recording")
     if not holders:

@@ -12,6 +12,7 @@ from psycopg.rows import class_row
 
 from cdc.capture.catalog import Gap, functions, gaps
 from cdc.diagnosis import capture_state, health
+from cdc.diagnosis.doctor.recording import blocking_sessions
 from cdc.diagnosis.explain.model import (
     AHEAD,
     SHOWN,
@@ -160,6 +161,7 @@ def gather(conn: Connection, mapping: Mapping, asked: Subject, company: str | No
         off = _gaps(conn, asked)
         (mapped_at,) = conn.execute("select mapped_at from cdc.installation").fetchone() or (None,)
         copy = capture_state.is_copy(conn)
+        blocking = next(iter(blocking_sessions(conn)), None)
     placed = {(d.webhook, d.id, d.uid) for d in deliveries}
     logged = {(a.webhook, a.id, a.uid): a for a in attempts}
     deliveries += [_ended(a) for key, a in logged.items() if key not in placed]
@@ -167,7 +169,9 @@ def gather(conn: Connection, mapping: Mapping, asked: Subject, company: str | No
         hooks = {n: hook for n, hook in hooks.items() if hook.company == asked.company}
         deliveries = [d for d in deliveries if d.webhook in hooks]
     deliveries.sort(key=lambda d: (d.time, d.id, d.webhook), reverse=True)
-    return Facts(deliveries, attempts, unresolved, hooks, standing, members, off, mapped_at, copy)
+    return Facts(
+        deliveries, attempts, unresolved, hooks, standing, members, off, mapped_at, copy, blocking
+    )
 
 
 def _gaps(conn: Connection, asked: Subject) -> list[Gap]:

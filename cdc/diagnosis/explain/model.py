@@ -10,6 +10,7 @@ from typing import Literal
 from cdc.capture.catalog import Gap
 from cdc.capture.plan import TableStatus
 from cdc.causes import Cause, cause_of
+from cdc.diagnosis.doctor.recording import BlockingSession
 from cdc.mapping import Resource
 from cdc.model import UNUSABLE
 from cdc.wording import counted, when
@@ -154,6 +155,7 @@ class Facts:
     gaps:      times in which capture of the row's table was off, within the time looked at.
     mapped_at: since when capture is installed as it is.
     copy:      daemons refuse to run here.
+    blocking:  a session that keeps daemons from recording what they have sent.
     """
 
     deliveries: list[DeliveryFacts] = field(default_factory=list)
@@ -165,6 +167,7 @@ class Facts:
     gaps: list[Gap] = field(default_factory=list)
     mapped_at: datetime | None = None
     copy: bool = False
+    blocking: BlockingSession | None = None
 
 
 @dataclass(frozen=True, slots=True)

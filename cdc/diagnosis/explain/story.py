@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from cdc.causes import cause_of, cause_unresolved, usable_again
+from cdc.diagnosis.doctor.recording import BlockingSession
 from cdc.diagnosis.explain.model import (
     AHEAD,
     Attempt,
@@ -217,6 +218,9 @@ def _waiting(
         )
     before = list(_in_the_way(hook, facts))
     yield from before
+    if facts.blocking is not None and hook.owner is not None:
+        before.append(_of_recording(facts.blocking))
+        yield before[-1]
     if one.place != "queued":
         return
     if one.ahead:
@@ -234,6 +238,16 @@ def _waiting(
         )
     elif not before:
         yield Sentence("ok", "queued", "It is next in its webhook's queue and about to be sent.")
+
+
+def _of_recording(blocking: BlockingSession) -> Sentence:
+    return Sentence(
+        "bad" if blocking.whole else "wait",
+        "not recorded",
+        f"The receiver may have it: {blocking}, so what is sent cannot be recorded. Once it can, "
+        "that is done; a daemon that is restarted before sends it again, with the same webhook-id.",
+        blocking.end,
+    )
 
 
 def _in_the_way(hook: WebhookFacts, facts: Facts) -> Iterator[Sentence]:

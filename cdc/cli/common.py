@@ -257,7 +257,7 @@ def print_made(made: RenderableType) -> None:
 def confirm(question: str, *, yes: bool) -> None:
     """Asks before what cannot be undone, unless --yes was given.
 
-    Raises UsageError without a terminal (what is piped in is no answer), typer.Abort for a no.
+    Raises UsageError without a terminal (piped input is ignored), typer.Abort for a no.
     """
     if yes:
         return

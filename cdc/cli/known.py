@@ -1,4 +1,5 @@
-"""What deliveries and webhooks are selected by has to exist: a typing error is no empty answer."""
+"""Refuses selections that match nothing that ever existed: a typing error must not look like an
+empty answer."""
 
 from __future__ import annotations
 

@@ -174,20 +174,20 @@ def _plan(before: str | None, missing: list[Version], others: _Others, *, as_jso
         rows = []
         if version.online:
             made = counted(len(version.online), "index", "indexes")
-            rows.append((f"beforehand: {made}, one by one", BESIDE, "nobody"))
+            rows.append((f"beforehand: {made}, one by one", BESIDE, "no session"))
         rows += [
             (
-                f"beforehand: {step.table}, for itself",
+                f"beforehand: {step.table}, alone",
                 step.LOCK,
                 f"writers, {step.WAIT_MS} ms a try",
             )
             for step in version.apart
         ]
         for name, mode in sorted(version.locks.items()):
-            waits = "nobody" if mode == BESIDE else "daemons, before they record what they sent"
+            waits = "no session" if mode == BESIDE else "daemons, before they record what they sent"
             rows.append((name, mode, waits))
         typer.echo(f"{version.before} -> {version.number}: {version.title}")
-        print_table(["what", "lock", "who waits for it"], rows)
+        print_table(["what", "lock", "blocks"], rows)
     say(
         "No table of the suite is locked. "
         f"`cdc migrate --sql --from {before}` prints the SQL; nothing was changed."

@@ -155,7 +155,7 @@ def _as_json(got: Received) -> str:
 
 
 def _text(header: str) -> str:
-    """Of bytes in a header that are no text something is left that no JSON can hold."""
+    """Bytes in a header that are not text leave surrogates, which JSON cannot hold."""
     return header.encode(errors="surrogateescape").decode(errors="replace")
 
 

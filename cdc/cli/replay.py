@@ -45,8 +45,8 @@ def replay(
     ended_before: Annotated[
         str | None,
         typer.Option(
-            help="Only what ended before then. To go on with an interrupted replay: the moment it "
-            "told, so that nothing is sent twice."
+            help="Only what ended before then. Continues an interrupted replay, which prints the "
+            "time to give, so that nothing is sent twice."
         ),
     ] = None,
     new_id: Annotated[

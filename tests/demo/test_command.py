@@ -178,7 +178,7 @@ def test_a_daemon_that_dies_is_a_failure_and_its_log_is_shown(temp: Path) -> Non
     demo.read_until("An answer on video")
     os.kill(int(pid[1]), signal.SIGKILL)
     assert demo.end() == 1
-    assert "the daemon ended by itself (by SIGKILL)" in demo.output
+    assert "the daemon ended unexpectedly (by SIGKILL)" in demo.output
     assert "The end of the daemon's log:" in demo.output
     assert "connected" in demo.output.partition("daemon's log:")[2]
     assert demo.left_behind() == []

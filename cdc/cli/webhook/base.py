@@ -105,7 +105,7 @@ def scheme_of(signature: str | None, secret: str | None) -> Scheme | None:
 
 
 def told(secret: str) -> dict[str, str | None]:
-    """A new secret, for JSON. Of a key pair only the public part: nobody needs the other."""
+    """A new secret, for JSON. Of a key pair only the public part: the other is not needed."""
     from cdc.message import signing_keys
 
     scheme = signing_keys.scheme_of(secret)

@@ -63,7 +63,7 @@ class DaemonProcess:
     def check(self) -> None:
         """Raises DaemonFailed when it has ended."""
         if self._process is not None and self._process.returncode is not None:
-            raise self.failed(f"the daemon ended by itself ({_how(self._process.returncode)})")
+            raise self.failed(f"the daemon ended unexpectedly ({_how(self._process.returncode)})")
 
     def failed(self, message: str) -> DaemonFailed:
         return DaemonFailed(message, self.log_tail())

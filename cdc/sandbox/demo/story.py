@@ -53,7 +53,7 @@ SIMPLE = {
         Do("insert into candidate (id, project_id, name) values (19, 17, 'Dora')", DORA),
         Do("update candidate set name = 'Dora D.' where id = 19", DORA),
     ),
-    ("An answer on video", "The question itself is no event: nothing is sent for it."): (
+    ("An answer on video", "A question alone has no event: nothing is sent for it."): (
         Do("insert into question (id, project_id, name) values (123, 17, 'Why us?')"),
         Do("insert into answervideo (id, candidate_id, question_id) values (7, 19, 123)", VIDEO),
         Do("update answervideo set seconds = 58 where id = 7", VIDEO),

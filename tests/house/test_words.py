@@ -1,0 +1,101 @@
+"""What users see is in terms of the field, not in a language of its own; and guides are short."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.docs.pages import CODE as CODE_BLOCK
+from tests.docs.pages import SPAN
+from tests.house.files import TOP, files, name
+
+GUIDES = [TOP / "README.md", *sorted(TOP.glob("docs/*.md")), TOP / "sql/README.md"]
+CODE = [path for path in files(".py") if name(path).startswith("cdc/")]
+MOST_WORDS = 2500  # a longer page is two pages
+GENERATED = re.compile(r"<!-- [^>]*written by.*?<!-- end of", re.DOTALL)
+# Name the actor; report, return or notify; "invalid X: expected ..."; again; automatically; N.
+REFUSED = re.compile(
+    r"(?<!there\s)\b(?:is|are)\s+no\s+(?!longer\b)\w+"
+    r"|(?:(?<=[.!?:]\s)|^)(?:Who|Whoever)\b"
+    r"|\b(?:told|whoever|(?:no|every|some|any)body|anew|once\s+more|by\s+itself|under\s+way|so\s+many)\b",
+    re.IGNORECASE,
+)
+
+
+def refused(text: str) -> list[tuple[int, str]]:
+    """Words, each with its line."""
+    return [
+        (text.count("\n", 0, found.start()) + 1, " ".join(found[0].split()))
+        for found in REFUSED.finditer(text)
+    ]
+
+
+def in_guide(text: str) -> list[tuple[int, str]]:
+    """Not in code, and not in tables that follow from the code."""
+    for other in (GENERATED, CODE_BLOCK, SPAN):
+        text = other.sub(lambda found: re.sub(r"\S", " ", found[0]), text)
+    return refused(text)
+
+
+def sentences(source: str, *, helped: bool) -> Iterator[tuple[int, str]]:
+    """Line and text of all constants that may be sentences. helped: docstrings are help texts."""
+    tree = ast.parse(source)
+    docstrings = {
+        id(node.body[0].value)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+        and node.body
+        and isinstance(node.body[0], ast.Expr)
+    }
+    # Documents a constant, as docstrings do functions.
+    docstrings |= {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    for node in ast.walk(tree):
+        if not helped and id(node) in docstrings:
+            continue
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and " " in node.value:
+            yield node.lineno, node.value
+
+
+def in_code(source: str, *, helped: bool) -> list[tuple[int, str]]:
+    return [
+        (start + line - 1, found)
+        for start, text in sentences(source, helped=helped)
+        for line, found in refused(text)
+    ]
+
+
+def places(path: Path, found: list[tuple[int, str]]) -> str:
+    return "\n".join(f"{name(path)}:{line}: {words}" for line, words in found)
+
+
+@pytest.mark.parametrize("path", CODE, ids=name)
+def test_what_a_program_says_is_in_the_fields_terms(path: Path) -> None:
+    helped = name(path).startswith("cdc/cli/")
+    found = in_code(path.read_text("utf-8"), helped=helped)
+    assert not found, places(path, found)
+
+
+@pytest.mark.parametrize("path", GUIDES, ids=name)
+def test_a_guide_uses_the_fields_terms(path: Path) -> None:
+    found = in_guide(path.read_text("utf-8"))
+    assert not found, places(path, found)
+
+
+@pytest.mark.parametrize("path", GUIDES, ids=name)
+def test_a_guide_is_short(path: Path) -> None:
+    words = [word for word in path.read_text("utf-8").split() if word != "|"]
+    assert len(words) <= MOST_WORDS
+
+
+def test_others_are_found() -> None:
+    guide = "# A\n\nNobody is told, once\nmore, of `so many`.\n```\nanew\n```\nThis is no guide.\n"
+    assert in_guide(guide) == [(3, "Nobody"), (3, "told"), (3, "once more"), (8, "is no guide")]
+    assert not in_guide("<!-- x: written by `y` -->\nunder way\n<!-- end of x -->")
+    assert not in_guide("There is no order, and it is no longer kept.")
+    planted = '"""Is no docstring."""\nraise E(f"{x} is no time. Who asks?")\n'
+    assert in_code(planted, helped=False) == [(2, "is no time"), (2, "Who")]
+    assert in_code(planted, helped=True)[0] == (1, "Is no docstring")

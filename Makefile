@@ -24,7 +24,7 @@ help: ## this list
 	@sed -n 's/^\([a-z][a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
 
 .PHONY: demo
-demo: .venv/.installed ## the whole road on a PostgreSQL of its own, with a closing account
+demo: .venv/.installed ## from COMMIT to POST on a PostgreSQL of its own, with a closing account
 	@$(CLEAN_ENV) .venv/bin/cdc demo
 
 .PHONY: test
@@ -119,7 +119,7 @@ docs: .venv/.installed ## write the parts of docs/ that follow from the code
 	.venv/bin/python -m tests.house.rendered_sql
 
 .PHONY: audit
-audit: .venv/.installed ## known vulnerabilities of the pinned packages; says so where nobody can tell
+audit: .venv/.installed ## known vulnerabilities of the pinned packages; says so if that cannot be found out
 	@sh .ci/audit
 
 .PHONY: signing

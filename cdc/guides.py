@@ -1,6 +1,6 @@
 """Where the guides and the SQL are: messages name their files, also where only the wheel is.
 
-In a checkout they lie beside the package; in the wheel they are ``cdc/docs`` and ``cdc/sql``.
+In a checkout they are next to the package; in the wheel they are ``cdc/docs`` and ``cdc/sql``.
 """
 
 from __future__ import annotations

@@ -53,7 +53,7 @@ def hold_standard_descriptors() -> None:
 
 
 def _signals() -> list[signal.Signals]:
-    """SIGHUP is one, unless whoever has started us ignores it (nohup)."""
+    """SIGHUP is one, unless the process that started us ignores it (nohup)."""
     ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
     return [signal.SIGTERM, signal.SIGINT, *([] if ignored else [signal.SIGHUP])]
 

@@ -2013,7 +2013,7 @@ update cdc.installation set mapping = 'c407ad4bb1cfbd528aeba48ed01517d54d08793a9
 # A resource has
 #   table    where its rows lie
 #   key      the column that identifies a row (bigint, uuid or text, unique)
-#   parents  column that leads to each parent; where several roads lead to the same ancestor, they are
+#   parents  column that leads to each parent; where several paths lead to the same ancestor, they are
 #            tried in this order, the row''s own column first
 #   url      its address below base_url; {project} is the address of the row''s project, and in a
 #            project''s own url its key. Of several, the first one whose parents are all there is taken

@@ -1,6 +1,6 @@
 """Causes of a failed attempt: a sentence that names each, and a sentence that says what to do.
 
-An attempt leaves an error class and one line of detail (``road.Outcome``). The details are made of
+An attempt leaves an error class and one line of detail (``model.Outcome``). The details are made of
 the sentences here, so ``cause_of`` recognises the cause again from what the attempt log and the
 lanes keep. Status, explain, doctor, `webhook test` and the daemon's log take their advice from it.
 Pure; no sentence may hold a secret.

@@ -131,7 +131,7 @@ def warn(message: str) -> None:
 def print_json(value: Any) -> None:
     import orjson
 
-    # Keys may be numbers; what orjson does not know (paths, states) is told as text.
+    # Keys may be numbers; what orjson does not know (paths, states) becomes text.
     options = orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS
     typer.echo(escaped(orjson.dumps(value, default=str, option=options).decode()))
 

@@ -1,4 +1,4 @@
-"""`cdc demo`: the whole road, to be watched."""
+"""`cdc demo`: from a COMMIT to a POST, to watch."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ def fitted(made: RenderableType, width: int) -> RenderableType:
 
 
 def advice(mark: Text, text: Text, todo: str = "") -> Table:
-    """What is so, and below it what to do; both beside a mark."""
+    """A finding, and below it what to do; both next to a mark."""
     made = Table.grid(padding=(0, BETWEEN))
     made.add_column()
     made.add_column(overflow="fold")

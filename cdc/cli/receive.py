@@ -72,7 +72,7 @@ def receive(
         try:
             show(got)
         except OSError:
-            stop.set()  # whoever read our output has gone
+            stop.set()  # the reader of our output has gone
         if count is not None and receiver.answered >= count:
             stop.set()
 
@@ -196,7 +196,7 @@ def _what(body: bytes) -> tuple[str, str]:
     data = payload.get("data")
     action = data.get("action") if isinstance(data, dict) else None
     event = payload.get("event")
-    # Anybody may have sent it: lists a thousand deep, or texts without end.
+    # It comes from outside: lists a thousand deep, or texts without end.
     return (
         event[:_NAME_SHOWN] if isinstance(event, str) else "(no event)",
         action[:_NAME_SHOWN] if isinstance(action, str) else "",

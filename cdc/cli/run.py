@@ -146,7 +146,7 @@ async def _parent(
     from cdc.cli.common import load_mapping
     from cdc.daemon.supervisor import Supervisor, run_until_signalled
 
-    load_mapping(settings)  # what is wrong with it is told once, not by each of them
+    load_mapping(settings)  # what is wrong with it is reported once, not by each of them
     given = ctx.find_object(common.Global) or common.Global()
     arguments = [] if given.config is None else ["--config", str(given.config)]
     await run_until_signalled(Supervisor(settings, processes, arguments, observer))
@@ -170,6 +170,6 @@ def _more_files() -> None:
 def _no_core() -> None:
     """A crash leaves nothing of our memory on a disk: there are secrets in it."""
     _, hard = resource.getrlimit(resource.RLIMIT_CORE)
-    # One byte, less than any: with none at all Linux still hands it to a program, if it is told to.
+    # One byte, less than any: with none at all Linux still hands it to a program, if so configured.
     least = 1 if hard == resource.RLIM_INFINITY else min(1, hard)
     resource.setrlimit(resource.RLIMIT_CORE, (least, hard))

@@ -228,8 +228,8 @@ def _planned(conn: Connection, mapping: Mapping, lock_timeout: int = 5000) -> Se
     refuse_unless_owner(conn)
     refuse_unless_migrated(conn)
     try:
-        # Looking at a table waits too, where somebody has locked it whole. Not set for the session:
-        # behind a transaction pooler that is the suite's next.
+        # Looking at a table waits too, where another session has locked it whole. Not set for the
+        # session: behind a transaction pooler the suite gets it next.
         with conn.transaction():
             conn.execute("select set_config('lock_timeout', %s, true)", (str(lock_timeout),))
             steps = plan(conn, mapping, check(conn, mapping))

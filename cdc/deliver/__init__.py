@@ -1,6 +1,6 @@
 """Deliver: a signed request goes out, an outcome comes back.
 
-``client`` is the seam (request in, outcome out). Below it, in the order of the road: ``url`` (what
+``client`` is the seam (request in, outcome out). Below it, in the order of a request: ``url`` (what
 an endpoint means), ``trust`` (certificates), ``pool`` (a connection is kept or dialled), ``dns``
 and ``guard`` (which addresses, and which of them may be dialled), ``proxy`` (by way of which),
 ``connection`` (one exchange, with a deadline), ``answer`` (keeps a hostile peer in bounds),

@@ -254,7 +254,7 @@ class Pool:
 
     async def _hosts(self, origin: Origin) -> list[str]:
         """What to dial, or to ask the proxy for: addresses that were judged, so what is judged is
-        what it dials; where it is to look names up itself, it gets the name, and has to judge."""
+        what it dials; where it looks names up itself, it gets the name, and must check."""
         proxy = self._proxy_for(origin)
         if proxy is None:
             return await self._addresses(origin)
@@ -276,7 +276,7 @@ class Pool:
         return good
 
     def _open_socket(self, info: _Info) -> socket.socket:
-        """The last place before a connection is made: whatever road led here, this is the
+        """The last place before a connection is made: whatever led here, this is the
         address."""
         family, kind, proto, _, address = info
         try:

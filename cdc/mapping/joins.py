@@ -32,7 +32,7 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Join:
-    """An ancestor whose row has to be read, found by the first of ``paths`` that is not null.
+    """An ancestor whose row must be read, found by the first of ``paths`` that is not null.
 
     name: of the resource, or a path to it (``question.project``): the project of the question,
           where that need not be the project of the changed row.
@@ -92,7 +92,7 @@ def plan_joins(mapping: Mapping, resource: Resource) -> JoinPlan:
     base = mapping.company.base_url_column
     read_from = {column.resource for columns in values.values() for column in columns}
     joins = []
-    # Nearest last: whoever is read makes those necessary that its paths start from.
+    # Nearest last: an ancestor that is read makes those necessary that its paths start from.
     for path in reversed(apart):
         if path in read_from:
             joins.append(Join(path, (apart[path],)))

@@ -20,7 +20,7 @@ LONGEST_KEPT = 4_000
 CACHED = 16 << 20
 """Bytes of each kind that are kept at most, roughly: some ten thousand of usual length."""
 
-_ENTRY = 300  # bytes of an entry beside its texts
+_ENTRY = 300  # bytes of an entry in addition to its texts
 
 Refs = tuple[str | None, ...]
 Address = Callable[[Refs], str | None]

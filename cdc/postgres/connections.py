@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 APPLICATION = "cdc"
 
 # Where it ends a pipeline or a transaction after an error, it warns of the next one: on stderr,
-# beside the first, which is raised.
+# in addition to the first, which is raised.
 logging.getLogger("psycopg").addHandler(logging.NullHandler())
 
 # Its name stands in each BEGIN: the database's default may be another.

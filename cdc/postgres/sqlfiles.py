@@ -1,6 +1,6 @@
 """Finds and loads the files of ``sql/``: the DBA's room, which is also what the program runs.
 
-In a checkout it lies beside the package; in the wheel it is ``cdc/sql``.
+In a checkout it is next to the package; in the wheel it is ``cdc/sql``.
 """
 
 from __future__ import annotations

@@ -124,7 +124,7 @@ class Receiver:
         self._scripts: dict[str, Script] = {}
         self._default_secrets: tuple[str, ...] = ()
         self._default_script = Script()
-        # By hashes: ids and paths are whatever anybody sends, as long and as many as they like.
+        # By hashes: ids and paths come from outside, of any length and number.
         self._tries: Counter[int] = Counter()
         self._seen: Counter[int] = Counter()
         self._waiting: list[tuple[Callable[[], bool], asyncio.Future[None]]] = []

@@ -1,4 +1,4 @@
-"""Schema cdc as SQLAlchemy tables, for commands; the daemon's hot road uses ``sql/queries``.
+"""Schema cdc as SQLAlchemy tables, for commands; the daemon uses ``sql/queries``.
 
 Equal to the migrations and to ``sql/install.sql``: a test compares all three.
 """

@@ -296,7 +296,7 @@ class Settings(BaseSettings):
         scheme, _, rest = value.partition("://")
         place = rest.partition("?")[0] if scheme in ("postgresql", "postgres") else ""
         if "@" in place.partition("@")[2] or "@" in place.partition("/")[2]:
-            # The rest of a password is taken for host, port or database, which are told and logged.
+            # The rest of a password is taken for host, port or database, which are logged.
             raise ValueError("in a user or password, @ is written %40 and / is written %2F")
         if (why := invalid(value)) is not None:
             raise ValueError(why)

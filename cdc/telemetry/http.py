@@ -18,7 +18,7 @@ from cdc.errors import ConfigError
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 MOST_OPEN = 32
-"""Connections of those who ask; few do, each for a moment."""
+"""Connections of clients; there are few, each for a moment."""
 
 BACKLOG = 16
 
@@ -44,7 +44,7 @@ Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 class BoundedServer(web.Server):
     """Of too many connections the oldest ends.
 
-    Otherwise whoever may connect, and says nothing, takes all descriptors of the process, and no
+    Otherwise a client that connects and says nothing takes all descriptors of the process, and no
     webhook can be called any more.
     """
 
@@ -61,7 +61,7 @@ class Source(Protocol):
     """Who is asked: a daemon's metrics, or the parent of several daemons."""
 
     def alive(self) -> bool:
-        """It gets on; False: start it anew."""
+        """It makes progress; False: restart it."""
         ...
 
     async def ready(self) -> bool:

@@ -177,7 +177,7 @@ class Metrics:
         return 0.0 if self.unrecorded_since is None else time.monotonic() - self.unrecorded_since
 
     def alive(self) -> bool:
-        """It gets on."""
+        """It makes progress."""
         return self.pulse is None or self.pulse.alive()
 
     async def ready(self) -> bool:

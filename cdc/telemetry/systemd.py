@@ -44,4 +44,4 @@ class Systemd:
             try:
                 sock.sendto(text.encode(), socket.MSG_DONTWAIT, address)
             except OSError:
-                return  # nobody listens, or systemd is busy: the next one counts as well
+                return  # there is no listener, or systemd is busy: the next one counts as well

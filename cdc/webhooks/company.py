@@ -16,7 +16,7 @@ from cdc.webhooks import checks
 
 Connection = psycopg.Connection[Any]
 
-# plain: a type of PostgreSQL's own. Using another one could run code of whoever made it.
+# plain: a type of PostgreSQL's own. Using another one could run code of the role that made it.
 # trusted: so could reading somebody's table, with the rights of who reads, and whoever registers
 # webhooks may read secrets. So only tables are read whose owner could do as much anyway, and of
 # which no policy hides rows.

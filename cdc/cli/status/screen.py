@@ -20,7 +20,7 @@ from cdc.webhooks.company import named
 from cdc.wording import age
 
 _SHOWN = 40  # lines of the list; --json has all
-_FIXED = 17  # lines beside the list and the problems
+_FIXED = 17  # lines in addition to the list and the problems
 _STYLE = {
     "suspended": common.BAD,
     "late": common.BAD,

@@ -88,7 +88,7 @@ def _live(looks: Iterator[StatusReport | CdcError], every: float, *, companies: 
     from rich.text import Text
 
     console = Console(highlight=False)
-    # The other screen of the terminal, drawn anew only when there is something new: no flicker, and
+    # The other screen of the terminal, redrawn only when there is something new: no flicker, and
     # what was there before is there again afterwards.
     with Live(console=console, screen=True, auto_refresh=False) as live:
         for seen in looks:

@@ -130,7 +130,7 @@ def _read(file: Path) -> bytes:
 
 def _write_private(path: Path, data: bytes) -> None:
     try:
-        # Made anew: an existing file might be readable by others.
+        # A new file: an existing one might be readable by others.
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(handle, "wb") as file:
             file.write(data)

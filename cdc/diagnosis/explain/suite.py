@@ -18,21 +18,21 @@ Connection = psycopg.Connection[Any]
 
 @dataclass(frozen=True, slots=True)
 class SuiteRow:
-    """exists: None where it could not be seen.  company: None where no road leads to one."""
+    """exists: None where it could not be seen.  company: None where no path leads to one."""
 
     exists: bool | None
     company: str | None = None
 
 
 def find(conn: Connection, mapping: Mapping, resource: Resource, key: str) -> SuiteRow:
-    """Follows the roads of the mapping from the row to its company, the first that arrives.
+    """Follows the paths of the mapping from the row to its company, the first that arrives.
 
     Not where a table's owner may less than this account: reading it runs what they put there."""
     if not owners_trusted(conn, [each.table for each in mapping.resources.values()]):
         return SuiteRow(None)
     try:
         with conn.transaction():
-            # Whoever holds a lock on the table must not make us wait.
+            # A lock on the table must not make us wait.
             conn.execute("set local lock_timeout = '1s'")
             conn.execute("set local statement_timeout = '3s'")
             return _walk(conn, mapping, resource, key)

@@ -147,9 +147,9 @@ class Unresolved:
 class Bell:
     """The doorbell.
 
-    armed:    writers ring now, because a daemon sleeps; otherwise nobody runs, or all are busy.
+    armed:    writers ring now, because a daemon sleeps; otherwise none runs, or all are busy.
     queue:    used share of the server's notification queue, 0 to 1.
-    prepared: max_prepared_transactions; above 0 nobody rings, unless it is told to.
+    prepared: max_prepared_transactions; above 0 writers do not ring, unless CDC_DOORBELL is on.
     """
 
     armed: bool

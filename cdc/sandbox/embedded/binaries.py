@@ -99,7 +99,7 @@ def _version(bin_dir: Path, user: RunUser | None) -> str:
 
 
 def _private_copy(bin_dir: Path, user: RunUser, version: str) -> Path:
-    """The bin folder of a copy that everybody may read and only root may write."""
+    """The bin folder of a copy that all users may read and only root may write."""
     top, files = _what_a_server_needs(bin_dir)
     sizes = {str(path): (top / path).stat().st_size for path in files}
     digest = hashlib.sha256(repr(sorted(sizes.items())).encode()).hexdigest()[:12]
@@ -122,7 +122,7 @@ def _private_copy(bin_dir: Path, user: RunUser, version: str) -> Path:
 def _what_a_server_needs(bin_dir: Path) -> tuple[Path, list[Path]]:
     """The folder that holds all of it, and the files below that folder.
 
-    A wheel keeps the libraries of its programs in a folder beside the package.
+    A wheel keeps the libraries of its programs in a folder next to the package.
     """
     prefix = bin_dir.parent
     top = prefix.parent.parent
@@ -139,9 +139,9 @@ def _what_a_server_needs(bin_dir: Path) -> tuple[Path, list[Path]]:
 
 
 def _is_ours_and_complete(copy: Path, sizes: Mapping[str, int]) -> bool:
-    """Whether nobody else can have written the copy, and no cleaner of old files was at it.
+    """Whether no other user can have written the copy, and no cleaner has removed files of it.
 
-    Raises DatabaseError when it is somebody else's.
+    Raises DatabaseError when it is another user's.
     """
     try:
         info = copy.lstat()

@@ -22,7 +22,7 @@ _LONGEST_NAME = f"/{_PREFIX}12345678/socket/.s.PGSQL.65535"
 
 
 def temp_root(user: RunUser | None) -> Path:
-    """The folder for temporary files, one that ``user`` may enter and nobody else may meddle with.
+    """The folder for temporary files, one that ``user`` may enter and no other user may change.
 
     Raises DatabaseError where there is none.
     """
@@ -40,7 +40,7 @@ def temp_root(user: RunUser | None) -> Path:
 
 
 def _safe_for_root(folder: Path) -> bool:
-    """Whether everybody may pass through, and nobody but root may swap what lies inside."""
+    """Whether all may pass through, and only root may replace what is inside."""
     info = folder.stat()
     swappable = info.st_mode & 0o022 and not info.st_mode & stat.S_ISVTX
     return info.st_uid == 0 and bool(info.st_mode & stat.S_IXOTH) and not swappable
@@ -63,16 +63,16 @@ class PrivateFolder:
         while True:
             path = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=self._root))
             lock = _try_lock(path)
-            # Taken for a leftover by a sweep in the moment between making and locking: once more.
+            # Taken for a leftover by a sweep in the moment between making and locking: try again.
             if lock is not None and os.fstat(lock).st_nlink > 0:
                 return path, lock
             if lock is not None:
                 os.close(lock)
 
     def make_room(self, name: str) -> Path:
-        """A folder inside that PostgreSQL's user owns, and nobody else but root may enter.
+        """A folder inside that PostgreSQL's user owns, and only root may enter besides.
 
-        What lies beside it stays ours: root must never write where an ordinary user could put a
+        What is next to it stays ours: root must never write where an ordinary user could put a
         link in its way.
         """
         room = self.path / name
@@ -115,7 +115,7 @@ class PrivateFolder:
 
 
 def _try_lock(path: Path) -> int | None:
-    """An open and locked folder, None when somebody else holds or has removed it."""
+    """An open and locked folder, None when another process holds or has removed it."""
     try:
         folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     except OSError:

@@ -34,7 +34,7 @@ _ENVIRONMENT = {"LC_ALL": "C", "TZ": "UTC", "PATH": "/usr/bin:/bin"}
 # Data that dies with the process need not survive the machine.
 _NOT_DURABLE = {"fsync": "off", "full_page_writes": "off"}
 
-# Below the ports that Linux and others hand out to outgoing connections, so that nobody takes
+# Below the ports that Linux and others hand out to outgoing connections, so that none takes
 # ours between a stop and the next start.
 _PORTS = range(16384, 32768)
 _PORT_TRIES = 20
@@ -121,7 +121,7 @@ class EmbeddedPostgres:
                 self._wait_until_ready()
                 return
             except DatabaseError:
-                # Somebody took the port in between: another one, as long as nobody knows ours.
+                # Another process took the port in between: try another one, ours is not known yet.
                 if not (first_start and tries_left and "could not bind" in self.log_tail()):
                     raise
                 self.port = 0

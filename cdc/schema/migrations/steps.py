@@ -1,9 +1,9 @@
 """What a migration consists of.
 
 ``versions/NNNN_name.sql`` is its transaction: statements that need a moment each. What takes long
-(an index on a table that may be large) is built before, outside of any transaction and in no one's
-way: ``ONLINE`` in ``versions/NNNN_name.py``. So is what needs a strong lock on a table that writers
-of the suite touch: ``APART``.
+(an index on a table that may be large) is built before, outside of any transaction, blocking no
+session: ``ONLINE`` in ``versions/NNNN_name.py``. So is what needs a strong lock on a table that
+writers of the suite touch: ``APART``.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class Index:
     """An index that is made beforehand, CONCURRENTLY; the transaction finds it there.
 
     on: table, method and what else stands behind ON. Where it is made no search path can be relied
-        on (``db.Connection.alone``), so operators and their classes are named with their schema.
+        on (``Connection.alone``), so operators and their classes are named with their schema.
     """
 
     name: str

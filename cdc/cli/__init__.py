@@ -46,7 +46,7 @@ COMMANDS = {
     "events": Listed(
         "cdc.cli.events", "List the events that a webhook can register for.", WEBHOOKS
     ),
-    "delivery": Listed("cdc.cli.delivery", "Deliveries: list, inspect and replay them.", WEBHOOKS),
+    "delivery": Listed("cdc.cli.delivery", "Deliveries: list, inspect, replay, drop.", WEBHOOKS),
     "run": Listed("cdc.cli.run", "Deliver changes until stopped (SIGTERM or Ctrl-C).", RUNNING),
     "status": Listed("cdc.cli.status", "Show at a glance what is late, failing or held.", RUNNING),
     "explain": Listed(

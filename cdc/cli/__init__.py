@@ -46,6 +46,11 @@ COMMANDS = {
     "events": Listed(
         "cdc.cli.events", "List the events that a webhook can register for.", WEBHOOKS
     ),
+    "catalog": Listed(
+        "cdc.cli.catalog",
+        "Describe the events and their payloads, for the developers of receivers.",
+        WEBHOOKS,
+    ),
     "delivery": Listed("cdc.cli.delivery", "Deliveries: list, inspect, replay, drop.", WEBHOOKS),
     "run": Listed("cdc.cli.run", "Deliver changes until stopped (SIGTERM or Ctrl-C).", RUNNING),
     "status": Listed("cdc.cli.status", "Show at a glance what is late, failing or held.", RUNNING),

@@ -41,6 +41,7 @@ EXAMPLES = {
         "cdc delivery list --company 1 --since 2d --limit 1000 --json",
     ),
     "delivery show": ("cdc delivery show 4711",),
+    "catalog": ("cdc catalog", "cdc catalog --format openapi > webhooks.json"),
     "delivery drop": (
         "cdc delivery drop 4711 --reason 'their ATS was replaced'",
         "cdc delivery drop --webhook 1 --dry-run",

@@ -79,7 +79,7 @@ def test_the_default_mapping_is_printed_to_begin_with(tmp_path: Path) -> None:
 def test_a_guide_that_is_named_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     said = Command().good("config", "show").err
-    named = re.search(r"(/\S+/docs/configuration\.md) tells", said)
+    named = re.search(r"(/\S+/docs/configuration\.md) explains", said)
     assert named
     assert Path(named[1]).exists()
 

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from cdc.diagnosis.doctor import checks
+from cdc.mapping import default_mapping
+from cdc.message import catalog
 from cdc.settings import default_file, describe
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -31,8 +33,13 @@ def doctor() -> list[tuple[str, ...]]:
     return rows
 
 
+def events() -> list[tuple[str, ...]]:
+    return catalog.rows(default_mapping())
+
+
 TABLES: dict[Path, tuple[str, str, Callable[[], list[tuple[str, ...]]]]] = {
     DOCS / "configuration.md": ("settings", "cdc/settings/model.py", settings),
+    DOCS / "protocol.md": ("events", "the default mapping", events),
     DOCS / "monitoring.md": ("checks", "cdc/diagnosis/doctor", doctor),
 }
 

@@ -26,7 +26,7 @@ def register(app: typer.Typer) -> None:
     """Adds the group."""
     group = typer.Typer(
         no_args_is_help=True,
-        help="Deliveries: list, inspect, replay and drop them.\n\nA delivery is one change for one "
+        help="Deliveries: list, inspect, replay, drop.\n\nA delivery is one change for one "
         "webhook. It is queued, retrying, parked (behind a retrying one) or held (its webhook is "
         "paused), and ends delivered, dead, expired or dropped.",
     )

@@ -43,6 +43,7 @@ def checked(new: NewWebhook, rules: Rules) -> NewWebhook:
         raise UsageError("an encrypted value cannot be registered", "Give the plain text.")
     text("description", new.description)
     text("reason", new.reason)
+    check_ref(new.ref)
     cap(new.cap)
     if new.rate is not None:
         rate(new.rate)
@@ -136,6 +137,14 @@ def text(what: str, value: str) -> None:
         raise UsageError(f"the {what} is too long: expected {MAX_TEXT} characters at most")
 
 
+def check_ref(value: str | None) -> None:
+    """A caller's own id of a webhook."""
+    if value is not None and (not value.isprintable() or not 0 < len(value) <= MAX_COMPANY):
+        raise UsageError(
+            f"invalid ref: {value!r}", f"Expected 1 to {MAX_COMPANY} printable characters."
+        )
+
+
 def room(others: Sequence[Registration], new: NewWebhook, rules: Rules) -> None:
     """Refuses a duplicate of the company's others, and one too many.
 
@@ -149,6 +158,11 @@ def room(others: Sequence[Registration], new: NewWebhook, rules: Rules) -> None:
                 f"{', '.join(twice)} already",
                 f"`cdc webhook update {other.id}` changes it, `cdc webhook remove {other.id}` "
                 "makes room for a new one.",
+            )
+        if new.ref and other.ref == new.ref:
+            raise Duplicate(
+                f"webhook {other.id} of company {new.company} has the ref {new.ref!r} already",
+                "Give another ref, or change that webhook.",
             )
     if len(others) >= rules.per_company:
         raise LimitReached(
@@ -191,15 +205,18 @@ def values(old: Registration, changes: Changes, rules: Rules) -> dict[str, Any]:
         if changes.tls_profile:
             check_name(changes.tls_profile)
         written["tls_profile"] = changes.tls_profile or None
+    if changes.ref is not None:
+        check_ref(changes.ref or None)
+        written["ref"] = changes.ref or None
     return written
 
 
-def may_rotate(secrets: Sequence[Secret], webhook_id: int, made: str) -> None:
-    """Refuses a secret that is in use already, and one too many."""
+def may_rotate(secrets: Sequence[Secret], valid: int, webhook_id: int, made: str) -> None:
+    """Refuses a secret that is in use already, as far as they were read, and one too many."""
     if any(secret.secret == made for secret in secrets):
         raise UsageError("this secret is in use for the webhook already", "Give another one.")
-    if len(secrets) >= MOST_SECRETS:
+    if valid >= MOST_SECRETS:
         raise CdcError(
-            f"webhook {webhook_id} has {len(secrets)} valid secrets already",
+            f"webhook {webhook_id} has {valid} valid secrets already",
             "Wait for the old ones to end, or end them at once with --grace 0.",
         )

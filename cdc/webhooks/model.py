@@ -28,6 +28,10 @@ class Duplicate(CdcError):
     """The same company, endpoint and event are registered already."""
 
 
+class VersionChanged(CdcError):
+    """The webhook has another version than the change was meant for."""
+
+
 class LimitReached(CdcError):
     """A company has as many webhooks as it may have."""
 
@@ -72,6 +76,8 @@ class Secret:
 
     secret: str = field(repr=False)
     expires_at: datetime | None = None
+    kept_scheme: Scheme | None = None
+    """How it signs, as the database has it beside an encrypted one."""
 
     @property
     def scheme(self) -> Scheme:
@@ -106,12 +112,13 @@ class NewWebhook:
     state: WebhookState = WebhookState.ACTIVE
     reason: str = ""
     tls_profile: str | None = None
+    ref: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Changes:
     """What to change; None: left as it is. A rate of 0 removes the limit, an empty
-    profile the profile.
+    profile the profile, an empty ref the ref.
 
     events:  all of them from now on.
     added, dropped: those that come to the ones before, or go.
@@ -126,14 +133,17 @@ class Changes:
     rate: float | None = None
     headers: dict[str, str] | None = field(default=None, repr=False)
     tls_profile: str | None = None
+    ref: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Registration:
     """A webhook as registered, without its secrets.
 
-    endpoint and headers may hold passwords, as the database has them: encrypted, if there was a
-    key. ``shown`` leaves them out.
+    The endpoint's login and the values of headers are hidden (``***``), but where secrets were
+    asked for: then they are as the database has them, encrypted, if there was a key. ``shown``
+    leaves them out.
+    ref: the caller's own id of it.
     """
 
     id: int
@@ -150,6 +160,7 @@ class Registration:
     created_at: datetime
     version: int
     tls_profile: str | None
+    ref: str | None = None
 
     def shown(self) -> dict[str, Any]:
         """All that may be printed."""
@@ -168,6 +179,7 @@ class Registration:
             "tls_profile": self.tls_profile,
             "created_at": self.created_at,
             "version": self.version,
+            "ref": self.ref,
         }
 
 

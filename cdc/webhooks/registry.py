@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import replace
 from datetime import timedelta
-from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import sqlalchemy as sa
 
 from cdc.errors import CdcError, UsageError
 from cdc.message.signing import split_endpoint
-from cdc.message.signing_keys import Scheme, new_secret, parse_secret
-from cdc.model import Webhook, WebhookState
-from cdc.postgres import connections
-from cdc.webhooks import checks, statements
+from cdc.message.signing_keys import Scheme, new_secret, parse_secret, scheme_of
+from cdc.model import WebhookState
+from cdc.webhooks import audit, checks, statements
+from cdc.webhooks.audit import Actor
 from cdc.webhooks.model import (
     Added,
     Changes,
@@ -25,128 +24,30 @@ from cdc.webhooks.model import (
     Rotated,
     Rules,
     Secret,
-    in_order,
+    VersionChanged,
 )
+from cdc.webhooks.reader import Reader
 from cdc.webhooks.reencrypt import Reencrypted, rewrite
-from cdc.webhooks.vault import CannotOpen, Vault
+from cdc.webhooks.vault import Vault
 
 GRACE = timedelta(hours=24)
 
 
-class Registry:
-    """Webhooks and their secrets, in one database.
+class Registry(Reader):
+    """Webhooks and their secrets, and their changes, each with its entry in the audit.
 
-    url:   the database's address, as URL or in libpq's keyword form.
-    rules: what registrations are held against.
-
-    All methods raise DatabaseError when the database cannot be reached or refuses.
+    actor: by whom the changes are made; without: the command line of this host.
     """
 
-    def __init__(self, url: str, rules: Rules) -> None:
-        self.rules = rules
-        self._engine = connections.engine(url)
+    def __init__(self, url: str | sa.Engine, rules: Rules, actor: Actor | None = None) -> None:
+        super().__init__(url, rules)
+        self._actor = actor or Actor.here()
 
-    def close(self) -> None:
-        self._engine.dispose()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    @contextmanager
-    def _transaction(self) -> Iterator[sa.Connection]:
-        with connections.explained():
-            try:
-                with self._engine.begin() as conn:
-                    yield conn
-            except sa.exc.DBAPIError as error:
-                raise error.orig or error from None
-
-    # -- reading ----------------------------------------------------------------------------------
-
-    def get(self, webhook_id: int) -> Registration:
-        """Raises UnknownWebhook; removed webhooks are found."""
-        with self._transaction() as conn:
-            return self._ordered(statements.fetch(conn, webhook_id))
-
-    def find(
-        self,
-        company: str | None = None,
-        event: str | None = None,
-        state: WebhookState | None = None,
-        *,
-        removed: bool = False,
-        most: int | None = None,
-    ) -> list[Registration]:
-        """Registrations by id, the first ``most``; removed ones only with ``removed`` or as
-        ``state``."""
-        with self._transaction() as conn:
-            found = statements.search(conn, company, event, state, removed=removed, most=most)
-        return [self._ordered(one) for one in found]
-
-    def trouble(self, webhook_id: int) -> str | None:
-        """What stops its daemon from sending to it, or makes it wait; None if nothing does."""
-        with self._transaction() as conn:
-            return statements.trouble(conn, webhook_id)
-
-    def secrets(self, webhook_id: int) -> tuple[Secret, ...]:
-        """The secrets valid now, opened, newest first. Raises UnknownWebhook, CannotOpen."""
-        with self._transaction() as conn:
-            statements.fetch(conn, webhook_id)
-            return self._secrets(conn, webhook_id)
-
-    def with_secrets(self) -> list[tuple[Registration, tuple[Secret, ...]]]:
-        """All registrations but removed ones, with the secrets valid now; all of it opened.
-
-        Raises CannotOpen.
-        """
-        with self._transaction() as conn:
-            found = statements.search(conn)
-            secrets = statements.all_secrets(conn)
-        return [
-            (self._opened(self._ordered(one)), self._open_secrets(secrets.get(one.id, ())))
-            for one in found
-        ]
-
-    def schemes(self) -> dict[int, Scheme]:
-        """How each webhook signs now, as far as its secret can be opened."""
-        with self._transaction() as conn:
-            secrets = statements.all_secrets(conn)
-        found: dict[int, Scheme] = {}
-        for number, own in secrets.items():
-            with suppress(CannotOpen):
-                found[number] = self._open_secrets(own[:1])[0].scheme
-        return found
-
-    def sendable(self, webhook_id: int) -> Webhook:
-        """The webhook as the daemon has it, with its secrets, all opened.
-
-        Raises UnknownWebhook if removed, CannotOpen.
-        """
-        with self._transaction() as conn:
-            found = statements.alive(conn, webhook_id)
-            secrets = statements.secrets_of(conn, webhook_id)
-        return self.rules.vault.opened(
-            Webhook(
-                id=found.id,
-                company=found.company,
-                endpoint=found.endpoint,
-                state=found.state,
-                version=found.version,
-                secrets=tuple(secret.secret for secret in secrets),
-                cap=found.cap,
-                rate=found.rate,
-                headers=found.headers,
-                tls_profile=found.tls_profile,
-            )
-        )
+    def within(self, conn: sa.Connection, actor: Actor) -> Self:
+        """The same, whose operations belong to this transaction of the caller's."""
+        bound = copy(self)
+        bound._conn, bound._actor = conn, actor
+        return bound
 
     # -- registering ------------------------------------------------------------------------------
 
@@ -185,25 +86,32 @@ class Registry:
             _refuse(problems, len(news), CdcError)
             return added
 
-    def update(self, webhook_id: int, changes: Changes) -> Registration:
+    def update(self, webhook_id: int, changes: Changes, version: int | None = None) -> Registration:
         """Changes a registration; paused and suspended ones too.
 
-        Raises UnknownWebhook, UsageError or Refused, Duplicate, LimitReached.
+        version: the one that the changes are meant for; None: any.
+
+        Raises UnknownWebhook, UsageError or Refused, Duplicate, LimitReached, VersionChanged.
         """
         with self._transaction() as conn:
             statements.lock_company(conn, statements.fetch(conn, webhook_id).company)
-            old = statements.alive(conn, webhook_id)
+            old = _expected(statements.alive(conn, webhook_id), version)
             values = checks.values(old, changes, self.rules)
             events = checks.changed_events(old, changes, self.rules)
-            if events != old.events or changes.endpoint is not None:
+            if events != old.events or {"endpoint", "ref"} & values.keys():
                 others = [o for o in statements.search(conn, old.company) if o.id != webhook_id]
-                wanted = NewWebhook(old.company, events, values.get("endpoint", old.endpoint))
+                wanted = NewWebhook(
+                    old.company,
+                    events,
+                    values.get("endpoint", old.endpoint),
+                    ref=values.get("ref"),
+                )
                 checks.room(others, wanted, self.rules)
                 statements.subscribe(conn, webhook_id, old.company, events)
             if values.keys() & {"endpoint", "headers", "tls_profile"}:
                 statements.due_now(conn, webhook_id)
             statements.change(conn, webhook_id, values)
-            return self._ordered(statements.fetch(conn, webhook_id))
+            return self._noted(conn, "webhook.update", old)
 
     # -- states -----------------------------------------------------------------------------------
 
@@ -219,25 +127,26 @@ class Registry:
         with self._transaction() as conn:
             old = statements.alive(conn, webhook_id)
             hurried = statements.due_now(conn, webhook_id)
-            if hurried or old.state is not WebhookState.ACTIVE or old.reason:
-                statements.change(conn, webhook_id, {"state": "active", "reason": ""})
-            return self._ordered(statements.fetch(conn, webhook_id))
+            if not (hurried or old.state is not WebhookState.ACTIVE or old.reason):
+                return self._ordered(old)
+            statements.change(conn, webhook_id, {"state": "active", "reason": ""})
+            return self._noted(conn, "webhook.resume", old)
 
-    def remove(self, webhook_id: int, reason: str = "") -> Registration:
+    def remove(self, webhook_id: int, reason: str = "", version: int | None = None) -> Registration:
         """Ends a registration for good. The daemon drops what is queued and logs it.
 
         The row stays, so that the log can be read; secrets, headers and logins go at once.
-        Raises UnknownWebhook, also for one that was removed before.
+        Raises UnknownWebhook, also for one that was removed before; VersionChanged.
         """
         checks.text("reason", reason)
         with self._transaction() as conn:
-            old = statements.alive(conn, webhook_id)
+            old = _expected(statements.alive(conn, webhook_id), version)
             statements.subscribe(conn, webhook_id, old.company, ())
             statements.drop_secrets(conn, webhook_id)
             bare = split_endpoint(old.endpoint)[0]
             values = {"state": "removed", "reason": reason, "headers": {}, "endpoint": bare}
             statements.change(conn, webhook_id, values)
-            return statements.fetch(conn, webhook_id)
+            return self._noted(conn, "webhook.remove", old)
 
     def rotate_secret(
         self,
@@ -258,24 +167,27 @@ class Registry:
         if grace < timedelta(0):
             raise UsageError("invalid grace: negative", "0 ends the old secret at once.")
         with self._transaction() as conn:
-            statements.alive(conn, webhook_id)
+            old = statements.alive(conn, webhook_id)
             # With another key the old ones may be lost: replacing them at once must still go.
-            before = self._secrets(conn, webhook_id) if grace or not (scheme or secret) else ()
+            read = (secret is not None and bool(grace)) or (scheme is None and secret is None)
+            before = self._secrets(conn, webhook_id) if read else ()
             if scheme is None:
                 scheme = before[0].scheme if before else Scheme.V1
             made = new_secret(scheme) if secret is None else secret
             if grace:
-                checks.may_rotate(before, webhook_id, made)
+                valid = statements.count_secrets(conn, webhook_id)
+                checks.may_rotate(before, valid, webhook_id, made)
                 statements.sunset(conn, webhook_id, grace)
                 statements.drop_secrets(conn, webhook_id, expired=True)
             else:
                 statements.drop_secrets(conn, webhook_id)
-            statements.keep_secrets(conn, webhook_id, [Secret(self.rules.vault.seal(made))])
+            statements.keep_secrets(conn, webhook_id, [self._sealed(Secret(made))])
             statements.due_now(conn, webhook_id)
             statements.change(conn, webhook_id, {})
-            ends = [s.expires_at for s in statements.secrets_of(conn, webhook_id) if s.expires_at]
-            found = self._ordered(statements.fetch(conn, webhook_id))
-        return Rotated(found, made, max(ends, default=None))
+            until = statements.secrets_end(conn, webhook_id)
+            more = {"signature": str(scheme_of(made)), "old_secret_until": until}
+            found = self._noted(conn, "webhook.rotate_secret", old, more)
+        return Rotated(found, made, until)
 
     def reencrypt(self, *, decrypt: bool = False) -> Reencrypted:
         """Has all secrets of all registrations encrypted with the newest key, or with none.
@@ -284,33 +196,47 @@ class Registry:
         Raises CannotOpen, and nothing is changed then.
         """
         with self._transaction() as conn:
-            return rewrite(conn, self.rules.vault, Vault() if decrypt else self.rules.vault)
+            done = rewrite(conn, self.rules.vault, Vault() if decrypt else self.rules.vault)
+            if done.webhooks:
+                after = {"webhooks": done.webhooks, "encrypted": done.encrypted}
+                audit.note(conn, self._actor, "secrets.reencrypt", after=after)
+            return done
 
     # -- inside -----------------------------------------------------------------------------------
-
-    def _ordered(self, one: Registration) -> Registration:
-        return replace(one, events=in_order(one.events, self.rules.events))
-
-    def _opened(self, one: Registration) -> Registration:
-        vault = self.rules.vault
-        return replace(
-            one,
-            endpoint=vault.open_endpoint(one.endpoint),
-            headers=vault.open_headers(one.headers),
-        )
-
-    def _secrets(self, conn: sa.Connection, webhook_id: int) -> tuple[Secret, ...]:
-        return self._open_secrets(statements.secrets_of(conn, webhook_id))
-
-    def _open_secrets(self, secrets: Sequence[Secret]) -> tuple[Secret, ...]:
-        return tuple(replace(one, secret=self.rules.vault.open(one.secret)) for one in secrets)
 
     def _move(self, webhook_id: int, state: WebhookState, reason: str) -> Registration:
         with self._transaction() as conn:
             old = statements.alive(conn, webhook_id)
-            if old.state is not state or old.reason != reason:
-                statements.change(conn, webhook_id, {"state": str(state), "reason": reason})
-            return self._ordered(statements.fetch(conn, webhook_id))
+            if old.state is state and old.reason == reason:
+                return self._ordered(old)
+            statements.change(conn, webhook_id, {"state": str(state), "reason": reason})
+            return self._noted(conn, "webhook.pause", old)
+
+    def _noted(
+        self,
+        conn: sa.Connection,
+        action: str,
+        old: Registration,
+        more: Mapping[str, Any] | None = None,
+    ) -> Registration:
+        """The registration as it is after a change, which is written into the audit."""
+        new = self._ordered(statements.fetch(conn, old.id))
+        before, after = audit.changed(self._ordered(old).shown(), new.shown())
+        audit.note(
+            conn,
+            self._actor,
+            action,
+            company=old.company,
+            webhook=old.id,
+            before=before,
+            after={**after, **(more or {})},
+        )
+        return new
+
+    def _sealed(self, secret: Secret) -> Secret:
+        scheme = scheme_of(secret.secret)
+        sealed = self.rules.vault.seal(secret.secret)
+        return replace(secret, secret=sealed, kept_scheme=scheme)
 
     def _insert(self, conn: sa.Connection, new: NewWebhook) -> Added:
         secrets = new.secrets or (Secret(new_secret(new.scheme)),)
@@ -321,11 +247,26 @@ class Registry:
             headers=vault.seal_headers(new.headers),
         )
         webhook_id = statements.insert(conn, stored, self.rules.cap)
-        statements.keep_secrets(
-            conn, webhook_id, [replace(one, secret=vault.seal(one.secret)) for one in secrets]
-        )
+        statements.keep_secrets(conn, webhook_id, [self._sealed(one) for one in secrets])
         found = self._ordered(statements.fetch(conn, webhook_id))
+        audit.note(
+            conn,
+            self._actor,
+            "webhook.add",
+            company=new.company,
+            webhook=webhook_id,
+            after=found.shown(),
+        )
         return Added(found, secrets[0].secret, generated=not new.secrets)
+
+
+def _expected(found: Registration, version: int | None) -> Registration:
+    if version is not None and found.version != version:
+        raise VersionChanged(
+            f"webhook {found.id} has version {found.version}, not {version}: it was changed",
+            "Read it again, and decide anew.",
+        )
+    return found
 
 
 def _refuse(problems: Sequence[str], total: int, kind: type[CdcError]) -> None:

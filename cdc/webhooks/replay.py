@@ -24,7 +24,8 @@ import psycopg
 
 from cdc.model import LOG_RING
 from cdc.postgres import sqlfiles
-from cdc.postgres.connections import connect, explained
+from cdc.postgres.connections import Connection, connect, explained
+from cdc.webhooks.audit import Actor
 
 OUTCOMES = ("dead", "delivered", "expired", "dropped", "retrying")
 AT_ONCE = 1000
@@ -109,10 +110,18 @@ class Selection:
 
 
 class Replay:
-    """Finds and replays, in one database. All methods raise DatabaseError."""
+    """Finds and replays, in one database. All methods raise DatabaseError.
 
-    def __init__(self, url: str) -> None:
-        self._conn = connect(url, cursor_factory=psycopg.RawCursor)
+    url:   its address; or a connection in autocommit, which the caller closes.
+    actor: by whom; without: the command line of this host.
+    """
+
+    def __init__(self, url: str | Connection, actor: Actor | None = None) -> None:
+        self._own = isinstance(url, str)
+        self._conn = connect(url) if isinstance(url, str) else url
+        self._factory = self._conn.cursor_factory
+        self._conn.cursor_factory = psycopg.RawCursor
+        self._actor = actor or Actor.here()
 
     def __enter__(self) -> Self:
         return self
@@ -123,7 +132,9 @@ class Replay:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._conn.close()
+        self._conn.cursor_factory = self._factory
+        if self._own:
+            self._conn.close()
 
     def find(self, wanted: ReplayFilter) -> Selection:
         """What ``wanted`` fits. Reads the log from ``since`` on, where that is asked for."""
@@ -169,8 +180,10 @@ class Replay:
             with explained():
                 days = range(_day(before), _day(self._now()) + 2)
                 written = sorted({day % LOG_RING for day in days})
+                actor = self._actor
+                by = [actor.name, actor.source, actor.request]
                 rows = self._conn.execute(
-                    sqlfiles.query("replay").encode(), [*keys, before, written, new_id]
+                    sqlfiles.query("replay").encode(), [*keys, before, written, new_id, *by]
                 ).fetchall()
             yield len(keys[0]), sum(count for _, count in rows)
 

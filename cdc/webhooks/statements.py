@@ -4,45 +4,49 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
 
+from cdc.message.signing_keys import Scheme
 from cdc.model import UNUSABLE, WebhookState
 from cdc.postgres.advisory_locks import COMPANY_LOCKS
-from cdc.schema.tables import lane, retry, subscription, webhook, webhook_secret
+from cdc.schema.tables import (
+    lane,
+    retry,
+    subscription,
+    webhook,
+    webhook_secret,
+)
+from cdc.schema.tables import (
+    registration as shown,
+)
 from cdc.webhooks.model import NewWebhook, Registration, Secret, UnknownWebhook
 
 # Advisory locks of ours: shards have class 0x434443, companies this one.
 
 NOW = sa.func.clock_timestamp()
 
-_EVENTS = (
-    sa.select(sa.func.array_agg(subscription.c.event))
-    .where(subscription.c.webhook_id == webhook.c.id)
-    .scalar_subquery()
-)
-_REGISTRATION = sa.select(
-    webhook.c.id,
-    webhook.c.company,
-    _EVENTS.label("events"),
-    webhook.c.endpoint,
-    webhook.c.description,
-    webhook.c.state,
-    webhook.c.reason,
-    webhook.c.since,
-    webhook.c.max_concurrency,
-    webhook.c.rate_limit,
-    webhook.c.headers,
-    webhook.c.created_at,
-    webhook.c.version,
-    webhook.c.tls_profile,
-)
 
+def _registrations(source: Any) -> Any:
+    """All of the table, or as they may be shown: of the view."""
+    # Any: a table and a view have columns of different types.
+    events = (
+        sa.select(sa.func.array_agg(subscription.c.event))
+        .where(subscription.c.webhook_id == source.c.id)
+        .scalar_subquery()
+    )
+    return sa.select(
+        *(source.c[column.name] for column in shown.c if column.name != "events"),
+        events.label("events"),
+    )
+
+
+_IS_VALID = sa.or_(webhook_secret.c.expires_at.is_(None), webhook_secret.c.expires_at > NOW)
 _VALID = (
     sa.select(webhook_secret.c.secret, webhook_secret.c.expires_at)
-    .where(sa.or_(webhook_secret.c.expires_at.is_(None), webhook_secret.c.expires_at > NOW))
+    .where(_IS_VALID)
     .order_by(webhook_secret.c.created_at.desc())
 )
 
@@ -64,6 +68,7 @@ def registration(row: Any) -> Registration:
         created_at=row.created_at,
         version=row.version,
         tls_profile=row.tls_profile,
+        ref=row.ref,
     )
 
 
@@ -85,12 +90,16 @@ def lock_company(conn: sa.Connection, company: str) -> None:
     conn.execute(sa.select(sa.func.pg_advisory_xact_lock(COMPANY_LOCKS, number)))
 
 
-def fetch(conn: sa.Connection, webhook_id: int, *, lock: bool = False) -> Registration:
+def fetch(
+    conn: sa.Connection, webhook_id: int, *, lock: bool = False, whole: bool = False
+) -> Registration:
     """Raises UnknownWebhook when there is none; removed ones are found."""
-    query = _REGISTRATION.where(webhook.c.id == webhook_id)
-    if lock:
+    if lock and 0 < webhook_id < 2**63:
         # Not FOR UPDATE: the daemon's notes on the lane refer to this row and must not wait.
-        query = query.with_for_update(of=webhook, key_share=True)
+        one = sa.select(webhook.c.id).where(webhook.c.id == webhook_id)
+        conn.execute(one.with_for_update(key_share=True))
+    source = webhook if whole else shown
+    query = _registrations(source).where(source.c.id == webhook_id)
     row = conn.execute(query).one_or_none() if 0 < webhook_id < 2**63 else None
     if row is None:
         raise UnknownWebhook(
@@ -99,9 +108,9 @@ def fetch(conn: sa.Connection, webhook_id: int, *, lock: bool = False) -> Regist
     return registration(row)
 
 
-def alive(conn: sa.Connection, webhook_id: int) -> Registration:
+def alive(conn: sa.Connection, webhook_id: int, *, whole: bool = False) -> Registration:
     """The registration, locked. Raises UnknownWebhook for a removed one too."""
-    found = fetch(conn, webhook_id, lock=True)
+    found = fetch(conn, webhook_id, lock=True, whole=whole)
     if found.state is WebhookState.REMOVED:
         raise UnknownWebhook(
             f"webhook {webhook_id} was removed", "`cdc webhook add` registers a new one."
@@ -117,18 +126,26 @@ def search(
     *,
     removed: bool = False,
     most: int | None = None,
+    after: int = 0,
+    ref: str | None = None,
+    whole: bool = False,
 ) -> list[Registration]:
-    """Registrations by id, the first ``most``; removed ones only where asked for."""
-    query = _REGISTRATION.order_by(webhook.c.id).limit(most)
+    """Registrations by id, the first ``most`` after one; removed ones only where asked for."""
+    source = webhook if whole else shown
+    query = _registrations(source).order_by(source.c.id).limit(most)
+    if after:
+        query = query.where(source.c.id > after)
+    if ref is not None:
+        query = query.where(source.c.ref == ref)
     if company is not None:
-        query = query.where(webhook.c.company == company)
+        query = query.where(source.c.company == company)
     if event is not None:
         wanting = sa.select(subscription.c.webhook_id).where(subscription.c.event == event)
-        query = query.where(webhook.c.id.in_(wanting))
+        query = query.where(source.c.id.in_(wanting))
     if state is not None:
-        query = query.where(webhook.c.state == str(state))
+        query = query.where(source.c.state == str(state))
     elif not removed:
-        query = query.where(webhook.c.state != str(WebhookState.REMOVED))
+        query = query.where(source.c.state != str(WebhookState.REMOVED))
     return [registration(row) for row in conn.execute(query)]
 
 
@@ -143,6 +160,7 @@ def insert(conn: sa.Connection, new: NewWebhook, cap: int) -> int:
         "rate_limit": new.rate,
         "headers": new.headers,
         "tls_profile": new.tls_profile,
+        "ref": new.ref,
     }
     made = conn.execute(sa.insert(webhook).values(values).returning(webhook.c.id))
     webhook_id = int(made.scalar_one())
@@ -187,7 +205,10 @@ def keep_secrets(conn: sa.Connection, webhook_id: int, secrets: Sequence[Secret]
     for secret in reversed(secrets):
         conn.execute(
             sa.insert(webhook_secret).values(
-                webhook_id=webhook_id, secret=secret.secret, expires_at=secret.expires_at
+                webhook_id=webhook_id,
+                secret=secret.secret,
+                expires_at=secret.expires_at,
+                scheme=secret.kept_scheme,
             )
         )
 
@@ -206,6 +227,32 @@ def secrets_of(conn: sa.Connection, webhook_id: int) -> tuple[Secret, ...]:
     """Those that are valid now, newest first."""
     rows = conn.execute(_VALID.where(webhook_secret.c.webhook_id == webhook_id))
     return tuple(Secret(row.secret, row.expires_at) for row in rows)
+
+
+def count_secrets(conn: sa.Connection, webhook_id: int) -> int:
+    """How many are valid now."""
+    query = sa.select(sa.func.count()).where(webhook_secret.c.webhook_id == webhook_id, _IS_VALID)
+    return int(conn.execute(query).scalar_one())
+
+
+def secrets_end(conn: sa.Connection, webhook_id: int) -> datetime | None:
+    """Until when the ones before the current one are valid."""
+    ends = sa.func.max(webhook_secret.c.expires_at)
+    query = sa.select(ends).where(webhook_secret.c.webhook_id == webhook_id, _IS_VALID)
+    found: datetime | None = conn.scalar(query)
+    return found
+
+
+def kept_scheme(conn: sa.Connection, webhook_id: int) -> Scheme | None:
+    """How a webhook signs, as it was noted beside its current secret; None: it was not."""
+    query = (
+        sa.select(webhook_secret.c.scheme)
+        .where(webhook_secret.c.webhook_id == webhook_id, _IS_VALID)
+        .order_by(webhook_secret.c.created_at.desc())
+        .limit(1)
+    )
+    found: str | None = conn.scalar(query)
+    return None if found is None else Scheme(found)
 
 
 def drop_secrets(conn: sa.Connection, webhook_id: int, *, expired: bool = False) -> None:

@@ -10,6 +10,7 @@ import orjson
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from cdc.errors import UsageError
+from cdc.message.signing import split_endpoint
 from cdc.message.signing_keys import Scheme
 from cdc.model import WebhookState
 from cdc.webhooks.model import HIDDEN, NewWebhook, Registration, Secret, without_login
@@ -38,6 +39,7 @@ class _Webhook(_StrictModel):
     rate: float | None = None
     headers: dict[str, str] = {}
     tls_profile: str | None = None
+    ref: str | None = None
     signature: Scheme = Scheme.V1
     secrets: list[_Secret] = []
 
@@ -63,7 +65,7 @@ def dump(
 
 def hidden(registrations: Sequence[Registration]) -> list[int]:
     """Webhooks that an export without secrets cannot bring back as they are."""
-    return [w.id for w in registrations if w.headers or without_login(w.endpoint) != w.endpoint]
+    return [w.id for w in registrations if w.headers or split_endpoint(w.endpoint)[1] is not None]
 
 
 def _dumped(one: Registration, signed: tuple[Secret, ...] | Scheme) -> dict[str, Any]:
@@ -79,6 +81,7 @@ def _dumped(one: Registration, signed: tuple[Secret, ...] | Scheme) -> dict[str,
         "rate": one.rate,
         "headers": dict.fromkeys(one.headers, HIDDEN) if shown else one.headers,
         "tls_profile": one.tls_profile,
+        "ref": one.ref,
     }
     if isinstance(signed, Scheme):
         entry["signature"] = str(signed)
@@ -117,4 +120,5 @@ def _parsed(entry: _Webhook) -> NewWebhook:
         state=WebhookState(entry.state),
         reason=entry.reason,
         tls_profile=entry.tls_profile,
+        ref=entry.ref,
     )

@@ -5,8 +5,9 @@
 --
 -- $1 webhooks  $2 ids  $3 webhook-ids  $4 partitions of the log (null: of the dead, or retrying)
 -- $5 ended before  $6 partitions of the log written since then  $7 whether what has ended gets a new id
--- Returns per webhook how many. Writes cdc.retry, cdc.dead, cdc.webhook (which notifies the daemons: its
--- trigger raises the version). Waits for no lock of a daemon.
+-- $8 actor, $9 source and $10 request of the audit
+-- Returns per webhook how many. Writes cdc.retry, cdc.dead, cdc.audit, cdc.webhook (which notifies the daemons:
+-- its trigger raises the version). Waits for no lock of a daemon.
 with wanted as (
   select k.webhook_id, k.id, k.uid, k.slot
     from unnest($1::bigint[], $2::bigint[], $3::uuid[], $4::smallint[])
@@ -77,5 +78,10 @@ with wanted as (
 ), told as (
   update cdc.webhook w set version = w.version + 1
     from replayed where w.id = replayed.webhook_id
+), noted as (
+  insert into cdc.audit (actor, source, request, action, company, webhook_id, after)
+  select $8::text, $9::text, $10::text, 'delivery.replay', w.company, w.id,
+         jsonb_build_object('deliveries', r.count, 'new_id', $7::bool)
+    from replayed r join cdc.webhook w on w.id = r.webhook_id
 )
 select webhook_id, count from replayed order by webhook_id

@@ -117,6 +117,7 @@ format: .venv/.installed ## put the code into the house's form
 docs: .venv/.installed ## write the parts of docs/ that follow from the code
 	.venv/bin/python -m tests.house.guide_tables
 	.venv/bin/python -m tests.house.rendered_sql
+	.venv/bin/python -m tests.house.api_document
 
 .PHONY: audit
 audit: .venv/.installed ## known vulnerabilities of the pinned packages; says so if that cannot be found out

@@ -16,13 +16,13 @@ _noted: list[signal.Signals] = []
 
 
 def asks_to_run(arguments: Iterable[str]) -> bool:
-    """Whether these arguments of `cdc` start the daemon."""
+    """Whether these arguments of `cdc` start a process that runs until it is stopped."""
     rest = iter(arguments)
     for argument in rest:
         if argument == "--config":
             next(rest, None)
         elif not argument.startswith("-"):
-            return argument == "run"
+            return argument in ("run", "serve")
     return False
 
 

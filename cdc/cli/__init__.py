@@ -43,6 +43,8 @@ COMMANDS = {
     "webhook": Listed(
         "cdc.cli.webhook", "Webhooks: register, change, pause, test, remove.", WEBHOOKS
     ),
+    "key": Listed("cdc.cli.key", "Keys of the API.", WEBHOOKS),
+    "audit": Listed("cdc.cli.audit", "Show who changed what.", WEBHOOKS),
     "events": Listed(
         "cdc.cli.events", "List the events that a webhook can register for.", WEBHOOKS
     ),
@@ -53,6 +55,7 @@ COMMANDS = {
     ),
     "delivery": Listed("cdc.cli.delivery", "Deliveries: list, inspect, replay, drop.", WEBHOOKS),
     "run": Listed("cdc.cli.run", "Deliver changes until stopped (SIGTERM or Ctrl-C).", RUNNING),
+    "serve": Listed("cdc.cli.serve", "Serve the API until stopped (SIGTERM or Ctrl-C).", RUNNING),
     "status": Listed("cdc.cli.status", "Show at a glance what is late, failing or held.", RUNNING),
     "explain": Listed(
         "cdc.cli.explain",

@@ -47,7 +47,15 @@ EXAMPLES = {
         "cdc delivery drop --webhook 1 --dry-run",
     ),
     "delivery replay": ("cdc delivery replay 4711", "cdc delivery replay --webhook 1 --dry-run"),
+    "key create": (
+        "cdc key create --scope operator --description console",
+        "cdc key create --scope company:7 --expires 90d --json",
+    ),
+    "key list": ("cdc key list",),
+    "key revoke": ("cdc key revoke abcdefghijkl",),
+    "audit": ("cdc audit --webhook 5", "cdc audit --company 7 --since 7d --json"),
     "run": ("cdc run", "cdc run --processes 2"),
+    "serve": ("cdc serve", "cdc serve --bootstrap-key-file first.key"),
     "status": (
         "cdc status",
         "cdc status --watch",

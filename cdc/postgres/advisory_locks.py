@@ -20,6 +20,9 @@ the daemon's is ahead, as far as ``CLOCK_WITHIN``."""
 COMPANY_LOCKS = 0x434444
 """Class of the locks under which the webhooks of a company are counted, by a hash of its key."""
 
+TASK_LOCKS = 0x434445
+"""Class of the locks that workers of tasks hold, by a hash of the task's number."""
+
 CLOCK_OFF_S = 30.0
 """From which difference on a daemon shows it."""
 CLOCK_BAD_S = 300.0

@@ -145,15 +145,16 @@ def _lock_retry(url: str, within: int) -> dict[str, int]:
     return {"connect_timeout": within}
 
 
-def engine(url: str) -> sa.Engine:
-    """SQLAlchemy on connections as ``connect`` makes them, without a pool: commands are short.
+def engine(url: str, role: str = "command", keep: int = 0) -> sa.Engine:
+    """SQLAlchemy on connections as ``connect`` makes them.
 
-    url: as URL or in libpq's keyword form.
+    url:  as URL or in libpq's keyword form.
+    keep: how many connections are kept, and there are at most; 0: none, commands are short.
     """
     import sqlalchemy as sa
 
     def connected() -> Connection:
-        conn = connect(url)
+        conn = connect(url, role)
         conn.autocommit = False
         # SQLAlchemy asks questions of its own as soon as it has a connection: in this transaction.
         conn.execute(HERE)
@@ -162,8 +163,12 @@ def engine(url: str) -> sa.Engine:
     made = sa.create_engine(
         "postgresql+psycopg://",
         creator=connected,
-        poolclass=sa.NullPool,
         use_native_hstore=False,  # spares a question at each connection
+        **(
+            {"pool_size": keep, "max_overflow": 0, "pool_pre_ping": True}
+            if keep
+            else {"poolclass": sa.NullPool}
+        ),
     )
     sa.event.listen(made, "begin", lambda conn: conn.exec_driver_sql(HERE))
     return made

@@ -12,38 +12,17 @@ from typing import Literal, Self
 
 import psycopg
 from psycopg.pq import Conninfo
-from pydantic import (
-    Field,
-    PrivateAttr,
-    ValidationInfo,
-    field_validator,
-    model_validator,
-)
-from pydantic_settings import (
-    BaseSettings,
-    PydanticBaseSettingsSource,
-    SettingsConfigDict,
-)
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from cdc.postgres.refusal import invalid
-from cdc.settings.kinds import DAY, BaseUrl, Exempt, Keys, LeftOut, Networks, ProxyUrl, Schedule
+from cdc.settings.base import Source as Source
+from cdc.settings.base import SourcedSettings
+from cdc.settings.kinds import DAY, BaseUrl, Exempt, Keys, Networks, ProxyUrl, Schedule
 from cdc.settings.kinds import foreign_form as _foreign_form
 
-Source = Literal["default", "file", "environment"]
 
-
-class Settings(BaseSettings):
+class Settings(SourcedSettings):
     """All settings, checked. Built directly (not by ``load``) it reads no environment."""
-
-    model_config = SettingsConfigDict(
-        env_prefix="CDC_",
-        env_ignore_empty=True,
-        extra="forbid",
-        frozen=True,
-        allow_inf_nan=False,
-        # An input may hold a password, and pydantic's own message is not for people anyway.
-        hide_input_in_errors=True,
-    )
 
     database_url: str = Field(
         "",
@@ -231,44 +210,38 @@ class Settings(BaseSettings):
         le=600,
         description="Seconds that requests in flight may take to end when the daemon stops.",
     )
+    serve_host: str = Field(
+        "127.0.0.1", min_length=1, description="Address that `cdc serve` listens on."
+    )
+    serve_port: int = Field(
+        8080, ge=0, le=65535, description="Port of `cdc serve`; 0 takes any free one."
+    )
+    serve_url: BaseUrl | None = Field(
+        None,
+        description="URL under which clients reach `cdc serve`, with the path that a proxy puts "
+        "before, if any. Without: the address it listens on.",
+    )
+    serve_trusted_proxies: Networks = Field(
+        (),
+        description="Networks of reverse proxies whose `X-Forwarded-For` and `X-Request-Id` are "
+        "believed.",
+    )
+    serve_tls_cert_file: Path | None = Field(
+        None,
+        description="Certificate of `cdc serve`, followed by its chain, PEM. Without: plain http, "
+        "for loopback or behind a proxy.",
+    )
+    serve_tls_key_file: Path | None = Field(
+        None,
+        description="Its private key, PEM, not encrypted. Without: it stands in the certificate's "
+        "file.",
+    )
     log_format: Literal["auto", "json", "text"] = Field(
         "auto", description="Form of log lines. `auto`: text in a terminal, json otherwise."
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Least serious log lines to write."
     )
-
-    # Which keys the file and the environment gave, and which file that was; set by load.
-    _sources: dict[str, Source] = PrivateAttr(default_factory=dict)
-    _config_path: Path | None = PrivateAttr(default=None)
-    _left_out: tuple[LeftOut, ...] = PrivateAttr(default=())
-
-    @property
-    def sources(self) -> dict[str, Source]:
-        """Where the value of each key came from."""
-        return {key: self._sources.get(key, "default") for key in type(self).model_fields}
-
-    @property
-    def config_path(self) -> Path | None:
-        """The file that was read, None without one."""
-        return self._config_path
-
-    @property
-    def left_out(self) -> tuple[LeftOut, ...]:
-        """What the environment has that looks like a setting and is not one."""
-        return self._left_out
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        # load() reads the environment itself, to know what came from where.
-        return (init_settings,)
 
     @field_validator("*", mode="before")
     @classmethod
@@ -332,4 +305,6 @@ class Settings(BaseSettings):
                 raise ValueError(f"{smaller} ({low:g}) may not exceed {larger} ({high:g})")
         if self.tls_key_file is not None and self.tls_cert_file is None:
             raise ValueError("tls_key_file is set, and tls_cert_file is not")
+        if self.serve_tls_key_file is not None and self.serve_tls_cert_file is None:
+            raise ValueError("serve_tls_key_file is set, and serve_tls_cert_file is not")
         return self

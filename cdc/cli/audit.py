@@ -1,0 +1,67 @@
+"""`cdc audit`: who changed what."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from cdc.cli.common import AsJson, moment, print_json, print_table
+from cdc.cli.key import transaction
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the command."""
+    app.command("audit")(audit)
+
+
+def audit(
+    ctx: typer.Context,
+    company: Annotated[str | None, typer.Option(help="Only changes of this company.")] = None,
+    webhook: Annotated[int | None, typer.Option(help="Only changes of this webhook.")] = None,
+    actor: Annotated[
+        str | None, typer.Option(help="Only changes by this one: key:<id>, cli:<user>@<host>.")
+    ] = None,
+    action: Annotated[str | None, typer.Option(help="Only these, such as webhook.update.")] = None,
+    since: Annotated[str | None, typer.Option(help="30m or 7d ago, or a time.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="Entries at most.")] = 50,
+    as_json: AsJson = False,
+) -> None:
+    """Show who changed what.
+
+    Changes of webhooks, secrets and keys, and replays; by the API and by commands, the newest
+    first. Nothing secret is in it.
+    """
+    from cdc.webhooks.audit import AuditFilter, entries
+
+    wanted = AuditFilter(
+        company=company,
+        webhook=webhook,
+        actor=actor,
+        action=action,
+        since=moment(since) if since else None,
+        limit=limit,
+    )
+    with transaction(ctx) as conn:
+        found = entries(conn, wanted)
+    if as_json:
+        print_json(found)
+        return
+    print_table(
+        ["at", "actor", "source", "action", "company", "webhook", "change"],
+        [
+            [row["at"], row["actor"], row["source"], row["action"], row["company"],
+             row["webhook_id"], _change(row["before"] or {}, row["after"] or {})]
+            for row in found
+        ],
+        right="webhook",
+    )  # fmt: skip
+
+
+def _change(before: dict[str, Any], after: dict[str, Any]) -> str:
+    parts = [
+        f"{name}: {before[name]} -> {value}" if name in before else f"{name}: {value}"
+        for name, value in after.items()
+        if value not in (None, "", {}, [])
+    ]
+    return ", ".join(parts)

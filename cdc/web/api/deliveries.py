@@ -1,0 +1,169 @@
+"""Deliveries and their attempts; sending again, one or many."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+
+from cdc.diagnosis import deliveries
+from cdc.diagnosis.deliveries import DeliveryFilter
+from cdc.postgres.connections import Connection
+from cdc.schema.tables import task
+from cdc.web import pages
+from cdc.web.call import Answer, Call
+from cdc.web.delivery_models import (
+    DeliveryDetail,
+    DeliveryFound,
+    DeliveryOut,
+    DeliveryPage,
+    ReplayCount,
+    ReplayGroup,
+    ReplayIn,
+    RetryOut,
+    TaskOut,
+)
+from cdc.web.problems import Problem
+from cdc.webhooks import audit
+from cdc.webhooks.replay import OUTCOMES, Replay, ReplayFilter, Selection
+
+
+def listed(call: Call) -> Answer:
+    query = call.query
+    number = call.access.webhook(int(call.params["webhook_id"]))
+    after = pages.place(query.after, str, int, str)
+    wanted = DeliveryFilter(
+        webhook=number,
+        event=query.event,
+        state=query.state,
+        since=query.since,
+        limit=query.limit + 1,
+        before=_moment(after) if after else None,
+    )
+    with call.service.pool.autocommit() as conn:
+        found = deliveries.search(conn, wanted)
+    items, more = pages.cut(found, query.limit)
+    last = items[-1] if more else None
+    following = last and pages.cursor(last["time"].isoformat(), last["id"], last["webhook_id"])
+    return Answer(
+        DeliveryPage(
+            items=[DeliveryOut(uid=UUID(one["webhook_id"]), **_but_uid(one)) for one in items],
+            next=following,
+        )
+    )
+
+
+def show(call: Call) -> Answer:
+    found = call.access.deliveries(_found(call))
+    return Answer(DeliveryFound(items=[_detail(one) for one in found]))
+
+
+def retry(call: Call) -> Answer:
+    mine = call.access.deliveries(_found(call))
+    uids = tuple(dict.fromkeys(one["webhook_id"] for one in mine))
+    changed = 0
+    # Of the transaction of this request.
+    with Replay(_psycopg(call.conn), call.actor) as replay:
+        for webhook in sorted({one["webhook"] for one in mine}):
+            wanted = ReplayFilter(uids=uids, webhook=webhook, outcomes=OUTCOMES)
+            changed += sum(done for _, done in replay.run(replay.find(wanted)))
+    return Answer(RetryOut(retried=changed))
+
+
+def replay(call: Call) -> Answer:
+    body: ReplayIn = call.body
+    if body.webhook is not None:
+        call.access.webhook(body.webhook)
+    company = body.company
+    if call.access.company_only is not None:
+        company = call.access.company(company or call.access.company_only)
+    chosen = (body.webhook, company, body.event, body.since, body.until, body.uids)
+    if all(value is None for value in chosen):
+        raise Problem("invalid", "nothing is selected: give webhook, company, event, time or uids")
+    request = {**body.model_dump(mode="json", exclude={"dry_run"}), "company": company}
+    if body.dry_run:
+        with call.service.pool.autocommit() as conn, Replay(conn, call.actor) as room:
+            return Answer(_counted(room.find(wanted(request))))
+    made = call.conn.execute(
+        sa.insert(task)
+        .values(
+            kind="replay",
+            actor=call.actor.name,
+            company=company or _company_of(call, body.webhook),
+            webhook_id=body.webhook,
+            request={**request, "source": call.actor.source, "request": call.actor.request},
+        )
+        .returning(task)
+    )
+    row = dict(made.mappings().one())
+    audit.note(
+        call.conn,
+        call.actor,
+        "task.create",
+        company=row["company"],
+        webhook=body.webhook,
+        after={"task": str(row["id"]), "kind": "replay", **request},
+    )
+    return Answer(TaskOut(**row), 202, {"Location": f"/v1/tasks/{row['id']}"})
+
+
+def wanted(request: dict[str, Any], ended_before: datetime | None = None) -> ReplayFilter:
+    """What a request to replay means."""
+    return ReplayFilter(
+        uids=tuple(request["uids"]) if request["uids"] else None,
+        webhook=request["webhook"],
+        company=request["company"],
+        event=request["event"],
+        outcomes=tuple(request["outcomes"]),
+        since=_time(request["since"]),
+        until=_time(request["until"]),
+        ended_before=ended_before,
+    )
+
+
+def _time(text: str | None) -> datetime | None:
+    return None if text is None else datetime.fromisoformat(text)
+
+
+def _counted(selection: Selection) -> ReplayCount:
+    groups = [
+        ReplayGroup(**group._asdict(), count=count)
+        for group, count in sorted(selection.groups.items())
+    ]
+    return ReplayCount(total=selection.total, groups=groups, skipped=dict(selection.skipped))
+
+
+def _company_of(call: Call, webhook: int | None) -> str | None:
+    return None if webhook is None else call.registry.get(webhook).company
+
+
+def _found(call: Call) -> list[dict[str, Any]]:
+    with call.service.pool.autocommit() as conn:
+        return deliveries.trace(conn, None, str(UUID(call.params["uid"])))
+
+
+def _detail(one: dict[str, Any]) -> DeliveryDetail:
+    attempts = [{**attempt, "number": attempt["try"]} for attempt in one["attempts"]]
+    return DeliveryDetail(**{**_but_uid(one), "uid": UUID(one["webhook_id"]), "attempts": attempts})
+
+
+def _but_uid(one: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in one.items() if name not in ("webhook_id", "refs")}
+
+
+def _moment(place: list[str | int]) -> tuple[datetime, int, str]:
+    moment, number, uid = place
+    try:
+        return datetime.fromisoformat(str(moment)), int(number), str(UUID(str(uid)))
+    except ValueError:
+        raise Problem(
+            "invalid", errors={"after": "invalid cursor: give `next` of a page"}
+        ) from None
+
+
+def _psycopg(conn: sa.Connection) -> Connection:
+    driver = conn.connection.driver_connection
+    assert isinstance(driver, Connection)
+    return driver

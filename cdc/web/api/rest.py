@@ -1,0 +1,132 @@
+"""Tasks, events, companies, keys, audit."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from uuid import UUID
+
+import sqlalchemy as sa
+
+from cdc.schema.tables import registration, task
+from cdc.web import keys, pages
+from cdc.web.call import Answer, Call
+from cdc.web.delivery_models import TaskOut
+from cdc.web.keys import NOW, Scope
+from cdc.web.models import (
+    AuditEntry,
+    AuditPage,
+    Companies,
+    Company,
+    Event,
+    Events,
+    KeyMade,
+    KeyOut,
+    KeyPage,
+)
+from cdc.web.problems import Problem, about
+from cdc.webhooks import audit
+from cdc.webhooks.audit import AuditFilter
+
+COMPANIES = 50
+
+
+def show_task(call: Call) -> Answer:
+    return Answer(TaskOut(**call.access.task(_task(call))))
+
+
+def cancel_task(call: Call) -> Answer:
+    row = call.access.task(_task(call), lock=True)
+    if row["state"] in ("waiting", "running"):
+        changed = (
+            sa.update(task)
+            .where(task.c.id == row["id"])
+            .values(state="cancelled", ended_at=NOW)
+            .returning(task)
+        )
+        row = dict(call.conn.execute(changed).mappings().one())
+        audit.note(
+            call.conn,
+            call.actor,
+            "task.cancel",
+            company=row["company"],
+            webhook=row["webhook_id"],
+            after={"task": str(row["id"]), "done": row["done"]},
+        )
+    return Answer(TaskOut(**row))
+
+
+def events(call: Call) -> Answer:
+    found = [
+        Event(
+            name=resource.event or "",
+            table=str(resource.table),
+            data=["action", *resource.data],
+        )
+        for resource in call.service.mapping.captured
+    ]
+    return Answer(Events(items=found))
+
+
+def companies(call: Call) -> Answer:
+    column = registration.c.company
+    query = (
+        sa.select(column, sa.func.count())
+        .where(registration.c.state != "removed")
+        .where(column.startswith(call.query.prefix, autoescape=True))
+        .group_by(column)
+        .order_by(column)
+        .limit(COMPANIES)
+    )
+    found = [Company(company=name, webhooks=count) for name, count in call.conn.execute(query)]
+    return Answer(Companies(items=found))
+
+
+def list_keys(call: Call) -> Answer:
+    after = pages.place(call.query.after, str)
+    found = keys.listed(call.conn, str(after[0]) if after else "", call.query.limit + 1)
+    items, more = pages.cut(found, call.query.limit)
+    following = pages.cursor(items[-1]["id"]) if more else None
+    return Answer(KeyPage(items=[KeyOut(**one) for one in items], next=following))
+
+
+def create_key(call: Call) -> Answer:
+    with about("scope"):
+        scope = Scope.parse(call.body.scope)
+    seconds = call.body.expires
+    row, key = keys.create(
+        call.conn,
+        call.actor,
+        scope,
+        description=call.body.description,
+        expires=None if seconds is None else timedelta(seconds=seconds),
+    )
+    return Answer(KeyMade(**row, key=key), 201, {"Location": f"/v1/keys/{row['id']}"})
+
+
+def revoke_key(call: Call) -> Answer:
+    try:
+        keys.revoke(call.conn, call.actor, call.params["key_id"])
+    except keys.UnknownKey:
+        raise Problem("not_found") from None
+    return Answer(None, 204)
+
+
+def list_audit(call: Call) -> Answer:
+    query = call.query
+    after = pages.place(query.after, int)
+    wanted = AuditFilter(
+        company=query.company,
+        webhook=query.webhook,
+        actor=query.actor,
+        action=query.action,
+        since=query.since,
+        before=int(after[0]) if after else None,
+        limit=query.limit + 1,
+    )
+    items, more = pages.cut(audit.entries(call.conn, wanted), query.limit)
+    following = pages.cursor(items[-1]["id"]) if more else None
+    return Answer(AuditPage(items=[AuditEntry(**one) for one in items], next=following))
+
+
+def _task(call: Call) -> UUID:
+    return UUID(call.params["task_id"])

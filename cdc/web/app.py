@@ -1,0 +1,262 @@
+"""Composition root of `cdc serve`: builds everything, starts and stops it in order."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from ipaddress import ip_address
+from pathlib import Path
+from time import monotonic
+from urllib.parse import urlsplit
+
+import orjson
+from aiohttp import web
+
+from cdc import stop_signals
+from cdc.errors import CdcError, ConfigError
+from cdc.mapping import load_mapping
+from cdc.settings import Settings
+from cdc.telemetry import HealthServer, Systemd
+from cdc.telemetry.requests import RequestObserver
+from cdc.web import bootstrap, dispatch, openapi
+from cdc.web.call import Service
+from cdc.web.limits import FailedKeys
+from cdc.web.pool import Pool
+from cdc.web.problems import Problem
+from cdc.web.server import (
+    ApiServer,
+    query_of,
+    read_body,
+    refusal,
+    request_id,
+    response,
+    source_of,
+    tls_of,
+)
+from cdc.web.tasks import TaskWorker
+from cdc.webhooks.model import Rules
+from cdc.webhooks.registry import Registry
+
+LOOK_EVERY_S = 2.0
+TIDY_EVERY_S = 600.0
+OPENAPI = "/v1/openapi.json"
+
+
+class ServeApp:
+    """One process of `cdc serve`.
+
+    bootstrap_key: file with a key of scope admin, made here if it is not there; None: no file.
+    """
+
+    def __init__(
+        self, settings: Settings, observer: RequestObserver, bootstrap_key: Path | None = None
+    ) -> None:
+        self._settings = settings
+        self._observer = observer
+        self._bootstrap_key = bootstrap_key
+        mapping = load_mapping(settings.mapping)
+        pool = Pool(settings.database_url)
+        registry = Registry(pool.engine, Rules.of(settings, mapping))
+        self._service = Service(settings, mapping, pool, registry)
+        self._failed = FailedKeys()
+        self._worker = TaskWorker(pool)
+        self._document = orjson.dumps(openapi.document(settings.serve_url))
+        # Of a proxy that serves this below a path of its own.
+        self._prefix = urlsplit(settings.serve_url or "").path.rstrip("/")
+        self._ready = False
+        self._stop = asyncio.Event()
+        self._server = ApiServer(self._answer)
+        self.port = 0
+
+    # -- asked by the health server ---------------------------------------------------------------
+
+    def alive(self) -> bool:
+        return True
+
+    async def ready(self) -> bool:
+        return self._ready and not self._stop.is_set()
+
+    async def page(self) -> bytes:
+        metrics = self._observer.metrics
+        metrics.connections.set(self._server.open)
+        metrics.waiting.set(self._service.pool.waiting)
+        return metrics.page()
+
+    # -- life -------------------------------------------------------------------------------------
+
+    def stop(self, reason: str) -> None:
+        if not self._stop.is_set():
+            self._observer.stopping(reason, self._server.in_flight)
+            self._stop.set()
+
+    async def run(self) -> None:
+        """Serves until ``stop``. Raises ConfigError for what makes that impossible."""
+        settings, systemd = self._settings, Systemd()
+        runner = web.ServerRunner(self._server, shutdown_timeout=settings.stop_grace)
+        await runner.setup()
+        health = HealthServer(self)
+        beside: list[asyncio.Task[None]] = []
+        try:
+            await self._listen(runner)
+            if settings.http_port is not None:
+                await health.start(settings.http_host, settings.http_port)
+            beside = [
+                asyncio.create_task(self._server.end_slow_ones()),
+                asyncio.create_task(self._each(LOOK_EVERY_S, self._look)),
+                asyncio.create_task(self._each(1.0, self._tasks)),
+                asyncio.create_task(self._each(TIDY_EVERY_S, self._tidy)),
+                asyncio.create_task(systemd.watch(self.alive, lambda: "serving")),
+            ]
+            systemd.ready("serving")
+            await self._stop.wait()
+            systemd.stopping()
+        finally:
+            self._worker.stop()
+            await runner.cleanup()
+            for task in beside:
+                task.cancel()
+            await asyncio.gather(*beside, return_exceptions=True)
+            await health.stop()
+            await asyncio.to_thread(self._service.pool.close)
+            self._observer.stopped()
+
+    async def _listen(self, runner: web.ServerRunner) -> None:
+        settings = self._settings
+        host, tls = settings.serve_host, tls_of(settings)
+        try:
+            await web.TCPSite(runner, host, settings.serve_port, ssl_context=tls).start()
+        except OSError as error:
+            raise ConfigError(
+                f"cannot listen on {host} port {settings.serve_port}: {error.strerror or error}",
+                "CDC_SERVE_HOST and CDC_SERVE_PORT say where the API is served.",
+            ) from None
+        self.port = int(runner.addresses[0][1])
+        if tls is None and not settings.serve_trusted_proxies and not _loopback(host):
+            self._observer.exposed_port(host)
+        shown = f"[{host}]" if ":" in host else host
+        plain = f"http{'s' if tls else ''}://{shown}:{self.port}/"
+        self._observer.serving(settings.serve_url or plain)
+
+    async def _each(self, seconds: float, work: Callable[[], Awaitable[None]]) -> None:
+        while True:
+            await work()
+            await asyncio.sleep(seconds)
+
+    async def _look(self) -> None:
+        """Whether the database is there, and prepared."""
+        try:
+            account = await self._service.pool.run(
+                lambda: bootstrap.prepare(self._service.pool, self._bootstrap_key)
+            )
+        except (CdcError, Problem) as error:
+            if self._ready or self._bootstrap_key is not None:
+                self._observer.not_ready(error)
+            self._ready = False
+            return
+        if account is not None:
+            self._observer.may_read_secrets(account)
+        if not self._ready:
+            self._observer.ready()
+        self._ready = True
+        self._bootstrap_key = None
+
+    async def _tasks(self) -> None:
+        await self._beside("tasks", self._worker.run_once)
+
+    async def _tidy(self) -> None:
+        await self._beside("tidying", self._worker.forget_old)
+
+    async def _beside(self, what: str, work: Callable[[], int | None]) -> None:
+        try:
+            done = await asyncio.to_thread(work)
+        except (CdcError, Problem) as error:
+            if self._ready:
+                self._observer.beside_failed(what, error)
+        else:
+            self._observer.metrics.tasks.inc(done or 0)
+
+    # -- requests ---------------------------------------------------------------------------------
+
+    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        begun = monotonic()
+        trusted = self._settings.serve_trusted_proxies
+        number, source = request_id(request, trusted), source_of(request, trusted)
+        seen = {"route": "unknown", "key": ""}
+        try:
+            made = await self._carried_out(request, number, source, seen)
+        except Problem as problem:
+            if problem.code == "unavailable":
+                self._observer.unavailable(number, str(problem.__cause__ or problem))
+            made = refusal(problem, number)
+        except Exception as error:
+            self._observer.failed(number, error)
+            made = refusal(Problem("internal"), number)
+        if not request.content.is_eof():
+            made.force_close()  # the rest of the body is not read
+        self._observer.answered(
+            seen["route"],
+            made.status,
+            monotonic() - begun,
+            request=number,
+            source=source,
+            key=seen["key"],
+        )
+        return made
+
+    async def _carried_out(
+        self, request: web.BaseRequest, number: str, source: str, seen: dict[str, str]
+    ) -> web.Response:
+        path = self._path(request)
+        if request.method in ("GET", "HEAD") and path in ("/healthz", "/readyz", OPENAPI):
+            seen["route"] = f"GET {path}"
+            return await self._open_to_all(path)
+        route, params = dispatch.route_of(request.method, path)
+        seen["route"] = route.name
+        headers = {name.lower(): value for name, value in request.headers.items()}
+        if (wait := self._failed.wait(source)) > 0:
+            self._observer.key_refused()
+            raise Problem("too_many_requests", headers={"Retry-After": str(int(wait) + 1)})
+        pool = self._service.pool
+        try:
+            sent = dispatch.sent_key(headers)
+            key = await pool.run(lambda: dispatch.known(self._service, sent))
+        except Problem as problem:
+            if problem.code == "unauthorized":
+                self._observer.key_refused()
+                self._failed.failed(source)
+            raise
+        seen["key"] = key.id
+        body = await read_body(request)
+        given = dispatch.Request(
+            request.method, path, query_of(request), headers, body, source, number
+        )
+        done = await pool.run(lambda: dispatch.carry_out(self._service, route, params, given, key))
+        made = response(done.status, done.headers, done.body, number)
+        if "Location" in made.headers:
+            made.headers["Location"] = self._prefix + made.headers["Location"]
+        return made
+
+    async def _open_to_all(self, path: str) -> web.Response:
+        if path == OPENAPI:
+            return response(200, {"Content-Type": "application/json"}, self._document)
+        good = path == "/healthz" or await self.ready()
+        text = b"ok\n" if good else b"not ready\n"
+        return response(200 if good else 503, {"Content-Type": "text/plain"}, text)
+
+    def _path(self, request: web.BaseRequest) -> str:
+        """Without what a proxy puts before, if it leaves it there."""
+        path = request.rel_url.raw_path
+        return path[len(self._prefix) :] if path.startswith(self._prefix + "/") else path
+
+
+def _loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+async def run_until_signalled(app: ServeApp) -> None:
+    """Serves; SIGTERM, SIGINT and SIGHUP stop it."""
+    stop_signals.call(app.stop)
+    await app.run()

@@ -1,0 +1,82 @@
+"""One request on its way: what a handler gets, and what it gives back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import sqlalchemy as sa
+from pydantic import BaseModel
+
+from cdc.mapping import Mapping as SuiteMapping
+from cdc.settings import Settings
+from cdc.web.access import Access
+from cdc.web.keys import ScopeKind
+from cdc.web.pool import Pool
+from cdc.webhooks.audit import Actor
+from cdc.webhooks.registry import Registry
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """What all requests share."""
+
+    settings: Settings
+    mapping: SuiteMapping
+    pool: Pool
+    registry: Registry
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """body: a model, or None for none."""
+
+    body: BaseModel | None
+    status: int = 200
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """params:   of the path.
+    query, body: as the route's models have them, checked.
+    registry:    bound to ``conn``, the request's transaction, and to its actor.
+    if_match:    the version that the change is meant for.
+    """
+
+    service: Service
+    params: Mapping[str, str]
+    query: Any
+    body: Any
+    conn: sa.Connection
+    access: Access
+    actor: Actor
+    registry: Registry
+    if_match: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """path:  with ``{name}`` for parts that vary.
+    who:      kinds of scopes that may.
+    answer:   model of the answer's body; None: none.
+    status:   of success.
+    patch:    the body is a JSON merge patch.
+    """
+
+    method: str
+    path: str
+    summary: str
+    handler: Callable[[Call], Answer]
+    who: frozenset[ScopeKind]
+    answer: type[BaseModel] | None
+    query: type[BaseModel] | None = None
+    body: type[BaseModel] | None = None
+    status: int = 200
+    patch: bool = False
+    if_match: bool = False
+
+    @property
+    def name(self) -> str:
+        return f"{self.method} {self.path}"

@@ -1,0 +1,124 @@
+"""Deliveries, replays and tasks, as they go into the API and come out of it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Literal
+from uuid import UUID
+
+from pydantic import AwareDatetime, Field
+
+from cdc.web.models import In, Name, Number, Out, Outcome, Page
+
+
+class DeliveryQuery(Page):
+    state: (
+        Literal[
+            "queued", "retrying", "parked", "held", "waiting", "delivered", "dead", "expired",
+            "dropped",
+        ]
+        | None
+    ) = None  # fmt: skip
+    event: Name | None = None
+    since: AwareDatetime | None = Field(
+        None, description="Time of the change. Without: what waits, and what ended within a day."
+    )
+
+
+class DeliveryOut(Out):
+    id: int
+    uid: UUID = Field(description="`webhook-id` of its requests.")
+    webhook: int
+    company: str | None
+    event: str | None
+    action: str
+    key: str | None = Field(description="Of the row that was changed.")
+    time: datetime = Field(description="Of the change.")
+    state: str
+    tries: int
+    status: int | None = Field(description="HTTP status of the last answer.")
+    error: str | None
+    due_at: datetime | None = Field(description="Of the next try.")
+
+
+class DeliveryPage(Out):
+    items: list[DeliveryOut]
+    next: str | None
+
+
+class Attempt(Out):
+    at: datetime
+    number: int = Field(description="1 for the first.")
+    outcome: str
+    status: int | None
+    error: str | None
+    detail: str
+    duration_ms: float
+    excerpt: str = Field(description="Of the answer's body.")
+
+
+class DeliveryDetail(Out):
+    id: int
+    uid: UUID
+    webhook: int
+    company: str | None
+    event: str | None
+    action: str
+    key: str | None
+    time: datetime
+    state: str
+    due_at: datetime | None
+    body: str | None = Field(description="As it is sent, as far as it is kept.")
+    attempts: list[Attempt]
+
+
+class DeliveryFound(Out):
+    items: list[DeliveryDetail] = Field(
+        description="One; several where a webhook-id was given to several webhooks."
+    )
+
+
+class RetryOut(Out):
+    retried: int = Field(description="0: it waits already.")
+
+
+class ReplayIn(In):
+    webhook: Number | None = None
+    company: Name | None = None
+    event: Name | None = None
+    outcomes: list[Outcome] = Field(["dead"], min_length=1, max_length=5)
+    since: AwareDatetime | None = Field(None, description="Time of the change.", strict=False)
+    until: AwareDatetime | None = Field(None, description="Not included.", strict=False)
+    uids: list[UUID] | None = Field(None, min_length=1, max_length=1000, strict=False)
+    new_id: bool = Field(False, description="Under another `webhook-id`.")
+    dry_run: bool = Field(False, description="Only counts.")
+
+
+class ReplayGroup(Out):
+    webhook: int
+    company: str
+    state: str
+    outcome: str
+    count: int
+
+
+class ReplayCount(Out):
+    total: int
+    groups: list[ReplayGroup]
+    skipped: dict[str, int]
+
+
+class TaskOut(Out):
+    id: UUID
+    kind: Literal["replay"]
+    state: Literal["waiting", "running", "done", "cancelled", "failed"]
+    actor: str
+    company: str | None
+    webhook_id: int | None
+    request: dict[str, Any]
+    total: int | None
+    done: int
+    changed: int = Field(description="Deliveries that are sent again.")
+    error: str | None
+    created_at: datetime
+    ended_at: datetime | None

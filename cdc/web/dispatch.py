@@ -1,0 +1,183 @@
+"""One request, from its head to its answer: key, scope, body, transaction."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from pydantic import BaseModel, ValidationError
+
+from cdc.errors import CdcError
+from cdc.web import idempotency, keys, routes
+from cdc.web.access import Access
+from cdc.web.call import Answer, Call, Route, Service
+from cdc.web.idempotency import Stored
+from cdc.web.problems import Problem, problem_of
+from cdc.webhooks.audit import Actor
+
+_BEARER = re.compile(r"Bearer +(\S+) *", re.IGNORECASE)
+_VERSION = re.compile(r'"([1-9][0-9]{0,17})"')
+JSON = "application/json"
+MERGE_PATCH = "application/merge-patch+json"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """An HTTP request whose body has arrived. Names of headers are in lower case."""
+
+    method: str
+    path: str
+    query: Mapping[str, str]
+    headers: Mapping[str, str]
+    body: bytes
+    source: str
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+def sent_key(headers: Mapping[str, str]) -> str:
+    """The key in the head. Raises Problem without one."""
+    found = _BEARER.fullmatch(headers.get("authorization", ""))
+    if found is None:
+        raise unauthorized()
+    return found[1]
+
+
+def unauthorized() -> Problem:
+    return Problem("unauthorized", headers={"WWW-Authenticate": 'Bearer realm="cdc"'})
+
+
+def known(service: Service, sent: str) -> keys.Key:
+    """Raises Problem for a key that is not valid."""
+    with service.pool.transaction() as conn:
+        key = keys.valid(conn, sent)
+    if key is None:
+        raise unauthorized()
+    return key
+
+
+def carry_out(
+    service: Service, route: Route, params: Mapping[str, str], request: Request, key: keys.Key
+) -> Reply:
+    """Everything in one transaction. Raises Problem."""
+    try:
+        with service.pool.transaction() as conn:
+            access = Access(key, conn)
+            access.admit(route.who)
+            query = _query(route, request)
+            body = _body(route, request)
+            version = _version(route, request)
+            name = request.headers.get("idempotency-key")
+            if route.method != "POST" or name is None:
+                return _reply(
+                    _handle(service, route, params, request, access, query, body, version)
+                )
+            idempotency.check(name)
+            digest = hashlib.sha256(request.path.encode() + b"\0" + request.body).digest()
+            before = idempotency.begin(conn, key, name, route.name, digest)
+            if before is not None:
+                return _unpacked(before)
+            made = _reply(_handle(service, route, params, request, access, query, body, version))
+            idempotency.end(conn, key, name, route.name, _packed(made))
+            return made
+    except CdcError as error:
+        raise problem_of(error) from error
+
+
+def _handle(
+    service: Service,
+    route: Route,
+    params: Mapping[str, str],
+    request: Request,
+    access: Access,
+    query: Any,
+    body: Any,
+    version: int | None,
+) -> Answer:
+    actor = Actor(f"key:{access.key.id}", request.source, request.id)
+    bound = service.registry.within(access.conn, actor)
+    return route.handler(
+        Call(service, params, query, body, access.conn, access, actor, bound, version)
+    )
+
+
+def _query(route: Route, request: Request) -> BaseModel | None:
+    if route.query is None:
+        if request.query:
+            raise Problem("invalid", errors=dict.fromkeys(request.query, "unknown parameter"))
+        return None
+    return _checked(route.query, dict(request.query))
+
+
+def _body(route: Route, request: Request) -> BaseModel | None:
+    if route.body is None:
+        if request.body:
+            raise Problem("invalid", "this request takes no body")
+        return None
+    if not request.body and not any(f.is_required() for f in route.body.model_fields.values()):
+        return route.body()
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != JSON and not (route.patch and kind == MERGE_PATCH):
+        accepted = f"{MERGE_PATCH} or {JSON}" if route.patch else JSON
+        raise Problem("unsupported_media_type", f"expected Content-Type: {accepted}")
+    return _checked(route.body, request.body)
+
+
+def _checked(model: type[BaseModel], given: bytes | dict[str, str]) -> BaseModel:
+    try:
+        if isinstance(given, bytes):
+            return model.model_validate_json(given)
+        return model.model_validate(given)
+    except ValidationError as error:
+        found = error.errors(include_url=False, include_input=False, include_context=False)
+        if any(one["type"] == "json_invalid" for one in found):
+            raise Problem("bad_request", f"the body is no valid JSON: {found[0]['msg']}") from None
+        errors = {".".join(map(str, one["loc"])) or "body": one["msg"] for one in found[:50]}
+        raise Problem("invalid", errors=errors) from None
+
+
+def _version(route: Route, request: Request) -> int | None:
+    """What If-Match asks for; None: nothing, or ``*``."""
+    given = request.headers.get("if-match")
+    if not route.if_match or given is None or given.strip() == "*":
+        return None
+    found = _VERSION.fullmatch(given.strip())
+    if found is None:
+        raise Problem("version_changed", "If-Match is the ETag of an answer: the version in quotes")
+    return int(found[1])
+
+
+def _reply(answer: Answer) -> Reply:
+    body = b"" if answer.body is None else orjson.dumps(answer.body.model_dump(mode="json"))
+    kind = {} if answer.body is None else {"Content-Type": JSON}
+    return Reply(answer.status, {**kind, **answer.headers}, body)
+
+
+def _packed(reply: Reply) -> Stored:
+    return Stored(reply.status, orjson.dumps([dict(reply.headers), reply.body.decode()]))
+
+
+def _unpacked(stored: Stored) -> Reply:
+    headers, body = orjson.loads(stored.packed)
+    return Reply(stored.status, {**headers, "Idempotency-Replayed": "true"}, body.encode())
+
+
+def route_of(method: str, path: str) -> tuple[Route, dict[str, str]]:
+    """Raises Problem."""
+    route, params, possible = routes.find(method, path)
+    if route is not None:
+        return route, params
+    if possible:
+        allow = ", ".join(sorted(possible))
+        raise Problem("method_not_allowed", headers={"Allow": allow})
+    raise Problem("not_found")

@@ -1,0 +1,190 @@
+"""Keys of the API: ``cdc_<id>_<secret>``. Of the secret only a SHA-256 is kept."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any, Literal
+
+import sqlalchemy as sa
+
+from cdc.errors import CdcError, UsageError
+from cdc.schema.tables import api_key
+from cdc.webhooks import audit, checks
+from cdc.webhooks.audit import Actor
+
+NOW = sa.func.clock_timestamp()
+USED_EVERY = timedelta(minutes=1)
+"""How often the last use is written, at most."""
+
+KEY = re.compile(r"cdc_([a-z2-7]{12})_([A-Za-z0-9_-]{43})")
+ID = re.compile(r"[a-z2-7]{12}")
+_ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
+_NO_KEY = hashlib.sha256(b"no key").digest()
+
+SHOWN = (
+    api_key.c.id,
+    api_key.c.scope,
+    api_key.c.description,
+    api_key.c.created_at,
+    api_key.c.created_by,
+    api_key.c.expires_at,
+    api_key.c.revoked_at,
+    api_key.c.last_used_at,
+)
+
+ScopeKind = Literal["admin", "operator", "read", "company", "webhook"]
+_KINDS: dict[str, ScopeKind] = {"admin": "admin", "operator": "operator", "read": "read"}
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What a key is for: everything, or one company, or one webhook.
+
+    value: the company's key, or the webhook's number.
+    """
+
+    kind: ScopeKind
+    value: str = ""
+
+    @classmethod
+    def parse(cls, text: str) -> Scope:
+        """Raises UsageError."""
+        kind, colon, value = text.partition(":")
+        match kind:
+            case "admin" | "operator" | "read" if not colon:
+                return cls(_KINDS[kind])
+            case "company" if colon:
+                checks.company(value)
+                return cls("company", value)
+            case "webhook" if re.fullmatch(r"[1-9][0-9]{0,17}", value):
+                return cls("webhook", value)
+        raise UsageError(
+            f"invalid scope: {text!r}", "Expected admin, operator, read, company:7 or webhook:5."
+        )
+
+    def __str__(self) -> str:
+        return f"{self.kind}:{self.value}" if self.value else self.kind
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A key that was sent and is valid. ``secret`` is as it was sent, for this request only."""
+
+    id: str
+    scope: Scope
+    secret: str = field(repr=False)
+
+
+class UnknownKey(CdcError):
+    """There is no such key."""
+
+
+def new_key() -> tuple[str, str]:
+    """Id and secret of a key that does not exist yet."""
+    return "".join(secrets.choice(_ALPHABET) for _ in range(12)), secrets.token_urlsafe(32)
+
+
+def digest(secret: str) -> bytes:
+    return hashlib.sha256(secret.encode()).digest()
+
+
+def create(
+    conn: sa.Connection,
+    actor: Actor,
+    scope: Scope,
+    *,
+    description: str = "",
+    expires: timedelta | None = None,
+    key: str | None = None,
+) -> tuple[dict[str, Any], str]:
+    """Makes a key. Returns what is kept of it, and the key itself, which is shown only now.
+
+    key: one that was made elsewhere; None: one is made.
+    """
+    checks.text("description", description)
+    found = None if key is None else KEY.fullmatch(key)
+    if key is not None and found is None:
+        raise UsageError("invalid key", "Expected cdc_<12 letters>_<43 characters>.")
+    number, secret = found.groups() if found is not None else new_key()
+    ends = None if expires is None else NOW + sa.cast(expires, sa.Interval)
+    made = conn.execute(
+        sa.insert(api_key)
+        .values(
+            id=number,
+            digest=digest(secret),
+            scope=str(scope),
+            description=description,
+            created_by=actor.name,
+            expires_at=ends,
+        )
+        .returning(*SHOWN)
+    )
+    row = dict(made.mappings().one())
+    audit.note(
+        conn,
+        actor,
+        "key.create",
+        company=scope.value if scope.kind == "company" else None,
+        webhook=int(scope.value) if scope.kind == "webhook" else None,
+        after={"id": number, "scope": str(scope), "expires_at": row["expires_at"]},
+    )
+    return row, f"cdc_{number}_{secret}"
+
+
+def listed(conn: sa.Connection, after: str = "", limit: int = 1000) -> Sequence[dict[str, Any]]:
+    """Keys by id, revoked and expired ones included."""
+    query = sa.select(*SHOWN).where(api_key.c.id > after).order_by(api_key.c.id).limit(limit)
+    return [dict(row) for row in conn.execute(query).mappings()]
+
+
+def revoke(conn: sa.Connection, actor: Actor, number: str) -> dict[str, Any]:
+    """Ends a key for good; one that was revoked stays as it is. Raises UnknownKey."""
+    query = sa.select(*SHOWN).where(api_key.c.id == number).with_for_update()
+    row = conn.execute(query).mappings().one_or_none()
+    if row is None:
+        raise UnknownKey(f"unknown key: {number!r}", "`cdc key list` lists all keys.")
+    if row["revoked_at"] is not None:
+        return dict(row)
+    made = conn.execute(
+        sa.update(api_key).where(api_key.c.id == number).values(revoked_at=NOW).returning(*SHOWN)
+    )
+    audit.note(conn, actor, "key.revoke", before={"id": number, "scope": row["scope"]})
+    return dict(made.mappings().one())
+
+
+def valid(conn: sa.Connection, sent: str) -> Key | None:
+    """The key that was sent, if it is valid: known here, and neither expired nor revoked."""
+    found = KEY.fullmatch(sent)
+    number, secret = found.groups() if found is not None else ("", "")
+    row = conn.execute(
+        sa.select(
+            api_key.c.digest,
+            api_key.c.scope,
+            sa.and_(
+                api_key.c.revoked_at.is_(None),
+                sa.or_(api_key.c.expires_at.is_(None), api_key.c.expires_at > NOW),
+            ).label("alive"),
+            sa.or_(
+                api_key.c.last_used_at.is_(None),
+                api_key.c.last_used_at < NOW - sa.cast(USED_EVERY, sa.Interval),
+            ).label("rest"),
+        ).where(api_key.c.id == number)
+    ).one_or_none()
+    # Compared in constant time, whether there is such a key or not.
+    same = hmac.compare_digest(digest(secret), _NO_KEY if row is None else row.digest)
+    if row is None or not same or not row.alive:
+        return None
+    if row.rest:
+        free = sa.select(api_key.c.id).where(api_key.c.id == number)
+        conn.execute(
+            sa.update(api_key)
+            .where(api_key.c.id == free.with_for_update(skip_locked=True).scalar_subquery())
+            .values(last_used_at=NOW)
+        )
+    return Key(number, Scope.parse(row.scope), secret)

@@ -1,0 +1,46 @@
+"""A limit for keys that are not valid: guessing is slow, and costs the database nothing."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from ipaddress import IPv6Address, ip_address
+from time import monotonic
+
+FAILURES = 20
+WINDOW_S = 60.0
+ADDRESSES = 10_000
+"""Remembered at once; the oldest is forgotten first."""
+
+
+class FailedKeys:
+    """Counts per address, of IPv6 per /64: one client has as many addresses as that holds."""
+
+    def __init__(self, clock: Callable[[], float] = monotonic) -> None:
+        self._clock = clock
+        self._failures: OrderedDict[str, tuple[int, float]] = OrderedDict()
+
+    def wait(self, source: str) -> float:
+        """Seconds until another key is looked at; 0: now."""
+        count, since = self._failures.get(_network(source), (0, 0.0))
+        left = since + WINDOW_S - self._clock()
+        return left if count >= FAILURES and left > 0 else 0.0
+
+    def failed(self, source: str) -> None:
+        network, now = _network(source), self._clock()
+        count, since = self._failures.pop(network, (0, now))
+        if now - since >= WINDOW_S:
+            count, since = 0, now
+        self._failures[network] = (count + 1, since)
+        if len(self._failures) > ADDRESSES:
+            self._failures.popitem(last=False)
+
+
+def _network(source: str) -> str:
+    try:
+        address = ip_address(source)
+    except ValueError:
+        return source
+    if isinstance(address, IPv6Address):
+        return str(address.ipv4_mapped or int(address) >> 64)
+    return str(address)

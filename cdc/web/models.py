@@ -1,0 +1,256 @@
+"""What goes into the API and comes out of it: the document and all checks of form follow."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
+
+MAX_NUMBER = 2**63 - 1
+
+
+def _no_nul(text: str) -> str:
+    if "\0" in text:
+        raise ValueError("a text may hold no NUL character")
+    return text
+
+
+Text = Annotated[str, Field(max_length=1000), AfterValidator(_no_nul)]
+Name = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_no_nul)]
+Number = Annotated[int, Field(ge=1, le=MAX_NUMBER)]
+Limit = Annotated[int, Field(ge=1, le=200, description="Entries of a page, at most.")]
+Cursor = Annotated[
+    str | None,
+    Field(max_length=200, description="`next` of the page before; without: the first page."),
+]
+WebhookState = Literal["active", "paused", "suspended", "removed"]
+Signature = Literal["v1", "v1a"]
+Outcome = Literal["dead", "delivered", "expired", "dropped", "retrying"]
+
+
+class In(BaseModel):
+    """A body or query: nothing that is not listed, no conversion of one type into another."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, hide_input_in_errors=True)
+
+
+class Query(BaseModel):
+    """A query: its values come as text."""
+
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
+
+
+class Out(BaseModel):
+    """An answer. Clients have to leave aside what they do not know: fields are added."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+
+class Empty(In):
+    """A body with nothing in it; it may be left out."""
+
+
+class Page(Query):
+    limit: Limit = 50
+    after: Cursor = None
+
+
+# -- webhooks --------------------------------------------------------------------------------------
+
+
+class WebhookIn(In):
+    events: list[Name] = Field(min_length=1, max_length=50, description="See `GET /v1/events`.")
+    endpoint: str = Field(min_length=1, max_length=2000, description="URL to POST to.")
+    description: Text = ""
+    headers: dict[str, str] = Field({}, max_length=20, description="Sent along; never shown.")
+    max_concurrency: int | None = Field(
+        None, ge=1, le=1000, description="Requests at once. Not for a company's key."
+    )
+    rate_limit: float | None = Field(
+        None, gt=0, le=1_000_000, description="Requests per second; null: no limit."
+    )
+    tls_profile: str | None = Field(
+        None, max_length=63, description="Certificates. Not for a company's key."
+    )
+    ref: Name | None = Field(None, description="The caller's own id of it, unique in its company.")
+    signature: Signature = Field(
+        "v1", description="`v1`: a shared secret. `v1a`: a key pair (ed25519)."
+    )
+
+
+class WebhookPatch(In):
+    """A JSON merge patch: what is left out stays, null takes away."""
+
+    events: list[Name] | None = Field(None, min_length=1, max_length=50)
+    endpoint: str | None = Field(None, min_length=1, max_length=2000)
+    description: Text | None = None
+    headers: dict[str, str] | None = Field(
+        None,
+        max_length=20,
+        description="All headers from now on (their values cannot be read, so nothing is merged); "
+        "null: none.",
+    )
+    max_concurrency: int | None = Field(None, ge=1, le=1000)
+    rate_limit: float | None = Field(None, gt=0, le=1_000_000)
+    tls_profile: str | None = Field(None, max_length=63)
+    ref: Name | None = None
+
+
+class WebhookOut(Out):
+    id: int
+    company: str
+    events: list[str]
+    endpoint: str = Field(description="User and password are hidden (`***`).")
+    description: str
+    state: WebhookState
+    reason: str = Field(description="Why it is in this state.")
+    since: datetime
+    max_concurrency: int
+    rate_limit: float | None
+    headers: dict[str, str] = Field(description="Names; the values are hidden (`***`).")
+    tls_profile: str | None
+    ref: str | None
+    created_at: datetime
+    version: int
+
+
+class WebhookMade(WebhookOut):
+    signature: Signature
+    secret: str | None = Field(description="To verify `v1` with. Shown only now.")
+    public_key: str | None = Field(description="To verify `v1a` with.")
+
+
+class WebhookPage(Out):
+    items: list[WebhookOut]
+    next: str | None = Field(description="Cursor of the next page; null: this is the last one.")
+
+
+class WebhookQuery(Page):
+    state: WebhookState | None = Field(None, description="Without: all but removed ones.")
+    event: Name | None = None
+    ref: Name | None = None
+
+
+class Reason(In):
+    reason: Text = Field("", description="Why, for those who look at it later.")
+
+
+class RotateIn(In):
+    grace: int = Field(
+        86_400, ge=0, le=30 * 86_400, description="Seconds that the old secret stays valid."
+    )
+    signature: Signature | None = Field(None, description="Without: as before.")
+
+
+class RotateOut(Out):
+    id: int
+    signature: Signature
+    secret: str | None = Field(description="Shown only now.")
+    public_key: str | None
+    old_secret_until: datetime | None
+    version: int
+
+
+# -- the rest --------------------------------------------------------------------------------------
+
+
+class Event(Out):
+    name: str
+    table: str
+    data: list[str] = Field(description="Keys of `data`, in order.")
+
+
+class Events(Out):
+    items: list[Event]
+
+
+class CompanyQuery(Query):
+    prefix: Annotated[str, Field(max_length=200), AfterValidator(_no_nul)] = ""
+
+
+class Company(Out):
+    company: str
+    webhooks: int
+
+
+class Companies(Out):
+    items: list[Company] = Field(description="At most 50, of those that have webhooks.")
+
+
+class KeyIn(In):
+    scope: Name = Field(description="`admin`, `operator`, `read`, `company:7` or `webhook:5`.")
+    description: Text = ""
+    expires: int | None = Field(
+        None, ge=1, le=3650 * 86_400, description="Seconds from now; null: never."
+    )
+
+
+class KeyOut(Out):
+    id: str
+    scope: str
+    description: str
+    created_at: datetime
+    created_by: str
+    expires_at: datetime | None
+    revoked_at: datetime | None
+    last_used_at: datetime | None
+
+
+class KeyMade(KeyOut):
+    key: str = Field(description="Shown only now.")
+
+
+class KeyPage(Out):
+    items: list[KeyOut]
+    next: str | None
+
+
+class AuditQuery(Page):
+    company: Name | None = None
+    webhook: Number | None = None
+    actor: Name | None = None
+    action: Name | None = None
+    since: AwareDatetime | None = None
+
+
+class AuditEntry(Out):
+    id: int
+    at: datetime
+    account: str = Field(description="Of the database.")
+    actor: str
+    source: str
+    request: str
+    action: str
+    company: str | None
+    webhook_id: int | None
+    before: dict[str, Any] | None
+    after: dict[str, Any] | None
+
+
+class AuditPage(Out):
+    items: list[AuditEntry]
+    next: str | None
+
+
+class FieldError(Out):
+    field: str
+    message: str
+
+
+class ProblemOut(Out):
+    """RFC 9457."""
+
+    type: str
+    title: str
+    status: int
+    code: str = Field(description="Stable; docs/api.md lists all.")
+    detail: str
+    errors: list[FieldError]
+    request_id: str
+
+
+class Document(Out):
+    """JSON whose form is that of the command of the same name with --json."""
+
+    model_config = ConfigDict(extra="allow")

@@ -1,0 +1,92 @@
+"""Threads and connections: requests are carried out in a bounded number of threads.
+
+The registry speaks to the database synchronously, for the command line as for this: one registry,
+with one set of checks. A request is a few statements of a millisecond, so threads cost less than a
+second registry.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import TypeVar
+
+import psycopg
+import sqlalchemy as sa
+from psycopg import errors as pg
+
+from cdc.postgres import connections
+from cdc.postgres.connections import ISOLATION, Connection
+from cdc.web.problems import Problem
+
+THREADS = 6
+MAX_WAITING = 200
+"""Requests that wait for a thread; more are refused at once."""
+
+LIMITS = "set local statement_timeout = '10s'; set local lock_timeout = '3s'"
+
+T = TypeVar("T")
+
+
+class Pool:
+    """THREADS threads with two connections each at most, and two for what runs beside requests."""
+
+    def __init__(self, url: str) -> None:
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="cdc-serve")
+        self.engine = connections.engine(url, "serve", keep=2 * THREADS + 2)
+        self.waiting = 0
+
+    async def run(self, work: Callable[[], T]) -> T:
+        """Runs it in a thread. Raises Problem where too many wait."""
+        if self.waiting >= MAX_WAITING:
+            raise Problem("unavailable", "too many requests wait", headers={"Retry-After": "1"})
+        self.waiting += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+        finally:
+            self.waiting -= 1
+
+    @contextmanager
+    def transaction(self) -> Iterator[sa.Connection]:
+        """Raises Problem where another request is at the same rows, DatabaseError."""
+        with connections.explained():
+            try:
+                with self.engine.begin() as conn:
+                    conn.exec_driver_sql(LIMITS)
+                    yield conn
+            except sa.exc.DBAPIError as error:
+                _refuse_conflict(error.orig)
+                raise error.orig or error from None
+            except psycopg.Error as error:
+                _refuse_conflict(error)
+                raise
+
+    @contextmanager
+    def autocommit(self) -> Iterator[Connection]:
+        """A connection for what begins its own transactions: reading, and long work."""
+        kept = self.engine.raw_connection()
+        conn = kept.driver_connection
+        assert isinstance(conn, Connection)
+        try:
+            conn.autocommit = True
+            with connections.explained():
+                yield conn
+        finally:
+            if conn.closed:
+                kept.invalidate()
+            else:
+                conn.rollback()
+                conn.autocommit = False
+                conn.isolation_level = ISOLATION
+            kept.close()
+
+    def close(self) -> None:
+        self._threads.shutdown(wait=True, cancel_futures=True)
+        self.engine.dispose()
+
+
+def _refuse_conflict(error: BaseException | None) -> None:
+    if isinstance(error, (pg.LockNotAvailable, pg.UniqueViolation)):
+        raise Problem("in_progress", headers={"Retry-After": "1"}) from None

@@ -1,0 +1,127 @@
+"""The routes of the API, all of them."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from urllib.parse import unquote
+
+from cdc.web.access import ADMINS, AUDITORS, CHANGERS, COMPANY, EVERY, READERS, SENDERS
+from cdc.web.api import deliveries, rest, webhooks
+from cdc.web.call import Route
+from cdc.web.delivery_models import (
+    DeliveryFound,
+    DeliveryPage,
+    DeliveryQuery,
+    ReplayCount,
+    ReplayIn,
+    RetryOut,
+    TaskOut,
+)
+from cdc.web.models import (
+    AuditPage,
+    AuditQuery,
+    Companies,
+    CompanyQuery,
+    Empty,
+    Events,
+    KeyIn,
+    KeyMade,
+    KeyPage,
+    Page,
+    Reason,
+    RotateIn,
+    RotateOut,
+    WebhookIn,
+    WebhookMade,
+    WebhookOut,
+    WebhookPage,
+    WebhookPatch,
+    WebhookQuery,
+)
+
+OWN = "/v1/companies/{company}/webhooks"
+ONE = "/v1/webhooks/{webhook_id}"
+DELIVERY = "/v1/deliveries/{uid}"
+TASK = "/v1/tasks/{task_id}"
+
+ROUTES: tuple[Route, ...] = (
+    Route("GET", OWN, "List the webhooks of a company.", webhooks.listed, COMPANY, WebhookPage,
+          query=WebhookQuery),
+    Route("POST", OWN, "Register a webhook.", webhooks.add, CHANGERS, WebhookMade,
+          body=WebhookIn, status=201),
+    Route("GET", ONE, "Show a webhook.", webhooks.show, EVERY, WebhookOut),
+    Route("PATCH", ONE, "Change a webhook.", webhooks.change, CHANGERS, WebhookOut,
+          body=WebhookPatch, patch=True, if_match=True),
+    Route("DELETE", ONE, "Remove a webhook for good; what waits is dropped.", webhooks.remove,
+          CHANGERS, None, status=204, if_match=True),
+    Route("POST", f"{ONE}/pause", "Send nothing until resumed; changes are collected.",
+          webhooks.pause, CHANGERS, WebhookOut, body=Reason),
+    Route("POST", f"{ONE}/resume", "End a pause or suspension; what waits is sent at once.",
+          webhooks.resume, CHANGERS, WebhookOut, body=Empty),
+    Route("POST", f"{ONE}/rotate-secret", "Give a webhook a new signing secret.",
+          webhooks.rotate, CHANGERS, RotateOut, body=RotateIn),
+    Route("GET", f"{ONE}/deliveries", "List deliveries of a webhook, the newest changes first.",
+          deliveries.listed, EVERY, DeliveryPage, query=DeliveryQuery),
+    Route("GET", DELIVERY, "Show a delivery with its attempts.", deliveries.show, EVERY,
+          DeliveryFound),
+    Route("POST", f"{DELIVERY}/retry", "Send a delivery again, with a new retry budget.",
+          deliveries.retry, SENDERS, RetryOut, body=Empty),
+    Route("POST", "/v1/replays", "Send many deliveries again: a task; `dry_run` only counts.",
+          deliveries.replay, CHANGERS, TaskOut, body=ReplayIn, status=202),
+    Route("GET", TASK, "Show how far a task is.", rest.show_task, COMPANY, TaskOut),
+    Route("POST", f"{TASK}/cancel", "Stop a task; what it has done stays.", rest.cancel_task,
+          CHANGERS, TaskOut, body=Empty),
+    Route("GET", "/v1/events", "List the events that a webhook can register for.", rest.events,
+          EVERY, Events),
+    Route("GET", "/v1/companies", "Find companies that have webhooks.", rest.companies, READERS,
+          Companies, query=CompanyQuery),
+    Route("GET", "/v1/keys", "List keys of the API.", rest.list_keys, ADMINS, KeyPage, query=Page),
+    Route("POST", "/v1/keys", "Make a key.", rest.create_key, ADMINS, KeyMade, body=KeyIn,
+          status=201),
+    Route("DELETE", "/v1/keys/{key_id}", "Revoke a key for good.", rest.revoke_key, ADMINS, None,
+          status=204),
+    Route("GET", "/v1/audit", "List who changed what, the newest first.", rest.list_audit,
+          AUDITORS, AuditPage, query=AuditQuery),
+)  # fmt: skip
+
+COUNTED = {"POST /v1/replays": ReplayCount}
+"""Routes with another answer of status 200."""
+
+_UUID = r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}"
+FORMS = {
+    "company": r"[^/]{1,600}",
+    "webhook_id": r"[1-9][0-9]{0,17}",
+    "uid": _UUID,
+    "task_id": _UUID,
+    "key_id": r"[a-z2-7]{12}",
+}
+"""What stands for a name in a path; anything else is not found."""
+
+
+@cache
+def _pattern(path: str) -> re.Pattern[str]:
+    parts = re.split(r"\{(\w+)\}", path)
+    text = "".join(
+        f"(?P<{part}>{FORMS[part]})" if number % 2 else re.escape(part)
+        for number, part in enumerate(parts)
+    )
+    return re.compile(text)
+
+
+def find(method: str, path: str) -> tuple[Route | None, dict[str, str], list[str]]:
+    """The route of a request and the parts of its path; the methods that are possible there.
+
+    path: as it was sent, percent-encoded.
+    """
+    possible = []
+    for route in ROUTES:
+        if (found := _pattern(route.path).fullmatch(path)) is not None:
+            if route.method == method:
+                try:
+                    parts = {n: unquote(v, errors="strict") for n, v in found.groupdict().items()}
+                except UnicodeDecodeError:
+                    return None, {}, []
+                return route, parts, []
+            possible.append(route.method)
+    return None, {}, possible

@@ -1,0 +1,1 @@
+"""`cdc serve`: the API."""

@@ -1,0 +1,212 @@
+"""Every route with every kind of key: what it may, what it may not, what is not there for it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from cdc.web.call import Route
+from cdc.web.routes import ROUTES
+from tests.web.kit import Client, Served, problem
+
+HOOK = {"events": ["candidate_changed"], "endpoint": "http://127.0.0.1:9/hook"}
+BODIES: dict[str, Any] = {
+    "POST /v1/companies/{company}/webhooks": HOOK,
+    "PATCH /v1/webhooks/{webhook_id}": {"description": "taken"},
+    "POST /v1/replays": {"dry_run": True},
+    "POST /v1/keys": {"scope": "read"},
+}
+SCOPES = ("admin", "operator", "read", "company", "webhook")
+
+
+@dataclass(frozen=True, slots=True)
+class Owned:
+    """What belongs to a company: for each name in a path, the one to put there."""
+
+    company: str
+    webhook_id: int
+    uid: str
+    task_id: str
+    key_id: str = "aaaaaaaaaaaa"
+
+    def path(self, route: Route) -> str:
+        return route.path.format(
+            company=self.company,
+            webhook_id=self.webhook_id,
+            uid=self.uid,
+            task_id=self.task_id,
+            key_id=self.key_id,
+        )
+
+
+@pytest.fixture(scope="module")
+def operator(served: Served) -> Client:
+    return served.client("operator")
+
+
+@pytest.fixture(scope="module")
+def seven(served: Served, operator: Client) -> Owned:
+    return owned(served, operator, "7")
+
+
+@pytest.fixture(scope="module")
+def eight(served: Served, operator: Client) -> Owned:
+    return owned(served, operator, "8")
+
+
+def owned(served: Served, operator: Client, company: str) -> Owned:
+    """A webhook with a dead delivery, and a task that has ended."""
+    made = operator.good(
+        "POST",
+        f"/v1/companies/{company}/webhooks",
+        {**HOOK, "endpoint": f"http://127.0.0.1:9/{company}", "description": f"of {company}"},
+    )
+    ((uid,),) = served.rows(
+        "insert into cdc.dead (webhook_id, id, uid, xid, layout, action, time, refs, event, key,"
+        " attempts, tries) select %s, %s, gen_random_uuid(), '1', id, 'm', now(), '{1,2,3}', event,"
+        " '3', 1, 1 from cdc.layout where event = 'candidate_changed' limit 1 returning uid::text",
+        made["id"],
+        1000 + made["id"],
+    )
+    ((task,),) = served.rows(
+        "insert into cdc.task (kind, state, actor, company, request)"
+        " values ('replay', 'done', 'test', %s, '{}') returning id::text",
+        company,
+    )
+    return Owned(company, made["id"], uid, task)
+
+
+def call(client: Client, route: Route, thing: Owned) -> Any:
+    body = BODIES.get(route.name, {} if route.body is not None else None)
+    if route.name == "POST /v1/replays":
+        body = {"dry_run": True, "webhook": thing.webhook_id}
+    return client(route.method, thing.path(route), body)
+
+
+def named(part: str | Route) -> str:
+    return part if isinstance(part, str) else part.name
+
+
+def names(route: Route) -> bool:
+    """Whether the route leads to a thing of a company."""
+    return any(f"{{{part}}}" in route.path for part in ("company", "webhook_id", "uid", "task_id"))
+
+
+@pytest.mark.parametrize(
+    ("scope", "route"), [(s, r) for s in SCOPES for r in ROUTES if s not in r.who], ids=named
+)
+def test_a_kind_that_may_not_is_forbidden(
+    served: Served, seven: Owned, scope: str, route: Route
+) -> None:
+    """A key that only reads writes nothing, and nobody but admin sees keys."""
+    client = served.client(full(scope, seven))
+    before = state(served)
+    answer = call(client, route, seven)
+    assert (answer.status, problem(answer)["code"]) == (403, "forbidden")
+    assert state(served) == before
+
+
+@pytest.mark.parametrize(
+    ("scope", "route"),
+    [(s, r) for s in ("company", "webhook") for r in ROUTES if s in r.who],
+    ids=named,
+)
+def test_what_belongs_to_another_company_is_not_there(
+    served: Served, seven: Owned, eight: Owned, scope: str, route: Route
+) -> None:
+    client = served.client(full(scope, seven))
+    before = state(served)
+    answer = call(client, route, eight)
+    if not names(route) and route.name != "POST /v1/replays":
+        assert f"of {eight.company}" not in answer.body.decode()
+        return
+    assert (answer.status, problem(answer)["code"]) == (404, "not_found")
+    assert state(served) == before
+    # The same as for what does not exist at all.
+    nothing = Owned("no-such", 4711, "00000000-0000-4000-8000-000000000000",
+                    "00000000-0000-4000-8000-000000000000")  # fmt: skip
+    other = call(client, route, nothing)
+    assert {**other.json, "request_id": ""} == {**answer.json, "request_id": ""}
+
+
+@pytest.mark.parametrize(
+    ("scope", "route"),
+    [(s, r) for s in SCOPES for r in ROUTES if s in r.who and r.method == "GET"],
+    ids=named,
+)
+def test_who_may_read_reads_its_own(served: Served, seven: Owned, scope: str, route: Route) -> None:
+    answer = call(served.client(full(scope, seven)), route, seven)
+    assert answer.status == 200, answer.body
+
+
+def test_replays_of_a_company_stay_in_it(served: Served, seven: Owned, eight: Owned) -> None:
+    client = served.client("company:7")
+    for body in ({"company": "8"}, {"webhook": eight.webhook_id}):
+        assert client.refused("POST", "/v1/replays", body) == (404, "not_found")
+    found = client.good("POST", "/v1/replays", {"uids": [seven.uid, eight.uid], "dry_run": True})
+    assert [group["company"] for group in found["groups"]] == ["7"]
+    made = client("POST", "/v1/replays", {"uids": [eight.uid]})
+    assert made.status == 202
+    assert made.json["company"] == "7"
+
+
+def test_a_companys_key_sets_neither_certificates_nor_capacity(
+    served: Served, seven: Owned
+) -> None:
+    client = served.client("company:7")
+    for field, value in (("tls_profile", "inside"), ("max_concurrency", 1000)):
+        answer = client("PATCH", f"/v1/webhooks/{seven.webhook_id}", {field: value})
+        assert (answer.status, problem(answer)["errors"][0]["field"]) == (403, field)
+
+
+def test_keys_that_are_not_valid(served: Served) -> None:
+    revoked = served.key("admin")
+    Client(served.url, served.key("admin")).good("DELETE", f"/v1/keys/{revoked.split('_')[1]}")
+    expired = served.key("admin", expires=timedelta(microseconds=1))
+    good = served.key("admin")
+    number, secret = good.split("_", 2)[1:]
+    other = served.key("admin").split("_", 2)[2]
+    for sent in (
+        revoked, expired, f"cdc_{number}_{other}", f"cdc_{'a' * 12}_{secret}", good[:-1],
+        good + "x", good.upper(), "", "' or ''='", "cdc__", "\xe9" * 20,
+    ):  # fmt: skip
+        answer = Client(served.url)(
+            "GET", "/v1/events", None, {"Authorization": f"Bearer {sent}",
+                                        "X-Forwarded-For": "198.51.100.7"},
+        )  # fmt: skip
+        assert (answer.status, problem(answer)["code"]) == (401, "unauthorized"), sent
+        assert answer.headers["www-authenticate"].startswith("Bearer")
+        assert secret not in answer.body.decode()
+    for scheme in ("Basic", "bearer2", ""):
+        head = {"Authorization": f"{scheme} {good}".strip()}
+        assert Client(served.url)("GET", "/v1/events", None, head).status == 401
+    assert Client(served.url)("GET", f"/v1/events?key={good}").status == 401
+
+
+def test_the_last_use_is_written_once_a_minute(served: Served) -> None:
+    client = Client(served.url, served.key("read"))
+    number = (client.key or "").split("_")[1]
+    asked = "select last_used_at, xmin::text from cdc.api_key where id = %s"
+    assert served.rows(asked, number)[0][0] is None
+    client.good("GET", "/v1/events")
+    first = served.rows(asked, number)
+    assert first[0][0] is not None
+    client.good("GET", "/v1/events")
+    assert served.rows(asked, number) == first
+
+
+def full(scope: str, thing: Owned) -> str:
+    value = {"company": thing.company, "webhook": str(thing.webhook_id)}.get(scope)
+    return f"{scope}:{value}" if value else scope
+
+
+def state(served: Served) -> list[tuple[Any, ...]]:
+    """All that a request could change."""
+    tables = ("webhook", "webhook_secret", "subscription", "retry", "dead", "task", "audit")
+    counts = [f"select '{t}', count(*), max(xmin::text::bigint) from cdc.{t}" for t in tables]
+    return served.rows(
+        " union all ".join([*counts, "select 'key', count(*), count(revoked_at) from cdc.api_key"])
+    )

@@ -121,7 +121,8 @@ class Replay:
         self._conn = connect(url) if isinstance(url, str) else url
         self._factory = self._conn.cursor_factory
         self._conn.cursor_factory = psycopg.RawCursor
-        self._actor = actor or Actor.here()
+        by = actor or Actor.here()
+        self._by = (by.name, by.source, by.request)
 
     def __enter__(self) -> Self:
         return self
@@ -180,10 +181,8 @@ class Replay:
             with explained():
                 days = range(_day(before), _day(self._now()) + 2)
                 written = sorted({day % LOG_RING for day in days})
-                actor = self._actor
-                by = [actor.name, actor.source, actor.request]
                 rows = self._conn.execute(
-                    sqlfiles.query("replay").encode(), [*keys, before, written, new_id, *by]
+                    sqlfiles.query("replay").encode(), [*keys, before, written, new_id, *self._by]
                 ).fetchall()
             yield len(keys[0]), sum(count for _, count in rows)
 
@@ -196,7 +195,7 @@ class Replay:
             with explained():
                 ((dropped,),) = self._conn.execute(
                     sqlfiles.query("drop_dead").encode(),
-                    [webhooks, ids, uids, selection.ended_before, detail],
+                    [webhooks, ids, uids, selection.ended_before, detail, *self._by],
                 ).fetchall()
             yield len(ids), dropped
 

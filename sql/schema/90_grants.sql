@@ -31,6 +31,7 @@ grant select, update on cdc.installation to cdc_admin;
 grant update on sequence cdc.queue_id to cdc_admin;
 grant select on cdc.layout, cdc.queue, cdc.attempt, cdc.lane, cdc.shard, cdc.bell, cdc.queue_id
   to cdc_admin;
+grant insert on cdc.attempt to cdc_admin;
 
 -- Readers: the state of everything, no secrets (webhook.headers may hold a token, so not that either).
 grant select (id, company, description, state, reason, since, max_concurrency, rate_limit, created_at,

@@ -28,7 +28,7 @@ WANTED = {
         "unresolved": "(s)", "webhook": "s(u)", "webhook_secret": "s",
     },
     "cdc_admin": {
-        "api_key": "si(u)", "attempt": "s", "audit": "si", "dead": "siud", "installation": "su",
+        "api_key": "si(u)", "attempt": "si", "audit": "si", "dead": "siud", "installation": "su",
         "lane": "s", "layout": "s", "queue": "s", "registration": "s", "retry": "siud",
         "schema_version": "s", "shard": "s", "subscription": "siud",
         "unresolved": "(s)", "webhook": "siud", "webhook_secret": "siud",

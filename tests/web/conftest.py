@@ -34,5 +34,5 @@ def shared_database(
 
 @pytest.fixture(scope="module")
 def served(shared_database: str, admin: psycopg.Connection) -> Iterator[Served]:
-    with serving(account(admin, shared_database), shared_database) as made:
+    with account(admin, shared_database) as url, serving(url, shared_database) as made:
         yield made

@@ -122,7 +122,8 @@ class Served:
             conn.execute(statement.encode(), values)
 
 
-def account(admin: psycopg.Connection, database: str, role: str = "cdc_serve") -> str:
+@contextmanager
+def account(admin: psycopg.Connection, database: str, role: str = "cdc_serve") -> Iterator[str]:
     """The address of the database for an account that has this role and no other."""
     name = f"of_{role}_{time.monotonic_ns()}"
     admin.execute(
@@ -130,7 +131,8 @@ def account(admin: psycopg.Connection, database: str, role: str = "cdc_serve") -
             sql.Identifier(name), sql.Identifier(role)
         )
     )
-    return psycopg.conninfo.make_conninfo(database, user=name, password="guess")
+    yield psycopg.conninfo.make_conninfo(database, user=name, password="guess")
+    admin.execute(sql.SQL("drop role {}").format(sql.Identifier(name)))
 
 
 @contextmanager

@@ -329,6 +329,7 @@ grant update (tries, reason, retry_at) on cdc.unresolved to cdc_capture;
 grant select on cdc.subscription, cdc.bell to cdc_capture;
 grant select on cdc.queue_id to cdc_capture;
 grant update on sequence cdc.queue_id to cdc_admin;
+grant insert on cdc.attempt to cdc_admin;
 grant execute on function cdc.kept(json, oid), cdc.renamed(jsonb), cdc.new_id() to cdc_capture;
 revoke all on all sequences in schema cdc from public;
 revoke all on function cdc.unfiltered(regclass) from public;

@@ -1,4 +1,4 @@
-"""`cdc audit`: who changed what."""
+"""`cdc audit`: what was changed, and by whom."""
 
 from __future__ import annotations
 

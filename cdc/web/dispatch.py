@@ -141,7 +141,7 @@ def _checked(model: type[BaseModel], given: bytes | dict[str, str]) -> BaseModel
     except ValidationError as error:
         found = error.errors(include_url=False, include_input=False, include_context=False)
         if any(one["type"] == "json_invalid" for one in found):
-            raise Problem("bad_request", f"the body is no valid JSON: {found[0]['msg']}") from None
+            raise Problem("bad_request", f"invalid JSON: {found[0]['msg']}") from None
         errors = {".".join(map(str, one["loc"])) or "body": one["msg"] for one in found[:50]}
         raise Problem("invalid", errors=errors) from None
 

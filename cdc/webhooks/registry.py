@@ -264,7 +264,7 @@ def _expected(found: Registration, version: int | None) -> Registration:
     if version is not None and found.version != version:
         raise VersionChanged(
             f"webhook {found.id} has version {found.version}, not {version}: it was changed",
-            "Read it again, and decide anew.",
+            "Read it again, and decide then.",
         )
     return found
 

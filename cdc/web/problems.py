@@ -48,7 +48,7 @@ CODES: Mapping[str, Kind] = {
     ),
     "in_progress": Kind(409, "Another request changes the same", "Send it again after a moment."),
     "conflict": Kind(
-        409, "This is not possible in the current state", "Read the current state, and decide again."
+        409, "This is not possible in the current state", "Read the current state, then decide."
     ),
     "version_changed": Kind(
         412, "The webhook was changed meanwhile", "Read it again, and repeat with its new version."

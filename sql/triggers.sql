@@ -2014,7 +2014,9 @@ update cdc.installation set mapping = 'c407ad4bb1cfbd528aeba48ed01517d54d08793a9
 #   table    where its rows lie
 #   key      the column that identifies a row (bigint, uuid or text, unique)
 #   parents  column that leads to each parent; where several paths lead to the same ancestor, they are
-#            tried in this order, the row''s own column first
+#            tried in this order, the row''s own column first. In this file, a column that the table lacks is
+#            left out as long as another path leads to the company; in a file of your own it is refused
+#   parents_if_there  further ones, used where the table has the column
 #   url      its address below base_url; {project} is the address of the row''s project, and in a
 #            project''s own url its key. Of several, the first one whose parents are all there is taken
 #   event    what a webhook registers for; without one, changes of the table are not captured
@@ -2027,8 +2029,8 @@ base_url = "https://interview-suite.com/api/v3/"
 table = "company"
 key = "id"
 url = "companies/{company}/"
-# Companies under a host of their own: a column with it (acme-inc.interview-suite.com), or with a whole
-# base URL; null for ours.
+# Each company is reached under a host of its own: name the column that holds it
+# (acme-inc.interview-suite.com), or a whole base URL. A company where it is null has the one above.
 # base_url_column = "host"
 # What people call a company; shown beside its key, and accepted by --company. A daemon does not read it.
 # name = "name"
@@ -2073,6 +2075,7 @@ data = ["project", "candidate", "question", "answervideo"]
 table = "rating"
 key = "id"
 parents = { candidate = "candidate_id", customer = "customer_id" }
+parents_if_there = { answervideo = "answervideo_id" }
 url = ["{candidate}ratings/{rating}/", "{company}ratings/{rating}/"]
 event = "rating_changed"
 data = ["project", "candidate", "rating"]

@@ -125,6 +125,17 @@ def relation(conn: Connection, table: Table) -> Relation | None:
     )
 
 
+def type_of(conn: Connection, table: Table, column: str) -> str:
+    """A column's type as SQL names it; empty where there is no such column."""
+    row = conn.execute(
+        "select format_type(a.atttypid, null) from pg_attribute a"
+        "  join pg_class c on c.oid = a.attrelid join pg_namespace n on n.oid = c.relnamespace"
+        " where n.nspname = %s and c.relname = %s and a.attname = %s",
+        (table.schema, table.name, column),
+    ).fetchone()
+    return str(row[0]) if row else ""
+
+
 def possible_tables(conn: Connection) -> list[Table]:
     """All tables that a person might have meant."""
     rows = conn.execute(

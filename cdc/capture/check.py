@@ -13,6 +13,7 @@ import psycopg
 
 from cdc.capture import catalog, dry_plan, trusted_owners
 from cdc.capture.catalog import Connection, Relation
+from cdc.capture.fit import fitted
 from cdc.capture.key_types import check_keys
 from cdc.capture.parent_lookup import probe, tables_read
 from cdc.errors import MappingError
@@ -27,18 +28,23 @@ def check(conn: Connection, mapping: Mapping, *, trusting: bool = True) -> dict[
               into an index is run by that: as ``cdc_capture``, where this account does not act for
               the owners anyway, and for nothing where it may not become that role.
     """
+    mapping = fitted(conn, mapping)
     relations: dict[Table, Relation] = {}
     company = mapping.company
     relations[company.table] = _table(conn, "company", company.table)
     optional = {"base_url_column": company.base_url_column, "name": company.name}
-    columns = {"key": company.key} | {key: name for key, name in optional.items() if name}
+    columns = [("key", company.key), *((key, name) for key, name in optional.items() if name)]
     _columns("company", relations[company.table], columns)
     for name, resource in mapping.resources.items():
         place = f"resources.{name}"
         relations[resource.table] = _table(conn, place, resource.table)
-        named = {"key": resource.key}
-        named.update({f"parents.{parent}": c for parent, c in resource.parents.items()})
+        named = [("key", resource.key)]
+        named += [(f"parents.{parent}", c) for parent, c in resource.parents.items()]
+        named += [("fields", column) for column in resource.fields or ()]
+        if resource.changed_at is not None:
+            named.append(("changed_at", resource.changed_at))
         _columns(place, relations[resource.table], named)
+        _is_a_time(conn, place, resource)
     for resource in mapping.captured:
         _can_fire(f"resources.{resource.name}", relations[resource.table])
     _apart(mapping, relations)
@@ -73,8 +79,20 @@ def _table(conn: Connection, place: str, table: Table) -> Relation:
     return found
 
 
-def _columns(place: str, relation: Relation, named: dict[str, str]) -> None:
-    for key, column in named.items():
+def _is_a_time(conn: Connection, place: str, resource: Resource) -> None:
+    if resource.changed_at is None:
+        return
+    kind = catalog.type_of(conn, resource.table, resource.changed_at)
+    if not kind.startswith("timestamp"):
+        raise MappingError(
+            f"{place}.changed_at: column {quote(resource.changed_at)} of {resource.table} is of "
+            f"type {kind}; expected a timestamp",
+            "Name the column that holds when the row was last changed.",
+        )
+
+
+def _columns(place: str, relation: Relation, named: Iterable[tuple[str, str]]) -> None:
+    for key, column in named:
         if column not in relation.columns:
             names = {name: written(name) for name in relation.columns}
             raise MappingError(

@@ -8,6 +8,7 @@ from itertools import groupby
 
 from cdc.capture import catalog, render, reown
 from cdc.capture.catalog import Connection
+from cdc.capture.fit import fitted
 from cdc.capture.plan import Role, Step, former_owned
 from cdc.capture.sql_text import comment, literal
 from cdc.mapping import Mapping
@@ -109,6 +110,7 @@ def switch_off(conn: Connection) -> list[Step]:
 
 def switch_on(conn: Connection, mapping: Mapping) -> list[Step]:
     """Steps that start it again."""
+    mapping = fitted(conn, mapping)
     known = catalog.functions(conn)
     steps: list[Step] = []
     for resource in mapping.captured:

@@ -11,6 +11,7 @@ from typing import Literal
 
 from cdc.capture import catalog, parent_lookup, render, reown
 from cdc.capture.catalog import Connection, Relation
+from cdc.capture.fit import fitted
 from cdc.capture.render import RUNS_AS, SCHEMA, TRIGGERS
 from cdc.mapping import Mapping, Resource, Table, plan_joins
 from cdc.mapping.model import quote
@@ -57,6 +58,7 @@ class TableStatus:
 
 def plan(conn: Connection, mapping: Mapping, relations: dict[Table, Relation]) -> list[Step]:
     """Steps that make the database capture what the mapping says; empty when it does already."""
+    mapping = fitted(conn, mapping)
     steps: list[Step] = []
     known = catalog.functions(conn)
     wanted = [f for r in mapping.captured for f in render.functions(mapping, r)]
@@ -102,16 +104,25 @@ def grant_named(table: Table, columns: Sequence[str]) -> str:
 
 
 def unseen(mapping: Mapping, relations: dict[Table, Relation]) -> list[str]:
-    """What PostgreSQL does not show to the triggers of these tables, one sentence a table.
+    """What the triggers of these tables do not see, one sentence each.
 
-    The new row of a MERGE's move counts as inserted, and the trigger for inserted rows fires only
-    if the MERGE has an INSERT action. Nothing that fires once a statement sees more.
+    First, columns that the default mapping names and a table lacks (cdc/capture/fit.py).
+    Then, what PostgreSQL does not show: the new row of a MERGE's move counts as inserted, and the
+    trigger for inserted rows fires only if the MERGE has an INSERT action. Nothing that fires once
+    a statement sees more.
     """
-    return [
+    lacking = [
+        f"{resource.table} has no column {column}: the path from {name} to {parent} is left out."
+        for name, resource in mapping.resources.items()
+        if mapping.fits and resource.table in relations
+        for parent, column in resource.parents.items()
+        if column not in relations[resource.table].columns
+    ]
+    return lacking + [
         f"{resource.table} is partitioned: a MERGE that moves a row to another partition is not "
         "captured, or, if it has an INSERT action, sent as created. UPDATE is captured."
         for resource in mapping.captured
-        if relations[resource.table].kind == "p"
+        if resource.table in relations and relations[resource.table].kind == "p"
     ]
 
 
@@ -198,6 +209,7 @@ def status(
 ) -> list[TableStatus]:
     """One row a table and partition that the mapping captures, and one for each trigger of ours
     that stands elsewhere, or under another name."""
+    mapping = fitted(conn, mapping)
     functions = catalog.functions(conn)
     former = catalog.former_functions(conn)
     triggers = {(t.table, t.name): t for t in catalog.triggers(conn)}

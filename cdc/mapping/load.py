@@ -9,15 +9,23 @@ import difflib
 import re
 import tomllib
 from collections.abc import Iterator
+from dataclasses import replace
+from fnmatch import fnmatch
 from importlib.resources import files
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from cdc.errors import MappingError
-from cdc.mapping.model import COMPANY, Company, Mapping, Resource, Table, UrlTemplate
-from cdc.mapping.names import IDENTIFIER, folded
+from cdc.mapping.model import COMPANY, Company, Mapping, Resource, UrlTemplate
+from cdc.mapping.names import Wrong, identifier, table_named
 from cdc.settings.kinds import odd_in_url
+
+MOST_FIELDS = 60
+"""Of one resource: which of them have changed is one number of 64 bits."""
+
+CREDENTIALS = ("*_key", "*token*", "*password*", "*secret*")
+"""Names of columns that are never sent, nor compared."""
 
 MOST_RESOURCES = 200
 """Of one mapping; a suite has some ten, and paths among them are followed step by step."""
@@ -49,6 +57,10 @@ class _Resource(_Strict):
     event: str | None = None
     data: list[str] = []
     optional: bool = False
+    parents_if_there: dict[str, str] = {}
+    fields: list[str] | None = None
+    deleted: bool = False
+    changed_at: str | None = None
 
 
 class _MappingFile(_Strict):
@@ -60,7 +72,7 @@ class _MappingFile(_Strict):
 def default_mapping() -> Mapping:
     """The interview suite's own mapping, shipped with the program."""
     text = files("cdc.mapping").joinpath("interview_suite.toml").read_text(encoding="utf-8")
-    return parse_mapping(text, "interview_suite.toml")
+    return replace(parse_mapping(text, "interview_suite.toml"), fits=True)
 
 
 def load_mapping(path: Path | None, base_url: str | None = None) -> Mapping:
@@ -91,7 +103,7 @@ def parse_mapping(text: str, origin: str) -> Mapping:
         raise MappingError(f"{origin}: {_first_problem(error)}") from None
     try:
         return _Checker(raw, text).mapping()
-    except _Wrong as wrong:
+    except Wrong as wrong:
         raise MappingError(f"{origin}: {wrong.place}: {wrong.problem}", wrong.hint) from None
 
 
@@ -111,11 +123,6 @@ def _first_problem(error: ValidationError) -> str:
     return f"{place}: {first['msg']} (found {first['input']!r})"
 
 
-class _Wrong(Exception):
-    def __init__(self, place: str, problem: str, hint: str = "") -> None:
-        self.place, self.problem, self.hint = place, problem, hint
-
-
 class _Checker:
     """Turns the raw file into a Mapping; one method a rule."""
 
@@ -127,24 +134,22 @@ class _Checker:
     def mapping(self) -> Mapping:
         raw = self.raw
         if len(raw.resources) > MOST_RESOURCES:
-            raise _Wrong("resources", f"more than {MOST_RESOURCES} are not mapped")
+            raise Wrong("resources", f"more than {MOST_RESOURCES} are not mapped")
         if (odd := odd_in_url(raw.base_url)) is not None:
-            raise _Wrong("base_url", f"'{raw.base_url}' is an invalid URL: {odd}")
+            raise Wrong("base_url", f"'{raw.base_url}' is an invalid URL: {odd}")
         if not re.fullmatch(r"https?://[^\s{}]+/", raw.base_url):
-            raise _Wrong(
+            raise Wrong(
                 "base_url",
                 f"'{raw.base_url}' is invalid: expected an http(s) URL that ends with a slash",
             )
         company = Company(
-            table=_table(raw.company.table, "company.table"),
-            key=_identifier(raw.company.key, "company.key"),
+            table=table_named(raw.company.table, "company.table"),
+            key=identifier(raw.company.key, "company.key"),
             urls=self._urls("company", COMPANY, raw.company.url),
             base_url_column=None
             if raw.company.base_url_column is None
-            else _identifier(raw.company.base_url_column, "company.base_url_column"),
-            name=None
-            if raw.company.name is None
-            else _identifier(raw.company.name, "company.name"),
+            else identifier(raw.company.base_url_column, "company.base_url_column"),
+            name=None if raw.company.name is None else identifier(raw.company.name, "company.name"),
         )
         resources = {
             name: self._resource(name, resource) for name, resource in raw.resources.items()
@@ -154,44 +159,58 @@ class _Checker:
         for name, resource in resources.items():
             self._reaches_company(name, resource, resources)
         if not any(r.event for r in resources.values()):
-            raise _Wrong("resources", "none has an event, so nothing would be captured")
+            raise Wrong("resources", "none has an event, so nothing would be captured")
         self._no_twins(company, resources)
         return Mapping(raw.base_url, company, resources, self.text)
 
     def _resource(self, name: str, raw: _Resource) -> Resource:
         place = f"resources.{name}"
         if name == COMPANY or name in TAKEN or not NAME.fullmatch(name):
-            raise _Wrong(
+            raise Wrong(
                 place,
                 "a resource is named by lower case letters, digits and underscores (at most 40), "
                 f"and not 'company' or one of {', '.join(sorted(TAKEN))}",
             )
-        parents = {}
-        for parent, column in raw.parents.items():
-            if parent not in self.names:
-                raise _Wrong(f"{place}.parents.{parent}", self._unknown(parent))
-            parents[parent] = _identifier(column, f"{place}.parents.{parent}")
+        parents = self._parents(f"{place}.parents", raw.parents)
+        if_there = self._parents(f"{place}.parents_if_there", raw.parents_if_there)
+        for parent in parents.keys() & if_there.keys():
+            raise Wrong(f"{place}.parents_if_there.{parent}", "is one of its parents already")
         if raw.event is not None and not NAME.fullmatch(raw.event):
-            raise _Wrong(f"{place}.event", f"'{raw.event}' is not made of a-z, 0-9 and _ only")
+            raise Wrong(f"{place}.event", f"'{raw.event}' is not made of a-z, 0-9 and _ only")
         if raw.event is None and raw.data:
-            raise _Wrong(f"{place}.data", "is only of use with an event")
-        if raw.event is None and raw.optional:
-            raise _Wrong(f"{place}.optional", "is only of use with an event")
+            raise Wrong(f"{place}.data", "is only of use with an event")
+        for key in ("optional", "fields", "deleted", "changed_at"):
+            if raw.event is None and getattr(raw, key) not in (None, False):
+                raise Wrong(f"{place}.{key}", "is only of use with an event")
         for member in raw.data:
             if member not in self.names:
-                raise _Wrong(f"{place}.data", self._unknown(member))
+                raise Wrong(f"{place}.data", self._unknown(member))
         if len(set(raw.data)) < len(raw.data):
-            raise _Wrong(f"{place}.data", "names a member twice")
+            raise Wrong(f"{place}.data", "names a member twice")
         return Resource(
             name=name,
-            table=_table(raw.table, f"{place}.table"),
-            key=_identifier(raw.key, f"{place}.key"),
+            table=table_named(raw.table, f"{place}.table"),
+            key=identifier(raw.key, f"{place}.key"),
             parents=parents,
             urls=self._urls(place, name, raw.url),
             event=raw.event,
             data=tuple(raw.data),
             optional=raw.optional,
+            fields=_fields(raw.fields, f"{place}.fields"),
+            deleted=raw.deleted,
+            changed_at=None
+            if raw.changed_at is None
+            else identifier(raw.changed_at, f"{place}.changed_at"),
+            parents_if_there=if_there,
         )
+
+    def _parents(self, place: str, raw: dict[str, str]) -> dict[str, str]:
+        parents = {}
+        for parent, column in raw.items():
+            if parent not in self.names:
+                raise Wrong(f"{place}.{parent}", self._unknown(parent))
+            parents[parent] = identifier(column, f"{place}.{parent}")
+        return parents
 
     def _unknown(self, name: str) -> str:
         close = difflib.get_close_matches(name, self.names, 1)
@@ -200,23 +219,23 @@ class _Checker:
     def _urls(self, place: str, own: str, urls: str | list[str]) -> tuple[UrlTemplate, ...]:
         texts = [urls] if isinstance(urls, str) else urls
         if not texts:
-            raise _Wrong(f"{place}.url", "is empty")
+            raise Wrong(f"{place}.url", "is empty")
         return tuple(self._url(f"{place}.url", own, text) for text in texts)
 
     def _url(self, place: str, own: str, text: str) -> UrlTemplate:
         try:
             template = UrlTemplate.parse(text)
         except ValueError as error:
-            raise _Wrong(place, f"'{text}': {error}") from None
+            raise Wrong(place, f"'{text}': {error}") from None
         for name in template.names:
             if name not in self.names:
-                raise _Wrong(place, self._unknown(name))
+                raise Wrong(place, self._unknown(name))
         if own not in template.names:
-            raise _Wrong(place, f"'{text}' does not hold {{{own}}}, the row's own key")
+            raise Wrong(place, f"'{text}' does not hold {{{own}}}, the row's own key")
         if any(name != own for name in template.names[1:]) or (
             template.names[0] != own and template.parts[0][0]
         ):
-            raise _Wrong(
+            raise Wrong(
                 place, f"'{text}': another resource's address can only stand at the beginning"
             )
         return template
@@ -227,10 +246,10 @@ class _Checker:
         def visit(name: str, trail: tuple[str, ...]) -> None:
             if name in trail:
                 circle = " -> ".join((*trail[trail.index(name) :], name))
-                raise _Wrong(f"resources.{trail[-1]}.parents.{name}", f"a circle: {circle}")
+                raise Wrong(f"resources.{trail[-1]}.parents.{name}", f"a circle: {circle}")
             if name in done or name == COMPANY:
                 return
-            for parent in resources[name].parents:
+            for parent in (*resources[name].parents, *resources[name].parents_if_there):
                 visit(parent, (*trail, name))
             done.add(name)
 
@@ -243,7 +262,7 @@ class _Checker:
         def visit(name: str, trail: tuple[str, ...]) -> None:
             place = "company.url" if name == COMPANY else f"resources.{name}.url"
             if name in trail:
-                raise _Wrong(place, f"a circle: {' -> '.join((*trail, name))}")
+                raise Wrong(place, f"a circle: {' -> '.join((*trail, name))}")
             if name in done:
                 return
             done.add(name)
@@ -260,14 +279,14 @@ class _Checker:
     ) -> None:
         reached = set(ancestors(name, resources))
         if COMPANY not in reached:
-            raise _Wrong(
+            raise Wrong(
                 f"resources.{name}.parents",
                 "no path leads from here to the company",
                 "Every resource needs a parent that is the company or has a path to it.",
             )
         for member in (*resource.data, *(n for url in resource.urls for n in url.names)):
             if member != name and member not in reached:
-                raise _Wrong(
+                raise Wrong(
                     f"resources.{name}",
                     f"'{member}' is used in data or url, but no path of parents leads to it",
                 )
@@ -277,18 +296,38 @@ class _Checker:
         events: dict[str, str] = {}
         for name, resource in resources.items():
             if resource.table in tables:
-                raise _Wrong(
+                raise Wrong(
                     f"resources.{name}.table",
                     f"{resource.table} is mapped already, by {tables[resource.table]}",
                 )
             tables[resource.table] = f"resources.{name}"
             if resource.event is not None and resource.event in events:
-                raise _Wrong(
+                raise Wrong(
                     f"resources.{name}.event",
                     f"'{resource.event}' is the event of {events[resource.event]} already",
                 )
             if resource.event is not None:
                 events[resource.event] = f"resources.{name}"
+
+
+def _fields(names: list[str] | None, place: str) -> tuple[str, ...] | None:
+    """Columns that may leave the database, so those that hold credentials by their name may not."""
+    if names is None:
+        return None
+    fields = tuple(identifier(name, place) for name in names)
+    for field in fields:
+        pattern = next((p for p in CREDENTIALS if fnmatch(field.lower(), p)), None)
+        if pattern is not None:
+            raise Wrong(
+                place,
+                f"{field!r} holds a credential, by its name ({pattern})",
+                "Leave it out; such a column is neither sent nor compared.",
+            )
+    if len(set(fields)) < len(fields):
+        raise Wrong(place, "names a column twice")
+    if len(fields) > MOST_FIELDS:
+        raise Wrong(place, f"has {len(fields)} columns; expected at most {MOST_FIELDS}")
+    return fields
 
 
 def ancestors(name: str, resources: dict[str, Resource]) -> Iterator[str]:
@@ -302,45 +341,3 @@ def ancestors(name: str, resources: dict[str, Resource]) -> Iterator[str]:
                 seen.add(parent)
                 stack.append(parent)
                 yield parent
-
-
-def _identifiers(text: str, place: str) -> list[str]:
-    names: list[str] = []
-    position = 0
-    while True:
-        match = IDENTIFIER.match(text, position)
-        if match is None:
-            raise _Wrong(
-                place,
-                f"invalid SQL name {text!r}",
-                "Quote what is not plain, e.g. '\"Job Application\"'.",
-            )
-        quoted, plain = match.groups()
-        names.append(quoted.replace('""', '"') if quoted else folded(plain))
-        if not names[-1].isprintable():
-            raise _Wrong(place, f"{names[-1]!r} holds a character that cannot be printed")
-        if len(names[-1].encode()) > 63:
-            raise _Wrong(place, f"{names[-1]!r} is longer than PostgreSQL's 63 bytes")
-        position = match.end()
-        if position == len(text):
-            return names
-        if text[position] != ".":
-            raise _Wrong(place, f"invalid SQL name {text!r}")
-        position += 1
-
-
-def _identifier(text: str, place: str) -> str:
-    names = _identifiers(text, place)
-    if len(names) != 1:
-        raise _Wrong(place, f"invalid column {text!r}: expected one name")
-    return names[0]
-
-
-def _table(text: str, place: str) -> Table:
-    names = _identifiers(text, place)
-    if len(names) > 2:
-        raise _Wrong(place, f"invalid table {text!r}: expected table or schema.table")
-    table = Table(*names) if len(names) == 2 else Table("public", names[0])
-    if table.schema in ("cdc", "information_schema") or table.schema.startswith("pg_"):
-        raise _Wrong(place, f"{table} is not a table of the suite")
-    return table

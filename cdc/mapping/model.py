@@ -80,6 +80,11 @@ class Resource:
     event:   what a webhook registers for; None: changes are not captured.
     data:    names whose addresses make up the payload's data, after ``action``.
     optional: a row that leads to no company is not captured, rather than kept as unresolved.
+    parents_if_there: more of them, where the table has the column (cdc/capture/fit.py).
+    fields:  columns that a webhook may ask for; empty: only whether a row differs at all; None: not
+             even that.
+    deleted: deleted rows are captured, too.
+    changed_at: column with the time of a row's last change.
     """
 
     name: str
@@ -90,6 +95,10 @@ class Resource:
     event: str | None
     data: tuple[str, ...]
     optional: bool = False
+    fields: tuple[str, ...] | None = None
+    deleted: bool = False
+    changed_at: str | None = None
+    parents_if_there: dict[str, str] = field(default_factory=dict)
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -99,12 +108,20 @@ class Resource:
 
 @dataclass(frozen=True)
 class Mapping:
-    """The whole declaration. Build one with cdc.mapping.load, which checks it."""
+    """The whole declaration. Build one with cdc.mapping.load, which checks it.
+
+    fits:     it is the default one: paths whose column a database lacks are left out
+              (cdc/capture/fit.py).
+    declared: fingerprint of the declaration that it was made of by that. What depends on the
+              database, parents_if_there, is no part of it.
+    """
 
     base_url: str
     company: Company
     resources: dict[str, Resource]
     source: str = field(repr=False, compare=False)
+    fits: bool = field(default=False, repr=False, compare=False)
+    declared: str | None = field(default=None, repr=False, compare=False)
 
     @property
     def captured(self) -> tuple[Resource, ...]:
@@ -121,6 +138,8 @@ class Mapping:
     @property
     def fingerprint(self) -> str:
         """Same for two files that mean the same, whatever their comments and spacing."""
+        if self.declared is not None:
+            return self.declared
         text = json.dumps(self._canonical(), sort_keys=False, ensure_ascii=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
@@ -139,8 +158,11 @@ class Mapping:
                     [template.text for template in r.urls],
                     r.event,
                     list(r.data),
-                    # Only where it is set: other mappings keep the fingerprint that is installed.
+                    # Only what is set: other mappings keep the fingerprint that is installed.
                     *(["optional"] if r.optional else []),
+                    *([["fields", *r.fields]] if r.fields is not None else []),
+                    *(["deleted"] if r.deleted else []),
+                    *([["changed_at", r.changed_at]] if r.changed_at is not None else []),
                 ]
                 for r in sorted(self.resources.values(), key=lambda r: r.name)
             ],

@@ -8,6 +8,7 @@ from typing import Any
 import psycopg
 from psycopg import errors as pg
 
+from cdc.capture.fit import fitted
 from cdc.capture.trusted_owners import owners_trusted
 from cdc.errors import UsageError
 from cdc.mapping import Mapping, Resource
@@ -35,7 +36,8 @@ def find(conn: Connection, mapping: Mapping, resource: Resource, key: str) -> Su
             # A lock on the table must not make us wait.
             conn.execute("set local lock_timeout = '1s'")
             conn.execute("set local statement_timeout = '3s'")
-            return _walk(conn, mapping, resource, key)
+            here = fitted(conn, mapping)
+            return _walk(conn, here, here.resources[resource.name], key)
     except (
         *(pg.InsufficientPrivilege, pg.LockNotAvailable, pg.QueryCanceled),
         *(pg.UndefinedTable, pg.UndefinedColumn, pg.DataError),

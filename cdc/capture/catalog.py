@@ -11,7 +11,7 @@ import psycopg
 
 from cdc.capture.parent_lookup import OPTIONS
 from cdc.mapping import Table
-from cdc.postgres.row_security import HIDDEN
+from cdc.postgres.row_security import POLICY_HIDES
 
 Connection = psycopg.Connection[Any]
 
@@ -76,7 +76,7 @@ def relation(conn: Connection, table: Table) -> Relation | None:
     found = conn.execute(
         f"""
         select c.oid, c.relkind::text,
-               exists (select from pg_roles r where r.rolname = 'cdc_capture' and {HIDDEN})
+               exists (select from pg_roles r where r.rolname = 'cdc_capture' and {POLICY_HIDES})
           from pg_class c join pg_namespace n on n.oid = c.relnamespace
          where n.nspname = %s and c.relname = %s
         """.encode(),

@@ -109,7 +109,7 @@ def _run(work: Coroutine[object, object, None]) -> None:
 
 def _run_as_child(work: Coroutine[object, object, None]) -> None:
     """Lets the parent distinguish a crash, after which it starts another one, from a refusal."""
-    from cdc.daemon.supervisor import DEFECT
+    from cdc.daemon.supervisor import DEFECT_EXIT_CODE
 
     try:
         _run(work)
@@ -117,7 +117,7 @@ def _run_as_child(work: Coroutine[object, object, None]) -> None:
         if common.translated(error) is not None:
             raise
         traceback.print_exc()
-        sys.exit(DEFECT)
+        sys.exit(DEFECT_EXIT_CODE)
 
 
 async def _daemon(settings: Settings, observer: Observer, *, of_parent: bool = False) -> None:

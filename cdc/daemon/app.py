@@ -13,19 +13,22 @@ import psycopg
 from psycopg import errors as pg
 
 from cdc import __version__, stop_signals
+from cdc.backoff import Backoff
 from cdc.daemon import preflight
+from cdc.daemon.consequences import Consequences
 from cdc.daemon.dispatch import Dispatcher
+from cdc.daemon.lease import Lease
 from cdc.daemon.maintenance import Maintenance
-from cdc.daemon.pipeline import DAY, Pipeline
+from cdc.daemon.pipeline import Pipeline
 from cdc.daemon.store.session import open_session, open_sessions
 from cdc.daemon.store.settle import Settler
 from cdc.daemon.watcher import Watcher
 from cdc.deliver import Client
-from cdc.lanes import Lane
 from cdc.mapping import load_mapping
 from cdc.message.payload import Translator
 from cdc.postgres import sqlfiles
 from cdc.settings import Settings, redact_dsn
+from cdc.settings.kinds import DAY
 from cdc.telemetry import (
     HealthServer,
     Observer,
@@ -36,12 +39,12 @@ from cdc.telemetry import (
     open_traces,
     watch_for_stillness,
 )
-from cdc.telemetry.metrics import UNREADY
+from cdc.telemetry.metrics import UNREADY_AFTER_S
 
-FIRST_PAUSE = 0.05
-LONGEST_PAUSE = 2.0
-FLUSH_WITHIN = 5.0
-CHECK_WITHIN = 1.0
+CONNECT_FIRST_S, CONNECT_LONGEST_S = 0.05, 2.0  # pauses between two tries
+CONNECTED_WELL_S = 5.0  # a connection that lasts longer is no try that failed
+FLUSH_WITHIN_S = 5.0
+CHECK_WITHIN_S = 1.0
 
 
 class App:
@@ -69,10 +72,10 @@ class App:
         self._systemd = Systemd()
         self._stop = asyncio.Event()
         self._reason = ""
-        self._epochs: dict[int, int] = {}
+        self._lease = Lease()
 
     def stop(self, reason: str) -> None:
-        """Asks the daemon to stop; what is under way may end within ``stop_grace``."""
+        """Asks the daemon to stop; what is in flight may end within ``stop_grace``."""
         self._reason = self._reason or reason
         self._stop.set()
 
@@ -94,7 +97,7 @@ class App:
         metrics.pulse = Pulse(self._steps)
         metrics.ready_lag = settings.ready_lag
         beside: list[asyncio.Task[None]] = []
-        # Whoever watches us is answered from the first moment on: a database that is down, for
+        # Monitoring is answered from the first moment on: a database that is down, for
         # which we wait, must not look like a daemon that stands still.
         try:
             await self._serve()
@@ -127,26 +130,26 @@ class App:
         url = settings.database_url
         self.observer.started(__version__, redact_dsn(url))
         self._systemd.ready("delivering")
-        self._client = client = Client.of(settings, self._may_send)
-        self._settler = settler = Settler(url, self.observer, self._epoch_of, self._confirmed)
+        self._client = client = Client.of(settings, self._lease)
+        self._settler = settler = Settler(url, self.observer, self._lease)
         pipeline = Pipeline(
             self._translator,
             client,
             settler,
             self.observer,
-            self._may_send,
-            suspend_after=settings.suspend_after_days * DAY,
+            self._lease,
+            Consequences(client, settler, self.observer, settings.suspend_after_days * DAY),
         )
         if settings.traces:
             self.observer.traces = open_traces(self.observer.traces_failed)
         settling = asyncio.create_task(settler.run())
-        holding = asyncio.create_task(self._tenures(url, settler, pipeline, use_bell))
+        watching = asyncio.create_task(self._watch(url, pipeline, use_bell))
         stopped = asyncio.create_task(self._stop.wait())
         try:
-            await asyncio.wait({settling, holding, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({settling, watching, stopped}, return_when=asyncio.FIRST_COMPLETED)
             await self._wind_down(settler)
         finally:
-            tasks = (stopped, holding, settling)
+            tasks = (stopped, watching, settling)
             for task in tasks:
                 task.cancel()
             results = await asyncio.gather(*tasks, return_exceptions=True)
@@ -159,26 +162,26 @@ class App:
     async def _checked(self, url: str) -> bool | None:
         """Refuses a database that cannot be used. Returns whether the doorbell can be; None when it
         was asked to stop before a database could be found."""
-        pause = FIRST_PAUSE
+        backoff = Backoff(CONNECT_FIRST_S, CONNECT_LONGEST_S)
         while True:
             checking = asyncio.create_task(self._check(url))
             try:
-                if not await self._unless_stopped(checking, CHECK_WITHIN):
+                if not await self._unless_stopped(checking, CHECK_WITHIN_S):
                     return None
                 return await checking
             except psycopg.OperationalError as error:
                 if self._stop.is_set():
                     return None
                 await preflight.refuse_if_hopeless(error, url)
-                self.observer.connection_lost(error, pause)
-                # What is up to us has been done; whoever waits for us need not wait for a database.
+                self.observer.connection_lost(error, backoff.pause)
+                # What is up to us has been done; what waits for us need not wait for a database.
                 self._systemd.ready("waiting for the database")
                 with suppress(TimeoutError):
-                    async with asyncio.timeout(pause):
+                    async with asyncio.timeout(backoff.pause):
                         await self._stop.wait()
                 if self._stop.is_set():
                     return None
-                pause = min(pause * 2, LONGEST_PAUSE)
+                backoff.double()
             finally:
                 checking.cancel()
 
@@ -201,11 +204,9 @@ class App:
         finally:
             await conn.close()
 
-    async def _tenures(
-        self, url: str, settler: Settler, pipeline: Pipeline, use_bell: bool
-    ) -> None:
-        """One tenure after the other: the database may go away and come back."""
-        pause = FIRST_PAUSE
+    async def _watch(self, url: str, pipeline: Pipeline, use_bell: bool) -> None:
+        """One watcher after the other: the database may go away and come back."""
+        backoff = Backoff(CONNECT_FIRST_S, CONNECT_LONGEST_S)
         came_back = False
         while not self._stop.is_set():
             began = asyncio.get_running_loop().time()
@@ -213,40 +214,29 @@ class App:
                 if came_back:
                     # It may be another one: a copy, or migrated meanwhile.
                     use_bell = await self._check(url)
-                self._watcher = watcher = self._new_tenure(url, settler, pipeline, use_bell)
+                self._watcher = watcher = self._new_watcher(url, pipeline, use_bell)
                 try:
                     await watcher.run()
                 except psycopg.ProgrammingError as error:
                     await self._check(url, error)
                     raise
-                finally:
-                    self._epochs = {**self._epochs, **watcher.epochs}
             except psycopg.OperationalError as error:
-                if asyncio.get_running_loop().time() - began > 5.0:
-                    pause = FIRST_PAUSE
-                self.observer.connection_lost(error, pause)
+                if asyncio.get_running_loop().time() - began > CONNECTED_WELL_S:
+                    backoff.reset()
+                self.observer.connection_lost(error, backoff.pause)
             came_back = True
-            await asyncio.sleep(pause)
-            pause = min(pause * 2, LONGEST_PAUSE)
+            await asyncio.sleep(backoff.pause)
+            backoff.double()
 
-    def _new_tenure(
-        self, url: str, settler: Settler, pipeline: Pipeline, use_bell: bool
-    ) -> Watcher:
+    def _new_watcher(self, url: str, pipeline: Pipeline, use_bell: bool) -> Watcher:
+        settings, observer = self.settings, self.observer
         return Watcher(
             url,
-            self.observer,
-            settler,
-            lambda snapshot, shards: Dispatcher(
-                self.settings, pipeline, self.observer, snapshot, shards
-            ),
-            Maintenance(
-                url,
-                self.observer,
-                self.settings.log_days,
-                self.settings.held_days,
-                self.settings.dead_days,
-            ),
-            self._epochs,
+            observer,
+            pipeline,
+            self._lease,
+            Dispatcher(settings, pipeline, observer, self._lease),
+            Maintenance(url, observer, settings.log_days, settings.held_days, settings.dead_days),
             use_bell=use_bell,
         )
 
@@ -259,15 +249,15 @@ class App:
         self.observer.stopping(self._reason or "a part of it has ended", dispatcher.in_flight)
         abandoned = await dispatcher.let_go(None, self.settings.stop_grace)
         with suppress(TimeoutError):
-            async with asyncio.timeout(FLUSH_WITHIN):
+            async with asyncio.timeout(FLUSH_WITHIN_S):
                 await settler.flushed()
         self.observer.stopped(abandoned)
 
     def _standing(self) -> str:
         """For systemd: how it stands, in a line."""
-        if not self._may_send():
+        if not self._lease.may_send():
             return "waiting for the database"
-        if self.observer.metrics.unrecorded > UNREADY:
+        if self.observer.metrics.unrecorded > UNREADY_AFTER_S:
             return "what is sent cannot be recorded"
         return "delivering"
 
@@ -281,30 +271,18 @@ class App:
             return State(0, 0, 0, Counter(), "none", False)
         workers = watcher.dispatcher.workers.values()
         return State(
-            shards=len(watcher.epochs),
+            shards=len(self._lease.shards),
             in_flight=sum(len(c.tasks) for c in workers),
             in_memory=sum(c.lane.size for c in workers),
             lanes=Counter("held" if c.lane.paused else c.lane.breaker.value for c in workers),
             bell=watcher.bell_mode,
-            ready=watcher.may_send() and not self._stop.is_set(),
+            ready=self._lease.may_send() and not self._stop.is_set(),
             sessions=open_sessions(),
             connections=self._client.open if self._client is not None else 0,
             unrecorded=self._settler.unrecorded if self._settler is not None else 0,
             set_aside=self._settler.set_aside if self._settler is not None else 0,
             log_lines_lost=file.lost_ever if (file := self.observer.log_file) is not None else 0,
         )
-
-    def _may_send(self) -> bool:
-        return self._watcher is not None and self._watcher.may_send()
-
-    def _epoch_of(self, shard: int) -> int | None:
-        """Of a shard that is ours, or was until the connection was lost: then the fence decides."""
-        epochs = self._watcher.epochs if self._watcher is not None else {}
-        return epochs.get(shard, self._epochs.get(shard))
-
-    def _confirmed(self, lanes: set[Lane]) -> None:
-        if self._watcher is not None:
-            self._watcher.dispatcher.confirmed(lanes)
 
 
 def _raise_first(results: Iterable[Any]) -> None:

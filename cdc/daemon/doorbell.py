@@ -1,18 +1,18 @@
 """When to sleep until the bell rings, and when to poll. Pure: no I/O, no clock of its own.
 
-Writers that ring commit one after another, so the bell is rung only while somebody sleeps:
+Writers that ring commit one after another, so the bell is rung only while a daemon sleeps:
 
-* quiet:   the daemon arms the bell and sleeps; a slow poll once a second arms it anew and finds
-           what the bell did not tell. Correctness never rests on the bell.
-* busy:    looks find something more than ``BUSY`` times a second, and other writers are about to
-           commit when they do (they would wait for each other), or more than ``TOO_BUSY`` times;
-           and from then on for as long as most looks find something, however few they are:
-           nobody arms, everybody polls: after each look for as long as it took, within half a
-           millisecond and two, so that looking costs half of the time at most. Whoever gets busy
-           silences the bell, or writers would wait for each other until it has run out. A look
-           sees the rows of all webhooks, so an idle daemon and a busy one conclude the same
-           without talking. Where they do not, nobody is deaf either: silencing wakes whoever
-           sleeps, to arm it anew.
+* quiet:   the daemon arms the bell and sleeps; a slow poll once a second arms it again and finds
+           what the bell did not report. Correctness never rests on the bell.
+* busy:    looks find something more than ``BUSY_FINDS_PER_S`` times a second, and other writers are
+           about to commit when they do (they would wait for each other), or more than
+           ``SWAMPED_FINDS_PER_S`` times; and from then on for as long as most looks find
+           something, however few they are: no daemon arms, each polls: after each look for as long
+           as it took, within half a millisecond and two, so that looking costs half of the time at
+           most. A daemon that gets busy silences the bell, or writers would wait for each other
+           until it has run out. A look sees the rows of all webhooks, so an idle daemon and a busy
+           one conclude the same without talking. Where they do not, none is deaf either: silencing
+           wakes those that sleep, to arm it again.
 * falling asleep: after arming, writers may be open that saw the bell unarmed. Take a transaction id
            of your own and look until none older is running; behind a long writer, at growing
            intervals.
@@ -24,21 +24,23 @@ from collections import deque
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-BUSY = 30  # productive looks per second above which nobody sleeps if writers would wait
-TOO_BUSY = 300  # ... and above which nobody sleeps in any case
-CROWDED = 1.0  # transactions running at a productive look, on average, from which on they would
-FULL = (
+BUSY_FINDS_PER_S = 30  # productive looks per second above which nobody sleeps if writers would wait
+SWAMPED_FINDS_PER_S = 300  # ... and above which nobody sleeps in any case
+CROWDED_TRANSACTIONS = (
+    1.0  # transactions running at a productive look, on average, from which on they would
+)
+FULL_SHARE_OF_LOOKS = (
     0.5  # share of looks that find something from which on a load is none the less for fewer looks
 )
-FULL_OVER = 16  # looks over which that is averaged
-CROWD_LIMIT = 10  # a crowd that is gone is to be forgotten within a second
-POLL = 0.002
-QUICK_POLL = 0.0005
-SLOW_POLL = 1.0
-ARMED_FOR = 3.0  # look.sql arms for as long
-# With less left of ARMED_FOR than this the bell counts as having been silent in between.
-MARGIN = 0.5
-DEAF_POLL = 0.1  # the longest interval where the bell cannot be used
+FULL_OVER_LOOKS = 16  # looks over which that is averaged
+CROWD_LIMIT_TRANSACTIONS = 10  # a crowd that is gone is to be forgotten within a second
+BUSY_POLL_S = 0.002
+QUICK_POLL_S = 0.0005
+SLOW_POLL_S = 1.0
+ARMED_S = 3.0  # look.sql arms for as long
+# With less left of ARMED_S than this the bell counts as having been silent in between.
+REARM_MARGIN_S = 0.5
+DEAF_POLL_S = 0.1  # the longest interval where the bell cannot be used
 
 
 class Mode(StrEnum):
@@ -70,12 +72,12 @@ class Doorbell:
     mode: Mode = Mode.POLLING
     _armed_at: float | None = None
     _guard_xid: int | None = None
-    _interval: float = POLL
-    _finds: deque[float] = field(default_factory=lambda: deque(maxlen=TOO_BUSY + 1))
+    _interval: float = BUSY_POLL_S
+    _finds: deque[float] = field(default_factory=lambda: deque(maxlen=SWAMPED_FINDS_PER_S + 1))
     _crowd: float = 0.0
     _crowded: bool = False
     _full: float = 0.0
-    _poll: float = POLL
+    _poll: float = BUSY_POLL_S
 
     def arms(self, now: float) -> bool | None:
         """What the next look is to do with the bell: arm it, silence it (False) or leave it."""
@@ -89,7 +91,7 @@ class Doorbell:
         return self.mode is Mode.SETTLING and self._guard_xid is None
 
     def guard(self, xid: int) -> None:
-        """The id that was taken: when all older ones have ended, nobody sees the bell unarmed."""
+        """The id taken: when all older ones have ended, no writer sees the bell unarmed."""
         self._guard_xid = xid
 
     def looked(
@@ -101,56 +103,60 @@ class Doorbell:
         was_armed: bool,
         xmin: int,
         running: int = 0,
-        took: float = POLL,
+        took: float = BUSY_POLL_S,
     ) -> None:
         """A look has come back.
 
         sent:  when it was sent.  found: it saw rows that were new.
         armed: the bell is armed since.  was_armed: it had been before (it may have run out, or
-        somebody has silenced it).  xmin: of its snapshot.
+        another daemon has silenced it).  xmin: of its snapshot.
         running: transactions that were open in it.  took: seconds until it was answered.
         """
-        self._poll = min(max(took, QUICK_POLL), POLL)
-        self._full += (found - self._full) / FULL_OVER
+        self._poll = min(max(took, QUICK_POLL_S), BUSY_POLL_S)
+        self._full += (found - self._full) / FULL_OVER_LOOKS
         if found:
             self._finds.append(sent)
-            self._crowd += (min(running, CROWD_LIMIT) - self._crowd) / BUSY
-            # Once the bell is silent nobody waits, and the crowd thins out: only when the load has
-            # gone down is it asked for anew. Armed again under load, writers would wait again.
-            self._crowded = self._many(sent) and (self._crowded or self._crowd >= CROWDED)
+            self._crowd += (min(running, CROWD_LIMIT_TRANSACTIONS) - self._crowd) / BUSY_FINDS_PER_S
+            # Once the bell is silent no writer waits, and the crowd thins out: it is asked for
+            # again only when the load has gone down. Armed under load, writers would wait again.
+            self._crowded = self._many(sent) and (
+                self._crowded or self._crowd >= CROWDED_TRANSACTIONS
+            )
         if not armed:
             self._armed_at = self._guard_xid = None
             self.mode = Mode.POLLING if self.usable and self._busy(sent) else Mode.DEAF
-            self._interval = POLL if found else min(self._interval * 1.5, DEAF_POLL)
+            self._interval = BUSY_POLL_S if found else min(self._interval * 1.5, DEAF_POLL_S)
             return
         lapsed = (
-            not was_armed or self._armed_at is None or sent - self._armed_at > ARMED_FOR - MARGIN
+            not was_armed
+            or self._armed_at is None
+            or sent - self._armed_at > ARMED_S - REARM_MARGIN_S
         )
         self._armed_at = sent
         if lapsed:
-            self.mode, self._guard_xid, self._interval = Mode.SETTLING, None, POLL
+            self.mode, self._guard_xid, self._interval = Mode.SETTLING, None, BUSY_POLL_S
         elif self.mode is Mode.SETTLING and self._guard_xid is not None:
             if xmin >= self._guard_xid:
                 self.mode = Mode.SLEEPING
             else:
-                self._interval = min(self._interval * 1.5, SLOW_POLL)
+                self._interval = min(self._interval * 1.5, SLOW_POLL_S)
 
     def wait(self) -> Wait:
         """What to do until the next look."""
         if self.mode is Mode.SLEEPING:
-            return Wait(SLOW_POLL, listen=True)
+            return Wait(SLOW_POLL_S, listen=True)
         if self.mode is Mode.SETTLING:
             return Wait(self._interval if self._guard_xid is not None else 0.0, listen=True)
         return Wait(self._poll if self.mode is Mode.POLLING else self._interval, listen=False)
 
     def _busy(self, now: float) -> bool:
-        return (self._crowded and self._many(now)) or self._more_than(TOO_BUSY, now)
+        return (self._crowded and self._many(now)) or self._more_than(SWAMPED_FINDS_PER_S, now)
 
     def _many(self, now: float) -> bool:
         # Who is overloaded looks seldom, and finds something each time. Arming the bell then would
         # make it worse for everybody.
-        swamped = self._crowded and self._armed_at is None and self._full > FULL
-        return swamped or self._more_than(BUSY, now)
+        swamped = self._crowded and self._armed_at is None and self._full > FULL_SHARE_OF_LOOKS
+        return swamped or self._more_than(BUSY_FINDS_PER_S, now)
 
     def _more_than(self, number: int, now: float) -> bool:
         finds = self._finds

@@ -79,7 +79,7 @@ async def _version(conn: Connection) -> None:
             "Run `cdc migrate`; daemons of the release before go on meanwhile.",
         )
     if version > head:
-        # Migrated already, and this daemon comes back or is started once more: is it still served?
+        # Migrated already, and this daemon comes back or is started again: is it still served?
         (oldest,) = await _one(conn, b"select serves from cdc.installation")
         if oldest > head:
             raise DatabaseError(

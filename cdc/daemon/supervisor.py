@@ -1,7 +1,7 @@
 """Several daemons on one host, each a process of its own, under one parent.
 
 They share the webhooks as daemons on different hosts do, by the database alone. The parent starts
-them, starts one anew that has crashed, stops them, and answers for all of them over HTTP.
+them, starts one again that has crashed, stops them, and answers for all of them over HTTP.
 """
 
 from __future__ import annotations
@@ -22,19 +22,22 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
 from cdc import stop_signals
+from cdc.backoff import Backoff
 from cdc.errors import CdcError
 from cdc.settings import Settings
 from cdc.telemetry import HealthServer, Observer, Systemd
 
-MOST = 64  # as many as there are shards
-REFUSED = (1, 2)  # exit codes of a process that has said in words why it does not run
-DEFECT = 70  # ... and of one that has not
-FIRST_PAUSE, LONGEST_PAUSE = 0.2, 5.0
-HEALTHY = 30.0  # seconds after which a process that ends counts as ending for the first time
-RECORDING = 10.0  # seconds that a process may take to record, beyond its time of grace
-ASK_EVERY = 10.0  # seconds between two questions whether a process gets on
-MISSED = 3  # questions in a row without a good answer after which it is started anew
-ANSWER = 2.0  # seconds that a process may take to tell of itself
+MAX_PROCESSES = 64  # as many as there are shards
+REFUSED_EXIT_CODES = (1, 2)  # exit codes of a process that has said in words why it does not run
+DEFECT_EXIT_CODE = 70  # ... and of one that has not
+RESTART_FIRST_S, RESTART_LONGEST_S = 0.2, 5.0
+HEALTHY_AFTER_S = (
+    30.0  # seconds after which a process that ends counts as ending for the first time
+)
+RECORDING_GRACE_S = 10.0  # seconds that a process may take to record, beyond its time of grace
+ASK_EVERY_S = 10.0  # seconds between two questions whether a process gets on
+STUCK_AFTER_MISSED = 3  # questions in a row without a good answer after which it is started again
+PROCESS_ANSWERS_WITHIN_S = 2.0  # seconds that a process may take to tell of itself
 
 
 class Supervisor:
@@ -90,22 +93,22 @@ class Supervisor:
     async def _keep(self, number: int) -> None:
         """One process after the other, until all are to stop."""
         loop = asyncio.get_running_loop()
-        pause = FIRST_PAUSE
+        backoff = Backoff(RESTART_FIRST_S, RESTART_LONGEST_S)
         while not self._stop.is_set():
             began = loop.time()
             code = await self._one(number)
             if self._stop.is_set():
                 return
-            if code in REFUSED:
+            if code in REFUSED_EXIT_CODES:
                 self.stop()
                 raise StartRefused(code)
-            if loop.time() - began > HEALTHY:
-                pause = FIRST_PAUSE
-            self._observer.process_ended(number, _how(code), pause)
+            if loop.time() - began > HEALTHY_AFTER_S:
+                backoff.reset()
+            self._observer.process_ended(number, _how(code), backoff.pause)
             with suppress(TimeoutError):
-                async with asyncio.timeout(pause):
+                async with asyncio.timeout(backoff.pause):
                     await self._stop.wait()
-            pause = min(pause * 2, LONGEST_PAUSE)
+            backoff.double()
 
     async def _one(self, number: int) -> int:
         """Starts a process and waits for its end, which comes by itself or is asked for."""
@@ -131,7 +134,7 @@ class Supervisor:
             if not ended.done() and not stuck.done():
                 with suppress(ProcessLookupError):
                     process.terminate()
-                await asyncio.wait({ended}, timeout=self._settings.stop_grace + RECORDING)
+                await asyncio.wait({ended}, timeout=self._settings.stop_grace + RECORDING_GRACE_S)
         finally:
             stopped.cancel()
             stuck.cancel()
@@ -143,8 +146,8 @@ class Supervisor:
     async def _stuck(self, number: int) -> None:
         """Returns when a process that has answered once does not any more: it stands still."""
         missed: int | None = None
-        while missed != MISSED:
-            await asyncio.sleep(ASK_EVERY)
+        while missed != STUCK_AFTER_MISSED:
+            await asyncio.sleep(ASK_EVERY_S)
             answer = await self._ask(number, "/healthz")
             if answer is not None and answer[0] == 200:
                 missed = 0
@@ -186,7 +189,7 @@ class Supervisor:
         try:
             with theirs:
                 socket.send_fds(line, [b"?"], [theirs.fileno()])
-            async with asyncio.timeout(ANSWER):
+            async with asyncio.timeout(PROCESS_ANSWERS_WITHIN_S):
                 return await _get(ours, path)
         except (OSError, ValueError):
             return None

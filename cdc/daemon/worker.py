@@ -14,8 +14,8 @@ from cdc.message.signing import Sealer
 from cdc.model import ResourceKey, Webhook, WebhookState
 from cdc.settings import Settings
 
-UNUSABLE_AGAIN = 30.0  # seconds until a registration that cannot be used is tried again
-BLOCKED_AT_ONCE = 2_000  # resources that one query brings
+UNUSABLE_RETRY_S = 30.0  # seconds until a registration that cannot be used is tried again
+BLOCKED_BATCH_RESOURCES = 2_000  # resources that one query brings
 
 
 @dataclass(slots=True, eq=False)
@@ -24,7 +24,7 @@ class Worker:
 
     sealer:  None while the registration cannot be used (no secret, say): the lane is held then.
     secrets_until: loop time at which a rotated secret runs out, or None.
-    tasks:   the attempts under way.
+    tasks:   the attempts in flight.
     told_busy: the log says that its receiver wants to be left alone.
     unable:  cdc.lane says that this machine cannot connect.
     noted:   cdc.lane says that it is failing: to be corrected at the first success.
@@ -61,7 +61,7 @@ class Worker:
         """Ends its lane. What is to be known when it is opened again; None: nothing."""
         rest = self.lane.let_go(now)
         if self.sealer is None and self.webhook.state is WebhookState.ACTIVE:
-            rest = replace(rest, wake=now + UNUSABLE_AGAIN)
+            rest = replace(rest, wake=now + UNUSABLE_RETRY_S)
         if rest == Rest(None, None, None) and not self.noted and not self.told_busy:
             return None
         known = (self.webhook.version, self.acknowledged, self.last_error)
@@ -77,7 +77,7 @@ class Worker:
 
 @dataclass(frozen=True, slots=True)
 class Resting:
-    """What is known of a webhook whose channel was closed because others need the memory."""
+    """What is known of a webhook whose worker was closed because others need the memory."""
 
     lane: Rest
     version: int
@@ -128,7 +128,7 @@ def open_worker(
     random: Random,
     capacity: Capacity,
 ) -> Worker:
-    """A channel for a webhook that has none; it gets its sealer with the registration."""
+    """A worker for a webhook that has none; it gets its sealer with the registration."""
     limits = None if resting is None else resting.lane.limits
     worker = Worker(
         webhook, Lane(webhook.id, rules_of(webhook, settings), random, capacity, limits), None
@@ -147,7 +147,7 @@ async def load(
 ) -> list[ActiveRegistration]:
     """Registrations by id; those that do not exist are left out.
 
-    new: those of them that have no channel yet.
+    new: those of them that have no worker yet.
     """
     rows = await run(conn, "webhooks", [list(webhook_ids)])
     retried = [row[0] for row in rows if row[-1] and row[0] in new]
@@ -162,10 +162,10 @@ async def _blocked(
     found: dict[int, list[tuple[ResourceKey, bool]]] = {}
     event, key = "", ""
     while webhook_ids:
-        rows = await run(conn, "blocked", [webhook_ids, event, key, BLOCKED_AT_ONCE])
+        rows = await run(conn, "blocked", [webhook_ids, event, key, BLOCKED_BATCH_RESOURCES])
         for webhook_id, event, key, has_time in rows:
             found.setdefault(webhook_id, []).append((ResourceKey(event, key), has_time))
-        if len(rows) < BLOCKED_AT_ONCE:
+        if len(rows) < BLOCKED_BATCH_RESOURCES:
             break
         webhook_ids = webhook_ids[webhook_ids.index(rows[-1][0]) :]
     return found

@@ -12,18 +12,18 @@ from typing import NamedTuple, NoReturn
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
-from cdc.deliver.outcome import LOOKED_AT, NotHttp, TooMuch
+from cdc.deliver.outcome import SCANNED_BYTES, NotHttp, TooMuch
 
-HEAD_LIMIT = 32 * 1024
+HEAD_LIMIT_BYTES = 32 * 1024
 """Bytes up to the end of the headers, interim answers included."""
 
-HEADERS = 100
+HEADER_LIMIT_LINES = 100
 """Header lines of one answer."""
 
-INTERIM_LIMIT = 16
+INTERIM_LIMIT_ANSWERS = 16
 """Interim answers (1xx) before the real one."""
 
-RAW_LIMIT = 256 * 1024
+RAW_LIMIT_BYTES = 256 * 1024
 """Bytes of one answer as it comes over the wire, headers and framing included. Four times what is
 read of a body."""
 
@@ -32,7 +32,7 @@ _OF_INTEREST = frozenset(
 )
 _FRAMES = (4, 7)  # of HTTP/2 that a server begins with: SETTINGS, GOAWAY
 _FRAME_TYPE = 3  # where a frame's type stands
-_SLICE = 16 * 1024  # what is parsed before the limits are looked at again
+_SLICE_BYTES = 16 * 1024  # what is parsed before the limits are looked at again
 
 
 class HttpReply(NamedTuple):
@@ -122,16 +122,16 @@ class Reader:
                 self._other_protocol(data)
                 return False
             self._plain = data.startswith(b"HTTP/1.1 ")
-            if len(data) <= _SLICE:  # as good as every answer
+            if len(data) <= _SLICE_BYTES:  # as good as every answer
                 self.received = len(data)
                 self._parse(data)
                 return self.complete
         rest = memoryview(data)
         while rest and not self.complete:
-            room = (RAW_LIMIT if self._status else HEAD_LIMIT) - self.received
+            room = (RAW_LIMIT_BYTES if self._status else HEAD_LIMIT_BYTES) - self.received
             if room <= 0:
                 raise TooMuch("the answer is wrapped in more bytes than any honest one")
-            piece = rest[: min(room, _SLICE)]
+            piece = rest[: min(room, _SLICE_BYTES)]
             rest = rest[len(piece) :]
             self.received += len(piece)
             self._parse(piece)
@@ -197,8 +197,8 @@ class Reader:
         if self._status:
             return  # a trailer
         self._headers += 1
-        if self._headers > HEADERS:
-            self._refuse(TooMuch(f"more than {HEADERS} headers"))
+        if self._headers > HEADER_LIMIT_LINES:
+            self._refuse(TooMuch(f"more than {HEADER_LIMIT_LINES} headers"))
         if len(name) not in _OF_INTEREST:
             return
         name = name.lower()
@@ -226,7 +226,7 @@ class Reader:
             self._refuse(NotHttp("HTTP/1.0 has no chunks"))
         if status < 200 and status != 101:
             self._interim += 1
-            if self._interim > INTERIM_LIMIT:
+            if self._interim > INTERIM_LIMIT_ANSWERS:
                 self._refuse(TooMuch("interim answers (1xx) without end"))
             self._closing = self._closing or not parser.should_keep_alive()
             self._fresh_head()
@@ -236,8 +236,8 @@ class Reader:
         self._keep = parser.should_keep_alive() and not self._closing
 
     def on_body(self, data: bytes) -> None:
-        if self._read < LOOKED_AT:
-            self._body += data[: LOOKED_AT - self._read]
+        if self._read < SCANNED_BYTES:
+            self._body += data[: SCANNED_BYTES - self._read]
         self._read += len(data)
         if self._read > self._limit:
             self.complete, self._keep = True, False

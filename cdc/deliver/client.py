@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from cdc.deliver import outcome
 from cdc.deliver import url as urls
@@ -26,6 +25,12 @@ from cdc.settings import Settings
 
 class Withheld(Exception):
     """Nothing was sent: it may not be any more, since while the connection was being made."""
+
+
+class SendPermit(Protocol):
+    """Says whether requests may be sent."""
+
+    def may_send(self) -> bool: ...
 
 
 class Route(NamedTuple):
@@ -57,7 +62,7 @@ class Client:
     look:            how names are looked up.
     proxy:           through which all connections lead; None: straight to the receiver.
     most_open:       sockets that may be open at once; None for what the system allows.
-    may_send:        asked once more when a connection had to be made: that takes its time.
+    lease:           asked again when a connection had to be made: that takes its time.
 
     Raises ConfigError if the files for all webhooks cannot be used.
     """
@@ -70,16 +75,16 @@ class Client:
         connect_timeout: float = 5.0,
         trust: Trust | None = None,
         keepalive: float = 15.0,
-        retry_after_cap: float = outcome.RETRY_AFTER_CAP,
+        retry_after_cap: float = outcome.RETRY_AFTER_LIMIT_S,
         answer_limit: int = 64 * 1024,
-        excerpt_limit: int = outcome.EXCERPT,
+        excerpt_limit: int = outcome.EXCERPT_BYTES,
         look: Lookup | None = None,
         proxy: Proxy | None = None,
         most_open: int | None = None,
-        may_send: Callable[[], bool] | None = None,
+        lease: SendPermit | None = None,
     ) -> None:
         self._guard = guard
-        self._may_send = may_send
+        self._lease = lease
         self._deadline = deadline
         self._cap = retry_after_cap
         self._excerpt_limit = excerpt_limit
@@ -106,7 +111,7 @@ class Client:
         self._route = functools.lru_cache(maxsize=10_000)(self._find_route)
 
     @classmethod
-    def of(cls, settings: Settings, may_send: Callable[[], bool] | None = None) -> Client:
+    def of(cls, settings: Settings, lease: SendPermit | None = None) -> Client:
         """As the settings have it. Raises ConfigError."""
         proxy = settings.proxy
         return cls(
@@ -120,7 +125,7 @@ class Client:
             proxy=None
             if proxy is None
             else Proxy(proxy, resolves=settings.proxy_resolves, exempt=settings.no_proxy),
-            may_send=may_send,
+            lease=lease,
         )
 
     async def post(self, request: Request) -> Outcome:
@@ -152,7 +157,7 @@ class Client:
                 waited = "connection"
                 connection = await self._pool.dial(origin, due)
                 waited = "complete answer"
-                if self._may_send is not None and not self._may_send():
+                if self._lease is not None and not self._lease.may_send():
                     self._pool.give(origin, connection)
                     raise Withheld
                 reply = await connection.exchange(message, due)

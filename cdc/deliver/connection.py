@@ -8,10 +8,10 @@ from collections.abc import Callable
 from time import monotonic
 from typing import cast
 
-from cdc.deliver.answer import HEAD_LIMIT, HttpReply, Reader
+from cdc.deliver.answer import HEAD_LIMIT_BYTES, HttpReply, Reader
 from cdc.deliver.outcome import Ended, NotHttp, TooMuch
 
-RACE = 1.0
+IDLE_RACE_S = 1.0
 """Seconds within which the end of a kept connection counts as the race between us writing and the
 peer closing it for idleness."""
 
@@ -111,7 +111,9 @@ class HttpConnection(asyncio.Protocol):
         peer may have read, acted and closed. But then the delivery would be sent again anyhow
         some seconds later, under the same webhook-id.
         """
-        return self._uses > 1 and not self._reader.received and monotonic() - self._since < RACE
+        return (
+            self._uses > 1 and not self._reader.received and monotonic() - self._since < IDLE_RACE_S
+        )
 
     def close(self) -> None:
         """At once, without waiting for the peer."""
@@ -127,7 +129,7 @@ class HttpConnection(asyncio.Protocol):
         self.open = True
 
     def data_received(self, data: bytes) -> None:
-        if not self._uses and len(self._early) < HEAD_LIMIT:
+        if not self._uses and len(self._early) < HEAD_LIMIT_BYTES:
             # It talks before being asked, to refuse us for instance: heard with the first request.
             self._early += data
             return

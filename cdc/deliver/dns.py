@@ -18,36 +18,36 @@ from typing import Self
 import pycares
 from pycares import errno as ares
 
-AT_ONCE = 256
+LOOKUPS_STARTING = 256
 """Places for lookups that have just begun: a name server is not to be flooded when a daemon starts
 with thousands of names."""
 
-FEW = 16
+SILENT_LOOKUPS_STARTING = 16
 """Additional places, for names that got no answer last time."""
 
-QUICK = 0.05
+LOOKUP_STARTS_S = 0.05
 """Seconds after which a lookup without an answer continues without a place. So a lookup behind
-names that hang for the first time waits ``QUICK / AT_ONCE`` for each that began just before: 1,000
-of them, 0.2 s. Later they only wait for each other."""
+others that hang for the first time waits ``LOOKUP_STARTS_S / LOOKUPS_STARTING`` for each of them:
+0.2 s for 1,000. Later they only wait for each other."""
 
-UNANSWERED = 10_000
+MAX_LOOKUPS = 10_000
 """Lookups in progress at most, with a place or without (some 2 kB each)."""
 
-TTL = 10.0
+ANSWER_USED_S = 10.0
 """Seconds an answer is reused. Each connection checks its addresses again all the same."""
 
-MOST = 5_000
+KNOWN_ANSWERS = 5_000
 """Answers remembered."""
 
-MOST_SILENT = 20_000
+KNOWN_SILENT_NAMES = 20_000
 """Names remembered that got no answer last time."""
 
-ADDRESSES = 32
+ADDRESSES_OF_A_NAME = 32
 """Of one name that are taken: an answer may hold thousands."""
 
 # For a name server that answers in milliseconds c-ares shortens the first wait to 0.25 s; each
 # further one is twice as long. So a lookup ends by itself in 4 to 15 s, where there is one server.
-_FIRST_WAIT = 1.0
+_FIRST_WAIT_S = 1.0
 _TRIES = 4
 
 Lookup = Callable[[str, int], Awaitable[list[str]]]
@@ -71,7 +71,10 @@ class Resolver:
         if not search:
             self._flags |= pycares.ARES_FLAG_NOSEARCH
         self._servers = servers
-        self._places, self._few = asyncio.Semaphore(AT_ONCE), asyncio.Semaphore(FEW)
+        self._places, self._few = (
+            asyncio.Semaphore(LOOKUPS_STARTING),
+            asyncio.Semaphore(SILENT_LOOKUPS_STARTING),
+        )
         self._begun: dict[asyncio.Future[list[str]], asyncio.Semaphore] = {}  # those with a place
         self._silent: dict[str, None] = {}  # names without an answer last time, oldest first
         self._under_way = 0
@@ -115,7 +118,7 @@ class Resolver:
     def _note(self, name: str, *, silent: bool) -> None:
         self._silent.pop(name, None)
         if silent:
-            if len(self._silent) >= MOST_SILENT:
+            if len(self._silent) >= KNOWN_SILENT_NAMES:
                 del self._silent[next(iter(self._silent))]
             self._silent[name] = None
 
@@ -125,7 +128,7 @@ class Resolver:
         answer: asyncio.Future[list[str]] = loop.create_future()
         self._begun[answer] = places
         answer.add_done_callback(self._leave)
-        loop.call_later(QUICK, self._leave, answer)
+        loop.call_later(LOOKUP_STARTS_S, self._leave, answer)
 
         def heard(result: pycares.AddrInfoResult | None, error: int | None) -> None:
             self._under_way -= 1
@@ -143,7 +146,7 @@ class Resolver:
                 loop.call_soon_threadsafe(heard, result, error)
 
         self._under_way += 1
-        if self._under_way > UNANSWERED:
+        if self._under_way > MAX_LOOKUPS:
             heard(None, ares.ARES_ENOMEM)
             return answer
         try:
@@ -164,11 +167,11 @@ class Resolver:
         if self._channel is None:
             self._channel = pycares.Channel(
                 flags=self._flags,
-                timeout=_FIRST_WAIT,
+                timeout=_FIRST_WAIT_S,
                 tries=_TRIES,
                 servers=self._servers or None,
             )
-        elif now > self._fresh + TTL:
+        elif now > self._fresh + ANSWER_USED_S:
             # It keeps answers, too: by their own time, and without a bound. This drops them soon.
             self._channel.reinit()
         else:
@@ -192,7 +195,7 @@ class Names:
         """Addresses of the name. Raises OSError."""
         key = name, port
         at, known = self._known.get(key, (0.0, []))
-        if known and monotonic() < at + TTL:
+        if known and monotonic() < at + ANSWER_USED_S:
             return known
         task = self._asked.get(key)
         if task is None:
@@ -211,7 +214,7 @@ class Names:
             found = await self._look(*key)
         finally:
             del self._asked[key]
-        if len(self._known) >= MOST:
+        if len(self._known) >= KNOWN_ANSWERS:
             self._known.clear()
         self._known[key] = monotonic(), found
         return found
@@ -231,7 +234,7 @@ async def lookup(name: str, port: int, limit: float = 5.0, *, search: bool = Fal
 
 def _addresses(result: pycares.AddrInfoResult) -> list[str]:
     found = dict.fromkeys(_address(node.addr) for node in result.nodes)
-    return list(found)[:ADDRESSES]
+    return list(found)[:ADDRESSES_OF_A_NAME]
 
 
 def _address(sockaddr: tuple[object, ...]) -> str:

@@ -18,7 +18,7 @@ from cdc.deliver.dns import Lookup, lookup
 from cdc.errors import CdcError, ConfigError
 from cdc.settings import Settings
 
-SETTING = "CDC_ALLOWED_NETWORKS"
+ALLOWED_SETTING = "CDC_ALLOWED_NETWORKS"
 DENIED_SETTING = "CDC_DENIED_NETWORKS"
 HTTP_SETTING = "CDC_ALLOW_HTTP"
 
@@ -110,7 +110,8 @@ class Guard:
         for network in allowed:
             if network.prefixlen == 0:
                 raise ConfigError(
-                    f"{SETTING} contains {network}, which would switch the address guard off",
+                    f"{ALLOWED_SETTING} contains {network}, which would switch the address "
+                    "guard off",
                     "Give only the networks that are meant, for example 10.1.2.0/24.",
                 )
         self._v4 = tuple(n for n in allowed if isinstance(n, IPv4Network))
@@ -147,9 +148,9 @@ class Guard:
             return
         means = f", which means {allowing}," if allowing != ip else ""
         width = allowing.max_prefixlen
-        hint = f"If it is meant to be called, allow it: {SETTING}={allowing}/{width}"
+        hint = f"If it is meant to be called, allow it: {ALLOWED_SETTING}={allowing}/{width}"
         if isinstance(allowing, IPv6Address) and allowing.scope_id is not None:
-            hint = f"An address with a zone cannot be allowed, not even by {SETTING}."
+            hint = f"An address with a zone cannot be allowed, not even by {ALLOWED_SETTING}."
         raise AddressRefused(
             f"{ip}{means} is not a public address ({rule}); webhooks are not sent there", hint, rule
         )
@@ -168,7 +169,7 @@ class Guard:
         if not allowed:
             raise AddressRefused(
                 f"{ip} is an address of this machine itself; webhooks are not sent there",
-                f"If it is meant to be called, allow it: {SETTING}={ip}/{ip.max_prefixlen}",
+                f"If it is meant to be called, allow it: {ALLOWED_SETTING}={ip}/{ip.max_prefixlen}",
                 "this machine",
             )
 

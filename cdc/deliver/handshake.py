@@ -16,7 +16,7 @@ from typing import Any, cast
 from cdc.causes import detail
 
 # Codes of OpenSSL's X509_V_ERR_..., which Python does not name.
-_EXPIRED, _NOT_YET_VALID = 10, 9
+_CERTIFICATE_EXPIRED, _NOT_YET_VALID = 10, 9
 _SELF_SIGNED, _SELF_SIGNED_IN_CHAIN, _NO_ISSUER, _NO_FIRST_ISSUER = 18, 19, 20, 21
 _UNTRUSTED = {2, _SELF_SIGNED, _SELF_SIGNED_IN_CHAIN, _NO_ISSUER, _NO_FIRST_ISSUER}
 _REVOKED = 23
@@ -110,7 +110,7 @@ def of_certificate(error: CertificateRefused, peer: str) -> str:
         code = "tls wildcard underscore" if "_" in host and covered else "tls wrong name"
         return detail(code, peer=peer, names=_listed(names))
     code = {
-        _EXPIRED: "tls expired",
+        _CERTIFICATE_EXPIRED: "tls expired",
         _NOT_YET_VALID: "tls not yet valid",
         _REVOKED: "tls revoked",
         **dict.fromkeys(_WEAK, "tls weak certificate"),

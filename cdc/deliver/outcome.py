@@ -25,22 +25,22 @@ from cdc.deliver.guard import AddressRefused
 from cdc.errors import CdcError, ConfigError, UsageError
 from cdc.model import Answer, Outcome, Request
 
-EXCERPT = 1024
+EXCERPT_BYTES = 1024
 """Bytes of an answer's body that are kept."""
 
-RETRY_AFTER_CAP = 86_400.0
+RETRY_AFTER_LIMIT_S = 86_400.0
 """Seconds; a receiver may not ask for more rest than the longest step between attempts, a day."""
 
-TELLING = 32
+SECRET_KNOWN_BY_CHARS = 32
 """Characters by which a secret is known: what begins with as many of it is taken for all of it."""
 
-LOOKED_AT = EXCERPT + TELLING
+SCANNED_BYTES = EXCERPT_BYTES + SECRET_KNOWN_BY_CHARS
 """Bytes of it that are looked at, so that a secret on the excerpt's edge is known as well."""
 
-LONGEST_DETAIL = 700
+DETAIL_LIMIT_CHARS = 700
 """Characters. A host has 253, and what is named of a certificate is cut where it is named."""
 
-_HIDDEN = "[hidden]"
+_HIDDEN_TEXT = "[hidden]"
 
 
 class RefusedDial(OSError):
@@ -146,7 +146,7 @@ def _phrase(status: int) -> str:
         return ""
 
 
-def retry_after(value: str | None, now: float, cap: float = RETRY_AFTER_CAP) -> float | None:
+def retry_after(value: str | None, now: float, cap: float = RETRY_AFTER_LIMIT_S) -> float | None:
     """Seconds to wait, from a Retry-After header in seconds or as an HTTP date.
 
     now: Unix seconds. cap: the most that is believed. None for no header, for one that cannot
@@ -169,7 +169,7 @@ def retry_after(value: str | None, now: float, cap: float = RETRY_AFTER_CAP) -> 
     return min(seconds, cap) if seconds > 0 else None
 
 
-def excerpt(body: bytes, request: Request, limit: int = EXCERPT) -> str:
+def excerpt(body: bytes, request: Request, limit: int = EXCERPT_BYTES) -> str:
     """The beginning of an answer as one printable line of at most ``limit`` bytes (in UTF-8).
 
     Receivers like to echo what they got; the credentials among our headers are taken out.
@@ -191,10 +191,10 @@ def _without(body: bytes, secrets: Iterable[str], limit: int) -> bytes:
     All are looked for in what came, never in what was put in their place, and by their beginning
     only: both headers and answer may be somebody's who wants this to take long.
     """
-    text = body[: limit + TELLING].decode("latin-1")
+    text = body[: limit + SECRET_KNOWN_BY_CHARS].decode("latin-1")
     longest: dict[str, int] = {}
     for secret in secrets:
-        start = secret[:TELLING]
+        start = secret[:SECRET_KNOWN_BY_CHARS]
         longest[start] = max(len(secret), longest.get(start, 0))
     found: list[tuple[int, int]] = []
     for start, length in longest.items():
@@ -206,7 +206,7 @@ def _without(body: bytes, secrets: Iterable[str], limit: int) -> bytes:
     end = 0
     for begin, until in sorted(found):
         if begin >= end:
-            shown += text[end:begin] + _HIDDEN
+            shown += text[end:begin] + _HIDDEN_TEXT
         end = max(end, until)
     return (shown + text[end:limit]).encode("latin-1")
 
@@ -312,4 +312,4 @@ _EACH_ADDRESS = re.compile(r"\[Errno ([0-9]+)\] Connect call failed \('([^']+)'"
 
 def _plain(text: str) -> str:
     """One short printable line. Of what is longer the cause would not be recognised again."""
-    return "".join(char if char.isprintable() else " " for char in text)[:LONGEST_DETAIL]
+    return "".join(char if char.isprintable() else " " for char in text)[:DETAIL_LIMIT_CHARS]

@@ -21,16 +21,16 @@ from cdc.deliver.handshake import HandshakeEnded
 from cdc.deliver.outcome import Ended, RefusedDial
 from cdc.deliver.proxy import Proxy
 
-IDLE = 4_000
+IDLE_CONNECTIONS = 4_000
 """Idle connections that are kept, over all origins."""
 
-GREATEST_AGE = (60.0, 120.0)
+CONNECTION_AGE_S = (60.0, 120.0)
 """Seconds after which a connection is used no more, however busy: a name may lead elsewhere by
 then. From one to the other at random, so that those that were made together do not end together."""
 
-_ATTEMPT_DELAY = 0.25  # between addresses of one name (RFC 8305)
-_SPARE = 100  # file descriptors left to the rest of the process
-_MOST = 20_000
+_NEXT_ADDRESS_AFTER_S = 0.25  # between addresses of one name (RFC 8305)
+_SPARE_DESCRIPTORS = 100  # file descriptors left to the rest of the process
+_MAX_SOCKETS = 20_000
 
 
 class Crowded(Exception):
@@ -118,9 +118,9 @@ class Pool:
         idle = self._idle.setdefault(origin, [])
         idle.append(connection)
         self._origins[connection] = origin
-        if len(self._origins) > IDLE:
+        if len(self._origins) > IDLE_CONNECTIONS:
             # Who has more than a fair share makes room with one of its own.
-            mine = len(idle) > max(1, IDLE // len(self._idle))
+            mine = len(idle) > max(1, IDLE_CONNECTIONS // len(self._idle))
             self._close_idle(idle[0] if mine else next(iter(self._origins)))
 
     async def dial(self, origin: Origin, due: float) -> HttpConnection:
@@ -152,7 +152,7 @@ class Pool:
                 raise Crowded from None
             raise
         # Not for anything secret.
-        connection.ends = monotonic() + random.uniform(*GREATEST_AGE)  # noqa: S311
+        connection.ends = monotonic() + random.uniform(*CONNECTION_AGE_S)  # noqa: S311
         if self._closed:
             connection.close()
         if not connection.open:
@@ -213,7 +213,7 @@ class Pool:
         if proxy is None:
             sock = await aiohappyeyeballs.start_connection(
                 [_info(address, origin.port) for address in hosts],
-                happy_eyeballs_delay=_ATTEMPT_DELAY,
+                happy_eyeballs_delay=_NEXT_ADDRESS_AFTER_S,
                 socket_factory=self._open_socket,
             )
             self._judge(sock)
@@ -303,5 +303,5 @@ def _allowed() -> int:
     """Sockets that a client may hold open in this process."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY:
-        return _MOST
-    return min(max(soft - _SPARE, soft // 2, 1), _MOST)
+        return _MAX_SOCKETS
+    return min(max(soft - _SPARE_DESCRIPTORS, soft // 2, 1), _MAX_SOCKETS)

@@ -23,7 +23,7 @@ from cdc.deliver.dns import Lookup
 from cdc.deliver.outcome import ProxyFailed
 from cdc.settings.kinds import split_exempt
 
-HEAD_LIMIT = 8192
+PROXY_HEAD_BYTES = 8192
 """Bytes of its answer to CONNECT; an honest one has some hundred."""
 
 _STATUS = re.compile(rb"HTTP/1\.[01] ([1-9][0-9]{2})(?: [^\r\n]*)?\r\n")
@@ -39,7 +39,7 @@ _OFFER = re.compile(rb"(?im)^Proxy-Authenticate:(.*)$")
 _QUOTED = re.compile(rb'"[^"\r\n]*"')
 _SCHEME = re.compile(r"(?i)\b(?:Basic|Bearer|Digest|Kerberos|Negotiate|NTLM)\b")
 
-MOST_TRIED = 4
+PROXY_TRIED_ADDRESSES = 4
 """Addresses of one name that are asked for, one after the other."""
 
 
@@ -85,7 +85,7 @@ class Proxy:
         failed = ProxyFailed("")
         try:
             async with asyncio.timeout(limit):
-                for host in hosts[:MOST_TRIED]:
+                for host in hosts[:PROXY_TRIED_ADDRESSES]:
                     stage = "be reached"
                     sock = await self._reach(look)
                     stage = "open a way to the endpoint"
@@ -164,7 +164,7 @@ class Proxy:
                 if not byte:
                     raise self._broken("proxy broke off", "closed")
                 head += byte
-                if len(head) > HEAD_LIMIT:
+                if len(head) > PROXY_HEAD_BYTES:
                     raise self._broken("proxy not http", "headers without end")
         except ProxyFailed:
             raise

@@ -21,12 +21,12 @@ from cdc.deliver.handshake import Handshake, lacks_authorities
 from cdc.errors import ConfigError, UsageError
 from cdc.settings import Settings
 
-SETTING = "CDC_TLS_PROFILES"
+PROFILES_SETTING = "CDC_TLS_PROFILES"
 
-LOOK_AGAIN = 10.0
+FILES_READ_EVERY_S = 10.0
 """Seconds after which files are checked again: they are renewed while the daemon runs."""
 
-SOON = timedelta(days=14)
+CERTIFICATE_ENDS_SOON = timedelta(days=14)
 """How long before its end a certificate is reported."""
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
@@ -115,7 +115,7 @@ class Trust:
             if made is None:
                 raise
             context, stamp = made.context, made.stamp
-        self._made[profile] = _Made(context, stamp, now + LOOK_AGAIN)
+        self._made[profile] = _Made(context, stamp, now + FILES_READ_EVERY_S)
         return context
 
     def doubts(self, profiles: Iterable[str | None], now: datetime) -> list[Doubt]:
@@ -135,7 +135,7 @@ class Trust:
                 found.append(Doubt(error.message, error.hint, bad=True))
                 continue
             for file, end in ends:
-                if end < now + SOON:
+                if end < now + CERTIFICATE_ENDS_SOON:
                     verb = "ended" if end < now else "ends"
                     message = f"the certificate in {file} {verb} on {end:%Y-%m-%d}"
                     found.append(Doubt(message, "Renew it; no restart is needed.", end < now))
@@ -171,7 +171,7 @@ class Trust:
         except OSError as error:
             raise UnusableTls(
                 f"the folder of TLS profiles {self._folder} cannot be read: {error.strerror}",
-                f"{SETTING} must name a folder that contains one folder per profile.",
+                f"{PROFILES_SETTING} must name a folder that contains one folder per profile.",
             ) from None
 
     def _files(self, profile: str | None) -> Files:
@@ -180,8 +180,8 @@ class Trust:
         check_name(profile)
         if self._folder is None:
             raise UnusableTls(
-                f"unknown TLS profile '{profile}': {SETTING} is not set",
-                f"Set {SETTING} to the folder that contains the folder {profile}.",
+                f"unknown TLS profile '{profile}': {PROFILES_SETTING} is not set",
+                f"Set {PROFILES_SETTING} to the folder that contains the folder {profile}.",
             )
         folder = self._folder / profile
         if not folder.is_dir():

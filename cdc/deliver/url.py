@@ -12,8 +12,8 @@ from ipaddress import AddressValueError, IPv4Address, IPv6Address
 
 from cdc.errors import UsageError
 
-MAX_LENGTH = 2048
-_PORTS = {"http": 80, "https": 443}
+MAX_URL_CHARS = 2048
+_DEFAULT_PORTS = {"http": 80, "https": 443}
 _LABEL = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)")
 _NUMBER = re.compile(r"0[xX][0-9a-fA-F]*|[0-9]+")
 _STRAY = re.compile(r"%(?![0-9A-Fa-f]{2}).{0,2}")
@@ -41,8 +41,8 @@ def parse(url: str) -> Target:
 
     Raises UsageError, without repeating user and password, if it is not a plain http(s) URL.
     """
-    if len(url) > MAX_LENGTH:
-        raise UsageError(f"the URL is longer than {MAX_LENGTH} characters")
+    if len(url) > MAX_URL_CHARS:
+        raise UsageError(f"the URL is longer than {MAX_URL_CHARS} characters")
     if any(char <= " " or char == "\x7f" for char in url):
         raise UsageError(
             "the URL holds a space or a control character", "Write %20 for a space; one line only."
@@ -56,7 +56,7 @@ def parse(url: str) -> Target:
         raise UsageError("the URL holds a backslash", "Use slashes; write %5C if one is meant.")
     scheme, separator, rest = url.partition("://")
     scheme = scheme.lower()
-    if not separator or scheme not in _PORTS:
+    if not separator or scheme not in _DEFAULT_PORTS:
         raise UsageError("the URL does not begin with https:// or http://", _PLAIN)
     if "#" in rest:
         raise UsageError("the URL holds a fragment (#...), which is never sent", "Leave it out.")
@@ -64,7 +64,7 @@ def parse(url: str) -> Target:
     _, _, hostport = authority.rpartition("@")
     if authority.count("@") > 1:
         raise UsageError("the URL holds more than one @ before its path", "Write %40 for it.")
-    host, port = _split_port(hostport, _PORTS[scheme])
+    host, port = _split_port(hostport, _DEFAULT_PORTS[scheme])
     path = rest[len(authority) :]
     if not path.startswith("/"):
         path = f"/{path}"

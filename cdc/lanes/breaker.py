@@ -10,7 +10,7 @@ from cdc.lanes.rules import LaneRules
 
 
 class BreakerState(StrEnum):
-    """closed: deliveries go; open: none goes; probing: one is under way to see."""
+    """closed: deliveries go; open: none goes; probing: one is in flight to see."""
 
     CLOSED = "closed"
     OPEN = "open"
@@ -25,7 +25,7 @@ class Breaker:
                    none.
     ramp:          cap in force after closing, or after the receiver has asked to slow down; one
                    higher with each success; 0: no ramp.
-    probe:         the delivery that is under way to see; there is one while probing.
+    probe:         the delivery that is in flight to see; there is one while probing.
     """
 
     __slots__ = (
@@ -49,7 +49,7 @@ class Breaker:
         self.ramp = 0
         self.probe: Held | None = None
         self.probe_at = 0.0
-        # Probes go to deliveries beyond this id first. While nobody answers, the same delivery
+        # Probes go to deliveries beyond this id first. While no answer comes, the same delivery
         # will do; but where an answer came it may be the delivery that is refused, and probing
         # with it for ever would hold up all the good ones.
         self.skip = -1
@@ -143,6 +143,6 @@ class Breaker:
             self.probe_at = 0.0
 
     def forgive(self) -> None:
-        """Somebody has mended the endpoint: probe at once, and count the time of failing anew."""
+        """The endpoint was mended: probe at once, and count the time of failing from now on."""
         self.failing_since = None
         self.probe_at = 0.0

@@ -97,10 +97,10 @@ class FetchPlan:
     """Which queue rows to read: the first ``limit`` of the webhook from ``from_id`` to ``to_id``,
     in order of id, visible in the newest look's snapshot.
 
-    room: places that rows new to the lane may take (the last one may need more); the rest of the
-          limit makes up for rows it holds already.
+    capacity: places that rows new to the lane may take (the last one may need more); the rest of
+          the limit makes up for rows it holds already.
     end:  None, or where the rows end of which this plan reads the first: where it is not known how
-          long reading takes (``road.UNREAD``), it is done in steps.
+          long reading takes (``model.UNREAD``), it is done in steps.
     """
 
     from_id: int

@@ -25,8 +25,8 @@ from cdc.lanes.decision import (
     Retry,
 )
 from cdc.lanes.order import ResourceOrder
-from cdc.lanes.rest import AT_LEAST, Rest
-from cdc.lanes.retries import AT_ONCE, Retries, sooner
+from cdc.lanes.rest import RESTING_AFTER_S, Rest
+from cdc.lanes.retries import OVERDUE, Retries, sooner
 from cdc.lanes.retry_policy import RetryPolicy
 from cdc.lanes.rules import LaneRules
 from cdc.lanes.sending import Limits, Sending
@@ -117,7 +117,7 @@ class Lane:
         self._paused = True
 
     def resume(self) -> None:
-        """Go on; what held the lane back before (breaker, slow-down) is tried anew at once."""
+        """Go on; what held the lane back before (breaker, slow-down) is tried again at once."""
         self._paused = False
         self._sending.breaker.forgive()
         self._sending.slow.forgive()
@@ -130,7 +130,7 @@ class Lane:
     def drop(self) -> None:
         """Forget what was not started, to free memory; it will be fetched again.
 
-        Fetches and due plans under way do not count: their rows may come after dropped ones of the
+        Fetches and due plans in flight do not count: their rows may come after dropped ones of the
         same resource.
         """
         self._window.undo()
@@ -139,20 +139,20 @@ class Lane:
             if held.queued:
                 self._window.noticed(Span(held.delivery.id, held.delivery.id))
             else:
-                self._retries.note(AT_ONCE)
+                self._retries.note(OVERDUE)
 
     def leave(self) -> None:
-        """Hold nothing in the daemon's room any more: nothing new will be started."""
+        """Hold nothing of the daemon's capacity any more: nothing new will be started."""
         self._order.leave()
 
     def rests(self, now: float) -> bool:
-        """Nothing is under way, nothing is to be confirmed, and nothing to be done for a while."""
+        """Nothing is in flight, nothing is to be confirmed, and nothing to be done for a while."""
         order = self._order
         asks = self._window.plan is not None or self._retries.asks
         if asks or len(order.held) > order.waiting or self.wants_fetch:
             return False
         wake = sooner(self.wake_at(now), self.due_at())
-        return wake is None or wake > now + AT_LEAST
+        return wake is None or wake > now + RESTING_AFTER_S
 
     def let_go(self, now: float) -> Rest:
         """End a lane that rests; what it leaves is for the next one of its webhook."""
@@ -183,7 +183,7 @@ class Lane:
         """A look brought along all queue rows that were not visible before, in order of id.
 
         Returns those to park, as ``fetched()`` does; None: not taken, because rows before them were
-        not read yet, or for want of room. Then call ``noticed()``.
+        not read yet, or for want of capacity. Then call ``noticed()``.
         """
         if not self._takes or not self._window.is_read:
             return None
@@ -289,7 +289,7 @@ class Lane:
         """The answer to ``Decision.promote``, once committed and after ``settled()``.
 
         found: a row of the resource is being retried now, promoted by this or not.
-        True: promote once more (and answer again), because rows were parked meanwhile.
+        True: promote again (and answer again), because rows were parked meanwhile.
         """
         return self._retries.promoted(resource, found)
 

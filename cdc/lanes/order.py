@@ -10,9 +10,9 @@ from cdc.lanes.capacity import Capacity
 from cdc.model import Delivery, ResourceKey
 
 # States of a held delivery. Plain numbers: they are compared several times per delivery.
-WAITING: Final = 0  # in its line, not started
-FLYING: Final = 1  # in flight, head of its line
-DONE: Final = 2  # decided and out of its line; held until the database has confirmed it
+WAITS: Final = 0  # in its line, not started
+FLIES: Final = 1  # in flight, head of its line
+DECIDED: Final = 2  # decided and out of its line; held until the database has confirmed it
 
 
 class Held:
@@ -49,7 +49,7 @@ class ResourceOrder:
     held:    everything in memory, by (id, uid).
     queued:  places taken by held rows that came from the queue.
     waiting, flying: counts of rows not started, of rows in flight.
-    room:    the daemon's, in which they all take their places.
+    capacity: the daemon's, of which they all take their places.
     retrying: keys of held rows that came from the retry table.
     """
 
@@ -78,7 +78,7 @@ class ResourceOrder:
 
     def add(self, key: tuple[int, str], delivery: Delivery, resource: ResourceKey) -> None:
         """Put a delivery into its line."""
-        held = self._hold(key, delivery, resource, WAITING)
+        held = self._hold(key, delivery, resource, WAITS)
         self.waiting += 1
         line = self._lines.get(resource)
         if line is None:
@@ -92,19 +92,19 @@ class ResourceOrder:
 
     def add_done(self, key: tuple[int, str], delivery: Delivery, resource: ResourceKey) -> None:
         """Hold a delivery that is not to be sent (it will be parked) until that is confirmed."""
-        self._hold(key, delivery, resource, DONE)
+        self._hold(key, delivery, resource, DECIDED)
 
     def outdate(self) -> None:
         """What is in flight goes to an endpoint that does not count any more."""
         for held in self.held.values():
-            held.outdated = held.state == FLYING
+            held.outdated = held.state == FLIES
 
     def is_ready(self) -> bool:
         """Whether there is a head that ``take()`` would return."""
         ready = self._ready
         while ready:
             held = ready[0][2]
-            if held.state == WAITING and self._lines[held.resource][0] is held:
+            if held.state == WAITS and self._lines[held.resource][0] is held:
                 return True
             heappop(ready)
         return False
@@ -122,7 +122,7 @@ class ResourceOrder:
 
         Looks at all lines: for probes, which are rare.
         """
-        heads = [line[0] for line in self._lines.values() if line[0].state == WAITING]
+        heads = [line[0] for line in self._lines.values() if line[0].state == WAITS]
         if not heads:
             return None
         held = min(heads, key=lambda head: (head.delivery.id <= after_id, head.delivery.id))
@@ -135,14 +135,14 @@ class ResourceOrder:
         Raises LookupError if it is not: the caller has lost track of its own attempts.
         """
         held = self.held.get((delivery.id, delivery.uid))
-        if held is None or held.state != FLYING:
+        if held is None or held.state != FLIES:
             raise LookupError(f"delivery {delivery.id} ({delivery.uid}) is not in flight")
         return held
 
     def final(self, held: Held) -> None:
         """The delivery in flight is done: the next one of its line is ready."""
         self.flying -= 1
-        held.state = DONE
+        held.state = DECIDED
         line = self._lines[held.resource]
         if len(line) == 1:
             del self._lines[held.resource]
@@ -154,13 +154,13 @@ class ResourceOrder:
         """The delivery in flight was not sent after all: it is ready again."""
         self.flying -= 1
         self.waiting += 1
-        held.state = WAITING
+        held.state = WAITS
         self._push(held)
 
     def retry(self, held: Held) -> list[Held]:
         """The delivery in flight has to be tried again; returns all that waited behind it."""
         self.flying -= 1
-        held.state = DONE
+        held.state = DECIDED
         line = self._lines.pop(held.resource)
         rest = line[1:]
         self._decided(rest)
@@ -175,27 +175,27 @@ class ResourceOrder:
         """Take those out of a resource's line that wait there and came from the queue; none while
         one from the queue is in flight: see ``Retries``."""
         line = self._lines.get(resource, [])
-        if line and line[0].queued and line[0].state == FLYING:
+        if line and line[0].queued and line[0].state == FLIES:
             return []
-        out = [held for held in line if held.state == WAITING and held.queued]
+        out = [held for held in line if held.state == WAITS and held.queued]
         if out:
             self._decided(out)
-            line[:] = [held for held in line if held.state != DONE]
+            line[:] = [held for held in line if held.state != DECIDED]
             if not line:
                 del self._lines[resource]
-            elif line[0].state == WAITING:
+            elif line[0].state == WAITS:
                 self._push(line[0])
         return out
 
     def drop_waiting(self) -> list[Held]:
         """Forget everything that was not started; returns it."""
-        out = [held for held in self.held.values() if held.state == WAITING]
+        out = [held for held in self.held.values() if held.state == WAITS]
         for held in out:
-            held.state = DONE
+            held.state = DECIDED
             self.forget(held.delivery)
         self.waiting = 0
         self._ready.clear()
-        heads = [line[0] for line in self._lines.values() if line[0].state == FLYING]
+        heads = [line[0] for line in self._lines.values() if line[0].state == FLIES]
         self._lines = {head.resource: [head] for head in heads}
         return out
 
@@ -208,7 +208,7 @@ class ResourceOrder:
         held = self.held.get(key)
         if held is None:
             return None
-        if held.state != DONE:
+        if held.state != DECIDED:
             raise LookupError(f"delivery {delivery.id} ({delivery.uid}) was not decided")
         del self.held[key]
         places = delivery.places
@@ -220,7 +220,7 @@ class ResourceOrder:
         return held
 
     def leave(self) -> None:
-        """Go on outside of the daemon's room: what is still held is not its any more."""
+        """Go on outside of the daemon's capacity: what is still held is not its any more."""
         self.capacity.taken -= sum(held.delivery.places for held in self.held.values())
         self.capacity = Capacity()
 
@@ -243,20 +243,20 @@ class ResourceOrder:
     def _push(self, held: Held) -> None:
         if len(self._ready) > 2 * len(self._lines) + 64:
             # Mostly entries that were overtaken: they hold memory.
-            heads = [line[0] for line in self._lines.values() if line[0].state == WAITING]
+            heads = [line[0] for line in self._lines.values() if line[0].state == WAITS]
             self._ready = [(head.delivery.id, next(self._turn), head) for head in heads]
             heapify(self._ready)
         heappush(self._ready, (held.delivery.id, next(self._turn), held))
 
     def _fly(self, held: Held) -> None:
-        held.state = FLYING
+        held.state = FLIES
         self.flying += 1
         self.waiting -= 1
 
     def _decided(self, rows: list[Held]) -> None:
         self.waiting -= len(rows)
         for held in rows:
-            held.state = DONE
+            held.state = DECIDED
 
 
 def _place(line: list[Held], delivery: Delivery) -> int:
@@ -264,7 +264,7 @@ def _place(line: list[Held], delivery: Delivery) -> int:
 
     (A suite's own row trigger that updates the inserted row gives "modified" the lower id.)
     """
-    first = 1 if line[0].state == FLYING else 0
+    first = 1 if line[0].state == FLIES else 0
     at = len(line)
     while at > first and line[at - 1].delivery.id > delivery.id:  # rarely: ids come in order
         at -= 1

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 # What a daemon that wakes late may catch up with: 20 ms of the rate, never less than one request.
-CATCH_UP = 0.02
+CATCH_UP_S = 0.02
 
-FIRST_WAIT = 1.0
-MAX_WAIT = 60.0
+SLOW_DOWN_FIRST_S = 1.0
+SLOW_DOWN_LONGEST_S = 60.0
 
 
 class RateLimit:
     """At most ``rate`` starts per second: the time of the next one is kept, nothing is counted.
 
-    In any span of t seconds at most ``rate * t + max(1, rate * CATCH_UP)`` requests are started.
+    In any span of t seconds at most ``rate * t + max(1, rate * CATCH_UP_S)`` requests are started.
     """
 
     __slots__ = ("_late", "_step", "_turn")
@@ -23,7 +23,7 @@ class RateLimit:
 
     def change(self, rate: float | None) -> None:
         self._step = 0.0 if rate is None else 1.0 / rate
-        self._late = 0.0 if rate is None else max(0.0, CATCH_UP - self._step)
+        self._late = 0.0 if rate is None else max(0.0, CATCH_UP_S - self._step)
 
     @property
     def at(self) -> float:
@@ -48,9 +48,11 @@ class SlowDown:
 
     def hit(self, started: float, retry_after: float | None, now: float) -> float:
         """Returns the seconds to wait from ``now`` on. ``started``: when the attempt began."""
-        # Answers to requests that were under way when the lane slowed down tell nothing new.
+        # Answers to requests that were in flight when the lane slowed down tell nothing new.
         if not self._wait or started >= self._since:
-            self._wait = min(self._wait * 2, MAX_WAIT) if self._wait else FIRST_WAIT
+            self._wait = (
+                min(self._wait * 2, SLOW_DOWN_LONGEST_S) if self._wait else SLOW_DOWN_FIRST_S
+            )
             self._since = now
         # "Retry-After: 1", again and again, is no leave to hammer: such a retry uses no budget, so
         # there would be no end to it, nor to the log of attempts.

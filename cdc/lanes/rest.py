@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from cdc.lanes.sending import Limits
 from cdc.model import Span
 
-AT_LEAST = 1.0
+RESTING_AFTER_S = 1.0
 """Seconds without anything to do for which a lane counts as resting."""
 
 

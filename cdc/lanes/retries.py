@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from cdc.lanes.decision import DuePlan
-from cdc.lanes.order import DONE, Held, ResourceOrder
+from cdc.lanes.order import DECIDED, Held, ResourceOrder
 from cdc.model import Delivery, ResourceKey
 
-AT_ONCE = 0.0  # before any reading of a monotonic clock
+OVERDUE = 0.0  # before any reading of a monotonic clock
 
 
 def sooner(one: float | None, other: float | None) -> float | None:
@@ -21,7 +21,7 @@ def sooner(one: float | None, other: float | None) -> float | None:
 
 
 class Retries:
-    """Blocked resources and the earliest due time. At most one due plan is under way.
+    """Blocked resources and the earliest due time. At most one due plan is running.
 
     Whether a resource is free again is the database's to say, not a count's to guess: replays and
     expiry change the retry table without asking the lane.
@@ -45,7 +45,7 @@ class Retries:
         self._overtaken: set[ResourceKey] = set()
         self.plan: DuePlan | None = None
         self._due: float | None = None
-        self._noted: float | None = None  # noted while a plan is under way: its answer may lack it
+        self._noted: float | None = None  # noted while a plan is running: its answer may lack it
 
     @property
     def asks(self) -> bool:
@@ -77,7 +77,7 @@ class Retries:
                 park.append(other.delivery)
             else:  # a replay that came while its resource was in flight: it has its place there
                 self._order.forget(other.delivery)
-                self.note(AT_ONCE)
+                self.note(OVERDUE)
         self.park(held.resource, len(park))
         return park
 
@@ -106,7 +106,7 @@ class Retries:
         if left:
             self._asked[resource] = left
         if found:
-            self.note(AT_ONCE)
+            self.note(OVERDUE)
             return False
         if left or overtaken:
             return False
@@ -142,10 +142,10 @@ class Retries:
         order = self._order
         for key in order.retrying:
             held = order.held[key]
-            # Dead, but not confirmed yet: somebody may have replayed it already, and this plan
+            # Dead, but not confirmed yet: a command may have replayed it already, and this plan
             # would not see that. Ask again once it is confirmed.
-            if held.state == DONE and held.due is None:
-                held.due = AT_ONCE
+            if held.state == DECIDED and held.due is None:
+                held.due = OVERDUE
         held_keys = tuple(order.retrying)
         self.plan = DuePlan(limit - len(held_keys), held_keys)
         return self.plan
@@ -158,7 +158,7 @@ class Retries:
             if (held := self._order.held.get(key)) is not None:
                 # Its settlement is not confirmed yet (it was moved, or died and was replayed):
                 # ask again then.
-                held.due = AT_ONCE if held.due is None else held.due
+                held.due = OVERDUE if held.due is None else held.due
                 continue
             resource = row.resource
             if resource in self._asked:
@@ -171,6 +171,6 @@ class Retries:
         return park
 
     def undo(self) -> None:
-        """The due plan under way, if there is one, does not count."""
+        """The due plan running, if there is one, does not count."""
         self._due = sooner(self._due, self._noted)
         self.plan = self._noted = None

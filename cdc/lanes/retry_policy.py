@@ -13,8 +13,8 @@ from cdc.lanes.rate_limit import SlowDown
 from cdc.lanes.rules import LaneRules
 from cdc.model import Answer, Outcome
 
-# Seconds: requests that were under way together move the end of a wait by less.
-WORTH_KEEPING = 0.5
+# Seconds: requests that were in flight together move the end of a wait by less.
+SLOWED_FROM_S = 0.5
 
 
 class Verdict(NamedTuple):
@@ -61,7 +61,7 @@ class RetryPolicy:
         if slowing:
             before = self._slow.until
             wait = self._slow.hit(held.started, asked, now)
-            slowed = self._slow.until > before + WORTH_KEEPING
+            slowed = self._slow.until > before + SLOWED_FROM_S
             breaker.slowed()
         if breaker.probe is held:
             next_probe = breaker.probe_failed(outcome.status is not None, now)

@@ -11,7 +11,7 @@ class LaneRules:
 
     window:           places (``Delivery.places``) of queue rows in memory at most; created rows
                       from beyond the window that belong before a modified one in it come on top.
-    cap:              requests under way at once at most.
+    cap:              requests in flight at once at most.
     rate:             requests started per second at most, or None.
     schedule:         delays between the attempts of a delivery; one more attempt than delays.
     jitter:           each of these delays is stretched or shortened by up to this share.

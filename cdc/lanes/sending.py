@@ -12,10 +12,10 @@ from cdc.lanes.retries import Retries
 from cdc.lanes.rules import LaneRules
 from cdc.model import Delivery
 
-# A probe waits up to this long for a retry row that is due (or will be within DUE_SOON) to be
+# A probe waits up to this long for a retry row that is due (or will be within DUE_SOON_S) to be
 # loaded: probing with ever new rows of the queue would move them all to the retry table.
-PROBE_PATIENCE = 1.0
-DUE_SOON = 0.25
+PROBE_WAITS_S = 1.0
+DUE_SOON_S = 0.25
 
 
 class Limits(NamedTuple):
@@ -97,7 +97,7 @@ class Sending:
             return None
         at = max(at, breaker.probe_at)
         if self._expects_due(at):
-            at = max(at, breaker.probe_at + PROBE_PATIENCE)
+            at = max(at, breaker.probe_at + PROBE_WAITS_S)
         return at
 
     def _start_probe(self, now: float) -> list[Delivery]:
@@ -106,7 +106,7 @@ class Sending:
             return []
         if now < breaker.probe_at or (self._rules.rate is not None and now < self._rate_limit.at):
             return []
-        if now < breaker.probe_at + PROBE_PATIENCE and self._expects_due(now):
+        if now < breaker.probe_at + PROBE_WAITS_S and self._expects_due(now):
             return []
         held = order.take_beyond(breaker.skip)
         if held is None:
@@ -121,4 +121,4 @@ class Sending:
         if self._retries.plan is not None:
             return True
         due = self._retries.due_at(self._rules.due_limit)
-        return due is not None and due <= now + DUE_SOON
+        return due is not None and due <= now + DUE_SOON_S

@@ -9,18 +9,18 @@ from cdc.lanes.order import ResourceOrder
 from cdc.lanes.rules import LaneRules
 from cdc.model import UNREAD, Delivery, ResourceKey, Span
 
-FIRST_STEP = 1 << 20
+FIRST_STEP_IDS = 1 << 20
 """Ids of the first step of reading where it is not known how long it takes."""
 
 
 class Window:
-    """Position and tombstones. At most one fetch is under way.
+    """Position and tombstones. At most one fetch is running.
 
     A row whose settlement was confirmed may still be returned by a fetch that began before. Its
-    key is kept as a tombstone for as long as one is under way; a fetch planned later cannot see it.
+    key is kept as a tombstone for as long as one is running; a fetch planned later cannot see it.
     """
 
-    __slots__ = ("_graves", "_noted", "_order", "_step", "_unread", "_usual", "plan")
+    __slots__ = ("_noted", "_order", "_step", "_tombstones", "_unread", "_usual", "plan")
 
     def __init__(self, order: ResourceOrder) -> None:
         self._order = order
@@ -28,8 +28,8 @@ class Window:
         # Where there may be rows that are not held; None: there are none. Its end spares the fetch
         # what open transactions have written behind it, of which there is nothing to see.
         self._unread: Span | None = None
-        self._noted: Span | None = None  # noticed while a fetch is under way: it need not see them
-        self._graves: set[tuple[int, str]] = set()
+        self._noted: Span | None = None  # noticed while a fetch is running: it need not see them
+        self._tombstones: set[tuple[int, str]] = set()
         self._step = 0  # ids that are read at a time; 0: all
         self._usual = 1  # places of a row, by those that came last
 
@@ -41,7 +41,7 @@ class Window:
 
     @property
     def unread(self) -> Span | None:
-        """Where rows lie that are not held, while no fetch is under way."""
+        """Where rows lie that are not held, while no fetch is running."""
         return self._unread
 
     @property
@@ -65,7 +65,7 @@ class Window:
     def bury(self, delivery: Delivery) -> None:
         """A row of the queue is held no longer."""
         if self.plan is not None:
-            self._graves.add((delivery.id, delivery.uid))
+            self._tombstones.add((delivery.id, delivery.uid))
 
     def capacity(self, rules: LaneRules) -> int:
         """Places that may be filled now: as many as the window and the whole daemon have left, and
@@ -95,7 +95,7 @@ class Window:
         limit = -(-capacity // self._usual) + self._order.queued_from(self._unread.first)
         first, end = self._unread
         if first == UNREAD:
-            self._step = self._step or FIRST_STEP
+            self._step = self._step or FIRST_STEP_IDS
         if self._step:
             # Ids begin above 0: steps from the lowest number there is would never arrive.
             last = min(end, max(first, 0) + self._step)
@@ -116,7 +116,7 @@ class Window:
         created: Sequence[Delivery] = (),
     ) -> list[Delivery]:
         """Take in the rows of a fetch. Returns those to park: their resource is blocked."""
-        held, graves = self._order.held, self._graves
+        held, tombstones = self._order.held, self._tombstones
         park: list[Delivery] = []
         capacity = plan.capacity
         if rows:
@@ -126,7 +126,7 @@ class Window:
         next_id = rows[-1].id if rows and len(rows) >= plan.limit else None
         cut: int | None = None
         for place, row in enumerate(rows):
-            if (row.id, row.uid) in held or (row.id, row.uid) in graves:
+            if (row.id, row.uid) in held or (row.id, row.uid) in tombstones:
                 continue
             if capacity < 1:
                 next_id, cut = row.id, place
@@ -143,7 +143,7 @@ class Window:
             ]
         # They lie beyond the window, so they do not move the position; a later fetch skips them.
         for row in created:
-            if (row.id, row.uid) not in held and (row.id, row.uid) not in graves:
+            if (row.id, row.uid) not in held and (row.id, row.uid) not in tombstones:
                 self._admit(row, blocked, park)
         end = plan.to_id if plan.end is None else plan.end
         if next_id is None and plan.to_id < end:
@@ -165,11 +165,11 @@ class Window:
             self._order.add(key, row, resource)
 
     def undo(self) -> None:
-        """The fetch under way, if there is one, does not count."""
+        """The fetch running, if there is one, does not count."""
         if self._noted is not None:
             self._unread = self._noted.joined(self._unread)
         self._over()
 
     def _over(self) -> None:
         self.plan = self._noted = None
-        self._graves.clear()
+        self._tombstones.clear()

@@ -19,7 +19,7 @@ SECRET = ("webhook", "webhook_secret")
 """Tables with header values, logins of proxies and signing secrets."""
 
 
-APART = "docs/database.md, 'Logical replication', says how."
+GUIDE = "docs/database.md, 'Logical replication', says how."
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ def remedy(found: Sequence[Publication]) -> str:
         else f"Replace publication {every.name} by one that names schemas or tables: create "
         "publication ... for tables in schema public"
     )
-    return f"{how}. {APART}"
+    return f"{how}. {GUIDE}"
 
 
 def everything(conn: Connection) -> list[str]:

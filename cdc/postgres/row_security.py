@@ -19,7 +19,7 @@ _HELD = """(not r.rolsuper and not r.rolbypassrls and c.relrowsecurity
 _APPLIES = """(0 = any(p.polroles)
   or exists (select from unnest(p.polroles) held where pg_has_role(r.oid, held, 'usage')))"""
 
-HIDDEN = f"""({_HELD} and (
+POLICY_HIDES = f"""({_HELD} and (
   not exists (select from pg_policy p
                where p.polrelid = c.oid and p.polpermissive and p.polcmd in ('*', 'r')
                  and {_APPLIES} and pg_get_expr(p.polqual, p.polrelid) = 'true')

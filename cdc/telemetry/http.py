@@ -17,12 +17,12 @@ from cdc.errors import ConfigError
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
-MOST_OPEN = 32
+MAX_CONNECTIONS = 32
 """Connections of clients; there are few, each for a moment."""
 
-BACKLOG = 16
+ACCEPT_BACKLOG = 16
 
-MADE_A_SECOND = 10
+PAGES_PER_S = 10
 """Requests per second that are computed; above that limit the last response is served again."""
 
 T = TypeVar("T")
@@ -53,7 +53,7 @@ class BoundedServer(web.Server):
 
     def connection_made(self, handler: Any, transport: asyncio.Transport) -> None:
         super().connection_made(handler, transport)
-        for oldest in self.connections[:-MOST_OPEN]:
+        for oldest in self.connections[:-MAX_CONNECTIONS]:
             oldest.force_close()
 
 
@@ -79,13 +79,13 @@ class _Sparing(Generic[T]):
 
     def __init__(self, ask: Callable[[], Awaitable[T]]) -> None:
         self._ask = ask
-        self._asked: deque[float] = deque(maxlen=MADE_A_SECOND)
+        self._asked: deque[float] = deque(maxlen=PAGES_PER_S)
         self._last: list[T] = []
         self._one_by_one = asyncio.Lock()
 
     async def __call__(self) -> T:
         async with self._one_by_one:
-            spent = len(self._asked) == MADE_A_SECOND and monotonic() - self._asked[0] < 1.0
+            spent = len(self._asked) == PAGES_PER_S and monotonic() - self._asked[0] < 1.0
             if not spent or not self._last:
                 self._asked.append(monotonic())
                 self._last = [await self._ask()]
@@ -105,7 +105,7 @@ class HealthServer:
         """Listens; returns the port. Raises ConfigError when the port cannot be had."""
         runner = await self.open()
         try:
-            await web.TCPSite(runner, host, port, backlog=BACKLOG).start()
+            await web.TCPSite(runner, host, port, backlog=ACCEPT_BACKLOG).start()
         except OSError as error:
             await runner.cleanup()
             raise ConfigError(

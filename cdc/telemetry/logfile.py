@@ -10,7 +10,7 @@ from typing import TextIO
 
 from structlog.typing import EventDict, WrappedLogger
 
-PATIENCE = 0.1
+WRITE_WITHIN_S = 0.1
 """Seconds that a line waits for a reader who is behind; those after it do not, until he reads."""
 
 
@@ -58,7 +58,7 @@ class LogFile:
         while data:
             # Between processes that share a pipe this is a race, which one may lose: it waits then
             # for the reader, as all lines did without this.
-            if not self._poll.poll(0 if self.lost else PATIENCE * 1000):
+            if not self._poll.poll(0 if self.lost else WRITE_WITHIN_S * 1000):
                 raise BlockingIOError
             written = os.write(self._fd, data[: self._piece])
             data = data[written:]

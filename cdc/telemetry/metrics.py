@@ -21,13 +21,13 @@ from prometheus_client.registry import Collector
 from cdc.telemetry.pulse import Pulse
 
 # Seconds from change to receipt: finer where it usually is, up to an hour for what was retried.
-BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1, 5, 60, 600, 3600)
+LATENCY_BUCKETS_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1, 5, 60, 600, 3600)
 # Seconds that recording may fail before the daemon counts as not ready.
-UNREADY = 30.0
+UNREADY_AFTER_S = 30.0
 # Seconds of a look: from 2 on nothing is sent, from 3 on other daemons take over.
-LOOKS = (0.01, 0.05, 0.1, 0.2, 0.5, 1, 2, 3)
+LOOK_BUCKETS_S = (0.01, 0.05, 0.1, 0.2, 0.5, 1, 2, 3)
 # Outcomes recorded by one transaction: up to queue/settle.py's BATCH.
-SIZES = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
+BATCH_BUCKETS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,9 +106,9 @@ class Attempts(Collector):
 
     def __init__(self) -> None:
         self.outcomes: Tally[str] = Tally()
-        self.batches = Distribution(SIZES)
-        self.looks = Distribution(LOOKS)
-        self._latencies = Distribution(BUCKETS)
+        self.batches = Distribution(BATCH_BUCKETS)
+        self.looks = Distribution(LOOK_BUCKETS_S)
+        self._latencies = Distribution(LATENCY_BUCKETS_S)
 
     def delivered(self, seconds: float) -> None:
         """seconds: from the change to receipt."""
@@ -183,7 +183,7 @@ class Metrics:
     async def ready(self) -> bool:
         """Connected, looks are answered, what is sent is recorded, and the lag is below
         ``ready_lag``, if that is set."""
-        if self._state is None or not self._state().ready or self.unrecorded > UNREADY:
+        if self._state is None or not self._state().ready or self.unrecorded > UNREADY_AFTER_S:
             return False
         late = self.backlog.lag if self.backlog is not None else 0.0
         return self.ready_lag is None or late <= self.ready_lag

@@ -25,7 +25,7 @@ from opentelemetry.trace import SpanKind, Status, StatusCode
 from cdc import __version__
 from cdc.model import Delivery, Outcome
 
-CLOSE_WITHIN = 5.0
+CLOSE_WITHIN_S = 5.0
 """Seconds that a collector may take for the last spans when the daemon stops."""
 
 
@@ -81,7 +81,7 @@ class Traces:
         span.end(ended)
 
     async def close(self) -> None:
-        """Sends what is left, for as long as ``CLOSE_WITHIN`` at the most."""
+        """Sends what is left, for as long as ``CLOSE_WITHIN_S`` at the most."""
         loop = asyncio.get_running_loop()
         closed = asyncio.Event()
 
@@ -93,7 +93,7 @@ class Traces:
         # A thread that need not be waited for: a collector may not answer at all.
         threading.Thread(target=close, name="cdc-traces", daemon=True).start()
         try:
-            async with asyncio.timeout(CLOSE_WITHIN):
+            async with asyncio.timeout(CLOSE_WITHIN_S):
                 await closed.wait()
         except TimeoutError:
             self._complaints.failed("the last spans were not taken in time")

@@ -6,11 +6,11 @@ import asyncio
 import time
 from collections.abc import Callable
 
-STUCK_AFTER = 30.0
+STUCK_AFTER_S = 30.0
 """Seconds without any step forward after which a daemon counts as stuck. What it waits for takes a
 few at the most."""
 
-STILL = 3.0
+STOOD_STILL_S = 3.0
 """Seconds without progress after which it is reported: sessions begin to end then."""
 
 
@@ -33,7 +33,7 @@ class Pulse:
         now, steps = self._clock(), self._steps()
         if steps != self._seen:
             self._seen, self._at = steps, now
-        return now - self._at < STUCK_AFTER
+        return now - self._at < STUCK_AFTER_S
 
 
 async def watch_for_stillness(told: Callable[[float], None], every: float = 1.0) -> None:
@@ -44,6 +44,6 @@ async def watch_for_stillness(told: Callable[[float], None], every: float = 1.0)
     while True:
         await asyncio.sleep(every)
         now = time.clock_gettime(time.CLOCK_BOOTTIME)
-        if (still := now - last - every) > STILL:
+        if (still := now - last - every) > STOOD_STILL_S:
             told(still)
         last = now

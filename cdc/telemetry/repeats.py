@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-FIRST, LONGEST = 10.0, 600.0
+REPEAT_FIRST_S, REPEAT_LONGEST_S = 10.0, 600.0
 """Seconds between two log lines of the same: doubled each time."""
-_KNOWN = 100  # different lines that are remembered
+_KNOWN_LINES = 100  # different lines that are remembered
 
 
 class Repeats:
@@ -17,7 +17,7 @@ class Repeats:
     """
 
     def __init__(
-        self, clock: Callable[[], float] = time.monotonic, *, first: float = FIRST
+        self, clock: Callable[[], float] = time.monotonic, *, first: float = REPEAT_FIRST_S
     ) -> None:
         self._clock = clock
         self._first = first
@@ -31,9 +31,9 @@ class Repeats:
         if now < due:
             self._lines[line] = due, pause, left_out + 1
             return None
-        if len(self._lines) >= _KNOWN:
+        if len(self._lines) >= _KNOWN_LINES:
             self._lines.clear()
-        self._lines[line] = now + pause, min(pause * 2, LONGEST), 0
+        self._lines[line] = now + pause, min(pause * 2, REPEAT_LONGEST_S), 0
         return left_out
 
     def forget(self) -> None:

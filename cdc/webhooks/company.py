@@ -113,9 +113,9 @@ def keyed(url: str, mapping: Mapping, given: str) -> str:
     if given in keys or not keys:
         return given
     if len(keys) > 1:
-        more = ", ..." if len(keys) > SHOWN else ""
+        more = ", ..." if len(keys) > SHOWN_KEYS else ""
         raise UsageError(
-            f"several companies are named {given!r}: {', '.join(keys[:SHOWN])}{more}",
+            f"several companies are named {given!r}: {', '.join(keys[:SHOWN_KEYS])}{more}",
             f"Name one by its key: --company {keys[0]}",
         )
     return keys[0]
@@ -142,7 +142,7 @@ def _named(url: str, mapping: Mapping, condition: str, value: object) -> list[tu
         return _seen(conn, sql, [value]) or []
 
 
-SHOWN = 5
+SHOWN_KEYS = 5
 """Companies of one name that an error lists."""
 LONGEST_LOOK = "3s"
 

@@ -140,8 +140,7 @@ class Running:
     @property
     def owned(self) -> int:
         """Shards it owns just now."""
-        watcher = self.app._watcher
-        return 0 if watcher is None else len(watcher.epochs)
+        return len(self.app._lease.shards)
 
     @property
     def in_flight(self) -> int:

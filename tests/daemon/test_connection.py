@@ -11,7 +11,7 @@ from typing import Literal
 import psycopg
 import pytest
 
-from cdc.daemon import doorbell, watcher
+from cdc.daemon import doorbell, lease
 from cdc.daemon.maintenance import schedule
 from cdc.daemon.store import session
 from cdc.sandbox.embedded import EmbeddedPostgres
@@ -96,8 +96,8 @@ async def test_a_stalled_connection_stops_the_sending_and_is_replaced(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Shorter, for the test; the session's idle timeout at the server stays what it is.
-    monkeypatch.setattr(watcher, "PING_WITHIN", 0.7)
-    monkeypatch.setattr(session, "ANSWER_WITHIN", 1.5)
+    monkeypatch.setattr(lease, "SEND_WITHIN_S", 0.7)
+    monkeypatch.setattr(session, "ANSWER_WITHIN_S", 1.5)
     hook = await world.hook()
     async with Proxy(world.url) as proxy, Running(proxy.url, window=10_000) as daemon:
         watching = daemon.app._watcher
@@ -121,7 +121,7 @@ async def test_a_stalled_connection_stops_the_sending_and_is_replaced(
 async def test_a_stalled_settlement_is_given_up_and_made_again(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(session, "ANSWER_WITHIN", 0.5)
+    monkeypatch.setattr(session, "ANSWER_WITHIN_S", 0.5)
     hook = await world.hook()
     writer = await world.writer()
     async with Proxy(world.url) as proxy, Running(proxy.url) as daemon:
@@ -140,7 +140,7 @@ async def test_a_stalled_settlement_is_given_up_and_made_again(
 async def test_a_stalled_fetch_is_given_up_and_made_again(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(session, "ANSWER_WITHIN", 1.0)
+    monkeypatch.setattr(session, "ANSWER_WITHIN_S", 1.0)
     hook = await world.hook()
     async with Proxy(world.url) as proxy, Running(proxy.url, window=15) as daemon:
         async with writing(world):
@@ -157,10 +157,10 @@ async def test_after_a_reconnection_it_listens_again(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What was written meanwhile is sent at once; the slow poll is too slow to be the reason."""
-    monkeypatch.setattr(doorbell, "SLOW_POLL", 30.0)
+    monkeypatch.setattr(doorbell, "SLOW_POLL_S", 30.0)
     # As long as the slow poll is late, the session must not end for idleness, nor sending stop.
-    monkeypatch.setitem(session._OWNER, "idle_session_timeout", "60s")
-    monkeypatch.setattr(watcher, "PING_WITHIN", 60.0)
+    monkeypatch.setitem(session._OWNER_SESSION, "idle_session_timeout", "60s")
+    monkeypatch.setattr(lease, "SEND_WITHIN_S", 60.0)
     hook = await world.hook()
     writer = await world.writer()
     async with Proxy(world.url) as proxy, Running(proxy.url) as daemon:
@@ -184,7 +184,7 @@ async def test_a_session_is_terminated_by_the_dba(
     world: World, monkeypatch: pytest.MonkeyPatch, role: str
 ) -> None:
     """By pg_terminate_backend, again and again, while it works."""
-    monkeypatch.setattr(schedule, "SWEEP_EVERY", 0.0)  # a round of care each second
+    monkeypatch.setattr(schedule, "SWEEP_EVERY_S", 0.0)  # a round of care each second
     hook = await world.hook()
     kill = (
         "select count(pg_terminate_backend(pid)) > 0 from pg_stat_activity"

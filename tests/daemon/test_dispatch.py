@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from cdc.daemon import watcher
+from cdc.daemon import lease as leases
 from cdc.daemon.dispatch import Dispatcher
+from cdc.daemon.lease import Lease, Snapshot
 from cdc.daemon.pipeline import Pipeline
 from cdc.daemon.store.fetch import FetchedWindow, Fetcher
-from cdc.daemon.store.look import Snapshot
 from cdc.daemon.store.settle import Settler
 from cdc.daemon.worker import ActiveRegistration, Worker
 from cdc.deliver import Client, Guard
@@ -33,25 +33,25 @@ async def test_a_late_ping_stops_the_sending_without_a_busy_loop(
     hook = await world.hook()
     writer = await world.writer()
     started = 0
-    carry = Pipeline.carry
+    attempt = Pipeline.attempt
 
     async def counted(self: Pipeline, worker: Worker, delivery: Delivery) -> None:
         nonlocal started
         started += 1
-        await carry(self, worker, delivery)
+        await attempt(self, worker, delivery)
 
-    monkeypatch.setattr(Pipeline, "carry", counted)
+    monkeypatch.setattr(Pipeline, "attempt", counted)
     async with Running(world.url) as daemon:
         key = await writer.insert("candidate", project_id=1)
         await world.arrived(hook)
-        monkeypatch.setattr(watcher, "PING_WITHIN", -1.0)
+        monkeypatch.setattr(leases, "SEND_WITHIN_S", -1.0)
         await writer.change("candidate", key)
         looks = daemon.observer.counts.looks
         # The bell has told of it, and the slow poll has looked again.
         await world.until("select count(*) = 1 from cdc.queue")
         await eventually(lambda: daemon.observer.counts.looks >= looks + 3, "it goes on looking")
         assert started == 1
-        monkeypatch.setattr(watcher, "PING_WITHIN", 2.0)
+        monkeypatch.setattr(leases, "SEND_WITHIN_S", 2.0)
         await world.arrived(hook)
         assert started == 2
 
@@ -60,7 +60,7 @@ async def test_no_fetch_reads_for_all_webhooks_there_are(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Rows take memory, and whoever was read for sends meanwhile."""
-    monkeypatch.setattr("cdc.daemon.dispatch.dispatcher.AT_ONCE", 20)
+    monkeypatch.setattr("cdc.daemon.dispatch.dispatcher.FETCH_BATCH_ROWS", 20)
     hooks = [await world.hook("candidate") for _ in range(7)]
     writer = await world.writer()
     asked: list[int] = []
@@ -134,13 +134,13 @@ async def test_a_shard_that_leaves_opens_no_worker_any_more() -> None:
     """A registration may be on its way from the database while its shard is handed over."""
     shards = [3, 4]
     observer = Observer(log=Log())
-    settler = Settler("", observer, lambda _: 0, lambda _: None)
+    lease = Lease()
+    lease.took(dict.fromkeys(shards, 1))
+    settler = Settler("", observer, lease)
     # no other part of it is reached here
-    pipeline = Pipeline(None, Client(Guard()), settler, observer, lambda: True)  # type: ignore[arg-type]
+    pipeline = Pipeline(None, Client(Guard()), settler, observer, lease, None)  # type: ignore[arg-type]
     settings = Settings(database_url="dbname=x")
-    dispatcher = Dispatcher(
-        settings, pipeline, observer, lambda: Snapshot.parse("1:1:"), lambda: shards
-    )
+    dispatcher = Dispatcher(settings, pipeline, observer, lease)
 
     def loaded(number: int) -> ActiveRegistration:
         state = WebhookState.ACTIVE

@@ -9,6 +9,7 @@ import psycopg
 import pytest
 
 from cdc.daemon import doorbell
+from cdc.daemon.lease import Lease
 from cdc.daemon.store.look import Looker
 from cdc.daemon.store.session import open_session
 from cdc.daemon.watcher import Watcher
@@ -23,7 +24,7 @@ async def test_a_ring_wakes_a_sleeping_daemon(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Only a ring can be this quick: the slow poll comes much later.
-    monkeypatch.setattr(doorbell, "SLOW_POLL", 30.0)
+    monkeypatch.setattr(doorbell, "SLOW_POLL_S", 30.0)
     hook = await world.hook()
     writer = await world.writer()
     async with Running(world.url) as daemon:
@@ -66,8 +67,8 @@ async def test_a_writer_rings_only_while_the_bell_is_armed(world: World) -> None
 
 async def test_under_load_nobody_is_rung(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     # Load that a machine with other things to do can bear as well.
-    monkeypatch.setattr(doorbell, "BUSY", 5)
-    monkeypatch.setattr(doorbell, "CROWDED", 0.0)
+    monkeypatch.setattr(doorbell, "BUSY_FINDS_PER_S", 5)
+    monkeypatch.setattr(doorbell, "CROWDED_TRANSACTIONS", 0.0)
     hook = await world.hook()
     writers = [await world.writer() for _ in range(4)]
     async with Running(world.url) as daemon:
@@ -138,7 +139,7 @@ async def test_nobody_arms_while_the_notification_queue_is_full(world: World) ->
     )
     conn = await open_session(world.url, "test")
     await conn.execute(b"set search_path = fake, pg_catalog")
-    looker = Looker(conn)
+    looker = Looker(conn, Lease())
     await looker.begin()
     assert not (await looker.look(arm=True)).armed
     assert await world.one("select last_value from cdc.bell") == 1

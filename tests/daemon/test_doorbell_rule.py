@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from cdc.daemon.doorbell import (
-    ARMED_FOR,
-    BUSY,
-    DEAF_POLL,
-    POLL,
-    QUICK_POLL,
-    SLOW_POLL,
-    TOO_BUSY,
+    ARMED_S,
+    BUSY_FINDS_PER_S,
+    BUSY_POLL_S,
+    DEAF_POLL_S,
+    QUICK_POLL_S,
+    SLOW_POLL_S,
+    SWAMPED_FINDS_PER_S,
     Doorbell,
     Mode,
     Wait,
@@ -65,7 +65,7 @@ class Daemon:
         arm = self.bell.arms(played.now)
         armed = arm is True and not played.full
         if armed:
-            played.armed_until = played.now + ARMED_FOR
+            played.armed_until = played.now + ARMED_S
         if arm is False:
             played.armed_until = 0.0
             played.rung = True
@@ -122,7 +122,7 @@ def test_a_quiet_daemon_sleeps_until_it_is_rung() -> None:
     run(played, 1.0, 0, daemon)
     assert daemon.mode() is Mode.SLEEPING
     assert daemon.bell.wait().listen
-    assert daemon.bell.wait().seconds == SLOW_POLL
+    assert daemon.bell.wait().seconds == SLOW_POLL_S
     looks = daemon.looks
     run(played, 10.0, 0, daemon)
     assert daemon.looks - looks == 10
@@ -134,7 +134,7 @@ def test_a_busy_daemon_polls_and_lets_the_bell_run_out() -> None:
     daemon = Daemon(played)
     run(played, 5.0, 200, daemon)
     assert daemon.mode() is Mode.POLLING
-    assert daemon.bell.wait().seconds == POLL
+    assert daemon.bell.wait().seconds == BUSY_POLL_S
     assert not daemon.bell.wait().listen
     assert played.armed_until < played.now
 
@@ -144,7 +144,7 @@ def test_getting_busy_silences_the_bell_at_once() -> None:
     daemon = Daemon(played)
     run(played, 1.0, 0, daemon)
     played.crowd = 3
-    run(played, (BUSY + 5) / 200, 200, daemon)
+    run(played, (BUSY_FINDS_PER_S + 5) / 200, 200, daemon)
     assert daemon.mode() is Mode.POLLING
     assert played.armed_until < played.now
     assert daemon.bell.arms(played.now) is None, "once is enough"
@@ -155,7 +155,7 @@ def test_whoever_is_overloaded_stays_busy_although_it_looks_seldom() -> None:
     daemon = Daemon(played)
     run(played, 1.0, 200, daemon)
     assert daemon.mode() is Mode.POLLING
-    for _ in range(3 * BUSY):
+    for _ in range(3 * BUSY_FINDS_PER_S):
         played.now += 0.1
         daemon.look(found=True)
         assert daemon.mode() is Mode.POLLING
@@ -166,15 +166,15 @@ def test_whoever_is_overloaded_stays_busy_although_it_looks_seldom() -> None:
 
 def test_a_quick_answer_is_asked_for_again_sooner() -> None:
     bell = Doorbell()
-    for n in range(TOO_BUSY + 2):
+    for n in range(SWAMPED_FINDS_PER_S + 2):
         bell.arms(n * 0.001)
         bell.looked(n * 0.001, found=True, armed=False, was_armed=False, xmin=1, took=0.0)
     assert bell.mode is Mode.POLLING
-    assert bell.wait() == Wait(QUICK_POLL, listen=False)
+    assert bell.wait() == Wait(QUICK_POLL_S, listen=False)
     bell.looked(0.4, found=True, armed=False, was_armed=False, xmin=1, took=0.001)
     assert bell.wait() == Wait(0.001, listen=False)
     bell.looked(0.4, found=True, armed=False, was_armed=False, xmin=1, took=1.0)
-    assert bell.wait() == Wait(POLL, listen=False)
+    assert bell.wait() == Wait(BUSY_POLL_S, listen=False)
 
 
 def test_writers_who_would_not_wait_for_each_other_go_on_ringing() -> None:
@@ -190,7 +190,7 @@ def test_writers_who_would_not_wait_for_each_other_go_on_ringing() -> None:
     run(played, 5.0, 200, daemon)
     assert daemon.mode() is Mode.POLLING
     assert played.armed_until < played.now
-    run(played, 2.0, BUSY - 5, daemon)
+    run(played, 2.0, BUSY_FINDS_PER_S - 5, daemon)
     run(played, 5.0, 200, daemon)
     assert daemon.mode() is Mode.SLEEPING
 
@@ -198,7 +198,7 @@ def test_writers_who_would_not_wait_for_each_other_go_on_ringing() -> None:
 def test_very_many_commits_are_a_load_whoever_waits() -> None:
     played = Played()
     daemon = Daemon(played)
-    run(played, 5.0, TOO_BUSY + 100, daemon)
+    run(played, 5.0, SWAMPED_FINDS_PER_S + 100, daemon)
     assert daemon.mode() is Mode.POLLING
     assert played.armed_until < played.now
 
@@ -208,7 +208,7 @@ def test_when_daemons_disagree_whoever_sleeps_is_rung() -> None:
     crowded, quiet = Daemon(played), Daemon(played)
     run(played, 2.0, 200, quiet)
     played.crowd = 3
-    for _ in range(BUSY + 2):  # one of them has seen a crowd that the other has not
+    for _ in range(BUSY_FINDS_PER_S + 2):  # one of them has seen a crowd that the other has not
         played.now += 0.001
         crowded.look(found=True)
     played.crowd = 0
@@ -242,7 +242,7 @@ def test_few_commits_a_second_are_no_load() -> None:
     played = Played()
     daemon = Daemon(played)
     run(played, 1.0, 0, daemon)
-    run(played, 20.0, BUSY - 5, daemon)
+    run(played, 20.0, BUSY_FINDS_PER_S - 5, daemon)
     assert daemon.mode() is Mode.SLEEPING
 
 
@@ -265,7 +265,7 @@ def test_one_who_joins_a_busy_fleet_does_not_stay_the_one_who_arms() -> None:
     late = Daemon(played)
     run(played, 1.0, 200, busy, late)
     assert late.mode() is Mode.POLLING
-    run(played, ARMED_FOR, 200, busy, late)
+    run(played, ARMED_S, 200, busy, late)
     assert played.armed_until < played.now
 
 
@@ -280,7 +280,7 @@ def test_it_falls_asleep_only_when_older_writers_have_ended() -> None:
     run(played, 10.0, 0, daemon)
     assert 10 <= daemon.looks - looks <= 12
     played.open.remove(writer)
-    run(played, SLOW_POLL * 1.1, 0, daemon)
+    run(played, SLOW_POLL_S * 1.1, 0, daemon)
     assert daemon.mode() is Mode.SLEEPING
 
 
@@ -299,7 +299,7 @@ def test_a_bell_that_lapsed_counts_as_silent() -> None:
     run(played, 1.0, 0, daemon)
     assert daemon.mode() is Mode.SLEEPING
     # The machine stood still; a writer came and saw the bell silent.
-    played.now += ARMED_FOR
+    played.now += ARMED_S
     played.begins()
     daemon.look()
     assert daemon.mode() is Mode.SETTLING
@@ -313,10 +313,10 @@ def test_a_bell_that_cannot_be_used_is_replaced_by_polling() -> None:
     run(played, 5.0, 0, daemon)
     assert daemon.mode() is Mode.DEAF
     assert played.armed_until == 0.0
-    assert daemon.bell.wait() == Wait(DEAF_POLL, listen=False)
+    assert daemon.bell.wait() == Wait(DEAF_POLL_S, listen=False)
     # A change is looked for quickly again as long as there are some.
     run(played, 1.0, 20, daemon)
-    assert daemon.bell.wait().seconds < DEAF_POLL
+    assert daemon.bell.wait().seconds < DEAF_POLL_S
 
 
 def test_a_full_notification_queue_makes_everybody_poll() -> None:

@@ -8,6 +8,7 @@ from random import Random
 
 import pytest
 
+from cdc.daemon.lease import Lease
 from cdc.daemon.store.fetch import Fetcher
 from cdc.daemon.store.look import Looker
 from cdc.daemon.store.session import Connection, Layouts, open_session
@@ -34,7 +35,7 @@ async def test_a_row_committed_after_the_look_is_not_fetched(world: World) -> No
     key = await writer.insert("candidate", project_id=1)
     await world.run("delete from cdc.queue")
     conn = await open_session(world.url, "test")
-    looker, fetcher = Looker(conn), Fetcher(conn, Layouts())
+    looker, fetcher = Looker(conn, Lease()), Fetcher(conn, Layouts())
     async with writer.transaction():
         await writer.change("candidate", await writer.insert("candidate", project_id=1))
         snapshot = await looker.begin()
@@ -62,7 +63,7 @@ async def test_what_was_settled_while_a_fetch_was_under_way_is_not_sent_again(
     for _ in range(3):
         await writer.insert("candidate", project_id=1)
     conn, other = [await open_session(world.url, "test") for _ in range(2)]
-    looker = Looker(conn)
+    looker = Looker(conn, Lease())
     snapshot = await looker.begin()
     lane = Lane(hook.id, LaneRules(window=4, cap=4), Random(1))
     lane.noticed(Span(0))
@@ -212,7 +213,7 @@ async def test_what_an_open_transaction_has_written_costs_a_fetch_nothing(world:
     """It lies behind what there is to read, and one statement reads for many lanes."""
     hook = await world.hook("candidate")
     conn, writer = await open_session(world.url, "test"), await world.writer()
-    looker, fetcher = Looker(conn), Fetcher(conn, Layouts())
+    looker, fetcher = Looker(conn, Lease()), Fetcher(conn, Layouts())
     await looker.begin()
     await writer.insert("candidate", project_id=1)
     seen = await looker.look(arm=None)
@@ -246,7 +247,7 @@ async def test_a_list_of_nulls_without_end_is_not_brought(world: World) -> None:
 async def test_no_way_brings_keys_without_end_into_memory(world: World) -> None:
     hook = await world.hook("candidate")
     conn = await open_session(world.url, "test")
-    looker, fetcher = Looker(conn), Fetcher(conn, Layouts())
+    looker, fetcher = Looker(conn, Lease()), Fetcher(conn, Layouts())
     await looker.begin()
     await world.run("alter sequence cdc.queue_id restart with 100")
     write = WRITE_LONG.format(parent="'1'", key="repeat('x', 200000)")

@@ -167,7 +167,7 @@ async def test_handing_over_does_not_stop_the_other_lanes(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While a request of a lane that is handed over takes its time, looks go on."""
-    monkeypatch.setattr(watcher, "HAND_OVER_GRACE", 10.0)
+    monkeypatch.setattr(watcher, "HAND_OVER_GRACE_S", 10.0)
     answering = asyncio.Event()
 
     async def slowly(_: Received) -> int:
@@ -200,7 +200,7 @@ async def test_slow_settling_delays_a_hand_over_and_costs_no_shard(
 ) -> None:
     """What cannot be recorded for a while is no reason to give up the shards that stay."""
     monkeypatch.setattr(
-        watcher, "ANSWER_WITHIN", 1.0 + watcher.PING_EVERY
+        watcher, "ANSWER_WITHIN_S", 1.0 + watcher.PING_EVERY_S
     )  # what a take-over waits
     hook = await world.hook()
     writer = await world.writer()
@@ -237,7 +237,7 @@ async def test_shards_go_back_and_forth(world: World) -> None:
 async def test_a_daemon_stops_during_a_hand_over(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(watcher, "HAND_OVER_GRACE", 10.0)
+    monkeypatch.setattr(watcher, "HAND_OVER_GRACE_S", 10.0)
     hooks = [await world.hook() for _ in range(8)]
     may_answer = asyncio.Event()
 

@@ -10,9 +10,8 @@ from typing import Any
 import psycopg
 import pytest
 
-from cdc.daemon.dispatch import fill
 from cdc.daemon.maintenance import drop_removed, expire
-from cdc.daemon.store import look, session
+from cdc.daemon.store import fill, look, session
 from cdc.daemon.store.session import Connection, Row
 from cdc.lanes import window
 from cdc.telemetry import Observer
@@ -64,9 +63,9 @@ async def test_a_daemon_begins_behind_dead_entries(
     """The others at once, this one in steps; and no statement takes long."""
     ended = count_ended(monkeypatch)
     if rows == SMALL:  # as slow, by the measure of the other one
-        monkeypatch.setattr(look, "PROBE_WITHIN", 0.002)
-        monkeypatch.setattr(fill, "STEP_WITHIN", 0.02)
-        monkeypatch.setattr(window, "FIRST_STEP", 500)
+        monkeypatch.setattr(look, "PROBE_WITHIN_S", 0.002)
+        monkeypatch.setattr(fill, "FETCH_STEP_WITHIN_S", 0.02)
+        monkeypatch.setattr(window, "FIRST_STEP_IDS", 500)
     hooks = [await world.hook("candidate") for _ in range(3)]
     writer = await world.writer()
     await dead_entries(world, hooks[1], rows)

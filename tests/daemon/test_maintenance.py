@@ -92,7 +92,7 @@ async def test_a_lane_knows_what_it_is_told_by_the_sweep(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A row that a look has missed, by whatever magic, is sent after all."""
-    monkeypatch.setattr(schedule, "SWEEP_EVERY", 0.1)
+    monkeypatch.setattr(schedule, "SWEEP_EVERY_S", 0.1)
     hook = await world.hook()
     writer = await world.writer()
     monkeypatch.setattr(Lane, "noticed", lambda *_: None)

@@ -99,13 +99,13 @@ async def test_the_bound_and_the_interval_follow_the_cost(
     conn = await open_session(world.url, "test")
     measuring, observer = Measure(_each=100), Observer(log=Log())
     await measuring.run_once(conn, ALL, observer)
-    assert measuring.every == measure.EVERY
+    assert measuring.every == measure.MEASURE_EVERY_S
     await measuring.run_once(conn, ALL, observer)
     assert observer.metrics.backlog is not None
     assert observer.metrics.backlog.queued == 500  # one webhook alone is counted further
-    monkeypatch.setattr(measure, "PART", 1e-9)
+    monkeypatch.setattr(measure, "MEASURE_SHARE_OF_TIME", 1e-9)
     await measuring.run_once(conn, ALL, observer)
-    assert measuring.every > measure.EVERY
+    assert measuring.every > measure.MEASURE_EVERY_S
     await conn.close()
 
 

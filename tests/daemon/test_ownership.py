@@ -232,7 +232,7 @@ async def test_what_is_set_aside_is_forgotten_when_another_owner_came(
 ) -> None:
     """A row that another session has locked is no reason to keep its shard. Where the shard comes
     back, within the same session, what was set aside is from before another owner."""
-    monkeypatch.setattr(deferred, "FIRST_PAUSE", 1000.0)
+    monkeypatch.setattr(deferred, "RETRY_FIRST_S", 1000.0)
     _, hook = await world.hook("project"), await world.hook("candidate")
     may_answer = asyncio.Event()
 

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from cdc.daemon.dispatch.register import RENEWED, again_in
+from cdc.daemon.dispatch.register import RENEWED_REASON, again_in
 from cdc.daemon.maintenance import schedule
-from cdc.daemon.worker import UNUSABLE_AGAIN, ActiveRegistration, Worker, rules_of
+from cdc.daemon.worker import UNUSABLE_RETRY_S, ActiveRegistration, Worker, rules_of
 from cdc.lanes import Lane, LaneRules
 from cdc.mapping import default_mapping
 from cdc.message.signing import Sealer
@@ -108,7 +108,7 @@ async def test_a_pause_is_acknowledged_when_nothing_is_under_way(world: World) -
 async def test_removed_it_gets_nothing_more_and_the_rest_is_logged(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(schedule, "REMOVED_EVERY", 0.1)
+    monkeypatch.setattr(schedule, "REMOVED_EVERY_S", 0.1)
     hook, other = await world.hook(), await world.hook()
     world.receiver.script(hook.path, Script(reply=Reply(503)))
     writer = await world.writer()
@@ -221,7 +221,7 @@ async def test_another_endpoint_is_no_longer_judged_by_the_one_before(world: Wor
             hook.id,
             limit=SOON,
         )
-        assert daemon.log.all("circuit breaker closed")[0].values["reason"] == RENEWED
+        assert daemon.log.all("circuit breaker closed")[0].values["reason"] == RENEWED_REASON
         fail = daemon.log.all("deliveries fail")
         assert [line.values["error"] for line in fail] == ["status", "refused"]
         await moves(world.receiver.url("/right"))
@@ -301,8 +301,8 @@ def test_a_lane_goes_by_the_registration_and_the_settings() -> None:
     [
         (True, WebhookState.ACTIVE, None, None),
         (True, WebhookState.ACTIVE, 9.0, 9.0),
-        (False, WebhookState.ACTIVE, None, UNUSABLE_AGAIN),
-        (False, WebhookState.PAUSED, 9.0, UNUSABLE_AGAIN),
+        (False, WebhookState.ACTIVE, None, UNUSABLE_RETRY_S),
+        (False, WebhookState.PAUSED, 9.0, UNUSABLE_RETRY_S),
         (False, WebhookState.REMOVED, None, None),
     ],
 )

@@ -15,7 +15,7 @@ FUTURE = "select not exists (select from cdc.queue where xid >= pg_snapshot_xmax
 async def test_rows_with_ids_of_the_future_are_mended(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(watcher, "AT_ONCE", 7)  # several turns
+    monkeypatch.setattr(watcher, "MEND_BATCH_ROWS", 7)  # several turns
     hook = await world.hook()
     # Held, so that the rows can be seen after the start.
     paused = await world.hook(state="paused")

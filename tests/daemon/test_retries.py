@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from cdc.daemon import pipeline
+from cdc.daemon import consequences
 from cdc.sandbox.receiver import Received, Reply, Script
 from tests.daemon.running import Running, eventually
 from tests.daemon.world import Hook, World
@@ -196,7 +196,7 @@ async def test_a_receiver_that_is_busy_for_long_is_named_once_and_when_it_is_wel
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """503 opens no breaker and counts as no failure: the log said nothing of it, for hours."""
-    monkeypatch.setattr(pipeline, "BUSY_TOLD", 0.0)
+    monkeypatch.setattr(consequences, "BUSY_LOGGED_AFTER_S", 0.0)
     hook = await world.hook("candidate")
     world.receiver.script(hook.path, Script(failure=Reply(503), fail_first=2))
     writer = await world.writer()
@@ -283,7 +283,7 @@ async def test_no_busy_loop_behind_a_replay_that_has_to_wait(world: World) -> No
         watcher = daemon.app._watcher
         assert watcher is not None
         workers = watcher.dispatcher.workers
-        await eventually(lambda: hook.id in workers, "its channel is open")
+        await eventually(lambda: hook.id in workers, "its worker is open")
         lane = workers[hook.id].lane
         await eventually(
             lambda: (lane.due_at() or 0) > time.monotonic() + 3000, "the lane sleeps for an hour"

@@ -28,7 +28,7 @@ async def test_all_that_a_daemon_does_is_allowed(
 ) -> None:
     if secured:
         await world.run(BY_HAND)
-    for name in ("REMOVED_EVERY", "SWEEP_EVERY", "EXPIRE_EVERY", "PRUNE_EVERY"):
+    for name in ("REMOVED_EVERY_S", "SWEEP_EVERY_S", "EXPIRE_EVERY_S", "PRUNE_EVERY_S"):
         monkeypatch.setattr(schedule, name, 0.5)
     good, bad, gone = [await world.hook() for _ in range(3)]
     removed, held = await world.hook(), await world.hook(state="paused")

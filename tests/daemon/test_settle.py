@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from random import Random
 from typing import Any
@@ -12,13 +12,15 @@ from typing import Any
 import pytest
 from psycopg.errors import LockNotAvailable
 
+from cdc.daemon.lease import Lease
+from cdc.daemon.store.batch import Found
 from cdc.daemon.store.fetch import Fetcher
 from cdc.daemon.store.look import Looker
-from cdc.daemon.store.records import Parked, Promote, Settled, Suspend
+from cdc.daemon.store.records import Parked, Promote, Record, Settled, Suspend
 from cdc.daemon.store.session import Layouts, open_session, run
-from cdc.daemon.store.settle import BATCH, Settler
+from cdc.daemon.store.settle import SETTLE_BATCH_RECORDS, Settler
 from cdc.lanes import Dead, Decision, Delivered, FetchPlan, Lane, LaneRules, Retry
-from cdc.model import Answer, Delivery, Outcome, Span
+from cdc.model import SHARDS, Answer, Delivery, Outcome, Span
 from cdc.telemetry import Observer
 from tests.daemon.running import LIMIT, Log
 from tests.daemon.world import Hook, World
@@ -32,11 +34,18 @@ class Desk:
 
     def __init__(self, world: World) -> None:
         self.log = Log()
-        self.epoch = 0
         self.confirmed: list[set[Lane]] = []
-        self.settler = Settler(
-            world.url, Observer(log=self.log), lambda _: self.epoch, self.confirmed.append
-        )
+        self.lease = Lease()
+        self.own(0)
+        self.settler = Settler(world.url, Observer(log=self.log), self.lease)
+        self.settler.listener = self
+
+    def own(self, epoch: int) -> None:
+        """All shards, in this epoch."""
+        self.lease.took(dict.fromkeys(range(SHARDS), epoch))
+
+    def recorded(self, records: Sequence[Record], found: Found) -> None:
+        self.confirmed.append({record.lane for record in records})
 
     def submit(self, lane: Lane, delivery: Delivery, outcome: Outcome, made: Decision) -> Settled:
         delivery.tries += 1
@@ -68,7 +77,7 @@ async def fetched(world: World, hook: Hook, rows: int) -> list[Delivery]:
     """Writes so many rows and reads them from the queue."""
     await world.run("insert into candidate (project_id) select 1 from generate_series(1, %s)", rows)
     conn = await open_session(world.url, "test")
-    snapshot = await Looker(conn).begin()
+    snapshot = await Looker(conn, Lease()).begin()
     plan = FetchPlan(*Span(0), rows, rows)
     found = await Fetcher(conn, Layouts()).fetch({hook.id: plan}, snapshot)
     await conn.close()
@@ -184,7 +193,7 @@ async def test_who_lost_the_shard_settles_nothing(world: World, hook: Hook) -> N
     lane = lane_of(hook)
     await world.run("update cdc.shard set epoch = 5 where id = %s", hook.id % 64)
     async with desk(world) as made:
-        made.epoch = 4
+        made.own(4)
         made.submit(lane, good, OK, Decision(Delivered()))
         made.submit(lane, bad, BAD, Decision(Retry(60.0, 1)))
         made.settler.submit(Parked(lane, behind))
@@ -214,7 +223,7 @@ async def test_a_take_over_waits_for_a_settlement_under_way(world: World, hook: 
 
 
 async def test_thousands_are_settled_in_batches(world: World, hook: Hook) -> None:
-    rows = await fetched(world, hook, BATCH * 2 + 1)
+    rows = await fetched(world, hook, SETTLE_BATCH_RECORDS * 2 + 1)
     lane = lane_of(hook)
     async with desk(world) as made:
         for row in rows:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from cdc.daemon.maintenance import schedule
-from cdc.daemon.store.settle import SET_ASIDE, UNRECORDED
+from cdc.daemon.store.settle import SET_ASIDE_LIMIT, UNRECORDED_LIMIT
 from cdc.sandbox.receiver import Reply, Script
 from tests.daemon.running import Process, Running
 from tests.daemon.world import Hook, World
@@ -146,7 +146,7 @@ async def test_a_locked_row_waits_alone(world: World, hook: Hook, which: str) ->
             await world.until("select count(*) = 1 from cdc.queue where webhook_id = %s", other.id)
         else:
             # It stops for itself: what is sent could not be recorded.
-            assert len(world.came[other.path]) < UNRECORDED + SET_ASIDE + 2 * 10
+            assert len(world.came[other.path]) < UNRECORDED_LIMIT + SET_ASIDE_LIMIT + 2 * 10
         assert await world.one(OURS) <= SESSIONS
         assert daemon.log.all("settling failed") == []
 
@@ -202,7 +202,7 @@ async def test_restored_rows_that_are_locked_keep_no_daemon_from_starting(
     world: World, hook: Hook, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Rows with transaction ids of the future are rewritten at the start: these are, later."""
-    monkeypatch.setattr(schedule, "SWEEP_EVERY", 0.5)
+    monkeypatch.setattr(schedule, "SWEEP_EVERY_S", 0.5)
     other = await world.hook("project")
     await world.run(ONE, other.id, "5")
     await world.run("update cdc.queue set xid = '900000000'")
@@ -222,7 +222,7 @@ async def test_restored_rows_that_are_locked_keep_no_daemon_from_starting(
 async def test_a_locked_row_of_a_removed_webhook_keeps_no_other_from_being_dropped(
     world: World, hook: Hook, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(schedule, "REMOVED_EVERY", 0.2)
+    monkeypatch.setattr(schedule, "REMOVED_EVERY_S", 0.2)
     removed = [await world.hook("project") for _ in range(2)]
     for gone in removed:
         await world.run(MANY, gone.id, 10)

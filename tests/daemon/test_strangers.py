@@ -53,7 +53,7 @@ async def test_who_may_take_over_shards_is_one_without_the_role(
 async def test_a_daemon_without_a_shard_says_why(
     world: World, stranger: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cdc.daemon.watcher.IDLE_FOR", 0.0)
+    monkeypatch.setattr("cdc.daemon.watcher.IDLE_LOGGED_AFTER_S", 0.0)
     await stranger.execute(
         f"select pg_advisory_lock({LOCK_CLASS}, n) from generate_series(0, 63) n".encode()
     )
@@ -73,7 +73,7 @@ async def test_what_a_daemon_shows_of_itself(world: World, monkeypatch: pytest.M
     real, apart = time.time, 600.0
     clock = SimpleNamespace(time=lambda: real() + apart, monotonic=time.monotonic)
     monkeypatch.setattr("cdc.daemon.store.notices.time", clock)
-    monkeypatch.setattr("cdc.daemon.store.notices.EVERY", 0.0)
+    monkeypatch.setattr("cdc.daemon.store.notices.COMPARE_CLOCKS_EVERY_S", 0.0)
     lost = LogFile(None)
     lost.debug("x")
     daemon = Running(world.url)
@@ -105,7 +105,7 @@ async def test_who_holds_a_shard_is_named(
 ) -> None:
     hook = await world.hook()
     await stranger.execute(f"select pg_advisory_lock({LOCK_CLASS}, {hook.id % 64})".encode())
-    monkeypatch.setattr(ownership, "DENIED_FOR", 0.1)
+    monkeypatch.setattr(ownership, "DENIED_LOGGED_AFTER_S", 0.1)
     async with Running(world.url) as daemon:
         await eventually(lambda: daemon.owned == 63, "the others are its own")
         line = await daemon.until("shards cannot be taken over")

@@ -13,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from cdc.cli.run import _run_as_child
 from cdc.daemon import supervisor
-from cdc.daemon.supervisor import DEFECT, merged
+from cdc.daemon.supervisor import DEFECT_EXIT_CODE, merged
 from cdc.errors import DatabaseError
 from cdc.telemetry import Observer
 from tests.daemon.running import LIMIT, Log, Process, eventually, settings
@@ -145,7 +145,7 @@ def test_a_mistake_of_ours_is_told_from_a_refusal(capsys: pytest.CaptureFixture[
 
     with pytest.raises(SystemExit) as ended:
         _run_as_child(mistaken())
-    assert ended.value.code == DEFECT
+    assert ended.value.code == DEFECT_EXIT_CODE
     assert "nobody has thought of this" in capsys.readouterr().err
     with pytest.raises(DatabaseError):
         _run_as_child(refused())
@@ -155,8 +155,8 @@ async def test_one_that_stands_still_is_started_anew(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As SIGSTOP makes it: nobody answers, and the process does not end by itself."""
-    monkeypatch.setattr(supervisor, "ASK_EVERY", 0.1)
-    monkeypatch.setattr(supervisor, "ANSWER", 0.5)
+    monkeypatch.setattr(supervisor, "ASK_EVERY_S", 0.1)
+    monkeypatch.setattr(supervisor, "PROCESS_ANSWERS_WITHIN_S", 0.5)
     for name, value in Process(world.url)._env.items():
         monkeypatch.setenv(name, value)
     log = Log()

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
+from cdc.daemon.lease import Snapshot
 from cdc.daemon.store.fetch import FetchedWindow, Fetcher
-from cdc.daemon.store.look import Snapshot
-from cdc.daemon.store.ownership import OWNER
-from cdc.daemon.watcher import PART_TAKES, TakeOver
+from cdc.daemon.store.ownership import OWNER_NAME
+from cdc.daemon.watcher import TAKE_OVER_STEP_S, TakeOver
 from cdc.lanes import FetchPlan
 from cdc.model import shard_of
 from cdc.postgres.advisory_locks import LOCK_CLASS
@@ -178,7 +178,7 @@ async def test_each_of_two_daemons_sends_only_what_is_its_own(world: World) -> N
     async with Running(world.url) as first, Running(world.url) as second:
         both = (first, second)
         await eventually(lambda: [d.owned for d in both] == [32, 32], "the shards are shared")
-        owners = {d: d.app._watcher.epochs.keys() for d in both if d.app._watcher is not None}
+        owners = {d: d.app._lease.epochs.keys() for d in both}
         assert all(any(shard_of(h.id) in owned for h in hooks) for owned in owners.values())
         await writer.insert("candidate", project_id=1)
         await eventually(lambda: list(tries.values()) == [1] * 8, "all have failed once")
@@ -211,7 +211,7 @@ async def test_every_take_over_raises_the_epoch_and_says_who(world: World) -> No
             assert await world.all(
                 "select epoch, owner, since > clock_timestamp() - interval '1 min', count(*)"
                 " from cdc.shard group by 1, 2, 3"
-            ) == [(epoch, OWNER, True, 64)]
+            ) == [(epoch, OWNER_NAME, True, 64)]
 
 
 async def test_a_shard_whose_last_owner_still_records_is_left_for_later(world: World) -> None:
@@ -258,7 +258,7 @@ async def test_a_lane_that_is_handed_over_gives_its_places_back(
         return await fetch(self, plans, snapshot)
 
     monkeypatch.setattr(Fetcher, "fetch", counted)
-    monkeypatch.setattr("cdc.daemon.watcher.HAND_OVER_GRACE", 0.1)
+    monkeypatch.setattr("cdc.daemon.watcher.HAND_OVER_GRACE_S", 0.1)
     await world.run("insert into candidate (project_id) select 1 from generate_series(1, 300)")
     limits: dict[str, Any] = {"window": 1_000, "total_window": 1_600, "max_concurrency": 1}
     async with Running(world.url, **limits) as first:
@@ -278,10 +278,10 @@ def test_a_take_over_asks_for_as_many_as_are_quick() -> None:
     """At most twice as many as before, however quick it was."""
     arrival = TakeOver([1])
     sizes = []
-    for took in (0.0, PART_TAKES, PART_TAKES * 4, 1000.0, 0.0):
-        arrival.paced(took)
+    for took in (0.0, TAKE_OVER_STEP_S, TAKE_OVER_STEP_S * 4, 1000.0, 0.0):
+        arrival.took(took)
         sizes.append(arrival.size)
     assert sizes == [1000, 1000, 250, 1, 2]
     for _ in range(20):
-        arrival.paced(0.0)
+        arrival.took(0.0)
     assert arrival.size == 5_000

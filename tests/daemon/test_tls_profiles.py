@@ -22,8 +22,8 @@ async def test_without_its_profile_a_webhook_is_held_until_it_is_there(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The others go on; nothing is lost; nobody has to restart or register anything."""
-    monkeypatch.setattr(register, "UNUSABLE_AGAIN", 0.05)
-    monkeypatch.setattr(trust, "LOOK_AGAIN", 0.05)
+    monkeypatch.setattr(register, "UNUSABLE_RETRY_S", 0.05)
+    monkeypatch.setattr(trust, "FILES_READ_EVERY_S", 0.05)
     ca = Authority(tmp_path, "ours")
     profiles = tmp_path / "profiles"
     profiles.mkdir()

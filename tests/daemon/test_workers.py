@@ -1,4 +1,4 @@
-"""Fewer channels than webhooks: they are opened for what there is to do, and closed for others."""
+"""Fewer workers than webhooks: they are opened for what there is to do, and closed for others."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from tests.daemon.world import World
 @pytest.fixture
 def few(monkeypatch: pytest.MonkeyPatch) -> int:
     """How many channels may be open."""
-    monkeypatch.setattr(workers, "OPEN_WORKERS", 8)
-    monkeypatch.setattr(workers, "PART", 3)
-    monkeypatch.setattr(workers, "CROWDED_POLL", 0.01)
+    monkeypatch.setattr(workers, "MAX_OPEN_WORKERS", 8)
+    monkeypatch.setattr(workers, "OPEN_BATCH_WORKERS", 3)
+    monkeypatch.setattr(workers, "CROWDED_POLL_S", 0.01)
     return 8
 
 
@@ -60,9 +60,9 @@ async def test_a_webhook_without_a_worker_follows_its_registration(world: World,
         await world.settled()
         watcher = daemon.app._watcher
         assert watcher is not None
-        for hook in hooks[1:]:  # others need the channels, whichever have one now
+        for hook in hooks[1:]:  # others need the workers, whichever have one now
             await world.run("update cdc.webhook set description = 'x' where id = %s", hook.id)
-        await eventually(lambda: first.id not in watcher.dispatcher.workers, "it has no channel")
+        await eventually(lambda: first.id not in watcher.dispatcher.workers, "it has no worker")
         await world.run("update cdc.webhook set state = 'paused' where id = %s", first.id)
         await world.until(
             "select l.version = w.version from cdc.webhook w join cdc.lane l on l.webhook_id = w.id"

@@ -178,7 +178,7 @@ async def test_webhooks_of_different_profiles_never_share_a_connection(
 async def test_a_renewed_certificate_is_taken_up_without_a_restart(
     ca: Authority, other: Authority, profiles: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(trust, "LOOK_AGAIN", 0.0)
+    monkeypatch.setattr(trust, "FILES_READ_EVERY_S", 0.0)
     place = profile(profiles, "one", ca=other.file)
     async with (
         Hostile(keeps_saying(OK), tls=ca.server()) as peer,

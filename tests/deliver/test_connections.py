@@ -80,7 +80,7 @@ async def test_after_a_byte_of_an_answer_nothing_is_repeated(
 async def test_what_ends_late_is_not_repeated(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connection, "RACE", 0.0)
+    monkeypatch.setattr(connection, "IDLE_RACE_S", 0.0)
     async with Hostile(once_then(says(b""))) as peer:
         await client.post(request_to(peer.url()))
         assert_failed(await client.post(request_to(peer.url())), "reset")

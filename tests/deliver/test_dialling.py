@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from ipaddress import ip_network
+from types import SimpleNamespace
 
 import pytest
 
@@ -78,7 +79,7 @@ async def test_this_machine_is_not_called_by_a_public_address_of_its_own(
 
 async def test_every_new_connection_is_judged_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """A name that is public first and then ours (DNS rebinding)."""
-    monkeypatch.setattr(dns, "TTL", 0.0)
+    monkeypatch.setattr(dns, "ANSWER_USED_S", 0.0)
     answers = [["127.0.0.1"], ["127.0.0.2"]]
 
     async def look(name: str, port: int) -> list[str]:
@@ -130,7 +131,7 @@ async def test_http_and_bad_urls_are_refused() -> None:
 async def test_what_may_not_be_sent_any_more_once_connected_is_not() -> None:
     """Connecting takes its time; somebody else may own the webhook by then."""
     ours = False
-    client = Client(LOOPBACK, deadline=5, may_send=lambda: ours)
+    client = Client(LOOPBACK, deadline=5, lease=SimpleNamespace(may_send=lambda: ours))
     async with Hostile(keeps_saying(OK)) as peer:
         with pytest.raises(Withheld):
             await client.post(request_to(peer.url()))
@@ -146,8 +147,8 @@ async def test_a_name_that_moves_is_followed_while_traffic_is_steady(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A connection that is never idle would go on to the old host for ever."""
-    monkeypatch.setattr(pool, "GREATEST_AGE", (0.1, 0.2))
-    monkeypatch.setattr(dns, "TTL", 0.0)
+    monkeypatch.setattr(pool, "CONNECTION_AGE_S", (0.1, 0.2))
+    monkeypatch.setattr(dns, "ANSWER_USED_S", 0.0)
     leads = "127.0.0.1"
 
     async def look(name: str, port: int) -> list[str]:

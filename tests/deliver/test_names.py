@@ -48,7 +48,7 @@ async def test_an_answer_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     server = Server()
     names = Names(server)
     await names("a.example", 80)
-    monkeypatch.setattr(dns, "TTL", 0.0)
+    monkeypatch.setattr(dns, "ANSWER_USED_S", 0.0)
     server.answer = ["192.0.2.2"]
     assert await names("a.example", 80) == ["192.0.2.2"]
 
@@ -82,7 +82,7 @@ async def test_who_gives_up_takes_nothing_from_the_others(answer: list[str] | OS
 
 
 async def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dns, "MOST", 10)
+    monkeypatch.setattr(dns, "KNOWN_ANSWERS", 10)
     names = Names(Server())
     for number in range(50):
         await names(f"{number}.example", 80)
@@ -122,8 +122,8 @@ async def test_names_that_hang_hold_up_nobody_else() -> None:
 async def test_lookups_are_started_some_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """A daemon that starts with thousands of names does not flood its name server; and who has no
     answer soon goes on without the place."""
-    monkeypatch.setattr(dns, "AT_ONCE", 5)
-    monkeypatch.setattr(dns, "QUICK", 0.2)
+    monkeypatch.setattr(dns, "LOOKUPS_STARTING", 5)
+    monkeypatch.setattr(dns, "LOOKUP_STARTS_S", 0.2)
     async with NameServer() as server, Resolver(20.0, servers=[server.where]) as resolver:
         hanging = [asyncio.create_task(resolver(f"{n}.hangs.example", 80)) for n in range(12)]
         await asyncio.sleep(0)
@@ -140,14 +140,16 @@ async def test_lookups_are_started_some_at_a_time(monkeypatch: pytest.MonkeyPatc
 async def test_names_that_hung_last_time_only_wait_for_each_other(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(dns, "AT_ONCE", 20)
-    monkeypatch.setattr(dns, "FEW", 1)
+    monkeypatch.setattr(dns, "LOOKUPS_STARTING", 20)
+    monkeypatch.setattr(dns, "SILENT_LOOKUPS_STARTING", 1)
     async with NameServer() as server:
         resolver = Resolver(0.2, servers=[server.where])
         names = [f"{n}.hangs.example" for n in range(20)]
         got = await asyncio.gather(*(resolver(name, 80) for name in names), return_exceptions=True)
         assert all(isinstance(one, socket.gaierror) for one in got)
-        monkeypatch.setattr(dns, "QUICK", 3600.0)  # a place that is taken is never given up
+        monkeypatch.setattr(
+            dns, "LOOKUP_STARTS_S", 3600.0
+        )  # a place that is taken is never given up
         hanging = [asyncio.create_task(resolver(name, 80)) for name in names]
         await asyncio.sleep(0)
         assert await resolver("a.good.example", 80) == ["127.0.0.1"]
@@ -168,7 +170,7 @@ async def test_a_name_that_gets_no_answer_is_given_up() -> None:
 
 
 async def test_lookups_without_an_answer_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dns, "UNANSWERED", 3)
+    monkeypatch.setattr(dns, "MAX_LOOKUPS", 3)
     async with NameServer() as server, Resolver(20.0, servers=[server.where]) as resolver:
         hanging = [asyncio.create_task(resolver(f"{n}.hangs.example", 80)) for n in range(3)]
         await asyncio.sleep(0)
@@ -184,7 +186,7 @@ async def test_answers_that_last_for_hours_are_not_kept_for_hours(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Nor may an answer hold addresses without end."""
-    monkeypatch.setattr(dns, "TTL", 0.0)
+    monkeypatch.setattr(dns, "ANSWER_USED_S", 0.0)
     async with NameServer() as server, Resolver(20.0, servers=[server.where]) as resolver:
         async with asyncio.timeout(20):
             while server.asked["a.good.example"] < 2:

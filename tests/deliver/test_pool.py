@@ -111,7 +111,7 @@ async def test_the_deadline_holds_across_the_second_try() -> None:
 async def test_an_origin_with_many_connections_does_not_cost_the_others_theirs(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pool, "IDLE", 4)
+    monkeypatch.setattr(pool, "IDLE_CONNECTIONS", 4)
     async with Hostile(keeps_saying(OK)) as calm, Hostile(together(8)) as busy:
         await client.post(request_to(calm.url()))
         assert await posts(client, busy, 8) == {Answer.SUCCESS}
@@ -125,7 +125,7 @@ async def test_idle_connections_in_total_are_bounded(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The one that has lain longest gives way."""
-    monkeypatch.setattr(pool, "IDLE", 2)
+    monkeypatch.setattr(pool, "IDLE_CONNECTIONS", 2)
     async with (
         Hostile(keeps_saying(OK)) as first,
         Hostile(keeps_saying(OK)) as second,

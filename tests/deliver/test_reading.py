@@ -8,8 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cdc.deliver.answer import HEAD_LIMIT, HEADERS, INTERIM_LIMIT, RAW_LIMIT, HttpReply, Reader
-from cdc.deliver.outcome import LOOKED_AT, NotHttp, TooMuch
+from cdc.deliver.answer import (
+    HEAD_LIMIT_BYTES,
+    HEADER_LIMIT_LINES,
+    INTERIM_LIMIT_ANSWERS,
+    RAW_LIMIT_BYTES,
+    HttpReply,
+    Reader,
+)
+from cdc.deliver.outcome import SCANNED_BYTES, NotHttp, TooMuch
 
 OK = b"HTTP/1.1 200 OK\r\n"
 CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
@@ -94,11 +101,11 @@ GOOD = {
     ),
     "as large as it gets": (
         OK + b"Content-Length: %d\r\n\r\n" % LIMIT + b"x" * LIMIT,
-        HttpReply(200, None, b"x" * LOOKED_AT, True),
+        HttpReply(200, None, b"x" * SCANNED_BYTES, True),
     ),
     "larger": (
         OK + b"Content-Length: 999999999\r\n\r\n" + b"x" * (LIMIT + 1),
-        HttpReply(200, None, b"x" * LOOKED_AT, False),
+        HttpReply(200, None, b"x" * SCANNED_BYTES, False),
     ),
 }
 GOOD_BY_CLOSING = {
@@ -209,7 +216,7 @@ def test_what_is_no_answer(answer: bytes) -> None:
 
 @pytest.mark.parametrize(("head", "piece"), ENDLESS.values(), ids=ENDLESS.keys())
 def test_what_has_no_end(head: bytes, piece: bytes) -> None:
-    pieces = [piece] * (1 + RAW_LIMIT // len(piece))
+    pieces = [piece] * (1 + RAW_LIMIT_BYTES // len(piece))
     assert read(*filter(None, [head]), *pieces) is TooMuch
     assert read(head + b"".join(pieces)) is TooMuch
 
@@ -220,13 +227,13 @@ def test_the_limits_are_exact() -> None:
         answer = OK + lines + b"Content-Length: 0\r\nX: %b\r\n\r\n"
         return answer % (b"y" * (size - len(answer) + 2) if size else b"")
 
-    assert whole(head(HEADERS)).status == 200
-    assert read(head(HEADERS + 1)) is TooMuch
-    assert whole(head(3, HEAD_LIMIT)).status == 200
-    assert read(head(3, HEAD_LIMIT + 1)) is TooMuch
+    assert whole(head(HEADER_LIMIT_LINES)).status == 200
+    assert read(head(HEADER_LIMIT_LINES + 1)) is TooMuch
+    assert whole(head(3, HEAD_LIMIT_BYTES)).status == 200
+    assert read(head(3, HEAD_LIMIT_BYTES + 1)) is TooMuch
     interim = b"HTTP/1.1 100 C\r\n\r\n"
-    assert whole(interim * INTERIM_LIMIT + head(2)).status == 200
-    assert read(interim * (INTERIM_LIMIT + 1) + head(2)) is TooMuch
+    assert whole(interim * INTERIM_LIMIT_ANSWERS + head(2)).status == 200
+    assert read(interim * (INTERIM_LIMIT_ANSWERS + 1) + head(2)) is TooMuch
 
 
 @pytest.mark.parametrize(
@@ -261,7 +268,9 @@ def pieces(answer: bytes, cuts: list[int]) -> list[bytes]:
 
 def everything() -> list[bytes]:
     good = [answer for answer, _ in (*GOOD.values(), *GOOD_BY_CLOSING.values())]
-    endless = [head + piece * (1 + RAW_LIMIT // len(piece)) for head, piece in ENDLESS.values()]
+    endless = [
+        head + piece * (1 + RAW_LIMIT_BYTES // len(piece)) for head, piece in ENDLESS.values()
+    ]
     return [*good, *NO_HTTP.values(), *endless]
 
 

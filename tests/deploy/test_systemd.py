@@ -15,10 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from cdc.daemon.app import FLUSH_WITHIN
+from cdc.daemon.app import FLUSH_WITHIN_S
 from cdc.settings import Settings, load
 from cdc.telemetry import Systemd, pulse
-from cdc.telemetry.otel import CLOSE_WITHIN
+from cdc.telemetry.otel import CLOSE_WITHIN_S
 from tests.daemon.running import LIMIT, Process, Running
 from tests.daemon.world import World
 from tests.docs.test_commands import accepted
@@ -45,9 +45,9 @@ def test_systemd_accepts_it(tmp_path: Path) -> None:
 
 
 def test_its_times_fit_the_daemon(service: configparser.SectionProxy) -> None:
-    longest = Settings().stop_grace + FLUSH_WITHIN + CLOSE_WITHIN
+    longest = Settings().stop_grace + FLUSH_WITHIN_S + CLOSE_WITHIN_S
     assert int(service["TimeoutStopSec"]) > longest
-    assert int(service["WatchdogSec"]) > pulse.STUCK_AFTER
+    assert int(service["WatchdogSec"]) > pulse.STUCK_AFTER_S
     assert service["Type"] == "notify"
     assert service["ExecStart"].startswith("/opt/cdc/bin/cdc ")
     accepted(service["ExecStart"].removesuffix(" $RUN_OPTIONS").split()[1:])
@@ -141,7 +141,7 @@ async def test_a_daemon_that_stands_still_is_not_told_alive(
     world: World, manager: Manager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its loop turns, its looks do not come back."""
-    monkeypatch.setattr(pulse, "STUCK_AFTER", 0.0)
+    monkeypatch.setattr(pulse, "STUCK_AFTER_S", 0.0)
     async with Running(world.url):
         await manager.told("READY=1")
         with pytest.raises(TimeoutError):

@@ -17,12 +17,12 @@ import pytest
 import yaml
 from compose_spec import PyCompose
 
-from cdc.daemon.app import FLUSH_WITHIN
+from cdc.daemon.app import FLUSH_WITHIN_S
 from cdc.message.signing_keys import parse_secret
 from cdc.sandbox.embedded import EmbeddedPostgres
 from cdc.schema.migrations import SUPPORTED
 from cdc.settings import Settings, describe
-from cdc.telemetry.otel import CLOSE_WITHIN
+from cdc.telemetry.otel import CLOSE_WITHIN_S
 from tests.docs.pages import page
 from tests.docs.running import Terminal, as_account
 from tests.docs.test_commands import accepted
@@ -122,7 +122,7 @@ def test_health_is_asked_where_it_is_served(services: dict[str, dict[str, Any]])
 
 def test_stopping_leaves_time_enough(services: dict[str, dict[str, Any]]) -> None:
     seconds = int(services["daemon"]["stop_grace_period"].removesuffix("s"))
-    assert seconds > Settings().stop_grace + FLUSH_WITHIN + CLOSE_WITHIN
+    assert seconds > Settings().stop_grace + FLUSH_WITHIN_S + CLOSE_WITHIN_S
 
 
 def test_nothing_is_reachable_from_outside(services: dict[str, dict[str, Any]]) -> None:

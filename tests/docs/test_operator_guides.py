@@ -6,16 +6,16 @@ import asyncio
 import re
 from collections import Counter
 
-from cdc.daemon.app import FLUSH_WITHIN
-from cdc.daemon.maintenance.measure import EVERY, PART
+from cdc.daemon.app import FLUSH_WITHIN_S
+from cdc.daemon.maintenance.measure import MEASURE_EVERY_S, MEASURE_SHARE_OF_TIME
 from cdc.diagnosis import deliveries
 from cdc.diagnosis.health.reading import MOST
 from cdc.lanes.breaker import BreakerState
 from cdc.model import SHARDS, Outcome, WebhookState
 from cdc.settings import Settings
 from cdc.telemetry import Backlog, Observer, State
-from cdc.telemetry.otel import CLOSE_WITHIN
-from cdc.telemetry.pulse import STUCK_AFTER
+from cdc.telemetry.otel import CLOSE_WITHIN_S
+from cdc.telemetry.pulse import STUCK_AFTER_S
 from tests.docs.pages import codes, page, table
 from tests.house.files import TOP
 
@@ -80,14 +80,15 @@ def test_the_numbers_told_are_the_defaults() -> None:
     )
     defaults = Settings()
     assert f"end within {defaults.stop_grace:g} s (`CDC_STOP_GRACE`)" in run
-    assert defaults.stop_grace + FLUSH_WITHIN + CLOSE_WITHIN < 30
+    assert defaults.stop_grace + FLUSH_WITHIN_S + CLOSE_WITHIN_S < 30
     assert "it 30 s before it kills" in run
     assert f"spread over {SHARDS} shards" in run
-    assert f"that for {STUCK_AFTER:g} s has neither" in run
+    assert f"that for {STUCK_AFTER_S:g} s has neither" in run
     assert f"{defaults.breaker_failures} failures in a row" in webhooks
     assert f"failed for {defaults.suspend_after_days:g} days" in webhooks
     assert f"failed for {defaults.suspend_after_days:g} days" in runbook
     assert webhooks.count(f"for {defaults.held_days:g} days") >= 2
     assert f"expires {defaults.held_days:g} days after the suspension" in runbook
-    assert f"every {EVERY:g} s (less often where that takes more than {PART:.0%}" in monitoring
+    assert f"every {MEASURE_EVERY_S:g} s (less often" in monitoring
+    assert f"where that takes more than {MEASURE_SHARE_OF_TIME:.0%}" in monitoring
     assert f"counts stop at {MOST:,} a webhook" in monitoring

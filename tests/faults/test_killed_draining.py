@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from cdc.daemon.store.settle import UNRECORDED
+from cdc.daemon.store.settle import UNRECORDED_LIMIT
 from tests.bench.target import Target
 from tests.daemon.running import LIMIT, Process, eventually
 from tests.daemon.world import World
@@ -60,4 +60,4 @@ async def test_a_daemon_that_is_killed_while_it_drains_repeats_little(
     different = len({receipt.uid for receipt in receipts})
     assert different == QUEUED
     repeated = len(receipts) - different
-    assert repeated <= UNRECORDED + HOOKS * AT_ONCE, repeated
+    assert repeated <= UNRECORDED_LIMIT + HOOKS * AT_ONCE, repeated

@@ -15,6 +15,8 @@ SILENCED = re.compile(
 WIDEST_LINE = 140
 UNBREAKABLE = re.compile(r"^\s*\||https?://\S{60}")
 LONGEST_PYTHON = 350
+OF_THE_DAEMON = ("cdc/daemon/", "cdc/lanes/", "cdc/deliver/", "cdc/telemetry/")
+CONSTANTS = re.compile(r"([A-Z][A-Z0-9_]+(?:, [A-Z][A-Z0-9_]+)*)(?:: [^=]+)? = ")
 
 
 def test_lines_fit_on_a_screen() -> None:
@@ -65,6 +67,22 @@ def test_every_query_is_used() -> None:
         if not re.search(rf"""["']{path.stem}["']""", code) and not path.stem.startswith(prefixes)
     ]
     assert not unused
+
+
+def test_no_constant_of_the_daemon_is_defined_elsewhere_too() -> None:
+    """One name, one meaning: what it limits, and in which unit."""
+    places: dict[str, list[str]] = {}
+    for path in files(".py"):
+        if name(path).startswith("cdc/"):
+            for line in path.read_text("utf-8").splitlines():
+                if made := CONSTANTS.match(line):
+                    for constant in made[1].split(", "):
+                        places.setdefault(constant, []).append(name(path))
+    assert not {
+        constant: where
+        for constant, where in places.items()
+        if len(where) > 1 and any(file.startswith(OF_THE_DAEMON) for file in where)
+    }
 
 
 def test_nothing_of_ours_waits_in_a_way_that_loses_cancellations() -> None:

@@ -1,4 +1,4 @@
-"""Places: long keys take more of them, and all lanes of a daemon share a room."""
+"""Places: long keys take more of them, and all lanes of a daemon share a capacity."""
 
 from __future__ import annotations
 

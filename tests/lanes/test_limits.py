@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from cdc.lanes import BreakerState, Decision, Delivered, Kept, Lane, LaneRules, Retry, Transition
-from cdc.lanes.rate_limit import CATCH_UP
+from cdc.lanes.rate_limit import CATCH_UP_S
 from cdc.model import Answer, Outcome
 
 from .made import (
@@ -76,10 +76,10 @@ def test_rate_is_kept_and_reached(rate: float) -> None:
         assert a.start(now) == []
         for row in started:
             a.finish(row, OK, now)
-    assert (len(times) - 1) / rate == pytest.approx(times[-1] - times[0], abs=2 * CATCH_UP)
+    assert (len(times) - 1) / rate == pytest.approx(times[-1] - times[0], abs=2 * CATCH_UP_S)
     for first, begin in enumerate(times):
         for last in range(first, len(times)):
-            allowed = rate * (times[last] - begin) + max(1.0, rate * CATCH_UP)
+            allowed = rate * (times[last] - begin) + max(1.0, rate * CATCH_UP_S)
             assert last - first + 1 <= allowed + 1e-6
 
 

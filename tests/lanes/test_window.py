@@ -1,4 +1,4 @@
-"""Where to fetch from: position, room, tombstones."""
+"""Where to fetch from: position, capacity, tombstones."""
 
 from __future__ import annotations
 

@@ -13,8 +13,8 @@ from functools import partial
 from random import Random
 
 from cdc.lanes import Capacity, Dead, Decision, Kept, Lane, LaneRules
-from cdc.lanes.order import DONE
-from cdc.lanes.rate_limit import CATCH_UP
+from cdc.lanes.order import DECIDED
+from cdc.lanes.rate_limit import CATCH_UP_S
 from cdc.model import Answer, Delivery, Outcome, ResourceKey, Span
 
 from .endpoint_model import EndpointModel
@@ -141,7 +141,7 @@ class World(Tables):
             self.park(self.lane.take_due(due.plan, rows, due.next_due))
             held = self.lane._order.held
             keys = [key for row in rows if (key := (row.id, row.uid)) in held]
-            taken = {held[key].resource for key in keys if held[key].state != DONE}
+            taken = {held[key].resource for key in keys if held[key].state != DECIDED}
             # With the first of a resource those that are parked behind it are known to exist.
             self.unannounced -= {id for id in due.replayed if self.committed[id].resource in taken}
 
@@ -201,7 +201,7 @@ class World(Tables):
             self.starts.append(self.now)
             for first, begin in enumerate(self.starts):
                 allowed = self.rules.rate * (self.now - begin)
-                allowed += max(1.0, self.rules.rate * CATCH_UP)
+                allowed += max(1.0, self.rules.rate * CATCH_UP_S)
                 assert len(self.starts) - first <= allowed + 1e-6, "too fast"
         self.began[row.id] = self.now
 

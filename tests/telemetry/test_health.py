@@ -12,9 +12,9 @@ import pytest
 
 from cdc.errors import ConfigError
 from cdc.telemetry import Backlog, HealthServer, Observer, Pulse, State, pulse, watch_for_stillness
-from cdc.telemetry.http import MADE_A_SECOND, MOST_OPEN
-from cdc.telemetry.metrics import UNREADY
-from cdc.telemetry.pulse import STUCK_AFTER
+from cdc.telemetry.http import MAX_CONNECTIONS, PAGES_PER_S
+from cdc.telemetry.metrics import UNREADY_AFTER_S
+from cdc.telemetry.pulse import STUCK_AFTER_S
 from tests.daemon.running import LIMIT
 
 
@@ -63,11 +63,11 @@ async def test_who_cannot_record_for_long_is_not_ready_and_says_since_when(
     async with aiohttp.ClientSession(base) as http:
         assert (await http.get("/readyz")).status == 200  # a moment is forgiven
         assert observer.metrics.unrecorded_since is not None
-        observer.metrics.unrecorded_since -= 2 * UNREADY
+        observer.metrics.unrecorded_since -= 2 * UNREADY_AFTER_S
         observer.settling_failed(OSError("No space left on device"), 9)
         assert (await http.get("/readyz")).status == 503
         page = await (await http.get("/metrics")).text()
-        assert float(page.split("\ncdc_unrecorded_seconds ")[1].split()[0]) >= 2 * UNREADY
+        assert float(page.split("\ncdc_unrecorded_seconds ")[1].split()[0]) >= 2 * UNREADY_AFTER_S
         observer.settled(0)  # all of it was dropped: another daemon sends it again
         assert (await http.get("/readyz")).status == 200
         assert "\ncdc_unrecorded_seconds 0.0" in await (await http.get("/metrics")).text()
@@ -86,7 +86,7 @@ async def test_a_process_that_stood_still_says_so() -> None:
     watching = asyncio.create_task(watch_for_stillness(told.put_nowait, every=0.01))
     await asyncio.sleep(0)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pulse, "STILL", 0.2)
+        patch.setattr(pulse, "STOOD_STILL_S", 0.2)
         time.sleep(0.3)  # noqa: ASYNC251  # the loop is held up, as by SIGSTOP
         async with asyncio.timeout(LIMIT):
             assert await told.get() > 0.2
@@ -156,23 +156,23 @@ async def test_a_daemon_that_stands_still_is_not_alive(base: str, observer: Obse
     observer.metrics.pulse = Pulse(lambda: observer.counts.looks, lambda: now)
     async with aiohttp.ClientSession(base) as http:
         assert (await http.get("/healthz")).status == 200
-        now += 2 * STUCK_AFTER
+        now += 2 * STUCK_AFTER_S
         observer.counts.looks += 1
         assert (await http.get("/healthz")).status == 200
-        now += STUCK_AFTER
+        now += STUCK_AFTER_S
         assert (await http.get("/healthz")).status == 503
 
 
 async def test_who_connects_and_says_nothing_takes_no_descriptors(base: str) -> None:
     """Of the process, which needs them for webhooks; who asks is still answered."""
     host, _, port = base.removeprefix("http://").partition(":")
-    silent = [await asyncio.open_connection(host, int(port)) for _ in range(3 * MOST_OPEN)]
+    silent = [await asyncio.open_connection(host, int(port)) for _ in range(3 * MAX_CONNECTIONS)]
     async with asyncio.timeout(20), aiohttp.ClientSession(base) as http:
         assert (await http.get("/healthz")).status == 200
         # The oldest ones end; they, and as many as there are too many.
-        ended = [await reader.read() for reader, _ in silent[: 2 * MOST_OPEN]]
+        ended = [await reader.read() for reader, _ in silent[: 2 * MAX_CONNECTIONS]]
     assert set(ended) == {b""}
-    assert not any(reader.at_eof() for reader, _ in silent[2 * MOST_OPEN + 1 :])
+    assert not any(reader.at_eof() for reader, _ in silent[2 * MAX_CONNECTIONS + 1 :])
     for _, writer in silent:
         writer.close()
 
@@ -207,7 +207,7 @@ async def test_who_asks_again_and_again_takes_little_of_the_daemons_time() -> No
                 assert (await http.get(path)).status == 200
 
         await asyncio.gather(*(ask(path) for path in ("/metrics", "/readyz") for _ in range(5)))
-    most = MADE_A_SECOND * (time.monotonic() - began + 1)
+    most = PAGES_PER_S * (time.monotonic() - began + 1)
     await server.stop()
     assert 1 <= source.pages <= min(most, 99)
     assert 1 <= source.looks <= min(most, 99)

@@ -90,7 +90,7 @@ def drained(reading: int) -> None:
 
 
 def test_a_pipe_that_nobody_reads_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(logfile, "PATIENCE", 0.0)
+    monkeypatch.setattr(logfile, "WRITE_WITHIN_S", 0.0)
     with pipe() as (reading, file):
         log = LogFile(file)
         until_full(log)
@@ -104,7 +104,7 @@ def test_a_pipe_that_nobody_reads_holds_nobody_up(monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_reader_who_is_slow_for_a_moment_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(logfile, "PATIENCE", 30.0)
+    monkeypatch.setattr(logfile, "WRITE_WITHIN_S", 30.0)
     with pipe() as (reading, file):
         log = LogFile(file)
         got = bytearray()
@@ -124,7 +124,7 @@ def test_a_reader_who_is_slow_for_a_moment_loses_nothing(monkeypatch: pytest.Mon
 
 
 def test_a_torn_line_does_not_swallow_the_next_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(logfile, "PATIENCE", 0.0)
+    monkeypatch.setattr(logfile, "WRITE_WITHIN_S", 0.0)
     with pipe() as (reading, file):
         log = LogFile(file)
         log.info("z" * 1_000_000)  # more than a pipe holds: a part of it is in there

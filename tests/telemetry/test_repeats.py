@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 from cdc.telemetry import Observer
-from cdc.telemetry.repeats import FIRST, LONGEST, Repeats
+from cdc.telemetry.repeats import REPEAT_FIRST_S, REPEAT_LONGEST_S, Repeats
 from tests.daemon.running import Log
 
 HOUR = 3600
@@ -26,8 +26,8 @@ def test_an_hour_of_the_same_error_is_a_handful_of_lines() -> None:
     assert len(told_at) < 15
     pauses = [b - a for a, b in pairwise(told_at)]
     assert pauses == sorted(pauses)
-    assert pauses[0] >= FIRST
-    assert pauses[-1] <= LONGEST + 2
+    assert pauses[0] >= REPEAT_FIRST_S
+    assert pauses[-1] <= REPEAT_LONGEST_S + 2
     assert log.lines[0].values == {"error": "refused", "again_in": 2.0}
     assert sum(line.values.get("left_out", 0) + 1 for line in log.lines) <= HOUR / 2
     assert log.lines[1].values["left_out"] == 4

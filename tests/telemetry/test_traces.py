@@ -57,7 +57,7 @@ async def test_what_the_sdk_complains_about_tells_no_key_of_the_collector(
     place = "http://me:marked-3@127.0.0.1:1/marked-4/in?key=marked-5"
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", place)
     monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "10")
-    monkeypatch.setattr(otel, "CLOSE_WITHIN", 0.1)
+    monkeypatch.setattr(otel, "CLOSE_WITHIN_S", 0.1)
     heard = asyncio.Event()
 
     def tell(line: str) -> None:
@@ -159,7 +159,7 @@ class Deaf(SpanExporter):
 async def test_a_collector_that_hangs_does_not_hold_up_the_end(
     told: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(otel, "CLOSE_WITHIN", 0.05)
+    monkeypatch.setattr(otel, "CLOSE_WITHIN_S", 0.05)
     deaf = Deaf()
     traces = Traces(told.append, deaf)
     traces.attempted(delivery(), Outcome(Answer.SUCCESS, 200, None, "", 0.1), "delivered")

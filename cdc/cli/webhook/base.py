@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from cdc.webhooks.model import Registration, Rules
     from cdc.webhooks.registry import Registry
 
-COMPANY = "The company's key in the suite; or its name, where the mapping has a column of names."
+COMPANY_HELP = (
+    "The company's key in the suite; or its name, where the mapping has a column of names."
+)
 WebhookId = Annotated[int, typer.Argument(metavar="ID", help="Number of the webhook.")]
 Event = typer.Option("--event", metavar="EVENT", help="Event to send. Repeatable.")
 Url = typer.Option(

@@ -20,7 +20,7 @@ from cdc.errors import UsageError
 
 def add(
     ctx: typer.Context,
-    company: Annotated[str, typer.Option(help=base.COMPANY)],
+    company: Annotated[str, typer.Option(help=base.COMPANY_HELP)],
     event: Annotated[list[str], base.Event],
     url: Annotated[str, base.Url],
     secret: Annotated[str | None, base.Secret] = None,

@@ -1,4 +1,4 @@
-"""Keeps the lanes of a tenure going: fills windows, starts attempts, follows registrations."""
+"""Keeps the lanes going: fills windows, starts attempts, follows registrations."""
 
 from cdc.daemon.dispatch.dispatcher import Dispatcher
 

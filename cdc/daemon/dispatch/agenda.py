@@ -1,4 +1,4 @@
-"""Webhooks that have something to do and no channel: channels cost memory, and they may be many."""
+"""Webhooks that have something to do and no worker: workers cost memory, and they may be many."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from itertools import islice
 from cdc.daemon.worker import Resting
 from cdc.model import Span, shard_of
 
-OTHERS_SHARE = 4
+ROWLESS_ONE_IN = 4
 """One in so many of those that are opened may have no new rows, where others have some."""
 
 
@@ -47,7 +47,7 @@ class Agenda:
 
     def take(self, most: int) -> dict[int, Span | None]:
         """Those to open now, the first that came; where they have new rows, if any."""
-        others = list(islice(self._others, max(most // OTHERS_SHARE, most - len(self._rows))))
+        others = list(islice(self._others, max(most // ROWLESS_ONE_IN, most - len(self._rows))))
         rows = list(islice(self._rows, most - len(others)))
         taken: dict[int, Span | None] = {
             webhook_id: self._rows.pop(webhook_id) for webhook_id in rows
@@ -65,16 +65,16 @@ class Agenda:
         spans = (self._rows.get(webhook_id), None if resting is None else resting.lane.unread)
         return any(span is not None and span.first <= delivery_id <= span.last for span in spans)
 
-    # -- closed channels --------------------------------------------------------------------------
+    # -- closed workers --------------------------------------------------------------------------
 
     def rest(self, webhook_id: int, resting: Resting) -> None:
-        """Its channel was closed."""
+        """Its worker was closed."""
         self._resting[webhook_id] = resting
         if resting.lane.wake is not None:
             heappush(self._times, (resting.lane.wake, webhook_id))
 
     def rested(self, webhook_id: int) -> Resting | None:
-        """What its last channel left; it is opened again."""
+        """What its last worker left; it is opened again."""
         return self._resting.pop(webhook_id, None)
 
     def wake(self, now: float, most: int) -> float | None:

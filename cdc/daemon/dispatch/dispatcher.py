@@ -1,50 +1,49 @@
-"""Keeps the lanes of a tenure going: fills windows, starts attempts, follows registrations."""
+"""Keeps the lanes going: fills windows, starts attempts, follows registrations."""
 
 from __future__ import annotations
 
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 
-from cdc.daemon.dispatch.fill import Filler
 from cdc.daemon.dispatch.register import Registrar
-from cdc.daemon.dispatch.workers import PART, Workers
+from cdc.daemon.dispatch.workers import OPEN_BATCH_WORKERS, Workers
+from cdc.daemon.lease import Lease
 from cdc.daemon.pipeline import Pipeline
+from cdc.daemon.store.batch import Found
 from cdc.daemon.store.fetch import Fetcher
-from cdc.daemon.store.look import Snapshot, Work
+from cdc.daemon.store.fill import Filler
+from cdc.daemon.store.look import Work
+from cdc.daemon.store.records import Parked, Promote, Record, Settled, promotes
 from cdc.daemon.store.session import Layouts, open_session
 from cdc.daemon.worker import Worker
-from cdc.lanes import Capacity, Lane
+from cdc.lanes import Capacity
 from cdc.model import Delivery, Span
 from cdc.settings import Settings
 from cdc.telemetry import Observer
 
-UNSURE_POLL = 0.05  # how soon to ask again whether we may send
+UNSURE_POLL_S = 0.05  # how soon to ask again whether we may send
 # Rows fetched at a time, twice as many where many webhooks want some: while more are to come, these
 # are being sent.
-AT_ONCE = 2_000
+FETCH_BATCH_ROWS = 2_000
 
 
 class Dispatcher:
-    """All channels of the shards owned; lives as long as a tenure.
+    """All workers of the shards owned; lives as long as a connection of the watcher.
 
-    snapshot: the newest look's.  shards: those owned now.
+    The settler reports to the newest one what is recorded.
     """
 
     def __init__(
-        self,
-        settings: Settings,
-        pipeline: Pipeline,
-        observer: Observer,
-        snapshot: Callable[[], Snapshot],
-        shards: Callable[[], list[int]],
+        self, settings: Settings, pipeline: Pipeline, observer: Observer, lease: Lease
     ) -> None:
         self._settings = settings
         self._pipeline = pipeline
-        self._snapshot = snapshot
-        self._shards = shards
+        self._lease = lease
+        self._settler = pipeline.settler
+        self._settler.listener = self
         self._capacity = Capacity(settings.total_window)
         self._behind: dict[Worker, None] = {}  # wait for recording to catch up, in order
         self._work = asyncio.Event()
@@ -54,7 +53,7 @@ class Dispatcher:
         self._hungry = self._workers.hungry
         self._defect: BaseException | None = None
 
-    # -- told by the look -------------------------------------------------------------------------
+    # -- reported by the look ---------------------------------------------------------------------
 
     def noticed(self, webhook_id: int, where: Span) -> None:
         """There are rows that were not there before."""
@@ -70,7 +69,7 @@ class Dispatcher:
             if worker is None or (park := worker.lane.came(rows)) is None:
                 self.noticed(webhook_id, Span(rows[0].id, rows[-1].id))
             else:
-                self._pipeline.settler.park(worker.lane, park)
+                self._settler.park(worker.lane, park)
                 self.pump(worker)
 
     def touched(self, webhook_ids: Iterable[int]) -> None:
@@ -85,7 +84,7 @@ class Dispatcher:
         """The next part of these webhooks, in order: deliveries to them may begin."""
         self._workers.arrived(part, last=last)
 
-    # -- asked by care ----------------------------------------------------------------------------
+    # -- asked by maintenance ---------------------------------------------------------------------
 
     def removed(self) -> list[int]:
         """Webhooks that were removed and may have left something in the queue."""
@@ -100,12 +99,12 @@ class Dispatcher:
         return self._workers.missing(webhook_id, delivery_id, uid)
 
     def shards(self) -> list[int]:
-        return self._shards()
+        return self._lease.shards
 
     # -- the end ----------------------------------------------------------------------------------
 
     async def let_go(self, shards: Iterable[int] | None, grace: float) -> int:
-        """Stops the channels of these shards (None: all). Returns how many attempts were given up:
+        """Stops the workers of these shards (None: all). Returns how many attempts were given up:
         what does not end within ``grace`` seconds is cancelled; the next owner sends it again."""
         mine = self._workers.leave(shards)
         tasks = [task for worker in mine for task in worker.tasks]
@@ -131,7 +130,7 @@ class Dispatcher:
         """Fills windows until cancelled. Raises psycopg.OperationalError when it cannot."""
         conn = await open_session(url, "fetch")
         try:
-            filler = Filler(Fetcher(conn, layouts), self._pipeline.settler)
+            filler = Filler(Fetcher(conn, layouts), self._settler)
             while True:
                 await self._work.wait()
                 self._work.clear()
@@ -151,13 +150,12 @@ class Dispatcher:
         # Each may always have what it needs to go on; where there is room, for twice as long: what
         # comes only when the last of it has been sent comes too late.
         cap = self._settings.max_concurrency
-        share = max(
-            cap, min(self._capacity.left, max(AT_ONCE, 2 * cap * len(hungry))) // len(hungry)
-        )
-        waiting, most = list(hungry), max(1, min(PART, 2 * AT_ONCE // share))
+        rows = min(self._capacity.left, max(FETCH_BATCH_ROWS, 2 * cap * len(hungry)))
+        share = max(cap, rows // len(hungry))
+        waiting, most = list(hungry), max(1, min(OPEN_BATCH_WORKERS, 2 * FETCH_BATCH_ROWS // share))
         for start in range(0, len(waiting), most):
             some = [c for c in waiting[start : start + most] if not c.closing and not c.removed]
-            await filler.fill([worker.lane for worker in some], share, self._snapshot())
+            await self._pipeline.fetch(filler, [worker.lane for worker in some], share)
             for worker in some:
                 self.pump(worker)
 
@@ -169,11 +167,11 @@ class Dispatcher:
             return
         now = time.monotonic()
         lane = worker.lane
-        if not self._pipeline.may_send():
+        if not self._lease.may_send():
             # The ping is late. Started attempts would be given up at once, and started again.
-            self._again(worker, UNSURE_POLL)
+            self._again(worker, UNSURE_POLL_S)
             return
-        if self._pipeline.settler.behind(lane.webhook_id):
+        if self._settler.behind(lane.webhook_id):
             self._behind[worker] = None
         else:
             self._begin(worker, lane.start(now))
@@ -193,14 +191,14 @@ class Dispatcher:
 
     async def _carry(self, worker: Worker, delivery: Delivery) -> None:
         """One attempt after the other, for as long as the end of one lets another begin: a task is
-        dear."""
+        expensive."""
         lane = worker.lane
         while True:
-            await self._pipeline.carry(worker, delivery)
-            if worker.closing or not self._pipeline.may_send():
+            await self._pipeline.attempt(worker, delivery)
+            if worker.closing or not self._lease.may_send():
                 return
-            if self._pipeline.settler.behind(lane.webhook_id):
-                return  # its end pumps the channel
+            if self._settler.behind(lane.webhook_id):
+                return  # its end pumps the worker
             started = lane.start(time.monotonic())
             if not started:
                 return
@@ -211,16 +209,32 @@ class Dispatcher:
                 self._hungry.add(worker)
                 self._work.set()
 
-    def confirmed(self, lanes: set[Lane]) -> None:
-        """Settlements were committed: windows have room, promoted retries are due; what waited for
-        recording may go on. Without lanes: what was in the way was set aside."""
-        for lane in lanes:
+    def recorded(self, records: Sequence[Record], found: Found) -> None:
+        """Settled deliveries return to their lanes: windows have room, promoted retries are due;
+        what waited for recording may go on."""
+        for record in records:
+            if isinstance(record, Settled | Parked):
+                record.lane.settled(record.delivery)
+        for record in records:
+            self._promoted(record, found)
+        for lane in {record.lane for record in records}:
             worker = self.workers.get(lane.webhook_id)
             if worker is not None and worker.lane is lane:
                 self.pump(worker)
         behind, self._behind = self._behind, {}
         for worker in behind:
             self.pump(worker)
+
+    def _promoted(self, record: Record, found: Found) -> None:
+        """The lane learns which row of the resource is the next to be retried."""
+        lane = record.lane
+        if isinstance(record, Parked):
+            if found.get((lane.webhook_id, *record.delivery.resource)):
+                lane.noticed_due(time.monotonic())
+            return
+        resource = promotes(record)
+        if resource and lane.promoted(resource, (lane.webhook_id, *resource) in found):
+            self._settler.submit(Promote(lane, resource))
 
     def _ended(self, worker: Worker, task: asyncio.Task[None]) -> None:
         worker.tasks.discard(task)
@@ -236,7 +250,7 @@ class Dispatcher:
         self._again(worker, min(times) - now if times else 0.0)
 
     def _again(self, worker: Worker, delay: float) -> None:
-        """Pumps the channel once more so many seconds later; 0: no more."""
+        """Pumps the worker again after ``delay`` seconds; 0: no more."""
         if worker.timer is not None:
             worker.timer.cancel()
             worker.timer = None
@@ -244,11 +258,11 @@ class Dispatcher:
             worker.timer = asyncio.get_running_loop().call_later(delay, self.pump, worker)
 
     def _rest(self, worker: Worker) -> None:
-        """Held and nothing under way: tell who waits for it, and free the memory."""
+        """Held and nothing in flight: tell who waits for it, and free the memory."""
         worker.lane.drop()
         if worker.acknowledged < worker.webhook.version:
             worker.acknowledged = worker.webhook.version
-            self._pipeline.keep(worker)
+            self._pipeline.consequences.keep(worker)
 
 
 def _reached(when: float | None, now: float) -> bool:

@@ -1,4 +1,4 @@
-"""Applies registrations to channels: rules, seal, held or not."""
+"""Applies registrations to workers: rules, seal, held or not."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from random import Random
 from cdc.daemon.pipeline import Pipeline
 from cdc.daemon.store.records import Promote
 from cdc.daemon.worker import (
-    UNUSABLE_AGAIN,
+    UNUSABLE_RETRY_S,
     ActiveRegistration,
     Resting,
     Worker,
@@ -23,11 +23,11 @@ from cdc.settings import Settings
 from cdc.telemetry import Observer
 from cdc.webhooks.vault import Vault
 
-RENEWED = "its endpoint, secrets, headers or TLS profile changed"
+RENEWED_REASON = "its endpoint, secrets, headers or TLS profile changed"
 
 
 class Registrar:
-    """Makes channels what their registrations say."""
+    """Makes workers what their registrations say."""
 
     def __init__(
         self, settings: Settings, pipeline: Pipeline, observer: Observer, capacity: Capacity
@@ -40,7 +40,7 @@ class Registrar:
         self._random = Random()  # noqa: S311 - jitter, no secret
 
     def open(self, registration: ActiveRegistration, resting: Resting | None) -> Worker:
-        """Returns a channel for a webhook that has none.
+        """Returns a worker for a webhook that has none.
 
         resting: what its last one in this daemon left.
         """
@@ -53,21 +53,21 @@ class Registrar:
             worker.noted = True
         if worker.sealer is not None and registration.error.startswith(UNUSABLE):
             # Its last owner could not use it.
-            self._pipeline.keep(worker)
+            self._pipeline.consequences.keep(worker)
         for resource, has_time in registration.blocked:
             worker.lane.load_blocked(resource, 0)
             if not has_time:
-                # Parked behind nobody: a crash came before the promotion was recorded.
+                # Parked behind no other: a crash came before the promotion was recorded.
                 self._pipeline.settler.submit(Promote(worker.lane, resource))
         if registration.due_in is not None:
             worker.lane.noticed_due(now + registration.due_in)
         return worker
 
     def change(self, worker: Worker, registration: ActiveRegistration) -> None:
-        """Makes the channel what the registration says now."""
+        """Makes the worker what the registration says now."""
         webhook = registration.webhook
         changed = worker.webhook.version != webhook.version
-        # A secret that ran out is a change; being loaded once more is none.
+        # A secret that ran out is a change; being loaded again is none.
         if worker.webhook != webhook:
             self._observer.registration(webhook.id, webhook.state, webhook.version)
         worker.webhook = webhook
@@ -85,7 +85,7 @@ class Registrar:
             if changed and before is not None and before != worker.receiver:
                 self._renew(worker)
         if webhook.state is WebhookState.ACTIVE and worker.sealer is not None:
-            # Whoever changes a registration, or resumes it, wants to see it tried now.
+            # A person who changes a registration, or resumes it, wants to see it tried now.
             if changed or worker.lane.paused:
                 worker.lane.resume()
             worker.acknowledged = webhook.version
@@ -95,23 +95,23 @@ class Registrar:
     def _renew(self, worker: Worker) -> None:
         """What the lane knows is about an endpoint that is not in use any more."""
         if worker.lane.breaker is not BreakerState.CLOSED:
-            self._observer.breaker(worker.webhook.id, False, RENEWED)
+            self._observer.breaker(worker.webhook.id, False, RENEWED_REASON)
         worker.lane.renew()
         worker.last_error, worker.told_busy, worker.unable = None, False, False
-        self._pipeline.keep(worker)
+        self._pipeline.consequences.keep(worker)
 
     def _seal(self, worker: Worker) -> None:
         try:
             worker.sealer = self._sealer(worker.webhook)
         except CdcError as error:
             worker.sealer = None
-            if worker.last_error != (told := UNUSABLE + error.message):
-                worker.last_error = told
+            if worker.last_error != (reason := UNUSABLE + error.message):
+                worker.last_error = reason
                 self._observer.unusable(worker.webhook.id, error)
         else:
             if (worker.last_error or "").startswith(UNUSABLE):
                 worker.last_error = None
-                self._pipeline.keep(worker)
+                self._pipeline.consequences.keep(worker)
 
     def _sealer(self, webhook: Webhook) -> Sealer | None:
         """Raises CdcError for a registration that cannot be used here."""
@@ -122,7 +122,7 @@ class Registrar:
 
 
 def again_in(worker: Worker, registration: ActiveRegistration) -> float | None:
-    """Seconds until the registration is to be loaded again although nobody changed it, if ever."""
+    """Seconds until the registration is to be loaded again although it was not changed, if ever."""
     if worker.sealer is None and not worker.removed:
-        return UNUSABLE_AGAIN  # what is missing may be a file, and come without a word
+        return UNUSABLE_RETRY_S  # what is missing may be a file, and come without a word
     return registration.secrets_for

@@ -1,4 +1,4 @@
-"""Which webhooks have a channel: opened when there is something to do, closed when others need it.
+"""Which webhooks have a worker: opened when there is something to do, closed when others need it.
 
 Whatever concerns many webhooks at once (a take-over, a change of all registrations) is done in
 parts, each of some milliseconds.
@@ -18,20 +18,20 @@ from cdc.daemon.store.session import Connection
 from cdc.daemon.worker import ActiveRegistration, Worker, load
 from cdc.model import Span, shard_of
 
-OPEN_WORKERS = 5_000
+MAX_OPEN_WORKERS = 5_000
 """At most, some 4 KB each. Busy ones are bounded by it, too: a process has fewer sockets."""
-PART = 200
+OPEN_BATCH_WORKERS = 200
 """Webhooks that are dealt with before anything else may run: some 20 ms."""
-CROWDED_POLL = 0.1
+CROWDED_POLL_S = 0.1
 """Seconds until it is tried again to open one, where as many are busy as may be open."""
-WOKEN_AT_ONCE = 5_000
+WAKE_BATCH_WORKERS = 5_000
 
 
 class Workers:
-    """The channels of the shards owned.
+    """The workers of the shards owned.
 
     open:   by webhook.  hungry: those that have rows to read, or a retry that is due.
-    pump:   starts what a channel may start.  wake: there is something to open or to read.
+    pump:   starts what a worker may start.  wake: there is something to open or to read.
     """
 
     def __init__(
@@ -42,10 +42,10 @@ class Workers:
         self._wake = wake
         self.open: dict[int, Worker] = {}
         self.hungry: set[Worker] = set()
-        self._agenda = Agenda()  # of webhooks without a channel
+        self._agenda = Agenda()  # of webhooks without a worker
         self._touched: set[int] = set()
         self._resting: dict[Worker, None] = {}  # with nothing to do, the longest first
-        self._strays: set[int] = set()  # removed, and something came since care asked
+        self._strays: set[int] = set()  # removed, and something came since maintenance asked
         self._leaving: set[int] | None = set()  # shards handed over, or about to be; None: all
         self._next: asyncio.TimerHandle | None = None
 
@@ -110,9 +110,9 @@ class Workers:
 
     def leave(self, shards: Iterable[int] | None) -> list[Worker]:
         """Shards are handed over (None: all): nothing is opened there any more. Returns their
-        channels, closed, but not forgotten yet."""
+        workers, closed, but not forgotten yet."""
         which = None if shards is None else set(shards)
-        # A registration that is being loaded just now must not open a channel there any more.
+        # A registration that is being loaded just now must not open a worker there any more.
         self._leaving = None if which is None or self._leaving is None else self._leaving | which
         self._agenda.drop(which)
         mine = [
@@ -127,13 +127,13 @@ class Workers:
     # -- opening and closing ----------------------------------------------------------------------
 
     async def open_some(self, conn: Connection) -> None:
-        """Opens channels for those that have something to do, and applies changed registrations: a
+        """Opens workers for those that have something to do, and applies changed registrations: a
         part of them; what is left wakes again."""
         now = time.monotonic()
-        due = self._agenda.wake(now, WOKEN_AT_ONCE)
+        due = self._agenda.wake(now, WAKE_BATCH_WORKERS)
         self._make_room(now)
-        todo = self._agenda.take(max(0, min(PART, OPEN_WORKERS - len(self.open))))
-        touched = set(islice(self._touched, PART))
+        todo = self._agenda.take(max(0, min(OPEN_BATCH_WORKERS, MAX_OPEN_WORKERS - len(self.open))))
+        touched = set(islice(self._touched, OPEN_BATCH_WORKERS))
         self._touched -= touched
         if todo or touched:
             for registration in await load(conn, touched | todo.keys(), todo):
@@ -149,10 +149,10 @@ class Workers:
         crowded = len(self._agenda) > 0 and not todo
         if self._touched or (self._agenda and not crowded):
             self._wake()
-        self._wake_at(now + CROWDED_POLL if crowded else due)
+        self._wake_at(now + CROWDED_POLL_S if crowded else due)
 
     def register(self, registration: ActiveRegistration) -> None:
-        """Makes the webhook's channel what its registration says; opens one if it has none."""
+        """Makes the webhook's worker what its registration says; opens one if it has none."""
         webhook = registration.webhook
         if self._leaving is None or shard_of(webhook.id) in self._leaving:
             return
@@ -175,14 +175,14 @@ class Workers:
         self._pump(worker)
 
     def pumped(self, worker: Worker) -> None:
-        """What the channel could start was started."""
+        """What the worker could start was started."""
         self._resting.pop(worker, None)
         if _rests(worker, time.monotonic()):
             self._resting[worker] = None
 
     def _make_room(self, now: float) -> None:
-        """Closes as many channels as are needed for others, those that rest the longest."""
-        surplus = len(self.open) + min(PART, len(self._agenda)) - OPEN_WORKERS
+        """Closes as many workers as are needed for others, those that rest the longest."""
+        surplus = len(self.open) + min(OPEN_BATCH_WORKERS, len(self._agenda)) - MAX_OPEN_WORKERS
         for worker in list(islice(self._resting, max(0, surplus))):
             del self._resting[worker]
             if worker not in self.hungry and _rests(worker, now):
@@ -208,7 +208,7 @@ class Workers:
             self._next = later(max(0.0, when - time.monotonic()), self._wake)
 
     def stop(self) -> None:
-        """Wakes nobody any more."""
+        """Wakes no more."""
         self._wake_at(None)
 
 

@@ -1,4 +1,4 @@
-"""Care: what keeps the tables small and heals what nobody thought of. One process a file."""
+"""Maintenance: keeps the tables small and heals what was not expected. One job a file."""
 
 from cdc.daemon.maintenance.schedule import Maintenance
 

@@ -8,7 +8,7 @@ from cdc.daemon.store.session import Connection, run
 from cdc.telemetry import Observer
 
 DROP_BATCH_ROWS = 1000
-TURN_S = 3.0
+DROP_TURN_S = 3.0
 """The other processes have their turn after that; late capture is one of them."""
 FIRST_ID = -(2**63)
 
@@ -17,7 +17,7 @@ async def run_once(conn: Connection, webhook_id: int, observer: Observer) -> boo
     """Drops what there is of one webhook, some rows at a time. Returns whether that was all."""
     total = 0
     queued = retried = FIRST_ID
-    until = time.monotonic() + TURN_S
+    until = time.monotonic() + DROP_TURN_S
     while more := time.monotonic() < until:
         [(dropped, last_queued, last_retried)] = await run(
             conn, "drop_removed", [webhook_id, queued, retried, DROP_BATCH_ROWS]

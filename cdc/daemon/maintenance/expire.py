@@ -13,19 +13,19 @@ import time
 import psycopg
 
 from cdc.daemon.store.session import Connection, run
+from cdc.settings.kinds import DAY
 from cdc.telemetry import Observer
 
 EXPIRE_BATCH_ROWS = 1000
-TURN_S = 3.0
+EXPIRE_TURN_S = 3.0
 """The other processes have their turn after that; late capture is one of them."""
-DAY = 86_400
 
 
 async def run_once(
     conn: Connection, held_days: float, dead_days: float, observer: Observer
 ) -> bool:
-    """Expires what is over its time. Returns whether that was all: it stops after ``TURN_S``."""
-    turn = _Turn(conn, time.monotonic() + TURN_S)
+    """Expires what is over its time. Returns whether that was all, or the turn is over."""
+    turn = _Turn(conn, time.monotonic() + EXPIRE_TURN_S)
     held = 0
     for (webhook_id,) in await run(conn, "expire_which", [held_days * DAY]):
         try:

@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
-from cdc.daemon.store.session import Connection, execute
+from cdc.daemon.store.session import Connection, execute, run
 from cdc.telemetry import Observer
 
-AT_ONCE = 500
-WITHIN = 3  # seconds; less than a daemon waits for an answer
+RESOLVE_BATCH_ROWS = 500
+RESOLVE_WITHIN_S = 3  # less than a daemon waits for an answer
 
 
 async def run_once(conn: Connection, observer: Observer) -> None:
-    """Tries those whose time has come, the longest overdue first. Two daemons do not try the same
-    row: cdc.resolve() locks them, and leaves out those that are locked. (The daemon itself has no
-    right to.)
+    """Tries those whose time has come, the longest overdue first.
 
     What a table's owner has put there may take for ever: it is ended in time to be noted as tried.
     """
-    await execute(conn, f"set statement_timeout = '{WITHIN}s'".encode(), name="resolve")
-    [(resolved,)] = await execute(
-        conn,
-        b"select cdc.resolve(array("
-        b" select id from cdc.unresolved where retry_at <= statement_timestamp()"
-        b" order by retry_at, id limit $1))",
-        [AT_ONCE],
-        "resolve",
-    )
+    await execute(conn, f"set statement_timeout = '{RESOLVE_WITHIN_S}s'".encode(), name="resolve")
+    [(resolved,)] = await run(conn, "resolve", [RESOLVE_BATCH_ROWS])
     if resolved:
         observer.maintenance("captured late", resolved)

@@ -9,28 +9,29 @@ from dataclasses import dataclass
 from cdc.daemon.store.session import Connection, run
 from cdc.telemetry import Backlog, Observer
 
-EVERY = 15.0
+MEASURE_EVERY_S = 15.0
 """Seconds between two measurements that cost next to nothing."""
-PART = 0.02
-"""Share of the time that measuring may take: it becomes rarer where it is dear."""
-COUNTED = 100_000
-LEAST, MOST = 10, 10_000
+MEASURE_SHARE_OF_TIME = 0.02
+"""Share of the time that measuring may take: it becomes rarer where it is expensive."""
+MEASURED_ROWS = 100_000
+COUNTED_ROWS = (10, 10_000)
 
 
 @dataclass(slots=True)
 class Measure:
     """Keeps the next measurement's cost in bounds by what the last one found."""
 
-    every: float = EVERY
-    _each: int = LEAST
+    every: float = MEASURE_EVERY_S
+    _each: int = COUNTED_ROWS[0]
 
     async def run_once(self, conn: Connection, shards: Iterable[int], observer: Observer) -> None:
-        """Of these shards; the counts stop at ``MOST`` a webhook and place, and lower where many
+        """Of these shards; the counts stop at 10,000 a webhook and place, and lower where many
         webhooks have something waiting."""
         began = time.monotonic()
         try:
             [(*found, places)] = await run(conn, "backlog", [list(shards), self._each])
         finally:
-            self.every = max(EVERY, (time.monotonic() - began) / PART)
+            self.every = max(MEASURE_EVERY_S, (time.monotonic() - began) / MEASURE_SHARE_OF_TIME)
         observer.measured(Backlog(*found))
-        self._each = max(LEAST, min(MOST, COUNTED // max(1, places)))
+        least, most = COUNTED_ROWS
+        self._each = max(least, min(most, MEASURED_ROWS // max(1, places)))

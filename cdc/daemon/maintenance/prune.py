@@ -5,7 +5,7 @@ from __future__ import annotations
 import psycopg
 from psycopg.errors import LockNotAvailable
 
-from cdc.daemon.store.session import Connection, answering, execute
+from cdc.daemon.store.session import Connection, answering, execute, run
 from cdc.model import LOG_RING
 from cdc.telemetry import Observer
 
@@ -17,9 +17,7 @@ async def run_once(conn: Connection, log_days: int, observer: Observer) -> None:
     Counted from the newest day before today that has entries: a clock that has jumped ahead says
     nothing of the age of what was written before.
     """
-    [(today,)] = await execute(
-        conn, b"select floor(extract(epoch from clock_timestamp()) / 86400)::int", name="prune"
-    )
+    [(today,)] = await run(conn, "log_today")
     days = {slot: day for slot in range(LOG_RING) if (day := await _day(conn, slot)) is not None}
     last = max((day for day in days.values() if day < today), default=today)
     # Whatever else lies there, these are being written.
@@ -41,7 +39,8 @@ async def run_once(conn: Connection, log_days: int, observer: Observer) -> None:
 
 
 async def _day(conn: Connection, slot: int) -> int | None:
-    """The day of a partition, by any of its rows; None: it is empty."""
+    """The day of a partition, by any of its rows; None: it is empty. (Asked of the partition,
+    not of the log: that would wait for a lock on any of them. No parameter can name a table.)"""
     query = b"select floor(extract(epoch from at) / 86400)::int from " + _table(slot) + b" limit 1"
     found = await execute(conn, query, name="prune")
     return found[0][0] if found else None

@@ -1,4 +1,4 @@
-"""When each care process runs. None of them may stop the daemon, or wait for anybody's lock."""
+"""When each maintenance job runs. None of them may stop the daemon, or wait for a lock."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from cdc.daemon.store.session import open_session
 from cdc.model import Span
 from cdc.telemetry import Observer
 
-REMOVED_EVERY = 5.0
-SOON_EVERY = 0.1
-SWEEP_EVERY = 60.0
-EXPIRE_EVERY = 600.0
-PRUNE_EVERY = 600.0
+REMOVED_EVERY_S = 5.0
+LATE_CAPTURE_EVERY_S = 0.1
+SWEEP_EVERY_S = 60.0
+EXPIRE_EVERY_S = 600.0
+PRUNE_EVERY_S = 600.0
 
 
 class Lanes(Protocol):
-    """What care needs to know of the lanes."""
+    """What maintenance needs to know of the lanes."""
 
     def removed(self) -> list[int]: ...
 
@@ -42,7 +42,7 @@ class Lanes(Protocol):
 
 @dataclass(slots=True)
 class Maintenance:
-    """The rounds of one daemon. ``run`` lasts as long as a tenure."""
+    """The rounds of one daemon. ``run`` lasts as long as the connection of the watcher."""
 
     url: str
     observer: Observer
@@ -62,10 +62,10 @@ class Maintenance:
         last = {"removed": 0.0, "measure": 0.0, "sweep": now, "expire": 0.0, "prune": 0.0}
         every = {
             "measure": self._measure.every,
-            "removed": REMOVED_EVERY,
-            "sweep": SWEEP_EVERY,
-            "expire": EXPIRE_EVERY,
-            "prune": PRUNE_EVERY,
+            "removed": REMOVED_EVERY_S,
+            "sweep": SWEEP_EVERY_S,
+            "expire": EXPIRE_EVERY_S,
+            "prune": PRUNE_EVERY_S,
         }
         while True:
             now = time.monotonic()
@@ -84,8 +84,8 @@ class Maintenance:
                 more = await self._round(lanes, [*due, "unresolved"] if soon else due)
                 last.update(dict.fromkeys(more, 0.0))  # after what else is due
                 if soon:
-                    # Each takes a session of its own, and somebody else may be at these rows.
-                    await asyncio.sleep(SOON_EVERY)
+                    # Each takes a session of its own, and another daemon may be at these rows.
+                    await asyncio.sleep(LATE_CAPTURE_EVERY_S)
             with suppress(TimeoutError):
                 async with asyncio.timeout(1.0):
                     await self._soon.wait()

@@ -1,1 +1,1 @@
-"""The database side of the road: ownership, look, fetch, settle. Each runs ``sql/queries``."""
+"""The database side of the path: ownership, look, fetch, settle. Each runs ``sql/queries``."""

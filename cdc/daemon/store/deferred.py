@@ -6,17 +6,18 @@ import time
 from collections import Counter
 from dataclasses import dataclass
 
+from cdc.backoff import Backoff
 from cdc.daemon.store.records import Record, Settled, Unit, unit_of
 
-FIRST_PAUSE = 0.5
-LONGEST_PAUSE = 30.0
+RETRY_FIRST_S, RETRY_LONGEST_S = 0.5, 30.0
+"""Pauses between two tries to record what is set aside."""
 
 
 @dataclass(slots=True)
 class _Waiting:
     records: list[Record]
     due: float
-    pause: float
+    backoff: Backoff
 
 
 class Aside:
@@ -43,12 +44,13 @@ class Aside:
 
     def put(self, records: list[Record]) -> None:
         """Sets records aside; those that are there already stay there."""
-        due = time.monotonic() + FIRST_PAUSE
+        now = time.monotonic()
         for record in records:
             unit = unit_of(record)
             waiting = self._units.get(unit)
             if waiting is None:
-                waiting = self._units[unit] = _Waiting([], due, FIRST_PAUSE)
+                backoff = Backoff(RETRY_FIRST_S, RETRY_LONGEST_S)
+                waiting = self._units[unit] = _Waiting([], now + backoff.pause, backoff)
             if all(record is not other for other in waiting.records):
                 waiting.records.append(record)
                 self._count(record, 1)
@@ -61,8 +63,8 @@ class Aside:
         for waiting in self._units.values():
             if waiting.due <= now and len(found) < most:
                 found += waiting.records
-                waiting.pause = min(waiting.pause * 2, LONGEST_PAUSE)
-                waiting.due = now + waiting.pause
+                waiting.backoff.double()
+                waiting.due = now + waiting.backoff.pause
         return found
 
     def due_in(self) -> float | None:
@@ -81,7 +83,8 @@ class Aside:
                 if id(record) in gone:
                     self._count(record, -1)
             waiting.records = [r for r in waiting.records if id(r) not in gone]
-            waiting.due, waiting.pause = 0.0, FIRST_PAUSE
+            waiting.due = 0.0
+            waiting.backoff.reset()
             if not waiting.records:
                 del self._units[unit]
 

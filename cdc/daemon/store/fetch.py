@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from cdc.daemon.store.look import Snapshot
+from cdc.daemon.lease import Snapshot
 from cdc.daemon.store.session import Connection, Layouts, Row, run, run_within
 from cdc.lanes import DuePlan, FetchPlan
 from cdc.model import Delivery

@@ -7,31 +7,17 @@ from dataclasses import dataclass
 from operator import itemgetter
 from typing import NamedTuple
 
+from cdc.daemon.lease import Lease, Snapshot, boottime
 from cdc.daemon.store.ownership import Fleet
-from cdc.daemon.store.session import Connection, Row, boottime, execute, run, run_within
+from cdc.daemon.store.session import Connection, Row, run, run_within
 from cdc.model import UNREAD, Span
 from cdc.postgres.advisory_locks import LOCK_CLASS
 from cdc.postgres.arrays import plain
 
-PROBE_WITHIN = 0.5  # seconds that looking for the first rows of some webhooks may take
-FEW = 200  # rows that a look brings along at most
-ABOUT = 10  # columns about everything, before those of a row
+PROBE_WITHIN_S = 0.5  # seconds that looking for the first rows of some webhooks may take
+BROUGHT_ROWS = 200  # rows that a look brings along at most
+ABOUT_COLUMNS = 10  # columns about everything, before those of a row
 _id = itemgetter(1)
-
-
-class Snapshot(NamedTuple):
-    """A pg_snapshot, taken apart: ids at or beyond xmax and those running were not visible."""
-
-    text: str
-    xmin: int
-    xmax: int
-    running: tuple[int, ...]
-
-    @classmethod
-    def parse(cls, text: str) -> Snapshot:
-        """From ``xmin:xmax:id,id,...``."""
-        xmin, xmax, running = text.split(":")
-        return cls(text, int(xmin), int(xmax), tuple(int(x) for x in running.split(",") if x))
 
 
 class Work(NamedTuple):
@@ -81,21 +67,20 @@ class Looker:
 
     The snapshot dies with its connection: after a crash PostgreSQL hands out transaction ids again.
     So a new connection needs a new Looker, which begins with everything (``begin`` and ``all``).
+
+    lease: gets each snapshot, and each answer as proof that the session lives.
     """
 
-    def __init__(self, conn: Connection) -> None:
+    def __init__(self, conn: Connection, lease: Lease) -> None:
         self._conn = conn
-        self.snapshot: Snapshot | None = None
-        # When the last look was answered, on a clock that runs while suspended: the ping.
-        self.answered_at = boottime()
+        self._lease = lease
 
     async def begin(self) -> Snapshot:
         """The first snapshot: what it shows is found by ``all()``, what comes by ``look()``."""
-        [(text,)] = await execute(
-            self._conn, b"select pg_current_snapshot()::text", name="the first snapshot"
-        )
-        self.snapshot = Snapshot.parse(text)
-        return self.snapshot
+        sent = boottime()
+        [(text,)] = await run(self._conn, "snapshot")
+        self._lease.answered(sent, Snapshot.parse(text))
+        return self._lease.snapshot
 
     async def all(self, shards: list[int], after: int, most: int) -> list[Work] | None:
         """The next webhooks of these shards, in order, and what they have to do.
@@ -105,7 +90,7 @@ class Looker:
         delivery that was made since, and the first row that is left lies behind all of them.)
         """
         asked = [shards, after, most]
-        rows = await run_within(self._conn, "look_all", asked, PROBE_WITHIN)
+        rows = await run_within(self._conn, "look_all", asked, PROBE_WITHIN_S)
         if rows is None and most == 1:
             rows = [
                 (*row, UNREAD, True) for row in await run(self._conn, "next_webhook", asked[:2])
@@ -115,8 +100,8 @@ class Looker:
     async def ping(self) -> None:
         """Keeps the session, and what it owns, while there is no time to look."""
         sent = boottime()
-        await execute(self._conn, b"select", name="ping")
-        self.answered_at = sent
+        await run(self._conn, "ping")
+        self._lease.answered(sent)
 
     async def look(
         self, *, arm: bool | None, fleet: bool = False, shards: Sequence[int] = ()
@@ -126,8 +111,7 @@ class Looker:
         arm: have the writers ring (True), no longer (False), or leave it as it is (None).
         fleet: see who owns what, too.  shards: those whose new rows are wanted.
         """
-        last = self.snapshot
-        assert last is not None, "begin() comes first"
+        last = self._lease.snapshot
         sent = boottime()
         about, *rows = await run(
             self._conn,
@@ -138,16 +122,15 @@ class Looker:
                 arm,
                 LOCK_CLASS if fleet else None,
                 plain(shards),
-                FEW + 1,
+                BROUGHT_ROWS + 1,
             ],
         )
         text, webhooks, lowest, highest, touched, was_armed, bell, unresolved, daemons, owned = (
-            about[:ABOUT]
+            about[:ABOUT_COLUMNS]
         )
-        self.answered_at = sent
-        self.snapshot = Snapshot.parse(text)
+        self._lease.answered(sent, Snapshot.parse(text))
         return Seen(
-            self.snapshot,
+            self._lease.snapshot,
             webhooks,
             lowest,
             highest,
@@ -156,12 +139,12 @@ class Looker:
             was_armed,
             unresolved,
             Fleet(daemons, frozenset(owned)) if fleet else None,
-            sorted((row[ABOUT:] for row in rows), key=_id) if len(rows) <= FEW else None,
+            sorted((row[ABOUT_COLUMNS:] for row in rows), key=_id)
+            if len(rows) <= BROUGHT_ROWS
+            else None,
         )
 
     async def take_xid(self) -> int:
         """A transaction id of our own, over as soon as it is taken."""
-        [(xid,)] = await execute(
-            self._conn, b"select pg_current_xact_id()", name="a transaction id"
-        )
+        [(xid,)] = await run(self._conn, "transaction_id")
         return int(xid)

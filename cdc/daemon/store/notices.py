@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import time
 
-from cdc.daemon.store.session import Connection, execute
+from cdc.daemon.store.session import Connection, run
 from cdc.postgres.advisory_locks import CLOCK_EVEN, CLOCK_OFF_S, CLOCK_WITHIN, LOCK_CLASS, LOG_LOST
 
-EVERY = 15.0
+COMPARE_CLOCKS_EVERY_S = 15.0
 """Seconds between two comparisons."""
 
 
@@ -25,11 +25,9 @@ class Notices:
 
     async def clock(self) -> float:
         """Seconds by which this host's clock is ahead of the database's."""
-        self.due = time.monotonic() + EVERY
+        self.due = time.monotonic() + COMPARE_CLOCKS_EVERY_S
         sent = time.time()
-        [(there,)] = await execute(
-            self._conn, b"select extract(epoch from clock_timestamp())::float8", name="clock"
-        )
+        [(there,)] = await run(self._conn, "clock")
         return float((sent + time.time()) / 2 - there)
 
     async def show(self, clock: float, *, log_lost: bool) -> None:
@@ -38,15 +36,8 @@ class Notices:
         if abs(clock) >= CLOCK_OFF_S:
             off = max(-CLOCK_WITHIN, min(CLOCK_WITHIN, round(clock)))
             wanted.add(CLOCK_EVEN + off)
-        for lock, numbers in (
-            (b"pg_advisory_lock_shared", wanted - self._shown),
-            (b"pg_advisory_unlock_shared", self._shown - wanted),
-        ):
-            if numbers:
-                await execute(
-                    self._conn,
-                    b"select " + lock + b"($1::int, n) from unnest($2::int[]) n",
-                    [LOCK_CLASS, sorted(numbers)],
-                    "show",
-                )
+        if new := wanted - self._shown:
+            await run(self._conn, "notice_show", [LOCK_CLASS, sorted(new)])
+        if old := self._shown - wanted:
+            await run(self._conn, "notice_hide", [LOCK_CLASS, sorted(old)])
         self._shown = wanted

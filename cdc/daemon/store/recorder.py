@@ -7,7 +7,7 @@ that is found. What is locked is set aside and tried again; what can never be re
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import chain
 from typing import Protocol
@@ -15,18 +15,19 @@ from typing import Protocol
 import psycopg
 from psycopg import errors as pg
 
+from cdc.daemon.lease import Lease
 from cdc.daemon.store.batch import Batch, Found, locked
-from cdc.daemon.store.records import Parked, Promote, Record, Settled, Unit, promotes, unit_of
+from cdc.daemon.store.records import Parked, Record, Settled, Unit, unit_of
 from cdc.daemon.store.session import Connection, answering, open_session, run
 from cdc.errors import words
-from cdc.lanes import Dead, Decision, Lane
+from cdc.lanes import Dead, Decision
 from cdc.model import Answer, Outcome, shard_of
 from cdc.telemetry import Observer
 
-LOCK_WITHIN = 0.1  # seconds: what is locked waits alone, and everything else need not
-TAKE_APART = 0.8  # seconds for finding out why a batch cannot be recorded
-_INT, _SMALLINT = 2**31 - 1, 2**15 - 1
-_WAITS = (pg.LockNotAvailable, pg.QueryCanceled, pg.DeadlockDetected, pg.SerializationFailure)
+ROW_LOCK_WITHIN_S = 0.1  # seconds: what is locked waits alone, and everything else need not
+TAKE_APART_WITHIN_S = 0.8  # seconds for finding out why a batch cannot be recorded
+_MAX_INT, _MAX_SMALLINT = 2**31 - 1, 2**15 - 1
+_LOCK_ERRORS = (pg.LockNotAvailable, pg.QueryCanceled, pg.DeadlockDetected, pg.SerializationFailure)
 
 
 class Stuck(psycopg.OperationalError):
@@ -36,28 +37,23 @@ class Stuck(psycopg.OperationalError):
 class Desk(Protocol):
     """Where the records lie."""
 
-    def over(self, records: list[Record], lanes: set[Lane]) -> None:
-        """They are recorded, or refused; these lanes may go on."""
+    def recorded(self, records: list[Record], written: list[Record], found: Found) -> None:
+        """They are committed, as ``written``; found: what became of promotions."""
+
+    def refused(self, records: list[Record]) -> None:
+        """Their shard has another owner."""
 
     def put_aside(self, records: list[Record]) -> None:
         """They cannot be recorded just now."""
 
-    def submit(self, record: Record) -> None:
-        """One more."""
-
 
 class Recorder:
-    """One connection, opened when it is needed.
+    """One connection, opened when it is needed."""
 
-    epoch_of: a shard's epoch if it is ours, else None.
-    """
-
-    def __init__(
-        self, url: str, observer: Observer, epoch_of: Callable[[int], int | None], desk: Desk
-    ) -> None:
+    def __init__(self, url: str, observer: Observer, lease: Lease, desk: Desk) -> None:
         self._url = url
         self._observer = observer
-        self._epoch_of = epoch_of
+        self._lease = lease
         self._desk = desk
         self._conn: Connection | None = None
 
@@ -84,7 +80,7 @@ class Recorder:
                 continue
             except psycopg.Error as error:
                 failure = _confined(error)
-            until = until or time.monotonic() + TAKE_APART
+            until = until or time.monotonic() + TAKE_APART_WITHIN_S
             if _is_lock(failure) and (held := await self._held(group)):
                 found = True
                 self._put_aside(held, failure)
@@ -103,7 +99,7 @@ class Recorder:
 
     async def _session(self) -> Connection:
         if self._conn is None:
-            self._conn = await open_session(self._url, "settle", lock_within=LOCK_WITHIN)
+            self._conn = await open_session(self._url, "settle", lock_within=ROW_LOCK_WITHIN_S)
         return self._conn
 
     # -- one transaction --------------------------------------------------------------------------
@@ -112,7 +108,7 @@ class Recorder:
         """instead: what is written in place of these, one for each."""
         conn = await self._session()
         shards = [shard_of(record.lane.webhook_id) for record in records]
-        epochs = {s: e for s in set(shards) if (e := self._epoch_of(s)) is not None}
+        epochs = {s: e for s in set(shards) if (e := self._lease.epoch(s)) is not None}
         written = instead or records
         batch = Batch(written, epochs)
         fenced: dict[int, bool] = {}
@@ -127,34 +123,15 @@ class Recorder:
                     mine = [r for r, s in zip(written, shards, strict=True) if fenced.get(s)]
                     found = await Batch(mine, epochs).write(conn)
         if all(map(fenced.get, shards)):
-            self._over(records, written, found)
+            self._desk.recorded(records, written, found)
             return
         which = [fenced.get(shard) for shard in shards]
         if ours := _where(True, which, records):
-            self._over(ours, _where(True, which, written), found)
+            self._desk.recorded(ours, _where(True, which, written), found)
         if waiting := _where(False, which, records):
             self._put_aside(waiting, "another session has locked their rows of cdc.shard")
         if refused := _where(None, which, records):
-            self._desk.over(refused, set())
-            self._observer.settlement_refused(len(refused))
-
-    def _over(self, records: list[Record], written: list[Record], found: Found) -> None:
-        """These records are committed, as ``written``."""
-        lanes: set[Lane] = set()
-        for record in written:
-            lanes.add(record.lane)
-            if isinstance(record, Settled | Parked):
-                record.lane.settled(record.delivery)
-        for record in written:
-            if isinstance(record, Parked):
-                if found.get((record.lane.webhook_id, *record.delivery.resource)):
-                    record.lane.noticed_due(time.monotonic())
-            elif (resource := promotes(record)) is not None and record.lane.promoted(
-                resource, (record.lane.webhook_id, *resource) in found
-            ):
-                self._desk.submit(Promote(record.lane, resource))
-        self._observer.settled(len(records))
-        self._desk.over(records, lanes)
+            self._desk.refused(refused)
 
     # -- what cannot be recorded ------------------------------------------------------------------
 
@@ -217,7 +194,7 @@ def _confined(error: psycopg.Error) -> psycopg.Error:
 
 def _is_lock(error: psycopg.Error) -> bool:
     """Another session was in the way: the same may succeed later."""
-    return isinstance(error, _WAITS)
+    return isinstance(error, _LOCK_ERRORS)
 
 
 def _is_fatal(error: psycopg.Error) -> bool:
@@ -245,9 +222,9 @@ def _dead(record: Settled | Parked, error: psycopg.Error) -> Settled:
     detail = f"{sent}the outcome cannot be recorded: {words(error)}"
     return Settled(
         record.lane,
-        replace(delivery, body=None, tries=min(delivery.tries, _INT)),
+        replace(delivery, body=None, tries=min(delivery.tries, _MAX_INT)),
         Outcome(Answer.FAILURE, status, "record", detail[:1000], 0.0),
-        Decision(Dead(min(delivery.attempts, _SMALLINT)), promote=delivery.resource),
+        Decision(Dead(min(delivery.attempts, _MAX_SMALLINT)), promote=delivery.resource),
         record.ended if isinstance(record, Settled) else time.monotonic(),
     )
 

@@ -32,7 +32,7 @@ class Parked:
 
 @dataclass(slots=True)
 class Promote:
-    """Whoever is the first of a resource in the retry table is due: asked once more, or found to
+    """The first row of a resource in the retry table is due: asked again, or found to
     be parked at a take-over."""
 
     lane: Lane
@@ -102,7 +102,7 @@ def attempts(records: list[Settled], now: float) -> list[str]:
 
 
 def errors(records: list[Settled]) -> list[str]:
-    """What is told of failures beyond that."""
+    """What is recorded of failures beyond that."""
     return [
         texts([r.outcome.error for r in records]),
         texts([_storable(r.outcome.detail) for r in records]),

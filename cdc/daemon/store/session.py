@@ -18,6 +18,7 @@ from psycopg import errors as pg
 from psycopg.adapt import Loader
 from psycopg.types.numeric import Int8BinaryLoader
 
+from cdc.daemon.lease import OWNER_IDLE_S
 from cdc.errors import DatabaseError
 from cdc.model import PLACE, UNFIT, Delivery, Layout
 from cdc.postgres import connections, loaders, sqlfiles
@@ -26,12 +27,12 @@ from cdc.postgres.session_settings import PLANS, RESULTS, setting
 Connection = psycopg.AsyncConnection[tuple[Any, ...]]
 Row = tuple[Any, ...]
 
-XID8 = 5069  # pg_type.oid of xid8, fixed since PostgreSQL 13
-UUID = 2950
+XID8_OID = 5069  # pg_type.oid of xid8, fixed since PostgreSQL 13
+UUID_OID = 2950
 # A statement of ours that takes longer is lost: the connection is cut, or the server stuck.
-ANSWER_WITHIN = 5.0
+ANSWER_WITHIN_S = 5.0
 
-ACTIONS = {"c": "created", "m": "modified", b"c": "created", b"m": "modified"}
+ACTION_NAMES = {"c": "created", "m": "modified", b"c": "created", b"m": "modified"}
 
 
 _opened: WeakSet[Connection] = WeakSet()
@@ -56,10 +57,10 @@ _CLIENT_KEEPALIVE = {
     "tcp_user_timeout": 5000,
 }
 
-LOCK_WITHIN = 2.0
+LOCK_WITHIN_S = 2.0
 # Noticed on the server's side, too: a daemon that stands still or is cut off must not keep a row
 # locked, because others would wait for it.
-_DAEMON = {
+_SESSION = {
     **RESULTS,
     **PLANS,
     "default_transaction_isolation": "read committed",
@@ -77,13 +78,12 @@ _DAEMON = {
     "client_connection_check_interval": "1s",
 }
 # The session that owns shards lets go of them when its daemon stands still. Later than the one that
-# settles: whoever takes over finds its rows unlocked.
-OWNED_FOR = 3.0
-_OWNER = {**_DAEMON, "idle_session_timeout": f"{OWNED_FOR:.0f}s"}
+# settles: the next owner finds its rows unlocked.
+_OWNER_SESSION = {**_SESSION, "idle_session_timeout": f"{OWNER_IDLE_S:.0f}s"}
 
 
 async def open_session(
-    url: str, role: str, *, owning: bool = False, lock_within: float = LOCK_WITHIN
+    url: str, role: str, *, owning: bool = False, lock_within: float = LOCK_WITHIN_S
 ) -> Connection:
     """A connection of the daemon.
 
@@ -97,9 +97,12 @@ async def open_session(
     _opened.add(conn)
     conn.prepare_threshold = 0
     loaders.register(conn.adapters)
-    conn.adapters.register_loader(XID8, Int8BinaryLoader)
-    conn.adapters.register_loader(UUID, _UuidAsText)
-    wanted = {**(_OWNER if owning else _DAEMON), "lock_timeout": f"{lock_within * 1000:.0f}ms"}
+    conn.adapters.register_loader(XID8_OID, Int8BinaryLoader)
+    conn.adapters.register_loader(UUID_OID, _UuidAsText)
+    wanted = {
+        **(_OWNER_SESSION if owning else _SESSION),
+        "lock_timeout": f"{lock_within * 1000:.0f}ms",
+    }
     try:
         with answering(conn, "the session's settings"):
             # First of all: a transaction pooler would hand a session that has our settings to the
@@ -163,21 +166,21 @@ async def run_within(
 
 @contextmanager
 def answering(conn: Connection, what: str) -> Iterator[None]:
-    """Raises psycopg.OperationalError if the block takes longer than ``ANSWER_WITHIN``, where the
+    """Raises psycopg.OperationalError if the block takes longer than ``ANSWER_WITHIN_S``, where the
     server ends the session, whatever its reason, and where it takes no writes any more.
 
     In the first case the connection is cut. Cancelling would not do: psycopg asks the server to
     cancel and waits for its answer, and a stalled connection answers neither.
     """
-    late = asyncio.get_running_loop().call_later(ANSWER_WITHIN, _cut, conn)
+    late = asyncio.get_running_loop().call_later(ANSWER_WITHIN_S, _cut, conn)
     began = time.monotonic()
     try:
         yield
     except psycopg.OperationalError as error:
-        if time.monotonic() - began < ANSWER_WITHIN:
+        if time.monotonic() - began < ANSWER_WITHIN_S:
             raise
         raise psycopg.OperationalError(
-            f"no answer to '{what}' within {ANSWER_WITHIN:.0f} s"
+            f"no answer to '{what}' within {ANSWER_WITHIN_S:.0f} s"
         ) from error
     except pg.ReadOnlySqlTransaction as error:
         # By somebody's hand, or a managed server's, as when its disk is full: nothing of ours is
@@ -199,11 +202,6 @@ def _cut(conn: Connection) -> None:
         sock.shutdown(socket.SHUT_RDWR)
 
 
-def boottime() -> float:
-    """Seconds on a clock that also runs while the machine or the process is suspended."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
-
-
 # Of rows that no capture function of ours has written: whoever owns a table of the suite can write
 # into the queue. They cannot be translated, so they fail, visibly, and die.
 _UNKNOWN = Layout(-1, "unknown", ("base", "company", "key"))
@@ -220,7 +218,7 @@ class Layouts:
         self._known: dict[int, Layout] = {}
 
     async def load(self, conn: Connection) -> None:
-        rows = await execute(conn, b"select id, event, fields from cdc.layout", name="layouts")
+        rows = await run(conn, "layouts")
         self._known = {n: Layout(n, event, tuple(fields)) for n, event, fields in rows}
 
     async def deliveries(self, conn: Connection, rows: Sequence[Row]) -> list[Delivery]:
@@ -235,7 +233,7 @@ class Layouts:
                 xid=row[2],
                 uid=row[3],
                 layout=self._layout(row),
-                action=ACTIONS.get(row[5], "unknown"),
+                action=ACTION_NAMES.get(row[5], "unknown"),
                 time=row[6],
                 refs=tuple(row[7]) or (None,),
                 attempts=row[8] if len(row) > 8 else 0,
@@ -254,7 +252,7 @@ class Layouts:
         if (
             layout is None
             or len(layout.fields) != len(row[7])
-            or row[5] not in ACTIONS
+            or row[5] not in ACTION_NAMES
             or not loaders.readable(row[6])
         ):
             return _UNKNOWN

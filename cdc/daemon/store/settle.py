@@ -8,11 +8,15 @@ keeps from being recorded (recorder.py) is set aside, and stops nothing else.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from typing import Protocol
 
 import psycopg
 
+from cdc.backoff import Backoff
+from cdc.daemon.lease import Lease
+from cdc.daemon.store.batch import Found
 from cdc.daemon.store.deferred import Aside
 from cdc.daemon.store.recorder import Recorder, Stuck
 from cdc.daemon.store.records import Parked, Record, Settled
@@ -20,37 +24,39 @@ from cdc.lanes import PLAIN_SUCCESS, Lane
 from cdc.model import Delivery, shard_of
 from cdc.telemetry import Observer
 
-BATCH = 1000
+SETTLE_BATCH_RECORDS = 1000
 # Attempts that have ended and are not recorded, above which nothing is started: a daemon that is
-# killed leaves so many to be sent again, beside those that are in flight.
-UNRECORDED = 500
+# killed leaves that many to be sent again, besides those in flight.
+UNRECORDED_LIMIT = 500
 # The same for a webhook some of whose attempts are set aside: it alone waits.
-SET_ASIDE = 50
-# A success waits so long for company: recording it is not urgent, and a full batch costs little
+SET_ASIDE_LIMIT = 50
+# For so long a success waits for others: recording it is not urgent, and a full batch costs little
 # more than one. Everything else is what a lane waits for: it is recorded at once.
-LINGER = 0.025
-COMPANY = 100  # records that wait for no more
+LINGER_S = 0.025
+LINGER_BELOW_RECORDS = 100  # as many do not wait for more
+RECONNECT_FIRST_S, RECONNECT_LONGEST_S = 0.05, 1.0
+
+
+class Listener(Protocol):
+    """Where settled deliveries return to their lanes."""
+
+    def recorded(self, records: Sequence[Record], found: Found) -> None:
+        """These are committed; found: what became of promotions. What waited for recording may go
+        on, as it may when others were refused or set aside: then this is empty."""
 
 
 class Settler:
     """Records what is submitted. One per daemon; outlives a lost connection.
 
-    epoch_of: a shard's epoch if it is ours, else None: its records are dropped then, because its
-              new owner sends again.
-    confirmed: called after each commit with the lanes that may go on.
+    lease:    has the epochs: records of other daemons' shards are dropped, they send again.
+    listener: of the dispatcher that is at work now.
     unrecorded: attempts that have ended and are not recorded, without those set aside.
     """
 
-    def __init__(
-        self,
-        url: str,
-        observer: Observer,
-        epoch_of: Callable[[int], int | None],
-        confirmed: Callable[[set[Lane]], None],
-    ) -> None:
+    def __init__(self, url: str, observer: Observer, lease: Lease) -> None:
         self._observer = observer
-        self._confirmed = confirmed
-        self._recorder = Recorder(url, observer, epoch_of, self)
+        self.listener: Listener | None = None
+        self._recorder = Recorder(url, observer, lease, self)
         self._records: list[Record] = []
         self._aside = Aside()
         self.unrecorded = 0
@@ -60,7 +66,7 @@ class Settler:
         self._work = asyncio.Event()
         self._hurry = asyncio.Event()
         # Held while a batch is recorded, and by a take-over while epochs change: a batch that was
-        # fenced with the old one would be refused although nobody else owned the shard.
+        # fenced with the old one would be refused although no other daemon owned the shard.
         self.still = asyncio.Lock()
 
     @property
@@ -70,9 +76,9 @@ class Settler:
 
     def behind(self, webhook_id: int) -> bool:
         """Recording has to catch up before more is sent to this webhook."""
-        if self.unrecorded >= UNRECORDED:
+        if self.unrecorded >= UNRECORDED_LIMIT:
             return True
-        return bool(self._aside) and self._aside.attempts[webhook_id] >= SET_ASIDE
+        return bool(self._aside) and self._aside.attempts[webhook_id] >= SET_ASIDE_LIMIT
 
     def submit(self, record: Record) -> None:
         """Takes a record; its lane hears of it when it is committed."""
@@ -82,7 +88,8 @@ class Settler:
         self._work.set()
         if isinstance(record, Settled):
             self.unrecorded += 1
-            if record.decision is PLAIN_SUCCESS and len(self._records) < self._writing + COMPANY:
+            few = len(self._records) < self._writing + LINGER_BELOW_RECORDS
+            if few and record.decision is PLAIN_SUCCESS:
                 return
         self._hurry.set()
 
@@ -92,7 +99,7 @@ class Settler:
             self.submit(Parked(lane, delivery))
 
     def forget(self, shards: set[int]) -> None:
-        """Drops what was submitted for these shards: somebody else owned them meanwhile.
+        """Drops what was submitted for these shards: another daemon owned them meanwhile.
 
         Only while ``still`` is held.
         """
@@ -110,24 +117,24 @@ class Settler:
 
     async def run(self) -> None:
         """Records until cancelled."""
-        pause = 0.05
+        backoff = Backoff(RECONNECT_FIRST_S, RECONNECT_LONGEST_S)
         while True:
             await self._wait()
             try:
                 async with self.still:
                     await self._record()
                     # Last: what nothing is in the way of does not wait for what is locked.
-                    if again := self._aside.due(BATCH):
+                    if again := self._aside.due(SETTLE_BATCH_RECORDS):
                         with suppress(Stuck):
                             await self._recorder.record(again)
             except psycopg.OperationalError as error:
                 self._observer.settling_failed(error, len(self._records))
                 if not isinstance(error, Stuck):
                     await self.close()
-                await asyncio.sleep(pause)
-                pause = min(pause * 2, 1.0)
+                await asyncio.sleep(backoff.pause)
+                backoff.double()
             else:
-                pause = 0.05
+                backoff.reset()
 
     async def _wait(self) -> None:
         """Until there is something to record, or to try again."""
@@ -137,11 +144,11 @@ class Settler:
                 await self._work.wait()
         if self._work.is_set():
             with suppress(TimeoutError):
-                async with asyncio.timeout(LINGER):
+                async with asyncio.timeout(LINGER_S):
                     await self._hurry.wait()
 
     async def _record(self) -> None:
-        batch = self._records[:BATCH]
+        batch = self._records[:SETTLE_BATCH_RECORDS]
         if len(batch) == len(self._records):
             self._hurry.clear()
         if not batch:
@@ -157,18 +164,29 @@ class Settler:
     async def close(self) -> None:
         await self._recorder.close()
 
-    # -- told by the recorder ---------------------------------------------------------------------
+    # -- reported by the recorder -----------------------------------------------------------------
 
-    def over(self, records: list[Record], lanes: set[Lane]) -> None:
-        """They are recorded, or refused; these lanes may go on."""
+    def recorded(self, records: list[Record], written: list[Record], found: Found) -> None:
+        """They are committed, as ``written``."""
+        self._observer.settled(len(records))
         self._remove(records)
-        self._confirmed(lanes)
+        self._report(written, found)
+
+    def refused(self, records: list[Record]) -> None:
+        """Their shard has another owner."""
+        self._observer.settlement_refused(len(records))
+        self._remove(records)
+        self._report((), {})
 
     def put_aside(self, records: list[Record]) -> None:
         """They cannot be recorded just now."""
         self._drop(records)
         self._aside.put(records)
-        self._confirmed(set())
+        self._report((), {})
+
+    def _report(self, records: Sequence[Record], found: Found) -> None:
+        if self.listener is not None:
+            self.listener.recorded(records, found)
 
     def _remove(self, records: list[Record]) -> None:
         if self._aside:

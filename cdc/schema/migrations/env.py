@@ -10,7 +10,7 @@ from cdc.postgres.session_settings import FOR_PSQL
 from cdc.schema import tables
 from cdc.schema.migrations import FOUNDATION, VERSION_TABLE
 
-OPTIONS: dict[str, Any] = {
+MIGRATION_OPTIONS: dict[str, Any] = {
     "target_metadata": tables.metadata,
     "version_table": VERSION_TABLE,
     "version_table_schema": "cdc",
@@ -20,19 +20,19 @@ OPTIONS: dict[str, Any] = {
 
 # Requests queue behind one that waits for a strong lock. Less than deadlock_timeout, so that it
 # is we who give up, never a daemon.
-WAITING = "set local lock_timeout = '{}ms';"
-LOCK_TIMEOUT = 500
+SET_LOCK_TIMEOUT = "set local lock_timeout = '{}ms';"
+LOCK_TIMEOUT_MS = 500
 AS_OWNER = "set local role cdc_owner;"
 
 if context.is_offline_mode():
-    context.configure(dialect_name="postgresql", as_sql=True, **OPTIONS)
+    context.configure(dialect_name="postgresql", as_sql=True, **MIGRATION_OPTIONS)
     with context.begin_transaction():
         # Printed as they are: execute() would read a colon as a bind parameter.
         # Defaults are made for good: no nextval(text) in schema public may get into one.
         # (On a connection of ours every transaction begins like this.)
         for line in FOR_PSQL:
             context.get_context().impl.static_output(line)
-        context.get_context().impl.static_output(WAITING.format(LOCK_TIMEOUT))
+        context.get_context().impl.static_output(SET_LOCK_TIMEOUT.format(LOCK_TIMEOUT_MS))
         for name in FOUNDATION:
             context.get_context().impl.static_output(sqlfiles.schema_file(name))
         context.get_context().impl.static_output(AS_OWNER)
@@ -40,8 +40,8 @@ if context.is_offline_mode():
 else:
     connection = context.config.attributes["connection"]
     plain = connection.execution_options(no_parameters=True)
-    limit = context.config.attributes.get("lock_timeout_ms", LOCK_TIMEOUT)
-    plain.exec_driver_sql(WAITING.format(limit))
+    limit = context.config.attributes.get("lock_timeout_ms", LOCK_TIMEOUT_MS)
+    plain.exec_driver_sql(SET_LOCK_TIMEOUT.format(limit))
     # Two who migrate at once do so one after the other. Who installs capture holds the same lock.
     plain.exec_driver_sql(f"select pg_advisory_xact_lock({LOCK_CLASS}, {INSTALLING})")
     if context.config.attributes.get("publish"):
@@ -49,7 +49,7 @@ else:
     for name in FOUNDATION:
         plain.exec_driver_sql(sqlfiles.schema_file(name))
     plain.exec_driver_sql(AS_OWNER)
-    context.configure(connection=connection, **OPTIONS)
+    context.configure(connection=connection, **MIGRATION_OPTIONS)
     with context.begin_transaction():
         context.run_migrations()
     plain.exec_driver_sql("reset role")

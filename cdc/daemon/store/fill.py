@@ -6,12 +6,12 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from cdc.daemon.lease import Snapshot
 from cdc.daemon.store.fetch import Fetcher
-from cdc.daemon.store.look import Snapshot
 from cdc.daemon.store.settle import Settler
 from cdc.lanes import DuePlan, FetchPlan, Lane
 
-STEP_WITHIN = 2.0
+FETCH_STEP_WITHIN_S = 2.0
 """Seconds after which a step of reading is given up, and a smaller one made."""
 
 
@@ -45,7 +45,7 @@ class Filler:
             self.settler.park(lane, lane.fetched(plan, window.rows, window.created))
 
     async def _step(self, lane: Lane, plan: FetchPlan, snapshot: Snapshot) -> None:
-        window = await self.fetcher.step(lane.webhook_id, plan, snapshot, STEP_WITHIN)
+        window = await self.fetcher.step(lane.webhook_id, plan, snapshot, FETCH_STEP_WITHIN_S)
         if window is None:
             lane.fetch_failed(plan)
             lane.stepped(done=False)

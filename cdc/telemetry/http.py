@@ -17,7 +17,7 @@ from cdc.errors import ConfigError
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
-MAX_CONNECTIONS = 32
+HEALTH_CONNECTIONS = 32
 """Connections of clients; there are few, each for a moment."""
 
 ACCEPT_BACKLOG = 16
@@ -53,7 +53,7 @@ class BoundedServer(web.Server):
 
     def connection_made(self, handler: Any, transport: asyncio.Transport) -> None:
         super().connection_made(handler, transport)
-        for oldest in self.connections[:-MAX_CONNECTIONS]:
+        for oldest in self.connections[:-HEALTH_CONNECTIONS]:
             oldest.force_close()
 
 

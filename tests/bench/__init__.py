@@ -9,7 +9,7 @@ daemon.py    `cdc run`, as in production
 account.py   pure: what arrived held against what was written: lost, repeated, latencies
 figures.py   pure: percentiles, medians, a figure beside its baseline and what it has to reach
 bench.py     what every workload has at hand
-report.py    the table for people; document.py: docs/performance.md, charts.py and plot.py: its SVG
+report.py    the table for people; document.py: docs/performance.md, charts.py: its SVG
 
 One host, one clock: every time is CLOCK_MONOTONIC in nanoseconds, which all its processes share.
 """

@@ -28,6 +28,7 @@ from cdc.sandbox.account import account
 from cdc.sandbox.embedded import EmbeddedPostgres
 from cdc.sandbox.receiver import Received, Receiver, Reply, Script
 from cdc.sandbox.records import Arrival, Change, Hook, said
+from tests.bench.kit import arguments
 from tests.support import installation
 
 CHUNK = 5_000
@@ -180,12 +181,11 @@ async def measure(
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser = arguments(__doc__)
     parser.add_argument("--rows", type=int, default=100_000)
     parser.add_argument("--webhooks", type=int, default=1)
     parser.add_argument("--fail", type=float, default=0.01, help="share that fails at first")
     parser.add_argument("--limit", type=float, default=900, help="seconds")
-    parser.add_argument("--json", action="store_true")
     parser.add_argument("--log", action="store_true", help="print the daemon's log at the end")
     args = parser.parse_args()
     result = asyncio.run(run(args))

@@ -1,15 +1,82 @@
-"""Which charts the documentation shows, from the figures of a run."""
+"""The charts that the documentation shows, drawn from the figures of a run."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from math import inf
+from pathlib import Path
 from statistics import median
 from typing import Any
 
+import matplotlib
+from matplotlib import figure as drawing
+
 from tests.bench.figures import Figure
-from tests.bench.plot import Chart, Line
 
 PERCENTILES = ("p50", "p90", "p99", "p999", "max")
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """color: its number.  dashed: a baseline."""
+
+    name: str
+    points: Sequence[tuple[float, float]]
+    color: int = 0
+    dashed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """x_names: what stands at the places of the x axis, where that is no number.
+
+    log_x, log_y: logarithmic axes; points at or below zero are left out there.
+    """
+
+    title: str
+    x: str
+    y: str
+    lines: Sequence[Line]
+    x_names: Sequence[tuple[float, str]] = ()
+    log_x: bool = False
+    log_y: bool = False
+
+    def save(self, file: Path) -> None:
+        """Draws it as SVG."""
+        house = matplotlib.rc_context(
+            {
+                "axes.grid": True,
+                "axes.spines.right": False,
+                "axes.spines.top": False,
+                "grid.color": "#ddd",
+                "svg.fonttype": "none",
+                "svg.hashsalt": "cdc",  # the same figures make the same file
+            }
+        )
+        with house:
+            drawn = drawing.Figure(figsize=(9, 4.5), layout="constrained")
+            axes = drawn.subplots()
+            for line in self.lines:
+                points = [point for point in line.points if self._has_place(*point)]
+                style = "--" if line.dashed else "-"
+                xs, ys = [x for x, _ in points], [y for _, y in points]
+                axes.plot(xs, ys, style, color=f"C{line.color}", label=line.name)
+            axes.set(title=self.title, xlabel=self.x, ylabel=self.y)
+            axes.set_xscale("log" if self.log_x else "linear")
+            axes.set_yscale("log" if self.log_y else "linear")
+            for axis in (axes.xaxis, axes.yaxis):
+                axis.set_major_formatter(lambda value, _: f"{value:,g}")
+            if self.x_names:
+                axes.set_xticks(*zip(*self.x_names, strict=True))
+            if not self.log_y:
+                axes.set_ylim(bottom=0)
+            if self.lines:
+                drawn.legend(loc="outside right upper", frameon=False)
+            drawn.savefig(file, metadata={"Date": None})
+
+    def _has_place(self, x: float, y: float) -> bool:
+        return (x > 0 or not self.log_x) and (y > 0 or not self.log_y) and y != inf
 
 
 def charts(figures: Sequence[Figure]) -> dict[str, Chart]:
@@ -32,12 +99,10 @@ def _latency(figures: list[Figure]) -> Chart | None:
     places = [(float(n), name) for n, name in enumerate(PERCENTILES)]
     lines = []
     for color, (rate, figure) in enumerate(by_rate.items()):
-        for dashed, (who, key) in enumerate(
-            (("", "percentiles"), (" (b)", "baseline_percentiles"))
-        ):
+        for who, key in (("", "percentiles"), (" (b)", "baseline_percentiles")):
             told = figure.more[key]
             points = [(place, median(told[name])) for place, name in places]
-            lines.append(Line(f"{rate:,} changes/s{who}", points, color, dashed))
+            lines.append(Line(f"{rate:,} changes/s{who}", points, color, bool(who)))
     if not lines:
         return None
     return Chart("From COMMIT to receipt", "percentile", "ms", lines, places, log_y=True)

@@ -10,7 +10,6 @@ one core would do if nothing else were in its way.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
 import ssl
@@ -31,6 +30,7 @@ from cdc.deliver import Client, Guard
 from cdc.deliver.trust import Files, Trust
 from cdc.message.signing import OURS, header_lines
 from cdc.model import Answer, Request
+from tests.bench.kit import arguments
 from tests.bench.load.receiver import ANSWER
 from tests.bench.target import Target
 
@@ -202,10 +202,9 @@ def compare(url: str, ca_file: Path, count: int, rounds: int) -> dict[str, Any]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = arguments(__doc__)
     parser.add_argument("--requests", type=int, default=20_000, help="of one run")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
     with TemporaryDirectory() as folder, Target(Path(folder)) as target:
         result = {

@@ -33,6 +33,7 @@ import psycopg
 from cdc.mapping import default_mapping
 from cdc.sandbox.embedded import EmbeddedPostgres
 from cdc.sandbox.suite import tables_sql
+from tests.bench.kit import arguments
 from tests.support import installation
 
 SIZES = (1, 10, 64, 65, 1_000, 10_000, 100_000)
@@ -216,10 +217,9 @@ def resident(pid: int) -> int:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser = arguments(__doc__)
     parser.add_argument("--repetitions", type=int, default=7, help="of each statement, at least")
     parser.add_argument("--rows", type=int, default=100_000, help="of the largest statement")
-    parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
     with EmbeddedPostgres(settings=SETTINGS) as server:
         found: dict[str, Any] = {

@@ -8,9 +8,8 @@ from pathlib import Path
 import orjson
 
 from cdc.errors import UsageError
-from tests.bench.charts import charts
+from tests.bench.charts import Chart, charts
 from tests.bench.figures import Figure
-from tests.bench.plot import Chart
 from tests.bench.report import heading, number, totals, wanted
 from tests.bench.run import Report
 
@@ -30,7 +29,7 @@ def write(report: Report, folder: Path) -> None:
     plots = folder / "plots"
     plots.mkdir(exist_ok=True)
     for name, chart in drawn.items():
-        (plots / f"{name}.svg").write_text(chart.svg(), "utf-8")
+        chart.save(plots / f"{name}.svg")
     text = f"{before}{BEGIN}\n\n{_told(report, drawn)}\n{END}{after}"
     (folder / PAGE).write_text(text, "utf-8")
     figures = orjson.dumps(report.as_json(), option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS)

@@ -33,6 +33,7 @@ from rich.table import Table
 from cdc.message.signing_keys import new_secret
 from cdc.sandbox.embedded import EmbeddedPostgres
 from cdc.sandbox.records import Arrival
+from tests.bench.kit import arguments
 from tests.daemon.running import Process
 from tests.faults import records
 from tests.faults.peer import Peer
@@ -253,12 +254,11 @@ def figures(found: dict[str, list[Measured]]) -> dict[str, dict[str, float]]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser = arguments(__doc__)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=8, help="of each phase, each time")
     parser.add_argument("--rate", type=float, default=300, help="deliveries/s to healthy ones")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         told = figures(runner.run(measure(args, args.seed)))

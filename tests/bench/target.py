@@ -6,18 +6,12 @@ import json
 import socket
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
-from ipaddress import IPv4Address
 from pathlib import Path
 from typing import NamedTuple, Self
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
-
 from tests.bench.child import Child
 from tests.bench.load.receiver import RECORD
+from tests.support.certificates import certificate
 
 LOOK_EVERY = 0.05
 
@@ -43,7 +37,7 @@ class Target:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self.ca_file = _certificate(folder)
+        self.ca_file, _ = certificate(folder, "127.0.0.1")
         self._address = str(folder / "receiver")
 
     def __enter__(self) -> Self:
@@ -112,33 +106,3 @@ class Target:
                 raise self._child.failed("hung up")
             got += part
         return bytes(got)
-
-
-def _certificate(folder: Path) -> Path:
-    """A certificate for 127.0.0.1 and its key, in the folder."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    who = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "bench receiver")])
-    now = datetime.now(UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(who)
-        .issuer_name(who)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(hours=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(
-            x509.SubjectAlternativeName([x509.IPAddress(IPv4Address("127.0.0.1"))]), critical=False
-        )
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    private = key.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.NoEncryption(),
-    )
-    public = folder / "cert.pem"
-    public.write_bytes(made.public_bytes(serialization.Encoding.PEM))
-    (folder / "key.pem").write_bytes(private)
-    return public

@@ -33,6 +33,7 @@ from psycopg.conninfo import conninfo_to_dict
 from cdc.mapping import default_mapping
 from cdc.sandbox.embedded import EmbeddedPostgres
 from cdc.sandbox.suite import tables_sql
+from tests.bench.kit import arguments
 from tests.support import installation
 
 ROWS = 10_000
@@ -188,11 +189,10 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser = arguments(__doc__)
     parser.add_argument("--seconds", type=int, default=8, help="of each run")
     parser.add_argument("--repetitions", type=int, default=3)
     parser.add_argument("--clients", type=int, default=16)
-    parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
     result = measure(args)
     if args.json:

@@ -15,7 +15,7 @@ from cdc.settings import load
 from cdc.webhooks.vault import new_key
 from tests.cli.command import Command
 from tests.daemon.running import Process
-from tests.deliver.authority import Authority, profile
+from tests.support.certificates import Authority, profile
 
 PASSWORD = "marked-password"
 NOBODY_THERE = "postgresql://127.0.0.1:9/nowhere"

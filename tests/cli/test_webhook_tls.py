@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 from tests.cli.command import Command
-from tests.deliver.authority import Authority, profile
+from tests.support.certificates import Authority, profile
 from tests.support.hostile import OK, Hostile, keeps_saying
 
 

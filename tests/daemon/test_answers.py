@@ -14,8 +14,8 @@ import pytest
 from cdc.sandbox.receiver import Reply, Script
 from tests.daemon.running import Running
 from tests.daemon.world import Hook, World
-from tests.deliver.kit import certificate
 from tests.support import hostile
+from tests.support.certificates import certificate
 from tests.support.hostile import Hostile, keeps_saying
 
 

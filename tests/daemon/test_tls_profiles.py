@@ -14,7 +14,7 @@ from cdc.webhooks.model import NewWebhook, Rules
 from cdc.webhooks.registry import Registry
 from tests.daemon.running import Running, settings
 from tests.daemon.world import World
-from tests.deliver.authority import Authority, profile
+from tests.support.certificates import Authority, profile
 from tests.support.hostile import OK, Hostile, keeps_saying
 
 

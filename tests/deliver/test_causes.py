@@ -21,8 +21,8 @@ from cdc.deliver import Client, Guard
 from cdc.deliver.dns import Resolver
 from cdc.deliver.trust import NO_FILES, Files, Trust
 from cdc.model import Outcome
-from tests.deliver.authority import Authority
 from tests.deliver.kit import LOOPBACK, blocking, closed_post, request_to
+from tests.support.certificates import Authority
 from tests.support.hostile import OK, Hostile, keeps_saying, refusing_port, says
 from tests.support.nameserver import NameServer
 

@@ -18,8 +18,8 @@ from cdc.deliver import Client, trust
 from cdc.deliver.trust import NO_FILES, Files, Trust, UnusableTls
 from cdc.errors import ConfigError, UsageError
 from cdc.model import Answer, Outcome
-from tests.deliver.authority import Authority, profile
 from tests.deliver.kit import LOOPBACK, assert_failed, blocking, request_to
+from tests.support.certificates import Authority, profile
 from tests.support.hostile import OK, Hostile, keeps_saying, read_request
 
 DAY = timedelta(days=1)

@@ -13,8 +13,8 @@ from cdc.deliver import Client
 from cdc.deliver.proxy import Proxy
 from cdc.deliver.trust import Files, Trust
 from cdc.model import Answer, Outcome
-from tests.deliver.authority import Authority
 from tests.deliver.kit import LOOPBACK, assert_failed, request_to, settled
+from tests.support.certificates import Authority
 from tests.support.forward import Forward, Squid, Tinyproxy
 from tests.support.hostile import OK, Hostile, keeps_saying, refusing_port
 

@@ -17,10 +17,10 @@ from cdc.deliver.trust import Files, Trust
 from cdc.deliver.url import parse
 from cdc.model import Answer, Outcome
 from cdc.settings import Settings
-from tests.deliver.authority import Authority
 from tests.deliver.kit import CLOSED, DEADLINE, LOOPBACK, assert_failed, request_to, settled
 from tests.deliver.tunnel import Tunnels
 from tests.support import hostile
+from tests.support.certificates import Authority
 from tests.support.hostile import OK, Hostile, keeps_saying
 
 PUBLIC = "93.184.216.34"

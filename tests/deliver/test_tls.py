@@ -15,9 +15,9 @@ import pytest
 from cdc.deliver import Client
 from cdc.deliver.trust import Files, Trust
 from cdc.model import Answer
-from tests.deliver.authority import profile
-from tests.deliver.kit import DEADLINE, LOOPBACK, assert_failed, certificate, once_then, request_to
+from tests.deliver.kit import DEADLINE, LOOPBACK, assert_failed, once_then, request_to
 from tests.support import hostile
+from tests.support.certificates import certificate, profile
 from tests.support.hostile import OK, Behaviour, Hostile, keeps_saying, says
 
 

@@ -6,7 +6,6 @@ nothing sent after a rollback, nothing out of order, nothing stuck.
 
 from __future__ import annotations
 
-import argparse
 import json
 import random
 import shutil
@@ -19,16 +18,16 @@ from pathlib import Path
 import uvloop
 from rich.console import Console
 
+from tests.bench.kit import arguments
 from tests.faults.report import as_json, counted_kills, show
 from tests.faults.run import Plan, Result, run
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser = arguments(__doc__)
     parser.add_argument("--runs", type=int, default=9)
     parser.add_argument("--seconds", type=float, default=165, help="of faults in each run")
     parser.add_argument("--seed", type=int, help="repeats the choices of another time")
-    parser.add_argument("--json", action="store_true")
     parser.add_argument("--keep", action="store_true", help="the data, even if all is well")
     args = parser.parse_args()
     seed = args.seed if args.seed is not None else random.SystemRandom().randrange(1_000_000)

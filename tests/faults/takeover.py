@@ -9,7 +9,6 @@ anything is lost, or out of order.
 
 from __future__ import annotations
 
-import argparse
 import json
 import random
 import shutil
@@ -23,6 +22,7 @@ import uvloop
 from rich.console import Console
 from rich.table import Table
 
+from tests.bench.kit import arguments
 from tests.faults.report import describe
 from tests.faults.run import Plan, Result, run
 
@@ -47,10 +47,9 @@ def figures(result: Result) -> dict[str, dict[str, float]]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser = arguments(__doc__)
     parser.add_argument("--times", type=int, default=10)
     parser.add_argument("--seed", type=int)
-    parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
     seed = args.seed if args.seed is not None else random.SystemRandom().randrange(1_000_000)
     script = ("take_over_killed", "take_over_stopped") * args.times

@@ -1,4 +1,4 @@
-"""A private certification authority: certificates for servers and clients, in files."""
+"""Certificates in files: of a private certification authority, and self-signed ones."""
 
 from __future__ import annotations
 
@@ -61,28 +61,13 @@ class Authority:
         )
         cert, private = self._folder / f"{name}.cert.pem", self._folder / f"{name}.key.pem"
         cert.write_bytes(made.public_bytes(serialization.Encoding.PEM))
-        encryption = (
-            serialization.BestAvailableEncryption(password.encode())
-            if password
-            else serialization.NoEncryption()
-        )
-        private.write_bytes(
-            key.private_bytes(
-                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption
-            )
-        )
+        private.write_bytes(_pem(key, password))
         return cert, private
 
     def key_file(self) -> Path:
         """Its own private key."""
         file = self.file.with_suffix(".key.pem")
-        file.write_bytes(
-            self._key.private_bytes(
-                serialization.Encoding.PEM,
-                serialization.PrivateFormat.PKCS8,
-                serialization.NoEncryption(),
-            )
-        )
+        file.write_bytes(_pem(self._key))
         return file
 
     def server(
@@ -110,21 +95,63 @@ class Authority:
     def _builder(
         self, who: x509.Name, key: ec.EllipticCurvePrivateKey, valid: timedelta
     ) -> x509.CertificateBuilder:
-        now = datetime.now(UTC)
-        builder = (
-            x509.CertificateBuilder()
-            .subject_name(who)
-            .issuer_name(self._name)
-            .public_key(key.public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - timedelta(days=400))
-            .not_valid_after(now + valid)
-        )
+        builder = _builder(who, self._name, key, valid)
         if not self._public:
             return builder
         where = x509.UniformResourceIdentifier("http://authority.example/it.cer")
         access = x509.AccessDescription(AuthorityInformationAccessOID.CA_ISSUERS, where)
         return builder.add_extension(x509.AuthorityInformationAccess([access]), critical=False)
+
+
+def certificate(
+    folder: Path, *names: str, valid: timedelta = timedelta(hours=1)
+) -> tuple[Path, ssl.SSLContext]:
+    """A self-signed certificate for names or addresses: its file, and a server's context.
+
+    The files are ``cert.pem`` and ``key.pem``. valid: for how long from now on; negative for one
+    that has expired.
+    """
+    key = ec.generate_private_key(ec.SECP256R1())
+    who = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test")])
+    alternatives = x509.SubjectAlternativeName([_alternative(name) for name in names])
+    made = (
+        _builder(who, who, key, valid)
+        .add_extension(alternatives, critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    public, private = folder / "cert.pem", folder / "key.pem"
+    public.write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    private.write_bytes(_pem(key))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(public, private)
+    return public, context
+
+
+def _builder(
+    who: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey, valid: timedelta
+) -> x509.CertificateBuilder:
+    now = datetime.now(UTC)
+    return (
+        x509.CertificateBuilder()
+        .subject_name(who)
+        .issuer_name(issuer)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=400))
+        .not_valid_after(now + valid)
+    )
+
+
+def _pem(key: ec.EllipticCurvePrivateKey, password: str = "") -> bytes:
+    encryption = (
+        serialization.BestAvailableEncryption(password.encode())
+        if password
+        else serialization.NoEncryption()
+    )
+    return key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption
+    )
 
 
 def _alternative(name: str) -> x509.GeneralName:

@@ -29,18 +29,24 @@ demo: .venv/.installed ## from COMMIT to POST on a PostgreSQL of its own, with a
 
 .PHONY: test
 test: .venv/.installed ## all tests, on the embedded PostgreSQL
-	@$(CLEAN_ENV) .venv/bin/python -m pytest -n $(JOBS) --dist loadscope $(PYTEST_ARGS)
+	@$(CLEAN_ENV) .venv/bin/python -m pytest -n $(JOBS) --dist loadscope --no-loadscope-reorder $(PYTEST_ARGS)
 
-# What no release of the server can change.
-APART = bench deliver demo deploy docs house lanes mapping
+# What no release of the server can change: no SQL, or SQL that others of these tests send.
+APART = bench deliver demo deploy docs faults house lanes mapping message mutants settings telemetry \
+      $(addprefix fuzz/test_,answers.py words.py) \
+      $(addprefix sandbox/test_,account.py receiver.py suite.py) \
+      $(addprefix cli/test_,examples.py exposed.py fit.py proxy.py root.py webhook_list.py webhook_pause.py \
+        webhook_secrets.py webhook_tls.py webhook_trial.py webhook_update.py) \
+      $(addprefix daemon/test_,answers.py container.py memory.py proxy.py sealed.py stop.py \
+        supervisor.py tls_profiles.py)
 
 .PHONY: test-server
 test-server: ## ... those that speak to the server (with CDC_TEST_PG_BIN: to another release of it)
 	@$(MAKE) test PYTEST_ARGS="$(addprefix --ignore=tests/,$(APART)) $(PYTEST_ARGS)"
 
 .PHONY: long
-long: .venv/.installed ## the tests that take minutes: very many webhooks, rows, or dead entries of indexes
-	@$(CLEAN_ENV) .venv/bin/python -m pytest -m long -s $(PYTEST_ARGS)
+long: .venv/.installed ## the tests that take minutes: very many webhooks, rows, dead entries of indexes, examples
+	@$(CLEAN_ENV) CDC_TEST_LONG=1 .venv/bin/python -m pytest -m "long or hypothesis" -s --timeout 1200 $(PYTEST_ARGS)
 
 # Where a session's settings could show.
 ODD = $(addprefix tests/capture/test_,contract.py late.py odd_writer.py one_change.py parents.py \

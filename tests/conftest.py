@@ -17,6 +17,7 @@ from psycopg import sql
 
 from cdc.sandbox.embedded import EmbeddedPostgres
 from tests.support import odd
+from tests.support.examples import TIMES
 
 # Settings and a database that happen to be in the environment are none of our business.
 for name in list(os.environ):
@@ -47,6 +48,7 @@ if "TMPDIR" not in os.environ and (folder := in_memory()):
 settings.register_profile(
     "suite",
     deadline=None,
+    max_examples=40 * TIMES,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 settings.load_profile("suite")
@@ -105,6 +107,20 @@ def _fresh_database(
     admin.execute(create.format(sql.Identifier(name), sql.Identifier(template)))
     yield postgres.url(name)
     admin.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
+
+
+# A worker that begins one of these when the others have nothing left keeps all waiting.
+LONGEST = (
+    *("faults/test_faults", "upgrade/test_under_load", "demo/test_command", "cli/test_verdicts"),
+    *("cli/test_doctor", "docs/test_first_steps", "daemon/test_connection", "bench/test_run"),
+    *("daemon/test_supervisor", "daemon/test_fleet", "daemon/test_pooler", "cli/test_triggers"),
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest modules first; xdist deals them out in this order."""
+    place = {f"tests/{name}.py": number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: place.get(item.nodeid.partition("::")[0], len(place)))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -5,17 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from cdc.deliver import Client
 from cdc.model import Answer, Outcome
 from tests.deliver.kit import LOOPBACK, request_to
 from tests.support import hostile
+from tests.support.examples import examples
 from tests.support.hostile import OK, Behaviour, Hostile, keeps_saying
 
 DEADLINE = 0.15
-FUZZ = settings(max_examples=100)
+FUZZ = examples(30)
 ERRORS = {None, "status", "reset", "timeout", "protocol", "refused"}
 
 HONEST = (

@@ -10,7 +10,7 @@ from uuid import UUID
 
 import psycopg
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from psycopg import sql
 
@@ -19,9 +19,10 @@ from cdc.message.payload import Translator
 from cdc.sandbox.embedded import EmbeddedPostgres
 from cdc.sandbox.suite import KeyType
 from tests.capture.kit import Suite, connect
+from tests.support.examples import examples
 from tests.support.installation import prepare
 
-FUZZ = settings(max_examples=60)
+FUZZ = examples(20)
 LONGEST = 2000  # of a key: PostgreSQL's index takes 2704 bytes
 
 # Without NUL and lone surrogates: no text of PostgreSQL can hold them.

@@ -10,7 +10,7 @@ from typing import Any
 from unittest.mock import patch
 
 import tomli_w
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from cdc.cli import COMMANDS, load
@@ -19,9 +19,10 @@ from cdc.mapping import default_mapping, load_mapping
 from cdc.settings import Settings, describe, values
 from cdc.settings import load as load_settings
 from tests.cli.command import Command
+from tests.support.examples import examples
 
 # No time limit for a single one: the machine may be busy. As many as are done in seconds.
-FUZZ = settings(max_examples=150)
+FUZZ = examples(50)
 
 # -- the command line -----------------------------------------------------------------------------
 

@@ -18,6 +18,7 @@ from hypothesis.stateful import (
 
 from cdc.lanes import LaneRules
 from cdc.model import Answer
+from tests.support.examples import TIMES
 
 from .made import outcome
 from .world import World
@@ -224,6 +225,6 @@ class LaneMachine(RuleBasedStateMachine):
 
 
 TestLane: Any = LaneMachine.TestCase
-# Some 15 s of computing: on a machine that does other things too that takes its time.
+# In `make long` some 40 s of computing.
 TestLane.pytestmark = [pytest.mark.timeout(600)]
-TestLane.settings = settings(max_examples=400, stateful_step_count=50, database=None)
+TestLane.settings = settings(max_examples=100 * TIMES, stateful_step_count=50, database=None)

@@ -16,6 +16,7 @@ from cdc.daemon import supervisor
 from cdc.daemon.supervisor import DEFECT_EXIT_CODE, merged
 from cdc.errors import DatabaseError
 from cdc.telemetry import Observer
+from tests.cli.command import Command
 from tests.daemon.running import LIMIT, Log, Process, eventually, settings
 from tests.daemon.world import World
 
@@ -72,26 +73,22 @@ async def test_they_share_the_work_and_one_answers_for_all(world: World, parent:
     assert {line.values["process"] for line in parent.log.all("connected")} == {1, 2, 3}
 
 
-async def test_one_that_was_killed_is_started_anew(world: World, parent: Process) -> None:
+async def test_one_that_was_killed_is_started_again_and_they_stop_together(
+    world: World, parent: Process
+) -> None:
     hook = await world.hook()
+    for process in (psutil.Process(parent.pid), *children(parent)):
+        soft, _ = process.rlimit(psutil.RLIMIT_CORE)
+        assert 0 <= soft <= 1, "a crash leaves no memory on a disk"
     children(parent)[0].kill()
     ended = await parent.until("process ended")
     assert ended.values["how"] == "killed by SIGKILL"
     await parent.until("connected", times=2, process=ended.values["process"], limit=40)
-    assert len(children(parent)) == 3
     writer = await world.writer()
     await writer.insert("candidate", project_id=1)
     await world.arrived(hook)
-
-
-async def test_a_crash_leaves_no_memory_on_a_disk(parent: Process) -> None:
-    for process in (psutil.Process(parent.pid), *children(parent)):
-        soft, _ = process.rlimit(psutil.RLIMIT_CORE)
-        assert 0 <= soft <= 1
-
-
-async def test_they_stop_together(world: World, parent: Process) -> None:
     pids = [child.pid for child in children(parent)]
+    assert len(pids) == 3
     parent.signal(signal.SIGTERM)
     assert await parent.ended() == 0
     assert not [pid for pid in pids if psutil.pid_exists(pid)]
@@ -115,10 +112,9 @@ async def test_what_is_refused_is_told_and_ends_all(empty_database: str) -> None
     assert parent.other == []
 
 
-async def test_wrong_numbers_are_wrong_usage(empty_database: str) -> None:
-    for number in ("0", "65", "many"):
-        async with Process(empty_database, options=("--processes", number)) as parent:
-            assert await parent.ended() == 2
+@pytest.mark.parametrize("number", ["0", "65", "many"])
+def test_wrong_numbers_are_wrong_usage(number: str) -> None:
+    assert Command()("run", "--processes", number).code == 2
 
 
 async def test_pages_are_merged_by_process() -> None:

@@ -18,6 +18,7 @@ EXAMPLES = {
     "config check": ("cdc --config cdc.toml config check",),
     "config default": ("cdc config default > cdc.toml",),
     "config new-key": ("cdc config new-key",),
+    "mapping init": ("cdc mapping init --company tenants > mapping.toml",),
     "mapping default": ("cdc mapping default > mapping.toml",),
     "events": ("cdc events", "cdc events --json"),
     "adopt": ("cdc adopt --yes",),

@@ -63,7 +63,7 @@ COMMANDS = {
         RUNNING,
     ),
     "doctor": Listed("cdc.cli.doctor", "Check the installation, and say what to do.", RUNNING),
-    "demo": Listed("cdc.cli.demo", "Show it at work, on a PostgreSQL of its own.", TRYING),
+    "demo": Listed("cdc.cli.demo", "Show cdc at work, on a PostgreSQL of its own.", TRYING),
     "receive": Listed(
         "cdc.cli.receive",
         "Receive webhooks on this machine, verify their signatures and print them.",

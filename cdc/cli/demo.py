@@ -23,7 +23,7 @@ def demo(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show it at work, on a PostgreSQL of its own.
+    """Show cdc at work, on a PostgreSQL of its own.
 
     Starts a private PostgreSQL with a small interview suite in it, a
     receiver and the daemon, uses the suite, and compares every POST with

@@ -26,7 +26,7 @@ def drop(
     ] = None,
     until: Annotated[str | None, typer.Option(help="Only changes before then.")] = None,
     ended_before: Annotated[
-        str | None, typer.Option(help="Only what died before then: to go on after an interruption.")
+        str | None, typer.Option(help="Only what died before then: to continue an interrupted run.")
     ] = None,
     reason: Annotated[str, typer.Option(help="Why; the log keeps it.")] = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Count, and drop nothing.")] = False,

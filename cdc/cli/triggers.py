@@ -94,7 +94,7 @@ def install(
     pause: Pause = 1.0,
     as_json: AsJson = False,
 ) -> None:
-    """Install capture by the mapping, or bring it up to date.
+    """Install capture as the mapping defines it, or bring it up to date.
 
     Checks the mapping against the tables first; what is there already takes no lock. Locks one
     table at a time, for a moment; tries again while a table is busy.
@@ -189,7 +189,7 @@ def sql(
     ctx: typer.Context,
     database: Annotated[
         bool,
-        typer.Option("--database", help="Only what this database lacks, partitions included."),
+        typer.Option("--database", help="Print what this database lacks, partitions included."),
     ] = False,
     as_json: AsJson = False,
 ) -> None:

@@ -28,7 +28,7 @@ def rotate_secret(
 ) -> None:
     """Give a webhook a new secret, which is shown only now.
 
-    For a time of grace requests are signed with the old one too, so that the receiver can change
+    For a grace period requests are signed with the old one too, so that the receiver can change
     over without missing any. --signature changes the way of signing.
     """
     registry, _, _ = open_registry(ctx)

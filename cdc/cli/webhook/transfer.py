@@ -24,7 +24,7 @@ from cdc.wording import counted
 def export(
     ctx: typer.Context,
     secrets: Annotated[
-        bool, typer.Option("--secrets", help="With signing secrets, passwords and headers.")
+        bool, typer.Option("--secrets", help="Include signing secrets, passwords and headers.")
     ] = False,
     output: Annotated[
         Path | None, typer.Option(metavar="FILE", help="File to write, readable by you only.")

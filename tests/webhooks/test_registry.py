@@ -224,7 +224,7 @@ def test_a_removed_webhook_is_gone_for_all_but_reading(registry: Registry) -> No
     for refused in (registry.remove, registry.pause, registry.resume, registry.sendable):
         with pytest.raises(UnknownWebhook, match="was removed"):
             refused(number)
-    with pytest.raises(UnknownWebhook, match="no webhook 999"):
+    with pytest.raises(UnknownWebhook, match="unknown webhook 999"):
         registry.get(999)
 
 

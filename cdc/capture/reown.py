@@ -1,6 +1,6 @@
-"""How a function of ours comes into the right hands: SQL as text. Pure.
+"""SQL that gives capture functions their owner. Pure.
 
-Its owner may not use its schema, but for as long as this takes.
+The owner may not use the functions' schema, except while this runs.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ import pytest
 
 from cdc.errors import ConfigError
 from cdc.telemetry import Backlog, HealthServer, Observer, Pulse, State, pulse, watch_for_stillness
-from cdc.telemetry.http import MAX_CONNECTIONS, PAGES_PER_S
+from cdc.telemetry.http import HEALTH_CONNECTIONS, PAGES_PER_S
 from cdc.telemetry.metrics import UNREADY_AFTER_S
 from cdc.telemetry.pulse import STUCK_AFTER_S
 from tests.daemon.running import LIMIT
@@ -166,13 +166,13 @@ async def test_a_daemon_that_stands_still_is_not_alive(base: str, observer: Obse
 async def test_who_connects_and_says_nothing_takes_no_descriptors(base: str) -> None:
     """Of the process, which needs them for webhooks; who asks is still answered."""
     host, _, port = base.removeprefix("http://").partition(":")
-    silent = [await asyncio.open_connection(host, int(port)) for _ in range(3 * MAX_CONNECTIONS)]
+    silent = [await asyncio.open_connection(host, int(port)) for _ in range(3 * HEALTH_CONNECTIONS)]
     async with asyncio.timeout(20), aiohttp.ClientSession(base) as http:
         assert (await http.get("/healthz")).status == 200
         # The oldest ones end; they, and as many as there are too many.
-        ended = [await reader.read() for reader, _ in silent[: 2 * MAX_CONNECTIONS]]
+        ended = [await reader.read() for reader, _ in silent[: 2 * HEALTH_CONNECTIONS]]
     assert set(ended) == {b""}
-    assert not any(reader.at_eof() for reader, _ in silent[2 * MAX_CONNECTIONS + 1 :])
+    assert not any(reader.at_eof() for reader, _ in silent[2 * HEALTH_CONNECTIONS + 1 :])
     for _, writer in silent:
         writer.close()
 

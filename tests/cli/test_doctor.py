@@ -30,7 +30,7 @@ HARMS = [
     ("alter table cdc.attempt detach partition cdc.attempt_07", "log", "fail",
      "attach partition cdc.attempt_07 for values in (7)"),
     ("select setval('cdc.queue_id', 9000000000000000000)", "sequences", "fail", "98%"),
-    ("alter table cdc.webhook alter column id set data type int;"
+    ("drop view cdc.registration; alter table cdc.webhook alter column id set data type int;"
      "select setval('cdc.webhook_id_seq', 2000000000);"
      " alter sequence cdc.webhook_id_seq as int", "sequences", "fail", "cdc.webhook_id_seq"),
     ("insert into cdc.queue (id, webhook_id, layout, action, time, refs)"

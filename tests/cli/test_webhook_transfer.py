@@ -114,7 +114,7 @@ def test_a_file_of_ones_own_is_not_readable_by_others(filled: Command, tmp_path:
     file = tmp_path / "webhooks.json"
     filled.good("webhook", "export", "--secrets", "--output", file)
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    assert "not there yet" in filled.refused("webhook", "export", "--output", file)
+    assert "does not exist yet" in filled.refused("webhook", "export", "--output", file)
     for number in (1, 2):
         filled.good("webhook", "remove", number, "--yes")
     assert "2 webhooks registered" in filled.good("webhook", "import", file).err
@@ -139,5 +139,5 @@ def test_refuses_what_is_no_such_file(
 
 
 def test_refuses_what_cannot_be_read(unchanged: Command, tmp_path: Path) -> None:
-    assert "no JSON" in unchanged.refused("webhook", "import", "-", code=2, stdin="{")
+    assert "invalid JSON" in unchanged.refused("webhook", "import", "-", code=2, stdin="{")
     assert "cannot be read" in unchanged.refused("webhook", "import", tmp_path / "nowhere", code=2)

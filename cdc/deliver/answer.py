@@ -39,7 +39,7 @@ class HttpReply(NamedTuple):
     """A complete answer.
 
     retry_after: the header as it came, None without.
-    body:        its beginning, as much as anybody looks at.
+    body:        its beginning, as much as is shown.
     keep:        the connection can carry another request.
     location:    the header as it came, None without.
     """
@@ -218,7 +218,7 @@ class Reader:
     def on_headers_complete(self) -> None:
         parser = self._parser
         status = parser.get_status_code()
-        # llhttp lets 2.0 and 0.9 pass, and status 000. The version is dear to ask for.
+        # llhttp lets 2.0 and 0.9 pass, and status 000. The version is expensive to ask for.
         version = "1.1" if self._plain else parser.get_http_version()
         if version not in ("1.1", "1.0") or status < 100:
             self._refuse(NotHttp("no status line of HTTP/1"))
@@ -232,7 +232,7 @@ class Reader:
             self._fresh_head()
             return
         self._status = status
-        # After 101 nobody knows what follows; the parser refuses to go on by itself.
+        # After 101 anything may follow; the parser itself refuses to go on.
         self._keep = parser.should_keep_alive() and not self._closing
 
     def on_body(self, data: bytes) -> None:

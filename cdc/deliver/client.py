@@ -107,7 +107,7 @@ class Client:
             proxy=proxy,
         )
         self._closed = False
-        # One entry for each endpoint in use; bounded, because anybody may register new ones.
+        # One entry for each endpoint in use; bounded: new ones may be registered at any time.
         self._route = functools.lru_cache(maxsize=10_000)(self._find_route)
 
     @classmethod
@@ -213,7 +213,7 @@ class Client:
         return self._pool.open
 
     async def close(self) -> None:
-        """Close all connections; what is under way ends as reset."""
+        """Close all connections; what is in flight ends as reset."""
         self._closed = True
         self._resolver.close()
         self._proxys.close()

@@ -134,7 +134,7 @@ class HttpConnection(asyncio.Protocol):
             self._early += data
             return
         if self._waiter is None:
-            # An answer nobody has asked for would be taken for that of the next request.
+            # An answer without a request would be taken for that of the next request.
             self.close()
             return
         try:

@@ -1,8 +1,8 @@
-"""Names become addresses, and one hanging name server stops nobody else's.
+"""Names become addresses, and a name server that hangs delays only its own names.
 
 c-ares asks the name servers (and /etc/hosts): a name that gets no answer costs it some kilobytes
 for some seconds, and no thread. The system's own way, ``getaddrinfo``, would cost a thread for as
-long as it likes; there can only be so many, and whoever registers that many stops all.
+long as it likes; their number is limited, and that many such names stop all.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ ADDRESSES_OF_A_NAME = 32
 """Of one name that are taken: an answer may hold thousands."""
 
 # For a name server that answers in milliseconds c-ares shortens the first wait to 0.25 s; each
-# further one is twice as long. So a lookup ends by itself in 4 to 15 s, where there is one server.
+# further one is twice as long. So a lookup ends in 4 to 15 s, where there is one server.
 _FIRST_WAIT_S = 1.0
 _TRIES = 4
 
@@ -57,7 +57,7 @@ Lookup = Callable[[str, int], Awaitable[list[str]]]
 class Resolver:
     """Looks names up, as many at a time as there are.
 
-    limit:   seconds after which nobody waits for an answer any longer.
+    limit:   seconds after which an answer is no longer waited for.
     servers: name servers (``address:port``); the system's if none are given.
     search:  names are completed by the search list of resolv.conf. Not those of endpoints: what is
              signed for one name must not go to another because a search domain answers for it.
@@ -93,7 +93,7 @@ class Resolver:
         self.close()
 
     def close(self) -> None:
-        """What is under way ends without an answer."""
+        """Lookups in progress end without an answer."""
         if self._channel is not None:
             self._channel.close()
 
@@ -141,7 +141,7 @@ class Resolver:
                 answer.set_exception(_failed(error, self._limit))
 
         def tell(result: pycares.AddrInfoResult | None, error: int | None) -> None:
-            # RuntimeError: the loop was closed meanwhile, nobody asks any more.
+            # RuntimeError: the loop was closed meanwhile.
             with contextlib.suppress(RuntimeError):
                 loop.call_soon_threadsafe(heard, result, error)
 
@@ -221,7 +221,7 @@ class Names:
 
 
 def _heard(task: asyncio.Task[list[str]]) -> None:
-    """An error that nobody is left to hear of is no news to the event loop either."""
+    """An error that no lookup waits for any more is not reported to the event loop either."""
     if not task.cancelled():
         task.exception()
 

@@ -1,6 +1,6 @@
 """The address guard: webhooks go to public addresses, unless denied, and to others where allowed.
 
-Whoever may register a webhook names a URL that *we* call from inside the suite's network. The
+A registration names a URL that *we* call from inside the suite's network. The
 guard is asked about the address actually dialled, every time a connection is made; looking at the
 URL alone would be fooled by names that resolve differently a moment later. Which ranges are not
 public follows the IANA registries of special-purpose addresses, written out here because the

@@ -114,10 +114,10 @@ def answered(
     answer = answer_for(status)
     if answer is Answer.SUCCESS:
         return Outcome(answer, status, None, "", duration, excerpt)
-    told = f"answered {status} {_phrase(status)}".rstrip()
+    said = f"answered {status} {_phrase(status)}".rstrip()
     if 300 <= status < 400 and status != HTTPStatus.NOT_MODIFIED:
-        told += f" ({leads}redirects are not followed)"
-    return Outcome(answer, status, "status", told, duration, excerpt, retry_after)
+        said += f" ({leads}redirects are not followed)"
+    return Outcome(answer, status, "status", said, duration, excerpt, retry_after)
 
 
 def leads_to(location: str | None, endpoint: str) -> str:
@@ -189,7 +189,7 @@ def _without(body: bytes, secrets: Iterable[str], limit: int) -> bytes:
     """The first ``limit`` bytes, with a word in place of secrets that begin within them.
 
     All are looked for in what came, never in what was put in their place, and by their beginning
-    only: both headers and answer may be somebody's who wants this to take long.
+    only: headers and answer may be made to take long.
     """
     text = body[: limit + SECRET_KNOWN_BY_CHARS].decode("latin-1")
     longest: dict[str, int] = {}
@@ -245,8 +245,8 @@ def lacking(error: Exception) -> str | None:
 
 def explain(error: BaseException, host: str, waited: str = "") -> tuple[str, str]:
     """Class and one line of detail for an exception of the HTTP client."""
-    name, told = _explain(error, host, waited)
-    return name, _plain(told)
+    name, why = _explain(error, host, waited)
+    return name, _plain(why)
 
 
 def _explain(error: BaseException, host: str, waited: str) -> tuple[str, str]:

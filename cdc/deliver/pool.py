@@ -45,7 +45,7 @@ class Origin(NamedTuple):
 
     host: a name, or an address in its usual form.
     tls:  how to trust and be trusted; None for plain http. Another context is another origin: a
-          connection is never lent to somebody with other certificates.
+          connection is never lent to a webhook with other certificates.
     """
 
     host: str
@@ -165,7 +165,7 @@ class Pool:
         return len(self._all)
 
     async def close(self) -> None:
-        """Close all; what is under way ends. Returns when none is left open.
+        """Close all; what is in flight ends. Returns when none is left open.
 
         One that is being dialled is closed as soon as it stands.
         """
@@ -199,7 +199,7 @@ class Pool:
                 del self._idle[origin]
 
     def _lost(self, connection: HttpConnection) -> None:
-        """It is no more; told by the connection itself, or because it never came about."""
+        """It is gone; called by the connection itself, or because it never came about."""
         if connection in self._all:
             self._all.remove(connection)
             self._free.release()

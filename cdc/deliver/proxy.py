@@ -56,7 +56,7 @@ class Proxy:
     url:      ``http://user:password@host:port``; user and password may be left out.
     resolves: it looks names up; otherwise it is only ever given addresses.
     exempt:   hosts that are dialled directly, as ``settings.kinds.exempt`` accepts them.
-    name:     host and port, to tell people. User and password are never told.
+    name:     host and port, to show. User and password are never shown.
     """
 
     def __init__(self, url: str, *, resolves: bool = False, exempt: Sequence[str] = ()) -> None:
@@ -125,7 +125,7 @@ class Proxy:
             raise ProxyFailed(message) from None
 
     async def _reach(self, look: Lookup) -> socket.socket:
-        """A connection to it. The guard is not asked: the operator named it, nobody else can."""
+        """A connection to it. The guard is not asked: only the operator can name it."""
         try:
             try:
                 found = [str(ip_address(self._host))]

@@ -74,7 +74,7 @@ class ResourceOrder:
         self.retrying: set[tuple[int, str]] = set()
         self._lines: dict[ResourceKey, list[Held]] = {}
         self._ready: list[tuple[int, int, Held]] = []
-        self._turn = count()  # two entries of one id are told apart by it
+        self._turn = count()  # distinguishes two entries of one id
 
     def add(self, key: tuple[int, str], delivery: Delivery, resource: ResourceKey) -> None:
         """Put a delivery into its line."""

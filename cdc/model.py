@@ -33,6 +33,9 @@ class Span(NamedTuple):
         return Span(min(self.first, other.first), max(self.last, other.last))
 
 
+ACTIONS = ("created", "modified")
+"""What is done to a row, as payloads have it; the database keeps the first letters."""
+
 SHARDS = 64
 """Parts in which webhooks are given to daemons."""
 

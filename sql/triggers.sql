@@ -180,6 +180,7 @@ begin
           left join lateral (
             select s.webhook_id from cdc.subscription s
              where s.company = found.company and s.event = 'project_changed'
+               and (s.actions is null or strpos(s.actions, action::text) > 0)
             offset 0) wants on true and found.own is null;
       else
         -- Planned afresh for what it meets.
@@ -206,13 +207,15 @@ begin
           select (select array_agg((found.source, wants.webhook_id, found.refs)::cdc.captured)
                     from found
                     join cdc.subscription wants
-                      on wants.company = found.company and wants.event = 'project_changed' and found.own is null) as captured,
+                      on wants.company = found.company
+                     and wants.event = 'project_changed'
+                     and (wants.actions is null or strpos(wants.actions, $3::text) > 0) and found.own is null) as captured,
                  (select array_agg(jsonb_build_array(found.key, found.own))
                     from found
                    where found.own is not null) as unplaced,
                  (select last_value from cdc.queue_id) as base, (select last_value from cdc.bell) as bell
         $many$
-          into read using done, batch;
+          into read using done, batch, action;
       end if;
       queued := coalesce(cardinality(read.captured), 0);
       unplaced := read.unplaced;
@@ -307,7 +310,7 @@ begin
   end loop;
   return null;
 end
--- Rendered by cdc (357b8b1b7814b380); not to be changed by hand: `cdc triggers install` would undo it.
+-- Rendered by cdc (d17a7e03131683d7); not to be changed by hand: `cdc triggers install` would undo it.
 $cdc$;
 revoke all on function cdc_capture.capture_project() from public;
 set local role cdc_owner;
@@ -353,7 +356,7 @@ begin
                filter (where wants.webhook_id is not null),
              array_agg(distinct found.source) filter (where found.company is not null)
         from (
-          select f.source, f.refs,
+          select f.source, f.refs, f.action,
                  -- Behind an earlier change of the same row that stays, this one stays, too.
                  case when f.whole
                            and bool_and(f.whole and f.company is not null or f.tries >= 10)
@@ -373,6 +376,7 @@ begin
                      array[null,
                            own."company_id"::text,
                            own."id"::text] as refs,
+                     u.action,
                      u.tries,
                      u.key as row,
                      own."id" is not null as whole
@@ -386,6 +390,7 @@ begin
         left join lateral (
           select s.webhook_id from cdc.subscription s
            where s.company = found.company and s.event = 'project_changed'
+             and (s.actions is null or strpos(s.actions, found.action::text) > 0)
           offset 0) wants on true
     $after$
       into captured, placed using wanted;
@@ -415,7 +420,7 @@ begin
    where id = any(wanted);
   return coalesce(cardinality(placed), 0);
 end
--- Rendered by cdc (789528660d9dfa57); not to be changed by hand: `cdc triggers install` would undo it.
+-- Rendered by cdc (001a2e0ec3fbc5b7); not to be changed by hand: `cdc triggers install` would undo it.
 $cdc$;
 revoke all on function cdc_capture.resolve_project(wanted bigint[]) from public;
 grant execute on function cdc_capture.resolve_project(wanted bigint[]) to cdc_owner;
@@ -509,6 +514,7 @@ begin
           left join lateral (
             select s.webhook_id from cdc.subscription s
              where s.company = found.company and s.event = 'candidate_changed'
+               and (s.actions is null or strpos(s.actions, action::text) > 0)
             offset 0) wants on true and found.own is null;
       else
         -- Planned afresh for what it meets.
@@ -538,13 +544,15 @@ begin
           select (select array_agg((found.source, wants.webhook_id, found.refs)::cdc.captured)
                     from found
                     join cdc.subscription wants
-                      on wants.company = found.company and wants.event = 'candidate_changed' and found.own is null) as captured,
+                      on wants.company = found.company
+                     and wants.event = 'candidate_changed'
+                     and (wants.actions is null or strpos(wants.actions, $3::text) > 0) and found.own is null) as captured,
                  (select array_agg(jsonb_build_array(found.key, found.own))
                     from found
                    where found.own is not null) as unplaced,
                  (select last_value from cdc.queue_id) as base, (select last_value from cdc.bell) as bell
         $many$
-          into read using done, batch;
+          into read using done, batch, action;
       end if;
       queued := coalesce(cardinality(read.captured), 0);
       unplaced := read.unplaced;
@@ -639,7 +647,7 @@ begin
   end loop;
   return null;
 end
--- Rendered by cdc (fec18b0ba16b648a); not to be changed by hand: `cdc triggers install` would undo it.
+-- Rendered by cdc (6accd3a98e1bbe43); not to be changed by hand: `cdc triggers install` would undo it.
 $cdc$;
 revoke all on function cdc_capture.capture_candidate() from public;
 set local role cdc_owner;
@@ -685,7 +693,7 @@ begin
                filter (where wants.webhook_id is not null),
              array_agg(distinct found.source) filter (where found.company is not null)
         from (
-          select f.source, f.refs,
+          select f.source, f.refs, f.action,
                  -- Behind an earlier change of the same row that stays, this one stays, too.
                  case when f.whole
                            and bool_and(f.whole and f.company is not null or f.tries >= 10)
@@ -708,6 +716,7 @@ begin
                            "project"."company_id"::text,
                            own."project_id"::text,
                            own."id"::text] as refs,
+                     u.action,
                      u.tries,
                      u.key as row,
                      own."id" is not null as whole
@@ -725,6 +734,7 @@ begin
         left join lateral (
           select s.webhook_id from cdc.subscription s
            where s.company = found.company and s.event = 'candidate_changed'
+             and (s.actions is null or strpos(s.actions, found.action::text) > 0)
           offset 0) wants on true
     $after$
       into captured, placed using wanted;
@@ -754,7 +764,7 @@ begin
    where id = any(wanted);
   return coalesce(cardinality(placed), 0);
 end
--- Rendered by cdc (409c80542c90df6b); not to be changed by hand: `cdc triggers install` would undo it.
+-- Rendered by cdc (6f7efd2fc45e5a01); not to be changed by hand: `cdc triggers install` would undo it.
 $cdc$;
 revoke all on function cdc_capture.resolve_candidate(wanted bigint[]) from public;
 grant execute on function cdc_capture.resolve_candidate(wanted bigint[]) to cdc_owner;
@@ -862,6 +872,7 @@ begin
           left join lateral (
             select s.webhook_id from cdc.subscription s
              where s.company = found.company and s.event = 'answervideo_changed'
+               and (s.actions is null or strpos(s.actions, action::text) > 0)
             offset 0) wants on true and found.own is null;
       else
         -- Planned afresh for what it meets.
@@ -899,13 +910,15 @@ begin
           select (select array_agg((found.source, wants.webhook_id, found.refs)::cdc.captured)
                     from found
                     join cdc.subscription wants
-                      on wants.company = found.company and wants.event = 'answervideo_changed' and found.own is null) as captured,
+                      on wants.company = found.company
+                     and wants.event = 'answervideo_changed'
+                     and (wants.actions is null or strpos(wants.actions, $3::text) > 0) and found.own is null) as captured,
                  (select array_agg(jsonb_build_array(found.key, found.own))
                     from found
                    where found.own is not null) as unplaced,
                  (select last_value from cdc.queue_id) as base, (select last_value from cdc.bell) as bell
         $many$
-          into read using done, batch;
+          into read using done, batch, action;
       end if;
       queued := coalesce(cardinality(read.captured), 0);
       unplaced := read.unplaced;
@@ -1001,7 +1014,7 @@ begin
   end loop;
   return null;
 end
--- Rendered by cdc (ac3dc823033977de); not to be changed by hand: `cdc triggers install` would undo it.
+-- Rendered by cdc (8c447c84cc47d1c0); not to be changed by hand: `cdc triggers install` would undo it.
 $cdc$;
 revoke all on function cdc_capture.capture_answervideo() from public;
 set local role cdc_owner;
@@ -1047,7 +1060,7 @@ begin
                filter (where wants.webhook_id is not null),
              array_agg(distinct found.source) filter (where found.company is not null)
         from (
-          select f.source, f.refs,
+          select f.source, f.refs, f.action,
                  -- Behind an earlier change of the same row that stays, this one stays, too.
                  case when f.whole
                            and bool_and(f.whole and f.company is not null or f.tries >= 10)
@@ -1075,6 +1088,7 @@ begin
                            own."question_id"::text,
                            "question"."project_id"::text,
                            own."id"::text] as refs,
+                     u.action,
                      u.tries,
                      u.key as row,
                      own."id" is not null as whole
@@ -1100,6 +1114,7 @@ begin
         left join lateral (
           select s.webhook_id from cdc.subscription s
            where s.company = found.company and s.event = 'answervideo_changed'
+             and (s.actions is null or strpos(s.actions, found.action::text) > 0)
           offset 0) wants on true
     $after$
       into captured, placed using wanted;
@@ -1129,7 +1144,7 @@ begin
    where id = any(wanted);
   return coalesce(cardinality(placed), 0);
 end
--- Rendered by cdc (7b9115af85676ce4); not to be changed by hand: `cdc triggers install` would undo it.
+-- Rendered by cdc (b564f4b74a84171c); not to be changed by hand: `cdc triggers install` would undo it.
 $cdc$;
 revoke all on function cdc_capture.resolve_answervideo(wanted bigint[]) from public;
 grant execute on function cdc_capture.resolve_answervideo(wanted bigint[]) to cdc_owner;
@@ -1235,6 +1250,7 @@ begin
           left join lateral (
             select s.webhook_id from cdc.subscription s
              where s.company = found.company and s.event = 'rating_changed'
+               and (s.actions is null or strpos(s.actions, action::text) > 0)
             offset 0) wants on true and found.own is null;
       else
         -- Planned afresh for what it meets.
@@ -1270,13 +1286,15 @@ begin
           select (select array_agg((found.source, wants.webhook_id, found.refs)::cdc.captured)
                     from found
                     join cdc.subscription wants
-                      on wants.company = found.company and wants.event = 'rating_changed' and found.own is null) as captured,
+                      on wants.company = found.company
+                     and wants.event = 'rating_changed'
+                     and (wants.actions is null or strpos(wants.actions, $3::text) > 0) and found.own is null) as captured,
                  (select array_agg(jsonb_build_array(found.key, found.own))
                     from found
                    where found.own is not null) as unplaced,
                  (select last_value from cdc.queue_id) as base, (select last_value from cdc.bell) as bell
         $many$
-          into read using done, batch;
+          into read using done, batch, action;
       end if;
       queued := coalesce(cardinality(read.captured), 0);
       unplaced := read.unplaced;
@@ -1372,7 +1390,7 @@ begin
   end loop;
   return null;
 end
--- Rendered by cdc (aec2003a25eb743c); not to be changed by hand: `cdc triggers install` would undo it.
+-- Rendered by cdc (cb6c144ee91f4795); not to be changed by hand: `cdc triggers install` would undo it.
 $cdc$;
 revoke all on function cdc_capture.capture_rating() from public;
 set local role cdc_owner;
@@ -1418,7 +1436,7 @@ begin
                filter (where wants.webhook_id is not null),
              array_agg(distinct found.source) filter (where found.company is not null)
         from (
-          select f.source, f.refs,
+          select f.source, f.refs, f.action,
                  -- Behind an earlier change of the same row that stays, this one stays, too.
                  case when f.whole
                            and bool_and(f.whole and f.company is not null or f.tries >= 10)
@@ -1444,6 +1462,7 @@ begin
                            "candidate"."project_id"::text,
                            own."candidate_id"::text,
                            own."id"::text] as refs,
+                     u.action,
                      u.tries,
                      u.key as row,
                      own."id" is not null as whole
@@ -1469,6 +1488,7 @@ begin
         left join lateral (
           select s.webhook_id from cdc.subscription s
            where s.company = found.company and s.event = 'rating_changed'
+             and (s.actions is null or strpos(s.actions, found.action::text) > 0)
           offset 0) wants on true
     $after$
       into captured, placed using wanted;
@@ -1498,7 +1518,7 @@ begin
    where id = any(wanted);
   return coalesce(cardinality(placed), 0);
 end
--- Rendered by cdc (50f2f1ee562ac888); not to be changed by hand: `cdc triggers install` would undo it.
+-- Rendered by cdc (7133391a8ed2c337); not to be changed by hand: `cdc triggers install` would undo it.
 $cdc$;
 revoke all on function cdc_capture.resolve_rating(wanted bigint[]) from public;
 grant execute on function cdc_capture.resolve_rating(wanted bigint[]) to cdc_owner;
@@ -1624,6 +1644,7 @@ begin
           left join lateral (
             select s.webhook_id from cdc.subscription s
              where s.company = found.company and s.event = 'note_changed'
+               and (s.actions is null or strpos(s.actions, action::text) > 0)
             offset 0) wants on true and found.own is null;
       else
         -- Planned afresh for what it meets.
@@ -1670,13 +1691,15 @@ begin
           select (select array_agg((found.source, wants.webhook_id, found.refs)::cdc.captured)
                     from found
                     join cdc.subscription wants
-                      on wants.company = found.company and wants.event = 'note_changed' and found.own is null) as captured,
+                      on wants.company = found.company
+                     and wants.event = 'note_changed'
+                     and (wants.actions is null or strpos(wants.actions, $3::text) > 0) and found.own is null) as captured,
                  (select array_agg(jsonb_build_array(found.key, found.own))
                     from found
                    where found.own is not null) as unplaced,
                  (select last_value from cdc.queue_id) as base, (select last_value from cdc.bell) as bell
         $many$
-          into read using done, batch;
+          into read using done, batch, action;
       end if;
       queued := coalesce(cardinality(read.captured), 0);
       unplaced := read.unplaced;
@@ -1773,7 +1796,7 @@ begin
   end loop;
   return null;
 end
--- Rendered by cdc (fb2a6f40987fbe52); not to be changed by hand: `cdc triggers install` would undo it.
+-- Rendered by cdc (890da413a86e695b); not to be changed by hand: `cdc triggers install` would undo it.
 $cdc$;
 revoke all on function cdc_capture.capture_note() from public;
 set local role cdc_owner;
@@ -1819,7 +1842,7 @@ begin
                filter (where wants.webhook_id is not null),
              array_agg(distinct found.source) filter (where found.company is not null)
         from (
-          select f.source, f.refs,
+          select f.source, f.refs, f.action,
                  -- Behind an earlier change of the same row that stays, this one stays, too.
                  case when f.whole
                            and bool_and(f.whole and f.company is not null or f.tries >= 10)
@@ -1852,6 +1875,7 @@ begin
                            "answervideo"."candidate_id"::text,
                            "answervideo.candidate"."project_id"::text,
                            own."id"::text] as refs,
+                     u.action,
                      u.tries,
                      u.key as row,
                      own."id" is not null as whole
@@ -1889,6 +1913,7 @@ begin
         left join lateral (
           select s.webhook_id from cdc.subscription s
            where s.company = found.company and s.event = 'note_changed'
+             and (s.actions is null or strpos(s.actions, found.action::text) > 0)
           offset 0) wants on true
     $after$
       into captured, placed using wanted;
@@ -1918,7 +1943,7 @@ begin
    where id = any(wanted);
   return coalesce(cardinality(placed), 0);
 end
--- Rendered by cdc (f6150d5d37312aa6); not to be changed by hand: `cdc triggers install` would undo it.
+-- Rendered by cdc (cb757043ac9c4f3f); not to be changed by hand: `cdc triggers install` would undo it.
 $cdc$;
 revoke all on function cdc_capture.resolve_note(wanted bigint[]) from public;
 grant execute on function cdc_capture.resolve_note(wanted bigint[]) to cdc_owner;

@@ -43,14 +43,14 @@ select array_agg((found.source, wants.webhook_id, found.refs)::cdc.captured)
   from (
 {indent(read(rows="new_rows own"), 4)}
   ) found
-{wanted_few(join_plan)} and found.own is null"""
+{wanted_few(join_plan, "action")} and found.own is null"""
     many = f"""
 with found as not materialized (  -- read twice: joining is cheaper than keeping what was joined
 {indent(read(rows="(select * from new_rows offset $1 limit $2) own", many=True), 2)}
 )
 select (select array_agg((found.source, wants.webhook_id, found.refs)::cdc.captured)
           from found
-{indent(wanted_many(join_plan), 8)} and found.own is null) as captured,
+{indent(wanted_many(join_plan, "$3"), 8)} and found.own is null) as captured,
        (select array_agg(jsonb_build_array(found.key, found.own))
           from found
          where found.own is not null) as unplaced,
@@ -101,7 +101,7 @@ begin
         -- Planned afresh for what it meets.
         setting := set_config('enable_seqscan', 'on', true);
         execute {dollar_quoted("many", indent(many, 10) + "        ")}
-          into read using done, batch;
+          into read using done, batch, action;
       end if;
       queued := coalesce(cardinality(read.captured), 0);
       unplaced := read.unplaced;
@@ -224,14 +224,19 @@ def resolve(join_plan: JoinPlan, mapping: Mapping) -> str:
         "  cross join lateral jsonb_to_record(cdc.renamed(u.own)) as own (<types>)",
         # At the first try the rest may still be on its way, from another transaction.
         anyway="u.tries > 0",
-        more=("u.tries", "u.key as row", f"own.{quote(resource.key)} is not null as whole"),
+        more=(
+            "u.action",
+            "u.tries",
+            "u.key as row",
+            f"own.{quote(resource.key)} is not null as whole",
+        ),
     )
     query = f"""
 select array_agg((found.source, wants.webhook_id, found.refs)::cdc.captured)
          filter (where wants.webhook_id is not null),
        array_agg(distinct found.source) filter (where found.company is not null)
   from (
-    select f.source, f.refs,
+    select f.source, f.refs, f.action,
            -- Behind an earlier change of the same row that stays, this one stays, too.
            case when f.whole
                      and bool_and(f.whole and f.company is not null or f.tries >= {BLOCKING_TRIES})
@@ -251,7 +256,7 @@ select array_agg((found.source, wants.webhook_id, found.refs)::cdc.captured)
     window so_far as (
       partition by f.row, case when f.row is null then f.source end order by f.source)
   ) found
-{wanted_few(join_plan)}
+{wanted_few(join_plan, "found.action")}
 """
     before, after = indent(query, 6).split("<types>", 1)
     return f"""

@@ -138,22 +138,33 @@ def _earlier(resource: Resource, key: str, many: bool) -> str:
     )
 
 
-def wanted_few(join_plan: JoinPlan) -> str:
-    """The webhooks that want a few rows of ``found``, none for those without a place."""
+def wanted_few(join_plan: JoinPlan, action: str) -> str:
+    """The webhooks that want a few rows of ``found``, none for those without a place.
+
+    action: SQL for what was done to the row.
+    """
     return (
         f"  left join lateral (\n"
         f"    select s.webhook_id from cdc.subscription s\n"
         f"     where s.company = found.company and s.event = {literal(join_plan.layout.event)}\n"
+        f"       and {_wants('s', action)}\n"
         f"    offset 0) wants on true"
     )
 
 
-def wanted_many(join_plan: JoinPlan) -> str:
+def wanted_many(join_plan: JoinPlan, action: str) -> str:
     """The same for many rows; those without a webhook are left out."""
     return (
         f"  join cdc.subscription wants\n"
-        f"    on wants.company = found.company and wants.event = {literal(join_plan.layout.event)}"
+        f"    on wants.company = found.company\n"
+        f"   and wants.event = {literal(join_plan.layout.event)}\n"
+        f"   and {_wants('wants', action)}"
     )
+
+
+def _wants(subscription: str, action: str) -> str:
+    """Whether a registration wants what was done. The first half decides where it wants all."""
+    return f"({subscription}.actions is null or strpos({subscription}.actions, {action}::text) > 0)"
 
 
 def probe(mapping: Mapping, resource: Resource) -> str:

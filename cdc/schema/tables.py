@@ -95,6 +95,7 @@ subscription = sa.Table(
         sa.ForeignKey("cdc.webhook.id", ondelete="CASCADE"),
         primary_key=True,
     ),
+    column("actions", sa.Text, null=True),
     sa.Index("subscription_webhook", "webhook_id"),
 )
 

@@ -13,6 +13,7 @@ from cdc.deliver.url import check_encoding
 from cdc.errors import CdcError, UsageError
 from cdc.message.signing import check_headers, split_endpoint
 from cdc.message.signing_keys import parse_secret
+from cdc.model import ACTIONS
 from cdc.webhooks.model import (
     HIDDEN,
     Changes,
@@ -52,7 +53,10 @@ def checked(new: NewWebhook, rules: Rules) -> NewWebhook:
         check_name(new.tls_profile)
     for secret in new.secrets:
         parse_secret(secret.secret)
-    return replace(new, endpoint=endpoint, events=checked_events(new.events, rules))
+    actions = checked_actions(new.actions)
+    return replace(
+        new, endpoint=endpoint, events=checked_events(new.events, rules), actions=actions
+    )
 
 
 def company(value: str) -> None:
@@ -80,6 +84,14 @@ def known_event(event: str, known: Sequence[str]) -> None:
             f"unknown event '{event}'",
             f"Did you mean {close[0]}?" if close else f"The mapping has: {', '.join(known)}.",
         )
+
+
+def checked_actions(actions: Sequence[str]) -> tuple[str, ...]:
+    """What may be done to a row, each once, in their order; none given means all."""
+    for action in actions:
+        if action not in ACTIONS:
+            raise UsageError(f"unknown action '{action}': expected {' or '.join(ACTIONS)}")
+    return in_order(actions or ACTIONS, ACTIONS)
 
 
 def changed_events(old: Registration, changes: Changes, rules: Rules) -> tuple[str, ...]:

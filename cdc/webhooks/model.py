@@ -12,7 +12,7 @@ from cdc.errors import CdcError
 from cdc.mapping import Mapping
 from cdc.message.signing import split_endpoint
 from cdc.message.signing_keys import Scheme, public_key, scheme_of
-from cdc.model import WebhookState
+from cdc.model import ACTIONS, WebhookState
 from cdc.settings import Settings
 from cdc.webhooks.vault import Vault
 
@@ -98,6 +98,7 @@ class NewWebhook:
     secrets: newest first; empty: one is made.
     scheme:  of the one that is made.
     tls_profile: which certificates to trust and to show; None: those for all.
+    actions: what is sent of its events' changes; empty: all.
     """
 
     company: str
@@ -113,6 +114,7 @@ class NewWebhook:
     reason: str = ""
     tls_profile: str | None = None
     ref: str | None = None
+    actions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +136,7 @@ class Changes:
     headers: dict[str, str] | None = field(default=None, repr=False)
     tls_profile: str | None = None
     ref: str | None = None
+    actions: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +147,7 @@ class Registration:
     asked for: then they are as the database has them, encrypted, if there was a key. ``shown``
     leaves them out.
     ref: the caller's own id of it.
+    actions: what is sent of its events' changes.
     """
 
     id: int
@@ -161,6 +165,7 @@ class Registration:
     version: int
     tls_profile: str | None
     ref: str | None = None
+    actions: tuple[str, ...] = ACTIONS
 
     def shown(self) -> dict[str, Any]:
         """All that may be printed."""
@@ -168,6 +173,7 @@ class Registration:
             "id": self.id,
             "company": self.company,
             "events": list(self.events),
+            "actions": list(self.actions),
             "endpoint": without_login(self.endpoint),
             "description": self.description,
             "state": str(self.state),

@@ -107,7 +107,9 @@ class Registry(Reader):
                     ref=values.get("ref"),
                 )
                 checks.room(others, wanted, self.rules)
-                statements.subscribe(conn, webhook_id, old.company, events)
+            actions = checks.checked_actions(changes.actions or old.actions)
+            if (events, actions) != (old.events, old.actions):
+                statements.subscribe(conn, webhook_id, old.company, events, actions)
             if values.keys() & {"endpoint", "headers", "tls_profile"}:
                 statements.due_now(conn, webhook_id)
             statements.change(conn, webhook_id, values)

@@ -10,7 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from cdc.message.signing_keys import Scheme
-from cdc.model import UNUSABLE, WebhookState
+from cdc.model import ACTIONS, UNUSABLE, WebhookState
 from cdc.postgres.advisory_locks import COMPANY_LOCKS
 from cdc.schema.tables import (
     lane,
@@ -27,6 +27,7 @@ from cdc.webhooks.model import NewWebhook, Registration, Secret, UnknownWebhook
 # Advisory locks of ours: shards have class 0x434443, companies this one.
 
 NOW = sa.func.clock_timestamp()
+_ALL = "".join(action[0] for action in ACTIONS)
 
 
 def _registrations(source: Any) -> Any:
@@ -37,9 +38,16 @@ def _registrations(source: Any) -> Any:
         .where(subscription.c.webhook_id == source.c.id)
         .scalar_subquery()
     )
+    # Registered by hand, an event may have others than its neighbour.
+    actions = (
+        sa.select(sa.func.string_agg(sa.func.coalesce(subscription.c.actions, _ALL), ""))
+        .where(subscription.c.webhook_id == source.c.id)
+        .scalar_subquery()
+    )
     return sa.select(
         *(source.c[column.name] for column in shown.c if column.name != "events"),
         events.label("events"),
+        actions.label("actions"),
     )
 
 
@@ -69,6 +77,7 @@ def registration(row: Any) -> Registration:
         version=row.version,
         tls_profile=row.tls_profile,
         ref=row.ref,
+        actions=tuple(a for a in ACTIONS if row.actions is None or a[0] in row.actions),
     )
 
 
@@ -164,22 +173,38 @@ def insert(conn: sa.Connection, new: NewWebhook, cap: int) -> int:
     }
     made = conn.execute(sa.insert(webhook).values(values).returning(webhook.c.id))
     webhook_id = int(made.scalar_one())
-    subscribe(conn, webhook_id, new.company, new.events)
+    subscribe(conn, webhook_id, new.company, new.events, new.actions or ACTIONS)
     return webhook_id
 
 
-def subscribe(conn: sa.Connection, webhook_id: int, company: str, events: Sequence[str]) -> None:
-    """These events from now on, and no others."""
+def subscribe(
+    conn: sa.Connection,
+    webhook_id: int,
+    company: str,
+    events: Sequence[str],
+    actions: Sequence[str] = ACTIONS,
+) -> None:
+    """These actions of these events from now on, and no others."""
+    kept = "".join(action[0] for action in ACTIONS if action in actions)
+    wanted = sa.and_(
+        subscription.c.event.in_(events), sa.func.coalesce(subscription.c.actions, _ALL) == kept
+    )
     conn.execute(
-        sa.delete(subscription).where(
-            subscription.c.webhook_id == webhook_id, subscription.c.event.not_in(events)
-        )
+        sa.delete(subscription).where(subscription.c.webhook_id == webhook_id, sa.not_(wanted))
     )
     have = conn.execute(
         sa.select(subscription.c.event).where(subscription.c.webhook_id == webhook_id)
     ).scalars()
     if fresh := sorted(set(events) - set(have)):
-        rows = [{"company": company, "event": e, "webhook_id": webhook_id} for e in fresh]
+        rows = [
+            {
+                "company": company,
+                "event": event,
+                "webhook_id": webhook_id,
+                "actions": None if kept == _ALL else kept,
+            }
+            for event in fresh
+        ]
         conn.execute(sa.insert(subscription), rows)
 
 

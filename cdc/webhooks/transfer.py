@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from cdc.errors import UsageError
 from cdc.message.signing import split_endpoint
 from cdc.message.signing_keys import Scheme
-from cdc.model import WebhookState
+from cdc.model import ACTIONS, WebhookState
 from cdc.webhooks.model import HIDDEN, NewWebhook, Registration, Secret, without_login
 
 FORMAT = "cdc webhooks"
@@ -40,6 +40,7 @@ class _Webhook(_StrictModel):
     headers: dict[str, str] = {}
     tls_profile: str | None = None
     ref: str | None = None
+    actions: list[str] = []
     signature: Scheme = Scheme.V1
     secrets: list[_Secret] = []
 
@@ -83,6 +84,8 @@ def _dumped(one: Registration, signed: tuple[Secret, ...] | Scheme) -> dict[str,
         "tls_profile": one.tls_profile,
         "ref": one.ref,
     }
+    if one.actions != ACTIONS:  # a program that does not know them may read the others
+        entry["actions"] = list(one.actions)
     if isinstance(signed, Scheme):
         entry["signature"] = str(signed)
     else:
@@ -121,4 +124,5 @@ def _parsed(entry: _Webhook) -> NewWebhook:
         reason=entry.reason,
         tls_profile=entry.tls_profile,
         ref=entry.ref,
+        actions=tuple(entry.actions),
     )

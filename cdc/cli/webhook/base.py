@@ -24,6 +24,11 @@ COMPANY_HELP = (
 )
 WebhookId = Annotated[int, typer.Argument(metavar="ID", help="Number of the webhook.")]
 Event = typer.Option("--event", metavar="EVENT", help="Event to send. Repeatable.")
+Action = typer.Option(
+    "--action",
+    metavar="created|modified",
+    help="Send these changes of its events only. Repeatable; without, all.",
+)
 Url = typer.Option(
     help="Endpoint to POST to; - reads it from stdin, which hides a password from process lists."
 )

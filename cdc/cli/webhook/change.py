@@ -23,6 +23,7 @@ def add(
     company: Annotated[str, typer.Option(help=base.COMPANY_HELP)],
     event: Annotated[list[str], base.Event],
     url: Annotated[str, base.Url],
+    action: Annotated[list[str] | None, base.Action] = None,
     secret: Annotated[str | None, base.Secret] = None,
     signature: Annotated[str | None, base.Signature] = None,
     cap: Annotated[int | None, base.Cap] = None,
@@ -59,6 +60,7 @@ def add(
         secrets=() if own is None else (Secret(own),),
         scheme=scheme,
         tls_profile=tls_profile,
+        actions=tuple(action or ()),
     )
     with registry:
         warn_of_companies(settings, mapping, [company])
@@ -89,6 +91,13 @@ def update(
     ] = None,
     remove_event: Annotated[
         list[str] | None, typer.Option(metavar="EVENT", help="Remove an event. Repeatable.")
+    ] = None,
+    action: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="created|modified",
+            help="Send these changes of its events only, from now on. Repeatable; both: all.",
+        ),
     ] = None,
     url: Annotated[str | None, base.Url] = None,
     cap: Annotated[int | None, base.Cap] = None,
@@ -141,6 +150,7 @@ def update(
         rate=rate,
         headers=headers,
         tls_profile="" if no_tls_profile else tls_profile,
+        actions=tuple(action) if action else None,
     )
     if changes == Changes():
         raise UsageError("no changes given", "`cdc webhook update --help` lists options.")

@@ -10,7 +10,7 @@ from cdc.cli import known
 from cdc.cli.common import AsJson, company_key, print_facts, print_json, print_table, say, warn
 from cdc.cli.webhook.base import WebhookId, names_of, open_registry, state
 from cdc.errors import UsageError
-from cdc.model import WebhookState
+from cdc.model import ACTIONS, WebhookState
 
 if TYPE_CHECKING:
     from cdc.webhooks.model import Registration
@@ -57,7 +57,7 @@ def list_(
                 webhook.id,
                 _company(webhook, names),
                 state(webhook.state),
-                ", ".join(webhook.events),
+                _events(webhook),
                 webhook.shown()["endpoint"],
                 webhook.description,
             )
@@ -70,6 +70,12 @@ def list_(
             f"there are more than {limit} webhooks: --company, --event and --state narrow the "
             "list, --limit makes it longer, --json has all."
         )
+
+
+def _events(webhook: Registration) -> str:
+    """With the action, where not all are sent."""
+    named = ", ".join(webhook.events)
+    return named if webhook.actions == ACTIONS else f"{named} ({', '.join(webhook.actions)})"
 
 
 def _company(webhook: Registration, names: dict[str, str]) -> str:
@@ -112,6 +118,7 @@ def show(ctx: typer.Context, webhook_id: WebhookId, as_json: AsJson = False) -> 
             **{name: value for name, value in shown.items() if name != "company_name"},
             "company": _company(found, names),
             "events": ", ".join(found.events),
+            "actions": ", ".join(found.actions),
             "state": state(found.state),
             "cap": f"{found.cap} requests at once",
             "rate": rate,

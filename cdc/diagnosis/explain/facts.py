@@ -106,6 +106,8 @@ select a.webhook_id as webhook, a.delivery as id, a.uid::text, a.at, a.try as nu
 _HOOKS = """
 select w.id, w.company, w.state, w.reason, w.since, w.created_at,
        array(select event from cdc.subscription s where s.webhook_id = w.id order by 1) as events,
+       coalesce((select string_agg(coalesce(s.actions, 'cm'), '') from cdc.subscription s
+                  where s.webhook_id = w.id), 'cm') as actions,
        coalesce(l.breaker, 'closed') as breaker, coalesce(l.failures, 0) as failures,
        l.failing_since, extract(epoch from l.slow_until - clock_timestamp())::float8 as slow_for,
        l.last_error, {signable} as signable

@@ -12,7 +12,7 @@ from cdc.capture.plan import TableStatus
 from cdc.causes import Cause, cause_of
 from cdc.diagnosis.doctor.recording import BlockingSession
 from cdc.mapping import Resource
-from cdc.model import UNUSABLE
+from cdc.model import ACTIONS, UNUSABLE
 from cdc.wording import counted, when
 
 Verdict = Literal["ok", "wait", "bad"]
@@ -107,6 +107,7 @@ def delivered_before(log: Sequence[Attempt]) -> str:
 class WebhookFacts:
     """A webhook, its lane and its owner.
 
+    actions:  first letters of the actions that it wants.
     owner:    the live daemon that owns it, None without.
     slow_for: seconds for which its receiver asked for a pause.
     signable: it has a valid secret; None for an account that may not see that.
@@ -119,6 +120,7 @@ class WebhookFacts:
     since: datetime
     created_at: datetime
     events: list[str]
+    actions: str
     breaker: str
     failures: int
     failing_since: datetime | None
@@ -126,6 +128,12 @@ class WebhookFacts:
     last_error: str | None
     signable: bool | None
     owner: str | None = None
+
+    @property
+    def only(self) -> str:
+        """What it wants of its events, where that is not all."""
+        wanted = [action for action in ACTIONS if action[0] in self.actions]
+        return "" if len(wanted) == len(ACTIONS) else f", rows {' and '.join(wanted)} only"
 
     @property
     def unusable(self) -> str | None:

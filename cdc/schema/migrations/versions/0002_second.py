@@ -68,9 +68,21 @@ _UNRESOLVED = """\
   end if;
 """
 
+# Which actions a registration wants. Capture of 0001 does not ask: it queues all.
+_ACTIONS = """\
+  if not exists (select from pg_attribute
+                  where attrelid = 'cdc.subscription'::regclass and attname = 'actions') then
+    alter table cdc.subscription add actions text check (actions ~ '^(c|m|cm)$');
+  end if;
+"""
+
 APART = tuple(
     Apart(f"cdc.{table}", f"do $apart$\nbegin\n{more}{_POLICY.format(table)}end\n$apart$;")
-    for table, more in (("queue", _NUMBERS), ("unresolved", _UNRESOLVED), ("subscription", ""))
+    for table, more in (
+        ("queue", _NUMBERS),
+        ("unresolved", _UNRESOLVED),
+        ("subscription", _ACTIONS),
+    )
 )
 
 LOCKS = {

@@ -202,10 +202,10 @@ def _same_hands(
     table, owner, child, writer = found
     raise MappingError(
         f"resources.{resource.name}.parents: {table} belongs to {owner}, {child} to {writer}: "
-        f"what {owner} puts into it (a policy, an index's function) would run in the sessions of "
-        f"all who write {child}",
-        "Let one role own both (alter table ... owner to ...). Where the parent's owner may do "
-        "whatever the other may, say so to PostgreSQL: grant the one role to the other.",
+        f"code that {owner} puts into it (a policy, an index's function) would run in sessions "
+        f"that write {child}",
+        "Let one role own both (alter table ... owner to ...). If the parent's owner may do all "
+        f"that the other may: grant {writer} to {owner}",
     )
 
 
@@ -254,7 +254,7 @@ def show_all(tables: Iterable[Table]) -> str:
                 f"create policy cdc_capture on {t.sql} for select to cdc_capture using (true);"
                 for t in tables
             ),
-            "A restrictive policy has to except it; a superuser may instead: "
+            "A restrictive policy must exempt it. Or, as superuser: "
             "alter role cdc_capture bypassrls",
         ]
     )

@@ -76,7 +76,7 @@ async def _version(conn: Connection) -> None:
     if version < head:
         raise DatabaseError(
             f"schema cdc has version {version}, this program needs {head}",
-            "Run `cdc migrate`; daemons of the release before go on meanwhile.",
+            "Run `cdc migrate`; daemons of the previous release continue meanwhile.",
         )
     if version > head:
         # Migrated already, and this daemon comes back or is started again: is it still served?

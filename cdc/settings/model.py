@@ -66,8 +66,8 @@ class Settings(SourcedSettings):
     )
     proxy_resolves: bool = Field(
         False,
-        description="The proxy looks names of endpoints up, and has to keep them out of the inside "
-        "itself; otherwise it is only given addresses that were judged here.",
+        description="The proxy resolves names of endpoints, and must refuse internal addresses "
+        "itself; otherwise it only gets addresses that were checked here.",
     )
     no_proxy: Exempt = Field(
         (),

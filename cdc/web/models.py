@@ -133,7 +133,7 @@ class WebhookQuery(Page):
 
 
 class Reason(In):
-    reason: Text = Field("", description="Why, for those who look at it later.")
+    reason: Text = Field("", description="A note, shown with the webhook.")
 
 
 class RotateIn(In):

@@ -81,14 +81,15 @@ def test_a_strangers_table_is_not_read_for_a_writer(suite: Suite) -> None:
         check.check(suite.conn, suite.mapping)
     assert refused.value.message == (
         "resources.answervideo.parents: public.question belongs to thief, public.answervideo to "
-        "app: what thief puts into it (a policy, an index's function) would run in the sessions of "
-        "all who write public.answervideo"
+        "app: code that thief puts into it (a policy, an index's function) would run in sessions "
+        "that write public.answervideo"
     )
     # Where it was changed later on.
     patient = Patient(suite.conn, Settings(database_url=suite.url), suite.mapping)
     finding = run("tables", tables, patient)
     assert (finding.verdict, "belongs to thief" in finding.message) == ("fail", True)
-    # What PostgreSQL was told: they may do all that the other may.
+    assert "grant app to thief" in refused.value.hint
+    # It may do all that the other may.
     suite.run("grant app to thief")
     check.check(suite.conn, suite.mapping)
 

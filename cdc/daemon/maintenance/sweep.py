@@ -41,4 +41,4 @@ async def run_once(conn: Connection, lanes: SweptLanes, observer: Observer) -> N
         observer.swept(webhook_id, number)
         lanes.touched([webhook_id])
     if mended := (await run(conn, "future_rows", [SWEEP_BATCH_ROWS]))[0][0]:
-        observer.maintenance("transaction ids of restored rows mended", mended)
+        observer.maintenance("transaction ids of restored rows corrected", mended)

@@ -6,8 +6,8 @@ each a short transaction of its own, after indexes that take long were built whi
 be run again.
 The version is kept in cdc.schema_version, as ``sql/install.sql`` writes it too.
 
-Daemons of the release before go on with the new schema: a migration adds (with defaults for what
-they do not write), and takes away only what the release before does not use any more.
+Daemons of the previous release continue with the new schema: a migration adds (with defaults for
+what they do not write), and removes only what the previous release does not use.
 ``cdc.installation.serves`` says which version of the program is the oldest that may use it.
 
 Alembic and SQLAlchemy are imported only to upgrade: they are a third of the time that a daemon

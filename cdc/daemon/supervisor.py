@@ -27,7 +27,6 @@ from cdc.errors import CdcError
 from cdc.settings import Settings
 from cdc.telemetry import HealthServer, Observer, Systemd
 
-MAX_PROCESSES = 64  # as many as there are shards
 REFUSED_EXIT_CODES = (1, 2)  # exit codes of a process that has said in words why it does not run
 DEFECT_EXIT_CODE = 70  # ... and of one that has not
 RESTART_FIRST_S, RESTART_LONGEST_S = 0.2, 5.0

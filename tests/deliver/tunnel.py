@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from types import TracebackType
-from typing import Self
+
+from tests.support.served import Served
 
 
-class Tunnels:
+class Tunnels(Served):
     """async with Tunnels(to=peer.port) as proxy: ... Client(proxy=Proxy(proxy.url)) ...
 
     to:     where every tunnel really leads: a port of this machine, whatever was asked for.
@@ -25,10 +25,10 @@ class Tunnels:
         answer: bytes | None = b"HTTP/1.1 200 Connection established\r\n\r\n",
         refuses: tuple[str, ...] = (),
     ) -> None:
+        super().__init__()
         self._to = to
         self.answer = answer
         self._refuses = refuses
-        self._tasks: set[asyncio.Task[None]] = set()
         self.asked: list[str] = []
         self.heads: list[bytes] = []
 
@@ -41,26 +41,7 @@ class Tunnels:
         for task in self._tasks:
             task.cancel()
 
-    async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        self.port: int = self._server.sockets[0].getsockname()[1]
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._server.close()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
         try:
             await self._tunnel(reader, writer)
         except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):

@@ -13,9 +13,9 @@ import socket
 import ssl
 import struct
 from collections.abc import Awaitable, Callable, Iterator
-from types import TracebackType
-from typing import Self
 from weakref import WeakKeyDictionary
+
+from tests.support.served import Served
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
@@ -26,7 +26,7 @@ Behaviour = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[Non
 _peers: WeakKeyDictionary[asyncio.StreamReader, Hostile] = WeakKeyDictionary()
 
 
-class Hostile:
+class Hostile(Served):
     """Serves one behaviour to each connection until the block ends.
 
     requests:    what ``read_request`` has read, over all connections, in order.
@@ -42,11 +42,8 @@ class Hostile:
         tls: ssl.SSLContext | None = None,
         port: int = 0,
     ) -> None:
-        self._wanted = port
+        super().__init__(host, port, tls)
         self._behaviour = behaviour
-        self._host = host
-        self._tls = tls
-        self._tasks: set[asyncio.Task[None]] = set()
         self.requests: list[bytes] = []
         self.connections = 0
         self.asked = asyncio.Event()
@@ -56,28 +53,7 @@ class Hostile:
         scheme = "http" if self._tls is None else "https"
         return f"{scheme}://{name or self._host}:{self.port}{path}"
 
-    async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(
-            self._serve, self._host, self._wanted, ssl=self._tls
-        )
-        self.port: int = self._server.sockets[0].getsockname()[1]
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._server.close()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
         self.connections += 1
         _peers[reader] = self
         try:

@@ -12,10 +12,11 @@ import asyncio
 import socket
 import struct
 from contextlib import suppress
-from types import TracebackType
-from typing import Self
+from typing import Any
 
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from tests.support.served import Served
 
 _PIECE = 65_536
 
@@ -39,7 +40,7 @@ class _Link:
             writer.transport.abort()
 
 
-class Proxy:
+class Proxy(Served):
     """Passes bytes on to the server that ``target`` names, until told otherwise.
 
     url: the same database by way of the proxy. TLS and GSS are off, so that the proxy can read
@@ -47,32 +48,18 @@ class Proxy:
     """
 
     def __init__(self, target: str) -> None:
+        super().__init__()
         self._target = conninfo_to_dict(target)
         self._links: set[_Link] = set()
-        self._tasks: set[asyncio.Task[None]] = set()
         self._stalled: set[str] = set()
         self._refused: set[str] = set()
         self._refusing = False
         self._stalled_all = False
-        self.url = ""
 
-    async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
-        port = self._server.sockets[0].getsockname()[1]
-        here = {"host": "127.0.0.1", "port": port, "sslmode": "disable", "gssencmode": "disable"}
-        self.url = make_conninfo(**{**self._target, **here})
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._server.close()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+    @property
+    def url(self) -> str:
+        target: dict[str, Any] = {**self._target, "host": "127.0.0.1", "port": self.port}
+        return make_conninfo(**{**target, "sslmode": "disable", "gssencmode": "disable"})
 
     @property
     def roles(self) -> list[str]:
@@ -117,11 +104,7 @@ class Proxy:
         else:
             link.open.set()
 
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if self._refusing:
             writer.transport.abort()
             return

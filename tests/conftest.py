@@ -88,7 +88,7 @@ def template_db(postgres: EmbeddedPostgres, admin: psycopg.Connection) -> str:
 @pytest.fixture
 def empty_database(postgres: EmbeddedPostgres, admin: psycopg.Connection) -> Iterator[str]:
     """Address of a fresh database with nothing in it."""
-    yield from _fresh_database(postgres, admin, "template0")
+    yield from fresh_database(postgres, admin, "template0")
 
 
 @pytest.fixture
@@ -96,10 +96,10 @@ def database(
     postgres: EmbeddedPostgres, admin: psycopg.Connection, template_db: str
 ) -> Iterator[str]:
     """Address of a fresh copy of the prepared database."""
-    yield from _fresh_database(postgres, admin, template_db)
+    yield from fresh_database(postgres, admin, template_db)
 
 
-def _fresh_database(
+def fresh_database(
     postgres: EmbeddedPostgres, admin: psycopg.Connection, template: str
 ) -> Iterator[str]:
     name = f"test_{next(_numbers)}"

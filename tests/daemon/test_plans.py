@@ -17,7 +17,7 @@ import pytest
 from cdc.daemon.store.session import open_session
 from cdc.postgres import sqlfiles
 from cdc.sandbox.embedded import EmbeddedPostgres
-from tests.conftest import _fresh_database
+from tests.conftest import fresh_database
 from tests.support import installation
 
 HOOKS = 200
@@ -151,7 +151,7 @@ def full(
     template_db: str,
 ) -> Iterator[str]:
     """A database with a long queue, many retries and dead ones."""
-    for url in _fresh_database(postgres, admin, template_db):
+    for url in fresh_database(postgres, admin, template_db):
         installation.adopt(url)
         with psycopg.connect(url, autocommit=True) as conn:
             conn.execute("set synchronous_commit = off")

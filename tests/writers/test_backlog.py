@@ -16,7 +16,7 @@ from psycopg.errors import QueryCanceled
 
 from cdc.sandbox.embedded import EmbeddedPostgres
 from tests.capture.kit import ROWS, Suite, connect
-from tests.conftest import _fresh_database
+from tests.conftest import fresh_database
 from tests.writers.kit import until
 
 BACKLOG = 1_000_000
@@ -73,7 +73,7 @@ def owed(
     postgres: EmbeddedPostgres, admin: psycopg.Connection, template_db: str
 ) -> Iterator[tuple[Suite, Cost]]:
     """A suite whose queue holds a million deliveries; what a change had cost before they came."""
-    for url in _fresh_database(postgres, admin, template_db):
+    for url in fresh_database(postgres, admin, template_db):
         suite = Suite(url)
         suite.run(ROWS)
         # Not in the middle of a test by itself.

@@ -60,9 +60,14 @@ def relations(conn: Connection, mapping: Mapping) -> dict[Table, Relation | None
     return {table: catalog.relation(conn, table) for table in tables}
 
 
-def standing(conn: Connection, mapping: Mapping) -> list[TableStatus]:
-    """One row a captured table and partition; tables that are not there are reported as missing."""
-    found = relations(conn, mapping)
+def standing(
+    conn: Connection, mapping: Mapping, found: dict[Table, Relation | None] | None = None
+) -> list[TableStatus]:
+    """One row a captured table and partition; tables that are not there are reported as missing.
+
+    found: what ``relations`` returned, where that was asked already.
+    """
+    found = relations(conn, mapping) if found is None else found
     known = {t: r or _nothing(t) for t, r in found.items()}
     return [
         row

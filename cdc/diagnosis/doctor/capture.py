@@ -7,7 +7,6 @@ from cdc.capture.catalog import triggers as found_triggers
 from cdc.capture.check import check
 from cdc.capture.plan import TableStatus
 from cdc.capture.trusted_owners import owners_trusted
-from cdc.diagnosis import capture_state
 from cdc.diagnosis.doctor.check import Check, Patient, Result, fail, ok, warn
 from cdc.diagnosis.health import unresolved as read_unresolved
 from cdc.diagnosis.health.problems import fate, of_unresolved
@@ -58,7 +57,7 @@ def _namesakes(see: Patient) -> str:
 
 def triggers(see: Patient) -> Result:
     """capture is on each table, switched on and unaltered"""
-    rows = [row for row in capture_state.standing(see.conn, see.mapping) if not _is_leaf(see, row)]
+    rows = [row for row in see.capture if not _is_leaf(see, row)]
     return _judged(rows, "tables")
 
 
@@ -66,7 +65,7 @@ def partitions(see: Patient) -> Result:
     """capture is on each partition
 
     Statements that name a partition fire only its own triggers; new ones come without."""
-    rows = [row for row in capture_state.standing(see.conn, see.mapping) if _is_leaf(see, row)]
+    rows = [row for row in see.capture if _is_leaf(see, row)]
     return _judged(rows, "partitions") if rows else ok("no captured table has partitions")
 
 
@@ -75,9 +74,7 @@ def replication(see: Patient) -> Result:
 
     What a subscription applies fires no statement trigger, whatever it is set to; in sessions with
     session_replication_role = replica only those fire that are ENABLE ALWAYS."""
-    trees = [
-        r.tree for r in capture_state.relations(see.conn, see.mapping).values() if r is not None
-    ]
+    trees = [r.tree for r in see.relations.values() if r is not None]
     captured = {resource.table for resource in see.mapping.captured}
     ours = {str(table) for tree in trees if tree[0] in captured for table in tree}
     roles = see.settings_made("session_replication_role")

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
 import psycopg
 from psycopg import errors as pg
 
+from cdc.capture.catalog import Relation
+from cdc.capture.plan import TableStatus
+from cdc.diagnosis import capture_state
 from cdc.errors import CdcError, DatabaseError
 from cdc.guides import located
-from cdc.mapping import Mapping
+from cdc.mapping import Mapping, Table
 from cdc.settings import Settings
 
 Verdict = Literal["ok", "warn", "fail"]
@@ -26,13 +30,23 @@ class Made(NamedTuple):
     reset: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Patient:
     """What checks look at; none of them changes anything."""
 
     conn: psycopg.Connection[Any]
     settings: Settings
     mapping: Mapping
+
+    @cached_property
+    def relations(self) -> dict[Table, Relation | None]:
+        """The mapped tables as the catalogue has them; read once, several checks need them."""
+        return capture_state.relations(self.conn, self.mapping)
+
+    @cached_property
+    def capture(self) -> list[TableStatus]:
+        """How capture stands on each table and partition."""
+        return capture_state.standing(self.conn, self.mapping, self.relations)
 
     def row(self, sql: str, *params: object) -> tuple[Any, ...]:
         """The one row of a question."""

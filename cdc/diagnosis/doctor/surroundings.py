@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from cdc.capture.check import show_all
 from cdc.capture.parent_lookup import tables_read
-from cdc.diagnosis import capture_state
 from cdc.diagnosis.doctor.check import Check, Patient, Result, fail, ok, warn
 from cdc.postgres import event_triggers, publications, row_security
 from cdc.webhooks.company import gone, named
@@ -47,7 +46,7 @@ def security(see: Patient) -> Result:
             f"alter table cdc.{table} disable row level security; or drop the policies that are "
             "not ours, and run sql/schema/95_policies.sql as cdc_owner.",
         )
-    relations = capture_state.relations(see.conn, see.mapping)
+    relations = see.relations
     read = tables_read(see.mapping)
     hidden = [t for t, found in relations.items() if found and found.secured and t in read]
     if hidden:

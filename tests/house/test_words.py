@@ -21,7 +21,8 @@ GENERATED = re.compile(r"<!-- [^>]*written by.*?<!-- end of", re.DOTALL)
 REFUSED = re.compile(
     r"(?<!there\s)\b(?:is|are)\s+no\s+(?!longer\b)\w+"
     r"|(?:(?<=[.!?:]\s)|^)(?:Who|Whoever)\b"
-    r"|\b(?:told|whoever|(?:no|every|some|any)body|anew|once\s+more|by\s+itself|under\s+way|so\s+many)\b",
+    r"|\b(?:told|whoever|(?:no|every|some|any)body|anew|once\s+more|by\s+itself|under\s+way|so\s+many)\b"
+    r"|\b(?:is|are|has|have)\s+to\s+be\b|\bto\s+be\s+had\b",
     re.IGNORECASE,
 )
 
@@ -95,6 +96,7 @@ def test_others_are_found() -> None:
     guide = "# A\n\nNobody is told, once\nmore, of `so many`.\n```\nanew\n```\nThis is no guide.\n"
     assert in_guide(guide) == [(3, "Nobody"), (3, "told"), (3, "once more"), (8, "is no guide")]
     assert not in_guide("<!-- x: written by `y` -->\nunder way\n<!-- end of x -->")
+    assert in_guide("It has to be read.") == [(1, "has to be")]
     assert not in_guide("There is no order, and it is no longer kept.")
     planted = '"""Is no docstring."""\nraise E(f"{x} is no time. Who asks?")\n'
     assert in_code(planted, helped=False) == [(2, "is no time"), (2, "Who")]

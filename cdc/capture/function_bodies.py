@@ -231,12 +231,13 @@ def resolve(join_plan: JoinPlan, mapping: Mapping) -> str:
             f"own.{quote(resource.key)} is not null as whole",
         ),
     )
+    fields = " f.fields," if resource.fields else ""
     query = f"""
 select array_agg((found.source, wants.webhook_id, found.refs)::cdc.captured)
          filter (where wants.webhook_id is not null),
        array_agg(distinct found.source) filter (where found.company is not null)
   from (
-    select f.source, f.refs, f.action,
+    select f.source, f.refs, f.action,{fields}
            -- Behind an earlier change of the same row that stays, this one stays, too.
            case when f.whole
                      and bool_and(f.whole and f.company is not null or f.tries >= {BLOCKING_TRIES})

@@ -107,7 +107,7 @@ def found(
             f"       end as own"
         )
         joins.append(_earlier(resource, key, many))
-    extra = "".join(f",\n       {one}" for one in more)
+    extra = "".join(f",\n       {one}" for one in (*more, *_fields(resource)))
     return "\n".join(
         [
             f"select {source} as source,",
@@ -147,7 +147,7 @@ def wanted_few(join_plan: JoinPlan, action: str) -> str:
         f"  left join lateral (\n"
         f"    select s.webhook_id from cdc.subscription s\n"
         f"     where s.company = found.company and s.event = {literal(join_plan.layout.event)}\n"
-        f"       and {_wants('s', action)}\n"
+        f"       and {_wants('s', action, join_plan)}\n"
         f"    offset 0) wants on true"
     )
 
@@ -158,13 +158,31 @@ def wanted_many(join_plan: JoinPlan, action: str) -> str:
         f"  join cdc.subscription wants\n"
         f"    on wants.company = found.company\n"
         f"   and wants.event = {literal(join_plan.layout.event)}\n"
-        f"   and {_wants('wants', action)}"
+        f"   and {_wants('wants', action, join_plan)}"
     )
 
 
-def _wants(subscription: str, action: str) -> str:
-    """Whether a registration wants what was done. The first half decides where it wants all."""
-    return f"({subscription}.actions is null or strpos({subscription}.actions, {action}::text) > 0)"
+def _wants(subscription: str, action: str, join_plan: JoinPlan) -> str:
+    """Whether a registration wants a change. The first half of each condition decides where it
+    wants all, so that costs nothing."""
+    wants = (
+        f"({subscription}.actions is null or strpos({subscription}.actions, {action}::text) > 0)"
+    )
+    if not join_plan.resource.fields:
+        return wants
+    return (
+        f"{wants}\n"
+        f"       and ({subscription}.filter is null or not exists (\n"
+        f"         select from jsonb_each({subscription}.filter) f\n"
+        f"          where (f.value ? (found.fields ->> f.key)) is not true))"
+    )
+
+
+def _fields(resource: Resource) -> tuple[str, ...]:
+    """What filters are held against, as text: no value can make that fail."""
+    named = (f"{literal(name)}, own.{quote(name)}::text" for name in resource.fields or ())
+    listed = ", ".join(named)
+    return (f"jsonb_build_object({listed}) as fields",) if listed else ()
 
 
 def probe(mapping: Mapping, resource: Resource) -> str:

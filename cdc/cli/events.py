@@ -22,12 +22,26 @@ def events(ctx: typer.Context, as_json: AsJson = False) -> None:
     if as_json:
         print_json(
             [
-                {"event": event, "table": str(one.table), "data": ["action", *one.data]}
+                {
+                    "event": event,
+                    "table": str(one.table),
+                    "data": ["action", *one.data],
+                    "fields": list(one.fields or ()),
+                }
                 for event, one in found.items()
             ]
         )
         return
+    filtered = any(one.fields for one in found.values())
     print_table(
-        ["event", "table", "data"],
-        [(event, str(one.table), ", ".join(["action", *one.data])) for event, one in found.items()],
+        ["event", "table", "data", *(["fields to filter by"] if filtered else [])],
+        [
+            (
+                event,
+                str(one.table),
+                ", ".join(["action", *one.data]),
+                *([", ".join(one.fields or ())] if filtered else []),
+            )
+            for event, one in found.items()
+        ],
     )

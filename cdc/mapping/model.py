@@ -102,8 +102,8 @@ class Resource:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Columns of the table that the mapping names: the key, then those of the parents."""
-        return tuple(dict.fromkeys((self.key, *self.parents.values())))
+        """Columns of the table that capture reads: the key, those of the parents, the fields."""
+        return tuple(dict.fromkeys((self.key, *self.parents.values(), *(self.fields or ()))))
 
 
 @dataclass(frozen=True)

@@ -96,6 +96,7 @@ subscription = sa.Table(
         primary_key=True,
     ),
     column("actions", sa.Text, null=True),
+    column("filter", JSONB(none_as_null=True), null=True),
     sa.Index("subscription_webhook", "webhook_id"),
 )
 

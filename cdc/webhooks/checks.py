@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
 from typing import Any
@@ -28,10 +28,13 @@ from cdc.webhooks.model import (
 )
 from cdc.webhooks.vault import sealed
 
+Filter = Mapping[str, Sequence[str]]
+
 MAX_COMPANY = 200
 MAX_TEXT = 1000
 CAP = (1, 1000)
 MOST_RATE = 1_000_000.0
+MOST_FILTERED, MOST_VALUES = 10, 50
 MOST_SECRETS = 5
 """Secrets valid at once: each adds a signature to every request."""
 
@@ -54,9 +57,9 @@ def checked(new: NewWebhook, rules: Rules) -> NewWebhook:
     for secret in new.secrets:
         parse_secret(secret.secret)
     actions = checked_actions(new.actions)
-    return replace(
-        new, endpoint=endpoint, events=checked_events(new.events, rules), actions=actions
-    )
+    events = checked_events(new.events, rules)
+    checked_filter(new.filter, events, rules)
+    return replace(new, endpoint=endpoint, events=events, actions=actions)
 
 
 def company(value: str) -> None:
@@ -92,6 +95,28 @@ def checked_actions(actions: Sequence[str]) -> tuple[str, ...]:
         if action not in ACTIONS:
             raise UsageError(f"unknown action '{action}': expected {' or '.join(ACTIONS)}")
     return in_order(actions or ACTIONS, ACTIONS)
+
+
+def checked_filter(given: Filter, events: Sequence[str], rules: Rules) -> None:
+    """Fields that the mapping declares for each of the events, and some values of each."""
+    if len(given) > MOST_FILTERED:
+        raise UsageError(f"{len(given)} fields to filter by: expected at most {MOST_FILTERED}")
+    for name, wanted in given.items():
+        for event in events:
+            known = rules.fields.get(event, ())
+            if name not in known:
+                raise UsageError(
+                    f"event {event} has no field '{name}'",
+                    f"Its fields: {', '.join(known)}."
+                    if known
+                    else "The mapping declares none for it (`fields`).",
+                )
+        if not wanted or len(wanted) > MOST_VALUES:
+            raise UsageError(
+                f"{len(wanted)} values for field '{name}': expected 1 to {MOST_VALUES}"
+            )
+        for value in wanted:
+            text(f"value for field '{name}'", value)
 
 
 def changed_events(old: Registration, changes: Changes, rules: Rules) -> tuple[str, ...]:

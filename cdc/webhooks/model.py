@@ -46,6 +46,7 @@ class Rules:
     per_company: webhooks that one company may have.
     per_event:   webhooks that one company may have on one event.
     vault:       encrypts and opens what is secret in a registration.
+    fields:      of each event, those that a filter can name.
     """
 
     events: tuple[str, ...]
@@ -54,6 +55,7 @@ class Rules:
     per_company: int = 100
     per_event: int = 20
     vault: Vault = field(default_factory=Vault)
+    fields: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, settings: Settings, mapping: Mapping) -> Rules:
@@ -64,6 +66,7 @@ class Rules:
             per_company=settings.webhooks_per_company,
             per_event=settings.webhooks_per_event,
             vault=Vault(settings.secret_keys),
+            fields={event: r.fields for event, r in mapping.events.items() if r.fields},
         )
 
 
@@ -99,6 +102,7 @@ class NewWebhook:
     scheme:  of the one that is made.
     tls_profile: which certificates to trust and to show; None: those for all.
     actions: what is sent of its events' changes; empty: all.
+    filter:  fields and the values that a row must have in each to be sent; empty: any.
     """
 
     company: str
@@ -115,6 +119,7 @@ class NewWebhook:
     tls_profile: str | None = None
     ref: str | None = None
     actions: tuple[str, ...] = ()
+    filter: dict[str, list[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +142,7 @@ class Changes:
     tls_profile: str | None = None
     ref: str | None = None
     actions: tuple[str, ...] | None = None
+    filter: dict[str, list[str]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +154,7 @@ class Registration:
     leaves them out.
     ref: the caller's own id of it.
     actions: what is sent of its events' changes.
+    filter:  fields and the values that a row must have in each to be sent.
     """
 
     id: int
@@ -166,6 +173,7 @@ class Registration:
     tls_profile: str | None
     ref: str | None = None
     actions: tuple[str, ...] = ACTIONS
+    filter: dict[str, list[str]] = field(default_factory=dict)
 
     def shown(self) -> dict[str, Any]:
         """All that may be printed."""
@@ -174,6 +182,7 @@ class Registration:
             "company": self.company,
             "events": list(self.events),
             "actions": list(self.actions),
+            "filter": self.filter,
             "endpoint": without_login(self.endpoint),
             "description": self.description,
             "state": str(self.state),

@@ -108,8 +108,10 @@ class Registry(Reader):
                 )
                 checks.room(others, wanted, self.rules)
             actions = checks.checked_actions(changes.actions or old.actions)
-            if (events, actions) != (old.events, old.actions):
-                statements.subscribe(conn, webhook_id, old.company, events, actions)
+            wanted_rows = old.filter if changes.filter is None else changes.filter
+            checks.checked_filter(wanted_rows, events, self.rules)
+            if (events, actions, wanted_rows) != (old.events, old.actions, old.filter):
+                statements.subscribe(conn, webhook_id, old.company, events, actions, wanted_rows)
             if values.keys() & {"endpoint", "headers", "tls_profile"}:
                 statements.due_now(conn, webhook_id)
             statements.change(conn, webhook_id, values)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -38,7 +38,14 @@ def _registrations(source: Any) -> Any:
         .where(subscription.c.webhook_id == source.c.id)
         .scalar_subquery()
     )
-    # Registered by hand, an event may have others than its neighbour.
+    # Registered by hand, an event may want something else than its neighbour.
+    filter_ = (
+        sa.select(subscription.c.filter)
+        .where(subscription.c.webhook_id == source.c.id)
+        .order_by(subscription.c.event)
+        .limit(1)
+        .scalar_subquery()
+    )
     actions = (
         sa.select(sa.func.string_agg(sa.func.coalesce(subscription.c.actions, _ALL), ""))
         .where(subscription.c.webhook_id == source.c.id)
@@ -48,6 +55,7 @@ def _registrations(source: Any) -> Any:
         *(source.c[column.name] for column in shown.c if column.name != "events"),
         events.label("events"),
         actions.label("actions"),
+        filter_.label("filter"),
     )
 
 
@@ -78,6 +86,7 @@ def registration(row: Any) -> Registration:
         tls_profile=row.tls_profile,
         ref=row.ref,
         actions=tuple(a for a in ACTIONS if row.actions is None or a[0] in row.actions),
+        filter=row.filter or {},
     )
 
 
@@ -173,7 +182,7 @@ def insert(conn: sa.Connection, new: NewWebhook, cap: int) -> int:
     }
     made = conn.execute(sa.insert(webhook).values(values).returning(webhook.c.id))
     webhook_id = int(made.scalar_one())
-    subscribe(conn, webhook_id, new.company, new.events, new.actions or ACTIONS)
+    subscribe(conn, webhook_id, new.company, new.events, new.actions or ACTIONS, new.filter)
     return webhook_id
 
 
@@ -183,28 +192,22 @@ def subscribe(
     company: str,
     events: Sequence[str],
     actions: Sequence[str] = ACTIONS,
+    filter_: Mapping[str, list[str]] | None = None,
 ) -> None:
-    """These actions of these events from now on, and no others."""
+    """These changes of these events from now on, and no others."""
+    conn.execute(sa.delete(subscription).where(subscription.c.webhook_id == webhook_id))
     kept = "".join(action[0] for action in ACTIONS if action in actions)
-    wanted = sa.and_(
-        subscription.c.event.in_(events), sa.func.coalesce(subscription.c.actions, _ALL) == kept
-    )
-    conn.execute(
-        sa.delete(subscription).where(subscription.c.webhook_id == webhook_id, sa.not_(wanted))
-    )
-    have = conn.execute(
-        sa.select(subscription.c.event).where(subscription.c.webhook_id == webhook_id)
-    ).scalars()
-    if fresh := sorted(set(events) - set(have)):
-        rows = [
-            {
-                "company": company,
-                "event": event,
-                "webhook_id": webhook_id,
-                "actions": None if kept == _ALL else kept,
-            }
-            for event in fresh
-        ]
+    rows = [
+        {
+            "company": company,
+            "event": event,
+            "webhook_id": webhook_id,
+            "actions": None if kept == _ALL else kept,
+            "filter": filter_ or None,
+        }
+        for event in sorted(events)
+    ]
+    if rows:
         conn.execute(sa.insert(subscription), rows)
 
 

@@ -41,6 +41,7 @@ class _Webhook(_StrictModel):
     tls_profile: str | None = None
     ref: str | None = None
     actions: list[str] = []
+    filter: dict[str, list[str]] = {}
     signature: Scheme = Scheme.V1
     secrets: list[_Secret] = []
 
@@ -86,6 +87,8 @@ def _dumped(one: Registration, signed: tuple[Secret, ...] | Scheme) -> dict[str,
     }
     if one.actions != ACTIONS:  # a program that does not know them may read the others
         entry["actions"] = list(one.actions)
+    if one.filter:
+        entry["filter"] = one.filter
     if isinstance(signed, Scheme):
         entry["signature"] = str(signed)
     else:
@@ -125,4 +128,5 @@ def _parsed(entry: _Webhook) -> NewWebhook:
         tls_profile=entry.tls_profile,
         ref=entry.ref,
         actions=tuple(entry.actions),
+        filter=entry.filter,
     )

@@ -45,6 +45,7 @@ create table cdc.subscription (
   event       text collate "C" not null,
   webhook_id  bigint not null references cdc.webhook on delete cascade,
   actions     text check (actions ~ '^(c|m|cm)$'),    -- wanted ones, as in cdc.queue; null: all
+  filter      jsonb check (jsonb_typeof(filter) = 'object'),  -- by field the values wanted; null: any
   primary key (company, event, webhook_id)
 ) with (
   -- Truncating a table's end takes a lock that makes readers wait, and writers of the suite read this.

@@ -29,6 +29,12 @@ Action = typer.Option(
     metavar="created|modified",
     help="Send these changes of its events only. Repeatable; without, all.",
 )
+Filter = typer.Option(
+    "--filter",
+    metavar="FIELD=VALUE,...",
+    help="Send changes of rows only whose field has one of these values then. Repeatable: all of "
+    "them must fit. `cdc events` lists the fields.",
+)
 Url = typer.Option(
     help="Endpoint to POST to; - reads it from stdin, which hides a password from process lists."
 )
@@ -87,6 +93,22 @@ def headers_of(given: Sequence[str]) -> dict[str, str]:
             raise UsageError(f"the header {name} is given twice", "Leave one of them out.")
         headers[name] = value.strip()
     return headers
+
+
+def filter_of(given: Sequence[str]) -> dict[str, list[str]]:
+    """``field=value,value`` texts. Raises UsageError."""
+    found: dict[str, list[str]] = {}
+    for text in given:
+        name, equals, values = text.partition("=")
+        if not equals or not name:
+            raise UsageError(f"invalid filter '{text}'", "Write --filter status=new,invited.")
+        if name in found:
+            raise UsageError(
+                f"field '{name}' is given twice",
+                f"Write --filter {name}={found[name][0]},{values}.",
+            )
+        found[name] = values.split(",")
+    return found
 
 
 def line_of(given: str | None) -> str | None:

@@ -24,6 +24,7 @@ def add(
     event: Annotated[list[str], base.Event],
     url: Annotated[str, base.Url],
     action: Annotated[list[str] | None, base.Action] = None,
+    filter_: Annotated[list[str] | None, base.Filter] = None,
     secret: Annotated[str | None, base.Secret] = None,
     signature: Annotated[str | None, base.Signature] = None,
     cap: Annotated[int | None, base.Cap] = None,
@@ -61,6 +62,7 @@ def add(
         scheme=scheme,
         tls_profile=tls_profile,
         actions=tuple(action or ()),
+        filter=base.filter_of(filter_ or ()),
     )
     with registry:
         warn_of_companies(settings, mapping, [company])
@@ -99,6 +101,13 @@ def update(
             help="Send these changes of its events only, from now on. Repeatable; both: all.",
         ),
     ] = None,
+    filter_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--filter", metavar="FIELD=VALUE,...", help="Replace its filters by this. Repeatable."
+        ),
+    ] = None,
+    no_filter: Annotated[bool, typer.Option("--no-filter", help="Remove its filters.")] = False,
     url: Annotated[str | None, base.Url] = None,
     cap: Annotated[int | None, base.Cap] = None,
     rate: Annotated[
@@ -130,6 +139,8 @@ def update(
             "--event names all events: it contradicts --add-event and --remove-event",
             "Give either the one or the others.",
         )
+    if filter_ and no_filter:
+        raise UsageError("--filter and --no-filter contradict each other")
     if header and no_headers:
         raise UsageError("--header and --no-headers contradict each other")
     if tls_profile is not None and no_tls_profile:
@@ -151,6 +162,7 @@ def update(
         headers=headers,
         tls_profile="" if no_tls_profile else tls_profile,
         actions=tuple(action) if action else None,
+        filter={} if no_filter else base.filter_of(filter_) if filter_ else None,
     )
     if changes == Changes():
         raise UsageError("no changes given", "`cdc webhook update --help` lists options.")

@@ -74,8 +74,14 @@ def list_(
 
 def _events(webhook: Registration) -> str:
     """With the action, where not all are sent."""
-    named = ", ".join(webhook.events)
-    return named if webhook.actions == ACTIONS else f"{named} ({', '.join(webhook.actions)})"
+    only = [] if webhook.actions == ACTIONS else list(webhook.actions)
+    only += filters(webhook)
+    return ", ".join(webhook.events) + (f" ({', '.join(only)})" if only else "")
+
+
+def filters(webhook: Registration) -> list[str]:
+    """As they are given to --filter."""
+    return [f"{name}={','.join(values)}" for name, values in webhook.filter.items()]
 
 
 def _company(webhook: Registration, names: dict[str, str]) -> str:
@@ -119,6 +125,7 @@ def show(ctx: typer.Context, webhook_id: WebhookId, as_json: AsJson = False) -> 
             "company": _company(found, names),
             "events": ", ".join(found.events),
             "actions": ", ".join(found.actions),
+            "filter": " ".join(filters(found)),
             "state": state(found.state),
             "cap": f"{found.cap} requests at once",
             "rate": rate,

@@ -108,6 +108,8 @@ select w.id, w.company, w.state, w.reason, w.since, w.created_at,
        array(select event from cdc.subscription s where s.webhook_id = w.id order by 1) as events,
        coalesce((select string_agg(coalesce(s.actions, 'cm'), '') from cdc.subscription s
                   where s.webhook_id = w.id), 'cm') as actions,
+       (select s.filter from cdc.subscription s where s.webhook_id = w.id
+         order by s.event limit 1) as filter,
        coalesce(l.breaker, 'closed') as breaker, coalesce(l.failures, 0) as failures,
        l.failing_since, extract(epoch from l.slow_until - clock_timestamp())::float8 as slow_for,
        l.last_error, {signable} as signable

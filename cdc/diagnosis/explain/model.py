@@ -108,6 +108,7 @@ class WebhookFacts:
     """A webhook, its lane and its owner.
 
     actions:  first letters of the actions that it wants.
+    filter:   the values that a row must have to be wanted, by field.
     owner:    the live daemon that owns it, None without.
     slow_for: seconds for which its receiver asked for a pause.
     signable: it has a valid secret; None for an account that may not see that.
@@ -121,6 +122,7 @@ class WebhookFacts:
     created_at: datetime
     events: list[str]
     actions: str
+    filter: dict[str, list[str]] | None
     breaker: str
     failures: int
     failing_since: datetime | None
@@ -133,7 +135,11 @@ class WebhookFacts:
     def only(self) -> str:
         """What it wants of its events, where that is not all."""
         wanted = [action for action in ACTIONS if action[0] in self.actions]
-        return "" if len(wanted) == len(ACTIONS) else f", rows {' and '.join(wanted)} only"
+        done = f" {' and '.join(wanted)}" if len(wanted) < len(ACTIONS) else ""
+        where = " and ".join(
+            f"{name} is {' or '.join(values)}" for name, values in (self.filter or {}).items()
+        )
+        return f", rows{done}{f' whose {where}' if where else ''} only" if done or where else ""
 
     @property
     def unusable(self) -> str | None:

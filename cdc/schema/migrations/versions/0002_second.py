@@ -68,11 +68,13 @@ _UNRESOLVED = """\
   end if;
 """
 
-# Which actions a registration wants. Capture of 0001 does not ask: it queues all.
+# Which actions, and which values of fields, a registration wants. Capture of 0001 queues all.
 _ACTIONS = """\
   if not exists (select from pg_attribute
                   where attrelid = 'cdc.subscription'::regclass and attname = 'actions') then
-    alter table cdc.subscription add actions text check (actions ~ '^(c|m|cm)$');
+    alter table cdc.subscription
+      add actions text check (actions ~ '^(c|m|cm)$'),
+      add filter jsonb check (jsonb_typeof(filter) = 'object');
   end if;
 """
 

@@ -82,7 +82,7 @@ cost: .venv/.installed ## what a change costs: time in its statement by size, by
 	@$(CLEAN_ENV) .venv/bin/python -m tests.bench.cost
 
 .PHONY: bench
-bench: .venv/.installed ## all workloads beside their baselines, into docs/performance.md (25 min)
+bench: .venv/.installed ## all workloads and their baselines, into docs/performance.md (25 min)
 	@$(BENCH_ENV) .venv/bin/python -m tests.bench --report docs $(BENCH_ARGS)
 
 .PHONY: bench-short
@@ -90,7 +90,7 @@ bench-short: .venv/.installed ## the most important of them, smaller: about a mi
 	@$(BENCH_ENV) .venv/bin/python -m tests.bench --short $(BENCH_ARGS)
 
 .PHONY: faults
-faults: .venv/.installed ## daemons, PostgreSQL and lines killed at random under load: all accounted for (30 min)
+faults: .venv/.installed ## daemons, PostgreSQL and connections killed at random under load: all accounted for (30 min)
 	@$(CLEAN_ENV) .venv/bin/python -m tests.faults $(FAULTS_ARGS)
 
 .PHONY: takeover
@@ -102,7 +102,7 @@ isolation: .venv/.installed ## what endpoints that hang do to the latency of the
 	@$(CLEAN_ENV) .venv/bin/python -m tests.bench.isolation $(FAULTS_ARGS)
 
 .PHONY: mutants
-mutants: .venv/.installed ## 60 small wrong changes of the daemon, one at a time: which no test notices
+mutants: .venv/.installed ## 60 small wrong changes of the daemon, one at a time: those that no test notices
 	@$(CLEAN_ENV) .venv/bin/python -m tests.mutants $(MUTANTS_ARGS)
 
 .PHONY: check
@@ -130,7 +130,7 @@ audit: .venv/.installed ## known vulnerabilities of the pinned packages; says so
 	@sh .ci/audit
 
 .PHONY: signing
-signing: .venv/.installed ## what signing costs, beside what it is made of
+signing: .venv/.installed ## what signing costs, compared with its parts
 	@.venv/bin/python -m tests.bench.signing
 
 .PHONY: dist

@@ -76,7 +76,7 @@ def mentioned(text: str) -> list[list[str]]:
     found = []
     for span in SPAN.findall(text):
         words = span.split()
-        if words[0] == "cdc" and len(words) > 1:
+        if len(words) > 1 and words[0] == "cdc":
             found.append([word.strip("'\"") for word in words[1:]])
     return found
 

@@ -56,8 +56,11 @@ class RequestObserver:
     log: Any = field(default_factory=lambda: structlog.get_logger("cdc"))
     metrics: RequestMetrics = field(default_factory=RequestMetrics)
 
-    def serving(self, url: str) -> None:
-        self.log.info("serving the API", url=url)
+    def serving(self, url: str, host: str, port: int) -> None:
+        self.log.info("serving the API", url=url, host=host, port=port)
+
+    def serving_health(self, host: str, port: int) -> None:
+        self.log.info("serving health and metrics", host=host, port=port)
 
     def exposed_port(self, host: str) -> None:
         self.log.warning(

@@ -99,7 +99,8 @@ class ServeApp:
         try:
             await self._listen(runner)
             if settings.http_port is not None:
-                await health.start(settings.http_host, settings.http_port)
+                port = await health.start(settings.http_host, settings.http_port)
+                self._observer.serving_health(settings.http_host, port)
             beside = [
                 asyncio.create_task(self._server.end_slow_ones()),
                 asyncio.create_task(self._each(LOOK_EVERY_S, self._look)),
@@ -135,11 +136,14 @@ class ServeApp:
             self._observer.exposed_port(host)
         shown = f"[{host}]" if ":" in host else host
         plain = f"http{'s' if tls else ''}://{shown}:{self.port}/"
-        self._observer.serving(settings.serve_url or plain)
+        self._observer.serving(settings.serve_url or plain, host, self.port)
 
     async def _each(self, seconds: float, work: Callable[[], Awaitable[None]]) -> None:
         while True:
-            await work()
+            try:
+                await work()
+            except Exception as error:  # a mistake of ours must not end it for ever
+                self._observer.failed("", error)
             await asyncio.sleep(seconds)
 
     async def _look(self) -> None:
@@ -213,13 +217,14 @@ class ServeApp:
         route, params = dispatch.route_of(request.method, path)
         seen["route"] = route.name
         headers = {name.lower(): value for name, value in request.headers.items()}
-        if (wait := self._failed.wait(source)) > 0:
-            self._observer.key_refused()
-            raise Problem("too_many_requests", headers={"Retry-After": str(int(wait) + 1)})
         pool = self._service.pool
         try:
             sent = dispatch.sent_key(headers)
+            if (wait := self._failed.wait(source, sent)) > 0:
+                self._observer.key_refused()
+                raise Problem("too_many_requests", headers={"Retry-After": str(int(wait) + 1)})
             key = await pool.run(lambda: dispatch.known(self._service, sent))
+            self._failed.worked(sent)
         except Problem as problem:
             if problem.code == "unauthorized":
                 self._observer.key_refused()

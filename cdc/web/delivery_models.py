@@ -6,9 +6,9 @@ from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
 
-from pydantic import AwareDatetime, Field
+from pydantic import Field
 
-from cdc.web.models import In, Name, Number, Out, Outcome, Page
+from cdc.web.models import In, Moment, Name, Number, Out, Outcome, Page
 
 
 class DeliveryQuery(Page):
@@ -20,7 +20,7 @@ class DeliveryQuery(Page):
         | None
     ) = None  # fmt: skip
     event: Name | None = None
-    since: AwareDatetime | None = Field(
+    since: Moment | None = Field(
         None, description="Time of the change. Without: what waits, and what ended within a day."
     )
 
@@ -87,9 +87,9 @@ class ReplayIn(In):
     company: Name | None = None
     event: Name | None = None
     outcomes: list[Outcome] = Field(["dead"], min_length=1, max_length=5)
-    since: AwareDatetime | None = Field(None, description="Time of the change.", strict=False)
-    until: AwareDatetime | None = Field(None, description="Not included.", strict=False)
-    uids: list[UUID] | None = Field(None, min_length=1, max_length=1000, strict=False)
+    since: Moment | None = Field(None, description="Time of the change.")
+    until: Moment | None = Field(None, description="Not included.")
+    uids: list[UUID] | None = Field(None, min_length=1, max_length=1000)
     new_id: bool = Field(False, description="Under another `webhook-id`.")
     dry_run: bool = Field(False, description="Only counts.")
 

@@ -59,8 +59,11 @@ def unauthorized() -> Problem:
 
 def known(service: Service, sent: str) -> keys.Key:
     """Raises Problem for a key that is not valid."""
-    with service.pool.transaction() as conn:
-        key = keys.valid(conn, sent)
+    try:
+        with service.pool.transaction() as conn:
+            key = keys.valid(conn, sent)
+    except CdcError as error:
+        raise problem_of(error) from error
     if key is None:
         raise unauthorized()
     return key

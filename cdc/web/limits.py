@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import OrderedDict
 from collections.abc import Callable
 from ipaddress import IPv6Address, ip_address
@@ -10,21 +11,35 @@ from time import monotonic
 FAILURES = 20
 WINDOW_S = 60.0
 ADDRESSES = 10_000
-"""Remembered at once; the oldest is forgotten first."""
+"""Remembered at once, and as many keys; the oldest is forgotten first."""
 
 
 class FailedKeys:
-    """Counts per address, of IPv6 per /64: one client has as many addresses as that holds."""
+    """Counts per address, of IPv6 per /64: one client has as many addresses as that holds.
+
+    A key that was valid before is looked at in any case: others behind its address cannot lock it
+    out.
+    """
 
     def __init__(self, clock: Callable[[], float] = monotonic) -> None:
         self._clock = clock
         self._failures: OrderedDict[str, tuple[int, float]] = OrderedDict()
+        self._valid: OrderedDict[bytes, None] = OrderedDict()
 
-    def wait(self, source: str) -> float:
-        """Seconds until another key is looked at; 0: now."""
+    def wait(self, source: str, sent: str) -> float:
+        """Seconds until this key is looked at; 0: now."""
+        if hashlib.sha256(sent.encode()).digest() in self._valid:
+            return 0.0
         count, since = self._failures.get(_network(source), (0, 0.0))
         left = since + WINDOW_S - self._clock()
         return left if count >= FAILURES and left > 0 else 0.0
+
+    def worked(self, sent: str) -> None:
+        digest = hashlib.sha256(sent.encode()).digest()
+        self._valid[digest] = None
+        self._valid.move_to_end(digest)
+        if len(self._valid) > ADDRESSES:
+            self._valid.popitem(last=False)
 
     def failed(self, source: str) -> None:
         network, now = _network(source), self._clock()

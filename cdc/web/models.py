@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
 
 MAX_NUMBER = 2**63 - 1
 
@@ -16,6 +17,13 @@ def _no_nul(text: str) -> str:
     return text
 
 
+def _iso(value: object) -> object:
+    if isinstance(value, str) and re.match(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T", value) is None:
+        raise ValueError("expected ISO 8601 with an offset, e.g. 2026-01-31T10:00:00Z")
+    return value
+
+
+Moment = Annotated[AwareDatetime, BeforeValidator(_iso)]
 Text = Annotated[str, Field(max_length=1000), AfterValidator(_no_nul)]
 Name = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_no_nul)]
 Number = Annotated[int, Field(ge=1, le=MAX_NUMBER)]
@@ -211,7 +219,7 @@ class AuditQuery(Page):
     webhook: Number | None = None
     actor: Name | None = None
     action: Name | None = None
-    since: AwareDatetime | None = None
+    since: Moment | None = None
 
 
 class AuditEntry(Out):

@@ -70,6 +70,7 @@ class Pool:
         conn = kept.driver_connection
         assert isinstance(conn, Connection)
         try:
+            conn.rollback()  # a new one has begun a transaction, with our settings
             conn.autocommit = True
             with connections.explained():
                 yield conn

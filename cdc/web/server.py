@@ -161,7 +161,7 @@ async def read_body(request: web.BaseRequest) -> bytes:
                     raise Problem("too_large")
     except TimeoutError:
         raise Problem("timeout") from None
-    except web.RequestPayloadError:
+    except (web.RequestPayloadError, ConnectionError):
         raise Problem("bad_request", "the body is incomplete or malformed") from None
     return bytes(read)
 

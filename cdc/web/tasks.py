@@ -91,9 +91,10 @@ class TaskWorker:
         # A connection of its own: the replay's reads statements of another form.
         with self._pool.autocommit() as other, Replay(other, by) as replay:
             selection = replay.find(wanted(request, before))
-            conn.execute(_STEP, [selection.total, 0, 0, number])
+            if conn.execute(_STEP, [selection.total, 0, 0, number]).fetchone() is None:
+                return  # cancelled
             for looked, changed in replay.run(selection, STEP, new_id=request["new_id"]):
                 going = conn.execute(_STEP, [selection.total, looked, changed, number]).fetchone()
                 if going is None or self._stop.is_set():
-                    return  # cancelled; or left to another process
+                    return  # cancelled, or left to another process
         conn.execute(_END, ["done", None, number])

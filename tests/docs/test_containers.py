@@ -43,7 +43,7 @@ def compose() -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def services(compose: dict[str, Any]) -> dict[str, dict[str, Any]]:
     found = compose["services"]
-    assert list(found) == ["postgres", "migrate", "daemon", "receiver"]
+    assert list(found) == ["postgres", "migrate", "daemon", "api", "receiver"]
     return dict(found)
 
 
@@ -95,7 +95,7 @@ def test_daemon_and_commands_may_dial_the_receiver_and_no_more(
     (pool,) = compose["networks"]["default"]["ipam"]["config"]
     subnet = ipaddress.ip_network(pool["subnet"])
     assert subnet.prefixlen >= 24
-    for name in ("migrate", "daemon"):
+    for name in ("migrate", "daemon", "api"):
         assert services[name]["environment"]["CDC_ALLOWED_NETWORKS"] == str(subnet)
 
 
@@ -126,13 +126,15 @@ def test_stopping_leaves_time_enough(services: dict[str, dict[str, Any]]) -> Non
 
 
 def test_nothing_is_reachable_from_outside(services: dict[str, dict[str, Any]]) -> None:
-    assert not [name for name, service in services.items() if "ports" in service]
+    """The API is, from the host itself."""
+    ports = {name: service["ports"] for name, service in services.items() if "ports" in service}
+    assert ports == {"api": ["127.0.0.1:8080:8080"]}
 
 
 def test_ours_need_no_rights(services: dict[str, dict[str, Any]]) -> None:
-    for name in ("migrate", "daemon", "receiver"):
+    for name in ("migrate", "daemon", "api", "receiver"):
         assert services[name]["read_only"] is True
-    for name in ("daemon", "receiver"):
+    for name in ("daemon", "api", "receiver"):
         assert services[name]["cap_drop"] == ["ALL"]
     assert "privileged" not in COMPOSE
 

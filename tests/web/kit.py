@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import queue
+import ssl
 import subprocess
 import sys
 import threading
@@ -12,7 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.client import HTTPConnection
+from http.client import HTTPConnection, HTTPSConnection
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -46,6 +47,7 @@ class Client:
 
     url: str
     key: str | None = None
+    trusting: ssl.SSLContext | None = None
 
     def __call__(
         self,
@@ -55,7 +57,12 @@ class Client:
         headers: dict[str, str] | None = None,
     ) -> Answer:
         parts = urlsplit(self.url)
-        conn = HTTPConnection(parts.hostname or "", parts.port, timeout=WITHIN)
+        host, port = parts.hostname or "", parts.port
+        conn = (
+            HTTPConnection(host, port, timeout=WITHIN)
+            if self.trusting is None
+            else HTTPSConnection(host, port, timeout=WITHIN, context=self.trusting)
+        )
         sent = {"Authorization": f"Bearer {self.key}"} if self.key else {}
         data: bytes | None = body if isinstance(body, bytes) else None
         if body is not None and data is None:
@@ -93,13 +100,14 @@ def problem(answer: Answer) -> Any:
 
 @dataclass(slots=True)
 class Served:
-    """url: of the process. database: as an account with all rights."""
+    """url: of the process. database: as an account with all rights. user: the process's account."""
 
     url: str
     database: str
     process: subprocess.Popen[str]
     lines: list[dict[str, Any]] = field(default_factory=list)
     clients: dict[str, Client] = field(default_factory=dict)
+    user: str = ""
 
     def key(self, scope: str, **options: Any) -> str:
         """A new key of this scope."""
@@ -166,10 +174,11 @@ def serving(url: str, database: str, *arguments: str | Path, **settings: str) ->
             line = seen.get(timeout=max(0.01, deadline - time.monotonic()))
             assert line is not None, lines
             if line["event"] == "serving the API":
-                found = line["url"]
+                found = f"http://127.0.0.1:{line['port']}/"
             if line["event"] == "ready":
                 break
-        yield Served(settings.get("listens", found), database, process, lines)
+        user = psycopg.conninfo.conninfo_to_dict(url)["user"]
+        yield Served(found, database, process, lines, user=str(user))
     finally:
         process.terminate()
         try:

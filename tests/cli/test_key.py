@@ -1,0 +1,60 @@
+"""`cdc key` and `cdc audit`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+import psycopg
+import pytest
+
+from tests.cli.command import Command
+
+
+def test_a_key_is_shown_once(cdc: Command, db: psycopg.Connection) -> None:
+    made = cdc.json("key", "create", "--scope", "company:7", "--expires", "90d")
+    assert re.fullmatch(r"cdc_[a-z2-7]{12}_[A-Za-z0-9_-]{43}", made["key"])
+    (listed,) = cdc.json("key", "list")
+    assert (listed["id"], listed["scope"]) == (made["id"], "company:7")
+    assert made["key"].split("_", 2)[2] not in str(db.execute("table cdc.api_key").fetchall())
+    revoked = cdc.json("key", "revoke", made["id"])
+    assert revoked["revoked_at"] is not None
+    assert cdc.json("key", "revoke", made["id"]) == revoked
+    told = cdc.good("key", "list").out
+    assert made["id"] in told
+
+
+@pytest.mark.parametrize(
+    "scope", ["", "all", "admin:1", "company", "company:", "webhook:0", "webhook:x", "read:"]
+)
+def test_a_scope_has_one_of_five_forms(unchanged: Command, scope: str) -> None:
+    told = unchanged.refused("key", "create", "--scope", scope, code=2)
+    assert "invalid scope" in told or "cannot be a company" in told or "company" in told
+
+
+def test_unknown_keys(unchanged: Command) -> None:
+    assert "unknown key" in unchanged.refused("key", "revoke", "nope")
+
+
+def test_commands_are_in_the_audit(cdc: Command, as_role: Callable[[str], Command]) -> None:
+    admin = as_role("cdc_admin")
+    number = admin.add("1")["id"]
+    admin.good("webhook", "pause", number, "--reason", "they move")
+    admin.good("webhook", "update", number, "--description", "d")
+    made = admin.json("key", "create", "--scope", f"webhook:{number}")
+    admin.good("webhook", "remove", number, "--yes")
+    found = admin.json("audit", "--webhook", number)
+    assert [one["action"] for one in found] == [
+        "webhook.remove", "key.create", "webhook.update", "webhook.pause", "webhook.add",
+    ]  # fmt: skip
+    assert {one["actor"].partition(":")[0] for one in found} == {"cli"}
+    assert all(one["account"].startswith("account_") for one in found)
+    assert made["key"].split("_", 2)[2] not in str(found)
+    assert "they move" in admin.good("audit", "--action", "webhook.pause").out
+    assert admin.json("audit", "--company", "2") == []
+
+
+def test_what_a_reader_may_not(as_role: Callable[[str], Command]) -> None:
+    reader = as_role("cdc_reader")
+    assert "permission denied" in reader.refused("key", "list")
+    assert "permission denied" in reader.refused("audit")

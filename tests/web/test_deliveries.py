@@ -1,0 +1,237 @@
+"""Deliveries over the API: pages, attempts, sending again; replays as tasks."""
+
+from __future__ import annotations
+
+import json
+import signal
+import threading
+from contextlib import suppress
+from typing import Any
+
+import psycopg
+import pytest
+
+from cdc.postgres.advisory_locks import TASK_LOCKS
+from tests.web.kit import Client, Served, account, problem, serving, until
+
+DEAD = """
+insert into cdc.dead (webhook_id, id, uid, xid, layout, action, time, refs, event, key, attempts,
+                      tries, last_status)
+select %s, %s + n, gen_random_uuid(), '1', l.id, 'm', now() - n * interval '1 second',
+       array['1', '2', n::text], l.event, n::text, 1, 1, 500
+  from cdc.layout l, generate_series(1, %s) n where l.event = 'candidate_changed'
+"""
+
+
+@pytest.fixture(scope="module")
+def operator(served: Served) -> Client:
+    return served.client("operator")
+
+
+def hook(served: Served, operator: Client, company: str, dead: int) -> int:
+    """A webhook with so many dead deliveries."""
+    made = operator.good(
+        "POST",
+        f"/v1/companies/{company}/webhooks",
+        {"events": ["candidate_changed"], "endpoint": f"http://127.0.0.1:9/{company}/{dead}"},
+    )
+    number = int(made["id"])
+    served.run(DEAD, number, number * 1_000_000, dead)
+    return number
+
+
+def test_each_delivery_is_on_one_page(served: Served, operator: Client) -> None:
+    number = hook(served, operator, "1", 7)
+    wanted = served.rows("select uid::text from cdc.dead where webhook_id = %s", number)
+    seen: list[str] = []
+    cursor = ""
+    while True:
+        page = operator.good("GET", f"/v1/webhooks/{number}/deliveries?limit=3{cursor}")
+        seen += [one["uid"] for one in page["items"]]
+        if page["next"] is None:
+            break
+        cursor = f"&after={page['next']}"
+    assert sorted(seen) == sorted(row[0] for row in wanted)
+    assert len(set(seen)) == 7
+    times = [
+        one["time"] for one in operator.good("GET", f"/v1/webhooks/{number}/deliveries")["items"]
+    ]
+    assert times == sorted(times, reverse=True)
+    found = operator.good("GET", f"/v1/webhooks/{number}/deliveries?state=dead&limit=1")["items"]
+    assert (found[0]["state"], found[0]["status"], found[0]["key"]) == ("dead", 500, "1")
+
+
+@pytest.mark.parametrize(
+    "query", ["state=lost", "limit=0", "limit=201", "since=yesterday", "since=2026-01-01T00:00:00",
+              "after=WyJhIiwxLCJiIl0", "event=a%00", "limit=1&limit=2", "other=1"],
+)  # fmt: skip
+def test_bad_queries_name_the_parameter(served: Served, operator: Client, query: str) -> None:
+    answer = operator("GET", f"/v1/webhooks/1/deliveries?{query}")
+    found = problem(answer)
+    assert (answer.status, found["code"]) == (422, "invalid")
+    assert query.partition("=")[0] in [one["field"] for one in found["errors"]]
+
+
+def test_a_delivery_with_its_attempts_is_sent_again(served: Served, operator: Client) -> None:
+    number = hook(served, operator, "2", 1)
+    ((uid,),) = served.rows("select uid::text from cdc.dead where webhook_id = %s", number)
+    served.run(
+        "insert into cdc.attempt (slot, at, delivery, uid, webhook_id, layout, action, time, refs,"
+        " try, outcome, status, error, excerpt) select 0, now(), id, uid, webhook_id, layout,"
+        " action, time, refs, 1, 'dead', 500, 'status', 'oops' from cdc.dead where uid = %s",
+        uid,
+    )
+    (found,) = operator.good("GET", f"/v1/deliveries/{uid}")["items"]
+    assert (found["state"], found["webhook"], found["company"]) == ("dead", number, "2")
+    (attempt,) = found["attempts"]
+    assert (attempt["number"], attempt["status"], attempt["excerpt"]) == (1, 500, "oops")
+    key = {"Idempotency-Key": "retry-1"}
+    for _ in range(2):
+        answer = operator("POST", f"/v1/deliveries/{uid}/retry", {}, key)
+        assert (answer.status, answer.json) == (200, {"retried": 1})
+    assert operator.good("POST", f"/v1/deliveries/{uid}/retry") == {"retried": 0}
+    ((due,),) = served.rows("select due_at is not null from cdc.retry where uid = %s", uid)
+    assert due
+    noted = operator.good("GET", f"/v1/audit?webhook={number}&action=delivery.replay")["items"]
+    assert [one["after"]["deliveries"] for one in noted] == [1]
+
+
+def test_a_webhooks_own_key_sends_its_own_again(served: Served, operator: Client) -> None:
+    number = hook(served, operator, "3", 1)
+    ((uid,),) = served.rows("select uid::text from cdc.dead where webhook_id = %s", number)
+    receiver = served.client(f"webhook:{number}")
+    assert receiver.good("POST", f"/v1/deliveries/{uid}/retry") == {"retried": 1}
+
+
+def test_a_replay_is_counted_then_carried_out(served: Served, operator: Client) -> None:
+    number = hook(served, operator, "4", 1200)
+    counted = operator.good("POST", "/v1/replays", {"webhook": number, "dry_run": True})
+    assert counted["total"] == 1200
+    assert counted["groups"] == [
+        {"webhook": number, "company": "4", "state": "active", "outcome": "dead", "count": 1200}
+    ]
+    answer = operator("POST", "/v1/replays", {"webhook": number})
+    assert answer.status == 202
+    task = until(lambda: ended(operator, answer.headers["location"]))
+    assert (task["state"], task["total"], task["done"], task["changed"]) == (
+        "done", 1200, 1200, 1200,
+    )  # fmt: skip
+    assert served.rows("select count(*) from cdc.retry where webhook_id = %s", number) == [(1200,)]
+    ((actors,),) = served.rows(
+        "select array_agg(distinct actor) from cdc.audit where webhook_id = %s"
+        " and action = 'delivery.replay'",
+        number,
+    )
+    assert actors == [task["actor"]]
+
+
+def test_nothing_is_selected(operator: Client) -> None:
+    assert operator.refused("POST", "/v1/replays", {}) == (422, "invalid")
+
+
+def test_a_task_is_cancelled(served: Served, operator: Client) -> None:
+    number = hook(served, operator, "5", 10)
+    with psycopg.connect(served.database, autocommit=True) as conn:
+        # As if another process were at every task.
+        path = waiting(served, operator, conn, number)
+        cancelled = operator.good("POST", f"{path}/cancel")
+        assert cancelled["state"] == "cancelled"
+        assert operator.good("POST", f"{path}/cancel")["state"] == "cancelled"
+    assert served.rows("select count(*) from cdc.dead where webhook_id = %s", number) == [(10,)]
+
+
+def waiting(served: Served, operator: Client, conn: psycopg.Connection, number: int) -> str:
+    """The path of a task that no process can begin while the connection lasts."""
+    conn.execute("begin")
+    conn.execute("lock table cdc.dead in access exclusive mode")
+    path = str(operator("POST", "/v1/replays", {"webhook": number}).headers["location"])
+    until(lambda: operator.good("GET", path)["state"] == "running")
+    return path
+
+
+def ended(client: Client, path: str) -> Any:
+    task = client.good("GET", path)
+    return task if task["state"] not in ("waiting", "running") else None
+
+
+def test_a_task_goes_on_after_its_process_was_killed(
+    served: Served, operator: Client, admin: psycopg.Connection
+) -> None:
+    number = hook(served, operator, "6", 700)
+    with psycopg.connect(served.database, autocommit=True) as conn:
+        served.run(
+            "insert into cdc.task (kind, state, actor, company, webhook_id, request, done)"
+            " values ('replay', 'running', 'key:killed', '6', %s, %s, 500)",
+            number,
+            json.dumps(
+                {
+                    "webhook": number,
+                    "company": None,
+                    "event": None,
+                    "outcomes": ["dead"],
+                    "since": None,
+                    "until": None,
+                    "uids": None,
+                    "new_id": False,
+                    "source": "",
+                    "request": "",
+                }
+            ),
+        )
+        until(
+            lambda: conn.execute(
+                "select true from cdc.task where webhook_id = %s and state = 'done'", [number]
+            ).fetchone()
+        )
+    assert served.rows("select count(*) from cdc.retry where webhook_id = %s", number) == [(700,)]
+    held = served.rows("select count(*) from pg_locks where classid = %s", TASK_LOCKS)
+    assert held == [(0,)]
+
+
+def test_a_process_that_is_killed_leaves_no_half_of_a_request(
+    served: Served, admin: psycopg.Connection
+) -> None:
+    """The registration waits for a lock when its process is killed; a repeat makes one webhook."""
+    key = served.key("operator")
+    body = {"events": ["note_changed"], "endpoint": "http://127.0.0.1:9/killed"}
+    path, head = "/v1/companies/9/webhooks", {"Idempotency-Key": "killed-1"}
+    with account(admin, served.database) as url:
+        with (
+            serving(url, served.database) as other,
+            psycopg.connect(served.database) as conn,
+        ):
+            conn.execute("lock table cdc.subscription in exclusive mode")
+            sent = _in_thread(lambda: Client(other.url, key)("POST", path, body, head))
+            until(
+                lambda: served.rows(
+                    "select true from pg_locks where relation = 'cdc.subscription'::regclass"
+                    " and not granted"
+                )
+            )
+            other.process.send_signal(signal.SIGKILL)
+            other.process.wait(20)
+            conn.rollback()
+            sent.join(20)
+        until(
+            lambda: (
+                not served.rows(
+                    "select true from pg_stat_activity where usename = %s",
+                    psycopg.conninfo.conninfo_to_dict(url)["user"],
+                )
+            )
+        )
+    assert served.rows("select count(*) from cdc.webhook where company = '9'") == [(0,)]
+    first = Client(served.url, key)("POST", path, body, head)
+    again = Client(served.url, key)("POST", path, body, head)
+    assert (first.status, first.body) == (again.status, again.body)
+    assert served.rows("select count(*) from cdc.webhook where company = '9'") == [(1,)]
+
+
+def _in_thread(work: Any) -> Any:
+    def quietly() -> None:
+        with suppress(OSError):  # its process was killed
+            work()
+
+    made = threading.Thread(target=quietly, daemon=True)
+    made.start()
+    return made

@@ -17,7 +17,7 @@ from urllib.request import urlopen
 import psycopg
 import pytest
 
-from tests.deliver.authority import Authority
+from tests.support.certificates import Authority
 from tests.web.kit import Answer, Client, Served, account, problem, serving, until
 
 HOOK = {"events": ["project_changed"], "endpoint": "http://127.0.0.1:9/hook"}

@@ -9,13 +9,15 @@ SHELL = /bin/sh
 .DEFAULT_GOAL := help
 .SUFFIXES:
 
-JOBS ?= 2
+# More than cores: tests wait for clocks, processes and locks for a third of their time.
+JOBS ?= 3
 PYTEST_ARGS ?=
 FAULTS_ARGS ?=
 BENCH_ARGS ?=
 MUTANTS_ARGS ?=
-# A database that happens to be named in the environment is none of our business.
-CLEAN_ENV = env $$(env | grep -Eo '^(CDC_|PG)[A-Za-z0-9_]*=' | grep -v '^CDC_TEST_' | tr -d = | sed 's/^/-u /')
+# A database that happens to be named in the environment is none of our business. What is compiled is kept:
+# without, to collect the tests takes each worker 11 s of CPU instead of 5.
+CLEAN_ENV = env -u PYTHONDONTWRITEBYTECODE $$(env | grep -Eo '^(CDC_|PG)[A-Za-z0-9_]*=' | grep -v '^CDC_TEST_' | tr -d = | sed 's/^/-u /')
 # But for one, with --on-my-server.
 BENCH_ENV = $(CLEAN_ENV) $${CDC_DATABASE_URL:+CDC_DATABASE_URL="$$CDC_DATABASE_URL"}
 

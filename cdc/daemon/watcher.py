@@ -297,8 +297,9 @@ class Watcher:
     async def _sleep(self, conn: Connection, seconds: float) -> None:
         """Waits until the server sends something of its own accord, or for as many seconds.
 
-        That is a ring, or the end of the connection; the look that follows reads which. (psycopg's
-        own generator of notifications keeps a backlog of those that came during a look.)
+        That is a ring, or the end of the connection. Rings are read here: the look that follows
+        answers them, and would otherwise take them for new ones, and be followed by another.
+        (psycopg's own generator of notifications keeps a backlog of those that came during a look.)
         """
         self._wake.clear()
         loop = asyncio.get_running_loop()
@@ -310,6 +311,9 @@ class Watcher:
             pass
         finally:
             loop.remove_reader(conn.fileno())
+        conn.pgconn.consume_input()
+        while conn.pgconn.notifies() is not None:
+            pass
 
     def _ring(self, _: object) -> None:
         self._rung = True

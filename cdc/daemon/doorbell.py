@@ -40,6 +40,7 @@ SLOW_POLL_S = 1.0
 ARMED_S = 3.0  # look.sql arms for as long
 # With less left of ARMED_S than this the bell counts as having been silent in between.
 REARM_MARGIN_S = 0.5
+GLANCE_WITHIN_S = 0.5  # after the look that armed it the bell may be left alone
 DEAF_POLL_S = 0.1  # the longest interval where the bell cannot be used
 
 
@@ -86,6 +87,11 @@ class Doorbell:
         # Once, and only what we armed ourselves: whoever is not busy may arm it again.
         return None if self._armed_at is None else False
 
+    @property
+    def sleeps(self) -> bool:
+        """It relies on the bell being armed."""
+        return self.mode is Mode.SLEEPING
+
     def needs_xid(self) -> bool:
         """Whether a transaction id of our own is to be taken now, after the look that armed."""
         return self.mode is Mode.SETTLING and self._guard_xid is None
@@ -112,16 +118,7 @@ class Doorbell:
         another daemon has silenced it).  xmin: of its snapshot.
         running: transactions that were open in it.  took: seconds until it was answered.
         """
-        self._poll = min(max(took, QUICK_POLL_S), BUSY_POLL_S)
-        self._full += (found - self._full) / FULL_OVER_LOOKS
-        if found:
-            self._finds.append(sent)
-            self._crowd += (min(running, CROWD_LIMIT_TRANSACTIONS) - self._crowd) / BUSY_FINDS_PER_S
-            # Once the bell is silent no writer waits, and the crowd thins out: it is asked for
-            # again only when the load has gone down. Armed under load, writers would wait again.
-            self._crowded = self._many(sent) and (
-                self._crowded or self._crowd >= CROWDED_TRANSACTIONS
-            )
+        self._count(sent, found, running, took)
         if not armed:
             self._armed_at = self._guard_xid = None
             self.mode = Mode.POLLING if self.usable and self._busy(sent) else Mode.DEAF
@@ -140,6 +137,33 @@ class Doorbell:
                 self.mode = Mode.SLEEPING
             else:
                 self._interval = min(self._interval * 1.5, SLOW_POLL_S)
+
+    def may_glance(self, now: float) -> bool:
+        """Whether the next look may leave the bell alone, and ask for new rows only."""
+        if self._armed_at is None:
+            return self.mode is Mode.DEAF or self._busy(now)
+        fresh = now - self._armed_at < GLANCE_WITHIN_S
+        return fresh and self.mode is Mode.SLEEPING and not self._busy(now)
+
+    def glanced(
+        self, sent: float, *, found: bool, running: int = 0, took: float = BUSY_POLL_S
+    ) -> None:
+        """A look has come back that left the bell alone; as for ``looked``."""
+        self._count(sent, found, running, took)
+        if self._armed_at is None:
+            self._interval = BUSY_POLL_S if found else min(self._interval * 1.5, DEAF_POLL_S)
+
+    def _count(self, sent: float, found: bool, running: int, took: float) -> None:
+        self._poll = min(max(took, QUICK_POLL_S), BUSY_POLL_S)
+        self._full += (found - self._full) / FULL_OVER_LOOKS
+        if found:
+            self._finds.append(sent)
+            self._crowd += (min(running, CROWD_LIMIT_TRANSACTIONS) - self._crowd) / BUSY_FINDS_PER_S
+            # Once the bell is silent no writer waits, and the crowd thins out: it is asked for
+            # again only when the load has gone down. Armed under load, writers would wait again.
+            self._crowded = self._many(sent) and (
+                self._crowded or self._crowd >= CROWDED_TRANSACTIONS
+            )
 
     def wait(self) -> Wait:
         """What to do until the next look."""

@@ -71,6 +71,10 @@ class Pipeline:
         """What came since the last look: few rows as they are, of many where they lie."""
         return await looker.look(arm=arm, fleet=fleet, shards=self.lease.shards)
 
+    async def glance(self, looker: Looker) -> Seen | None:
+        """The same where little comes, for less; None: it is too much for that."""
+        return await looker.glance()
+
     async def fetch(self, filler: Filler, lanes: Sequence[Lane], share: int) -> None:
         """Brings lanes the rows they have room for, ``share`` places at most, and due retries."""
         await filler.fill(lanes, share, self.lease.snapshot)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 
 import psycopg
@@ -29,6 +30,7 @@ from cdc.daemon.store.session import (
     open_session,
     run,
 )
+from cdc.daemon.store.wire import Wire
 from cdc.postgres import advisory_locks
 from cdc.telemetry import Observer
 
@@ -83,9 +85,13 @@ class Watcher:
         self._maintenance = maintenance
         self._bell = Doorbell(usable=use_bell)
         self._rung = False
+        self._woken = False  # by the server, out of a sleep
+        self._owes = False  # a look, within the time of one at the fleet
+        self._many = False  # more rows came than a glance brings
         self._wake = asyncio.Event()  # the server sent something, or a hand-over is ready
         self._handing = False  # a hand-over is going on
         self._handed: list[int] = []  # it is ready: nothing is in flight in these shards any more
+        self._wire: Wire | None = None
         self._looker: Looker | None = None
         self._ownership: Ownership | None = None
         self._notices: Notices | None = None
@@ -116,6 +122,8 @@ class Watcher:
         finally:
             self._lease.lost()
             await self.dispatcher.let_go(None, LOST_GRACE_S)
+            if self._wire is not None:
+                self._wire.close()
             await conn.close()
 
     async def _begin(self, conn: Connection) -> None:
@@ -124,35 +132,27 @@ class Watcher:
         while (await run(conn, "future_rows", [MEND_BATCH_ROWS]))[0][0]:
             pass
         await self._layouts.load(conn)
-        self._looker = Looker(conn, self._lease)
+        self._wire = Wire(conn, self._wake)
+        self._looker = Looker(conn, self._lease, self._wire)
         await self._looker.begin()
         self._ownership = Ownership(conn, self._lease)
         await self._ownership.join()
         self._notices = Notices(conn)
 
     async def _watch(self, conn: Connection, tasks: asyncio.TaskGroup) -> None:
-        looker, ownership = self._looker, self._ownership
+        looker, wire = self._looker, self._wire
         assert looker is not None
-        assert ownership is not None
+        assert wire is not None
         bell = self._bell
         counted = 0.0
         mode = bell.mode
         due = time.monotonic()
         while True:
             sent = time.monotonic()
-            self._rung = False
+            wire.rung = self._rung = False
             fleet = bool(self._handed) or sent - counted >= FLEET_EVERY_S
-            seen = await self._pipeline.look(looker, arm=bell.arms(sent), fleet=fleet)
+            seen = await self._look(looker, conn, fleet=fleet)
             self._observer.looked(time.monotonic() - due)
-            bell.looked(
-                sent,
-                found=bool(seen.webhooks),
-                armed=seen.armed,
-                was_armed=seen.was_armed,
-                xmin=seen.snapshot.xmin,
-                running=len(seen.snapshot.running),
-                took=time.monotonic() - sent,
-            )
             await self._notice(seen, looker, conn)
             if bell.needs_xid():
                 bell.guard(await looker.take_xid())
@@ -172,9 +172,41 @@ class Watcher:
                 continue
             if not wait.listen:
                 await asyncio.sleep(wait.seconds)
-            elif wait.seconds and not self._rung and not self._handed:
-                await self._sleep(conn, wait.seconds)
+            elif wait.seconds and not (self._rung or wire.rung or self._handed):
+                await self._sleep(wire, FLEET_EVERY_S if self._owes else wait.seconds)
             due = min(due + wait.seconds, time.monotonic())
+
+    async def _look(self, looker: Looker, conn: Connection, *, fleet: bool) -> Seen:
+        """A glance where that will do, else a look; the doorbell learns what came of it."""
+        bell = self._bell
+        woken, self._woken = self._woken, False
+        sent = time.monotonic()
+        self._many = self._many and not fleet
+        if not (fleet or self._many or self._arrival) and bell.may_glance(sent):
+            glanced = await self._pipeline.glance(looker)
+            self._many = glanced is None  # until the next look at the fleet
+            if glanced is not None:
+                found = bool(glanced.webhooks)
+                took = time.monotonic() - sent
+                bell.glanced(sent, found=found, running=len(glanced.snapshot.running), took=took)
+                # A ring may be for another reason than rows; mostly a glance was quicker than it.
+                self._owes = self._owes or (woken and not found)
+                if glanced.was_armed or not bell.sleeps:
+                    return glanced
+                await self._notice(glanced, looker, conn)  # the bell was silenced
+            sent = time.monotonic()
+        self._owes = False
+        seen = await self._pipeline.look(looker, arm=bell.arms(sent), fleet=fleet)
+        bell.looked(
+            sent,
+            found=bool(seen.webhooks),
+            armed=seen.armed,
+            was_armed=seen.was_armed,
+            xmin=seen.snapshot.xmin,
+            running=len(seen.snapshot.running),
+            took=time.monotonic() - sent,
+        )
+        return seen
 
     async def _notice(self, seen: Seen, looker: Looker, conn: Connection) -> None:
         """Lanes get what the look has brought, or learn where it lies."""
@@ -294,26 +326,17 @@ class Watcher:
 
     # -- sleeping ---------------------------------------------------------------------------------
 
-    async def _sleep(self, conn: Connection, seconds: float) -> None:
+    async def _sleep(self, wire: Wire, seconds: float) -> None:
         """Waits until the server sends something of its own accord, or for as many seconds.
 
-        That is a ring, or the end of the connection. Rings are read here: the look that follows
-        answers them, and would otherwise take them for new ones, and be followed by another.
-        (psycopg's own generator of notifications keeps a backlog of those that came during a look.)
-        """
+        That is a ring, or the end of the connection. It is read here: the look that follows answers
+        it, and would otherwise take it for a new one, and be followed by another."""
         self._wake.clear()
-        loop = asyncio.get_running_loop()
-        loop.add_reader(conn.fileno(), self._wake.set)
-        try:
+        wire.listen()
+        with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._wake.wait()
-        except TimeoutError:
-            pass
-        finally:
-            loop.remove_reader(conn.fileno())
-        conn.pgconn.consume_input()
-        while conn.pgconn.notifies() is not None:
-            pass
+            self._woken = True
 
     def _ring(self, _: object) -> None:
         self._rung = True

@@ -72,13 +72,18 @@ class Lane:
         return self._order.waiting
 
     @property
+    def starves(self) -> bool:
+        """Rows are to be read, and none waits: it goes on when what was sent is recorded."""
+        return not self._order.waiting and self._window.unread is not None
+
+    @property
     def in_flight(self) -> int:
         """Deliveries that were started and have no outcome yet; 0: a pause can be acknowledged."""
         return self._order.flying
 
     @property
     def paused(self) -> bool:
-        """Whether the lane was paused, or has paused itself after 410."""
+        """Whether it was paused, or has paused itself after 410."""
         return self._paused
 
     @property
@@ -128,11 +133,8 @@ class Lane:
         self._sending.renew()
 
     def drop(self) -> None:
-        """Forget what was not started, to free memory; it will be fetched again.
-
-        Fetches and due plans in flight do not count: their rows may come after dropped ones of the
-        same resource.
-        """
+        """Forget what was not started, to free memory; it will be fetched again. Plans that run do
+        not count then: their rows may come after dropped ones of the same resource."""
         self._window.undo()
         self._retries.undo()
         for held in self._order.drop_waiting():
@@ -257,10 +259,8 @@ class Lane:
         return None if self._paused else self._retries.due_at(self._rules.due_limit)
 
     def plan_due(self, now: float) -> DuePlan | None:
-        """Which due rows to read from the retry table, or None while none is due.
-
-        Every plan ends with ``take_due()`` or ``due_failed()``; until then there is no other.
-        """
+        """Which due rows to read from the retry table, or None while none is due. Every plan ends
+        with ``take_due()`` or ``due_failed()``; until then there is no other."""
         return None if self._paused else self._retries.start(self._rules.due_limit, now)
 
     def take_due(

@@ -12,6 +12,7 @@
 -- $4 class of the daemons' advisory locks, to see who owns what; null: not this time (pg_locks reads
 --    the locks of the whole server)
 -- $5 shards whose rows to bring   $6 how many at most: when as many come, there may be more
+-- $7, $8 as $1 and $2, of the last look: the glances since (glance.sql) have not read registrations
 -- Reads cdc.queue and cdc.webhook by index on xid, cdc.unresolved by unresolved_due (a condition on
 -- clock_timestamp() would not use it); sets cdc.bell. Locks nothing.
 -- The answer also counts as the ping that keeps this session, and its shards, alive.
@@ -53,7 +54,7 @@ select pg_current_snapshot()::text as snapshot,
                  group by q.webhook_id) n) news,
        (select coalesce(array_agg(w.id), '{}') as webhooks
           from cdc.webhook w
-         where w.xid >= $1 or w.xid = any($2)) touched,
+         where w.xid >= $7 or w.xid = any($8)) touched,
        -- Each daemon holds lock 64 of the class, shared, and that of each shard it owns. Any account
        -- can take such a lock; a daemon's may take over shards (as a member of cdc_daemon, or as one
        -- that has installed), and no other is left a share.

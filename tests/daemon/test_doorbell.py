@@ -16,6 +16,7 @@ from cdc.daemon.watcher import Watcher
 from tests.daemon.running import Running
 from tests.daemon.world import World, Writer
 
+CHANGES = 40
 ARMED = "select last_value > extract(epoch from clock_timestamp()) * 1000000 from cdc.bell"
 SILENT = "select last_value <= extract(epoch from clock_timestamp()) * 1000000 from cdc.bell"
 
@@ -168,6 +169,46 @@ async def test_unresolved_changes_are_tried_again_without_the_bell(world: World)
         await daemon.until("captured late")
         await world.receiver.wait_for(lambda _: len(world.done[hook.path]) == 2)
     assert await world.one("select count(*) from cdc.unresolved") == 0
+
+
+async def test_a_change_costs_one_look(world: World) -> None:
+    """The ring that wakes the daemon is no reason for another look once that one has seen its row;
+    nearly all of them are glances, which ask for new rows only."""
+    hook = await world.hook("candidate")
+    writer = await world.writer()
+    async with Running(world.url) as daemon:
+        key = await writer.insert("candidate", project_id=1)
+        await world.arrived(hook)
+        await daemon.until("doorbell", mode="sleeping")
+        before, began = daemon.observer.counts.looks, time.monotonic()
+        for _ in range(CHANGES):
+            await writer.change("candidate", key)
+            await world.arrived(hook)
+        looks, took = daemon.observer.counts.looks - before, time.monotonic() - began
+        assert daemon.app._watcher is not None
+        assert daemon.app._watcher.bell_mode == "sleeping"
+    assert looks <= CHANGES * 1.4 + 4 * took
+
+
+async def test_a_registration_is_seen_while_rows_keep_coming(world: World) -> None:
+    """Glances do not read registrations, and a look that does follows soon."""
+    first, writer = await world.hook("candidate"), await world.writer()
+    async with Running(world.url) as daemon:
+        key = await writer.insert("candidate", project_id=1)
+        await world.arrived(first)
+        await daemon.until("doorbell", mode="sleeping")
+        for cap in range(3, 6):
+            await writer.change("candidate", key)
+            await world.arrived(first)
+            await world.run(
+                "update cdc.webhook set max_concurrency = %s where id = %s", cap, first.id
+            )
+            version = await world.version(first)
+            until = time.monotonic() + 30.0
+            while not daemon.log.all("registration changed", webhook=first.id, version=version):
+                assert time.monotonic() < until
+                await writer.change("candidate", key)
+                await world.arrived(first)
 
 
 async def test_an_idle_daemon_sleeps_between_its_looks(world: World) -> None:

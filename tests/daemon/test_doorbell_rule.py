@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 from cdc.daemon.doorbell import (
     ARMED_S,
     BUSY_FINDS_PER_S,
@@ -16,104 +14,7 @@ from cdc.daemon.doorbell import (
     Mode,
     Wait,
 )
-
-
-@dataclass
-class Played:
-    """A database as far as the bell is concerned.
-
-    armed_until: what ``cdc.bell`` says.  open: transaction ids that are running.
-    full: the notification queue is.
-    crowd: writers that are about to commit whenever one has.
-    rung: a daemon rings, because it has silenced the bell.
-    """
-
-    now: float = 100.0
-    armed_until: float = 0.0
-    next_xid: int = 1000
-    open: set[int] = field(default_factory=set)
-    full: bool = False
-    crowd: int = 0
-    rung: bool = False
-
-    def xmin(self) -> int:
-        return min(self.open, default=self.next_xid)
-
-    def takes_xid(self) -> int:
-        self.next_xid += 1
-        return self.next_xid - 1
-
-    def begins(self) -> int:
-        """A writer has begun."""
-        xid = self.takes_xid()
-        self.open.add(xid)
-        return xid
-
-
-class Daemon:
-    """A doorbell and the loop that uses it, as cdc/daemon/watcher.py does."""
-
-    def __init__(self, played: Played, *, usable: bool = True) -> None:
-        self.bell = Doorbell(usable=usable)
-        self.played = played
-        self.next_look = played.now
-        self.looks = 0
-
-    def look(self, *, found: bool = False) -> None:
-        played = self.played
-        was_armed = played.armed_until > played.now
-        arm = self.bell.arms(played.now)
-        armed = arm is True and not played.full
-        if armed:
-            played.armed_until = played.now + ARMED_S
-        if arm is False:
-            played.armed_until = 0.0
-            played.rung = True
-        self.bell.looked(
-            played.now,
-            found=found,
-            armed=armed,
-            was_armed=was_armed,
-            xmin=played.xmin(),
-            running=played.crowd,
-        )
-        if self.bell.needs_xid():
-            self.bell.guard(played.takes_xid())
-        self.looks += 1
-        self.next_look = played.now + self.bell.wait().seconds
-
-    def mode(self) -> Mode:
-        return self.bell.mode
-
-
-def run(played: Played, seconds: float, finds: float, *daemons: Daemon) -> None:
-    """Time passes; commits come evenly, ``finds`` a second. A ring wakes who listens; whoever looks
-    first after a commit sees it, and all look."""
-    end = played.now + seconds
-    step = 1.0 / finds if finds else float("inf")
-    next_commit = played.now + step
-    fresh: dict[Daemon, bool] = dict.fromkeys(daemons, False)
-    while True:
-        if played.rung:
-            played.rung = False
-            for daemon in daemons:
-                if daemon.bell.wait().listen:
-                    daemon.next_look = played.now
-        at = min(next_commit, *(d.next_look for d in daemons))
-        if at >= end:
-            played.now = end
-            return
-        played.now = at
-        if at == next_commit:
-            next_commit += step
-            for daemon in daemons:
-                fresh[daemon] = True
-                if played.armed_until > at and daemon.bell.wait().listen:
-                    daemon.next_look = at
-        for daemon in daemons:
-            if daemon.next_look <= at:
-                daemon.look(found=fresh[daemon])
-                fresh[daemon] = False
+from tests.daemon.played import Daemon, Played, run
 
 
 def test_a_quiet_daemon_sleeps_until_it_is_rung() -> None:
@@ -126,6 +27,29 @@ def test_a_quiet_daemon_sleeps_until_it_is_rung() -> None:
     looks = daemon.looks
     run(played, 10.0, 0, daemon)
     assert daemon.looks - looks == 10
+    assert played.armed_until > played.now
+
+
+def test_a_daemon_that_is_rung_glances_and_looks_four_times_a_second() -> None:
+    played = Played()
+    daemon = Daemon(played)
+    run(played, 1.0, 0, daemon)
+    looks, glances = daemon.looks, daemon.glances
+    run(played, 10.0, 100, daemon)
+    assert daemon.mode() is Mode.SLEEPING
+    assert daemon.looks - looks == 1000
+    assert daemon.looks - looks - (daemon.glances - glances) <= 41
+    assert played.armed_until > played.now
+
+
+def test_a_glance_finds_that_the_bell_was_silenced() -> None:
+    played = Played()
+    daemon = Daemon(played)
+    run(played, 1.0, 50, daemon)
+    assert daemon.mode() is Mode.SLEEPING
+    assert daemon.bell.may_glance(played.now)
+    played.armed_until, played.rung = 0.0, True
+    daemon.look()
     assert played.armed_until > played.now
 
 

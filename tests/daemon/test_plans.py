@@ -78,9 +78,10 @@ class Case(NamedTuple):
 
 CASES = {
     "look": Case(
-        "'{xmax}', '{{}}', true, 4408387, '{{1,2,3}}', 201",
+        "'{xmax}', '{{}}', true, 4408387, '{{1,2,3}}', 201, '{xmax}', '{{}}'",
         ("queue_xid", "webhook_xid", "unresolved_due"),
     ),
+    "glance": Case("'{xmax}', '{{}}', 21", ("queue_xid",)),
     "look_all": Case(f"{ALL_SHARDS}, 0, 5000", ("queue_lane",), 2 * HOOKS),
     "fetch": Case(
         "'{{3,4}}', '{{{id},1}}', '{{{id},9}}', '{{9,9}}', '{snapshot}'", ("queue_lane",)
@@ -122,8 +123,13 @@ CASES = {
     "expire_retry": Case("7, 0, 100, 100", ("retry_pkey",), 200),
     "expire_dead": Case("1209600, '-infinity', 100", ("dead_age", "dead_pkey")),
     "replay": Case(
-        "'{{3,3}}', '{{302,22}}', '{{{uid},{uid}}}', '{{null,5}}', now(), '{{1,2}}', true",
+        "'{{3,3}}', '{{302,22}}', '{{{uid},{uid}}}', '{{null,5}}', now(), '{{1,2}}', true,"
+        " 'me', 'cli', 'a request'",
         ("dead_pkey", "retry_pkey", "queue_lane", "webhook_pkey"),
+    ),
+    "drop_dead": Case(
+        "'{{3}}', '{{302}}', '{{{uid}}}', now(), 'given up', 'me', 'cli', 'a request'",
+        ("dead_pkey",),
     ),
     "backlog": Case(
         f"{ALL_SHARDS}, 10",

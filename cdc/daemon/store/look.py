@@ -10,11 +10,13 @@ from typing import NamedTuple
 from cdc.daemon.lease import Lease, Snapshot, boottime
 from cdc.daemon.store.ownership import Fleet
 from cdc.daemon.store.session import Connection, Row, run, run_within
+from cdc.daemon.store.wire import Wire
 from cdc.model import UNREAD, Span
 from cdc.postgres.advisory_locks import LOCK_CLASS
 from cdc.postgres.arrays import plain
 
 PROBE_WITHIN_S = 0.5  # seconds that looking for the first rows of some webhooks may take
+GLANCED_ROWS = 20  # rows that a glance brings along at most
 BROUGHT_ROWS = 200  # rows that a look brings along at most
 ABOUT_COLUMNS = 10  # columns about everything, before those of a row
 _id = itemgetter(1)
@@ -71,16 +73,20 @@ class Looker:
     lease: gets each snapshot, and each answer as proof that the session lives.
     """
 
-    def __init__(self, conn: Connection, lease: Lease) -> None:
+    def __init__(self, conn: Connection, lease: Lease, wire: Wire | None = None) -> None:
         self._conn = conn
         self._lease = lease
+        self._wire = wire
+        # The snapshot of the last look: glances between two looks do not read registrations.
+        self._looked: Snapshot | None = None
 
     async def begin(self) -> Snapshot:
         """The first snapshot: what it shows is found by ``all()``, what comes by ``look()``."""
         sent = boottime()
         [(text,)] = await run(self._conn, "snapshot")
-        self._lease.answered(sent, Snapshot.parse(text))
-        return self._lease.snapshot
+        self._looked = Snapshot.parse(text)
+        self._lease.answered(sent, self._looked)
+        return self._looked
 
     async def all(self, shards: list[int], after: int, most: int) -> list[Work] | None:
         """The next webhooks of these shards, in order, and what they have to do.
@@ -111,7 +117,8 @@ class Looker:
         arm: have the writers ring (True), no longer (False), or leave it as it is (None).
         fleet: see who owns what, too.  shards: those whose new rows are wanted.
         """
-        last = self._lease.snapshot
+        last, looked = self._lease.snapshot, self._looked
+        assert looked is not None, "begin() comes first"
         sent = boottime()
         about, *rows = await run(
             self._conn,
@@ -123,14 +130,17 @@ class Looker:
                 LOCK_CLASS if fleet else None,
                 plain(shards),
                 BROUGHT_ROWS + 1,
+                str(looked.xmax),
+                "{" + ",".join(map(str, looked.running)) + "}",
             ],
         )
         text, webhooks, lowest, highest, touched, was_armed, bell, unresolved, daemons, owned = (
             about[:ABOUT_COLUMNS]
         )
-        self._lease.answered(sent, Snapshot.parse(text))
+        self._looked = Snapshot.parse(text)
+        self._lease.answered(sent, self._looked)
         return Seen(
-            self._lease.snapshot,
+            self._looked,
             webhooks,
             lowest,
             highest,
@@ -142,6 +152,40 @@ class Looker:
             sorted((row[ABOUT_COLUMNS:] for row in rows), key=_id)
             if len(rows) <= BROUGHT_ROWS
             else None,
+        )
+
+    async def glance(self) -> Seen | None:
+        """The plain case of a look, at a third of its cost: few new rows, and nothing else.
+
+        None: there may be more of them than it brings; nothing is known then.
+        """
+        assert self._wire is not None
+        last = self._lease.snapshot
+        sent = boottime()
+        [(text, armed, *_), *rows] = await self._wire.run(
+            "glance",
+            [
+                b"%d" % last.xmax,
+                b"{%s}" % b",".join([b"%d" % xid for xid in last.running]),
+                b"%d" % (GLANCED_ROWS + 1),
+            ],
+        )
+        if len(rows) > GLANCED_ROWS:
+            return None
+        snapshot = Snapshot.parse(text)
+        self._lease.answered(sent, snapshot)
+        found = sorted((row[2:] for row in rows), key=_id)
+        return Seen(
+            snapshot,
+            [row[0] for row in found],
+            [row[1] for row in found],
+            [row[1] for row in found],
+            touched=(),
+            armed=False,
+            was_armed=armed,
+            unresolved=False,
+            fleet=None,
+            rows=[row for row in found if self._lease.owns(row[0])],
         )
 
     async def take_xid(self) -> int:

@@ -32,7 +32,7 @@ UNRECORDED_LIMIT = 500
 SET_ASIDE_LIMIT = 50
 # For so long a success waits for others: recording it is not urgent, and a full batch costs little
 # more than one. Everything else is what a lane waits for: it is recorded at once.
-LINGER_S = 0.025
+LINGER_S = 0.1
 LINGER_BELOW_RECORDS = 100  # as many do not wait for more
 RECONNECT_FIRST_S, RECONNECT_LONGEST_S = 0.05, 1.0
 
@@ -89,7 +89,7 @@ class Settler:
         if isinstance(record, Settled):
             self.unrecorded += 1
             few = len(self._records) < self._writing + LINGER_BELOW_RECORDS
-            if few and record.decision is PLAIN_SUCCESS:
+            if few and record.decision is PLAIN_SUCCESS and not record.lane.starves:
                 return
         self._hurry.set()
 

@@ -111,9 +111,15 @@ def fresh_database(
 
 # A worker that begins one of these when the others have nothing left keeps all waiting.
 LONGEST = (
-    *("faults/test_faults", "upgrade/test_under_load", "demo/test_command", "cli/test_verdicts"),
-    *("cli/test_doctor", "docs/test_first_steps", "daemon/test_connection", "bench/test_run"),
-    *("daemon/test_supervisor", "daemon/test_fleet", "daemon/test_pooler", "cli/test_triggers"),
+    *(
+        "writers/test_conformance",
+        "docs/test_first_steps",
+        "cli/test_verdicts",
+        "demo/test_command",
+    ),
+    *("cli/test_doctor", "upgrade/test_under_load", "daemon/test_connection", "faults/test_faults"),
+    *("daemon/test_supervisor", "writers/test_locks", "daemon/test_fleet", "daemon/test_pooler"),
+    *("cli/test_status_screen", "cli/test_triggers", "bench/test_run", "daemon/test_start"),
 )
 
 

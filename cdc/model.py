@@ -182,7 +182,8 @@ class Answer(StrEnum):
     """What an attempt amounted to, as far as retries and lanes are concerned.
 
     SUCCESS: 2xx.
-    GONE:    410: suspends the webhook; no budget used.
+    GONE:    410, or webhook-delivery: disable: suspends the webhook; no budget used.
+    ABORTED: webhook-delivery: abort-message: the delivery is dead at once. The receiver is well.
     BUSY:    429 or 503: the lane slows down; no budget used.
     SLOW:    502 or 504: the lane slows down; budget used.
     FAILURE: any other answer, no answer at all, or refused by the address guard: budget used,
@@ -191,6 +192,7 @@ class Answer(StrEnum):
 
     SUCCESS = "success"
     GONE = "gone"
+    ABORTED = "aborted"
     BUSY = "busy"
     SLOW = "slow"
     FAILURE = "failure"

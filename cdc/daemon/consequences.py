@@ -58,7 +58,7 @@ class Consequences:
             or decision.transition is not None
             or decision.slowed
             or another
-            or (worker.noted and outcome.answer is Answer.SUCCESS)
+            or (worker.noted and outcome.answer in (Answer.SUCCESS, Answer.ABORTED))
         ):
             self.keep(worker)
 
@@ -99,7 +99,7 @@ class Consequences:
             worker.told_busy = True
             self._observer.busy(worker.webhook.id, outcome, lane.failing_for(now))
         if decision.suspend:
-            self._suspend(worker, "the receiver answered 410 Gone")
+            self._suspend(worker, f"the receiver {outcome.detail}")
         elif not lane.paused and lane.failing_for(now) >= self._suspend_after_s:
             days = self._suspend_after_s / DAY
             lane.pause()

@@ -28,7 +28,10 @@ RAW_LIMIT_BYTES = 256 * 1024
 read of a body."""
 
 _OF_INTEREST = frozenset(
-    map(len, ("content-length", "transfer-encoding", "retry-after", "location"))
+    map(
+        len,
+        ("content-length", "transfer-encoding", "retry-after", "location", "webhook-delivery"),
+    )
 )
 _FRAMES = (4, 7)  # of HTTP/2 that a server begins with: SETTINGS, GOAWAY
 _FRAME_TYPE = 3  # where a frame's type stands
@@ -42,6 +45,7 @@ class HttpReply(NamedTuple):
     body:        its beginning, as much as is shown.
     keep:        the connection can carry another request.
     location:    the header as it came, None without.
+    asks:        webhook-delivery as it came: what is to be done with the delivery. None without.
     """
 
     status: int
@@ -49,6 +53,7 @@ class HttpReply(NamedTuple):
     body: bytes
     keep: bool
     location: str | None = None
+    asks: str | None = None
 
 
 class _Enough(Exception):
@@ -64,6 +69,7 @@ class Reader:
     """
 
     __slots__ = (
+        "_asks",
         "_body",
         "_chunked",
         "_closing",
@@ -109,6 +115,7 @@ class Reader:
         self._framed = self._chunked = False
         self._retry_after: bytes | None = None
         self._location: bytes | None = None
+        self._asks: bytes | None = None
 
     def feed(self, data: bytes) -> bool:
         """Take in what came; True when the answer is complete.
@@ -184,6 +191,7 @@ class Reader:
             self._body,
             self._keep,
             _text(self._location),
+            _text(self._asks),
         )
 
     # -- called by the parser ---------------------------------------------------------------------
@@ -214,6 +222,8 @@ class Reader:
             self._retry_after = self._retry_after or value
         elif name == b"location":
             self._location = self._location or value
+        elif name == b"webhook-delivery":
+            self._asks = self._asks or value
 
     def on_headers_complete(self) -> None:
         parser = self._parser

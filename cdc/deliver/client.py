@@ -173,7 +173,8 @@ class Client:
         pause = None if wait is None else outcome.retry_after(wait, time.time(), self._cap)
         redirects = 300 <= reply.status < 400
         leads = outcome.leads_to(reply.location, request.url) if redirects else ""
-        return outcome.answered(reply.status, time.monotonic() - started, excerpt, pause, leads)
+        duration = time.monotonic() - started
+        return outcome.answered(reply.status, duration, excerpt, pause, leads, reply.asks)
 
     async def _by_kept(self, origin: Origin, message: bytes, due: float) -> HttpReply | None:
         """By a kept connection; None if there is none, or if it turns out to have ended."""

@@ -90,6 +90,10 @@ class Ended(ConnectionError):
         self.begun = begun
 
 
+ASKED = {"abort-message": Answer.ABORTED, "disable": Answer.GONE}
+"""What a receiver may ask for, in the header webhook-delivery of an answer that is no success."""
+
+
 def answer_for(status: int) -> Answer:
     """The class of a status (ARCHITECTURE.md, "States, codes, defaults")."""
     if 200 <= status < 300:
@@ -109,12 +113,19 @@ def answered(
     excerpt: str = "",
     retry_after: float | None = None,
     leads: str = "",
+    asks: str | None = None,
 ) -> Outcome:
-    """The outcome of a complete answer. leads: where a redirect leads (``leads_to``)."""
+    """The outcome of a complete answer.
+
+    leads: where a redirect leads (``leads_to``). asks: its header webhook-delivery.
+    """
     answer = answer_for(status)
     if answer is Answer.SUCCESS:
         return Outcome(answer, status, None, "", duration, excerpt)
     said = f"answered {status} {_phrase(status)}".rstrip()
+    if asks is not None and (wish := asks.strip().lower()) in ASKED:
+        answer = ASKED[wish]
+        said += f", webhook-delivery: {wish}"
     if 300 <= status < 400 and status != HTTPStatus.NOT_MODIFIED:
         said += f" ({leads}redirects are not followed)"
     return Outcome(answer, status, "status", said, duration, excerpt, retry_after)

@@ -46,6 +46,8 @@ class RetryPolicy:
         attempts = held.delivery.attempts
         if held.outdated:
             return Verdict(0.0, attempts)
+        if answer is Answer.ABORTED:  # a sign of life, and final
+            return Verdict(None, attempts + 1, breaker.success())
         breaker.failing(now)
         if answer is Answer.GONE:
             if breaker.probe is held:

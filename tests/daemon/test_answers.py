@@ -119,6 +119,38 @@ async def test_every_attempt_is_logged_with_what_came_of_it(world: World, tmp_pa
         assert suspended == [(hooks["410"].id,)]
 
 
+async def test_a_receiver_says_what_becomes_of_a_delivery(world: World) -> None:
+    """By its header: one is given up at once, or the webhook is suspended."""
+    aborts, disables, other = [await world.hook("candidate") for _ in range(3)]
+    writer = await world.writer()
+    for hook, wish in ((aborts, "Abort-Message"), (disables, "disable"), (other, "please")):
+        refusal = Reply(400, headers={"Webhook-Delivery": wish})
+        world.receiver.script(hook.path, Script(reply=refusal))
+    async with Running(world.url, retry_schedule=[1000]) as daemon:
+        key = await writer.insert("candidate", project_id=1)
+        await world.until("select exists (select from cdc.dead where webhook_id = %s)", aborts.id)
+        await world.until("select state = 'suspended' from cdc.webhook where id = %s", disables.id)
+        await world.until("select attempts = 1 from cdc.retry where webhook_id = %s", other.id)
+        assert await world.all("select webhook_id, attempts, last_error from cdc.dead") == [
+            (aborts.id, 1, "status")
+        ]
+        detail = "select detail from cdc.attempt where webhook_id = %s"
+        asked = "answered 400 Bad Request, webhook-delivery: "
+        assert await world.one(detail, aborts.id) == f"{asked}abort-message"
+        assert await world.one("select reason from cdc.webhook where id = %s", disables.id) == (
+            f"the receiver {asked}disable"
+        )
+        assert await world.one(detail, other.id) == "answered 400 Bad Request"
+        assert not daemon.log.all("suspended", webhook=aborts.id)
+        # The next change of the row is sent at once, with the same webhook.
+        world.receiver.script(aborts.path, Script())
+        await writer.change("candidate", key)
+        await world.until(
+            "select count(*) = 1 from cdc.attempt where webhook_id = %s and outcome = 'delivered'",
+            aborts.id,
+        )
+
+
 @pytest.mark.parametrize("status", [429, 503])
 async def test_a_date_to_retry_after_is_heeded_up_to_the_cap(world: World, status: int) -> None:
     hook = await world.hook("candidate")

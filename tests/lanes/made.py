@@ -50,6 +50,7 @@ STATUS = {
     Answer.BUSY: 429,
     Answer.SLOW: 502,
     Answer.FAILURE: 500,
+    Answer.ABORTED: 400,
 }
 
 
@@ -70,6 +71,7 @@ DOWN = outcome(Answer.FAILURE, answered=False)
 BUSY = outcome(Answer.BUSY)
 SLOW = outcome(Answer.SLOW)
 GONE = outcome(Answer.GONE)
+ABORTED = outcome(Answer.ABORTED)
 
 # Every delay exact: what jitter does is a test of its own.
 PLAIN = LaneRules(jitter=0.0)

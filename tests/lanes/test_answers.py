@@ -10,7 +10,21 @@ from cdc.lanes import Dead, Delivered, Lane, LaneRules, Retry
 from cdc.lanes.decision import PLAIN_SUCCESS
 from cdc.model import Answer, Outcome
 
-from .made import BAD, BUSY, DOWN, GONE, OK, PLAIN, SLOW, delivery, feed, ids, lane, outcome
+from .made import (
+    ABORTED,
+    BAD,
+    BUSY,
+    DOWN,
+    GONE,
+    OK,
+    PLAIN,
+    SLOW,
+    delivery,
+    feed,
+    ids,
+    lane,
+    outcome,
+)
 
 
 def test_success_is_delivered_and_nothing_else() -> None:
@@ -52,6 +66,38 @@ def test_the_whole_schedule_then_dead() -> None:
         20 * hours,
         24 * hours,
     ]
+
+
+@pytest.mark.parametrize("attempts", [0, 5])
+def test_an_aborted_delivery_is_dead_at_once(attempts: int) -> None:
+    a = lane()
+    feed(a, [delivery(1, "x", attempts=attempts), delivery(2, "x")])
+    decision = a.finish(a.start(0.0)[0], ABORTED, 0.0)
+    assert decision.settlement == Dead(attempts + 1)
+    assert not decision.suspend
+    assert ids(a.start(0.0)) == [2]
+
+
+def test_an_aborted_delivery_is_a_sign_of_life() -> None:
+    """The receiver has answered what it means: the breaker closes, and no failure is counted."""
+    a = lane(LaneRules(breaker_failures=1, first_probe=1.0))
+    feed(a, [delivery(1, "x")])
+    a.finish(a.start(0.0)[0], BAD, 0.0)
+    feed(a, [delivery(2, "y")])
+    [probe] = a.start(2.0)
+    decision = a.finish(probe, ABORTED, 2.0)
+    assert isinstance(decision.settlement, Dead)
+    assert decision.transition is not None
+    assert not decision.transition.opened
+    assert (a.failures, a.failing_for(3.0)) == (0, 0.0)
+
+
+def test_an_answer_of_the_old_endpoint_aborts_nothing() -> None:
+    a = lane()
+    feed(a, [delivery(1)])
+    [sent] = a.start(0.0)
+    a.renew()
+    assert a.finish(sent, ABORTED, 0.0).settlement == Retry(0.0, 0)
 
 
 def test_a_dead_delivery_lets_the_next_of_its_resource_go() -> None:

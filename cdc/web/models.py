@@ -186,6 +186,17 @@ class Companies(Out):
     items: list[Company] = Field(description="At most 50, of those that have webhooks.")
 
 
+class StatusQuery(Query):
+    company: Name | None = Field(None, description="Only its webhooks are listed.")
+
+
+class ExplainQuery(Query):
+    what: Name = Field(description="A resource or its event, a delivery's number, a webhook-id.")
+    key: Name | None = Field(None, description="Of the row, for a resource.")
+    company: Name | None = None
+    since: Moment | None = Field(None, description="How far back; without: a day.")
+
+
 class KeyIn(In):
     scope: Name = Field(description="`admin`, `operator`, `read`, `company:7` or `webhook:5`.")
     description: Text = ""

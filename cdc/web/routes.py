@@ -7,7 +7,7 @@ from functools import cache
 from urllib.parse import unquote
 
 from cdc.web.access import ADMINS, AUDITORS, CHANGERS, COMPANY, EVERY, READERS, SENDERS
-from cdc.web.api import deliveries, rest, webhooks
+from cdc.web.api import deliveries, rest, watch, webhooks
 from cdc.web.call import Route
 from cdc.web.delivery_models import (
     DeliveryFound,
@@ -23,8 +23,10 @@ from cdc.web.models import (
     AuditQuery,
     Companies,
     CompanyQuery,
+    Document,
     Empty,
     Events,
+    ExplainQuery,
     KeyIn,
     KeyMade,
     KeyPage,
@@ -32,6 +34,7 @@ from cdc.web.models import (
     Reason,
     RotateIn,
     RotateOut,
+    StatusQuery,
     WebhookIn,
     WebhookMade,
     WebhookOut,
@@ -74,6 +77,10 @@ ROUTES: tuple[Route, ...] = (
           CHANGERS, TaskOut, body=Empty),
     Route("GET", "/v1/events", "List the events that a webhook can register for.", rest.events,
           EVERY, Events),
+    Route("GET", "/v1/status", "Show what is late, failing or held, as `cdc status --json`.",
+          watch.show_status, READERS, Document, query=StatusQuery),
+    Route("GET", "/v1/explain", "Show what became of a change, as `cdc explain --json`.",
+          watch.explain_change, READERS, Document, query=ExplainQuery),
     Route("GET", "/v1/companies", "Find companies that have webhooks.", rest.companies, READERS,
           Companies, query=CompanyQuery),
     Route("GET", "/v1/keys", "List keys of the API.", rest.list_keys, ADMINS, KeyPage, query=Page),

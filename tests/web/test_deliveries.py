@@ -125,6 +125,20 @@ def test_a_replay_is_counted_then_carried_out(served: Served, operator: Client) 
     assert actors == [task["actor"]]
 
 
+def test_status_and_explain_are_those_of_the_commands(served: Served, operator: Client) -> None:
+    number = hook(served, operator, "7", 1)
+    ((uid,),) = served.rows("select uid::text from cdc.dead where webhook_id = %s", number)
+    found = operator.good("GET", "/v1/status?company=7")
+    assert found["ok"] is False
+    assert [one["webhook_id"] for one in found["webhooks"]] == [number]
+    explained = operator.good("GET", f"/v1/explain?what={uid}")
+    assert [one["uid"] for one in explained["deliveries"]] == [uid]
+    assert explained["deliveries"][0]["said"]
+    assert operator.refused("GET", "/v1/explain?what=nothing") == (422, "invalid")
+    assert operator.refused("GET", "/v1/explain?what=rating") == (422, "invalid")
+    assert operator.refused("GET", "/v1/explain") == (422, "invalid")
+
+
 def test_nothing_is_selected(operator: Client) -> None:
     assert operator.refused("POST", "/v1/replays", {}) == (422, "invalid")
 

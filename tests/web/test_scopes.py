@@ -81,6 +81,8 @@ def owned(served: Served, operator: Client, company: str) -> Owned:
 
 def call(client: Client, route: Route, thing: Owned) -> Any:
     body = BODIES.get(route.name, {} if route.body is not None else None)
+    if route.path == "/v1/explain":
+        return client(route.method, f"/v1/explain?what={thing.uid}")
     if route.name == "POST /v1/replays":
         body = {"dry_run": True, "webhook": thing.webhook_id}
     return client(route.method, thing.path(route), body)

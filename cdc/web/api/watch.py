@@ -1,0 +1,31 @@
+"""How everything does, and what became of a change: what `cdc status` and `cdc explain` know."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+
+from cdc.diagnosis import explain, status
+from cdc.web.call import Answer, Call
+from cdc.web.models import Document
+
+
+def show_status(call: Call) -> Answer:
+    service = call.service
+    with service.pool.autocommit() as conn:
+        found = status.read(conn, service.settings, service.mapping, call.query.company)
+    return Answer(_document(found.as_json()))
+
+
+def explain_change(call: Call) -> Answer:
+    query, mapping = call.query, call.service.mapping
+    subject = explain.subject_of(mapping, query.what, query.key, query.company, query.since)
+    with call.service.pool.autocommit() as conn:
+        found = explain.explain(conn, mapping, subject)
+    return Answer(_document(found.as_json()))
+
+
+def _document(found: dict[str, Any]) -> Document:
+    plain = orjson.dumps(found, default=str, option=orjson.OPT_NON_STR_KEYS)
+    return Document.model_validate(orjson.loads(plain))

@@ -19,7 +19,7 @@ from cdc.web.idempotency import Stored
 from cdc.web.problems import Problem, problem_of
 from cdc.webhooks.audit import Actor
 
-_BEARER = re.compile(r"Bearer +(\S+) *", re.IGNORECASE)
+_BEARER = re.compile(r"Bearer +([\x21-\x7e]+) *", re.IGNORECASE)
 _VERSION = re.compile(r'"([1-9][0-9]{0,17})"')
 JSON = "application/json"
 MERGE_PATCH = "application/merge-patch+json"

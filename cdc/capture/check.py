@@ -48,6 +48,7 @@ def check(conn: Connection, mapping: Mapping, *, trusting: bool = True) -> dict[
     for resource in mapping.captured:
         _can_fire(f"resources.{resource.name}", relations[resource.table])
     _apart(mapping, relations)
+    _filters_can_be_asked(conn, mapping)
     read = sorted({j.resource for r in mapping.captured for j in plan_joins(mapping, r).joins})
     _shown(relations, {_parent(mapping, name).table: _place(name) for name in read})
     for name in read:
@@ -152,6 +153,29 @@ def _apart(mapping: Mapping, relations: dict[Table, Relation]) -> None:
                     + ", so its changes would be two events",
                     "Give an event to one of them only; leave the other out, or without an event.",
                 )
+
+
+def _filters_can_be_asked(conn: Connection, mapping: Mapping) -> None:
+    """Capture without a field that a registration filters by would queue all for it."""
+    known = conn.execute(
+        "select coalesce(has_column_privilege(attrelid, attnum, 'select'), false)"
+        "  from pg_attribute"
+        " where attrelid = to_regclass('cdc.subscription') and attname = 'filter'"
+    ).fetchone()
+    if known is None or not known[0]:
+        return
+    filtered = conn.execute(
+        "select webhook_id, event, jsonb_object_keys(filter) from cdc.subscription"
+        " where filter is not null order by 1, 2, 3"
+    ).fetchall()
+    for webhook, event, name in filtered:
+        resource = mapping.events.get(event)
+        if resource is not None and name not in (resource.fields or ()):
+            raise MappingError(
+                f"resources.{resource.name}.fields: lacks {name!r}, by which webhook {webhook} "
+                f"filters {event}",
+                f"Declare it, or `cdc webhook update {webhook} --no-filter` (or another filter).",
+            )
 
 
 def _read_by_index(

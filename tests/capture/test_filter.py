@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from cdc.errors import MappingError
 from cdc.mapping import Mapping, default_mapping, parse_mapping
 from tests.capture.kit import Suite
 
@@ -120,6 +121,19 @@ def test_values_of_fields_are_for_capture_alone(wanting: Suite) -> None:
     for role in ("cdc_reader", "cdc_admin", "cdc_daemon", "cdc_serve"):
         sql = "select has_column_privilege(%s, 'cdc.unresolved', 'own', 'select')"
         assert wanting.one(sql, role) is False
+
+
+def test_a_mapping_without_a_field_that_is_filtered_by_is_refused(wanting: Suite) -> None:
+    """Its capture would queue all changes for that webhook."""
+    wanting.run("delete from cdc.subscription where webhook_id = 4")
+    with pytest.raises(MappingError) as caught:
+        wanting.install(default_mapping())
+    assert caught.value.message == (
+        "resources.candidate.fields: lacks 'status', by which webhook 2 filters candidate_changed"
+    )
+    assert "`cdc webhook update 2 --no-filter`" in caught.value.hint
+    wanting.run("update cdc.subscription set filter = null")
+    wanting.install(default_mapping())
 
 
 def test_a_mapping_without_fields_is_rendered_as_before(own_suite: Suite) -> None:

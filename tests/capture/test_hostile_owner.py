@@ -333,7 +333,7 @@ def test_our_commands_do_not_read_what_others_own(owned: Suite, app: Connection)
     assert "cannot be checked" in company.doubts(account, owned.mapping, ["77"])[0]
     with logged_in(owned, "late_daemon") as doctor:
         settings = Settings(database_url=account)
-        assert "from outside" in tables(Patient(doctor, settings, owned.mapping)).message
+        assert "by the catalogue only" in tables(Patient(doctor, settings, owned.mapping)).message
     assert ran_as(owned) == set()
     # Whoever acts for the owner is told more, and the trap springs: it was one.
     owned.run("grant suite_app to late_daemon")

@@ -1,4 +1,4 @@
-"""Tables of `cdc serve`: keys of the API, audit, repeated answers, tasks."""
+"""Tables of `cdc serve`: keys of the API, audit, repeated answers, tasks, sessions."""
 
 from __future__ import annotations
 
@@ -75,4 +75,15 @@ task = sa.Table(
         "created_at",
         postgresql_where=sa.text("state in ('waiting', 'running')"),
     ),
+)
+
+session = sa.Table(
+    "session",
+    metadata,
+    sa.Column("id", C, primary_key=True),
+    column("digest", BYTEA),
+    sa.Column("key_id", C, sa.ForeignKey("cdc.api_key.id", ondelete="CASCADE"), nullable=False),
+    column("created_at", TIME, server_default=NOW),
+    column("expires_at", TIME),
+    sa.Index("session_key", "key_id"),
 )

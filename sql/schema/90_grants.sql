@@ -76,6 +76,7 @@ grant select, insert, update, delete on cdc.retry, cdc.dead to cdc_serve;
 grant select, insert on cdc.api_key, cdc.audit to cdc_serve, cdc_admin;
 grant update (revoked_at, last_used_at) on cdc.api_key to cdc_serve, cdc_admin;
 grant select, insert, update, delete on cdc.idempotency, cdc.task to cdc_serve;
+grant select, insert, delete on cdc.session to cdc_serve;
 grant select on cdc.registration to cdc_admin;
 
 -- What was kept of a row of the suite (own) may be any short text of it: only capture reads it.

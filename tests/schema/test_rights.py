@@ -12,8 +12,8 @@ from tests.capture.kit import ROWS, Connection, connect
 
 TABLES = [
     "api_key", "attempt", "audit", "dead", "idempotency", "installation", "lane", "layout", "queue",
-    "registration", "retry", "schema_version", "shard", "subscription", "task", "unresolved",
-    "webhook", "webhook_secret",
+    "registration", "retry", "schema_version", "session", "shard", "subscription", "task",
+    "unresolved", "webhook", "webhook_secret",
 ]  # fmt: skip
 SUITE = [
     "answervideo", "candidate", "company", "customer", "note", "project", "question", "rating"
@@ -41,8 +41,9 @@ WANTED = {
     "cdc_serve": {
         "api_key": "si(u)", "attempt": "s", "audit": "si", "dead": "siud", "idempotency": "siud",
         "installation": "s", "lane": "s", "layout": "s", "queue": "s", "registration": "s",
-        "retry": "siud", "schema_version": "s", "shard": "s", "subscription": "sid",
-        "task": "siud", "unresolved": "(s)", "webhook": "(s)(i)(u)", "webhook_secret": "(s)(i)(u)d",
+        "retry": "siud", "schema_version": "s", "session": "sid", "shard": "s",
+        "subscription": "sid", "task": "siud", "unresolved": "(s)", "webhook": "(s)(i)(u)",
+        "webhook_secret": "(s)(i)(u)d",
     },
 }  # fmt: skip
 

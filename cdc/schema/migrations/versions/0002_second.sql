@@ -322,6 +322,17 @@ create table cdc.task (
 );
 create index task_open on cdc.task (created_at) where state in ('waiting', 'running');
 
+-- People who are signed in to the console, each with the key that they gave. Of the session's secret, which
+-- is in their cookie, a SHA-256 is kept. Signing out deletes the row.
+create table cdc.session (
+  id         text collate "C" primary key check (id ~ '^[a-z2-7]{12}$'),
+  digest     bytea not null check (octet_length(digest) = 32),
+  key_id     text collate "C" not null references cdc.api_key on delete cascade,
+  created_at timestamptz not null default clock_timestamp(),
+  expires_at timestamptz not null
+);
+create index session_key on cdc.session (key_id);
+
 -- Rights: capture as a role of its own.
 grant insert (id, webhook_id, uid, layout, action, "time", refs) on cdc.queue to cdc_capture;
 grant select, insert, delete on cdc.unresolved to cdc_capture;
@@ -356,6 +367,7 @@ grant select, insert, update, delete on cdc.retry, cdc.dead to cdc_serve;
 grant select, insert on cdc.api_key, cdc.audit to cdc_serve, cdc_admin;
 grant update (revoked_at, last_used_at) on cdc.api_key to cdc_serve, cdc_admin;
 grant select, insert, update, delete on cdc.idempotency, cdc.task to cdc_serve;
+grant select, insert, delete on cdc.session to cdc_serve;
 grant select on cdc.registration to cdc_admin;
 -- What was kept of a row of the suite (own) may be any short text of it: capture reads it, nobody else.
 revoke select on cdc.unresolved from cdc_daemon, cdc_admin, cdc_reader;

@@ -20,6 +20,7 @@ from cdc.telemetry import HealthServer, Systemd
 from cdc.telemetry.requests import RequestObserver
 from cdc.web import bootstrap, dispatch, openapi
 from cdc.web.call import Service
+from cdc.web.console.site import Site
 from cdc.web.limits import FailedKeys
 from cdc.web.pool import Pool
 from cdc.web.problems import Problem
@@ -63,6 +64,10 @@ class ServeApp:
         self._document = orjson.dumps(openapi.document(settings.serve_url))
         # Of a proxy that serves this below a path of its own.
         self._prefix = urlsplit(settings.serve_url or "").path.rstrip("/")
+        https = settings.serve_tls_cert_file is not None or (settings.serve_url or "").startswith(
+            "https:"
+        )
+        self._site = Site(self._service, self._failed, observer, self._prefix, secure=https)
         self._ready = False
         self._stop = asyncio.Event()
         self._server = ApiServer(self._answer)
@@ -214,6 +219,8 @@ class ServeApp:
         if request.method in ("GET", "HEAD") and path in ("/healthz", "/readyz", OPENAPI):
             seen["route"] = f"GET {path}"
             return await self._open_to_all(path)
+        if self._site.serves(path):
+            return await self._site.answer(request, path, number, source, seen)
         route, params = dispatch.route_of(request.method, path)
         seen["route"] = route.name
         headers = {name.lower(): value for name, value in request.headers.items()}

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from functools import cache
+from typing import Protocol, TypeVar
 from urllib.parse import unquote
 
 from cdc.web.access import ADMINS, AUDITORS, CHANGERS, COMPANY, EVERY, READERS, SENDERS
@@ -116,13 +118,27 @@ def _pattern(path: str) -> re.Pattern[str]:
     return re.compile(text)
 
 
-def find(method: str, path: str) -> tuple[Route | None, dict[str, str], list[str]]:
-    """The route of a request and the parts of its path; the methods that are possible there.
+class Addressed(Protocol):
+    @property
+    def method(self) -> str: ...
+    @property
+    def path(self) -> str: ...
 
-    path: as it was sent, percent-encoded.
-    """
+
+R = TypeVar("R", bound=Addressed)
+
+
+def find(method: str, path: str) -> tuple[Route | None, dict[str, str], list[str]]:
+    """The route of a request and the parts of its path; the methods that are possible there."""
+    return among(ROUTES, method, path)
+
+
+def among(
+    routes: Sequence[R], method: str, path: str
+) -> tuple[R | None, dict[str, str], list[str]]:
+    """path: as it was sent, percent-encoded."""
     possible = []
-    for route in ROUTES:
+    for route in routes:
         if (found := _pattern(route.path).fullmatch(path)) is not None:
             if route.method == method:
                 try:

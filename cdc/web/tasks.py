@@ -16,7 +16,7 @@ from cdc.errors import CdcError
 from cdc.postgres.advisory_locks import TASK_LOCKS
 from cdc.postgres.connections import Connection
 from cdc.schema.tables import task
-from cdc.web import idempotency
+from cdc.web import idempotency, sessions
 from cdc.web.api.deliveries import wanted
 from cdc.web.keys import NOW
 from cdc.web.pool import Pool
@@ -72,6 +72,7 @@ class TaskWorker:
     def forget_old(self) -> None:
         with self._pool.transaction() as conn:
             idempotency.forget_old(conn)
+            sessions.forget_old(conn)
             conn.execute(sa.delete(task).where(task.c.ended_at < NOW - KEPT))
 
     def _carry_out(self, conn: Connection, number: UUID) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import psycopg
 
 from cdc.diagnosis.explain import facts as known_facts
-from cdc.diagnosis.explain import story, suite
+from cdc.diagnosis.explain import story, suite, webhook
 from cdc.diagnosis.explain.model import Attempt, DeliveryFacts, Facts, Sentence, Subject
 from cdc.diagnosis.explain.suite import SuiteRow
 from cdc.errors import CdcError, UsageError
@@ -70,6 +70,16 @@ def explain(conn: psycopg.Connection[Any], mapping: Mapping, subject: Subject) -
     general = _located(_general(subject, known, row, mapping))
     stories = [(one, _located(story.of_delivery(one, known))) for one in known.deliveries]
     return Explanation(subject, known, general, stories)
+
+
+def explain_webhook(conn: psycopg.Connection[Any], number: int) -> list[Sentence]:
+    """How a webhook stands, and why; nothing for an unknown one. Raises DatabaseError."""
+    known = known_facts.of_webhook(conn, number)
+    return [
+        sentence
+        for hook in known.hooks.values()
+        for sentence in _located(webhook.of_webhook(hook, known))
+    ]
 
 
 def subject_of(

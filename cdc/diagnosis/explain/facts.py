@@ -178,6 +178,19 @@ def gather(conn: Connection, mapping: Mapping, asked: Subject, company: str | No
     )
 
 
+def of_webhook(conn: Connection, number: int) -> Facts:
+    """What is known about a webhook and of what stops all of them. Raises DatabaseError."""
+    capture_state.refuse_unless_migrated(conn)
+    with conn.transaction():
+        members, hooks = _hooks(conn, [number], [])
+        return Facts(
+            hooks=hooks,
+            daemons=members,
+            copy=capture_state.is_copy(conn),
+            blocking=next(iter(blocking_sessions(conn)), None),
+        )
+
+
 def _gaps(conn: Connection, asked: Subject) -> list[Gap]:
     """Those that end within the time looked at, or not at all."""
     if asked.resource is None:

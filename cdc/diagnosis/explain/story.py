@@ -216,7 +216,7 @@ def _waiting(
             f"{one.cause(log).todo_for(hook.id)} When that is fixed: `cdc webhook resume "
             f"{hook.id}` tries at once.",
         )
-    before = list(_in_the_way(hook, facts))
+    before = list(in_the_way(hook, facts))
     yield from before
     if facts.blocking is not None and hook.owner is not None:
         before.append(_of_recording(facts.blocking))
@@ -250,7 +250,7 @@ def _of_recording(blocking: BlockingSession) -> Sentence:
     )
 
 
-def _in_the_way(hook: WebhookFacts, facts: Facts) -> Iterator[Sentence]:
+def in_the_way(hook: WebhookFacts, facts: Facts) -> Iterator[Sentence]:
     """What stops an active webhook."""
     if facts.copy:
         yield Sentence(

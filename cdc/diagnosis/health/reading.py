@@ -4,7 +4,7 @@ look at than a short one."""
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from heapq import nlargest
 from typing import Any
 
@@ -152,6 +152,7 @@ select w.id, w.company, w.state, w.reason, w.since, q.n, r.retrying, r.parked, d
      from cdc.retry where webhook_id = w.id and due_at is not null
     order by due_at limit 1) next on true
   left join cdc.lane l on l.webhook_id = w.id
+ where %(webhooks)s::bigint[] is null or w.id = any(%(webhooks)s)
  order by w.id
 """
 
@@ -159,14 +160,16 @@ select w.id, w.company, w.state, w.reason, w.since, q.n, r.retrying, r.parked, d
 _BY_INDEX = "set local enable_seqscan = off; set local enable_bitmapscan = off; set local jit = off"
 
 
-def lanes(conn: Connection) -> tuple[LaneState, ...]:
-    """All webhooks. Costs some probes of indexes each, and ``COUNTED`` rows (or ``LEAST`` each)."""
+def lanes(conn: Connection, webhooks: Sequence[int] | None = None) -> tuple[LaneState, ...]:
+    """These webhooks, or all. Costs some probes of indexes each, and ``COUNTED`` rows (or ``LEAST``
+    each)."""
     with conn.transaction():
         conn.execute(_BY_INDEX)
-        row = conn.execute(_BUSY).fetchone()
+        row = conn.execute(_BUSY).fetchone() if webhooks is None else (len(webhooks),)
         assert row is not None
         bound = max(LEAST, min(MOST, COUNTED // max(1, row[0])))
-        rows = conn.execute(_LANES, {"bound": bound, "unusable": UNUSABLE}).fetchall()
+        ask = {"bound": bound, "unusable": UNUSABLE, "webhooks": webhooks}
+        rows = conn.execute(_LANES, ask).fetchall()
     return tuple(map(LaneState._make, rows))
 
 

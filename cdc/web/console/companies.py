@@ -1,0 +1,42 @@
+"""Companies: found by the beginning of their key; one with its webhooks."""
+
+from __future__ import annotations
+
+from cdc.diagnosis import health
+from cdc.diagnosis.health import LaneState
+from cdc.web.api import rest
+from cdc.web.console.forms import checked
+from cdc.web.console.visit import Page, Visit
+from cdc.web.models import Companies, CompanyQuery
+from cdc.web.problems import Problem
+from cdc.webhooks import statements
+
+LISTED = 200
+
+
+def find(visit: Visit) -> Page:
+    prefix = visit.query.get("prefix", "").strip()
+    found = rest.companies(visit.call(query=checked(CompanyQuery, {"prefix": prefix}))).body
+    assert isinstance(found, Companies)
+    return Page("companies.html", {"prefix": prefix, "found": found.items, "most": rest.COMPANIES})
+
+
+def show(visit: Visit) -> Page:
+    name = visit.query.get("name", "")
+    if not name:
+        raise Problem("not_found")
+    company = visit.access.company(name)
+    found = statements.search(visit.conn, company, removed=True, most=LISTED + 1)
+    values = {
+        "company": company,
+        "webhooks": found[:LISTED],
+        "more": len(found) > LISTED,
+        "lanes": lanes(visit, [one.id for one in found]),
+    }
+    return Page("company.html", values)
+
+
+def lanes(visit: Visit, webhooks: list[int]) -> dict[int, LaneState]:
+    """What these webhooks owe."""
+    with visit.service.pool.autocommit() as conn:
+        return {lane.webhook_id: lane for lane in health.lanes(conn, webhooks)}

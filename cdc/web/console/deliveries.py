@@ -1,0 +1,76 @@
+"""A delivery: what became of it, in sentences; its attempts; send it again."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from cdc.diagnosis.explain import Sentence, Subject, explain
+from cdc.errors import CdcError
+from cdc.web.api import deliveries as api
+from cdc.web.console.changes import Asked
+from cdc.web.console.visit import Page, Redirect, Visit
+from cdc.web.delivery_models import DeliveryDetail, DeliveryFound, RetryOut
+from cdc.web.models import Empty
+from cdc.wording import counted
+
+DONE = {
+    "0": "It waits already, so nothing was changed.",
+    "1": "It is sent again, with a new retry budget.",
+}
+
+
+def _found(visit: Visit) -> list[DeliveryDetail]:
+    body = api.show(visit.call()).body
+    assert isinstance(body, DeliveryFound)
+    return body.items
+
+
+def show(visit: Visit) -> Page:
+    found = _found(visit)
+    said, unread = _sentences(visit)
+    values: dict[str, Any] = {
+        "uid": str(found[0].uid),
+        "deliveries": [(one, said.get((one.webhook, one.id), [])) for one in found],
+        "unread": unread,
+        "done": DONE.get(visit.query.get("done", ""), ""),
+    }
+    return Page("delivery.html", values)
+
+
+def ask_retry(visit: Visit) -> Page:
+    found = _found(visit)
+    webhooks = ", ".join(str(one.webhook) for one in found)
+    uid = str(found[0].uid)
+    what = [
+        f"{counted(len(found), 'delivery', 'deliveries').capitalize()} with the id {uid} "
+        f"of webhook {webhooks} is sent again, with the same webhook-id and a new retry budget.",
+        "A receiver that has it already recognises the repeat by this id.",
+    ]
+    if any(one.state in ("queued", "parked", "held") for one in found):
+        what.append("One that waits already is left as it is.")
+    values = {
+        "asked": Asked("Send a delivery again", what, "Send again"),
+        "action": f"/deliveries/{uid}/retry",
+        "back": f"/deliveries/{uid}",
+        "version": 0,
+        "problem": None,
+    }
+    return Page("confirm.html", values)
+
+
+def retry(visit: Visit) -> Redirect:
+    done = api.retry(visit.call(body=Empty())).body
+    assert isinstance(done, RetryOut)
+    return Redirect(f"/deliveries/{visit.params['uid']}?done={min(done.retried, 1)}")
+
+
+def _sentences(visit: Visit) -> tuple[dict[tuple[int, int], list[Sentence]], str]:
+    """Of each delivery; or why they cannot be made."""
+    subject = Subject(uid=str(UUID(visit.params["uid"])))
+    try:
+        with visit.service.pool.autocommit() as conn:
+            told = explain(conn, visit.service.mapping, subject)
+    except CdcError as error:
+        return {}, error.message
+    return {(one.webhook, one.id): [*said, *told.general] for one, said in told.deliveries}, ""

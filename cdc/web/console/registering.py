@@ -1,0 +1,129 @@
+"""Register a webhook, and edit one: the same form."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cdc.errors import UsageError
+from cdc.web.api import rest
+from cdc.web.api import webhooks as api
+from cdc.web.console import forms
+from cdc.web.console.forms import Form, checked
+from cdc.web.console.visit import Attempt, Page, Redirect, Visit
+from cdc.web.console.webhooks import found
+from cdc.web.models import Events, WebhookIn, WebhookMade, WebhookPatch
+from cdc.web.problems import Problem
+from cdc.webhooks import checks
+from cdc.webhooks.model import Registration
+
+_TEXTS = ("endpoint", "description", "ref", "rate_limit", "max_concurrency", "tls_profile")
+
+
+def new(visit: Visit) -> Page:
+    return _form(visit, None, {"company": visit.query.get("company", "")}, visit.attempt())
+
+
+def add(visit: Visit) -> Page:
+    form = visit.form
+    with visit.attempt() as attempt:
+        company = _company(form)
+        given: dict[str, Any] = form.filled(*_TEXTS, "signature")
+        given["events"] = _events(form)
+        if not form.one("endpoint"):
+            raise Problem("invalid", errors={"endpoint": "give the URL to POST to"})
+        given["headers"] = forms.headers(form.one("headers"))
+        made = api.add(visit.call(body=checked(WebhookIn, given), company=company)).body
+        assert isinstance(made, WebhookMade)
+        values = {
+            "title": f"Webhook {made.id} of company {made.company} is registered",
+            "secret": made.secret,
+            "public_key": made.public_key,
+            "old_secret_until": None,
+            "back": f"/webhooks/{made.id}",
+        }
+        return Page("secret.html", values, 201)
+    return _form(visit, None, _sent(form), attempt)
+
+
+def edit(visit: Visit) -> Page:
+    return _form(visit, (one := found(visit)), _of(one), visit.attempt())
+
+
+def change(visit: Visit) -> Page | Redirect:
+    form, one = visit.form, found(visit)
+    before = _of(one)
+    with visit.attempt() as attempt:
+        given: dict[str, Any] = {}
+        if (events := _events(form)) != before["events"]:
+            given["events"] = events
+        for name in _TEXTS:
+            if (value := form.one(name)) != before[name]:
+                given[name] = value or ("" if name == "description" else None)
+        if form.one("headers"):
+            given["headers"] = forms.headers(form.one("headers"))
+        elif form.one("no_headers"):
+            given["headers"] = None
+        body = checked(WebhookPatch, given)
+        api.change(visit.call(body=body, version=form.version))
+        return Redirect(f"/webhooks/{one.id}?done=changed")
+    return _form(visit, one, _sent(form), attempt)
+
+
+def _form(visit: Visit, one: Registration | None, given: dict[str, Any], attempt: Attempt) -> Page:
+    events = rest.events(visit.call()).body
+    assert isinstance(events, Events)
+    values = {
+        "webhook": one,
+        "events": events.items,
+        "given": {**_EMPTY, **given},
+        "errors": attempt.errors,
+        "problem": attempt.problem,
+        "version": visit.form.version or one.version if one else 0,
+        "header_names": list(one.headers) if one else [],
+    }
+    return Page("webhook_form.html", values, attempt.status)
+
+
+_EMPTY: dict[str, Any] = {
+    **dict.fromkeys(("company", "headers", *_TEXTS), ""),
+    "events": [],
+    "signature": "v1",
+}
+
+
+def _of(one: Registration) -> dict[str, Any]:
+    """A webhook's values as the form shows them."""
+    return {
+        "company": one.company,
+        "events": list(one.events),
+        "endpoint": one.endpoint,
+        "description": one.description,
+        "ref": one.ref or "",
+        "rate_limit": "" if one.rate is None else f"{one.rate:g}",
+        "max_concurrency": str(one.cap),
+        "tls_profile": one.tls_profile or "",
+    }
+
+
+def _sent(form: Form) -> dict[str, Any]:
+    """What was sent, to be corrected."""
+    texts = {name: form.one(name) for name in ("company", "headers", "signature", *_TEXTS)}
+    return {**texts, "events": form.every("events")}
+
+
+def _company(form: Form) -> str:
+    company = form.one("company")
+    if not company:
+        raise Problem("invalid", errors={"company": "give the company's key in the suite"})
+    try:
+        checks.company(company)
+    except UsageError:
+        raise Problem("invalid", errors={"company": "not a company's key"}) from None
+    return company
+
+
+def _events(form: Form) -> list[str]:
+    events = form.every("events")
+    if not events:
+        raise Problem("invalid", errors={"events": "choose at least one event"})
+    return events

@@ -1,0 +1,109 @@
+"""Templates and static files. Every value is escaped; no template says otherwise."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import orjson
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup, escape
+
+from cdc.diagnosis.health import LaneState
+from cdc.diagnosis.status import standing
+from cdc.wording import age, counted
+
+HERE = Path(__file__).parent
+HEADERS = {
+    "Content-Type": "text/html; charset=utf-8",
+    "Content-Security-Policy": "default-src 'none'; style-src 'self'; img-src 'self'; "
+    "form-action 'self'; frame-ancestors 'none'; base-uri 'none'",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+}
+_KINDS = {".css": "text/css; charset=utf-8", ".svg": "image/svg+xml"}
+
+
+class Static:
+    """Files whose names hold a hash of their content, so a browser may keep them for ever."""
+
+    def __init__(self) -> None:
+        self._files: dict[str, tuple[str, bytes]] = {}
+        self.names: dict[str, str] = {}
+        for file in sorted((HERE / "static").iterdir()):
+            if file.suffix in _KINDS:
+                content = file.read_bytes()
+                mark = hashlib.sha256(content).hexdigest()[:16]
+                self.names[file.name] = f"{file.stem}.{mark}{file.suffix}"
+                self._files[self.names[file.name]] = (_KINDS[file.suffix], content)
+
+    def get(self, name: str) -> tuple[dict[str, str], bytes] | None:
+        """Headers and content."""
+        found = self._files.get(name)
+        if found is None:
+            return None
+        kept = "public, max-age=31536000, immutable"
+        return {"Content-Type": found[0], "Cache-Control": kept}, found[1]
+
+
+def moment(time: datetime | None) -> Markup | str:
+    """A time with the name of its zone."""
+    if time is None:
+        return ""
+    utc = time.astimezone(UTC)
+    return Markup('<time datetime="{}">{}</time>').format(
+        utc.isoformat(timespec="seconds"), f"{utc:%Y-%m-%d %H:%M:%S} UTC"
+    )
+
+
+def coded(text: str) -> Markup:
+    """What stands in backticks as code; all of it escaped."""
+    parts = str(text).split("`")
+    if len(parts) % 2 == 0:
+        return escape(text)
+    made = [
+        Markup("<code>{}</code>").format(part) if number % 2 else escape(part)
+        for number, part in enumerate(parts)
+    ]
+    return Markup("").join(made)
+
+
+def plain(value: Any) -> str:
+    """JSON for people."""
+    return orjson.dumps(value, option=orjson.OPT_INDENT_2).decode()
+
+
+def at_least(number: int, lane: LaneState) -> str:
+    """A count of deliveries, which has a bound."""
+    found = counted(number, "delivery", "deliveries")
+    return f"at least {found}" if lane.more else found
+
+
+class Renderer:
+    """prefix: what a proxy puts before all paths."""
+
+    def __init__(self, prefix: str) -> None:
+        self.static = Static()
+        self._templates = Environment(
+            loader=FileSystemLoader(HERE / "templates"),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        self._templates.filters.update(
+            moment=moment, coded=coded, age=age, plain=plain, standing=standing
+        )
+        self._templates.globals.update(
+            root=f"{prefix}/console",
+            css=f"{prefix}/console/static/{self.static.names['console.css']}",
+            icon=f"{prefix}/console/static/{self.static.names['icon.svg']}",
+            counted=counted,
+            at_least=at_least,
+        )
+
+    def page(self, template: str, values: Mapping[str, Any]) -> bytes:
+        return self._templates.get_template(template).render(values).encode()

@@ -1,0 +1,65 @@
+"""A webhook: how it stands and why, what waits, its deliveries."""
+
+from __future__ import annotations
+
+from urllib.parse import urlencode
+
+from cdc.diagnosis.explain import Sentence, explain_webhook
+from cdc.errors import CdcError
+from cdc.model import WebhookState
+from cdc.web.api import deliveries
+from cdc.web.console.companies import lanes
+from cdc.web.console.forms import checked
+from cdc.web.console.visit import Page, Visit
+from cdc.web.delivery_models import DeliveryPage, DeliveryQuery
+from cdc.webhooks import statements
+from cdc.webhooks.model import Registration
+
+STATES = ("waiting", "dead", "delivered", "expired", "dropped")
+DONE = {
+    "paused": "Paused. Changes are collected until it is resumed.",
+    "resumed": "Resumed. What waits is sent now.",
+    "changed": "Changed.",
+    "removed": "Removed for good.",
+}
+"""What a page says after a change."""
+
+
+def found(visit: Visit) -> Registration:
+    """The webhook of the address. Raises Problem."""
+    return visit.registry.get(visit.access.webhook(int(visit.params["webhook_id"])))
+
+
+def show(visit: Visit) -> Page:
+    webhook = found(visit)
+    asked = {name: visit.query[name] for name in ("state", "after") if visit.query.get(name)}
+    query = checked(DeliveryQuery, {**asked, "limit": "25"})
+    page = deliveries.listed(visit.call(query=query)).body
+    assert isinstance(page, DeliveryPage)
+    state = visit.query.get("state", "")
+    sentences, unread = _sentences(visit, webhook.id)
+    values = {
+        "webhook": webhook,
+        "alive": webhook.state is not WebhookState.REMOVED,
+        "lane": lanes(visit, [webhook.id])[webhook.id],
+        "sentences": sentences,
+        "unread": unread,
+        "scheme": statements.kept_scheme(visit.conn, webhook.id),
+        "old_secret_until": statements.secrets_end(visit.conn, webhook.id),
+        "states": STATES,
+        "state": state,
+        "deliveries": page.items,
+        "older": urlencode({"state": state, "after": page.next}) if page.next else "",
+        "first": "after" not in asked,
+        "done": DONE.get(visit.query.get("done", ""), ""),
+    }
+    return Page("webhook.html", values)
+
+
+def _sentences(visit: Visit, number: int) -> tuple[list[Sentence], str]:
+    """Or why they cannot be made."""
+    try:
+        with visit.service.pool.autocommit() as conn:
+            return explain_webhook(conn, number), ""
+    except CdcError as error:
+        return [], error.message

@@ -61,13 +61,12 @@ class Person:
         async with self.http.get(f"{self.url}/console{path}", allow_redirects=follow) as got:
             return await _read(got)
 
-    async def post(self, path: str, fields: Any, *, follow: bool = True, token: bool = True) -> Page:
+    async def post(self, path: str, fields: Any, *, follow: bool = True) -> Page:
         """Opens the page of the form, fills it in, sends it."""
-        form = await self.get(path) if token else None
-        every = list(form.hidden.items()) if form else []
-        items = fields.items() if isinstance(fields, dict) else fields
+        form = await self.get(path)
+        items = list(fields.items() if isinstance(fields, dict) else fields)
         names = {name for name, _ in items}
-        sent = [(n, v) for n, v in every if n not in names] + list(items)
+        sent = [(n, v) for n, v in form.hidden.items() if n not in names] + items
         return await self.send(path, sent, follow=follow)
 
     async def send(self, path: str, fields: Any, *, follow: bool = True) -> Page:

@@ -12,6 +12,7 @@ import orjson
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from cdc.causes import cause_of
 from cdc.diagnosis.health import LaneState
 from cdc.diagnosis.status import standing
 from cdc.wording import age, counted
@@ -82,6 +83,13 @@ def at_least(number: int, lane: LaneState) -> str:
     return f"at least {found}" if lane.more else found
 
 
+def why(lane: LaneState) -> str:
+    """The last error of a webhook, in words."""
+    if lane.error in (None, "status", "mapping") or lane.unusable is not None:
+        return lane.last_error or ""
+    return f"{cause_of(lane.error or '', lane.status).text} ({lane.error})"
+
+
 class Renderer:
     """prefix: what a proxy puts before all paths."""
 
@@ -95,7 +103,7 @@ class Renderer:
             lstrip_blocks=True,
         )
         self._templates.filters.update(
-            moment=moment, coded=coded, age=age, plain=plain, standing=standing
+            moment=moment, coded=coded, age=age, plain=plain, standing=standing, why=why
         )
         self._templates.globals.update(
             root=f"{prefix}/console",

@@ -77,7 +77,8 @@ class Person:
             return await _read(got)
 
     async def sign_in(self, key: str, *, follow: bool = True) -> Page:
-        return await self.post("/sign-in", {"key": key}, follow=follow)
+        fields = {"key": key, "next": "/console/companies"}
+        return await self.post("/sign-in", fields, follow=follow)
 
     @property
     def cookie(self) -> str:

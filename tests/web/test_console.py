@@ -19,7 +19,7 @@ HOSTILE = "\"'><script>alert(1)</script><img src=x onerror=y>{{7*7}}`x"
 async def admin_person(served: Served) -> AsyncIterator[Person]:
     async with person(served.url) as one:
         page = await one.sign_in(served.client("admin").key or "")
-        assert (page.status, page.path) == (200, "/console/")
+        assert (page.status, page.path) == (200, "/console/companies")
         yield one
 
 

@@ -61,7 +61,7 @@ def ask_revoke(visit: Visit) -> Page:
         raise Problem("not_found")
     what = [
         f"The key {number} ({found['scope']}) is worth nothing from now on, for good.",
-        "Who signed in to this console with it is signed out.",
+        "Sessions of this console that began with it end.",
     ]
     if number == visit.access.key.id:
         what.append("It is the key that you are signed in with.")

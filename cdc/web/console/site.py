@@ -179,11 +179,14 @@ class Site:
     async def _sign_in(self, asked: Asked) -> web.Response:
         pool = self._service.pool
         asked.check_token()
-        if (wait := self._failed.wait(asked.source)) > 0:
+        sent = asked.form.one("key")
+        if (wait := self._failed.wait(asked.source, sent)) > 0:
             self._observer.key_refused()
             raise Problem("too_many_requests", headers={"Retry-After": str(int(wait) + 1)})
         try:
-            return await pool.run(lambda: self._signed_in(asked))
+            made = await pool.run(lambda: self._signed_in(asked))
+            self._failed.worked(sent)
+            return made
         except Problem as problem:
             if problem.code == "unauthorized":
                 self._observer.key_refused()

@@ -26,6 +26,7 @@ from tests.house.files import TOP
 
 UNIT = TOP / "deploy" / "systemd" / "cdc.service"
 ENV = TOP / "deploy" / "systemd" / "cdc.env"
+SERVE = UNIT.with_name("cdc-serve.service")
 
 
 @pytest.fixture
@@ -37,9 +38,10 @@ def service() -> configparser.SectionProxy:
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd-analyze")
-def test_systemd_accepts_it(tmp_path: Path) -> None:
-    copy = tmp_path / "cdc.service"
-    copy.write_text(UNIT.read_text().replace("/opt/cdc/bin/cdc", shutil.which("true") or ""))
+@pytest.mark.parametrize("unit", [UNIT, SERVE], ids=lambda unit: unit.name)
+def test_systemd_accepts_it(tmp_path: Path, unit: Path) -> None:
+    copy = tmp_path / unit.name
+    copy.write_text(unit.read_text().replace("/opt/cdc/bin/cdc", shutil.which("true") or ""))
     done = subprocess.run(["systemd-analyze", "verify", copy], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
 
@@ -61,6 +63,20 @@ def test_the_example_settings_are_accepted(monkeypatch: pytest.MonkeyPatch) -> N
     assert load().http_port == 9464
     options = dict(lines)["RUN_OPTIONS"]
     accepted(["run", *options.split()])
+
+
+def test_the_unit_of_the_api_differs_in_what_it_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has no more rights than the daemon's, and its example settings are accepted."""
+    daemon, api = UNIT.read_text(), SERVE.read_text()
+    rights = daemon[daemon.index("# It needs the network") : daemon.index("[Install]")]
+    assert rights in api
+    command = re.search(r"^ExecStart=/opt/cdc/bin/cdc (.*)$", api, re.MULTILINE)
+    assert command is not None
+    accepted(command[1].split())
+    text = SERVE.with_suffix(".env").read_text()
+    for name, value in re.findall(r"^([A-Z_]+)=(.*)$", text, re.MULTILINE):
+        monkeypatch.setenv(name, value)
+    assert load().serve_url == "https://hooks.internal/"
 
 
 class Manager:

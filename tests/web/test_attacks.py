@@ -155,7 +155,7 @@ async def test_a_connection_that_is_too_slow_is_ended(monkeypatch: pytest.Monkey
         return server.response(200, {}, b"x" * 10_000_000)
 
     made = server.ApiServer(answer)
-    runner = web.ServerRunner(made)
+    runner = web.ServerRunner(made, shutdown_timeout=1.0)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()

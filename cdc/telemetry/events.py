@@ -6,13 +6,12 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import structlog
-
 from cdc.causes import cause_of
 from cdc.errors import words
 from cdc.model import Delivery, Outcome
 from cdc.telemetry.logfile import LogFile
 from cdc.telemetry.metrics import Backlog, Metrics
+from cdc.telemetry.plain import structlog
 from cdc.telemetry.repeats import Repeats
 
 if TYPE_CHECKING:

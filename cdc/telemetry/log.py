@@ -5,9 +5,8 @@ from __future__ import annotations
 import logging
 import sys
 
-import structlog
-
 from cdc.telemetry.logfile import LogFile
+from cdc.telemetry.plain import structlog
 
 
 def is_json(form: str) -> bool:
@@ -43,7 +42,11 @@ def configure_logging(
     if json:
         processors += [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     else:
-        processors.append(structlog.dev.ConsoleRenderer(colors=terminal))
+        processors.append(
+            structlog.dev.ConsoleRenderer(
+                colors=terminal, exception_formatter=structlog.dev.plain_traceback
+            )
+        )
     structlog.configure(
         processors=processors,
         wrapper_class=structlog.make_filtering_bound_logger(

@@ -6,9 +6,10 @@ from __future__ import annotations
 import os
 import select
 import stat
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
-from structlog.typing import EventDict, WrappedLogger
+if TYPE_CHECKING:
+    from structlog.typing import EventDict, WrappedLogger
 
 WRITE_WITHIN_S = 0.1
 """Seconds that a line waits for a reader who is behind; those after it do not, until he reads."""

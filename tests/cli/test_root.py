@@ -61,6 +61,34 @@ print("heavy:", heavy or "none")
     assert all(f" {name} " in done.stdout for name in BUILT)
 
 
+# Packages of others that a daemon may import before it is ready: each takes time, at each start.
+AT_START = {
+    *("aiohappyeyeballs", "aiohttp", "aiosignal", "annotated_types", "attr", "attrs", "cffi"),
+    *("dotenv", "frozenlist", "httptools", "idna", "multidict", "orjson", "prometheus_client"),
+    *("propcache", "psycopg", "psycopg_binary", "pycares", "pydantic", "pydantic_core"),
+    *("pydantic_settings", "shellingham", "structlog", "typer", "typing_extensions"),
+    *("typing_inspection", "uvloop", "yarl", "click", "annotated_doc"),
+}
+
+
+def test_a_daemon_imports_little_before_it_is_ready() -> None:
+    """Not SQLAlchemy, Alembic, rich, pygments: those are for commands."""
+    code = """
+import sys
+sys.argv = ["cdc", "run"]
+import cdc.cli, cdc.cli.run, cdc.settings, cdc.daemon.app, cdc.diagnosis.exposed_files
+import uvloop
+of_others = {
+    name.partition(".")[0] for name, module in sys.modules.items()
+    if "site-packages" in (getattr(module, "__file__", None) or "")
+}
+print("imported:", *sorted(name for name in of_others if not name.startswith("_")))
+"""
+    imported = python(code).stdout.partition("imported: ")[2].split()
+    assert imported, "it was not asked"
+    assert set(imported) <= AT_START
+
+
 @pytest.mark.parametrize("name", BUILT)
 def test_every_command_has_help(name: str) -> None:
     assert Command().good(name, "--help").out

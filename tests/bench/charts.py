@@ -95,7 +95,7 @@ def charts(figures: Sequence[Figure]) -> dict[str, Chart]:
 
 
 def _latency(figures: list[Figure]) -> Chart | None:
-    by_rate = {figure.more["rate"]: figure for figure in figures}
+    by_rate = {f.more["rate"]: f for f in figures if "percentiles" in f.more}
     places = [(float(n), name) for n, name in enumerate(PERCENTILES)]
     lines = []
     for color, (rate, figure) in enumerate(by_rate.items()):

@@ -162,6 +162,15 @@ class Child:
         return sum(_status(pid, "VmHWM") for pid in _tree(self.pid))
 
 
+def cpu_of_all(pid: int) -> float:
+    """Seconds of CPU that a process and its children have used, those that have ended included."""
+    with suppress(OSError):
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        ended = sum(map(int, fields[13:15])) / os.sysconf("SC_CLK_TCK")
+        return ended + sum(_cpu(one) for one in _tree(pid))
+    return 0.0
+
+
 def _tree(pid: int) -> list[int]:
     """The process and its children, theirs included."""
     with suppress(OSError):

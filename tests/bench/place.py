@@ -21,6 +21,7 @@ from cdc.postgres import connections
 from cdc.sandbox.embedded import EmbeddedPostgres
 from cdc.sandbox.suite import tables_sql
 from cdc.schema import migrations
+from tests.bench.child import cpu_of_all
 from tests.bench.load.plain import TRIGGER
 
 Kind = Literal["bare", "notify", "captured"]
@@ -78,6 +79,12 @@ class Server:
             yield server
         finally:
             server._drop_roles()
+
+    def cpu(self) -> float | None:
+        """Seconds of CPU that the server has used so far; None: it is not on this machine."""
+        if self._embedded is None or self._embedded.pid is None:
+            return None
+        return cpu_of_all(self._embedded.pid)
 
     @property
     def is_ours(self) -> bool:

@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 from tests.bench.account import Account, match, summed
 from tests.bench.bench import Bench
-from tests.bench.child import ChildFailed
+from tests.bench.child import Child, ChildFailed
+from tests.bench.daemon import Daemon
 from tests.bench.figures import Bound, Figure, by_second, percentile
 from tests.bench.load import writer
 from tests.bench.place import Database
@@ -21,11 +22,20 @@ CONNECTIONS = (16, 64, 256)
 SWEPT_AT, SWEEP = 1000, 1.0  # changes a second, and for how many, to find the best of them
 LONG = 20
 LOADS: tuple[tuple[int, float, dict[str, Bound]], ...] = (
-    (200, 10, {"p50": Bound(3, 2, better="less"), "p99": Bound(4, 2, better="less")}),
+    (20, 10, {}),
+    (
+        200,
+        10,
+        {
+            "p50": Bound(3, 2, better="less"),
+            "p99": Bound(4, 2, better="less"),
+            "cpu": Bound(1.5, 1.2, better="less"),
+        },
+    ),
     (1000, 10, {"p99": Bound(6, 2, of_baseline=False, better="less")}),
     (4000, 30, {"p99": Bound(50, 15, of_baseline=False, better="less")}),
 )
-"""Changes a second, for how many seconds, and what percentiles have to reach."""
+"""Changes a second, for how many seconds, and what percentiles have to reach, and CPU a change."""
 SHARES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p999": 0.999, "max": 1.0}
 
 
@@ -33,11 +43,13 @@ class Lived(NamedTuple):
     """account: what came.  written: changes a second, while they were written.
 
     over_time: receipts a second, second by second, from when they count.
+    cpu: microseconds a change of what delivers, and of the server with its writers; None: unknown.
     """
 
     account: Account
     written: float
     over_time: list[float]
+    cpu: tuple[float, float] | None = None
 
 
 def load(
@@ -48,17 +60,23 @@ def load(
     *,
     warm_up: float | None = None,
     sessions: int = SESSIONS,
+    consumer: Child | None = None,
 ) -> Lived:
     """Writes so many changes a second, and waits for what they owe. Somebody delivers meanwhile.
 
     rate:    0 for as many as come about.
     warm_up: seconds of the same load before it counts; None for what is usual.
+    consumer: what delivers, if its CPU is of interest.
     """
     warm_up = bench.size.warm_up if warm_up is None else warm_up
     keys = rows(rate, warm_up + seconds)
     bench.target.clear()
+    before = _cpu(bench, consumer)
     written = bench.write(writer.Plan(database.url, rate, warm_up + seconds, sessions, 1, keys))
     bench.target.wait_for(len(written), STRAGGLERS, lambda: None)
+    if isinstance(consumer, Daemon):
+        consumer.settled(STRAGGLERS)
+    after = _cpu(bench, consumer)
     receipts = bench.target.receipts()
     since = min((change.due for change in written), default=0) + round(warm_up * 1e9)
     counted = [change for change in written if change.done >= since]
@@ -69,7 +87,18 @@ def load(
         match(written, receipts, database.hooks, since),
         len(counted) / took,
         by_second([receipt.at for receipt in receipts], since),
+        None
+        if before is None or after is None
+        else (
+            (after[0] - before[0]) / len(written) * 1e6,
+            (after[1] - before[1]) / len(written) * 1e6,
+        ),
     )
+
+
+def _cpu(bench: Bench, consumer: Child | None) -> tuple[float, float] | None:
+    server = bench.server().cpu()
+    return None if consumer is None or server is None else (consumer.cpu(), server)
 
 
 def rows(rate: float, seconds: float) -> int:
@@ -78,12 +107,12 @@ def rows(rate: float, seconds: float) -> int:
 
 
 @contextmanager
-def listening(bench: Bench, database: Database, connections: int) -> Iterator[None]:
+def listening(bench: Bench, database: Database, connections: int) -> Iterator[Child]:
     """Baseline (b) delivers while the block lasts."""
     plan = {"url": database.url, "base": bench.target.base(), "connections": connections}
     with bench.child("plain", plan) as child:
         child.answer()
-        yield
+        yield child
 
 
 def best_for_plain(bench: Bench, database: Database) -> int:
@@ -117,11 +146,11 @@ def pair(
         captured.register(bench.target.base())
         connections = best_for_plain(bench, notify)
         for run in range(runs):
-            with listening(bench, notify, connections):
-                plain.append(load(bench, notify, rate, seconds))
+            with listening(bench, notify, connections) as child:
+                plain.append(load(bench, notify, rate, seconds, consumer=child))
             captured.empty()
-            with bench.daemon(captured):
-                ours.append(load(bench, captured, rate, seconds))
+            with bench.daemon(captured) as daemon:
+                ours.append(load(bench, captured, rate, seconds, consumer=daemon))
             bench.say(f"  run {run + 1}: {_told(ours[-1])}; (b) {_told(plain[-1])}")
     return ours, plain
 
@@ -180,6 +209,24 @@ def _figures(
                     "baseline_lost": sum(run.account.lost for run in plain),
                     "over_time": ours[-1].over_time,
                     "over_time_step_s": 1.0,
+                },
+            )
+        )
+    cpu = [sum(run.cpu) for run in ours if run.cpu is not None]
+    if cpu:
+        made.append(
+            Figure(
+                "live",
+                f"{rate:,} changes/s, CPU a change, of what delivers and of the server",
+                "us",
+                cpu,
+                [sum(run.cpu) for run in plain if run.cpu is not None],
+                "(b) LISTEN and one POST a message",
+                bounds.get("cpu"),
+                more={
+                    "rate": rate,
+                    "consumer_and_server_us": [run.cpu for run in ours],
+                    "baseline_consumer_and_server_us": [run.cpu for run in plain],
                 },
             )
         )

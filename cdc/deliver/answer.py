@@ -60,7 +60,7 @@ class _Enough(Exception):
     """Stops the parser: no more is wanted."""
 
 
-class Reader:
+class AnswerReader:
     """Reads the answers of one connection, one after the other.
 
     limit:    bytes of a body that are read; what is longer is complete then, and not kept.

@@ -16,7 +16,7 @@ from cdc.deliver import url as urls
 from cdc.deliver.answer import HttpReply
 from cdc.deliver.dns import Lookup, Names, Resolver
 from cdc.deliver.guard import Guard
-from cdc.deliver.pool import Crowded, Origin, Pool
+from cdc.deliver.pool import ConnectionPool, Crowded, Origin
 from cdc.deliver.proxy import Proxy
 from cdc.deliver.trust import Trust
 from cdc.model import Outcome, Request
@@ -33,7 +33,7 @@ class SendPermit(Protocol):
     def may_send(self) -> bool: ...
 
 
-class Route(NamedTuple):
+class Way(NamedTuple):
     """Where an endpoint leads.
 
     origin: by http; by https it depends on the certificates to trust and to show.
@@ -96,7 +96,7 @@ class Client:
         self._names = Names(look or self._resolver)
         # The operator's own name, which may be a short one.
         self._proxys = Resolver(connect_timeout * 0.8, search=True)
-        self._pool = Pool(
+        self._pool = ConnectionPool(
             guard,
             self._names,
             look_proxy=Names(look or self._proxys),
@@ -190,7 +190,7 @@ class Client:
         self._pool.give(origin, connection)
         return reply
 
-    def _find_route(self, endpoint: str) -> Route:
+    def _find_route(self, endpoint: str) -> Way:
         """Raises what the guard raises.
 
         It is asked again here, though registration did: settings change, and rows can be imported.
@@ -202,7 +202,7 @@ class Client:
         host = name if target.port == (443 if secure else 80) else f"{name}:{target.port}"
         start = f"POST {target.path} HTTP/1.1\r\nHost: {host}\r\n".encode("ascii")
         origin = Origin(target.host, target.port, None)
-        return Route(origin, secure, f"{name}:{target.port}", start)
+        return Way(origin, secure, f"{name}:{target.port}", start)
 
     def check_tls(self, profile: str | None) -> None:
         """Raise UnusableTls or UsageError unless this profile can be used."""

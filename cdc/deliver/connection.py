@@ -8,7 +8,7 @@ from collections.abc import Callable
 from time import monotonic
 from typing import cast
 
-from cdc.deliver.answer import HEAD_LIMIT_BYTES, HttpReply, Reader
+from cdc.deliver.answer import HEAD_LIMIT_BYTES, AnswerReader, HttpReply
 from cdc.deliver.outcome import Ended, NotHttp, TooMuch
 
 IDLE_RACE_S = 1.0
@@ -48,7 +48,7 @@ class HttpConnection(asyncio.Protocol):
     ) -> None:
         self._loop = loop
         self._lost = lost
-        self._reader = Reader(limit)
+        self._reader = AnswerReader(limit)
         self._transport: asyncio.Transport | None = None
         self._waiter: asyncio.Future[HttpReply] | None = None
         self._timer: asyncio.TimerHandle | None = None

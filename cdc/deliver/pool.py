@@ -53,7 +53,7 @@ class Origin(NamedTuple):
     tls: ssl.SSLContext | None
 
 
-class Pool:
+class ConnectionPool:
     """The connections of a client.
 
     guard:           asked about each address dialled.

@@ -12,7 +12,7 @@ import psycopg
 
 from cdc.diagnosis import capture_state, doctor, health
 from cdc.diagnosis.doctor.check import Patient
-from cdc.diagnosis.health import Health, LaneState, Problem, problems
+from cdc.diagnosis.health import Health, HealthProblem, LaneState, problems
 from cdc.mapping import Mapping
 from cdc.postgres.connections import explained
 from cdc.settings import Settings
@@ -34,10 +34,10 @@ class StatusReport:
     schema: str | None
     company: str | None = None
     database: str | None = None
-    failed: tuple[Problem, ...] = ()
+    failed: tuple[HealthProblem, ...] = ()
 
     @cached_property
-    def problems(self) -> list[Problem]:
+    def problems(self) -> list[HealthProblem]:
         return problems(self.health, self.failed)
 
     @cached_property

@@ -13,11 +13,11 @@ from cdc.settings.example import default_file
 from cdc.settings.kinds import LeftOut
 from cdc.settings.load import load
 from cdc.settings.model import Settings
-from cdc.settings.reference import Key, Value, describe, redact_dsn, secrets_in_file, values
+from cdc.settings.reference import SettingKey, Value, describe, redact_dsn, secrets_in_file, values
 
 __all__ = [
-    "Key",
     "LeftOut",
+    "SettingKey",
     "Settings",
     "Value",
     "default_file",

@@ -19,7 +19,7 @@ _HIDDEN = "***"
 _WORDS = {bool: "true or false", int: "whole number", float: "number", Path: "path"}
 
 
-class Key(NamedTuple):
+class SettingKey(NamedTuple):
     """A setting.
 
     name:        as the file spells it.
@@ -44,10 +44,12 @@ class Value(NamedTuple):
     source: Source
 
 
-def describe() -> tuple[Key, ...]:
+def describe() -> tuple[SettingKey, ...]:
     """All settings, in the order of their declaration."""
     return tuple(
-        Key(name, env_name(name), _type(field), _text(field.default), field.description or "")
+        SettingKey(
+            name, env_name(name), _type(field), _text(field.default), field.description or ""
+        )
         for name, field in Settings.model_fields.items()
     )
 

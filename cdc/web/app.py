@@ -22,7 +22,7 @@ from cdc.web import bootstrap, dispatch, openapi
 from cdc.web.call import Service
 from cdc.web.console.site import Site
 from cdc.web.limits import FailedKeys
-from cdc.web.pool import Pool
+from cdc.web.pool import RequestPool
 from cdc.web.problems import Problem
 from cdc.web.server import (
     ApiServer,
@@ -56,7 +56,7 @@ class ServeApp:
         self._observer = observer
         self._bootstrap_key = bootstrap_key
         mapping = load_mapping(settings.mapping)
-        pool = Pool(settings.database_url)
+        pool = RequestPool(settings.database_url)
         registry = Registry(pool.engine, Rules.of(settings, mapping))
         self._service = Service(settings, mapping, pool, registry)
         self._failed = FailedKeys()
@@ -239,7 +239,7 @@ class ServeApp:
             raise
         seen["key"] = key.id
         body = await read_body(request)
-        given = dispatch.Request(
+        given = dispatch.ApiRequest(
             request.method, path, query_of(request), headers, body, source, number
         )
         done = await pool.run(lambda: dispatch.carry_out(self._service, route, params, given, key))

@@ -11,7 +11,7 @@ from cdc.errors import ConfigError, DatabaseError
 from cdc.schema.tables import api_key
 from cdc.web import keys
 from cdc.web.keys import KEY, Scope
-from cdc.web.pool import Pool
+from cdc.web.pool import RequestPool
 from cdc.webhooks.audit import Actor
 
 _ACCOUNT = """
@@ -20,7 +20,7 @@ select current_user,
 """
 
 
-def prepare(pool: Pool, key_file: Path | None) -> str | None:
+def prepare(pool: RequestPool, key_file: Path | None) -> str | None:
     """Whether the account can do its work. Returns its name if it may read secrets, the first time.
 
     key_file: a key that there has to be; it is made, and written there, if there is no file.

@@ -13,7 +13,7 @@ from cdc.mapping import Mapping as SuiteMapping
 from cdc.settings import Settings
 from cdc.web.access import Access
 from cdc.web.keys import ScopeKind
-from cdc.web.pool import Pool
+from cdc.web.pool import RequestPool
 from cdc.webhooks.audit import Actor
 from cdc.webhooks.registry import Registry
 
@@ -24,12 +24,12 @@ class Service:
 
     settings: Settings
     mapping: SuiteMapping
-    pool: Pool
+    pool: RequestPool
     registry: Registry
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ApiAnswer:
     """body: a model, or None for none."""
 
     body: BaseModel | None
@@ -68,7 +68,7 @@ class Route:
     method: str
     path: str
     summary: str
-    handler: Callable[[Call], Answer]
+    handler: Callable[[Call], ApiAnswer]
     who: frozenset[ScopeKind]
     answer: type[BaseModel] | None
     query: type[BaseModel] | None = None

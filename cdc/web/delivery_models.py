@@ -8,10 +8,10 @@ from uuid import UUID
 
 from pydantic import Field
 
-from cdc.web.models import In, Moment, Name, Number, Out, Outcome, Page
+from cdc.web.models import In, Moment, Name, Number, Out, Outcome, Paged
 
 
-class DeliveryQuery(Page):
+class DeliveryQuery(Paged):
     state: (
         Literal[
             "queued", "retrying", "parked", "held", "waiting", "delivered", "dead", "expired",
@@ -46,7 +46,7 @@ class DeliveryPage(Out):
     next: str | None
 
 
-class Attempt(Out):
+class AttemptOut(Out):
     at: datetime
     number: int = Field(description="1 for the first.")
     outcome: str
@@ -69,7 +69,7 @@ class DeliveryDetail(Out):
     state: str
     due_at: datetime | None
     body: str | None = Field(description="As it is sent, as far as it is kept.")
-    attempts: list[Attempt]
+    attempts: list[AttemptOut]
 
 
 class DeliveryFound(Out):

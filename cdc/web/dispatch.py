@@ -14,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 from cdc.errors import CdcError
 from cdc.web import idempotency, keys, routes
 from cdc.web.access import Access
-from cdc.web.call import Answer, Call, Route, Service
+from cdc.web.call import ApiAnswer, Call, Route, Service
 from cdc.web.idempotency import Stored
 from cdc.web.problems import Problem, problem_of
 from cdc.webhooks.audit import Actor
@@ -26,7 +26,7 @@ MERGE_PATCH = "application/merge-patch+json"
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class ApiRequest:
     """An HTTP request whose body has arrived. Names of headers are in lower case."""
 
     method: str
@@ -39,7 +39,7 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
+class ApiReply:
     status: int
     headers: Mapping[str, str]
     body: bytes
@@ -70,8 +70,8 @@ def known(service: Service, sent: str) -> keys.Key:
 
 
 def carry_out(
-    service: Service, route: Route, params: Mapping[str, str], request: Request, key: keys.Key
-) -> Reply:
+    service: Service, route: Route, params: Mapping[str, str], request: ApiRequest, key: keys.Key
+) -> ApiReply:
     """Everything in one transaction. Raises Problem."""
     try:
         with service.pool.transaction() as conn:
@@ -101,12 +101,12 @@ def _handle(
     service: Service,
     route: Route,
     params: Mapping[str, str],
-    request: Request,
+    request: ApiRequest,
     access: Access,
     query: Any,
     body: Any,
     version: int | None,
-) -> Answer:
+) -> ApiAnswer:
     actor = Actor(f"key:{access.key.id}", request.source, request.id)
     bound = service.registry.within(access.conn, actor)
     return route.handler(
@@ -114,7 +114,7 @@ def _handle(
     )
 
 
-def _query(route: Route, request: Request) -> BaseModel | None:
+def _query(route: Route, request: ApiRequest) -> BaseModel | None:
     if route.query is None:
         if request.query:
             raise Problem("invalid", errors=dict.fromkeys(request.query, "unknown parameter"))
@@ -122,7 +122,7 @@ def _query(route: Route, request: Request) -> BaseModel | None:
     return _checked(route.query, dict(request.query))
 
 
-def _body(route: Route, request: Request) -> BaseModel | None:
+def _body(route: Route, request: ApiRequest) -> BaseModel | None:
     if route.body is None:
         if request.body:
             raise Problem("invalid", "this request takes no body")
@@ -149,7 +149,7 @@ def _checked(model: type[BaseModel], given: bytes | dict[str, str]) -> BaseModel
         raise Problem("invalid", errors=errors) from None
 
 
-def _version(route: Route, request: Request) -> int | None:
+def _version(route: Route, request: ApiRequest) -> int | None:
     """What If-Match asks for; None: nothing, or ``*``."""
     given = request.headers.get("if-match")
     if not route.if_match or given is None or given.strip() == "*":
@@ -160,19 +160,19 @@ def _version(route: Route, request: Request) -> int | None:
     return int(found[1])
 
 
-def _reply(answer: Answer) -> Reply:
+def _reply(answer: ApiAnswer) -> ApiReply:
     body = b"" if answer.body is None else orjson.dumps(answer.body.model_dump(mode="json"))
     kind = {} if answer.body is None else {"Content-Type": JSON}
-    return Reply(answer.status, {**kind, **answer.headers}, body)
+    return ApiReply(answer.status, {**kind, **answer.headers}, body)
 
 
-def _packed(reply: Reply) -> Stored:
+def _packed(reply: ApiReply) -> Stored:
     return Stored(reply.status, orjson.dumps([dict(reply.headers), reply.body.decode()]))
 
 
-def _unpacked(stored: Stored) -> Reply:
+def _unpacked(stored: Stored) -> ApiReply:
     headers, body = orjson.loads(stored.packed)
-    return Reply(stored.status, {**headers, "Idempotency-Replayed": "true"}, body.encode())
+    return ApiReply(stored.status, {**headers, "Idempotency-Replayed": "true"}, body.encode())
 
 
 def route_of(method: str, path: str) -> tuple[Route, dict[str, str]]:

@@ -59,7 +59,7 @@ class Empty(In):
     """A body with nothing in it; it may be left out."""
 
 
-class Page(Query):
+class Paged(Query):
     limit: Limit = 50
     after: Cursor = None
 
@@ -134,7 +134,7 @@ class WebhookPage(Out):
     next: str | None = Field(description="Cursor of the next page; null: this is the last one.")
 
 
-class WebhookQuery(Page):
+class WebhookQuery(Paged):
     state: WebhookState | None = Field(None, description="Without: all but removed ones.")
     event: Name | None = None
     ref: Name | None = None
@@ -177,13 +177,13 @@ class CompanyQuery(Query):
     prefix: Annotated[str, Field(max_length=200), AfterValidator(_no_nul)] = ""
 
 
-class Company(Out):
+class CompanyOut(Out):
     company: str
     webhooks: int
 
 
 class Companies(Out):
-    items: list[Company] = Field(description="At most 50, of those that have webhooks.")
+    items: list[CompanyOut] = Field(description="At most 50, of those that have webhooks.")
 
 
 class StatusQuery(Query):
@@ -225,7 +225,7 @@ class KeyPage(Out):
     next: str | None
 
 
-class AuditQuery(Page):
+class AuditQuery(Paged):
     company: Name | None = None
     webhook: Number | None = None
     actor: Name | None = None

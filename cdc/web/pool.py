@@ -30,7 +30,7 @@ LIMITS = "set local statement_timeout = '10s'; set local lock_timeout = '3s'"
 T = TypeVar("T")
 
 
-class Pool:
+class RequestPool:
     """THREADS threads with two connections each at most, and two for what runs beside requests."""
 
     def __init__(self, url: str) -> None:

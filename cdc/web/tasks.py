@@ -19,7 +19,7 @@ from cdc.schema.tables import task
 from cdc.web import idempotency, sessions
 from cdc.web.api.deliveries import wanted
 from cdc.web.keys import NOW
-from cdc.web.pool import Pool
+from cdc.web.pool import RequestPool
 from cdc.webhooks.audit import Actor
 from cdc.webhooks.replay import Replay
 
@@ -45,7 +45,7 @@ _END = (
 class TaskWorker:
     """Carries out what waits. Calls are made from one thread at a time."""
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: RequestPool) -> None:
         self._pool = pool
         self._stop = threading.Event()
 

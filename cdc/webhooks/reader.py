@@ -18,7 +18,7 @@ from cdc.webhooks.model import Registration, Rules, Secret, in_order
 from cdc.webhooks.vault import CannotOpen
 
 
-class Reader:
+class RegistryReader:
     """Webhooks and their secrets, in one database.
 
     url:   the database's address, as URL or in libpq's keyword form; or an engine.

@@ -26,14 +26,14 @@ from cdc.webhooks.model import (
     Secret,
     VersionChanged,
 )
-from cdc.webhooks.reader import Reader
+from cdc.webhooks.reader import RegistryReader
 from cdc.webhooks.reencrypt import Reencrypted, rewrite
 from cdc.webhooks.vault import Vault
 
 GRACE = timedelta(hours=24)
 
 
-class Registry(Reader):
+class Registry(RegistryReader):
     """Webhooks and their secrets, and their changes, each with its entry in the audit.
 
     actor: by whom the changes are made; without: the command line of this host.

@@ -12,16 +12,8 @@ import sqlalchemy as sa
 from cdc.message.signing_keys import Scheme
 from cdc.model import ACTIONS, UNUSABLE, WebhookState
 from cdc.postgres.advisory_locks import COMPANY_LOCKS
-from cdc.schema.tables import (
-    lane,
-    retry,
-    subscription,
-    webhook,
-    webhook_secret,
-)
-from cdc.schema.tables import (
-    registration as shown,
-)
+from cdc.schema.tables import lane, retry, subscription, webhook, webhook_secret
+from cdc.schema.tables import registration as shown
 from cdc.webhooks.model import NewWebhook, Registration, Secret, UnknownWebhook
 
 # Advisory locks of ours: shards have class 0x434443, companies this one.

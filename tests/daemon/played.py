@@ -4,11 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from cdc.daemon.doorbell import (
-    ARMED_S,
-    Doorbell,
-    Mode,
-)
+from cdc.daemon.doorbell import ARMED_S, Doorbell, Mode
 from cdc.daemon.watcher import FLEET_EVERY_S
 
 

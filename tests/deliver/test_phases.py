@@ -17,15 +17,7 @@ from cdc.model import Answer
 from tests.deliver.kit import DEADLINE, LOOPBACK, assert_failed, request_to, settled
 from tests.deliver.test_reading import GOOD, GOOD_BY_CLOSING, LIMIT, NO_HTTP
 from tests.support import hostile
-from tests.support.hostile import (
-    OK,
-    Behaviour,
-    Hostile,
-    keeps_saying,
-    read_request,
-    repeats,
-    says,
-)
+from tests.support.hostile import OK, Behaviour, Hostile, keeps_saying, read_request, repeats, says
 
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 LENGTH = b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n"

@@ -10,7 +10,7 @@ from time import monotonic, perf_counter
 import pytest
 
 from cdc.deliver import Client, Crowded, Guard, pool
-from cdc.deliver.pool import Origin, Pool
+from cdc.deliver.pool import ConnectionPool, Origin
 from cdc.model import Answer
 from tests.deliver.kit import DEADLINE, LOOPBACK, assert_failed, once_then, request_to, settled
 from tests.support import hostile
@@ -235,7 +235,7 @@ async def test_another_context_is_another_origin() -> None:
     async def look(name: str, port: int) -> list[str]:
         raise AssertionError
 
-    connections = Pool(
+    connections = ConnectionPool(
         Guard([], allow_http=True), look, connect_timeout=1, keepalive=1, answer_limit=1
     )
     one, other = ssl.create_default_context(), ssl.create_default_context()

@@ -13,8 +13,8 @@ from cdc.deliver.answer import (
     HEADER_LIMIT_LINES,
     INTERIM_LIMIT_ANSWERS,
     RAW_LIMIT_BYTES,
+    AnswerReader,
     HttpReply,
-    Reader,
 )
 from cdc.deliver.outcome import SCANNED_BYTES, NotHttp, TooMuch
 
@@ -27,7 +27,7 @@ Verdict = HttpReply | type[Exception] | None
 
 def read(*pieces: bytes, then_closes: bool = False, limit: int = LIMIT) -> Verdict:
     """What a reader makes of it; None if it waits for more."""
-    reader = Reader(limit)
+    reader = AnswerReader(limit)
     try:
         for piece in pieces:
             if reader.complete:
@@ -201,7 +201,7 @@ def test_answers_that_end_with_the_connection(answer: bytes, reply: HttpReply) -
 
 @pytest.mark.parametrize("answer", [good for good, _ in GOOD.values()], ids=GOOD.keys())
 def test_no_part_of_an_answer_is_an_answer(answer: bytes) -> None:
-    known = Reader(LIMIT)
+    known = AnswerReader(LIMIT)
     known.feed(answer)
     end = known.received if known.complete else 0
     for cut in {*range(1, min(len(answer), 300)), len(answer) - 1} - {end}:
@@ -253,7 +253,7 @@ def test_more_than_an_answer_costs_the_connection(more: bytes) -> None:
 
 def test_one_after_the_other() -> None:
     """Nothing of an answer is left when the next one comes."""
-    reader = Reader(LIMIT)
+    reader = AnswerReader(LIMIT)
     answers = [(answer, reply) for answer, reply in GOOD.values() if reply.keep]
     for answer, reply in answers + answers[::-1]:
         reader.begin()

@@ -92,3 +92,13 @@ def test_nothing_of_ours_waits_in_a_way_that_loses_cancellations() -> None:
         for path in files(".py")
         if name(path).startswith("cdc/") and "asyncio.wait_for(" in path.read_text("utf-8")
     ]
+
+
+def test_no_class_name_is_there_twice() -> None:
+    """A name is used for one thing: a reader need not ask which `Problem` it is."""
+    where: dict[str, list[str]] = {}
+    for path in files(".py"):
+        if name(path).startswith("cdc/"):
+            for found in re.findall(r"^ *class (\w+)", path.read_text("utf-8"), re.MULTILINE):
+                where.setdefault(found, []).append(name(path))
+    assert not {k: v for k, v in where.items() if len(v) > 1 and not k.startswith("_")}

@@ -13,7 +13,7 @@ from cdc import wording
 from cdc.cli import common
 from cdc.cli.common import styled
 from cdc.cli.fit import advice
-from cdc.diagnosis.health import Bell, Health, LaneState, Problem
+from cdc.diagnosis.health import Bell, Health, HealthProblem, LaneState
 from cdc.diagnosis.status import CompanySummary, StatusReport, standing
 from cdc.postgres.publications import Publication
 from cdc.webhooks.company import named
@@ -47,7 +47,7 @@ def drawn(seen: StatusReport, *, companies: bool = False, height: int | None = N
     return Group(*parts)
 
 
-def _problems(found: Sequence[Problem], height: int | None) -> tuple[list[Any], int]:
+def _problems(found: Sequence[HealthProblem], height: int | None) -> tuple[list[Any], int]:
     """Each with what to do; on a short screen a line each, and not all of them. And how many lines
     they take of a narrow one."""
     mark = styled("!", common.BAD)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from cdc.diagnosis.doctor.check import Check, Finding, Patient
-    from cdc.diagnosis.health import Problem
+    from cdc.diagnosis.health import HealthProblem
 
 # Checks that `cdc status` leaves out: what it reads itself, what takes long (names are looked up,
 # secrets decrypted), and what never fails.
@@ -60,10 +60,10 @@ def checks() -> list[dict[str, Check]]:
     ]
 
 
-def failed(patient: Patient) -> list[Problem]:
+def failed(patient: Patient) -> list[HealthProblem]:
     """What fails of the checks that `cdc status` makes in addition to what it reads itself."""
     from cdc.diagnosis.doctor.check import run
-    from cdc.diagnosis.health import Problem
+    from cdc.diagnosis.health import HealthProblem
 
     asked = {
         name: check
@@ -73,7 +73,7 @@ def failed(patient: Patient) -> list[Problem]:
     }
     found = [run(name, check, patient) for name, check in asked.items()]
     return [
-        Problem(one.message, one.todo, stops=one.check in STOPS)
+        HealthProblem(one.message, one.todo, stops=one.check in STOPS)
         for one in found
         if one.verdict == "fail"
     ]

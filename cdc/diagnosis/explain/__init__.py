@@ -8,12 +8,7 @@ webhook.py  those of a webhook
 explanation.py  all of it: ``explain``
 """
 
-from cdc.diagnosis.explain.explanation import (
-    Explanation,
-    explain,
-    explain_webhook,
-    subject_of,
-)
+from cdc.diagnosis.explain.explanation import Explanation, explain, explain_webhook, subject_of
 from cdc.diagnosis.explain.model import Sentence, Subject
 
 __all__ = ["Explanation", "Sentence", "Subject", "explain", "explain_webhook", "subject_of"]

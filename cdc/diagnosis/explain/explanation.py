@@ -13,7 +13,7 @@ import psycopg
 from cdc.diagnosis.explain import facts as known_facts
 from cdc.diagnosis.explain import story, suite, webhook
 from cdc.diagnosis.explain.model import Attempt, DeliveryFacts, Facts, Sentence, Subject
-from cdc.diagnosis.explain.suite import SuiteRow
+from cdc.diagnosis.explain.suite import FoundRow
 from cdc.errors import CdcError, UsageError
 from cdc.guides import located
 from cdc.mapping import Mapping, Resource
@@ -110,7 +110,7 @@ def _resource_of(mapping: Mapping, word: str) -> Resource:
 
 
 def _general(
-    subject: Subject, known: Facts, row: SuiteRow | None, mapping: Mapping
+    subject: Subject, known: Facts, row: FoundRow | None, mapping: Mapping
 ) -> list[Sentence]:
     """Sentences that are not about a delivery."""
     said = [story.of_unresolved(one) for one in known.unresolved]

@@ -16,7 +16,7 @@ from cdc.diagnosis.explain.model import (
     WebhookFacts,
     delivered_before,
 )
-from cdc.diagnosis.explain.suite import SuiteRow
+from cdc.diagnosis.explain.suite import FoundRow
 from cdc.diagnosis.health import LATE
 from cdc.mapping import Resource
 from cdc.wording import age, counted, when
@@ -63,7 +63,7 @@ def of_gaps(facts: Facts, resource: Resource) -> Iterator[Sentence]:
         )
 
 
-def of_row(row: SuiteRow, resource: Resource, key: str) -> Iterator[Sentence]:
+def of_row(row: FoundRow, resource: Resource, key: str) -> Iterator[Sentence]:
     """What the suite's table says."""
     if row.exists is False:
         yield Sentence(
@@ -101,7 +101,7 @@ def of_unresolved(one: UnresolvedFacts) -> Sentence:
 
 
 def of_another_company(
-    row: SuiteRow, asked: str, resource: Resource, key: str
+    row: FoundRow, asked: str, resource: Resource, key: str
 ) -> Iterator[Sentence]:
     """The company that was asked about does not own this row."""
     if row.company is not None and row.company != asked:

@@ -18,19 +18,19 @@ Connection = psycopg.Connection[Any]
 
 
 @dataclass(frozen=True, slots=True)
-class SuiteRow:
+class FoundRow:
     """exists: None where it could not be seen.  company: None where no path leads to one."""
 
     exists: bool | None
     company: str | None = None
 
 
-def find(conn: Connection, mapping: Mapping, resource: Resource, key: str) -> SuiteRow:
+def find(conn: Connection, mapping: Mapping, resource: Resource, key: str) -> FoundRow:
     """Follows the paths of the mapping from the row to its company, the first that arrives.
 
     Not where a table's owner may less than this account: reading it runs what they put there."""
     if not owners_trusted(conn, [each.table for each in mapping.resources.values()]):
-        return SuiteRow(None)
+        return FoundRow(None)
     try:
         with conn.transaction():
             # A lock on the table must not make us wait.
@@ -42,7 +42,7 @@ def find(conn: Connection, mapping: Mapping, resource: Resource, key: str) -> Su
         *(pg.InsufficientPrivilege, pg.LockNotAvailable, pg.QueryCanceled),
         *(pg.UndefinedTable, pg.UndefinedColumn, pg.DataError),
     ):
-        return SuiteRow(None)
+        return FoundRow(None)
 
 
 def refuse_impossible(conn: Connection, resource: Resource, key: str) -> None:
@@ -66,7 +66,7 @@ def refuse_impossible(conn: Connection, resource: Resource, key: str) -> None:
         ) from None
 
 
-def _walk(conn: Connection, mapping: Mapping, resource: Resource, key: str) -> SuiteRow:
+def _walk(conn: Connection, mapping: Mapping, resource: Resource, key: str) -> FoundRow:
     columns = list(resource.parents.values())
     listed = ", ".join(f"{quote(column)}::text" for column in columns) or "1"
     table = resource.table.sql
@@ -81,13 +81,13 @@ def _walk(conn: Connection, mapping: Mapping, resource: Resource, key: str) -> S
         [key],
     ).fetchone()
     if row is None:
-        return SuiteRow(False)
+        return FoundRow(False)
     for (parent, _), value in zip(resource.parents.items(), row, strict=False):
         if value is None:
             continue
         if parent == COMPANY:
-            return SuiteRow(True, value)
+            return FoundRow(True, value)
         above = _walk(conn, mapping, mapping.resources[parent], value)
         if above.company is not None:
-            return SuiteRow(True, above.company)
-    return SuiteRow(True)
+            return FoundRow(True, above.company)
+    return FoundRow(True)

@@ -6,7 +6,7 @@ problems.py what of it is wrong, and what to do
 """
 
 from cdc.diagnosis.health.model import LATE, Bell, DaemonState, Health, LaneState, Unresolved
-from cdc.diagnosis.health.problems import Problem, problems
+from cdc.diagnosis.health.problems import HealthProblem, problems
 from cdc.diagnosis.health.reading import details, expired, fleet, lanes, read, unresolved
 
 __all__ = [
@@ -14,8 +14,8 @@ __all__ = [
     "Bell",
     "DaemonState",
     "Health",
+    "HealthProblem",
     "LaneState",
-    "Problem",
     "Unresolved",
     "details",
     "expired",

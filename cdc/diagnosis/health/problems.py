@@ -34,7 +34,7 @@ NO_DAEMON = "Start `cdc run`; if it runs, its log says what stops it."
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
+class HealthProblem:
     """text: the cause, without a full stop. todo: the remedy, in whole sentences. stops: webhooks
     that nothing else keeps from sending wait because of it."""
 
@@ -46,7 +46,7 @@ class Problem:
         return f"{self.text}. {self.todo}"
 
 
-def problems(seen: Health, others: Iterable[Problem] = ()) -> list[Problem]:
+def problems(seen: Health, others: Iterable[HealthProblem] = ()) -> list[HealthProblem]:
     """others: what was found by other means."""
     found = [*_standing(seen), *others, *_minor(seen)]
     found.sort(key=lambda problem: not problem.stops)
@@ -63,18 +63,18 @@ def problems(seen: Health, others: Iterable[Problem] = ()) -> list[Problem]:
     return [replace(one, todo=located(one.todo)) for one in (*found, *rest)]
 
 
-def _standing(seen: Health) -> Iterator[Problem]:
+def _standing(seen: Health) -> Iterator[HealthProblem]:
     """What concerns more than one webhook."""
     if seen.copy:
-        yield Problem(
+        yield HealthProblem(
             "this database is a copy, and daemons refuse to send from it",
             "If this is the real one now: `cdc adopt`.",
             stops=True,
         )
     if seen.installed_mapping is None:
-        yield Problem("capture is not installed", "Run `cdc triggers install`.", stops=True)
+        yield HealthProblem("capture is not installed", "Run `cdc triggers install`.", stops=True)
     elif not seen.mapping_is_installed:
-        yield Problem(
+        yield HealthProblem(
             "the configured mapping differs from the installed one",
             "Correct CDC_MAPPING, or run `cdc triggers install` (`cdc triggers plan` shows what "
             "would change).",
@@ -85,21 +85,23 @@ def _standing(seen: Health) -> Iterator[Problem]:
         first = wrong[0]
         more = f" and {len(wrong) - 1} more" if len(wrong) > 1 else ""
         todo = "`cdc triggers on`" if first.state == "off" else "`cdc triggers install`"
-        yield Problem(
+        yield HealthProblem(
             f"capture of {first.table} is {first.state}{more}: {fate(wrong)}",
             f"Run {todo}; `cdc triggers status` lists all tables.",
         )
     for one in seen.refused[:1]:
-        yield Problem(
+        yield HealthProblem(
             f"publication {one.publication} keeps daemons from changing cdc.{one.table}: what they "
             "send is not recorded, and is sent again",
             DOCTOR,
             stops=True,
         )
     if any(one.secrets for one in seen.published):
-        yield Problem(publications.stated(seen.published), publications.remedy(seen.published))
+        yield HealthProblem(
+            publications.stated(seen.published), publications.remedy(seen.published)
+        )
     for table, roles in list(seen.filtered.items())[:1]:
-        yield Problem(
+        yield HealthProblem(
             f"row-level security of cdc.{table} hides rows from {', '.join(roles)}, or refuses "
             "them: changes are lost, or not sent",
             DOCTOR,
@@ -122,10 +124,10 @@ def of_daemons(
     waiting: Sequence[LaneState] = (),
     *,
     copy: bool = False,
-) -> Iterator[Problem]:
+) -> Iterator[HealthProblem]:
     """Whether each webhook has a daemon that can do its work. waiting: those with none."""
     if strangers:
-        yield Problem(
+        yield HealthProblem(
             f"{', '.join(strangers[:3])} holds advisory locks of daemons without being one: "
             "daemons cannot send to some webhooks",
             "If it is a daemon of yours: grant cdc_daemon to its account. Otherwise end it: select "
@@ -140,10 +142,10 @@ def of_daemons(
         pass  # the cause is named already
     elif not members and not owned:
         wait = f": {what}" if count else ": changes are collected and not sent"
-        yield Problem(f"no daemon runs{wait}", NO_DAEMON, stops=True)
+        yield HealthProblem(f"no daemon runs{wait}", NO_DAEMON, stops=True)
     elif owned < SHARDS:
         wait = f", and {what}" if count else ""
-        yield Problem(
+        yield HealthProblem(
             f"{SHARDS - owned} of {SHARDS} shards have no daemon{wait}",
             "Daemons take them over within seconds; if not, their logs say why.",
             stops=True,
@@ -152,24 +154,24 @@ def of_daemons(
         yield from _of_daemon(daemon)
 
 
-def _of_daemon(daemon: DaemonState) -> Iterator[Problem]:
+def _of_daemon(daemon: DaemonState) -> Iterator[HealthProblem]:
     if daemon.clock is not None and abs(daemon.clock) > CLOCK_BAD_S:
         side = "ahead of" if daemon.clock > 0 else "behind"
-        yield Problem(
+        yield HealthProblem(
             f"the clock of daemon {daemon.owner} is {age(abs(daemon.clock))} {side} the "
             "database's: receivers refuse signatures whose time is off by more than 5 min",
             "Correct the clock that is wrong; run NTP on both hosts.",
         )
     if daemon.log_lost:
-        yield Problem(
+        yield HealthProblem(
             f"daemon {daemon.owner} cannot write its log, lines are lost",
             "Its disk is full, or nothing reads its stderr.",
         )
 
 
-def _minor(seen: Health) -> Iterator[Problem]:
+def _minor(seen: Health) -> Iterator[HealthProblem]:
     if seen.bell.queue >= FULL_QUEUE:
-        yield Problem(
+        yield HealthProblem(
             f"the server's notification queue is {seen.bell.queue:.0%} full: a session listens "
             "and stays in a transaction",
             "`cdc doctor` names it.",
@@ -178,7 +180,7 @@ def _minor(seen: Health) -> Iterator[Problem]:
         yield of_unresolved(seen.unresolved)
     if seen.gone:
         count = sum(map(len, seen.gone.values()))
-        yield Problem(
+        yield HealthProblem(
             f"{counted(count, 'registration')} of a company that is not in the suite: "
             f"{named(seen.gone)}",
             "If its key was changed, register it again under the new one; otherwise `cdc webhook "
@@ -193,11 +195,11 @@ def fate(wrong: Iterable[TableStatus]) -> str:
     return "changes are lost"
 
 
-def of_unresolved(found: Unresolved) -> Problem:
+def of_unresolved(found: Unresolved) -> HealthProblem:
     """Changes that capture has kept for later. Of the oldest one the reason is known."""
     cause = cause_unresolved(found.reason)
     what = "without a company" if cause.code == "unresolved" else "not captured yet"
-    return Problem(
+    return HealthProblem(
         f"{found.changes} {what} (cdc.unresolved), the oldest for {age(found.oldest)}: "
         f"{cause.text}",
         cause.todo,
@@ -210,7 +212,7 @@ def of_deliveries(
     expired: int,
     held_days: float,
     details: Mapping[int, str],
-) -> Iterator[Problem]:
+) -> Iterator[HealthProblem]:
     """What does not arrive, or not in time: by cause, each with its webhooks."""
     suspended: dict[str, list[LaneState]] = defaultdict(list)
     failing: dict[str, list[LaneState]] = defaultdict(list)
@@ -220,7 +222,7 @@ def of_deliveries(
     for lane in late:
         failing[_code(lane, details)].append(lane)
     for reason, group in suspended.items():
-        yield Problem(
+        yield HealthProblem(
             f"{_they(group, 'is', 'are')} suspended: {reason}",
             f"When the receiver works again: `cdc webhook resume {_id(group)}` sends what is held.",
         )
@@ -228,11 +230,11 @@ def of_deliveries(
         worst = max(group, key=lambda lane: lane.oldest or 0.0)
         if worst.unusable is not None:
             cannot = f"{_they(group)} {worst.unusable}"
-            yield Problem(cannot, usable_again(worst.unusable, _id(group)))
+            yield HealthProblem(cannot, usable_again(worst.unusable, _id(group)))
             continue
         whose = "its oldest delivery" if len(group) == 1 else f"one of webhook {worst.webhook_id}"
         why, todo = _why(worst, details.get(worst.webhook_id, ""), alone=len(group) == 1)
-        yield Problem(
+        yield HealthProblem(
             f"{_they(group, 'is', 'are')} late, {whose} waits for {age(worst.oldest)}: {why}"
             if worst.late
             else f"{_they(group, 'is', 'are')} not called: {why}",
@@ -242,13 +244,13 @@ def of_deliveries(
     yield from _expiring(lanes, held_days)
 
 
-def _ended(lanes: Sequence[LaneState], expired: int) -> Iterator[Problem]:
+def _ended(lanes: Sequence[LaneState], expired: int) -> Iterator[HealthProblem]:
     dead = [lane for lane in lanes if lane.dead and lane.state != "removed"]
     if dead:
         count = sum(lane.dead for lane in dead)
         least = "at least " if any(lane.more for lane in dead) else ""
         oldest = max((lane.oldest_dead or 0.0 for lane in dead), default=0.0)
-        yield Problem(
+        yield HealthProblem(
             f"{least}{counted(count, 'delivery', 'deliveries')} dead, of {_they(dead)}, the oldest "
             f"change {age(oldest)} old: not received",
             f"`cdc delivery list --webhook {_id(dead)} --state dead` says why; when that is "
@@ -256,19 +258,19 @@ def _ended(lanes: Sequence[LaneState], expired: int) -> Iterator[Problem]:
             f"`cdc delivery drop --webhook {_id(dead)}`.",
         )
     if expired:
-        yield Problem(
+        yield HealthProblem(
             f"{counted(expired, 'delivery', 'deliveries')} expired within the last day: held or "
             "dead for too long, and not sent",
             "`cdc delivery list --state expired` lists them; `cdc delivery replay` sends them.",
         )
 
 
-def _expiring(lanes: Sequence[LaneState], held_days: float) -> Iterator[Problem]:
+def _expiring(lanes: Sequence[LaneState], held_days: float) -> Iterator[HealthProblem]:
     time = held_days * 86_400
     soon = [lane for lane in lanes if (lane.held_for or 0.0) > time * EXPIRES_SOON]
     if soon:
         left = max(0.0, time - max(lane.held_for or 0.0 for lane in soon))
-        yield Problem(
+        yield HealthProblem(
             f"held deliveries of {_they(soon)} are about to expire, the first in {age(left)}",
             f"`cdc webhook resume {_id(soon)}` sends them. CDC_HELD_DAYS is the limit.",
         )

@@ -13,7 +13,7 @@ from cdc.diagnosis.deliveries import DeliveryFilter
 from cdc.postgres.connections import Connection
 from cdc.schema.tables import task
 from cdc.web import pages
-from cdc.web.call import Answer, Call
+from cdc.web.call import ApiAnswer, Call
 from cdc.web.delivery_models import (
     DeliveryDetail,
     DeliveryFound,
@@ -30,7 +30,7 @@ from cdc.webhooks import audit
 from cdc.webhooks.replay import OUTCOMES, Replay, ReplayFilter, Selection
 
 
-def listed(call: Call) -> Answer:
+def listed(call: Call) -> ApiAnswer:
     query = call.query
     number = call.access.webhook(int(call.params["webhook_id"]))
     after = pages.place(query.after, str, int, str)
@@ -47,7 +47,7 @@ def listed(call: Call) -> Answer:
     items, more = pages.cut(found, query.limit)
     last = items[-1] if more else None
     following = last and pages.cursor(last["time"].isoformat(), last["id"], last["webhook_id"])
-    return Answer(
+    return ApiAnswer(
         DeliveryPage(
             items=[DeliveryOut(uid=UUID(one["webhook_id"]), **_but_uid(one)) for one in items],
             next=following,
@@ -55,12 +55,12 @@ def listed(call: Call) -> Answer:
     )
 
 
-def show(call: Call) -> Answer:
+def show(call: Call) -> ApiAnswer:
     found = call.access.deliveries(_found(call))
-    return Answer(DeliveryFound(items=[_detail(one) for one in found]))
+    return ApiAnswer(DeliveryFound(items=[_detail(one) for one in found]))
 
 
-def retry(call: Call) -> Answer:
+def retry(call: Call) -> ApiAnswer:
     mine = call.access.deliveries(_found(call))
     uids = tuple(dict.fromkeys(one["webhook_id"] for one in mine))
     changed = 0
@@ -69,10 +69,10 @@ def retry(call: Call) -> Answer:
         for webhook in sorted({one["webhook"] for one in mine}):
             wanted = ReplayFilter(uids=uids, webhook=webhook, outcomes=OUTCOMES)
             changed += sum(done for _, done in replay.run(replay.find(wanted)))
-    return Answer(RetryOut(retried=changed))
+    return ApiAnswer(RetryOut(retried=changed))
 
 
-def replay(call: Call) -> Answer:
+def replay(call: Call) -> ApiAnswer:
     body: ReplayIn = call.body
     if body.webhook is not None:
         call.access.webhook(body.webhook)
@@ -85,7 +85,7 @@ def replay(call: Call) -> Answer:
     request = {**body.model_dump(mode="json", exclude={"dry_run"}), "company": company}
     if body.dry_run:
         with call.service.pool.autocommit() as conn, Replay(conn, call.actor) as room:
-            return Answer(_counted(room.find(wanted(request))))
+            return ApiAnswer(_counted(room.find(wanted(request))))
     made = call.conn.execute(
         sa.insert(task)
         .values(
@@ -106,7 +106,7 @@ def replay(call: Call) -> Answer:
         webhook=body.webhook,
         after={"task": str(row["id"]), "kind": "replay", **request},
     )
-    return Answer(TaskOut(**row), 202, {"Location": f"/v1/tasks/{row['id']}"})
+    return ApiAnswer(TaskOut(**row), 202, {"Location": f"/v1/tasks/{row['id']}"})
 
 
 def wanted(request: dict[str, Any], ended_before: datetime | None = None) -> ReplayFilter:

@@ -9,14 +9,14 @@ import sqlalchemy as sa
 
 from cdc.schema.tables import registration, task
 from cdc.web import keys, pages
-from cdc.web.call import Answer, Call
+from cdc.web.call import ApiAnswer, Call
 from cdc.web.delivery_models import TaskOut
 from cdc.web.keys import NOW, Scope
 from cdc.web.models import (
     AuditEntry,
     AuditPage,
     Companies,
-    Company,
+    CompanyOut,
     Event,
     Events,
     KeyMade,
@@ -30,11 +30,11 @@ from cdc.webhooks.audit import AuditFilter
 COMPANIES = 50
 
 
-def show_task(call: Call) -> Answer:
-    return Answer(TaskOut(**call.access.task(_task(call))))
+def show_task(call: Call) -> ApiAnswer:
+    return ApiAnswer(TaskOut(**call.access.task(_task(call))))
 
 
-def cancel_task(call: Call) -> Answer:
+def cancel_task(call: Call) -> ApiAnswer:
     row = call.access.task(_task(call), lock=True)
     if row["state"] in ("waiting", "running"):
         changed = (
@@ -52,10 +52,10 @@ def cancel_task(call: Call) -> Answer:
             webhook=row["webhook_id"],
             after={"task": str(row["id"]), "done": row["done"]},
         )
-    return Answer(TaskOut(**row))
+    return ApiAnswer(TaskOut(**row))
 
 
-def events(call: Call) -> Answer:
+def events(call: Call) -> ApiAnswer:
     found = [
         Event(
             name=resource.event or "",
@@ -64,10 +64,10 @@ def events(call: Call) -> Answer:
         )
         for resource in call.service.mapping.captured
     ]
-    return Answer(Events(items=found))
+    return ApiAnswer(Events(items=found))
 
 
-def companies(call: Call) -> Answer:
+def companies(call: Call) -> ApiAnswer:
     column = registration.c.company
     query = (
         sa.select(column, sa.func.count())
@@ -77,19 +77,19 @@ def companies(call: Call) -> Answer:
         .order_by(column)
         .limit(COMPANIES)
     )
-    found = [Company(company=name, webhooks=count) for name, count in call.conn.execute(query)]
-    return Answer(Companies(items=found))
+    found = [CompanyOut(company=name, webhooks=count) for name, count in call.conn.execute(query)]
+    return ApiAnswer(Companies(items=found))
 
 
-def list_keys(call: Call) -> Answer:
+def list_keys(call: Call) -> ApiAnswer:
     after = pages.place(call.query.after, str)
     found = keys.listed(call.conn, str(after[0]) if after else "", call.query.limit + 1)
     items, more = pages.cut(found, call.query.limit)
     following = pages.cursor(items[-1]["id"]) if more else None
-    return Answer(KeyPage(items=[KeyOut(**one) for one in items], next=following))
+    return ApiAnswer(KeyPage(items=[KeyOut(**one) for one in items], next=following))
 
 
-def create_key(call: Call) -> Answer:
+def create_key(call: Call) -> ApiAnswer:
     with about("scope"):
         scope = Scope.parse(call.body.scope)
     seconds = call.body.expires
@@ -100,18 +100,18 @@ def create_key(call: Call) -> Answer:
         description=call.body.description,
         expires=None if seconds is None else timedelta(seconds=seconds),
     )
-    return Answer(KeyMade(**row, key=key), 201, {"Location": f"/v1/keys/{row['id']}"})
+    return ApiAnswer(KeyMade(**row, key=key), 201, {"Location": f"/v1/keys/{row['id']}"})
 
 
-def revoke_key(call: Call) -> Answer:
+def revoke_key(call: Call) -> ApiAnswer:
     try:
         keys.revoke(call.conn, call.actor, call.params["key_id"])
     except keys.UnknownKey:
         raise Problem("not_found") from None
-    return Answer(None, 204)
+    return ApiAnswer(None, 204)
 
 
-def list_audit(call: Call) -> Answer:
+def list_audit(call: Call) -> ApiAnswer:
     query = call.query
     after = pages.place(query.after, int)
     wanted = AuditFilter(
@@ -125,7 +125,7 @@ def list_audit(call: Call) -> Answer:
     )
     items, more = pages.cut(audit.entries(call.conn, wanted), query.limit)
     following = pages.cursor(items[-1]["id"]) if more else None
-    return Answer(AuditPage(items=[AuditEntry(**one) for one in items], next=following))
+    return ApiAnswer(AuditPage(items=[AuditEntry(**one) for one in items], next=following))
 
 
 def _task(call: Call) -> UUID:

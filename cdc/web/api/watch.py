@@ -7,23 +7,23 @@ from typing import Any
 import orjson
 
 from cdc.diagnosis import explain, status
-from cdc.web.call import Answer, Call
+from cdc.web.call import ApiAnswer, Call
 from cdc.web.models import Document
 
 
-def show_status(call: Call) -> Answer:
+def show_status(call: Call) -> ApiAnswer:
     service = call.service
     with service.pool.autocommit() as conn:
         found = status.read(conn, service.settings, service.mapping, call.query.company)
-    return Answer(_document(found.as_json()))
+    return ApiAnswer(_document(found.as_json()))
 
 
-def explain_change(call: Call) -> Answer:
+def explain_change(call: Call) -> ApiAnswer:
     query, mapping = call.query, call.service.mapping
     subject = explain.subject_of(mapping, query.what, query.key, query.company, query.since)
     with call.service.pool.autocommit() as conn:
         found = explain.explain(conn, mapping, subject)
-    return Answer(_document(found.as_json()))
+    return ApiAnswer(_document(found.as_json()))
 
 
 def _document(found: dict[str, Any]) -> Document:

@@ -11,21 +11,14 @@ from cdc.message.signing import check_headers
 from cdc.message.signing_keys import Scheme
 from cdc.model import WebhookState
 from cdc.web import pages
-from cdc.web.call import Answer, Call
-from cdc.web.models import (
-    RotateOut,
-    WebhookIn,
-    WebhookMade,
-    WebhookOut,
-    WebhookPage,
-    WebhookPatch,
-)
+from cdc.web.call import ApiAnswer, Call
+from cdc.web.models import RotateOut, WebhookIn, WebhookMade, WebhookOut, WebhookPage, WebhookPatch
 from cdc.web.problems import Problem, about
 from cdc.webhooks import checks, statements
 from cdc.webhooks.model import Changes, NewWebhook, Registration
 
 
-def listed(call: Call) -> Answer:
+def listed(call: Call) -> ApiAnswer:
     query = call.query
     company = call.access.company(call.params["company"])
     after = pages.place(query.after, int)
@@ -40,10 +33,10 @@ def listed(call: Call) -> Answer:
     )
     items, more = pages.cut(found, query.limit)
     following = pages.cursor(items[-1].id) if more else None
-    return Answer(WebhookPage(items=[shown(one) for one in items], next=following))
+    return ApiAnswer(WebhookPage(items=[shown(one) for one in items], next=following))
 
 
-def add(call: Call) -> Answer:
+def add(call: Call) -> ApiAnswer:
     body: WebhookIn = call.body
     company = call.access.company(call.params["company"])
     _operators_only(call, body)
@@ -66,14 +59,14 @@ def add(call: Call) -> Answer:
     )
     made = WebhookMade(**shown(added.webhook).model_dump(), **secret(added.secret))
     headers = {"Location": f"/v1/webhooks/{added.webhook.id}", **tag(added.webhook)}
-    return Answer(made, 201, headers)
+    return ApiAnswer(made, 201, headers)
 
 
-def show(call: Call) -> Answer:
+def show(call: Call) -> ApiAnswer:
     return _answer(call.registry.get(call.access.webhook(_id(call))))
 
 
-def change(call: Call) -> Answer:
+def change(call: Call) -> ApiAnswer:
     body: WebhookPatch = call.body
     number = call.access.webhook(_id(call))
     given = body.model_fields_set
@@ -99,20 +92,20 @@ def change(call: Call) -> Answer:
     return _answer(call.registry.update(number, changes, call.if_match))
 
 
-def pause(call: Call) -> Answer:
+def pause(call: Call) -> ApiAnswer:
     return _answer(call.registry.pause(call.access.webhook(_id(call)), call.body.reason))
 
 
-def resume(call: Call) -> Answer:
+def resume(call: Call) -> ApiAnswer:
     return _answer(call.registry.resume(call.access.webhook(_id(call))))
 
 
-def remove(call: Call) -> Answer:
+def remove(call: Call) -> ApiAnswer:
     call.registry.remove(call.access.webhook(_id(call)), version=call.if_match)
-    return Answer(None, 204)
+    return ApiAnswer(None, 204)
 
 
-def rotate(call: Call) -> Answer:
+def rotate(call: Call) -> ApiAnswer:
     number = call.access.webhook(_id(call))
     given = call.body.signature
     scheme = Scheme(given) if given else statements.kept_scheme(call.conn, number)
@@ -130,7 +123,7 @@ def rotate(call: Call) -> Answer:
         version=done.webhook.version,
         **secret(done.secret),
     )
-    return Answer(made, headers=tag(done.webhook))
+    return ApiAnswer(made, headers=tag(done.webhook))
 
 
 def shown(one: Registration) -> WebhookOut:
@@ -154,8 +147,8 @@ def tag(one: Registration) -> dict[str, str]:
     return {"ETag": f'"{one.version}"'}
 
 
-def _answer(one: Registration) -> Answer:
-    return Answer(shown(one), headers=tag(one))
+def _answer(one: Registration) -> ApiAnswer:
+    return ApiAnswer(shown(one), headers=tag(one))
 
 
 def _id(call: Call) -> int:

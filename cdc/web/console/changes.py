@@ -10,7 +10,7 @@ from cdc.web.api import webhooks as api
 from cdc.web.console.companies import lanes
 from cdc.web.console.forms import checked
 from cdc.web.console.render import at_least
-from cdc.web.console.visit import Attempt, Page, Redirect, Visit
+from cdc.web.console.visit import FormAttempt, Page, Redirect, Visit
 from cdc.web.console.webhooks import found
 from cdc.web.models import Empty, Reason, RotateIn, RotateOut
 from cdc.web.problems import Problem
@@ -26,7 +26,7 @@ GRACES = {
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class Confirmation:
     """A question before a change. what: happens, in sentences. danger: it cannot be undone.
 
     text, choices: a field of the form, its name and label; of a choice with its options.
@@ -40,9 +40,9 @@ class Asked:
     choices: tuple[str, str, Mapping[str, str]] | None = None
 
 
-def _pause(visit: Visit, one: Registration, lane: LaneState) -> Asked:
+def _pause(visit: Visit, one: Registration, lane: LaneState) -> Confirmation:
     days = f"{visit.service.settings.held_days:g} days"
-    return Asked(
+    return Confirmation(
         f"Pause webhook {one.id}",
         [
             f"Nothing is sent to {one.endpoint} until the webhook is resumed.",
@@ -54,8 +54,8 @@ def _pause(visit: Visit, one: Registration, lane: LaneState) -> Asked:
     )
 
 
-def _resume(visit: Visit, one: Registration, lane: LaneState) -> Asked:
-    return Asked(
+def _resume(visit: Visit, one: Registration, lane: LaneState) -> Confirmation:
+    return Confirmation(
         f"Resume webhook {one.id}",
         [
             f"{at_least(lane.waiting, lane).capitalize()} that wait are sent to {one.endpoint} "
@@ -66,8 +66,8 @@ def _resume(visit: Visit, one: Registration, lane: LaneState) -> Asked:
     )
 
 
-def _rotate(visit: Visit, one: Registration, lane: LaneState) -> Asked:
-    return Asked(
+def _rotate(visit: Visit, one: Registration, lane: LaneState) -> Confirmation:
+    return Confirmation(
         f"Give webhook {one.id} a new secret",
         [
             "A new signing secret is made, and shown once, on the next page.",
@@ -79,8 +79,8 @@ def _rotate(visit: Visit, one: Registration, lane: LaneState) -> Asked:
     )
 
 
-def _remove(visit: Visit, one: Registration, lane: LaneState) -> Asked:
-    return Asked(
+def _remove(visit: Visit, one: Registration, lane: LaneState) -> Confirmation:
+    return Confirmation(
         f"Remove webhook {one.id}",
         [
             f"Company {one.company} gets no more changes at {one.endpoint}. This cannot be undone.",
@@ -96,7 +96,7 @@ def _remove(visit: Visit, one: Registration, lane: LaneState) -> Asked:
 _ASKED = {"pause": _pause, "resume": _resume, "rotate": _rotate, "remove": _remove}
 
 
-def _question(visit: Visit, action: str, attempt: Attempt) -> Page:
+def _question(visit: Visit, action: str, attempt: FormAttempt) -> Page:
     webhook = found(visit)
     lane = lanes(visit, [webhook.id])[webhook.id]
     values = {

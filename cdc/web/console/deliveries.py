@@ -8,7 +8,7 @@ from uuid import UUID
 from cdc.diagnosis.explain import Sentence, Subject, explain
 from cdc.errors import CdcError
 from cdc.web.api import deliveries as api
-from cdc.web.console.changes import Asked
+from cdc.web.console.changes import Confirmation
 from cdc.web.console.visit import Page, Redirect, Visit
 from cdc.web.delivery_models import DeliveryDetail, DeliveryFound, RetryOut
 from cdc.web.models import Empty
@@ -50,7 +50,7 @@ def ask_retry(visit: Visit) -> Page:
     if any(one.state in ("queued", "parked", "held") for one in found):
         what.append("One that waits already is left as it is.")
     values = {
-        "asked": Asked("Send a delivery again", what, "Send again"),
+        "asked": Confirmation("Send a delivery again", what, "Send again"),
         "action": f"/deliveries/{uid}/retry",
         "back": f"/deliveries/{uid}",
         "version": 0,

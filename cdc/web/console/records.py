@@ -6,9 +6,9 @@ from urllib.parse import urlencode
 
 from cdc.web import keys
 from cdc.web.api import rest
-from cdc.web.console.changes import Asked
+from cdc.web.console.changes import Confirmation
 from cdc.web.console.forms import checked
-from cdc.web.console.visit import Attempt, Page, Redirect, Visit
+from cdc.web.console.visit import FormAttempt, Page, Redirect, Visit
 from cdc.web.models import AuditPage, AuditQuery, KeyIn, KeyMade
 from cdc.web.problems import Problem
 
@@ -38,7 +38,7 @@ def make_key(visit: Visit) -> Page:
     return _keys(visit, attempt)
 
 
-def _keys(visit: Visit, attempt: Attempt) -> Page:
+def _keys(visit: Visit, attempt: FormAttempt) -> Page:
     found = keys.listed(visit.conn, limit=LISTED + 1)
     own = visit.access.key.id
     values = {
@@ -68,7 +68,7 @@ def ask_revoke(visit: Visit) -> Page:
     if found["description"]:
         what.insert(1, f"It is described as: {found['description']}")
     values = {
-        "asked": Asked("Revoke a key", what, "Revoke for good", danger=True),
+        "asked": Confirmation("Revoke a key", what, "Revoke for good", danger=True),
         "action": f"/keys/{number}/revoke",
         "back": "/keys",
         "version": 0,

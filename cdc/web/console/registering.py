@@ -9,7 +9,7 @@ from cdc.web.api import rest
 from cdc.web.api import webhooks as api
 from cdc.web.console import forms
 from cdc.web.console.forms import Form, checked
-from cdc.web.console.visit import Attempt, Page, Redirect, Visit
+from cdc.web.console.visit import FormAttempt, Page, Redirect, Visit
 from cdc.web.console.webhooks import found
 from cdc.web.models import Events, WebhookIn, WebhookMade, WebhookPatch
 from cdc.web.problems import Problem
@@ -69,7 +69,9 @@ def change(visit: Visit) -> Page | Redirect:
     return _form(visit, one, _sent(form), attempt)
 
 
-def _form(visit: Visit, one: Registration | None, given: dict[str, Any], attempt: Attempt) -> Page:
+def _form(
+    visit: Visit, one: Registration | None, given: dict[str, Any], attempt: FormAttempt
+) -> Page:
     events = rest.events(visit.call()).body
     assert isinstance(events, Events)
     values = {

@@ -3,15 +3,7 @@
 from __future__ import annotations
 
 from cdc.web.access import ADMINS, AUDITORS, READERS
-from cdc.web.console import (
-    changes,
-    companies,
-    deliveries,
-    overview,
-    records,
-    registering,
-    webhooks,
-)
+from cdc.web.console import changes, companies, deliveries, overview, records, registering, webhooks
 from cdc.web.console.visit import Screen
 
 ROOT = "/console"

@@ -31,7 +31,7 @@ _NEXT = re.compile(r"/console/[A-Za-z0-9/_?=&%.+-]{0,500}")
 
 
 @dataclass(slots=True)
-class Asked:
+class ConsoleRequest:
     """A request as far as it has been read. target: path and query. session: once it is known."""
 
     method: str
@@ -92,7 +92,7 @@ class Site:
         query = request.rel_url.raw_query_string
         target = f"{path}?{query}" if query else path
         cookie = request.cookies.get(self._cookie, "")
-        asked = Asked(method, path, target, cookie, source, number)
+        asked = ConsoleRequest(method, path, target, cookie, source, number)
         try:
             return await self._answer(request, asked, seen)
         except (Problem, CdcError) as error:
@@ -107,7 +107,7 @@ class Site:
             seen["key"] = asked.session.key.id if asked.session else ""
 
     async def _answer(
-        self, request: web.BaseRequest, asked: Asked, seen: dict[str, str]
+        self, request: web.BaseRequest, asked: ConsoleRequest, seen: dict[str, str]
     ) -> web.Response:
         work: Callable[[], web.Response]
         if asked.path in (SIGN_IN, SIGN_OUT):
@@ -139,7 +139,9 @@ class Site:
 
     # -- screens ----------------------------------------------------------------------------------
 
-    def _visited(self, screen: Screen, params: dict[str, str], asked: Asked) -> web.Response:
+    def _visited(
+        self, screen: Screen, params: dict[str, str], asked: ConsoleRequest
+    ) -> web.Response:
         service = self._service
         with service.pool.transaction() as conn:
             asked.session = session = sessions.find(conn, asked.cookie)
@@ -161,7 +163,7 @@ class Site:
 
     # -- signing in and out -----------------------------------------------------------------------
 
-    def _ask_key(self, asked: Asked, problem: Problem | None = None) -> web.Response:
+    def _ask_key(self, asked: ConsoleRequest, problem: Problem | None = None) -> web.Response:
         with self._service.pool.transaction() as conn:
             asked.session = sessions.find(conn, asked.cookie)
         if asked.session is not None:
@@ -176,7 +178,7 @@ class Site:
             self._keep(made, fresh)
         return made
 
-    async def _sign_in(self, asked: Asked) -> web.Response:
+    async def _sign_in(self, asked: ConsoleRequest) -> web.Response:
         pool = self._service.pool
         asked.check_token()
         sent = asked.form.one("key")
@@ -196,7 +198,7 @@ class Site:
             refused = problem
         return await pool.run(lambda: self._ask_key(asked, refused))
 
-    def _signed_in(self, asked: Asked) -> web.Response:
+    def _signed_in(self, asked: ConsoleRequest) -> web.Response:
         with self._service.pool.transaction() as conn:
             key = keys.valid(conn, asked.form.one("key"))
             if key is None:
@@ -217,7 +219,7 @@ class Site:
         self._keep(made, cookie)
         return made
 
-    def _sign_out(self, asked: Asked) -> web.Response:
+    def _sign_out(self, asked: ConsoleRequest) -> web.Response:
         with self._service.pool.transaction() as conn:
             asked.session = sessions.find(conn, asked.cookie)
             if asked.session is not None:
@@ -229,7 +231,7 @@ class Site:
 
     # -- answers ----------------------------------------------------------------------------------
 
-    def _page(self, page: Page, asked: Asked) -> web.Response:
+    def _page(self, page: Page, asked: ConsoleRequest) -> web.Response:
         scope = asked.session.key.scope.kind if asked.session else ""
         shared: dict[str, Any] = {
             "token": sessions.form_token(asked.cookie),
@@ -242,7 +244,7 @@ class Site:
         body = self._renderer.page(page.template, {**shared, **page.values})
         return response(page.status, HEADERS, body, asked.number)
 
-    def _refused(self, problem: Problem, asked: Asked) -> web.Response:
+    def _refused(self, problem: Problem, asked: ConsoleRequest) -> web.Response:
         values = {"kind": CODES[problem.code], "detail": problem.detail}
         made = self._page(Page("error.html", values, problem.status), asked)
         made.headers.update(problem.headers)

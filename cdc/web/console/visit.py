@@ -40,7 +40,7 @@ class Redirect:
 
 
 @dataclass(slots=True)
-class Attempt:
+class FormAttempt:
     """A form that is carried out: all of what is done within, or nothing. problem: what is shown
     with the form, to be corrected there."""
 
@@ -113,8 +113,8 @@ class Visit:
             version,
         )
 
-    def attempt(self) -> Attempt:
-        return Attempt(self.conn)
+    def attempt(self) -> FormAttempt:
+        return FormAttempt(self.conn)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from random import Random
+from typing import Any
 
 import pytest
 
@@ -15,13 +16,13 @@ from cdc.message.signing import Sealer
 from cdc.message.signing_keys import new_secret
 from cdc.model import Span, Webhook, WebhookState
 from cdc.sandbox.receiver import Script
-from tests.daemon.running import Running, eventually, settings
+from tests.daemon.running import LIMIT, Running, eventually, settings
 from tests.daemon.world import World
 
 
 @pytest.fixture
 def few(monkeypatch: pytest.MonkeyPatch) -> int:
-    """How many channels may be open."""
+    """How many workers may be open."""
     monkeypatch.setattr(workers, "MAX_OPEN_WORKERS", 8)
     monkeypatch.setattr(workers, "OPEN_BATCH_WORKERS", 3)
     monkeypatch.setattr(workers, "CROWDED_POLL_S", 0.01)
@@ -48,6 +49,43 @@ async def test_more_webhooks_than_open_workers_get_all_in_order(world: World, fe
         await writer.change("candidate", *keys)
         await world.arrived(*hooks)
         assert daemon.observer.counts.swept == 0
+
+
+async def test_what_comes_while_a_worker_is_opened_is_not_overtaken(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A row that came while the registration was loaded waited for the next round of opening, and
+    a later change of it, which a look brought along, was sent before."""
+    hook = await world.hook()
+    writer = await world.writer()
+    loads = [(asyncio.Event(), asyncio.Event()) for _ in range(2)]
+    begun = iter(loads)
+    load = workers.load  # type: ignore[attr-defined]  # as imported there
+
+    async def waiting(*args: Any) -> Any:
+        found = await load(*args)
+        if (here := next(begun, None)) is not None:
+            here[0].set()
+            await here[1].wait()
+        return found
+
+    monkeypatch.setattr(workers, "load", waiting)
+    (first, open_it), (second, go_on) = loads
+    async with Running(world.url) as daemon, asyncio.timeout(LIMIT):
+        await daemon.until("connected")
+        await writer.insert("candidate", project_id=1)
+        await first.wait()
+        key = await writer.insert("candidate", project_id=1)
+        late = (await world.all("select id, uid::text from cdc.queue order by id"))[-1]
+        await eventually(lambda: daemon.knows(hook.id, *late), "the second row is known")
+        open_it.set()
+        await second.wait()
+        await writer.change("candidate", key)
+        await eventually(
+            lambda: any(b"modified" in got.body for got in world.came[hook.path]), "it is sent"
+        )
+        go_on.set()
+        await world.arrived(hook)
 
 
 async def test_a_webhook_without_a_worker_follows_its_registration(world: World, few: int) -> None:

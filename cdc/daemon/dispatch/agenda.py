@@ -57,6 +57,12 @@ class Agenda:
             taken[webhook_id] = None
         return taken
 
+    def claim(self, webhook_id: int) -> tuple[bool, Span | None]:
+        """Its worker opens: whether something was noted since it was taken, and where rows lie."""
+        noted = webhook_id in self._rows or webhook_id in self._others
+        self._others.pop(webhook_id, None)
+        return noted, self._rows.pop(webhook_id, None)
+
     def knows(self, webhook_id: int, delivery_id: int) -> bool:
         """Whether a waiting row will be read."""
         if self._awaited(webhook_id):

@@ -163,6 +163,12 @@ class Workers:
             self.open[webhook.id] = worker
             if resting is not None and resting.lane.unread is not None:
                 worker.lane.noticed(resting.lane.unread)
+            # What came while its registration was loaded lies before all that comes from now on.
+            noted, where = self._agenda.claim(webhook.id)
+            if where is not None:
+                worker.lane.noticed(where)
+            if noted:
+                self._touched.add(webhook.id)  # this may have been a change of the registration
         else:
             self._registrar.change(worker, registration)
         if worker.reload is not None:

@@ -65,7 +65,14 @@ class Wire:
         self._loop.add_reader(self._fd, self._readable)
 
     def close(self) -> None:
-        self._loop.remove_reader(self._fd)
+        """Before the session is closed. Where it is lost, libpq has closed the socket, and its
+        number may be another connection's by now."""
+        try:
+            ours = self._pgconn.socket == self._fd
+        except psycopg.Error:
+            ours = False
+        if ours:
+            self._loop.remove_reader(self._fd)
 
     async def _ask(self, send: Callable[[], None]) -> pq.abc.PGresult:
         self.listen()

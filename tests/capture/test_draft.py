@@ -77,7 +77,9 @@ def test_schemas_of_other_kinds_can_be_planned(
     company: str,
     resources: list[str],
 ) -> None:
-    run((SCHEMAS / f"{name}.sql").read_text("utf-8"))
+    sql = (SCHEMAS / f"{name}.sql").read_text("utf-8")
+    # Roles belong to the server, and another test may be at work with it.
+    run("\n".join(line for line in sql.splitlines() if "tenants_app" not in line))
     found, text = drafted(cdc)
     assert found.company.table.name == company
     assert list(found.resources) == resources

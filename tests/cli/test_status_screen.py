@@ -58,7 +58,7 @@ class TestBound:
             db.execute(reading._BY_INDEX)
             (row,) = db.execute(
                 "explain (analyze, format json) " + reading._LANES,
-                {"bound": 200, "unusable": UNUSABLE},
+                {"bound": 200, "unusable": UNUSABLE, "webhooks": None},
             ).fetchall()
         reads = [node for node in nodes(row[0][0]["Plan"]) if node.get("Relation Name") == "queue"]
         assert reads

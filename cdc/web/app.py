@@ -69,6 +69,7 @@ class ServeApp:
         )
         self._site = Site(self._service, self._failed, observer, self._prefix, secure=https)
         self._ready = False
+        self._complained = False  # the log says why it is not ready
         self._stop = asyncio.Event()
         self._server = ApiServer(self._answer)
         self.port = 0
@@ -158,15 +159,15 @@ class ServeApp:
                 lambda: bootstrap.prepare(self._service.pool, self._bootstrap_key)
             )
         except (CdcError, Problem) as error:
-            if self._ready or self._bootstrap_key is not None:
+            if not self._complained:
                 self._observer.not_ready(error)
-            self._ready = False
+            self._ready, self._complained = False, True
             return
         if account is not None:
             self._observer.may_read_secrets(account)
         if not self._ready:
             self._observer.ready()
-        self._ready = True
+        self._ready, self._complained = True, False
         self._bootstrap_key = None
 
     async def _tasks(self) -> None:

@@ -10,6 +10,7 @@ import stat
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
@@ -196,3 +197,26 @@ def test_what_is_wrong_at_the_start_is_said(tmp_path: Path) -> None:
 
     assert "cannot use the certificate" in refused(CDC_SERVE_TLS_CERT_FILE=str(tmp_path))
     assert "serve_tls_cert_file is not" in refused(CDC_SERVE_TLS_KEY_FILE="x")
+
+
+def test_a_database_that_is_down_at_the_start_is_named_once(tmp_path: Path) -> None:
+    """It said that it serves, and nothing else."""
+    env = {k: v for k, v in os.environ.items() if not k.startswith(("CDC_", "PG"))}
+    env |= {"CDC_DATABASE_URL": "postgresql://x@127.0.0.1:1/none", "CDC_SERVE_PORT": "0"}
+    log = tmp_path / "log"
+    with log.open("wb") as file:
+        served = subprocess.Popen(
+            [sys.executable, "-m", "cdc", "serve"],
+            env={**env, "CDC_LOG_FORMAT": "json"},
+            stderr=file,
+        )
+    try:
+        until = time.monotonic() + 20
+        while "not ready" not in log.read_text() and time.monotonic() < until:
+            time.sleep(0.02)
+    finally:
+        served.terminate()
+        assert served.wait(20) == 0
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    [said] = [line["error"] for line in lines if line["event"] == "not ready"]
+    assert "the database cannot be reached" in said

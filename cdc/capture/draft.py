@@ -137,7 +137,7 @@ def _read(conn: Connection) -> dict[int, _Source]:
         source = sources[oid]
         source.composite = len(names) > 1
         leading = {own for child, _, own, _ in links if child == oid}
-        # Of a key of several columns, the one that leads nowhere tells the rows apart.
+        # Of a key of several columns, the one that leads to no other table identifies the row.
         likely = [
             name
             for name in names
@@ -272,7 +272,7 @@ def _resource(source: _Source, mapped: list[_Source]) -> Iterable[str]:
     yield f"[resources.{source.name}]"
     yield f"table = {_text(_table(source.table))}"
     if source.composite:
-        yield "# guessed: the column of its key that tells the rows apart"
+        yield "# guessed: the column of its key that identifies the row"
     yield f"key = {_text(written(source.key or ''))}"
     yield f"parents = {{ {parents} }}"
     for spare, why in source.spare:

@@ -24,8 +24,8 @@ from collections import deque
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-BUSY_FINDS_PER_S = 30  # productive looks per second above which nobody sleeps if writers would wait
-SWAMPED_FINDS_PER_S = 300  # ... and above which nobody sleeps in any case
+BUSY_FINDS_PER_S = 30  # productive looks per second above which none sleeps if writers would wait
+SWAMPED_FINDS_PER_S = 300  # ... and above which no daemon sleeps in any case
 CROWDED_TRANSACTIONS = (
     1.0  # transactions running at a productive look, on average, from which on they would
 )
@@ -84,7 +84,7 @@ class Doorbell:
         """What the next look is to do with the bell: arm it, silence it (False) or leave it."""
         if not self._busy(now):
             return True if self.usable else None
-        # Once, and only what we armed ourselves: whoever is not busy may arm it again.
+        # Once, and only what we armed ourselves: a daemon that is not busy may arm it again.
         return None if self._armed_at is None else False
 
     @property

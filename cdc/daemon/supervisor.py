@@ -66,7 +66,7 @@ class Supervisor:
         self._stop.set()
 
     async def run(self) -> None:
-        """Raises CdcError when one of them refuses to run; it has told why."""
+        """Raises CdcError when one of them refuses to run; it has logged why."""
         settings = self._settings
         health = HealthServer(self)
         if settings.http_port is not None:

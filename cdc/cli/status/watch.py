@@ -71,13 +71,13 @@ def _lines(looks: Iterator[StatusReport | CdcError]) -> None:
 
     for seen in looks:
         if isinstance(seen, CdcError):
-            told: object = {
+            shown: object = {
                 "ok": False,
                 "problems": [located(f"{seen.message}. {seen.hint}".strip())],
             }
         else:
-            told = seen.as_json()
-        line = orjson.dumps(told, default=str, option=orjson.OPT_NON_STR_KEYS)
+            shown = seen.as_json()
+        line = orjson.dumps(shown, default=str, option=orjson.OPT_NON_STR_KEYS)
         typer.echo(common.escaped(line.decode()))
         sys.stdout.flush()
 

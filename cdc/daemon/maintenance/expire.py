@@ -1,7 +1,7 @@
 """Ends what was held (its webhook paused or suspended) or dead for too long; never silently.
 
-Some rows at a time, each time a transaction of its own: nobody waits for it, and a daemon that is
-stopped in the middle leaves the rest to the next one. Several daemons may be at it together.
+Some rows at a time, each time a transaction of its own: no session waits for it, and a daemon
+that is stopped in the middle leaves the rest to the next one. Several may be at it together.
 Each statement goes on behind the rows of the one before: while a session holds an old snapshot, the
 indexes keep an entry of each row that has expired.
 """

@@ -122,8 +122,6 @@ class Watcher:
         finally:
             self._lease.lost()
             await self.dispatcher.let_go(None, LOST_GRACE_S)
-            if self._wire is not None:
-                self._wire.close()
             await conn.close()
 
     async def _begin(self, conn: Connection) -> None:
@@ -132,7 +130,7 @@ class Watcher:
         while (await run(conn, "future_rows", [MEND_BATCH_ROWS]))[0][0]:
             pass
         await self._layouts.load(conn)
-        self._wire = Wire(conn, self._wake)
+        self._wire = Wire(conn)
         self._looker = Looker(conn, self._lease, self._wire)
         await self._looker.begin()
         self._ownership = Ownership(conn, self._lease)
@@ -332,8 +330,7 @@ class Watcher:
         That is a ring, or the end of the connection. It is read here: the look that follows answers
         it, and would otherwise take it for a new one, and be followed by another."""
         self._wake.clear()
-        wire.listen()
-        with suppress(TimeoutError):
+        with wire.listening(self._wake), suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._wake.wait()
             self._woken = True

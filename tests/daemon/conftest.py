@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Callable
 
 import pytest
+import uvloop
 
 from cdc.sandbox.receiver import Receiver
 from tests.daemon.world import World
 from tests.support import installation
+
+
+def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """The one that `cdc run` has: it treats a socket that reports an error in its own way."""
+    return {"uvloop": uvloop.new_event_loop}
 
 
 @pytest.fixture

@@ -14,8 +14,6 @@ import pytest
 from cdc.daemon import doorbell, lease
 from cdc.daemon.maintenance import schedule
 from cdc.daemon.store import session
-from cdc.daemon.store.session import open_session
-from cdc.daemon.store.wire import Wire
 from cdc.sandbox.embedded import EmbeddedPostgres
 from tests.daemon.running import Running, eventually
 from tests.daemon.world import Hook, World, Writer
@@ -301,28 +299,3 @@ async def test_a_server_that_takes_no_writes_for_a_while_is_waited_for(world: Wo
         await world.run(f"alter database {name} reset default_transaction_read_only")
         await world.arrived(hook)
         assert "after" in daemon.log.all("connected")[-1].values
-
-
-async def test_a_lost_session_leaves_its_descriptor_to_others(database: str) -> None:
-    """The number of its socket was another connection's by the time at which the daemon tidied up:
-    it ended with a RuntimeError, in the middle of a reconnection."""
-    server = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    conn = await open_session(database, "watch")
-    wire, number = Wire(conn, asyncio.Event()), conn.fileno()
-    wire.listen()
-    with psycopg.connect(database, autocommit=True) as admin:
-        admin.execute("select pg_terminate_backend(%s)", [conn.info.backend_pid])
-    with pytest.raises(psycopg.OperationalError):
-        await conn.execute(b"select 1")
-    others: list[asyncio.StreamWriter] = []
-    try:
-        while number not in {w.get_extra_info("socket").fileno() for w in others}:
-            assert len(others) < 50
-            others.append((await asyncio.open_connection("127.0.0.1", port))[1])
-        wire.close()
-    finally:
-        for writer in others:
-            writer.close()
-        server.close()
-        await conn.close()

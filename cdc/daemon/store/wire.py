@@ -8,7 +8,8 @@ when the socket is readable, as are the rings of the doorbell.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 
 import psycopg
 from psycopg import errors as pg
@@ -26,19 +27,20 @@ _GOOD = (pq.ExecStatus.TUPLES_OK, pq.ExecStatus.COMMAND_OK)
 class Wire:
     """For one task, which uses the session through here or through psycopg, never both at a time.
 
-    wake: set when the server has sent something while nothing was asked: a ring, or the end.
+    It leaves nothing in the event loop between two calls. psycopg would put its own reader in that
+    place; libpq closes the socket of a lost session, and its number is soon another connection's;
+    and uvloop closes what reads a socket that reports an error, and keeps it under that number.
+
+    rung: a notification has come; for its user to reset.
     """
 
-    def __init__(self, conn: Connection, wake: asyncio.Event) -> None:
+    def __init__(self, conn: Connection) -> None:
         self._conn = conn
         self._pgconn = conn.pgconn
-        self._fd = conn.fileno()
         self._loop = asyncio.get_running_loop()
         self._loaders = Transformer(conn)
-        self._answer: asyncio.Future[pq.abc.PGresult] | None = None
         self._prepared: set[str] = set()
-        self._lost: psycopg.Error | None = None
-        self._wake = wake
+        self._fd = -1
         self.rung = False
 
     async def run(self, name: str, params: Sequence[bytes | None]) -> list[Row]:
@@ -57,58 +59,63 @@ class Wire:
         self._loaders.set_pgresult(answer)
         return self._loaders.load_rows(0, answer.ntuples, tuple)
 
-    def listen(self) -> None:
-        """From here on ``wake`` is set when the server sends something of its own accord. (psycopg
-        puts a reader of its own in this place with each statement.)"""
-        if self._lost is not None:
-            raise self._lost
-        self._loop.add_reader(self._fd, self._readable)
-
-    def close(self) -> None:
-        """Before the session is closed. Where it is lost, libpq has closed the socket, and its
-        number may be another connection's by now."""
+    @contextmanager
+    def listening(self, wake: asyncio.Event) -> Iterator[None]:
+        """Inside, ``wake`` is set when the server sends something of its own accord: a ring, or the
+        end of the session, which the next statement reports."""
+        self._read(wake.set)
         try:
-            ours = self._pgconn.socket == self._fd
-        except psycopg.Error:
-            ours = False
-        if ours:
-            self._loop.remove_reader(self._fd)
+            yield
+        finally:
+            self._rest()
+        with suppress(psycopg.Error):
+            self._take()
 
     async def _ask(self, send: Callable[[], None]) -> pq.abc.PGresult:
-        self.listen()
-        self._answer = asked = self._loop.create_future()
-        try:
-            send()
-            # No event says when the socket takes more; it is empty as good as always.
-            while self._pgconn.flush():  # noqa: ASYNC110
-                await asyncio.sleep(SEND_AGAIN_S)
-            result: pq.abc.PGresult = await asked
-        finally:
-            self._answer = None
-        if result.status not in _GOOD:
-            raise pg.error_from_result(result)
-        return result
+        pgconn = self._pgconn
+        send()
+        # No event says when the socket takes more; it is empty as good as always.
+        while pgconn.flush():  # noqa: ASYNC110
+            await asyncio.sleep(SEND_AGAIN_S)
+        first: pq.abc.PGresult | None = None
+        while True:
+            while pgconn.is_busy():
+                await self._readable()
+                self._take()
+            result = pgconn.get_result()
+            if result is None:
+                break
+            first = first or result
+        assert first is not None, "each statement has a result"
+        if first.status not in _GOOD:
+            raise pg.error_from_result(first)
+        return first
 
-    def _readable(self) -> None:
-        pgconn, asked = self._pgconn, self._answer
+    def _take(self) -> None:
+        """Reads what the server has sent. Raises OperationalError at the end of the session."""
+        self._pgconn.consume_input()
+        while self._pgconn.notifies() is not None:
+            self.rung = True
+
+    async def _readable(self) -> None:
+        came: asyncio.Future[None] = self._loop.create_future()
+
+        def answered() -> None:
+            if not came.done():
+                came.set_result(None)
+
+        self._read(answered)
         try:
-            pgconn.consume_input()
-            while pgconn.notifies() is not None:
-                self.rung = True
-            if asked is None:
-                self._wake.set()
-                return
-            while not asked.done() and not pgconn.is_busy():
-                result = pgconn.get_result()
-                if result is None:
-                    break
-                asked.set_result(result)
-                while not pgconn.is_busy() and pgconn.get_result() is not None:
-                    pass
-        except psycopg.Error as error:
-            # Level-triggered: the end of the connection would be reported without end.
-            self._loop.remove_reader(self._fd)
-            self._lost = error
-            if asked is not None and not asked.done():
-                asked.set_exception(error)
-            self._wake.set()
+            await came
+        finally:
+            self._rest()
+
+    # libpq is not called between these two: the socket stays what it is.
+
+    def _read(self, readable: Callable[[], object]) -> None:
+        """Calls ``readable`` when there is something to read, until ``_rest``."""
+        self._fd = self._pgconn.socket
+        self._loop.add_reader(self._fd, readable)
+
+    def _rest(self) -> None:
+        self._loop.remove_reader(self._fd)

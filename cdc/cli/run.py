@@ -102,7 +102,7 @@ def _start(
 def _run(work: Coroutine[object, object, None]) -> None:
     import uvloop
 
-    _rarely_collect()
+    _keep_modules()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(work)
 
@@ -152,12 +152,10 @@ async def _parent(
     await run_until_signalled(Supervisor(settings, processes, arguments, observer))
 
 
-def _rarely_collect() -> None:
-    """Full windows are many objects, none of them in a circle: looking through all of them again
-    and again took a fifth of the time."""
+def _keep_modules() -> None:
+    """What is imported stays, and is not looked through again."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(50_000, 50, 100)
 
 
 def _more_files() -> None:

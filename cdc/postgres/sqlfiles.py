@@ -41,6 +41,12 @@ def schema_file(name: str) -> str:
     return (root() / "schema" / name).read_text(encoding="utf-8")
 
 
+def indexes() -> list[str]:
+    """Names of the indexes that the files of ``sql/schema`` create, without those of keys."""
+    created = re.compile(r"^create (?:unique )?index (\w+) ", re.MULTILINE)
+    return sorted(name for path in schema_files() for name in created.findall(path.read_text()))
+
+
 def included_by_install() -> list[str]:
     """Names of the files that install.sql includes, in its order."""
     text = (root() / "install.sql").read_text(encoding="utf-8")

@@ -168,6 +168,12 @@ def test_the_newest_file_is_the_newest_revision() -> None:
     assert script.get_current_head() == migrations.head()
 
 
+def test_the_indexes_that_doctor_looks_for_are_those_of_the_tables() -> None:
+    """Read off the files, without SQLAlchemy: that would be a quarter of `cdc status`."""
+    declared = {index.name for table in tables.metadata.tables.values() for index in table.indexes}
+    assert set(sqlfiles.indexes()) == declared
+
+
 def test_a_daemon_does_without_alembic() -> None:
     """It would be a third of its start."""
     late = "('alembic', 'sqlalchemy')"

@@ -10,7 +10,7 @@ from cdc.capture.trusted_owners import owners_trusted
 from cdc.diagnosis.doctor.check import Check, Patient, Result, fail, ok, warn
 from cdc.diagnosis.health import unresolved as read_unresolved
 from cdc.diagnosis.health.problems import fate, of_unresolved
-from cdc.schema.tables import metadata
+from cdc.postgres import sqlfiles
 
 
 def mapping(see: Patient) -> Result:
@@ -125,14 +125,11 @@ def objects(see: Patient) -> Result:
             f"alter table cdc.{relation} enable trigger {name}; where it is gone, restore it from "
             "sql/schema.",
         )
-    names = sorted(
-        index.name for table in metadata.tables.values() for index in table.indexes if index.name
-    )
     broken = see.rows(
         "select w.name from unnest(%s::text[]) w (name)"
         " where not exists (select from pg_index i where i.indisvalid and i.indisready"
         "                    and i.indexrelid = to_regclass('cdc.' || w.name)) order by 1",
-        names,
+        sqlfiles.indexes(),
     )
     if broken:
         return fail(

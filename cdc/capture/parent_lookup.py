@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from cdc.capture.sql_text import build_object, lines, literal
+from cdc.capture.sql_text import build_object, json_object, lines, literal
 from cdc.mapping import JoinPlan, Mapping, Resource, Table, plan_joins
 from cdc.mapping.joins import Column
 from cdc.mapping.model import COMPANY, quote
@@ -180,9 +180,8 @@ def _wants(subscription: str, action: str, join_plan: JoinPlan) -> str:
 
 def _fields(resource: Resource) -> tuple[str, ...]:
     """What filters are held against, as text: no value can make that fail."""
-    named = (f"{literal(name)}, own.{quote(name)}::text" for name in resource.fields or ())
-    listed = ", ".join(named)
-    return (f"jsonb_build_object({listed}) as fields",) if listed else ()
+    named = [f"{literal(name)}, own.{quote(name)}::text" for name in resource.fields or ()]
+    return (f"{json_object(named)} as fields",) if named else ()
 
 
 def probe(mapping: Mapping, resource: Resource) -> str:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from cdc.mapping.model import quote
+
+PAIRS_OF_A_CALL = 50
+"""PostgreSQL passes 100 arguments to a function, no more (FUNC_MAX_ARGS)."""
 
 
 def comment(text: str) -> str:
@@ -25,8 +28,17 @@ def literals(texts: tuple[str, ...]) -> str:
 
 def build_object(alias: str, columns: Iterable[str], column: int) -> str:
     """The named columns of a row as jsonb; ``column`` is where the expression stands."""
-    parts = (f"{literal(name)}, {alias}.{quote(name)}" for name in columns)
-    return f"jsonb_build_object({lines(parts, ',', column + len('jsonb_build_object('))})"
+    pairs = [f"{literal(name)}, {alias}.{quote(name)}" for name in columns]
+    return json_object(pairs, f",\n{' ' * (column + len('jsonb_build_object('))}")
+
+
+def json_object(pairs: Sequence[str], between: str = ", ") -> str:
+    """Pairs of a name and a value as jsonb, in as many calls as they need."""
+    calls = [
+        f"jsonb_build_object({between.join(pairs[first : first + PAIRS_OF_A_CALL])})"
+        for first in range(0, len(pairs), PAIRS_OF_A_CALL)
+    ]
+    return calls[0] if len(calls) == 1 else f"({' || '.join(calls)})"
 
 
 def lines(parts: Iterable[str], between: str, column: int) -> str:

@@ -8,6 +8,7 @@ import pytest
 
 from cdc.errors import MappingError
 from cdc.mapping import Mapping, default_mapping, parse_mapping
+from cdc.mapping.load import MOST_FIELDS
 from tests.capture.kit import Suite
 
 WANTS: dict[str, dict[str, list[str]] | None] = {
@@ -47,6 +48,27 @@ def queued(suite: Suite) -> dict[str, list[str]]:
     for row in suite.queued():
         found[list(WANTS)[row.webhook - 1]].append(row.key)
     return found
+
+
+def test_as_many_fields_as_a_mapping_may_declare(own_suite: Suite) -> None:
+    """A function of PostgreSQL takes 100 arguments: with these no trigger could be installed."""
+    names = [f"field_{n}" for n in range(MOST_FIELDS)]
+    own_suite.run("alter table candidate " + ", ".join(f"add {name} text" for name in names))
+    event = 'event = "candidate_changed"'
+    text = default_mapping().source.replace(event, f"{event}\nfields = {json.dumps(names)}")
+    own_suite.install(parse_mapping(text, "x.toml"))
+    webhook = own_suite.register("1", "candidate_changed")
+    wants = {names[0]: ["a"], names[-1]: ["z"]}
+    own_suite.conn.execute(
+        "update cdc.subscription set filter = %s where webhook_id = %s",
+        (json.dumps(wants), webhook),
+    )
+    own_suite.run(
+        f"insert into candidate (id, project_id, {names[0]}, {names[-1]})"
+        " values (20, 17, 'a', 'z'), (21, 17, 'a', 'a')"
+    )
+    assert [row.key for row in own_suite.queued()] == ["20"]
+    assert own_suite.all("select from cdc.unresolved") == []
 
 
 ROWS = """

@@ -41,10 +41,12 @@ def schema_file(name: str) -> str:
     return (root() / "schema" / name).read_text(encoding="utf-8")
 
 
-def indexes() -> list[str]:
+@cache
+def indexes() -> tuple[str, ...]:
     """Names of the indexes that the files of ``sql/schema`` create, without those of keys."""
     created = re.compile(r"^create (?:unique )?index (\w+) ", re.MULTILINE)
-    return sorted(name for path in schema_files() for name in created.findall(path.read_text()))
+    texts = (schema_file(path.name) for path in schema_files())
+    return tuple(sorted(name for text in texts for name in created.findall(text)))
 
 
 def included_by_install() -> list[str]:

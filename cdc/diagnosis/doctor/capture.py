@@ -129,7 +129,7 @@ def objects(see: Patient) -> Result:
         "select w.name from unnest(%s::text[]) w (name)"
         " where not exists (select from pg_index i where i.indisvalid and i.indisready"
         "                    and i.indexrelid = to_regclass('cdc.' || w.name)) order by 1",
-        sqlfiles.indexes(),
+        list(sqlfiles.indexes()),
     )
     if broken:
         return fail(

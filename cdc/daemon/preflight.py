@@ -34,13 +34,16 @@ async def run(conn: Connection, mapping: Mapping, doorbell: str) -> bool:
 
     Returns whether the doorbell can be used.
     """
-    await _primary(conn)
-    await _encoding(conn)
-    await _version(conn)
-    await _account(conn)
-    await _mapping(conn, mapping)
-    await _identity(conn)
-    return await _bell(conn, doorbell)
+    try:
+        await _primary(conn)
+        await _encoding(conn)
+        await _version(conn)
+        await _account(conn)
+        await _mapping(conn, mapping)
+        await _identity(conn)
+        return await _bell(conn, doorbell)
+    except pg.InsufficientPrivilege as error:
+        raise await lacking(conn, error) from None
 
 
 async def _one(conn: Connection, sql: bytes) -> tuple[Any, ...]:
@@ -70,8 +73,6 @@ async def _version(conn: Connection) -> None:
             "schema cdc is not installed in this database",
             "Run `cdc migrate`, then `cdc triggers install`.",
         ) from None
-    except pg.InsufficientPrivilege as error:
-        raise await lacking(conn, error) from None
     head = migrations.head()
     if version < head:
         raise DatabaseError(

@@ -16,6 +16,7 @@ import pytest
 from psycopg.conninfo import make_conninfo
 
 from cdc import mapping
+from cdc.daemon import preflight
 from cdc.daemon.app import App
 from cdc.errors import DatabaseError
 from cdc.sandbox.embedded import EmbeddedPostgres
@@ -161,6 +162,26 @@ async def test_rights_that_are_lost(
         assert (error.message, error.hint) == (line.values["error"], line.values["hint"])
     finally:
         execute(suite_url, "drop role losing")
+
+
+async def test_rights_that_are_lost_while_it_starts(
+    suite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between two of its checks: it said `permission denied`, and neither of what nor what to do."""
+    check = preflight._account
+
+    async def revoked(conn: preflight.Connection) -> None:
+        execute(suite_url, "revoke usage on schema cdc from cdc_daemon")
+        await check(conn)
+
+    monkeypatch.setattr(preflight, "_account", revoked)
+    execute(suite_url, "create role losing login password 'x' in role cdc_daemon")
+    try:
+        error = await refused(make_conninfo(suite_url, user="losing", password="x"))
+    finally:
+        execute(suite_url, "drop role losing")
+    assert "missing: cdc_daemon: usage on cdc" in error.message
+    assert "sql/schema/90_grants.sql" in error.hint
 
 
 async def test_the_owner_of_everything_without_the_daemons_role(suite_url: str) -> None:

@@ -167,7 +167,7 @@ async def test_rights_that_are_lost(
 async def test_rights_that_are_lost_while_it_starts(
     suite_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Between two of its checks: it said `permission denied`, and neither of what nor what to do."""
+    """Between two of its checks: it said `permission denied`, without the right or a remedy."""
     check = preflight._account
 
     async def revoked(conn: preflight.Connection) -> None:

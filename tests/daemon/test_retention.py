@@ -15,8 +15,6 @@ from cdc.telemetry import Observer
 from tests.daemon.running import Log, Running
 from tests.daemon.world import Hook, World
 
-TABLES = "cdc.queue, cdc.retry, cdc.dead"
-
 
 @pytest.fixture
 def observer() -> Observer:
@@ -262,82 +260,3 @@ async def test_a_pg_dump_holds_up_nobody(world: World, postgres: EmbeddedPostgre
     await prune.run_once(conn, 2, Observer(log=Log()))
     await conn.close()
     assert 20 not in await _days(world)
-
-
-@pytest.mark.timeout(300)
-async def test_queue_retry_and_dead_stop_growing(world: World) -> None:
-    """Tens of thousands of deliveries, in rounds, each vacuumed as autovacuum does it: after the
-    first ones tables and indexes take no more space than before."""
-    await world.run("set synchronous_commit = off")
-    hook = await world.hook("candidate")
-    sizes = []
-    for _ in range(6):
-        await world.run(
-            "insert into cdc.queue (webhook_id, layout, action, time, refs)"
-            " select %s, l.id, 'm', now(), array[null, '1', '1', g::text]"
-            "   from generate_series(1, 10000) g, cdc.layout l where event = 'candidate_changed'",
-            hook.id,
-        )
-        # Failed, parked, retried again, dead, replayed, delivered.
-        for statement in ROUND:
-            await world.run(statement)
-        await world.run(f"vacuum {TABLES}")
-        assert (
-            await world.one(
-                "select (select count(*) from cdc.queue) + (select count(*) from cdc.retry)"
-                " + (select count(*) from cdc.dead)"
-            )
-            == 0
-        )
-        sizes.append(
-            await world.all(
-                "select c.oid::regclass::text, pg_relation_size(c.oid) from pg_class c"
-                " left join pg_index i on i.indexrelid = c.oid"
-                " where coalesce(i.indrelid, c.oid) = any(array['cdc.queue', 'cdc.retry',"
-                " 'cdc.dead']::regclass[]) order by 1"
-            )
-        )
-    later = {name: [dict(size)[name] for size in sizes[2:]] for name, _ in sizes[0]}
-    assert all(max(grown) <= grown[0] * 1.05 + 8 * 8192 for grown in later.values()), later
-
-
-# What settle, park, promote, replay and settle again do to the tables, for all rows at once.
-ROUND = (
-    "with taken as (delete from cdc.queue returning *)"
-    " insert into cdc.retry (webhook_id, id, uid, xid, layout, action, time, refs, event, key,"
-    "  body, attempts, tries, due_at) select webhook_id, id, uid, xid, layout, action, time, refs,"
-    "  'candidate_changed', refs[4], 'x', 1, 1, case when id % 2 = 0 then now() end from taken",
-    "update cdc.retry set due_at = clock_timestamp() where due_at is null",
-    "update cdc.retry set due_at = clock_timestamp() + interval '5 s', tries = tries + 1",
-    "with done as (delete from cdc.retry returning *)"
-    " insert into cdc.dead (webhook_id, id, uid, xid, layout, action, time, refs, event, key, body,"
-    "  attempts, tries) select webhook_id, id, uid, xid, layout, action, time, refs, event, key,"
-    "  body, 10, 10 from done where id % 2 = 0",
-    "with replayed as (delete from cdc.dead returning *)"
-    " insert into cdc.retry (webhook_id, id, uid, xid, layout, action, time, refs, event, key,"
-    "  body, tries, due_at) select webhook_id, id, uid, xid, layout, action, time, refs, event,"
-    "  key, body, tries, now() from replayed",
-    "delete from cdc.retry",
-)
-
-
-async def test_vacuum_comes_early_and_never_in_the_way(world: World) -> None:
-    """Of every table that writers, or the daemon, fill and empty."""
-    options = {
-        name: dict(option.split("=") for option in options or ())
-        for name, options in await world.all(
-            "select relname, reloptions from pg_class"
-            " where relnamespace = 'cdc'::regnamespace and relkind = 'r'"
-        )
-    }
-    for name in ("queue", "retry", "dead"):
-        told = options[name]
-        assert told["autovacuum_vacuum_scale_factor"] == "0", name
-        assert told["autovacuum_vacuum_insert_scale_factor"] == "0", name
-        assert told["autovacuum_vacuum_cost_delay"] == "0", name
-        assert 0 < int(told["autovacuum_vacuum_threshold"]) <= 10_000, name
-    # Truncating a table's end takes a lock that whoever writes (of subscriptions: reads) waits for.
-    filled = [name for name in options if name.startswith("attempt_")]
-    assert len(filled) == 32
-    for name in ("queue", "retry", "dead", "unresolved", "subscription", *filled):
-        assert options[name]["vacuum_truncate"] == "off", name

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
@@ -172,13 +172,17 @@ def _longest(ages: Iterable[float | None]) -> float | None:
 
 
 def read(
-    conn: psycopg.Connection, settings: Settings, mapping: Mapping, company: str | None
+    conn: psycopg.Connection,
+    settings: Settings,
+    mapping: Mapping,
+    company: str | None,
+    failed: Callable[[Patient], list[HealthProblem]] = doctor.failed,
 ) -> StatusReport:
-    """One look at everything. Raises DatabaseError."""
+    """One look at everything. failed: makes the doctor's checks. Raises DatabaseError."""
     with explained(), conn.transaction():
         version = capture_state.version(conn)
         info = conn.info
         database = f"{info.dbname} at {info.host}, port {info.port}"
         seen = health.read(conn, mapping, settings.held_days)
-        failed = doctor.failed(Patient(conn, settings, mapping))
-        return StatusReport(seen, version, company, database, tuple(failed))
+        wrong = failed(Patient(conn, settings, mapping))
+        return StatusReport(seen, version, company, database, tuple(wrong))

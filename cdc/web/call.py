@@ -9,11 +9,14 @@ from typing import Any
 import sqlalchemy as sa
 from pydantic import BaseModel
 
+from cdc.diagnosis import status
+from cdc.diagnosis.status import StatusReport
 from cdc.mapping import Mapping as SuiteMapping
 from cdc.settings import Settings
 from cdc.web.access import Access
 from cdc.web.keys import ScopeKind
 from cdc.web.pool import RequestPool
+from cdc.web.recent import RecentChecks
 from cdc.webhooks.audit import Actor
 from cdc.webhooks.registry import Registry
 
@@ -26,6 +29,12 @@ class Service:
     mapping: SuiteMapping
     pool: RequestPool
     registry: Registry
+    checks: RecentChecks = field(default_factory=RecentChecks)
+
+    def status(self, company: str | None) -> StatusReport:
+        """One look at everything. Raises DatabaseError."""
+        with self.pool.autocommit() as conn:
+            return status.read(conn, self.settings, self.mapping, company, self.checks.failed)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,16 +6,13 @@ from typing import Any
 
 import orjson
 
-from cdc.diagnosis import explain, status
+from cdc.diagnosis import explain
 from cdc.web.call import ApiAnswer, Call
 from cdc.web.models import Document
 
 
 def show_status(call: Call) -> ApiAnswer:
-    service = call.service
-    with service.pool.autocommit() as conn:
-        found = status.read(conn, service.settings, service.mapping, call.query.company)
-    return ApiAnswer(_document(found.as_json()))
+    return ApiAnswer(_document(call.service.status(call.query.company).as_json()))
 
 
 def explain_change(call: Call) -> ApiAnswer:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from cdc.diagnosis import status
 from cdc.diagnosis.status import StatusReport
 from cdc.errors import CdcError
 from cdc.web.console.visit import Page, Visit
@@ -24,9 +23,7 @@ def show(visit: Visit) -> Page:
 
 def _report(visit: Visit) -> tuple[StatusReport | None, str]:
     """Or why it cannot be read."""
-    service = visit.service
     try:
-        with service.pool.autocommit() as conn:
-            return status.read(conn, service.settings, service.mapping, None), ""
+        return visit.service.status(None), ""
     except CdcError as error:
         return None, error.message

@@ -66,6 +66,7 @@ EXAMPLES = {
     "explain": (
         "cdc explain rating 17",
         "cdc explain rating 17 --company 1 --since 14d",
+        "cdc explain webhook 5",
         "cdc explain 4711",
         "cdc explain 0f6ae0b3-5c0d-4a58-9d1c-6a3a2f3e9b57",
     ),

@@ -26,11 +26,12 @@ def explain(
     what: Annotated[
         str,
         typer.Argument(
-            metavar="WHAT", help="A resource (or its event), a delivery's number, or a webhook-id."
+            metavar="WHAT",
+            help="A resource (or its event), `webhook`, a delivery's number, or a webhook-id.",
         ),
     ],
     key: Annotated[
-        str | None, typer.Argument(metavar="[KEY]", help="Key of the row, for a resource.")
+        str | None, typer.Argument(metavar="[KEY]", help="Key of the row, or the webhook's number.")
     ] = None,
     company: Annotated[str | None, typer.Option(help="Only this company's webhooks.")] = None,
     since: Annotated[
@@ -44,7 +45,8 @@ def explain(
     """Show whether a change has arrived, when, with which answer, or why not.
 
     Follows a row, or one delivery, from the trigger to the receiver, and says in plain sentences
-    where it is and what to do. The newest twenty deliveries are listed. Changes nothing.
+    where it is and what to do. The newest twenty deliveries are listed. Of a webhook it says
+    whether it is sent to and, if not, why. Changes nothing.
     """
     from cdc.cli import known as known_names
     from cdc.diagnosis import explain as diagnosis

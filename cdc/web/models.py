@@ -191,8 +191,10 @@ class StatusQuery(Query):
 
 
 class ExplainQuery(Query):
-    what: Name = Field(description="A resource or its event, a delivery's number, a webhook-id.")
-    key: Name | None = Field(None, description="Of the row, for a resource.")
+    what: Name = Field(
+        description="A resource or its event, `webhook`, a delivery's number, a webhook-id."
+    )
+    key: Name | None = Field(None, description="Of the row; or the number of the webhook.")
     company: Name | None = None
     since: Moment | None = Field(None, description="How far back; without: a day.")
 

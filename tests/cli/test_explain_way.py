@@ -7,7 +7,7 @@ import pytest
 
 from tests.cli.command import Command
 from tests.cli.test_explain import OLD, codes, hook, told
-from tests.cli.test_status import daemon, owe, status
+from tests.cli.test_status import UID, daemon, log, owe, status
 
 __all__ = ["daemon", "hook"]  # the fixtures
 
@@ -165,6 +165,49 @@ class TestWhatIsInTheWay:
         assert (said["verdict"], said["code"]) == ("bad", "lane open")
         assert "7 failures in a row, the last: refused" in said["text"]
         assert f"its circuit breaker is {breaker}" in said["text"]
+
+    @pytest.mark.parametrize("breaker", ["closed", "open"])
+    def test_a_webhook_whose_last_attempt_failed(
+        self, cdc: Command, db: psycopg.Connection, hook: int, breaker: str
+    ) -> None:
+        """Not "well" before its breaker opens, and with the cause: not only "ask the operator"."""
+        assert codes(cdc, "webhook", hook) == ["active"]
+        due = {"due_at": "clock_timestamp() + interval '10 min'", "tries": "1"}
+        owe(db, hook, "retry", id="4", last_error="null", **{**due, "tries": "0"})  # replayed
+        assert codes(cdc, "webhook", hook) == ["active"]
+        owe(db, hook, "retry", id="5", last_error="'refused'", **due)
+        later = {**due, "due_at": "clock_timestamp() + interval '11 min'"}
+        owe(db, hook, "retry", id="6", uid=f"'{UID.format(6)}'", last_error="'tls'", **later)
+        said = "the certificate of x.example:443 is refused: self-signed certificate"
+        log(db, hook, 6, "failed", error="'tls'", detail=f"'{said}'")
+        if breaker == "open":
+            db.execute(
+                "insert into cdc.lane (webhook_id, breaker, failures, last_error)"
+                " values (%s, 'open', 7, 'tls')",
+                [hook],
+            )
+        (told_,) = told(cdc, "webhook", hook)
+        verdict, code = ("bad", "lane open") if breaker == "open" else ("wait", "retrying")
+        assert (told_["verdict"], told_["code"]) == (verdict, code)
+        assert f"the last: {said} (tls)" in told_["text"]
+        assert "If it is the right one: trust it: CDC_TLS_CA_FILE" in told_["todo"]
+        db.execute("update cdc.retry set time = clock_timestamp() - interval '2 minutes'")
+        assert {one["verdict"] for one in told(cdc, "webhook", hook)} == {"bad"}
+
+    def test_a_webhook_with_a_dead_delivery(
+        self, cdc: Command, db: psycopg.Connection, hook: int
+    ) -> None:
+        given = {"last_status": "404", "last_error": "'status'", "tries": "1", "attempts": "1"}
+        owe(db, hook, "dead", id="5", **given)
+        (said,) = told(cdc, "webhook", hook)
+        assert (said["verdict"], said["code"]) == ("bad", "dead")
+        assert "1 attempt failed, the last: answered 404" in said["text"]
+        assert f"`cdc delivery replay --webhook {hook}`" in said["todo"]
+        cdc.add("2")
+        asked = ("explain", "webhook", hook, "--company", "2")
+        assert f"unknown webhook {hook} of company 2" in cdc.refused(*asked)
+        assert "unknown webhook 999" in cdc.refused("explain", "webhook", 999)
+        assert "invalid number of a webhook: 'x'" in cdc.refused("explain", "webhook", "x", code=2)
 
     def test_a_receiver_that_asks_for_a_pause(
         self, cdc: Command, db: psycopg.Connection, hook: int

@@ -134,6 +134,9 @@ def test_status_and_explain_are_those_of_the_commands(served: Served, operator: 
     explained = operator.good("GET", f"/v1/explain?what={uid}")
     assert [one["uid"] for one in explained["deliveries"]] == [uid]
     assert explained["deliveries"][0]["said"]
+    said = operator.good("GET", f"/v1/explain?what=webhook&key={number}")["said"]
+    assert [one["code"] for one in said] == ["no daemon", "dead"]
+    assert operator.refused("GET", "/v1/explain?what=webhook&key=999999")[0] == 404
     assert operator.refused("GET", "/v1/explain?what=nothing") == (422, "invalid")
     assert operator.refused("GET", "/v1/explain?what=rating") == (422, "invalid")
     assert operator.refused("GET", "/v1/explain") == (422, "invalid")

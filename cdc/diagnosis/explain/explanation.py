@@ -17,6 +17,7 @@ from cdc.diagnosis.explain.suite import FoundRow
 from cdc.errors import CdcError, UsageError
 from cdc.guides import located
 from cdc.mapping import Mapping, Resource
+from cdc.webhooks.model import UnknownWebhook
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +57,9 @@ class Explanation:
 
 
 def explain(conn: psycopg.Connection[Any], mapping: Mapping, subject: Subject) -> Explanation:
-    """Raises UsageError for a key that cannot be one, CdcError for an unknown delivery."""
+    """Raises UsageError for a key that cannot be one, CdcError for what is unknown."""
+    if subject.webhook is not None:
+        return _of_webhook(conn, subject, subject.webhook)
     row = None
     if subject.resource is not None and subject.key is not None:
         suite.refuse_impossible(conn, subject.resource, subject.key)
@@ -73,19 +76,32 @@ def explain(conn: psycopg.Connection[Any], mapping: Mapping, subject: Subject) -
 
 
 def explain_webhook(conn: psycopg.Connection[Any], number: int) -> list[Sentence]:
-    """How a webhook stands, and why; nothing for an unknown one. Raises DatabaseError."""
+    """How a webhook stands, and why. Raises CdcError for an unknown one."""
+    return _of_webhook(conn, Subject(webhook=number), number).general
+
+
+def _of_webhook(conn: psycopg.Connection[Any], subject: Subject, number: int) -> Explanation:
     known = known_facts.of_webhook(conn, number)
-    return [
-        sentence
-        for hook in known.hooks.values()
-        for sentence in _located(webhook.of_webhook(hook, known))
-    ]
+    hook = known.hooks.get(number)
+    if hook is None or subject.company not in (None, hook.company):
+        whose = f" of company {subject.company}" if subject.company is not None else ""
+        raise UnknownWebhook(
+            f"unknown webhook {number}{whose}", "`cdc webhook list` shows the numbers."
+        )
+    return Explanation(subject, known, _located(webhook.of_webhook(hook, known)), [])
 
 
 def subject_of(
     mapping: Mapping, what: str, key: str | None, company: str | None, since: datetime | None
 ) -> Subject:
     """Raises UsageError for what can be neither row nor delivery."""
+    named = {word for resource in mapping.captured for word in _names(resource)}
+    if what == "webhook" and what not in named and key is not None:
+        if not (key.isascii() and key.isdecimal() and int(key) < 2**63):
+            raise UsageError(
+                f"invalid number of a webhook: {key!r}", "`cdc webhook list` shows the numbers."
+            )
+        return Subject(webhook=int(key), company=company)
     if key is not None:
         return Subject(resource=_resource_of(mapping, what), key=key, since=since, company=company)
     if what.isdecimal() and what.isascii() and int(what) < 2**63:
@@ -100,13 +116,18 @@ def subject_of(
 
 def _resource_of(mapping: Mapping, word: str) -> Resource:
     for resource in mapping.captured:
-        if word in (resource.name, resource.event, resource.table.name, str(resource.table)):
+        if word in _names(resource):
             return resource
     known = ", ".join(resource.name for resource in mapping.captured)
     raise UsageError(
         f"{word!r} is neither a resource nor a delivery",
-        f"Resources: {known}; each with the key of a row. Or a delivery's number, or a webhook-id.",
+        f"Resources: {known}; each with the key of a row. Or `webhook` with the number of one, a "
+        "delivery's number, or a webhook-id.",
     )
+
+
+def _names(resource: Resource) -> tuple[str | None, ...]:
+    return resource.name, resource.event, resource.table.name, str(resource.table)
 
 
 def _general(

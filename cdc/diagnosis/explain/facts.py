@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -19,6 +20,7 @@ from cdc.diagnosis.explain.model import (
     Attempt,
     DeliveryFacts,
     Facts,
+    Failing,
     Subject,
     UnresolvedFacts,
     WebhookFacts,
@@ -122,6 +124,19 @@ _SIGNABLE = (
     " and (s.expires_at is null or s.expires_at > clock_timestamp()))"
 )
 
+# Which of them failed last, the log knows; it is asked about these few alone.
+_FAILING = """
+select w.id, f.id, f.uid
+  from unnest(%s::bigint[]) w (id)
+ cross join lateral (
+   (select id, uid
+      from (select id, uid, last_error, last_status from cdc.retry
+             where webhook_id = w.id and due_at is not null order by due_at limit 10) next
+     where last_error is not null or last_status is not null)
+   union all
+   (select id, uid from cdc.dead where webhook_id = w.id order by id desc limit 1)) f
+"""
+
 _UNRESOLVED = """
 select id, resource, key, action::text, "time", reason, tries from cdc.unresolved
  where id = %(number)s or (resource = %(resource)s and key = %(key)s)
@@ -166,6 +181,7 @@ def gather(conn: Connection, mapping: Mapping, asked: Subject, company: str | No
         (mapped_at,) = conn.execute("select mapped_at from cdc.installation").fetchone() or (None,)
         copy = capture_state.is_copy(conn)
         blocking = next(iter(blocking_sessions(conn)), None)
+        failing = _failing(conn, [hook.id for hook in hooks.values() if hook.breaker != "closed"])
     placed = {(d.webhook, d.id, d.uid) for d in deliveries}
     logged = {(a.webhook, a.id, a.uid): a for a in attempts}
     deliveries += [_ended(a) for key, a in logged.items() if key not in placed]
@@ -174,13 +190,24 @@ def gather(conn: Connection, mapping: Mapping, asked: Subject, company: str | No
         deliveries = [d for d in deliveries if d.webhook in hooks]
     deliveries.sort(key=lambda d: (d.time, d.id, d.webhook), reverse=True)
     return Facts(
-        deliveries, attempts, unresolved, hooks, standing, members, off, mapped_at, copy, blocking
+        deliveries=deliveries,
+        attempts=attempts,
+        unresolved=unresolved,
+        hooks=hooks,
+        capture=standing,
+        daemons=members,
+        gaps=off,
+        mapped_at=mapped_at,
+        copy=copy,
+        blocking=blocking,
+        failing=failing,
     )
 
 
 def of_webhook(conn: Connection, number: int) -> Facts:
     """What is known about a webhook and of what stops all of them. Raises DatabaseError."""
     capture_state.refuse_unless_migrated(conn)
+    conn.isolation_level = IsolationLevel.REPEATABLE_READ
     with conn.transaction():
         members, hooks = _hooks(conn, [number], [])
         return Facts(
@@ -188,7 +215,32 @@ def of_webhook(conn: Connection, number: int) -> Facts:
             daemons=members,
             copy=capture_state.is_copy(conn),
             blocking=next(iter(blocking_sessions(conn)), None),
+            failing=_failing(conn, [number]),
         )
+
+
+def _failing(conn: Connection, webhooks: list[int]) -> dict[int, Failing]:
+    rows = conn.execute(_FAILING, [webhooks]).fetchall() if webhooks else []
+    if not rows:
+        return {}
+    keys = dict(zip(("webhooks", "ids", "uids"), map(list, zip(*rows, strict=True)), strict=True))
+    keys["uids"] = list(map(str, keys["uids"]))
+    log = defaultdict(list)
+    for attempt in _attempts(conn, keys):
+        log[attempt.webhook, attempt.id, attempt.uid].append(attempt)
+    found: dict[int, Failing] = {}
+    for one in _deliveries(conn, keys):
+        this = Failing(one, log[one.webhook, one.id, one.uid])
+        if one.webhook not in found or _later(this, found[one.webhook]):
+            found[one.webhook] = this
+    return found
+
+
+def _later(one: Failing, other: Failing) -> bool:
+    """Whether it says more about how its webhook does now."""
+    if one.delivery.place != other.delivery.place:
+        return other.delivery.place == "dead"
+    return bool(one.log) and (not other.log or one.log[-1].at > other.log[-1].at)
 
 
 def _gaps(conn: Connection, asked: Subject) -> list[Gap]:

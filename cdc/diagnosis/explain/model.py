@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from cdc.capture.catalog import Gap
 from cdc.capture.plan import TableStatus
@@ -148,6 +148,22 @@ class WebhookFacts:
         return error[len(UNUSABLE) :] if error.startswith(UNUSABLE) else None
 
 
+class Failing(NamedTuple):
+    """The delivery of a webhook that failed last, of those that are due next; of one that has none,
+    the newest dead one. With its attempts."""
+
+    delivery: DeliveryFacts
+    log: list[Attempt]
+
+    @property
+    def answer(self) -> str:
+        return self.delivery.answer(self.log)
+
+    @property
+    def cause(self) -> Cause:
+        return self.delivery.cause(self.log)
+
+
 @dataclass(frozen=True, slots=True)
 class UnresolvedFacts:
     """A change whose company could not be found."""
@@ -170,6 +186,7 @@ class Facts:
     mapped_at: since when capture is installed as it is.
     copy:      daemons refuse to run here.
     blocking:  a session that keeps daemons from recording what they have sent.
+    failing:   what failed last, by webhook; of a row or a delivery where a circuit breaker is open.
     """
 
     deliveries: list[DeliveryFacts] = field(default_factory=list)
@@ -182,11 +199,19 @@ class Facts:
     mapped_at: datetime | None = None
     copy: bool = False
     blocking: BlockingSession | None = None
+    failing: dict[int, Failing] = field(default_factory=dict)
+
+    def last_failure(self, hook: WebhookFacts) -> tuple[str, Cause]:
+        """What its lane met last, in words, and why; with the detail that the log has of it."""
+        error, failing = hook.last_error or "", self.failing.get(hook.id)
+        if failing is not None and failing.delivery.error == error:
+            return failing.answer, failing.cause
+        return error, cause_of(error)
 
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """A row (resource and key), or a delivery by its number or webhook-id."""
+    """A row (resource and key), a webhook, or a delivery by its number or webhook-id."""
 
     number: int | None = None
     uid: str | None = None
@@ -194,6 +219,7 @@ class Subject:
     key: str | None = None
     since: datetime | None = None
     company: str | None = None
+    webhook: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

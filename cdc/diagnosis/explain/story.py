@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from cdc.causes import cause_of, cause_unresolved, usable_again
+from cdc.causes import cause_unresolved, usable_again
 from cdc.diagnosis.doctor.recording import BlockingSession
 from cdc.diagnosis.explain.model import (
     AHEAD,
@@ -295,14 +295,14 @@ def in_the_way(hook: WebhookFacts, facts: Facts) -> Iterator[Sentence]:
         )
     since = f" since {when(hook.failing_since)}" if hook.failing_since else ""
     if hook.breaker != "closed" and hook.last_error != "mapping":
+        last, cause = facts.last_failure(hook)
         yield Sentence(
             "bad",
             "lane open",
             f"The endpoint does not answer well{since} ({hook.failures} failures in a row"
-            f"{', the last: ' + hook.last_error if hook.last_error else ''}): its circuit breaker "
+            f"{', the last: ' + last if last else ''}): its circuit breaker "
             f"is {hook.breaker}, and only one delivery at a time probes the endpoint.",
-            f"{cause_of(hook.last_error or '').todo_for(hook.id)} Probes continue "
-            "automatically, at least once a minute.",
+            f"{cause.todo_for(hook.id)} Probes continue automatically, at least once a minute.",
         )
     if hook.slow_for is not None and hook.slow_for > 0:
         yield Sentence(

@@ -131,7 +131,9 @@ class App:
         self.observer.started(__version__, redact_dsn(url))
         self._systemd.ready("delivering")
         self._client = client = Client.of(settings, self._lease)
-        self._settler = settler = Settler(url, self.observer, self._lease)
+        self._settler = settler = Settler(
+            url, self.observer, self._lease, settings.unrecorded_limit
+        )
         pipeline = Pipeline(
             self._translator,
             client,

@@ -140,6 +140,13 @@ class Settings(SourcedSettings):
         le=1000,
         description="Requests in flight at once to one webhook that has no cap of its own.",
     )
+    unrecorded_limit: int = Field(
+        500,
+        ge=1,
+        le=1_000_000,
+        description="Attempts that have ended and are not recorded yet, above which no request is "
+        "started. A daemon that is killed sends these again, and those in flight.",
+    )
     attempt_timeout: float = Field(
         15.0, ge=0.05, le=300, description="Seconds for a whole attempt, from dialling to the end."
     )

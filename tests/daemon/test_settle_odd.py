@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from cdc.daemon.maintenance import schedule
-from cdc.daemon.store.settle import SET_ASIDE_LIMIT, UNRECORDED_LIMIT
+from cdc.daemon.store.settle import SET_ASIDE_LIMIT
 from cdc.sandbox.receiver import Reply, Script
 from tests.daemon.running import Process, Running
 from tests.daemon.world import Hook, World
@@ -146,7 +146,10 @@ async def test_a_locked_row_waits_alone(world: World, hook: Hook, which: str) ->
             await world.until("select count(*) = 1 from cdc.queue where webhook_id = %s", other.id)
         else:
             # It stops for itself: what is sent could not be recorded.
-            assert len(world.came[other.path]) < UNRECORDED_LIMIT + SET_ASIDE_LIMIT + 2 * 10
+            assert (
+                len(world.came[other.path])
+                < daemon.app.settings.unrecorded_limit + SET_ASIDE_LIMIT + 2 * 10
+            )
         assert await world.one(OURS) <= SESSIONS
         assert daemon.log.all("settling failed") == []
 

@@ -27,6 +27,7 @@ def test_of_lanes() -> None:
     assert SETTINGS.window == 1000
     assert SETTINGS.total_window == 50_000
     assert SETTINGS.max_concurrency == 10
+    assert SETTINGS.unrecorded_limit == 500
     assert SETTINGS.breaker_failures == 5
     assert SETTINGS.breaker_first_probe == 1.0
     assert SETTINGS.breaker_max_probe == 60.0

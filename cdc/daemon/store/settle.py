@@ -25,10 +25,7 @@ from cdc.model import Delivery, shard_of
 from cdc.telemetry import Observer
 
 SETTLE_BATCH_RECORDS = 1000
-# Attempts that have ended and are not recorded, above which nothing is started: a daemon that is
-# killed leaves that many to be sent again, besides those in flight.
-UNRECORDED_LIMIT = 500
-# The same for a webhook some of whose attempts are set aside: it alone waits.
+# Attempts of one webhook that are set aside, above which it alone is sent nothing more.
 SET_ASIDE_LIMIT = 50
 # For so long a success waits for others: recording it is not urgent, and a full batch costs little
 # more than one. Everything else is what a lane waits for: it is recorded at once.
@@ -49,12 +46,16 @@ class Settler:
     """Records what is submitted. One per daemon; outlives a lost connection.
 
     lease:    has the epochs: records of other daemons' shards are dropped, they send again.
+    limit:    attempts that have ended and are not recorded, above which nothing is started: a
+              daemon that is killed leaves that many to be sent again, besides those in flight.
     listener: of the dispatcher that is at work now.
     unrecorded: attempts that have ended and are not recorded, without those set aside.
     """
 
-    def __init__(self, url: str, observer: Observer, lease: Lease) -> None:
+    def __init__(self, url: str, observer: Observer, lease: Lease, limit: int = 500) -> None:
         self._observer = observer
+        self._limit = limit
+        self._linger_below = max(1, min(LINGER_BELOW_RECORDS, limit // 4))
         self.listener: Listener | None = None
         self._recorder = Recorder(url, observer, lease, self)
         self._records: list[Record] = []
@@ -76,7 +77,7 @@ class Settler:
 
     def behind(self, webhook_id: int) -> bool:
         """Recording has to catch up before more is sent to this webhook."""
-        if self.unrecorded >= UNRECORDED_LIMIT:
+        if self.unrecorded >= self._limit:
             return True
         return bool(self._aside) and self._aside.attempts[webhook_id] >= SET_ASIDE_LIMIT
 
@@ -88,7 +89,7 @@ class Settler:
         self._work.set()
         if isinstance(record, Settled):
             self.unrecorded += 1
-            few = len(self._records) < self._writing + LINGER_BELOW_RECORDS
+            few = len(self._records) < self._writing + self._linger_below
             if few and record.decision is PLAIN_SUCCESS and not record.lane.starves:
                 return
         self._hurry.set()

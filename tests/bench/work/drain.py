@@ -92,7 +92,9 @@ def _rate(bench: Bench) -> float:
 def drain(bench: Bench) -> list[Figure]:
     """50,000 queued deliveries over 50 webhooks, one daemon."""
     count = bench.size.count(QUEUED, 1000)
-    aiohttp, socket, ours, boundless = [], [], [], []
+    aiohttp, socket = [], []
+    ours: list[Drained] = []
+    boundless: list[Drained] = []
     with bench.server().database("captured", HOOKS, count) as database:
         database.register(bench.target.base())
         for run in range(bench.size.runs):

@@ -16,7 +16,7 @@ from typing import IO, Self
 import orjson
 
 from cdc.errors import CdcError
-from cdc.sandbox.demo.daemon import bare_environment
+from cdc.sandbox.demo.process import bare_environment
 from cdc.sandbox.embedded import launch
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -121,7 +121,16 @@ def test_kept_up_it_can_be_played_with_until_ctrl_c(temp: Path) -> None:
     url = re.search(r"(postgresql://\S+)", demo.read_until(r"psql.* postgresql://"))
     demo.read_until("cdc.* delivery list")
     assert url is not None
+    demo.read_until(r"http://127.0.0.1:\d+/console/")
+    key = demo.read_until("export CDC_API_KEY=").strip()
+    asked = [demo.read_until("curl").strip() for _ in range(3)]
+    said = [json.loads(subprocess.check_output(f"{key}; {curl}", shell=True)) for curl in asked]
+    assert [hook["id"] for hook in said[0]["items"]] == [1, 2]
+    assert {(sent["webhook"], sent["company"]) for sent in said[1]["items"]} == {(1, "1")}
+    assert said[2]["company"] == "4"
     with psycopg.connect(url[1], autocommit=True) as conn:
+        conn.execute("update project set name = 'Dug' where id = 40")
+        demo.read_until("POST /mine .* signed")
         conn.execute("update project set name = 'Played with' where id = 30")
     demo.read_until("POST /cobalt/projects .* verified")
     processes = demo.family()

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from cdc.sandbox.demo.daemon import DaemonProcess, bare_environment
+from cdc.sandbox.demo.process import CdcProcess, bare_environment
 from tests.bench.child import Child
 
 LIMIT = 60.0
@@ -48,7 +48,8 @@ def test_several_daemons(planted: Path, empty_database: str) -> None:
 
 
 def test_the_demos_daemon(planted: Path, empty_database: str, tmp_path: Path) -> None:
-    daemon = DaemonProcess({"CDC_DATABASE_URL": empty_database}, tmp_path / "log")
+    settings = {"CDC_DATABASE_URL": empty_database}
+    daemon = CdcProcess("the daemon", "run", settings=settings, log=tmp_path / "log")
 
     async def run() -> None:
         await daemon.start()

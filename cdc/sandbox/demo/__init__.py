@@ -3,7 +3,7 @@
 protocol.py  the protocol's shapes, written out by hand
 book.py      the interview suite at work: SQL, its ledger, and what arrived read by that
 stage.py     what it takes: database, registrations, receiver, daemon; up and down
-daemon.py    the daemon as a process of its own
+process.py   the daemon and the API, processes of their own
 story.py     what happens, step by step
 show.py      how it looks to a person
 report.py    how it ended: for people, and as JSON

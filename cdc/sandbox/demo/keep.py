@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import shlex
 import sys
 from pathlib import Path
@@ -14,8 +15,9 @@ _LOOK_EVERY = 0.2  # seconds between looks at the daemon and at what came
 
 
 async def keep(stage: Stage, show: Show, stop: asyncio.Event) -> None:
-    """Shows what arrives until told to stop. Raises DaemonFailed when the daemon ends."""
-    show.how_to_play(_how_to_play(stage))
+    """Shows what arrives until told to stop. Raises ProcessFailed when the daemon ends."""
+    url, key = await stage.serve()
+    show.how_to_play([*_how_to_play(stage), *_over_http(stage, url, key)])
     received = stage.receiver.received
     shown = len(received)
     while not stop.is_set():
@@ -57,6 +59,22 @@ def _how_to_play(stage: Stage) -> list[tuple[str, str]]:
             f"{cdc} receive --port 8081 --secret whsec_... --fail-first 1",
         ),
         ("What there is to see:", f"{cdc} status;  {cdc} webhook list;  {cdc} delivery list"),
+    ]
+
+
+def _over_http(stage: Stage, url: str, key: str) -> list[tuple[str, str]]:
+    """The console, and the API by curl."""
+    curl = f"curl -s -H 'Authorization: Bearer '$CDC_API_KEY {url}/v1"
+    new = json.dumps({"events": ["project_changed"], "endpoint": stage.receiver.url("/mine")})
+    return [
+        ("The console, for the helpdesk:", f"{url}/console/"),
+        ("An administrator's key, to sign in there, and for the API:", f"export CDC_API_KEY={key}"),
+        ("The API, for programs: the webhooks of a company,", f"{curl}/companies/1/webhooks"),
+        ("what was sent to the first of them,", f"{curl}/webhooks/1/deliveries"),
+        (
+            "and a new one, received here:",
+            f"{curl}/companies/4/webhooks -H 'Content-Type: application/json' -d '{new}'",
+        ),
     ]
 
 

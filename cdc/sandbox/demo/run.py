@@ -17,8 +17,8 @@ from rich.console import Console
 from cdc import __version__
 from cdc.errors import CdcError
 from cdc.sandbox.account import Account
-from cdc.sandbox.demo.daemon import DaemonFailed
 from cdc.sandbox.demo.keep import keep
+from cdc.sandbox.demo.process import ProcessFailed
 from cdc.sandbox.demo.report import DemoReport
 from cdc.sandbox.demo.show import Show
 from cdc.sandbox.demo.stage import Stage
@@ -91,7 +91,7 @@ async def _run(show: Show, keep_up: bool) -> tuple[int, DemoReport | None]:
     except CdcError as error:
         # The stage did not come up, or the daemon ended while it was only kept up.
         report.problems.append(error.message)
-        report.log = error.log if isinstance(error, DaemonFailed) else report.log
+        report.log = error.log if isinstance(error, ProcessFailed) else report.log
         show.verdict(False, f"{error.message}\n{error.hint}".rstrip())
         if report.log:
             show.log(report.log)
@@ -120,6 +120,8 @@ async def _play(
     if not report.ok:
         report.log = up.daemon.log_tail()
     show.report(report)
+    if report.ok and not keep_up:
+        show.say("With --keep it stays up, with the console and the API, to play with.", "dim")
     if keep_up and report.ok:
         stop.gently = asyncio.Event()
         await keep(up, show, stop.gently)

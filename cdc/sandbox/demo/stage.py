@@ -20,7 +20,7 @@ from cdc.postgres import connections
 from cdc.postgres.advisory_locks import LOCK_CLASS
 from cdc.sandbox.demo import protocol
 from cdc.sandbox.demo.book import Book, Connection, Writer
-from cdc.sandbox.demo.daemon import DaemonProcess
+from cdc.sandbox.demo.process import READY_WITHIN, CdcProcess
 from cdc.sandbox.demo.show import Show
 from cdc.sandbox.embedded import EmbeddedPostgres
 from cdc.sandbox.embedded.folder import PrivateFolder
@@ -35,8 +35,8 @@ from cdc.webhooks.registry import Registry
 BULK = 2000
 """Rows of the bulk update."""
 
-READY_WITHIN = 30.0
 NETWORK = "127.0.0.0/8"
+RULES = {"CDC_ALLOW_HTTP": "true", "CDC_ALLOWED_NETWORKS": NETWORK}
 
 COMPANIES = {1: "Acme", 2: "Blue Harbor", 3: "Cobalt Works", 4: "Dune"}
 HOOKS = [
@@ -104,7 +104,7 @@ class Stage:
     book: Book
     writer: Writer
     other_writer: Writer
-    daemon: DaemonProcess
+    daemon: CdcProcess
 
     def __init__(self, show: Show) -> None:
         self._stack = AsyncExitStack()
@@ -140,9 +140,8 @@ class Stage:
         await receiver.start()
         self._done("receiver", f"{receiver.url()}: verifies signatures, keeps what comes")
         hooks = await in_thread(self._register)
-        rules = {"CDC_ALLOW_HTTP": "true", "CDC_ALLOWED_NETWORKS": NETWORK}
-        await self._start_daemon({"CDC_DATABASE_URL": self._login("cdc_demo"), **rules, **DAEMON})
-        self.environment = {"CDC_DATABASE_URL": self.dsn, **rules}
+        await self._start_daemon({"CDC_DATABASE_URL": self._login("cdc_demo"), **RULES, **DAEMON})
+        self.environment = {"CDC_DATABASE_URL": self.dsn, **RULES}
         self.book = Book(receiver.url(""), hooks)
         suite = self._login("suite")
         self.writer = Writer(await self._session(suite), self.book)
@@ -150,12 +149,13 @@ class Stage:
         self._show.hooks(hooks, COMPANIES)
 
     def _make_suite(self) -> None:
-        """The suite's tables, and the roles of the suite and the daemon."""
+        """The suite's tables, and the roles of the suite, the daemon and the API."""
         with psycopg.connect(self.dsn, autocommit=True) as conn:
-            for role in ("suite", "cdc_demo"):
+            for role in ("suite", "cdc_demo", "cdc_demo_serve"):
                 create = sql.SQL("create role {} login password {}")
                 conn.execute(create.format(sql.Identifier(role), sql.Literal(self._password)))
             conn.execute("grant cdc_daemon to cdc_demo")
+            conn.execute("grant cdc_serve to cdc_demo_serve")
             conn.execute("grant create on schema public to suite")
             conn.execute("set role suite")
             conn.execute(tables_sql(default_mapping()).encode())
@@ -185,10 +185,7 @@ class Stage:
         return HOOKS
 
     async def _start_daemon(self, environment: dict[str, str]) -> None:
-        folder = self._stack.enter_context(PrivateFolder(None))
-        daemon = self.daemon = DaemonProcess(environment, folder.path / "daemon.log")
-        self._stack.push_async_callback(daemon.stop)
-        await daemon.start()
+        daemon = self.daemon = await self._start("the daemon", "run", settings=environment)
         conn = await self._session(self.dsn)
         deadline = time.monotonic() + READY_WITHIN
         # It holds a lock for each shard that it owns, and one more.
@@ -199,6 +196,33 @@ class Stage:
                 raise daemon.failed(f"the daemon is not ready after {READY_WITHIN:.0f} s")
             await asyncio.sleep(0.01)
         self._done("daemon", f"`cdc run`, process {daemon.pid}, no right on the suite's tables")
+
+    async def serve(self) -> tuple[str, str]:
+        """Starts the API and the console. Returns their URL, without a slash, and an admin's key.
+
+        Raises ProcessFailed.
+        """
+        folder = self._stack.enter_context(PrivateFolder(None))
+        key = folder.path / "key"
+        api = await self._start(
+            *("the API", "serve", "--bootstrap-key-file", str(key)),
+            settings={
+                "CDC_DATABASE_URL": self._login("cdc_demo_serve"),
+                "CDC_SERVE_PORT": "0",
+                "CDC_LOG_FORMAT": "json",
+                **RULES,
+            },
+        )
+        port = (await api.logged("serving the API"))["port"]
+        await api.logged("ready")
+        return f"http://127.0.0.1:{port}", key.read_text("utf-8").strip()
+
+    async def _start(self, name: str, *arguments: str, settings: dict[str, str]) -> CdcProcess:
+        folder = self._stack.enter_context(PrivateFolder(None))
+        process = CdcProcess(name, *arguments, settings=settings, log=folder.path / "log")
+        self._stack.push_async_callback(process.stop)
+        await process.start()
+        return process
 
     async def _session(self, dsn: str) -> Connection:
         conn = await psycopg.AsyncConnection.connect(dsn, autocommit=True)

@@ -106,7 +106,7 @@ class Unfinished(CdcError):
 
 
 class Story:
-    """The story. ``play`` raises Unfinished or DaemonFailed when it cannot go on.
+    """The story. ``play`` raises Unfinished or ProcessFailed when it cannot go on.
 
     steps: titles of those that were begun.
     proof: the change that followed the rolled-back ones.
@@ -267,7 +267,7 @@ class Story:
     async def _arrived(self, look: Callable[[], None]) -> None:
         """Waits until everything owed so far came and was answered; looks every now and then.
 
-        Raises Unfinished, DaemonFailed.
+        Raises Unfinished, ProcessFailed.
         """
         receiver, due = self._stage.receiver, self._stage.book.posts
         deadline = time.monotonic() + STEP_WITHIN

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from psycopg.conninfo import conninfo_to_dict
 
-from cdc.sandbox.demo.daemon import bare_environment
+from cdc.sandbox.demo.process import bare_environment
 from tests.bench.bench import Bench
 from tests.bench.child import ChildFailed
 from tests.bench.figures import by_second

@@ -1,20 +1,25 @@
-"""The daemon as a process of its own, the same as in production: `python -m cdc run`."""
+"""The daemon and the API, each a process of its own, the same as in production."""
 
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from cdc.errors import CdcError
 from cdc.sandbox.embedded import launch
 
 STOP_WITHIN = 10.0
-"""Seconds that the daemon has to end when asked to; then it is killed."""
+"""Seconds that a process has to end when asked to; then it is killed."""
+READY_WITHIN = 30.0
+_LOOK_EVERY = 0.02
 
 
 def bare_environment() -> dict[str, str]:
@@ -22,21 +27,29 @@ def bare_environment() -> dict[str, str]:
     return {k: v for k, v in os.environ.items() if not k.startswith(("CDC_", "PG"))}
 
 
-class DaemonFailed(CdcError):
-    """log: the end of its log."""
+class ProcessFailed(CdcError):
+    """A process of ours ended, or does not get ready.
+
+    log: the end of its log.
+    """
 
     def __init__(self, message: str, log: str) -> None:
         super().__init__(message)
         self.log = log
 
 
-class DaemonProcess:
-    """settings: its environment beside the bare one, such as ``CDC_DATABASE_URL``.
+class CdcProcess:
+    """One command of `cdc`, running.
 
-    log: the file that its log goes to.
+    name:      in messages.
+    arguments: of the command line, such as ``run``.
+    settings:  its environment beside the bare one, such as ``CDC_DATABASE_URL``.
+    log:       the file that its log goes to, as JSON lines or as text.
     """
 
-    def __init__(self, settings: Mapping[str, str], log: Path) -> None:
+    def __init__(self, name: str, *arguments: str, settings: Mapping[str, str], log: Path) -> None:
+        self.name = name
+        self._arguments = arguments
         self._environment = {**bare_environment(), **settings}
         self._log = log
         self._process: asyncio.subprocess.Process | None = None
@@ -48,25 +61,47 @@ class DaemonProcess:
     async def start(self) -> None:
         with self._log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
-                # Between us and the daemon: it is to end with us, even when we are killed.
+                # Between us and it: it is to end with us, even when we are killed.
                 *(sys.executable, "-I", "-S", launch.__file__, str(os.getpid()), "-", "-"),
                 # -P: nothing is imported from the folder that we stand in.
-                *(sys.executable, "-P", "-m", "cdc", "run"),
+                *(sys.executable, "-P", "-m", "cdc", *self._arguments),
                 env=self._environment,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                # Ctrl-C in a terminal is for us; we stop the daemon when we are done.
+                # Ctrl-C in a terminal is for us; we stop it when we are done.
                 start_new_session=True,
             )
 
     def check(self) -> None:
-        """Raises DaemonFailed when it has ended."""
+        """Raises ProcessFailed when it has ended."""
         if self._process is not None and self._process.returncode is not None:
-            raise self.failed(f"the daemon ended unexpectedly ({_how(self._process.returncode)})")
+            how = _how(self._process.returncode)
+            raise self.failed(f"{self.name} ended unexpectedly ({how})")
 
-    def failed(self, message: str) -> DaemonFailed:
-        return DaemonFailed(message, self.log_tail())
+    def failed(self, message: str) -> ProcessFailed:
+        return ProcessFailed(message, self.log_tail())
+
+    async def logged(self, event: str) -> dict[str, Any]:
+        """Waits for this event in a log of JSON lines, and returns its line.
+
+        Raises ProcessFailed.
+        """
+        deadline = time.monotonic() + READY_WITHIN
+        while True:
+            for line in self._events():
+                if line.get("event") == event:
+                    return line
+            self.check()
+            if time.monotonic() > deadline:
+                raise self.failed(f"{self.name} is not ready after {READY_WITHIN:.0f} s")
+            await asyncio.sleep(_LOOK_EVERY)
+
+    def _events(self) -> Iterator[dict[str, Any]]:
+        for line in self._log.read_bytes().splitlines():
+            with suppress(ValueError):
+                if isinstance(event := json.loads(line), dict):
+                    yield event
 
     async def stop(self) -> int:
         """Ask it to end, and wait for that. Returns its exit code; 0 if it never ran."""

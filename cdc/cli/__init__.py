@@ -57,6 +57,7 @@ COMMANDS = {
     "run": Listed("cdc.cli.run", "Deliver changes until stopped (SIGTERM or Ctrl-C).", RUNNING),
     "serve": Listed("cdc.cli.serve", "Serve the API until stopped (SIGTERM or Ctrl-C).", RUNNING),
     "status": Listed("cdc.cli.status", "Show at a glance what is late, failing or held.", RUNNING),
+    "notice": Listed("cdc.cli.notice", "Notices: webhooks that need attention.", RUNNING),
     "explain": Listed(
         "cdc.cli.explain",
         "Show whether a change has arrived, when, with which answer, or why not.",

@@ -63,6 +63,7 @@ EXAMPLES = {
         "cdc status --company 1",
         "cdc status --json | jq '.problems[]'",
     ),
+    "notice list": ("cdc notice list", "cdc notice list --company 7 --json"),
     "explain": (
         "cdc explain rating 17",
         "cdc explain rating 17 --company 1 --since 14d",

@@ -238,7 +238,10 @@ class App:
             pipeline,
             self._lease,
             Dispatcher(settings, pipeline, observer, self._lease),
-            Maintenance(url, observer, settings.log_days, settings.held_days, settings.dead_days),
+            Maintenance(
+                *(url, observer, settings.log_days, settings.held_days, settings.dead_days),
+                settings.suspend_after_days,
+            ),
             use_bell=use_bell,
         )
 

@@ -16,6 +16,8 @@ from cdc.telemetry import Observer
 
 BUSY_LOGGED_AFTER_S = 60.0
 """For so long a receiver may ask to be left alone before the log names it; a little is usual."""
+FAILING_KEPT_AFTER_S = 900.0
+"""Failing for so long is kept, however few the attempts; a notice says so."""
 UNABLE_PAUSE_S = 1.0
 """Between two attempts that this machine cannot make."""
 
@@ -40,6 +42,8 @@ class Consequences:
         if was_unable:
             worker.unable, worker.last_error = False, None
         lane = worker.lane
+        if not decision.outdated:
+            worker.succeeding = outcome.answer is Answer.SUCCESS
         another = False  # another cause while the breaker is open: one attempt at a time
         if outcome.error is not None and not decision.outdated:
             is_open = lane.breaker is not BreakerState.CLOSED
@@ -58,6 +62,7 @@ class Consequences:
             or decision.transition is not None
             or decision.slowed
             or another
+            or (not worker.noted and lane.failing_for(now) >= FAILING_KEPT_AFTER_S)
             or (worker.noted and outcome.answer in (Answer.SUCCESS, Answer.ABORTED))
         ):
             self.keep(worker)

@@ -19,8 +19,8 @@ from cdc.daemon.doorbell import Doorbell
 from cdc.daemon.lease import Lease
 from cdc.daemon.maintenance import Maintenance
 from cdc.daemon.pipeline import Pipeline
+from cdc.daemon.store.flags import Flags
 from cdc.daemon.store.look import Looker, Seen
-from cdc.daemon.store.notices import Notices
 from cdc.daemon.store.ownership import Fleet, Ownership
 from cdc.daemon.store.session import (
     ANSWER_WITHIN_S,
@@ -94,7 +94,7 @@ class Watcher:
         self._wire: Wire | None = None
         self._looker: Looker | None = None
         self._ownership: Ownership | None = None
-        self._notices: Notices | None = None
+        self._flags: Flags | None = None
         self._idle_since: float | None = None
         self._arrival: TakeOver | None = None  # shards taken over of which not all is known yet
         self._layouts = Layouts()
@@ -135,7 +135,7 @@ class Watcher:
         await self._looker.begin()
         self._ownership = Ownership(conn, self._lease)
         await self._ownership.join()
-        self._notices = Notices(conn)
+        self._flags = Flags(conn)
 
     async def _watch(self, conn: Connection, tasks: asyncio.TaskGroup) -> None:
         looker, wire = self._looker, self._wire
@@ -254,7 +254,7 @@ class Watcher:
 
     async def _show(self, now: float) -> None:
         """Compares the clocks, and shows what commands want to know of this daemon."""
-        shown = self._notices
+        shown = self._flags
         assert shown is not None
         if now < shown.due:
             return

@@ -28,6 +28,7 @@ class Worker:
     told_busy: the log says that its receiver wants to be left alone.
     unable:  cdc.lane says that this machine cannot connect.
     noted:   cdc.lane says that it is failing: to be corrected at the first success.
+    succeeding: the last attempt was a success.
     receiver: whom the lane's state is about (``Sealer.receiver``); None: not known yet.
     closing: handed over or removed: nothing new is started.
     """
@@ -43,6 +44,7 @@ class Worker:
     told_busy: bool = False
     unable: bool = False
     noted: bool = False
+    succeeding: bool = False
     receiver: int | None = None
     closing: bool = False
 

@@ -1,4 +1,5 @@
-"""Tables of `cdc serve`: keys of the API, audit, repeated answers, tasks, sessions."""
+"""Tables of `cdc serve`: keys of the API, audit, repeated answers, tasks, sessions;
+and notices, which it shows."""
 
 from __future__ import annotations
 
@@ -86,4 +87,20 @@ session = sa.Table(
     column("created_at", TIME, server_default=NOW),
     column("expires_at", TIME),
     sa.Index("session_key", "key_id"),
+)
+
+notice = sa.Table(
+    "notice",
+    metadata,
+    sa.Column("id", sa.BigInteger, sa.Identity(always=True), primary_key=True),
+    column("at", TIME, server_default=NOW),
+    column("kind", sa.Text),
+    column("webhook_id", sa.BigInteger),
+    column("company", C),
+    column("event", C, null=True),
+    column("since", TIME),
+    column("cause", sa.Text),
+    column("sentence", sa.Text),
+    sa.UniqueConstraint("webhook_id", "kind", "since"),
+    sa.Index("notice_company", "company", "id"),
 )

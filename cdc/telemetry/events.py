@@ -215,6 +215,12 @@ class Observer:
     def suspended(self, webhook_id: int, reason: str) -> None:
         self.log.warning("webhook suspended", webhook=webhook_id, reason=reason)
 
+    def noticed(self, kind: str, webhook_id: int, sentence: str) -> None:
+        """A notice was written: a webhook needs attention, or no longer does."""
+        self.metrics.notices.labels(kind).inc()
+        log = self.log.info if kind == "recovered" else self.log.warning
+        log("notice", kind=kind, webhook=webhook_id, sentence=sentence)
+
     def registration(self, webhook_id: int, state: str, version: int) -> None:
         self.log.info("registration changed", webhook=webhook_id, state=state, version=version)
 

@@ -146,6 +146,7 @@ class Metrics:
     attempts: Attempts = field(default_factory=Attempts)
     swept: Counter = field(init=False)
     expired: Counter = field(init=False)
+    notices: Counter = field(init=False)
     backlog: Backlog | None = None
     ready_lag: float | None = None
     unrecorded_since: float | None = None
@@ -160,6 +161,12 @@ class Metrics:
             "cdc_expired_deliveries",
             "Deliveries that expired, held or dead for too long.",
             ["was"],
+            registry=self.registry,
+        )
+        self.notices = Counter(
+            "cdc_notices",
+            "Notices that were written about webhooks.",
+            ["kind"],
             registry=self.registry,
         )
         self.swept = Counter(

@@ -32,6 +32,8 @@ from cdc.web.models import (
     KeyIn,
     KeyMade,
     KeyPage,
+    NoticePage,
+    NoticeQuery,
     Paged,
     Reason,
     RotateIn,
@@ -92,6 +94,8 @@ ROUTES: tuple[Route, ...] = (
           status=204),
     Route("GET", "/v1/audit", "List who changed what, the newest first.", rest.list_audit,
           AUDITORS, AuditPage, query=AuditQuery),
+    Route("GET", "/v1/notices", "List webhooks that need attention, the newest notices first.",
+          rest.list_notices, EVERY, NoticePage, query=NoticeQuery),
 )  # fmt: skip
 
 COUNTED = {"POST /v1/replays": ReplayCount}

@@ -82,3 +82,7 @@ grant select on cdc.registration to cdc_admin;
 -- What was kept of a row of the suite (own) may be any short text of it: only capture reads it.
 grant select (id, xid, resource, source, key, action, "time", reason, tries, retry_at)
   on cdc.unresolved to cdc_daemon, cdc_admin, cdc_reader, cdc_serve;
+
+-- Notices.
+grant select on cdc.notice to cdc_admin, cdc_reader, cdc_serve;
+grant select, insert, delete on cdc.notice to cdc_daemon;

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import psycopg
 import pytest
@@ -46,6 +46,12 @@ class Lanes:
 
     def shards(self) -> list[int]:
         return list(range(64))
+
+    def epochs(self) -> Mapping[int, int]:
+        return dict.fromkeys(self.shards(), 1)
+
+    def succeeding(self) -> list[int]:
+        return []
 
 
 async def _swept(world: World, lanes: Lanes, observer: Observer, conn: Connection) -> int:
@@ -119,7 +125,9 @@ async def test_a_connection_that_cannot_be_had_is_tried_again_without_hurry(
 
     monkeypatch.setattr(schedule, "open_session", refuse)
     log = Log()
-    maintenance = Maintenance(world.url, Observer(log=log, repeats=Repeats(first=0.0)), 14, 14, 14)
+    maintenance = Maintenance(
+        world.url, Observer(log=log, repeats=Repeats(first=0.0)), 14, 14, 14, 5
+    )
     maintenance.resolve_soon()
     task = asyncio.create_task(maintenance.run(Lanes()))
     await log.seen("maintenance failed")

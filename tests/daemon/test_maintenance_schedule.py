@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from types import SimpleNamespace
 from typing import Any
 
@@ -38,6 +38,12 @@ class Lanes:
     def shards(self) -> list[int]:
         return self.owned
 
+    def epochs(self) -> Mapping[int, int]:
+        return dict.fromkeys(self.shards(), 1)
+
+    def succeeding(self) -> list[int]:
+        return []
+
 
 class Rounds:
     """Care whose clock is the test's, and whose rounds are only noted."""
@@ -49,7 +55,7 @@ class Rounds:
         self.task: asyncio.Task[None] | None = None
         self._passed = asyncio.Event()
         self.unfinished: set[str] = set()
-        self.maintenance = Maintenance("", Observer(log=Log()), 14, 14, 14)
+        self.maintenance = Maintenance("", Observer(log=Log()), 14, 14, 14, 5)
 
         async def session(*_: object) -> Any:
             self.done.append([])
@@ -69,7 +75,7 @@ class Rounds:
         monkeypatch.setattr(Measure, "run_once", noting("measure"))
         monkeypatch.setattr(drop_removed, "run_once", noting("removed"))
         monkeypatch.setattr(late_capture, "run_once", noting("unresolved"))
-        for name in ("sweep", "expire", "prune"):
+        for name in ("sweep", "notices", "expire", "prune"):
             monkeypatch.setattr(getattr(schedule, name), "run_once", noting(name))
 
     def _read(self) -> float:
@@ -104,8 +110,8 @@ async def test_each_has_its_interval(maintenance: Rounds) -> None:
     assert await maintenance.later(0) == [["measure", "expire", "prune"]]
     assert await maintenance.later(4.9) == []
     assert await maintenance.later(10.2) == [["measure"]]
-    assert await maintenance.later(45) == [["measure", "sweep"]]
-    assert await maintenance.later(600) == [["measure", "sweep", "expire", "prune"]]
+    assert await maintenance.later(45) == [["measure", "sweep", "notices"]]
+    assert await maintenance.later(600) == [["measure", "sweep", "notices", "expire", "prune"]]
 
 
 async def test_removed_webhooks_are_dropped_soon_and_cost_nothing_where_there_are_none(

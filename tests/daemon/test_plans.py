@@ -33,6 +33,11 @@ update cdc.webhook set state = 'removed' where id = 8;
 insert into cdc.webhook_secret (webhook_id, secret)
 select id, 'whsec_' || id from cdc.webhook;
 insert into cdc.lane (webhook_id, failures) select id, id % 2 from cdc.webhook;
+update cdc.lane set failing_since = now() - interval '1 hour' where webhook_id <= 20;
+insert into cdc.notice (at, kind, webhook_id, company, since, cause, sentence)
+select now() - g * interval '1 hour', 'failing', 1 + g % {HOOKS}, '1',
+       now() - g * interval '1 hour', '', ''
+  from generate_series(1, 10000) g;
 insert into cdc.queue (webhook_id, layout, action, "time", refs)
 select 1 + g % {HOOKS}, l.id, case g % 5 when 0 then 'c' else 'm' end::"char",
        clock_timestamp(), array[null, '1', '1', (g % 1000)::text]
@@ -137,13 +142,24 @@ CASES = {
         # Ten of each webhook, and the step to the next.
         10 * (HOOKS + 20) + HOOKS + 20,
     ),
+    "notice_find": Case(
+        f"{ALL_SHARDS}, '{{{{3,7}}}}', 900, 432000, 86400, 1209600, 172800, 3600, 20000",
+        ("queue_lane", "retry_pkey", "retry_due", "dead_age", "notice_webhook_id_kind_since_key"),
+        100,
+    ),
+    "notice_add": Case(
+        "'{{3}}', '{{0}}', now(), '{{dead}}', '{{3}}', '{{1}}', '{{null}}', '{{2026-01-31}}',"
+        " '{{x}}', '{{y}}'",
+        ("shard_pkey",),
+    ),
+    "notice_prune": Case("86400, 100", ("notice_pkey", "notice_webhook_id_kind_since_key")),
     "drop_removed": Case("8, 0, 0, 1000", ("queue_lane", "retry_pkey"), 4000),
     "shard_take": Case("'{{3}}', 'me'", ("shard_pkey",)),
     "resolve": Case("500", ("unresolved_due",)),
 }
 
 SMALL = {
-    *("snapshot", "ping", "transaction_id", "layouts", "clock", "notice_show", "notice_hide"),
+    *("snapshot", "ping", "transaction_id", "layouts", "clock", "flag_show", "flag_hide"),
     *("join", "shard_lock", "shard_unlock", "shard_holders", "log_today"),
 }
 """Those that read no table that grows."""

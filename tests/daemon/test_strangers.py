@@ -72,8 +72,8 @@ async def test_what_a_daemon_shows_of_itself(world: World, monkeypatch: pytest.M
     """Its clock is apart, and its log cannot be written: log, metrics and commands tell."""
     real, apart = time.time, 600.0
     clock = SimpleNamespace(time=lambda: real() + apart, monotonic=time.monotonic)
-    monkeypatch.setattr("cdc.daemon.store.notices.time", clock)
-    monkeypatch.setattr("cdc.daemon.store.notices.COMPARE_CLOCKS_EVERY_S", 0.0)
+    monkeypatch.setattr("cdc.daemon.store.flags.time", clock)
+    monkeypatch.setattr("cdc.daemon.store.flags.COMPARE_CLOCKS_EVERY_S", 0.0)
     lost = LogFile(None)
     lost.debug("x")
     daemon = Running(world.url)

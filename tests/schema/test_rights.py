@@ -11,9 +11,9 @@ from cdc.postgres import sqlfiles
 from tests.capture.kit import ROWS, Connection, connect
 
 TABLES = [
-    "api_key", "attempt", "audit", "dead", "idempotency", "installation", "lane", "layout", "queue",
-    "registration", "retry", "schema_version", "session", "shard", "subscription", "task",
-    "unresolved", "webhook", "webhook_secret",
+    "api_key", "attempt", "audit", "dead", "idempotency", "installation", "lane", "layout",
+    "notice", "queue", "registration", "retry", "schema_version", "session", "shard",
+    "subscription", "task", "unresolved", "webhook", "webhook_secret",
 ]  # fmt: skip
 SUITE = [
     "answervideo", "candidate", "company", "customer", "note", "project", "question", "rating"
@@ -24,26 +24,26 @@ WANTED = {
     "cdc_capture": {"queue": "(i)", "subscription": "s", "unresolved": "si(u)d"},
     "cdc_daemon": {
         "attempt": "si", "dead": "siud", "installation": "s", "lane": "siud", "layout": "s",
-        "queue": "siud", "retry": "siud", "schema_version": "s", "shard": "su", "subscription": "s",
-        "unresolved": "(s)", "webhook": "s(u)", "webhook_secret": "s",
+        "notice": "sid", "queue": "siud", "retry": "siud", "schema_version": "s", "shard": "su",
+        "subscription": "s", "unresolved": "(s)", "webhook": "s(u)", "webhook_secret": "s",
     },
     "cdc_admin": {
         "api_key": "si(u)", "attempt": "si", "audit": "si", "dead": "siud", "installation": "su",
-        "lane": "s", "layout": "s", "queue": "s", "registration": "s", "retry": "siud",
-        "schema_version": "s", "shard": "s", "subscription": "siud",
+        "lane": "s", "layout": "s", "notice": "s", "queue": "s", "registration": "s",
+        "retry": "siud", "schema_version": "s", "shard": "s", "subscription": "siud",
         "unresolved": "(s)", "webhook": "siud", "webhook_secret": "siud",
     },
     "cdc_reader": {
         "attempt": "(s)", "dead": "(s)", "installation": "s", "lane": "s", "layout": "s",
-        "queue": "(s)", "retry": "(s)", "schema_version": "s", "shard": "s", "subscription": "s",
-        "unresolved": "(s)", "webhook": "(s)",
+        "notice": "s", "queue": "(s)", "retry": "(s)", "schema_version": "s", "shard": "s",
+        "subscription": "s", "unresolved": "(s)", "webhook": "(s)",
     },
     "cdc_serve": {
         "api_key": "si(u)", "attempt": "s", "audit": "si", "dead": "siud", "idempotency": "siud",
-        "installation": "s", "lane": "s", "layout": "s", "queue": "s", "registration": "s",
-        "retry": "siud", "schema_version": "s", "session": "sid", "shard": "s",
-        "subscription": "sid", "task": "siud", "unresolved": "(s)", "webhook": "(s)(i)(u)",
-        "webhook_secret": "(s)(i)(u)d",
+        "installation": "s", "lane": "s", "layout": "s", "notice": "s", "queue": "s",
+        "registration": "s", "retry": "siud", "schema_version": "s", "session": "sid",
+        "shard": "s", "subscription": "sid", "task": "siud", "unresolved": "(s)",
+        "webhook": "(s)(i)(u)", "webhook_secret": "(s)(i)(u)d",
     },
 }  # fmt: skip
 

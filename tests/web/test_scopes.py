@@ -76,6 +76,11 @@ def owned(served: Served, operator: Client, company: str) -> Owned:
         " values ('replay', 'done', 'test', %s, '{}') returning id::text",
         company,
     )
+    served.run(
+        "insert into cdc.notice (kind, webhook_id, company, since, cause, sentence)"
+        " values ('suspended', %s, %s, now(), '', %s)",
+        *(made["id"], company, f"a notice of {company}"),
+    )
     return Owned(company, made["id"], uid, task)
 
 
@@ -142,6 +147,21 @@ def test_what_belongs_to_another_company_is_not_there(
 def test_who_may_read_reads_its_own(served: Served, seven: Owned, scope: str, route: Route) -> None:
     answer = call(served.client(full(scope, seven)), route, seven)
     assert answer.status == 200, answer.body
+
+
+def test_notices_are_those_of_the_key(served: Served, seven: Owned, eight: Owned) -> None:
+    everything = served.client("read").good("GET", "/v1/notices")["items"]
+    assert {one["company"] for one in everything} >= {"7", "8"}
+    for scope in ("company:7", f"webhook:{seven.webhook_id}"):
+        client = served.client(scope)
+        [own] = client.good("GET", "/v1/notices")["items"]
+        assert (own["webhook_id"], own["sentence"]) == (seven.webhook_id, "a notice of 7")
+        assert client.good("GET", f"/v1/notices?webhook={seven.webhook_id}")["items"] == [own]
+        for query in ("company=8", f"webhook={eight.webhook_id}"):
+            assert client.refused("GET", f"/v1/notices?{query}") == (404, "not_found")
+    page = served.client("read").good("GET", "/v1/notices?limit=1")
+    following = served.client("read").good("GET", f"/v1/notices?limit=1&after={page['next']}")
+    assert following["items"][0]["id"] < page["items"][0]["id"]
 
 
 def test_replays_of_a_company_stay_in_it(served: Served, seven: Owned, eight: Owned) -> None:

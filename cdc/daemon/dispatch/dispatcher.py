@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 
 from cdc.daemon.dispatch.register import Registrar
@@ -100,6 +100,14 @@ class Dispatcher:
 
     def shards(self) -> list[int]:
         return self._lease.shards
+
+    def epochs(self) -> Mapping[int, int]:
+        """Of the shards that are ours."""
+        return self._lease.epochs
+
+    def succeeding(self) -> list[int]:
+        """Webhooks in memory whose last attempt was a success."""
+        return [number for number, worker in self.workers.items() if worker.succeeding]
 
     # -- the end ----------------------------------------------------------------------------------
 

@@ -98,6 +98,7 @@ class Registrar:
             self._observer.breaker(worker.webhook.id, False, RENEWED_REASON)
         worker.lane.renew()
         worker.last_error, worker.told_busy, worker.unable = None, False, False
+        worker.succeeding = False
         self._pipeline.consequences.keep(worker)
 
     def _seal(self, worker: Worker) -> None:

@@ -1,12 +1,15 @@
-"""Empties the attempt log's old days: TRUNCATE of a partition of the ring, without waiting."""
+"""Empties the attempt log's old days: TRUNCATE of a partition of the ring, without waiting.
+Old notices go with them."""
 
 from __future__ import annotations
 
 import psycopg
 from psycopg.errors import LockNotAvailable
 
+from cdc.daemon.maintenance import notices
 from cdc.daemon.store.session import Connection, answering, execute, run
 from cdc.model import LOG_RING
+from cdc.settings.kinds import DAY
 from cdc.telemetry import Observer
 
 
@@ -34,6 +37,7 @@ async def run_once(conn: Connection, log_days: int, observer: Observer) -> None:
             emptied += 1
         except LockNotAvailable as error:
             observer.care_failed("prune", psycopg.OperationalError(str(error)))
+    await notices.prune(conn, log_days * DAY)
     if emptied:
         observer.maintenance("days of the attempt log emptied", emptied)
 

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Protocol
 
 import psycopg
 
-from cdc.daemon.maintenance import drop_removed, expire, late_capture, prune, sweep
+from cdc.daemon.maintenance import drop_removed, expire, late_capture, notices, prune, sweep
 from cdc.daemon.maintenance.measure import Measure
-from cdc.daemon.store.session import open_session
+from cdc.daemon.store.session import Connection, open_session
 from cdc.model import Span
+from cdc.settings.kinds import DAY
 from cdc.telemetry import Observer
 
 REMOVED_EVERY_S = 5.0
 LATE_CAPTURE_EVERY_S = 0.1
 SWEEP_EVERY_S = 60.0
+NOTICES_EVERY_S = 60.0
+SCHEDULE_READ_EVERY_S = 1.0
 EXPIRE_EVERY_S = 600.0
 PRUNE_EVERY_S = 600.0
 
@@ -39,6 +42,10 @@ class Lanes(Protocol):
 
     def shards(self) -> list[int]: ...
 
+    def epochs(self) -> Mapping[int, int]: ...
+
+    def succeeding(self) -> list[int]: ...
+
 
 @dataclass(slots=True)
 class Maintenance:
@@ -49,6 +56,7 @@ class Maintenance:
     log_days: int
     held_days: float
     dead_days: float
+    suspend_after_days: float
     _measure: Measure = field(default_factory=Measure)
     _soon: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -59,11 +67,19 @@ class Maintenance:
     async def run(self, lanes: Lanes) -> None:
         """Makes its rounds until cancelled."""
         now = time.monotonic()
-        last = {"removed": 0.0, "measure": 0.0, "sweep": now, "expire": 0.0, "prune": 0.0}
+        last = {
+            "removed": 0.0,
+            "measure": 0.0,
+            "sweep": now,
+            "notices": now,
+            "expire": 0.0,
+            "prune": 0.0,
+        }
         every = {
             "measure": self._measure.every,
             "removed": REMOVED_EVERY_S,
             "sweep": SWEEP_EVERY_S,
+            "notices": NOTICES_EVERY_S,
             "expire": EXPIRE_EVERY_S,
             "prune": PRUNE_EVERY_S,
         }
@@ -75,7 +91,9 @@ class Maintenance:
             every["measure"] = self._measure.every
             due = [name for name, seconds in every.items() if now - last[name] >= seconds]
             if not lanes.shards():
-                due = [name for name in due if name != "measure"]  # nothing is ours to measure yet
+                due = [
+                    name for name in due if name not in ("measure", "notices")
+                ]  # nothing is ours
             if due == ["removed"] and not lanes.removed() and not soon:
                 last["removed"] = now
                 due = []
@@ -87,7 +105,7 @@ class Maintenance:
                     # Each takes a session of its own, and another daemon may be at these rows.
                     await asyncio.sleep(LATE_CAPTURE_EVERY_S)
             with suppress(TimeoutError):
-                async with asyncio.timeout(1.0):
+                async with asyncio.timeout(SCHEDULE_READ_EVERY_S):
                     await self._soon.wait()
 
     async def _round(self, lanes: Lanes, due: list[str]) -> list[str]:
@@ -112,6 +130,8 @@ class Maintenance:
                 await self._one("measure", measuring)
             if "sweep" in due:
                 await self._one("sweep", sweep.run_once(conn, lanes, self.observer))
+            if "notices" in due:
+                await self._one("notices", self._notice(conn, lanes))
             if "expire" in due:
                 expiring = expire.run_once(conn, self.held_days, self.dead_days, self.observer)
                 if await self._one("expire", expiring) is False:
@@ -125,6 +145,12 @@ class Maintenance:
         finally:
             await conn.close()
         return more
+
+    async def _notice(self, conn: Connection, lanes: Lanes) -> None:
+        days = (self.suspend_after_days, self.held_days, self.dead_days)
+        terms = notices.Terms(*(DAY * n for n in days))
+        epochs = dict(lanes.epochs())
+        await notices.run_once(conn, epochs, lanes.succeeding(), terms, self.observer)
 
     async def _one(self, what: str, work: Awaitable[bool | None]) -> bool | None:
         """Whether all is done; None: it failed."""

@@ -1,4 +1,4 @@
-"""Tasks, events, companies, keys, audit."""
+"""Tasks, events, companies, keys, audit, notices."""
 
 from __future__ import annotations
 
@@ -22,10 +22,13 @@ from cdc.web.models import (
     KeyMade,
     KeyOut,
     KeyPage,
+    NoticeOut,
+    NoticePage,
 )
 from cdc.web.problems import Problem, about
 from cdc.webhooks import audit
 from cdc.webhooks.audit import AuditFilter
+from cdc.webhooks.notices import NoticeFilter, listed
 
 COMPANIES = 50
 
@@ -126,6 +129,17 @@ def list_audit(call: Call) -> ApiAnswer:
     items, more = pages.cut(audit.entries(call.conn, wanted), query.limit)
     following = pages.cursor(items[-1]["id"]) if more else None
     return ApiAnswer(AuditPage(items=[AuditEntry(**one) for one in items], next=following))
+
+
+def list_notices(call: Call) -> ApiAnswer:
+    query, access = call.query, call.access
+    after = pages.place(query.after, int)
+    company = access.company_only if query.company is None else access.company(query.company)
+    webhook = access.webhook_only if query.webhook is None else access.webhook(query.webhook)
+    wanted = NoticeFilter(company, webhook, int(after[0]) if after else None, query.limit + 1)
+    items, more = pages.cut(listed(call.conn, wanted), query.limit)
+    following = pages.cursor(items[-1]["id"]) if more else None
+    return ApiAnswer(NoticePage(items=[NoticeOut(**one) for one in items], next=following))
 
 
 def _task(call: Call) -> UUID:

@@ -333,6 +333,26 @@ create table cdc.session (
 );
 create index session_key on cdc.session (key_id);
 
+-- Notices: when a webhook needs attention, and when it no longer does.
+--
+-- Written by the daemon that owns the webhook's shard, once a minute and only where something has begun or
+-- ended. Deleted after CDC_LOG_DAYS, but for the newest of each kind of a webhook: a state that lasts
+-- longer is not reported again.
+create table cdc.notice (
+  id          bigint generated always as identity primary key,
+  at          timestamptz not null default clock_timestamp(),
+  kind        text not null
+              check (kind in ('failing', 'suspending', 'suspended', 'recovered', 'dead', 'expiring')),
+  webhook_id  bigint not null,
+  company     text collate "C" not null,
+  event       text collate "C",             -- of the delivery that the cause is of
+  since       timestamptz not null,         -- when it began; of recovered: what is over now
+  cause       text not null,                -- such as 'status 503' (cdc/causes); '' where there is none
+  sentence    text not null,
+  unique (webhook_id, kind, since)
+);
+create index notice_company on cdc.notice (company, id);
+
 -- Rights: capture as a role of its own.
 grant insert (id, webhook_id, uid, layout, action, "time", refs) on cdc.queue to cdc_capture;
 grant select, insert, delete on cdc.unresolved to cdc_capture;
@@ -373,6 +393,8 @@ grant select on cdc.registration to cdc_admin;
 revoke select on cdc.unresolved from cdc_daemon, cdc_admin, cdc_reader;
 grant select (id, xid, resource, source, key, action, "time", reason, tries, retry_at)
   on cdc.unresolved to cdc_daemon, cdc_admin, cdc_reader, cdc_serve;
+grant select on cdc.notice to cdc_admin, cdc_reader, cdc_serve;
+grant select, insert, delete on cdc.notice to cdc_daemon;
 
 -- Row-level security that others enable changes nothing: the grants alone decide.
 do $policies$

@@ -15,7 +15,7 @@ COMPARE_CLOCKS_EVERY_S = 15.0
 """Seconds between two comparisons."""
 
 
-class Notices:
+class Flags:
     """Those of one session: an owner of shards."""
 
     def __init__(self, conn: Connection) -> None:
@@ -37,7 +37,7 @@ class Notices:
             off = max(-CLOCK_WITHIN, min(CLOCK_WITHIN, round(clock)))
             wanted.add(CLOCK_EVEN + off)
         if new := wanted - self._shown:
-            await run(self._conn, "notice_show", [LOCK_CLASS, sorted(new)])
+            await run(self._conn, "flag_show", [LOCK_CLASS, sorted(new)])
         if old := self._shown - wanted:
-            await run(self._conn, "notice_hide", [LOCK_CLASS, sorted(old)])
+            await run(self._conn, "flag_hide", [LOCK_CLASS, sorted(old)])
         self._shown = wanted

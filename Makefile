@@ -39,6 +39,7 @@ APART = bench deliver demo deploy docs faults house lanes mapping message mutant
       $(addprefix sandbox/test_,account.py receiver.py suite.py) \
       $(addprefix cli/test_,examples.py exposed.py fit.py proxy.py root.py webhook_list.py webhook_pause.py \
         webhook_secrets.py webhook_tls.py webhook_trial.py webhook_update.py) \
+      web/test_browser.py \
       $(addprefix daemon/test_,answers.py container.py memory.py proxy.py sealed.py stop.py \
         supervisor.py tls_profiles.py)
 
@@ -126,6 +127,10 @@ docs: .venv/.installed ## write the parts of docs/ that follow from the code
 	.venv/bin/python -m tests.house.guide_tables
 	.venv/bin/python -m tests.house.rendered_sql
 	.venv/bin/python -m tests.house.api_document
+
+.PHONY: pictures
+pictures: .venv/.installed ## the pictures of docs/console.md, taken by its test in a browser
+	@$(CLEAN_ENV) CDC_TEST_PICTURES=docs/images .venv/bin/python -m pytest -q tests/web/test_browser.py -k wish
 
 .PHONY: audit
 audit: .venv/.installed ## known vulnerabilities of the pinned packages; says so if that cannot be found out

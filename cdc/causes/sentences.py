@@ -23,7 +23,7 @@ SENTENCES: dict[str, tuple[str, str]] = {
     ),
     "tls self-signed": (
         "the certificate of {peer} is refused: self-signed certificate",
-        f"If it is the right one: {_TRUST[0].lower()}{_TRUST[1:]} Otherwise the receiver needs a "
+        f"If it is the right one, {_TRUST[0].lower()}{_TRUST[1:]} Otherwise the receiver needs a "
         "certificate of a public CA.",
     ),
     "tls intermediate missing": (

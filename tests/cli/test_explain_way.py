@@ -190,7 +190,7 @@ class TestWhatIsInTheWay:
         verdict, code = ("bad", "lane open") if breaker == "open" else ("wait", "retrying")
         assert (told_["verdict"], told_["code"]) == (verdict, code)
         assert f"the last: {said} (tls)" in told_["text"]
-        assert "If it is the right one: trust it: CDC_TLS_CA_FILE" in told_["todo"]
+        assert "If it is the right one, trust it: CDC_TLS_CA_FILE" in told_["todo"]
         db.execute("update cdc.retry set time = clock_timestamp() - interval '2 minutes'")
         assert {one["verdict"] for one in told(cdc, "webhook", hook)} == {"bad"}
 

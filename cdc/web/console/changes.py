@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from cdc.diagnosis.health import LaneState
+from cdc.model import WebhookState
 from cdc.web.api import webhooks as api
 from cdc.web.console.companies import lanes
 from cdc.web.console.forms import checked
@@ -55,14 +56,16 @@ def _pause(visit: Visit, one: Registration, lane: LaneState) -> Confirmation:
 
 
 def _resume(visit: Visit, one: Registration, lane: LaneState) -> Confirmation:
+    again = one.state is WebhookState.ACTIVE
+    waits = "waits is" if lane.waiting == 1 else "wait are"
     return Confirmation(
-        f"Resume webhook {one.id}",
+        f"Try webhook {one.id} now" if again else f"Resume webhook {one.id}",
         [
-            f"{at_least(lane.waiting, lane).capitalize()} that wait are sent to {one.endpoint} "
+            f"{at_least(lane.waiting, lane).capitalize()} that {waits} sent to {one.endpoint} "
             "now, changes of the same row in their order.",
             "What waits for a later attempt is tried at once.",
         ],
-        "Resume",
+        "Try now" if again else "Resume",
     )
 
 

@@ -1,0 +1,273 @@
+"""The console in a real browser: the helpdesk's story, the keyboard, each screen's looks.
+
+`make pictures` writes the pictures of docs/console.md meanwhile.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from playwright.sync_api import Browser, Page
+from standardwebhooks import Webhook
+
+from cdc.web.console.screens import SCREENS
+from tests.support.certificates import certificate
+from tests.web.chromium import CHROMIUM, Window, chromium, daemon, receiver, window
+from tests.web.kit import Served, until
+from tests.web.test_console import HOSTILE
+
+pytestmark = pytest.mark.skipif(
+    CHROMIUM is None, reason="no browser: apt install chromium, or CDC_TEST_CHROMIUM=/path/to/it"
+)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as made:
+        yield made
+
+
+@pytest.fixture
+def helpdesk(browser: Browser, served: Served) -> Iterator[Window]:
+    """A window that is signed in as an operator."""
+    with window(browser, served.url) as made:
+        made.sign_in(served.client("operator").key or "")
+        yield made
+
+
+def change(served: Served, company: int) -> None:
+    served.run("insert into project (company_id) values (%s)", company)
+
+
+class TestTheHelpdesk:
+    def test_from_a_wish_to_what_arrives_and_why_it_did_not(
+        self, browser: Browser, served: Served, tmp_path: Path
+    ) -> None:
+        with (
+            daemon(served),
+            receiver(certificate(tmp_path, "127.0.0.1")[1]) as untrusted,
+            receiver() as good,
+            window(browser, served.url) as here,
+        ):
+            page = here.sign_in(served.client("operator").key or "")
+            number, secret = registered(here, untrusted.url, "console-register")
+
+            change(served, 7)
+            failed = "select from cdc.retry where webhook_id = %s and last_error = 'tls'"
+            until(lambda: served.rows(failed, number))
+            page.reload()
+            here.see("is refused: self-signed certificate (tls)")
+            here.see("Otherwise the receiver needs a certificate of a public CA.")
+            assert page.get_by_text("nothing keeps it from being sent to").count() == 0
+            here.picture("console-webhook", height=1000)
+
+            here.click("Edit")
+            page.get_by_label("Endpoint").fill(good.url)
+            here.click("Save", "button")
+            here.see("Changed.")
+            until(lambda: good.got)  # a new endpoint is tried at once
+            assert verified(secret, *good.got[0])["event"] == "project_changed"
+            gone = "select from cdc.retry where webhook_id = %s"
+            until(lambda: not served.rows(gone, number))
+            page.reload()
+            here.see("nothing keeps it from being sent to")
+            here.see("delivered", "table")
+
+            good.status = 500
+            change(served, 7)
+            until(lambda: served.rows(gone + " and last_status = 500", number))
+            page.reload()
+            here.see("1 attempt failed, the last: answered 500")
+            page.get_by_role("row", name="retrying").get_by_role("link").click()
+            here.see("Something is wrong at the receiver, or in front of it: ask its operator.")
+            here.picture("console-delivery", height=740)
+            served.run("update cdc.retry set time = time - interval '10 minutes'")
+            here.click("Overview")
+            here.see("its oldest delivery waits for 10 min")
+            here.picture("console-overview", height=760)
+            here.picture("console-phone", width=390, height=844, dark=True)
+            page.get_by_role("row", name="answered 500").get_by_role("link").first.click()
+
+            good.status = 200
+            here.click("Try now")
+            here.see("1 delivery that waits is sent to")
+            here.click("Try now", "button")
+            here.see("Resumed. What waits is sent now.")
+            until(lambda: not served.rows(gone, number))
+            accepted = len(good.got)
+            page.reload()
+            page.get_by_role("row", name="delivered").get_by_role("link").first.click()
+            uid = page.url.rpartition("/")[2]
+            here.click("Send again")
+            here.see("A receiver that has it already recognises the repeat by this id.")
+            here.click("Send again", "button")
+            here.see("It is sent again, with a new retry budget.")
+            until(lambda: good.got[-1][0]["webhook-id"] == uid and len(good.got) > accepted)
+            verified(secret, *good.got[-1])
+
+    def test_the_keyboard_is_enough(self, browser: Browser, served: Served) -> None:
+        with window(browser, served.url) as here:
+            page = here.open("/sign-in")
+            page.keyboard.type(served.client("operator").key or "")  # the field has the focus
+            page.keyboard.press("Enter")
+            page.get_by_role("heading", name="Overview").wait_for()
+            page.keyboard.press("Tab")
+            skip = page.get_by_role("link", name="Skip to the content")
+            assert skip.evaluate("one => one.getBoundingClientRect().top >= 0")
+            reach(page, "Register")
+            page.keyboard.press("Enter")
+            page.get_by_role("heading", name="Register a webhook").wait_for()
+            reach(page, "Company")
+            page.keyboard.type("8")
+            page.keyboard.press("Tab")
+            page.keyboard.type("http://127.0.0.1:9/keyboard")
+            page.keyboard.press("Tab")
+            page.keyboard.press("Space")  # the first event
+            page.keyboard.press("Enter")
+            here.see("This is the signing secret. It is shown only now")
+            reach(page, "I have it: go on")
+            page.keyboard.press("Enter")
+            here.see("http://127.0.0.1:9/keyboard")
+            reach(page, "Sign out")
+            page.keyboard.press("Enter")
+            page.get_by_role("heading", name="Sign in").wait_for()
+
+    def test_no_script_is_needed(self, browser: Browser, served: Served) -> None:
+        with window(browser, served.url, java_script_enabled=False) as here:
+            page = here.sign_in(served.client("operator").key or "")
+            registered(here, "http://127.0.0.1:9/no-script")
+            here.click("Pause")
+            page.get_by_label("Why?").fill("they move")
+            here.click("Pause", "button")
+            here.see("Paused. Changes are collected until it is resumed.")
+            page.get_by_label("State").select_option("dead")
+            here.click("Show", "button")
+            here.see("No delivery is dead.")
+
+
+def registered(here: Window, endpoint: str, picture: str = "") -> tuple[int, str]:
+    """A webhook of company 7, as the helpdesk registers it: its number and its secret."""
+    page = here.page
+    here.click("Register")
+    page.get_by_label("Company").fill("7")
+    page.get_by_label("Endpoint").fill(endpoint)
+    page.get_by_label("project_changed").check()
+    if picture:
+        here.picture(picture, height=1160)
+    here.click("Register", "button")
+    here.see("This is the signing secret. It is shown only now")
+    secret = page.locator(".secret").inner_text()
+    here.click("I have it: go on")
+    here.see("nothing was sent within a day")
+    return int(page.url.rpartition("/")[2]), secret
+
+
+def verified(secret: str, headers: dict[str, str], body: bytes) -> Any:
+    Webhook(secret).verify(body, headers)
+    return json.loads(body)
+
+
+def reach(page: Page, name: str) -> None:
+    """Presses Tab until the focus, which can be seen, is on what has this name."""
+    shown = """() => {
+      const one = document.activeElement, label = one.labels?.[0]?.innerText ?? '';
+      const seen = getComputedStyle(one).outlineStyle !== 'none';
+      return [label || one.innerText || one.value || '', seen];
+    }"""
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        found, seen = page.evaluate(shown)
+        assert seen, f"the focus on {found!r} cannot be seen"
+        if found.strip() == name:
+            return
+    raise AssertionError(f"{name} is not reached by Tab")
+
+
+# -- each screen ----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def admin_window(browser: Browser, served: Served) -> Iterator[Window]:
+    with window(browser, served.url) as made:
+        made.sign_in(served.client("admin").key or "")
+        yield made
+
+
+@pytest.fixture(scope="module")
+def params(served: Served) -> dict[str, object]:
+    """Of a webhook whose fields are all long and hostile, with a dead delivery and its attempts."""
+    long = HOSTILE + "x" * 300
+    ((number,),) = served.rows(
+        "insert into cdc.webhook (company, endpoint, description, state, reason, ref, headers)"
+        " values (%s, %s, %s, 'suspended', %s, %s, jsonb_build_object(%s::text, 'x')) returning id",
+        long, "http://127.0.0.1:9/" + long, long, long, long, long,
+    )  # fmt: skip
+    ((uid,),) = served.rows(
+        "insert into cdc.dead (webhook_id, id, uid, xid, layout, action, time, refs, event, key,"
+        " attempts, tries, last_error, body) select %s, 9999, gen_random_uuid(), '1', id, 'm',"
+        " now(), array[%s::text], event, %s, 1, 1, 'tls', %s from cdc.layout limit 1"
+        " returning uid::text",
+        number, long, long, long.encode(),
+    )  # fmt: skip
+    served.run(
+        "insert into cdc.attempt (slot, at, delivery, uid, webhook_id, layout, action, time, refs,"
+        " try, outcome, error, detail, excerpt) select 1, now(), id, uid, webhook_id, layout,"
+        " action, time, refs, 1, 'dead', 'tls', %s, %s from cdc.dead where webhook_id = %s",
+        long, long, number,
+    )  # fmt: skip
+    key = served.client("admin").good("POST", "/v1/keys", {"scope": "read", "description": HOSTILE})
+    asked = {"hostile": quote(HOSTILE, safe=""), "long": quote(long, safe="")}
+    return {"webhook_id": number, "uid": uid, "key_id": key["id"], **asked}
+
+
+ASKED = {"/console/companies": "?prefix={hostile}", "/console/company": "?name={long}",
+         "/console/register": "?company={long}"}  # fmt: skip
+
+
+@pytest.mark.parametrize("path", [one.path for one in SCREENS if one.method == "GET"])
+def test_a_screen_looks_well_whatever_its_fields_hold(
+    admin_window: Window, params: dict[str, object], path: str
+) -> None:
+    where = (path + ASKED.get(path, "")).format(**params).removeprefix("/console")
+    page = admin_window.open(where)
+    assert page.evaluate("document.querySelectorAll('script, main img, iframe').length") == 0
+    if path.rpartition("/")[2] not in ("", "audit", "keys", "rotate", "retry"):
+        values = page.eval_on_selector_all("input", "all => all.map(one => one.value).join()")
+        assert HOSTILE in f"{page.text_content('main')} {values}"
+    for one in page.locator("summary").all():
+        one.click()
+    admin_window.check_looks()
+
+
+def test_the_other_pages_look_well(browser: Browser, served: Served) -> None:
+    """Those that no address leads to alone: signing in, mistakes, what is shown once."""
+    with window(browser, served.url) as here:
+        page = here.open("/sign-in")
+        here.check_looks()
+        page.get_by_label("API key").fill("wrong")
+        here.click("Sign in", "button")
+        here.see("This key is unknown, expired or revoked.")
+        here.check_looks()
+        here.sign_in(served.client("admin").key or "")
+        here.open("/nothing-here", status=404)
+        here.check_looks()
+        here.open("/register?company=9")
+        page.get_by_label("Endpoint").fill("http://10.0.0.1/" + "x" * 200)
+        page.get_by_label("rating_changed").check()
+        here.click("Register", "button")
+        here.see("Nothing was changed.")
+        here.check_looks()
+        here.open("/keys")
+        here.click("Make a key", "button")
+        here.see("This is the key. It is shown only now.")
+        here.check_looks()
+        registered(here, "http://127.0.0.1:9/looks")
+        here.click("New secret")
+        here.click("Make a new secret", "button")
+        here.see("The one before stays valid until")
+        here.check_looks()

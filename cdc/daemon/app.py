@@ -7,7 +7,7 @@ import socket
 from collections import Counter
 from collections.abc import Iterable
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 from psycopg import errors as pg
@@ -30,7 +30,6 @@ from cdc.postgres import sqlfiles
 from cdc.settings import Settings, redact_dsn
 from cdc.settings.kinds import DAY
 from cdc.telemetry import (
-    HealthServer,
     Observer,
     Pulse,
     State,
@@ -40,6 +39,9 @@ from cdc.telemetry import (
     watch_for_stillness,
 )
 from cdc.telemetry.metrics import UNREADY_AFTER_S
+
+if TYPE_CHECKING:
+    from cdc.telemetry.http import HealthServer
 
 CONNECT_FIRST_S, CONNECT_LONGEST_S = 0.05, 2.0  # pauses between two tries
 CONNECTED_WELL_S = 5.0  # a connection that lasts longer is no try that failed
@@ -63,7 +65,7 @@ class App:
         self.settings = settings
         self._of_parent = of_parent
         self.observer = observer or Observer()
-        self._health = HealthServer(self.observer.metrics)
+        self._health: HealthServer | None = None
         self._mapping = load_mapping(settings.mapping)
         self._translator = Translator(self._mapping, settings.base_url)
         self._watcher: Watcher | None = None
@@ -81,7 +83,10 @@ class App:
 
     async def take(self, conn: socket.socket) -> None:
         """A connection on which the parent asks for health and metrics."""
-        await self._health.take(conn)
+        if self._health is None:
+            conn.close()
+        else:
+            await self._health.take(conn)
 
     async def run(self) -> None:
         """Runs until ``stop()``. Survives the database going away and coming back.
@@ -115,13 +120,20 @@ class App:
             for task in beside:
                 task.cancel()
             await asyncio.gather(*beside, return_exceptions=True)
-            await self._health.stop()
+            if self._health is not None:
+                await self._health.stop()
 
     async def _serve(self) -> None:
         settings = self.settings
-        if self._of_parent:
+        if not self._of_parent and settings.http_port is None:
+            return
+        # Here, because aiohttp is a fifth of the time that a daemon takes to start.
+        from cdc.telemetry.http import HealthServer
+
+        self._health = HealthServer(self.observer.metrics)
+        if settings.http_port is None or self._of_parent:
             await self._health.open()
-        elif settings.http_port is not None:
+        else:
             port = await self._health.start(settings.http_host, settings.http_port)
             self.observer.serving(settings.http_host, port)
 

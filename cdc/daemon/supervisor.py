@@ -25,7 +25,8 @@ from cdc import stop_signals
 from cdc.backoff import Backoff
 from cdc.errors import CdcError
 from cdc.settings import Settings
-from cdc.telemetry import HealthServer, Observer, Systemd
+from cdc.telemetry import Observer, Systemd
+from cdc.telemetry.http import HealthServer
 
 REFUSED_EXIT_CODES = (1, 2)  # exit codes of a process that has said in words why it does not run
 DEFECT_EXIT_CODE = 70  # ... and of one that has not

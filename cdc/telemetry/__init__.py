@@ -1,7 +1,6 @@
 """What is worth observing: one list, which feeds the log and the metrics."""
 
 from cdc.telemetry.events import Observer
-from cdc.telemetry.http import HealthServer
 from cdc.telemetry.log import configure_logging, is_json
 from cdc.telemetry.metrics import Backlog, State
 from cdc.telemetry.pulse import Pulse, watch_for_stillness
@@ -10,7 +9,6 @@ from cdc.telemetry.traces import check_traces, open_traces
 
 __all__ = [
     "Backlog",
-    "HealthServer",
     "Observer",
     "Pulse",
     "State",

@@ -16,7 +16,8 @@ from cdc import stop_signals
 from cdc.errors import CdcError, ConfigError
 from cdc.mapping import load_mapping
 from cdc.settings import Settings
-from cdc.telemetry import HealthServer, Systemd
+from cdc.telemetry import Systemd
+from cdc.telemetry.http import HealthServer
 from cdc.telemetry.requests import RequestObserver
 from cdc.web import bootstrap, dispatch, openapi
 from cdc.web.call import Service

@@ -11,8 +11,8 @@ import aiohttp
 import pytest
 
 from cdc.errors import ConfigError
-from cdc.telemetry import Backlog, HealthServer, Observer, Pulse, State, pulse, watch_for_stillness
-from cdc.telemetry.http import HEALTH_CONNECTIONS, PAGES_PER_S
+from cdc.telemetry import Backlog, Observer, Pulse, State, pulse, watch_for_stillness
+from cdc.telemetry.http import HEALTH_CONNECTIONS, PAGES_PER_S, HealthServer
 from cdc.telemetry.metrics import UNREADY_AFTER_S
 from cdc.telemetry.pulse import STUCK_AFTER_S
 from tests.daemon.running import LIMIT

@@ -24,12 +24,13 @@ class Drained(NamedTuple):
     """rate: deliveries a second, from the first receipt to the last.
 
     settled_after: seconds from the last receipt until the queue was empty.
-    cpu: the daemon's, microseconds a delivery.
+    cpu, server_cpu: of the daemon and of PostgreSQL, microseconds a delivery; None: not known.
     """
 
     rate: float
     settled_after: float
     cpu: float
+    server_cpu: float | None
     lost: int
     repeated: int
     receipts: list[Receipt]
@@ -54,7 +55,7 @@ def drained(
     if not while_running:
         database.change(count)
     with bench.daemon(database, processes=processes, settings=settings) as daemon:
-        cpu = daemon.cpu()
+        cpu, server = daemon.cpu(), bench.server().cpu()
         if while_running:
             database.change(count)
         if not bench.target.wait_for(count, WITHIN, daemon.check):
@@ -66,9 +67,14 @@ def drained(
         settled = daemon.settled(WITHIN)
         settled_after = time.monotonic() - came if settled else float("inf")
         cpu = (daemon.cpu() - cpu) / count * 1e6
+        used = bench.server().cpu()
+        if used is not None and server is not None:
+            used = (used - server) / count * 1e6
     receipts = bench.target.receipts()
     lost, repeated = tally(count, receipts)
-    return Drained(rate([r.at for r in receipts]), settled_after, cpu, lost, repeated, receipts)
+    return Drained(
+        rate([r.at for r in receipts]), settled_after, cpu, used, lost, repeated, receipts
+    )
 
 
 def client(bench: Bench, kind: str, count: int, *, hooks: int = HOOKS, tls: bool = False) -> float:
@@ -122,12 +128,29 @@ def drain(bench: Bench) -> list[Figure]:
             lost=sum(run.lost for run in ours),
             repeated=sum(run.repeated for run in ours),
             more={
-                "daemon_cpu_us": [round(run.cpu, 1) for run in ours],
                 "settled_after_s": [round(run.settled_after, 3) for run in ours],
                 "over_time": by_second(times, times[0], step=0.25),
                 "over_time_step_s": 0.25,
                 "connections": dict(bench.best),
             },
+        ),
+        Figure(
+            "drain",
+            "CPU a delivery, the daemon",
+            "us",
+            [run.cpu for run in ours],
+            bound=Bound(100, 75, of_baseline=False, better="less"),
+        ),
+        *(
+            Figure(
+                "drain",
+                "CPU a delivery, PostgreSQL",
+                "us",
+                used,
+                bound=Bound(40, 30, of_baseline=False, better="less"),
+            )
+            for used in [[run.server_cpu for run in ours if run.server_cpu is not None]]
+            if used
         ),
         Figure(
             "drain",

@@ -100,11 +100,17 @@ def tls(bench: Bench) -> list[Figure]:
 
 
 def idle(bench: Bench) -> list[Figure]:
-    """A daemon that has nothing to do: statements a second, CPU."""
+    """A daemon that starts, and then has nothing to do: seconds, statements a second, CPU."""
     server = bench.server()
     seconds = bench.size.time(IDLE * 1.5)
     with server.database("captured", HOOKS, HOOKS) as database:
         database.register(bench.target.base())
+        started, start_cpu = [], []
+        for _ in range(bench.size.runs):
+            began = time.monotonic()
+            with bench.daemon(database) as daemon:
+                started.append((time.monotonic() - began) * 1e3)
+                start_cpu.append(daemon.cpu() * 1e3)
         with bench.daemon(database) as daemon, server.session() as conn:
 
             def done() -> int:
@@ -118,6 +124,14 @@ def idle(bench: Bench) -> list[Figure]:
             took = time.monotonic() - began
             statements, cpu = done() - statements, daemon.cpu() - cpu
     return [
+        Figure(
+            "idle",
+            "start: from exec until it owns all shards",
+            "ms",
+            started,
+            bound=Bound(1000, 600, of_baseline=False, better="less"),
+        ),
+        Figure("idle", "CPU of the daemon until then", "ms", start_cpu),
         Figure(
             "idle",
             "statements of an idle daemon",

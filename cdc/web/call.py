@@ -9,14 +9,16 @@ from typing import Any
 import sqlalchemy as sa
 from pydantic import BaseModel
 
-from cdc.diagnosis import status
+from cdc.diagnosis import doctor, status
+from cdc.diagnosis.doctor.check import Finding, Patient
+from cdc.diagnosis.health import HealthProblem
 from cdc.diagnosis.status import StatusReport
 from cdc.mapping import Mapping as SuiteMapping
 from cdc.settings import Settings
 from cdc.web.access import Access
 from cdc.web.keys import ScopeKind
 from cdc.web.pool import RequestPool
-from cdc.web.recent import RecentChecks
+from cdc.web.recent import Recent
 from cdc.webhooks.audit import Actor
 from cdc.webhooks.registry import Registry
 
@@ -29,12 +31,20 @@ class Service:
     mapping: SuiteMapping
     pool: RequestPool
     registry: Registry
-    checks: RecentChecks = field(default_factory=RecentChecks)
+    _failed: Recent[list[HealthProblem]] = field(default_factory=lambda: Recent(doctor.failed))
+    _examined: Recent[list[Finding]] = field(
+        default_factory=lambda: Recent(lambda patient: doctor.examine(patient, doctor.SLOW))
+    )
 
     def status(self, company: str | None) -> StatusReport:
         """One look at everything. Raises DatabaseError."""
         with self.pool.autocommit() as conn:
-            return status.read(conn, self.settings, self.mapping, company, self.checks.failed)
+            return status.read(conn, self.settings, self.mapping, company, self._failed)
+
+    def examined(self) -> list[Finding]:
+        """What the doctor finds, without looking up names. Raises DatabaseError."""
+        with self.pool.autocommit() as conn:
+            return self._examined(Patient(conn, self.settings, self.mapping))
 
 
 @dataclass(frozen=True, slots=True)

@@ -108,6 +108,7 @@ FORMS = {
     "uid": _UUID,
     "task_id": _UUID,
     "key_id": r"[a-z2-7]{12}",
+    "session_id": r"[a-z2-7]{12}",
 }
 """What stands for a name in a path; anything else is not found."""
 

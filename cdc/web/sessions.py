@@ -8,6 +8,7 @@ import re
 import secrets
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -99,6 +100,29 @@ def end(conn: sa.Connection, ended: Session, source: str, request: str) -> None:
     conn.execute(sa.delete(session).where(session.c.id == ended.id))
     before = {"session": ended.id, "key": ended.key.id}
     audit.note(conn, ended.actor(source, request), "session.end", before=before)
+
+
+def listed(conn: sa.Connection, most: int, number: str | None = None) -> list[dict[str, Any]]:
+    """Those that have not ended, the newest first; or this one alone."""
+    columns = (session.c.id, session.c.key_id, session.c.created_at, session.c.expires_at)
+    query = (
+        sa.select(*columns, api_key.c.scope, api_key.c.description)
+        .join(api_key, api_key.c.id == session.c.key_id)
+        .where(session.c.expires_at > NOW, api_key.c.revoked_at.is_(None))
+        .where(sa.true() if number is None else session.c.id == number)
+        .order_by(session.c.created_at.desc())
+        .limit(most)
+    )
+    return [dict(row) for row in conn.execute(query).mappings()]
+
+
+def revoke(conn: sa.Connection, number: str, actor: Actor) -> bool:
+    """Ends another's session; whether there was one."""
+    gone = sa.delete(session).where(session.c.id == number).returning(session.c.key_id)
+    row = conn.execute(gone).one_or_none()
+    if row is not None:
+        audit.note(conn, actor, "session.end", before={"session": number, "key": row.key_id})
+    return row is not None
 
 
 def forget_old(conn: sa.Connection) -> None:

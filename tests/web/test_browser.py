@@ -221,8 +221,17 @@ def params(served: Served) -> dict[str, object]:
         long, long, number,
     )  # fmt: skip
     key = served.client("admin").good("POST", "/v1/keys", {"scope": "read", "description": HOSTILE})
+    served.run(
+        "insert into cdc.unresolved (resource, source, key, action, time, reason)"
+        " values ('rating', 'public.rating', %s, 'm', now(), %s)",
+        long, long,
+    )  # fmt: skip
+    ((session,),) = served.rows(
+        "insert into cdc.session (id, digest, key_id, expires_at) values (%s,"
+        " sha256('x'), %s, now() + interval '1 h') returning id", "b" * 12, key["id"],
+    )  # fmt: skip
     asked = {"hostile": quote(HOSTILE, safe=""), "long": quote(long, safe="")}
-    return {"webhook_id": number, "uid": uid, "key_id": key["id"], **asked}
+    return {"webhook_id": number, "uid": uid, "key_id": key["id"], "session_id": session, **asked}
 
 
 ASKED = {"/console/companies": "?prefix={hostile}", "/console/company": "?name={long}",
@@ -236,7 +245,7 @@ def test_a_screen_looks_well_whatever_its_fields_hold(
     where = (path + ASKED.get(path, "")).format(**params).removeprefix("/console")
     page = admin_window.open(where)
     assert page.evaluate("document.querySelectorAll('script, main img, iframe').length") == 0
-    if path.rpartition("/")[2] not in ("", "audit", "keys", "rotate", "retry"):
+    if path.rpartition("/")[2] not in ("", "audit", "doctor", "rotate", "retry"):
         values = page.eval_on_selector_all("input", "all => all.map(one => one.value).join()")
         assert HOSTILE in f"{page.text_content('main')} {values}"
     for one in page.locator("summary").all():

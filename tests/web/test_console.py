@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from urllib.parse import quote
@@ -226,6 +227,56 @@ async def test_the_audit_is_searched(admin_person: Person) -> None:
     assert "webhook.add" in page.text
     assert (await admin_person.get("/audit?webhook=x")).status == 422
     assert "No change was recorded" in (await admin_person.get("/audit?company=nobody")).text
+
+
+async def test_the_doctor_says_what_it_could_not_check(admin_person: Person) -> None:
+    page = await admin_person.get("/doctor")
+    assert "daemons: no daemon runs: changes are collected and not sent" in page.text
+    assert "not checked: permission denied for table project" in page.text  # of another account
+    assert re.search(r"\d+ checks not made here", page.text)
+    assert "serverPostgreSQL" in page.text
+    assert "<dt>endpoints" not in page.html  # no names are looked up here
+
+
+async def test_unresolved_changes_with_their_causes(served: Served, admin_person: Person) -> None:
+    assert "Every change has found its company." in (await admin_person.get("/unresolved")).text
+    served.run(
+        "insert into cdc.unresolved (id, resource, source, key, action, time, reason)"
+        " select n, 'rating', 'public.rating', n::text, 'm', case n when 5 then 'infinity' else"
+        " now() end, case n when 55 then 'row 55 has no company' else 'no right (42501)' end"
+        " from generate_series(1, 55) n"
+    )
+    page = await admin_person.get("/unresolved")
+    assert "row 55 has no company." in page.text
+    assert "Correct the row or the mapping; the daemon then captures it." in page.text
+    assert "cdc_capture lacks a right on a table that capture reads: no right" in page.text
+    assert "rating 5, modified" not in page.text
+    (older,) = (link for link in page.links if "after=" in link)
+    page = await admin_person.get(older.removeprefix("/console"))
+    assert ">-</th>\n<td>rating 5, modified" in page.html  # of a time that no calendar has
+    assert "55 changes that capture could not resolve" in (await admin_person.get("/")).text
+    served.run("delete from cdc.unresolved")
+    assert (await admin_person.get("/unresolved?after=x")).status == 422
+
+
+async def test_a_session_is_ended_by_another(served: Served, admin_person: Person) -> None:
+    async with person(served.url) as other:
+        await other.sign_in(served.key("read", description="of Kim"))
+        number = other.cookie.partition(".")[0]
+        page = await admin_person.get("/sessions")
+        assert (number in page.text, "of Kim" in page.text) == (True, True)
+        assert other.cookie.partition(".")[2] not in page.html
+        asked = await admin_person.get(f"/sessions/{number}/end")
+        assert "is described as: of Kim" in asked.text
+        page = await admin_person.post(f"/sessions/{number}/end", {})
+        assert "The session has ended." in page.text
+        assert number not in page.text
+        assert (await other.get("/companies", follow=False)).status == 303
+    own = admin_person.cookie.partition(".")[0]
+    ended = "select actor, before->>'session' from cdc.audit where action = 'session.end'"
+    assert (f"session:{own}", number) in served.rows(ended)
+    again = await admin_person.send(f"/sessions/{number}/end", page.hidden.items())
+    assert again.status == 404
 
 
 async def test_hostile_values_come_out_as_text(served: Served, admin_person: Person) -> None:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 _READ = "schema identity mapping triggers partitions unresolved publications daemons backlog"
 _READ_TOO = "companies notifications"
 _SLOW = "endpoints encryption"
+SLOW = frozenset(_SLOW.split())
 _WARNINGS = "pooler wire durability transactions snapshots sizes files"
 NOT_FOR_STATUS = frozenset(f"{_READ} {_READ_TOO} {_SLOW} {_WARNINGS}".split())
 
@@ -32,7 +33,7 @@ STOPS = frozenset({"recording", "connections", "log", "grants", "roles", "proxy"
 """Checks of what keeps daemons from sending to any webhook."""
 
 
-def examine(patient: Patient) -> list[Finding]:
+def examine(patient: Patient, without: frozenset[str] = frozenset()) -> list[Finding]:
     """All checks in order. Without schema cdc there is nothing to look at beyond the server."""
     from cdc.diagnosis.doctor.check import run
 
@@ -41,7 +42,7 @@ def examine(patient: Patient) -> list[Finding]:
     if any(f.check == "schema" and f.verdict == "fail" for f in found):
         return found
     for group in groups:
-        found += [run(name, check, patient) for name, check in group.items()]
+        found += [run(name, check, patient) for name, check in group.items() if name not in without]
     return found
 
 

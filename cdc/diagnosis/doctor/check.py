@@ -104,6 +104,15 @@ class Finding:
     message: str
     todo: str = ""
 
+    @property
+    def made(self) -> bool:
+        """Whether this account has the rights that it needs."""
+        return not self.message.startswith(_NOT_MADE) and not self.message.endswith(_UNSEEN)
+
+
+_NOT_MADE = "not checked: "
+_UNSEEN = " cannot be seen by this account"
+
 
 @dataclass(frozen=True, slots=True)
 class Result:
@@ -132,7 +141,7 @@ def fail(message: str, todo: str) -> Result:
 def unseen(what: str) -> Result:
     """PostgreSQL shows an ordinary account less, and does not say so."""
     return warn(
-        f"{what} cannot be seen by this account",
+        f"{what}{_UNSEEN}",
         "Grant pg_read_all_stats to it, or run `cdc doctor` with an account that has it.",
     )
 
@@ -146,7 +155,7 @@ def run(name: str, check: Check, patient: Patient) -> Finding:
     except pg.InsufficientPrivilege as error:
         told = _not_seen(error.diag.message_primary or "")
     except pg.LockNotAvailable:
-        told = warn("not checked: another session holds a lock", "See the check 'locks'.")
+        told = warn(f"{_NOT_MADE}another session holds a lock", "See the check 'locks'.")
     except psycopg.OperationalError:
         raise  # the database went away: nothing more can be found out
     except DatabaseError as error:
@@ -157,4 +166,4 @@ def run(name: str, check: Check, patient: Patient) -> Finding:
 
 
 def _not_seen(why: str) -> Result:
-    return warn(f"not checked: {why}", "Run `cdc doctor` with an account that has the right.")
+    return warn(f"{_NOT_MADE}{why}", "Run `cdc doctor` with an account that has the right.")

@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 from cdc.web.access import ADMINS, AUDITORS, READERS
-from cdc.web.console import changes, companies, deliveries, overview, records, registering, webhooks
+from cdc.web.console import (
+    changes,
+    companies,
+    deliveries,
+    installation,
+    overview,
+    people,
+    records,
+    registering,
+    webhooks,
+)
 from cdc.web.console.visit import Screen
 
 ROOT = "/console"
 ONE = "/console/webhooks/{webhook_id}"
 DELIVERY = "/console/deliveries/{uid}"
 KEY = "/console/keys/{key_id}"
+SESSION = "/console/sessions/{session_id}"
 
 SCREENS: tuple[Screen, ...] = (
     Screen("GET", "/console/", overview.show, READERS),
@@ -31,9 +42,14 @@ SCREENS: tuple[Screen, ...] = (
     Screen("GET", DELIVERY, deliveries.show, READERS),
     Screen("GET", f"{DELIVERY}/retry", deliveries.ask_retry, AUDITORS),
     Screen("POST", f"{DELIVERY}/retry", deliveries.retry, AUDITORS),
+    Screen("GET", "/console/doctor", installation.doctor, AUDITORS),
+    Screen("GET", "/console/unresolved", installation.unresolved_changes, READERS),
     Screen("GET", "/console/audit", records.audit, AUDITORS),
     Screen("GET", "/console/keys", records.list_keys, ADMINS),
     Screen("POST", "/console/keys", records.make_key, ADMINS),
     Screen("GET", f"{KEY}/revoke", records.ask_revoke, ADMINS),
     Screen("POST", f"{KEY}/revoke", records.revoke, ADMINS),
+    Screen("GET", "/console/sessions", people.sessions, ADMINS),
+    Screen("GET", f"{SESSION}/end", people.ask_end, ADMINS),
+    Screen("POST", f"{SESSION}/end", people.end, ADMINS),
 )

@@ -155,7 +155,9 @@ class Site:
             actor = session.actor(asked.source, asked.number)
             bound = service.registry.within(conn, actor)
             made = screen.handler(
-                Visit(service, conn, access, actor, bound, params, asked.query, asked.form)
+                Visit(
+                    service, conn, access, actor, bound, params, asked.query, asked.form, session.id
+                )
             )
         if isinstance(made, Redirect):
             return self._redirect(made)

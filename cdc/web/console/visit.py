@@ -77,7 +77,8 @@ class FormAttempt:
 
 @dataclass(frozen=True, slots=True)
 class Visit:
-    """params: of the path. query: of the address. form: what was sent, of a POST."""
+    """params: of the path. query: of the address. form: what was sent, of a POST.
+    session: its id."""
 
     service: Service
     conn: sa.Connection
@@ -87,6 +88,7 @@ class Visit:
     params: Mapping[str, str]
     query: Mapping[str, str]
     form: Form
+    session: str
 
     @property
     def scope(self) -> ScopeKind:

@@ -1,0 +1,46 @@
+"""Sessions of the console: the list, and the end of one."""
+
+from __future__ import annotations
+
+from cdc.web import sessions as kept
+from cdc.web.console.changes import Confirmation
+from cdc.web.console.visit import Page, Redirect, Visit
+from cdc.web.problems import Problem
+
+LISTED = 200
+
+
+def sessions(visit: Visit) -> Page:
+    found = kept.listed(visit.conn, LISTED + 1)
+    values = {
+        "sessions": found[:LISTED],
+        "more": len(found) > LISTED,
+        "own": visit.session,
+        "done": "The session has ended." if visit.query.get("done") == "ended" else "",
+    }
+    return Page("sessions.html", values)
+
+
+def ask_end(visit: Visit) -> Page:
+    number = visit.params["session_id"]
+    one = next(iter(kept.listed(visit.conn, 1, number)), None)
+    if one is None:
+        raise Problem("not_found")
+    what = [f"Session {number} is signed out at once."]
+    if one["description"]:
+        what.append(f"Its key {one['key_id']} is described as: {one['description']}")
+    what.append(f"Its owner can sign in again; to prevent that, revoke the key {one['key_id']}.")
+    values = {
+        "asked": Confirmation("End a session", what, "End it"),
+        "action": f"/sessions/{number}/end",
+        "back": "/sessions",
+        "version": 0,
+        "problem": None,
+    }
+    return Page("confirm.html", values)
+
+
+def end(visit: Visit) -> Redirect:
+    if not kept.revoke(visit.conn, visit.params["session_id"], visit.actor):
+        raise Problem("not_found")
+    return Redirect("/sessions?done=ended")

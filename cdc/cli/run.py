@@ -20,6 +20,7 @@ from cdc.guides import located
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
+    from cdc.deliver.trust import Trust
     from cdc.settings import Settings
     from cdc.telemetry import Observer
     from cdc.telemetry.logfile import LogFile
@@ -91,10 +92,11 @@ def _start(
         observer.left_out(left_out.message, left_out.hint)
     for one in exposed(settings):
         observer.exposed(str(one.path), one.message, one.hint)
-    if (none := Trust.of(settings).authorities()) is not None:
+    trust = Trust.of(settings)
+    if (none := trust.authorities()) is not None:
         observer.no_authorities(none.message, none.hint)
     if processes == 1:
-        _run(_daemon(settings, observer))
+        _run(_daemon(settings, observer, trust))
     else:
         _run(_parent(ctx, settings, processes, observer))
 
@@ -120,10 +122,12 @@ def _run_as_child(work: Coroutine[object, object, None]) -> None:
         sys.exit(DEFECT_EXIT_CODE)
 
 
-async def _daemon(settings: Settings, observer: Observer, *, of_parent: bool = False) -> None:
+async def _daemon(
+    settings: Settings, observer: Observer, trust: Trust | None = None, *, of_parent: bool = False
+) -> None:
     from cdc.daemon.app import App, run_until_signalled
 
-    app = App(settings, observer, of_parent=of_parent)
+    app = App(settings, observer, trust, of_parent=of_parent)
     if not of_parent:
         await run_until_signalled(app)
         return

@@ -24,6 +24,7 @@ from cdc.daemon.store.session import open_session, open_sessions
 from cdc.daemon.store.settle import Settler
 from cdc.daemon.watcher import Watcher
 from cdc.deliver import Client
+from cdc.deliver.trust import Trust
 from cdc.mapping import load_mapping
 from cdc.message.payload import Translator
 from cdc.postgres import sqlfiles
@@ -52,6 +53,7 @@ CHECK_WITHIN_S = 1.0
 class App:
     """The daemon. ``run`` returns when it was asked to stop.
 
+    trust:     where it was read before; else it is read from the settings' files.
     of_parent: a parent asks for health and metrics (``take``), so the settings' port is not served.
     """
 
@@ -59,11 +61,13 @@ class App:
         self,
         settings: Settings,
         observer: Observer | None = None,
+        trust: Trust | None = None,
         *,
         of_parent: bool = False,
     ) -> None:
         self.settings = settings
         self._of_parent = of_parent
+        self._trust = trust
         self.observer = observer or Observer()
         self._health: HealthServer | None = None
         self._mapping = load_mapping(settings.mapping)
@@ -142,7 +146,7 @@ class App:
         url = settings.database_url
         self.observer.started(__version__, redact_dsn(url))
         self._systemd.ready("delivering")
-        self._client = client = Client.of(settings, self._lease)
+        self._client = client = Client.of(settings, self._lease, self._trust)
         self._settler = settler = Settler(
             url, self.observer, self._lease, settings.unrecorded_limit
         )

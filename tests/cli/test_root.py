@@ -67,6 +67,7 @@ AT_START = {
     *("prometheus_client", "psycopg", "psycopg_binary", "pycares", "pydantic", "pydantic_core"),
     *("pydantic_settings", "shellingham", "structlog", "typer", "typing_extensions"),
     *("typing_inspection", "uvloop", "click", "annotated_doc"),
+    "greenlet",  # by structlog, where it is installed: the browser of the tests brings it
 }
 
 

@@ -25,6 +25,7 @@ set local role cdc_owner;
 \ir schema/85_unresolved.sql
 \ir schema/87_serve.sql
 \ir schema/88_notice.sql
+\ir schema/89_owed.sql
 \ir schema/90_grants.sql
 \ir schema/95_policies.sql
 commit;

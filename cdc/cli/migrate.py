@@ -172,9 +172,6 @@ def _plan(before: str | None, missing: list[Version], others: _Others, *, as_jso
         return
     for version in missing:
         rows = []
-        if version.online:
-            made = counted(len(version.online), "index", "indexes")
-            rows.append((f"beforehand: {made}, one by one", BESIDE, "no session"))
         rows += [
             (
                 f"beforehand: {step.table}, alone",
@@ -183,6 +180,9 @@ def _plan(before: str | None, missing: list[Version], others: _Others, *, as_jso
             )
             for step in version.apart
         ]
+        if version.online:
+            made = counted(len(version.online), "index", "indexes")
+            rows.append((f"beforehand: {made}, one by one", BESIDE, "no session"))
         for name, mode in sorted(version.locks.items()):
             waits = "no session" if mode == BESIDE else "daemons, before they record what they sent"
             rows.append((name, mode, waits))
@@ -201,6 +201,6 @@ def _told(version: Version, *, fresh: bool) -> dict[str, Any]:
         "locks": {} if fresh else version.locks,
         "beforehand": []
         if fresh
-        else [*(i.sql for i in version.online), *(a.sql for a in version.apart)],
+        else [*(a.sql for a in version.apart), *(i.sql for i in version.online)],
         "sql": version.sql,
     }

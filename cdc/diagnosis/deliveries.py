@@ -13,7 +13,13 @@ from psycopg.rows import dict_row
 Connection = psycopg.Connection[Any]
 
 WAITING = ("queued", "retrying", "parked", "held")
+ENDS = ("delivered", "expired", "dropped")
 STATES = (*WAITING, "delivered", "dead", "expired", "dropped", "waiting")
+
+
+def matching(state: str) -> tuple[str, ...]:
+    """The states that are meant by one that is asked for."""
+    return WAITING if state == "waiting" else (state,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +84,7 @@ select d.id, d.uid::text as webhook_id, d.webhook_id as webhook, w.company, d.ev
 
 def search(conn: Connection, wanted: DeliveryFilter) -> list[dict[str, Any]]:
     """Deliveries, the newest changes first."""
-    states = list(WAITING) if wanted.state == "waiting" else [wanted.state]
+    states = None if wanted.state is None else list(matching(wanted.state))
     with conn.transaction(), conn.cursor(row_factory=dict_row) as cursor:
         time, number, uid = wanted.before or (None, None, None)
         ask = {**asdict(wanted), "states": states, "time": time, "id": number, "uid": uid}

@@ -29,6 +29,7 @@ installation = sa.Table(
     column("mapping_source", sa.Text, null=True),
     column("mapped_at", TIME, null=True),
     column("serves", sa.Text, server_default="0001"),
+    column("log_pruned", Xid8, server_default="0"),
 )
 
 layout = sa.Table(
@@ -149,6 +150,7 @@ retry = sa.Table(
         *("retry_created", "webhook_id", "event", "key", "xid"),
         postgresql_where=sa.text("action = 'c'"),
     ),
+    sa.Index("retry_list", "webhook_id", "xid", "id"),
 )
 
 dead = sa.Table(
@@ -164,6 +166,7 @@ dead = sa.Table(
     column("last_status", sa.SmallInteger, null=True),
     column("last_error", sa.Text, null=True),
     sa.Index("dead_age", "died_at"),
+    sa.Index("dead_list", "webhook_id", "xid", "id"),
 )
 
 attempt = sa.Table(
@@ -200,6 +203,10 @@ attempt = sa.Table(
         postgresql_with={"autosummarize": True},
     ),
     sa.Index("attempt_ended", "at", postgresql_where=sa.text("outcome in ('expired', 'dropped')")),
+    sa.Index(
+        *("attempt_list", "webhook_id", "xid", "delivery"),
+        postgresql_where=sa.text("outcome <> 'failed'"),
+    ),
     postgresql_partition_by="list (slot)",
 )
 

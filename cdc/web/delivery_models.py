@@ -20,9 +20,8 @@ class DeliveryQuery(Paged):
         | None
     ) = None  # fmt: skip
     event: Name | None = None
-    since: Moment | None = Field(
-        None, description="Time of the change. Without: what waits, and what ended within a day."
-    )
+    since: Moment | None = Field(None, description="Time of the change.")
+    body: bool = Field(False, description="With the payload of each delivery.")
 
 
 class DeliveryOut(Out):
@@ -39,11 +38,23 @@ class DeliveryOut(Out):
     status: int | None = Field(description="HTTP status of the last answer.")
     error: str | None
     due_at: datetime | None = Field(description="Of the next try.")
+    data: dict[str, Any] | None = Field(
+        None, description="Of its payload: the action and addresses. `null`: none can be made."
+    )
+    body: str | None = Field(
+        None,
+        description="The payload, with `body=true`: as it was made for a try, if that is kept; "
+        "else as it would be made now.",
+    )
 
 
 class DeliveryPage(Out):
-    items: list[DeliveryOut]
-    next: str | None
+    items: list[DeliveryOut] = Field(description="In the order of the list; there may be none.")
+    next: str = Field(description="The `after` of the next page; there is always one.")
+    more: bool = Field(description="There is more now. If not, ask again later.")
+    final_until: datetime = Field(
+        description="All that was committed until then is on a page before the end of the list."
+    )
 
 
 class AttemptOut(Out):

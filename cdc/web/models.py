@@ -291,6 +291,7 @@ class ProblemOut(Out):
     detail: str
     errors: list[FieldError]
     request_id: str
+    restart: str = Field("", description="Of `cursor_gone` only: the cursor to go on from.")
 
 
 class Document(Out):

@@ -13,6 +13,11 @@ from cdc.web.problems import Problem
 T = TypeVar("T")
 
 
+def unknown() -> Problem:
+    """For a cursor that is not of this list."""
+    return Problem("invalid_cursor", errors={"after": "give `next` of a page of the same list"})
+
+
 def cursor(*place: str | int) -> str:
     return urlsafe_b64encode(orjson.dumps(place)).decode().rstrip("=")
 
@@ -26,11 +31,11 @@ def place(text: str | None, *kinds: type) -> list[str | int] | None:
     except ValueError:
         found = None
     if not isinstance(found, list) or [type(part) for part in found] != list(kinds):
-        raise Problem("invalid", errors={"after": "invalid cursor: give `next` of a page"})
+        raise unknown()
     if any(isinstance(part, str) and "\0" in part for part in found):
-        raise Problem("invalid", errors={"after": "invalid cursor: give `next` of a page"})
+        raise unknown()
     if any(isinstance(part, int) and not 0 <= part < 2**63 for part in found):
-        raise Problem("invalid", errors={"after": "invalid cursor: give `next` of a page"})
+        raise unknown()
     return found
 
 

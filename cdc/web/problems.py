@@ -23,6 +23,14 @@ class Kind(NamedTuple):
 
 CODES: Mapping[str, Kind] = {
     "bad_request": Kind(400, "The request is malformed", "Correct the HTTP request."),
+    "invalid_cursor": Kind(
+        400, "The cursor is not one of this list", "Give `next` of a page of the same list."
+    ),
+    "cursor_gone": Kind(
+        410,
+        "The list cannot be continued from this cursor",
+        "Go on from `restart`, a cursor; what `detail` says is missing or comes again.",
+    ),
     "invalid": Kind(422, "A value is not accepted", "Correct the fields that `errors` names."),
     "address_refused": Kind(
         422,
@@ -77,6 +85,7 @@ class Problem(Exception):
 
     detail: what is wrong with it.
     errors: the fields concerned, each with what is wrong with it.
+    restart: of a cursor that is gone, the one to go on from.
     """
 
     def __init__(
@@ -86,18 +95,21 @@ class Problem(Exception):
         *,
         errors: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
+        restart: str | None = None,
     ) -> None:
         super().__init__(detail or code)
         self.code = code
         self.detail = detail
         self.errors = dict(errors or {})
         self.headers = dict(headers or {})
+        self.restart = restart
 
     @property
     def status(self) -> int:
         return CODES[self.code].status
 
     def document(self, request: str = "") -> dict[str, Any]:
+        further = {} if self.restart is None else {"restart": self.restart}
         return {
             "type": "about:blank",
             "title": CODES[self.code].title,
@@ -106,6 +118,7 @@ class Problem(Exception):
             "detail": self.detail or CODES[self.code].todo,
             "errors": [{"field": name, "message": text} for name, text in self.errors.items()],
             "request_id": request,
+            **further,
         }
 
 

@@ -9,7 +9,7 @@ from typing import Protocol, TypeVar
 from urllib.parse import unquote
 
 from cdc.web.access import ADMINS, AUDITORS, CHANGERS, COMPANY, EVERY, READERS, SENDERS
-from cdc.web.api import deliveries, rest, watch, webhooks
+from cdc.web.api import deliveries, owed, rest, watch, webhooks
 from cdc.web.call import Route
 from cdc.web.delivery_models import (
     DeliveryFound,
@@ -68,8 +68,8 @@ ROUTES: tuple[Route, ...] = (
           webhooks.resume, CHANGERS, WebhookOut, body=Empty),
     Route("POST", f"{ONE}/rotate-secret", "Give a webhook a new signing secret.",
           webhooks.rotate, CHANGERS, RotateOut, body=RotateIn),
-    Route("GET", f"{ONE}/deliveries", "List deliveries of a webhook, the newest changes first.",
-          deliveries.listed, EVERY, DeliveryPage, query=DeliveryQuery),
+    Route("GET", f"{ONE}/deliveries", "List all that was owed to a webhook, each delivery once.",
+          owed.listed, EVERY, DeliveryPage, query=DeliveryQuery),
     Route("GET", DELIVERY, "Show a delivery with its attempts.", deliveries.show, EVERY,
           DeliveryFound),
     Route("POST", f"{DELIVERY}/retry", "Send a delivery again, with a new retry budget.",

@@ -1,6 +1,7 @@
 -- What is installed here: one row.
 --
--- Written by `cdc migrate` (identity), `cdc triggers install` (mapping), `cdc adopt` (identity).
+-- Written by `cdc migrate` (identity), `cdc triggers install` (mapping), `cdc adopt` (identity),
+-- the daemon (log_pruned).
 -- Read by the daemon at its start: it refuses to run with another mapping than the installed one,
 -- and in another database than the one it was installed in (a copy of production must not POST).
 create table cdc.installation (
@@ -10,7 +11,10 @@ create table cdc.installation (
   mapping            text,                 -- fingerprint of the installed mapping; null before
   mapping_source     text,                 -- the mapping's file, as it was installed
   mapped_at          timestamptz,
-  serves             text not null default '0001'  -- programs of this version and newer can use this schema
+  serves             text not null default '0001', -- programs of this version and newer can use this schema
+  -- The highest transaction of a delivery that pruning has removed from the log: a list of what was owed
+  -- that goes on below it has a gap.
+  log_pruned         xid8 not null default '0'
 );
 
 insert into cdc.installation (system_identifier, database_oid)

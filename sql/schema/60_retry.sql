@@ -33,6 +33,8 @@ create index retry_due on cdc.retry (webhook_id, due_at) where due_at is not nul
 create index retry_resource on cdc.retry (webhook_id, event, key, id);
 -- promote: created goes before modified within a transaction.
 create index retry_created on cdc.retry (webhook_id, event, key, xid) where action = 'c';
+-- The list of what was owed (owed.sql); as those of cdc.dead and cdc.attempt.
+create index retry_list on cdc.retry (webhook_id, xid, id);
 
 -- Deliveries whose budget is used up. Kept for a time, can be replayed.
 create table cdc.dead (
@@ -61,3 +63,4 @@ create table cdc.dead (
   autovacuum_analyze_scale_factor = 0, autovacuum_analyze_threshold = 20000
 );
 create index dead_age on cdc.dead (died_at);
+create index dead_list on cdc.dead (webhook_id, xid, id);

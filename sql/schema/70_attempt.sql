@@ -33,6 +33,7 @@ create index attempt_at on cdc.attempt using brin (at) with (pages_per_range = 3
 create index attempt_uid on cdc.attempt using brin (uid uuid_bloom_ops) with (autosummarize);
 -- What ended without reaching its receiver, to count and to replay it.
 create index attempt_ended on cdc.attempt (at) where outcome in ('expired', 'dropped');
+create index attempt_list on cdc.attempt (webhook_id, xid, delivery) where outcome <> 'failed';
 
 do $ring$
 begin

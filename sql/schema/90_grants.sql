@@ -14,6 +14,7 @@ grant select, insert, update, delete on cdc.queue, cdc.retry, cdc.dead, cdc.lane
 grant select, update on cdc.shard to cdc_daemon;
 grant update (state, reason, xid) on cdc.webhook to cdc_daemon;
 grant select, insert on cdc.attempt to cdc_daemon;
+grant update (log_pruned) on cdc.installation to cdc_daemon;
 grant select, update on sequence cdc.bell, cdc.queue_id to cdc_daemon;
 grant execute on function cdc.resolve(bigint[]) to cdc_daemon;
 do $ring$
@@ -56,6 +57,8 @@ grant select on cdc.queue_id to cdc_capture;
 grant execute on function cdc.kept(json, oid), cdc.renamed(jsonb), cdc.new_id() to cdc_capture;
 grant execute on function cdc.unfiltered(regclass) to cdc_capture;
 grant execute on function cdc.brought(text[], uuid), cdc.new_id() to cdc_daemon;
+grant execute on function cdc.brought(text[], uuid),
+  cdc.owed(bigint, xid8, bigint, int, int, smallint[], bool) to cdc_serve;
 
 -- The API (`cdc serve`): registrations and replays. It writes secrets and can read none, nor what else is secret
 -- in a registration: cdc.registration shows it without.

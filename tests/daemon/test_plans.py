@@ -15,6 +15,7 @@ import psycopg
 import pytest
 
 from cdc.daemon.store.session import open_session
+from cdc.model import LOG_RING
 from cdc.postgres import sqlfiles
 from cdc.sandbox.embedded import EmbeddedPostgres
 from tests.conftest import fresh_database
@@ -58,6 +59,10 @@ insert into cdc.dead (webhook_id, id, uid, xid, layout, action, "time", refs, ev
 select 1 + g % 20, g, gen_random_uuid(), '1', 1, 'm', now(), '{{}}', 'candidate_changed', g::text,
        1, 1, now() - (g % 28) * interval '1 day'
   from generate_series(1, {RETRIED}) g;
+insert into cdc.attempt (slot, at, delivery, uid, webhook_id, layout, action, "time", refs, try,
+                         outcome, xid)
+select g % 20, now(), g, gen_random_uuid(), 1 + g % 20, 1, 'm', now(), '{{}}', 1, 'delivered', '1'
+  from generate_series(1, {RETRIED}) g;
 insert into cdc.unresolved (resource, source, key, action, "time", reason, tries, retry_at)
 select 'rating', 'rating', g::text, 'c', now(), 'x', 1, now() + interval '1 hour'
   from generate_series(1, {RETRIED}) g;
@@ -67,6 +72,7 @@ select 'rating', 'rating', g::text, 'c', now(), 'x', 1, now() + interval '1 hour
 ATTEMPT = "'{{3}}', '{{{id}}}', '{{{uid}}}', '{{1}}', '{{200}}', '{{1.5}}', '{{ok}}', '{{0.1}}'"
 ERRORS = ", '{{status}}', '{{bad}}', '{{1}}'"
 BODY = ", '{{abc}}', '{{candidate_changed}}', '{{3}}'"
+ALL_SLOTS = "{" + ",".join(map(str, range(LOG_RING))) + "}"
 ALL_SHARDS = "'{{" + ",".join(map(str, range(64))) + "}}'"
 
 
@@ -138,7 +144,7 @@ CASES = {
     ),
     "backlog": Case(
         f"{ALL_SHARDS}, 10",
-        ("queue_lane", "retry_pkey", "dead_pkey"),
+        ("queue_lane", "retry_pkey", "dead_list"),
         # Ten of each webhook, and the step to the next.
         10 * (HOOKS + 20) + HOOKS + 20,
     ),
@@ -214,6 +220,37 @@ def test_it_goes_by_index(full: str, name: str) -> None:
     assert looked_at <= CASES[name].read
     # Its rule about long keys is part of it, and no call for each row.
     assert "cdc.brought" not in str(plan)
+
+
+@pytest.mark.parametrize("webhook", [3, 30], ids=["behind a place", "much is queued"])
+def test_a_page_of_the_list_goes_by_index(full: str, webhook: int) -> None:
+    """As the function runs it: cdc.owed."""
+    with psycopg.connect(full) as conn:
+        ((source, options),) = conn.execute(
+            "select prosrc, proconfig from pg_proc where oid = 'cdc.owed'::regproc"
+        ).fetchall()
+        for option in options:
+            conn.execute(f"set local {option}".encode())
+        query = source[source.index("with here") : source.rindex(";")]
+        kinds = "bigint, xid8, bigint, int, int, smallint[], bool"
+        conn.execute(f"prepare page ({kinds}) as {query}".encode())
+        # Less than is queued for the one, more than for the other.
+        call = f"execute page({webhook}, '1', 300, 20, {400 + webhook * 10}, '{ALL_SLOTS}', false)"
+        ((plan,),) = conn.execute(
+            f"explain (analyze, timing off, format json) {call}".encode()
+        ).fetchall()
+    nodes = list(_walk(plan[0]["Plan"]))
+    used = {node["Index Name"] for node in nodes if "Index Name" in node}
+    assert {"queue_lane", "queue_xid", "retry_list", "dead_list"} <= used
+    assert len({name for name in used if "xid_delivery" in name}) == LOG_RING
+    read = 0
+    for node in nodes:
+        if node.get("Relation Name") in ("queue", "retry", "dead") or "attempt" in str(
+            node.get("Relation Name")
+        ):
+            assert node["Node Type"] in ("Index Scan", "Index Only Scan"), node
+            read += node["Actual Rows"] + node.get("Rows Removed by Filter", 0)
+    assert read <= 3 * 20 + LOG_RING + 2 * 700
 
 
 def _walk(node: dict[str, Any]) -> Iterator[dict[str, Any]]:

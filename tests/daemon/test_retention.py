@@ -199,6 +199,27 @@ async def test_old_days_of_the_log_are_emptied_without_waiting(
     await conn.close()
 
 
+async def test_the_highest_transaction_that_is_pruned_is_kept(
+    world: World, observer: Observer
+) -> None:
+    """A client of the list of what was owed learns by it that something is missing."""
+    hook = await world.hook("candidate")
+    today = await _logged(world, 1, 3, 5)
+    await world.run("update cdc.attempt set webhook_id = %s, xid = '40'", hook.id)
+    await world.run("update cdc.attempt set xid = '30' where delivery = 5")
+    await world.run("update cdc.attempt set xid = '50' where delivery = 1")
+    conn, reader = await open_session(world.url, "test"), await world.connect()
+    kept = "select log_pruned::text from cdc.installation"
+    async with reader.transaction():
+        await reader.execute(f"select from cdc.attempt_{(today - 3) % 32:02d}".encode())
+        await prune.run_once(conn, 2, observer)
+        assert await world.one(kept) == "30"
+    await prune.run_once(conn, 2, observer)
+    await prune.run_once(conn, 2, observer)
+    assert await world.one(kept) == "40"
+    await conn.close()
+
+
 async def test_a_clock_that_jumps_ahead_and_back_empties_no_day(
     world: World, observer: Observer
 ) -> None:

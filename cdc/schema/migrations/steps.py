@@ -1,9 +1,9 @@
 """What a migration consists of.
 
-``versions/NNNN_name.sql`` is its transaction: statements that need a moment each. What takes long
-(an index on a table that may be large) is built before, outside of any transaction, blocking no
-session: ``ONLINE`` in ``versions/NNNN_name.py``. So is what needs a strong lock on a table that
-writers of the suite touch: ``APART``.
+``versions/NNNN_name.sql`` is its transaction: statements that need a moment each. Before it comes
+what needs a strong lock on a table that writers of the suite touch, ``APART`` in
+``versions/NNNN_name.py``; then what takes long (an index on a table that may be large), outside of
+any transaction, blocking no session: ``ONLINE``. A column that such an index needs is added apart.
 """
 
 from __future__ import annotations
@@ -38,8 +38,9 @@ class Index:
 
 @dataclass(frozen=True, slots=True)
 class Apart:
-    """A change of a table that writers of the suite touch, under ACCESS EXCLUSIVE: a transaction of
-    its own, so that its lock is held for a moment, and no other lock is waited for meanwhile.
+    """A change of a table that writers of the suite touch, or of one that is to have a new index,
+    under ACCESS EXCLUSIVE: a transaction of its own, so that its lock is held for a moment, and no
+    other lock is waited for meanwhile.
 
     sql: one statement, which takes no lock where it was run before.
     """

@@ -18,7 +18,6 @@ from cdc.web.delivery_models import (
     DeliveryDetail,
     DeliveryFound,
     DeliveryOut,
-    DeliveryPage,
     ReplayCount,
     ReplayGroup,
     ReplayIn,
@@ -30,7 +29,8 @@ from cdc.webhooks import audit
 from cdc.webhooks.replay import OUTCOMES, Replay, ReplayFilter, Selection
 
 
-def listed(call: Call) -> ApiAnswer:
+def newest(call: Call) -> tuple[list[DeliveryOut], str | None]:
+    """For the console: a page of the newest changes, and the cursor of the next one."""
     query = call.query
     number = call.access.webhook(int(call.params["webhook_id"]))
     after = pages.place(query.after, str, int, str)
@@ -45,14 +45,11 @@ def listed(call: Call) -> ApiAnswer:
     with call.service.pool.autocommit() as conn:
         found = deliveries.search(conn, wanted)
     items, more = pages.cut(found, query.limit)
-    last = items[-1] if more else None
-    following = last and pages.cursor(last["time"].isoformat(), last["id"], last["webhook_id"])
-    return ApiAnswer(
-        DeliveryPage(
-            items=[DeliveryOut(uid=UUID(one["webhook_id"]), **_but_uid(one)) for one in items],
-            next=following,
-        )
-    )
+    following = None
+    if more:
+        last = items[-1]
+        following = pages.cursor(last["time"].isoformat(), last["id"], last["webhook_id"])
+    return [DeliveryOut(uid=UUID(one["webhook_id"]), **_but_uid(one)) for one in items], following
 
 
 def show(call: Call) -> ApiAnswer:
@@ -65,7 +62,7 @@ def retry(call: Call) -> ApiAnswer:
     uids = tuple(dict.fromkeys(one["webhook_id"] for one in mine))
     changed = 0
     # Of the transaction of this request.
-    with Replay(_psycopg(call.conn), call.actor) as replay:
+    with Replay(driver_of(call.conn), call.actor) as replay:
         for webhook in sorted({one["webhook"] for one in mine}):
             wanted = ReplayFilter(uids=uids, webhook=webhook, outcomes=OUTCOMES)
             changed += sum(done for _, done in replay.run(replay.find(wanted)))
@@ -158,12 +155,11 @@ def _moment(place: list[str | int]) -> tuple[datetime, int, str]:
     try:
         return datetime.fromisoformat(str(moment)), int(number), str(UUID(str(uid)))
     except ValueError:
-        raise Problem(
-            "invalid", errors={"after": "invalid cursor: give `next` of a page"}
-        ) from None
+        raise pages.unknown() from None
 
 
-def _psycopg(conn: sa.Connection) -> Connection:
+def driver_of(conn: sa.Connection) -> Connection:
+    """The same session, for what speaks SQL of files: in the request's transaction."""
     driver = conn.connection.driver_connection
     assert isinstance(driver, Connection)
     return driver

@@ -11,7 +11,7 @@ from cdc.web.api import deliveries
 from cdc.web.console.companies import lanes
 from cdc.web.console.forms import checked
 from cdc.web.console.visit import Page, Visit
-from cdc.web.delivery_models import DeliveryPage, DeliveryQuery
+from cdc.web.delivery_models import DeliveryQuery
 from cdc.webhooks import statements
 from cdc.webhooks.model import Registration
 
@@ -34,8 +34,7 @@ def show(visit: Visit) -> Page:
     webhook = found(visit)
     asked = {name: visit.query[name] for name in ("state", "after") if visit.query.get(name)}
     query = checked(DeliveryQuery, {**asked, "limit": "25"})
-    page = deliveries.listed(visit.call(query=query)).body
-    assert isinstance(page, DeliveryPage)
+    items, following = deliveries.newest(visit.call(query=query))
     state = visit.query.get("state", "")
     sentences, unread = _sentences(visit, webhook.id)
     values = {
@@ -48,8 +47,8 @@ def show(visit: Visit) -> Page:
         "old_secret_until": statements.secrets_end(visit.conn, webhook.id),
         "states": STATES,
         "state": state,
-        "deliveries": page.items,
-        "older": urlencode({"state": state, "after": page.next}) if page.next else "",
+        "deliveries": items,
+        "older": urlencode({"state": state, "after": following}) if following else "",
         "first": "after" not in asked,
         "done": DONE.get(visit.query.get("done", ""), ""),
     }

@@ -14,6 +14,8 @@ ONLINE = (
         "retry_created",
         "cdc.retry (webhook_id, event, key, xid) where action operator(pg_catalog.=) 'c'",
     ),
+    Index("retry_list", "cdc.retry (webhook_id, xid, id)"),
+    Index("dead_list", "cdc.dead (webhook_id, xid, id)"),
     *(
         index
         for name in steps.partitions()
@@ -30,6 +32,11 @@ ONLINE = (
                 f"{name}_at_idx1",
                 f"cdc.{name} (at) where outcome"
                 " operator(pg_catalog.=) any (array['expired', 'dropped'])",
+            ),
+            Index(
+                f"{name}_webhook_id_xid_delivery_idx",
+                f"cdc.{name} (webhook_id, xid, delivery)"
+                " where outcome operator(pg_catalog.<>) 'failed'",
             ),
         )
     ),
@@ -77,6 +84,13 @@ _ACTIONS = """\
       add filter jsonb check (jsonb_typeof(filter) = 'object');
   end if;
 """
+# Before its index is built. The default is for daemons of 0001; it costs no rewriting of the table.
+_TRANSACTION = """\
+  if not exists (select from pg_attribute
+                  where attrelid = 'cdc.attempt'::regclass and attname = 'xid') then
+    alter table cdc.attempt add xid xid8 not null default '0';
+  end if;
+"""
 
 APART = tuple(
     Apart(f"cdc.{table}", f"do $apart$\nbegin\n{more}{_POLICY.format(table)}end\n$apart$;")
@@ -84,6 +98,7 @@ APART = tuple(
         ("queue", _NUMBERS),
         ("unresolved", _UNRESOLVED),
         ("subscription", _ACTIONS),
+        ("attempt", _TRANSACTION),
     )
 )
 

@@ -1,0 +1,139 @@
+"""The list of what was owed to a webhook: each delivery once, in an order that is final.
+
+Deliveries stand in the order of the transactions that made their changes, and within one of their
+numbers. A place in it is given only to what was committed before all transactions that are still
+open, so nothing appears before a place that was read: a client that goes on from there sees each
+delivery once, whatever becomes of it meanwhile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, NamedTuple
+
+import psycopg
+from psycopg.rows import dict_row
+
+from cdc.model import LOG_RING, UNFIT, Delivery, Layout
+
+QUEUE_SCAN_ROWS = 1000
+"""Rows of the queue that a page looks at, where more wait for its webhook."""
+
+ALL_SLOTS = tuple(range(LOG_RING))
+FIRST_NUMBER, LAST_NUMBER = -(2**63), 2**63 - 1
+_UNKNOWN = Layout(-1, "unknown", ())
+
+
+class Place(NamedTuple):
+    """Behind this number of this transaction."""
+
+    xid: int
+    number: int
+
+
+BEGINNING = Place(0, FIRST_NUMBER)
+
+
+@dataclass(frozen=True, slots=True)
+class Owed:
+    """A delivery and what became of it."""
+
+    delivery: Delivery
+    state: str
+    status: int | None
+    error: str | None
+    due_at: datetime | None
+
+    @property
+    def place(self) -> Place:
+        return Place(self.delivery.xid, self.delivery.id)
+
+
+@dataclass(frozen=True, slots=True)
+class OwedSpan:
+    """A part of the list.
+
+    identity:    of the database, and of the history of its transactions.
+    pruned:      the highest transaction of what was removed from the log.
+    frontier:    the lowest transaction that has no place in the list yet.
+    end:         where to go on.
+    more:        there may be more below the frontier.
+    final_until: all that was committed until then is below the frontier.
+    """
+
+    identity: str
+    pruned: int
+    frontier: int
+    owed: list[Owed]
+    end: Place
+    more: bool
+    final_until: datetime
+
+
+def span(
+    conn: psycopg.Connection[Any],
+    webhook: int,
+    place: Place,
+    limit: int,
+    slots: Sequence[int] = ALL_SLOTS,
+    *,
+    bodies: bool = False,
+) -> OwedSpan:
+    """At most ``limit`` deliveries behind ``place``.
+
+    slots:  partitions of the log to read.
+    bodies: bring those that are kept.
+    """
+    with conn.cursor(row_factory=dict_row) as cursor:
+        asked = [webhook, str(place.xid), place.number, limit, QUEUE_SCAN_ROWS, list(slots), bodies]
+        rows = cursor.execute(
+            "select * from cdc.owed(%s, %s::xid8, %s, %s, %s, %s::smallint[], %s)", asked
+        ).fetchall()
+        layouts = {
+            row["id"]: Layout(row["id"], row["event"], tuple(row["fields"]))
+            for row in cursor.execute(
+                "select id, event, fields from cdc.layout where id = any(%s)",
+                [list({row["layout"] for row in rows if row["id"] is not None})],
+            )
+        }
+    first = rows[0]
+    frontier = Place(first["xmin"], FIRST_NUMBER)
+    reach = Place(first["reach_xid"], first["reach_id"])
+    owed = [_owed(webhook, row, layouts) for row in rows if row["id"] is not None]
+    full = len(owed) == limit
+    if not full and reach < frontier:
+        end = Place(reach.xid + 1, FIRST_NUMBER) if reach.number == LAST_NUMBER else reach
+    else:
+        # That of a delivery, not the frontier: the number of a transaction that wrote nothing
+        # durable comes again if the server crashes.
+        end = owed[-1].place if owed else place
+    return OwedSpan(
+        identity=first["identity"],
+        pruned=first["pruned"],
+        frontier=frontier.xid,
+        owed=owed,
+        end=end,
+        more=full or reach < frontier,
+        final_until=first["final_until"],
+    )
+
+
+def _owed(webhook: int, row: dict[str, Any], layouts: dict[int, Layout]) -> Owed:
+    layout, refs = layouts.get(row["layout"], _UNKNOWN), tuple(row["refs"])
+    if len(layout.fields) != len(refs):
+        layout = Layout(UNFIT, layout.event, ())
+    delivery = Delivery(
+        id=row["id"],
+        webhook_id=webhook,
+        xid=row["xid"],
+        uid=row["uid"],
+        layout=layout,
+        action="created" if row["action"] in ("c", b"c") else "modified",
+        time=row["time"],
+        refs=refs or (None,),
+        tries=row["tries"],
+        body=row["body"],
+    )
+    return Owed(delivery, row["state"], row["status"], row["error"], row["due_at"])

@@ -1,0 +1,172 @@
+"""The list of what was owed to a webhook: a client compares with it, and fetches what it missed."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import UTC, datetime
+from typing import Any, NamedTuple, Self
+from uuid import UUID
+
+import orjson
+import sqlalchemy as sa
+
+from cdc.diagnosis import deliveries, owed
+from cdc.diagnosis.owed import Owed, OwedSpan, Place
+from cdc.message.payload import Translator, Untranslatable
+from cdc.message.signing import split_endpoint
+from cdc.model import LOG_RING, UNFIT
+from cdc.schema.tables import registration
+from cdc.web import pages
+from cdc.web.api.deliveries import driver_of
+from cdc.web.call import ApiAnswer, Call
+from cdc.web.delivery_models import DeliveryOut, DeliveryPage, DeliveryQuery
+from cdc.web.problems import Problem
+
+FILTER_SCAN = 1000
+"""Deliveries that a page with a filter looks at; it may find none among them, and go on."""
+
+
+class _Cursor(NamedTuple):
+    """identity: of the database and its history, a digest.
+    kept: what pruning has removed up to this transaction has been read, or was not there at the
+          beginning.
+    """
+
+    identity: str
+    webhook: int
+    place: Place
+    kept: int
+
+    @classmethod
+    def read(cls, text: str | None, webhook: int) -> Self | None:
+        """Raises Problem for one that is not of this webhook's list."""
+        found: list[Any] | None = pages.place(text, str, int, int, int, int)
+        if found is None:
+            return None
+        identity, own, xid, number, kept = found
+        if own != webhook:
+            raise pages.unknown()
+        return cls(identity, own, Place(xid, number or owed.FIRST_NUMBER), kept)
+
+    @property
+    def text(self) -> str:
+        # Numbers are positive; 0 stands for what is before all of them.
+        number = max(self.place.number, 0)
+        return pages.cursor(self.identity, self.webhook, self.place.xid, number, self.kept)
+
+
+def listed(call: Call) -> ApiAnswer:
+    query: DeliveryQuery = call.query
+    webhook = call.access.webhook(int(call.params["webhook_id"]))
+    after = _Cursor.read(query.after, webhook)
+    filtered = query.state or query.event or query.since
+    span = owed.span(
+        driver_of(call.conn),
+        webhook,
+        after.place if after else owed.BEGINNING,
+        FILTER_SCAN if filtered else query.limit,
+        _slots(query),
+        bodies=query.body,
+    )
+    identity = hashlib.sha256(span.identity.encode()).hexdigest()[:12]
+    if after:
+        _refuse_gone(after, span, identity)
+    wanted = [one for one in span.owed if _fits(one, query)]
+    items, end, more = wanted[: query.limit], span.end, span.more
+    if len(wanted) > len(items):
+        end, more = items[-1].place, True
+    kept = max(span.pruned, end.xid if more else span.frontier)
+    return ApiAnswer(
+        DeliveryPage(
+            items=_shown(call, webhook, items, bodies=query.body),
+            next=_Cursor(identity, webhook, end, kept).text,
+            more=more,
+            final_until=span.final_until,
+        )
+    )
+
+
+def _refuse_gone(after: _Cursor, span: OwedSpan, identity: str) -> None:
+    """Raises Problem for a cursor from which something would be missed."""
+    if after.identity != identity or after.place.xid >= span.frontier > 0:
+        start = _Cursor(identity, after.webhook, owed.BEGINNING, span.pruned)
+        raise Problem(
+            "cursor_gone",
+            "the cursor is of another database, or of this one before it was restored or failed"
+            " over. `restart` begins again; deliveries that were read are there again, under the"
+            " same uid",
+            restart=start.text,
+        )
+    if after.kept < span.pruned:
+        raise Problem(
+            "cursor_gone",
+            "deliveries behind the cursor were removed, because the log keeps them for a limited"
+            " time. `restart` goes on with what is left",
+            restart=after._replace(kept=span.pruned).text,
+        )
+
+
+def _slots(query: DeliveryQuery) -> tuple[int, ...]:
+    """Partitions of the log that may hold what is asked for: a delivery ends after its change."""
+    if query.state is not None and query.state not in deliveries.ENDS:
+        return ()
+    if query.since is None:
+        return owed.ALL_SLOTS
+    first, today = (
+        int(moment.timestamp() // 86_400) for moment in (query.since, datetime.now(UTC))
+    )
+    days = range(max(first - 1, today - LOG_RING + 3), today + 3)
+    return tuple(sorted(day % LOG_RING for day in days))
+
+
+def _fits(one: Owed, query: DeliveryQuery) -> bool:
+    delivery = one.delivery
+    return (
+        (query.state is None or one.state in deliveries.matching(query.state))
+        and (query.event is None or delivery.layout.event == query.event)
+        and (query.since is None or delivery.time >= query.since)
+    )
+
+
+def _shown(call: Call, webhook: int, items: list[Owed], *, bodies: bool) -> list[DeliveryOut]:
+    columns = sa.select(registration.c.company, registration.c.endpoint)
+    company, endpoint = call.conn.execute(columns.where(registration.c.id == webhook)).one()
+    url, _ = split_endpoint(endpoint)
+    translator = Translator(call.service.mapping, call.service.settings.base_url)
+    return [_out(one, company, url, translator, bodies=bodies) for one in items]
+
+
+def _out(one: Owed, company: str, url: str, translator: Translator, *, bodies: bool) -> DeliveryOut:
+    delivery = one.delivery
+    try:
+        body = delivery.body or translator.body(delivery, url)
+    except Untranslatable:
+        body = None
+    readable = delivery.layout.id != UNFIT
+    return DeliveryOut(
+        id=delivery.id,
+        uid=UUID(delivery.uid),
+        webhook=delivery.webhook_id,
+        company=company,
+        event=delivery.layout.event,
+        action=delivery.action,
+        key=delivery.refs[-1] if readable else None,
+        time=delivery.time,
+        state=one.state,
+        tries=delivery.tries,
+        status=one.status,
+        error=one.error,
+        due_at=one.due_at,
+        data=_data(body),
+        body=body.decode(errors="replace") if bodies and body is not None else None,
+    )
+
+
+def _data(body: bytes | None) -> dict[str, Any] | None:
+    if body is None:
+        return None
+    try:
+        data = orjson.loads(body)["data"]
+    except (ValueError, KeyError, TypeError):
+        return None
+    return data if isinstance(data, dict) else None

@@ -1,0 +1,132 @@
+-- The list of what was owed to a webhook, each delivery once, with its latest state: a page, in the order of the
+-- transactions that made the changes, within one of the numbers.
+--
+-- Only transactions below the snapshot's xmin: numbers commit out of order, and nothing else is final. A delivery that
+-- was replayed keeps transaction and number, so it keeps its place.
+-- A function, because its plan reads all partitions of the log: it is made once in a session, not for each page.
+--
+-- $1 webhook  $2 transaction and $3 number of the place to go on behind  $4 how many deliveries
+-- $5 how many rows of the queue are looked at; where more wait for the webhook, the page may end at what was seen
+-- $6 partitions of the log  $7 whether bodies are wanted
+-- Reads cdc.queue by queue_lane and queue_xid, the others by retry_list, dead_list and attempt_list, from the place on:
+-- its cost does not depend on how much is kept. Locks nothing.
+-- Returns for each delivery a row, or one without any: what the database is, the highest transaction that pruning has
+-- removed, the frontier (xmin), up to which place the page has looked, and the moment until which all that was
+-- committed is below the frontier.
+-- Called by `cdc serve`.
+create function cdc.owed(bigint, xid8, bigint, int, int, smallint[], bool)
+returns table (
+  identity text, pruned bigint, xmin bigint, reach_xid bigint, reach_id bigint, final_until timestamptz,
+  xid bigint, id bigint, uid text, layout int, action "char", "time" timestamptz, refs text[], state text, tries int,
+  status smallint, error text, due_at timestamptz, body bytea
+)
+language plpgsql stable rows 50
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off  -- the plan may be made while the tables are empty
+set enable_bitmapscan = off
+set jit = off
+as $$
+#variable_conflict use_column
+begin
+  return query
+  with here as materialized (
+    select pg_snapshot_xmin(pg_current_snapshot()) as xmin,
+           (select w.state in ('paused', 'suspended') from cdc.webhook w where w.id = $1) as held
+  ), lane as materialized (
+    -- All that is queued for the webhook, unless it is much.
+    select * from cdc.queue q where q.webhook_id = $1 order by q.id limit $5
+  ), crowd as materialized (
+    -- If it is: what is queued for any webhook, by transaction.
+    select * from cdc.queue q
+     where (select count(*) from lane) >= $5
+       and q.xid >= $2 and q.xid < (select xmin from here)
+     order by q.xid limit $5
+  ), single as materialized (
+    -- The crowd may be of one transaction that wrote more than is looked at.
+    select min(xid) as xid from crowd having count(*) >= $5 and min(xid) = max(xid)
+  ), mass as materialized (
+    select * from cdc.queue q
+     where exists (select from single) and q.webhook_id = $1
+       and q.id > case (select xid from single) when $2 then $3 else -9223372036854775808 end
+     order by q.id limit $5
+  ), reach as materialized (
+    select case when (select count(*) from lane) < $5 or (select count(*) from crowd) < $5 then xmin
+                else (select max(xid) from crowd) end as xid,
+           case when not exists (select from single) then -9223372036854775808
+                when (select count(*) from mass) < $5 then 9223372036854775807
+                else (select max(id) from mass) end as id
+      from here
+  ), page as (
+    select distinct on (d.xid, d.id) d.*
+      from (select q.xid, q.id, q.uid, q.layout, q.action, q."time", q.refs,
+                   case when (select held from here) then 'held' else 'queued' end as state, 0 as tries,
+                   null::smallint as status, null::text as error, null::timestamptz as due_at, null::bytea as body,
+                   null::timestamptz as ended
+              from (select * from lane union all select * from crowd union all select * from mass) q
+             where q.webhook_id = $1
+               and (q.xid, q.id) > ($2, $3)
+               and (q.xid, q.id) <= ((select xid from reach), (select id from reach))
+            union all
+            (select r.xid, r.id, r.uid, r.layout, r.action, r."time", r.refs,
+                    case when (select held from here) then 'held'
+                         when r.due_at is null then 'parked' else 'retrying' end,
+                    r.tries, r.last_status, r.last_error, r.due_at, case when $7 then r.body end, null
+               from cdc.retry r
+              where r.webhook_id = $1
+                and (r.xid, r.id) > ($2, $3)
+                and (r.xid, r.id) <= ((select xid from reach), (select id from reach))
+              order by r.xid, r.id limit $4)
+            union all
+            (select k.xid, k.id, k.uid, k.layout, k.action, k."time", k.refs, 'dead', k.tries, k.last_status,
+                    k.last_error, null, case when $7 then k.body end, null
+               from cdc.dead k
+              where k.webhook_id = $1
+                and (k.xid, k.id) > ($2, $3)
+                and (k.xid, k.id) <= ((select xid from reach), (select id from reach))
+              order by k.xid, k.id limit $4)
+            union all
+            (select distinct on (a.xid, a.delivery)
+                    a.xid, a.delivery, a.uid, a.layout, a.action, a."time", a.refs, a.outcome, a.try, a.status, a.error,
+                    null, null, a.at
+               from cdc.attempt a
+              where a.slot = any($6) and a.webhook_id = $1 and a.outcome <> 'failed'
+                and (a.xid, a.delivery) > ($2, $3)
+                and (a.xid, a.delivery) <= ((select xid from reach), (select id from reach))
+              order by a.xid, a.delivery, a.at desc limit $4)) d
+     -- Where it waits counts for more than how it ended before; of ends, the last.
+     order by d.xid, d.id, d.ended desc nulls first
+     limit $4
+  ), behind as (
+    -- Visible, and behind the frontier.
+    select q."time" from lane q where q.xid >= (select xmin from here)
+    union all
+    select q."time"
+      from (select * from cdc.queue q
+             where (select count(*) from lane) >= $5 and q.xid >= (select xmin from here)
+             order by q.xid limit $5) q
+     where q.webhook_id = $1
+    union all
+    (select r."time" from cdc.retry r
+      where r.webhook_id = $1 and r.xid >= (select xmin from here) order by r.xid, r.id limit $5)
+    union all
+    (select k."time" from cdc.dead k
+      where k.webhook_id = $1 and k.xid >= (select xmin from here) order by k.xid, k.id limit $5)
+    union all
+    (select a."time" from cdc.attempt a
+      where a.webhook_id = $1 and a.outcome <> 'failed' and a.xid >= (select xmin from here)
+      order by a.xid, a.delivery limit $5)
+  )
+  select concat_ws('/', c.system_identifier, b.oid, left(pg_walfile_name(pg_current_wal_lsn()), 8)) as identity,
+         i.log_pruned::text::bigint as pruned, here.xmin::text::bigint as xmin,
+         reach.xid::text::bigint as reach_xid, reach.id as reach_id,
+         least(statement_timestamp(), (select min("time") from behind)) as final_until,
+         page.xid::text::bigint as xid, page.id, page.uid::text, page.layout, page.action, page."time",
+         cdc.brought(page.refs, page.uid) as refs, page.state, page.tries, page.status, page.error, page.due_at,
+         page.body
+    from here cross join reach cross join cdc.installation i cross join pg_control_system() c
+    join pg_database b on b.datname = current_database()
+    left join page on true
+   order by page.xid, page.id;
+end
+$$;

@@ -9,6 +9,7 @@ from typing import Any
 
 import psycopg
 
+from cdc.capture.changed_mask import OLD_ROWS
 from cdc.capture.parent_lookup import OPTIONS
 from cdc.mapping import Table
 from cdc.postgres.row_security import POLICY_HIDES
@@ -41,13 +42,18 @@ class Relation:
 
 @dataclass(frozen=True, slots=True)
 class InstalledTrigger:
-    """One of our triggers, as found. ``as_rendered``: it was not altered."""
+    """One of our triggers, as found.
+
+    as_rendered: it was not altered.
+    compares:    it gets the old rows, too.
+    """
 
     name: str
     table: Table
     function: str
     enabled: str
     as_rendered: bool
+    compares: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,19 +165,23 @@ def triggers(conn: Connection) -> list[InstalledTrigger]:
                t.tgenabled::text,
                t.tgtype = case t.tgname when 'cdc_capture_insert' then 4
                                         when 'cdc_capture_update' then 16 end
-               and t.tgnewtable = 'new_rows' and t.tgoldtable is null
-               and t.tgqual is null and t.tgattr = '' and t.tgnargs = 0
+               and t.tgnewtable = 'new_rows' and t.tgqual is null and t.tgattr = ''
+               and case when t.tgoldtable is null then t.tgnargs = 0
+                        else t.tgname = 'cdc_capture_update' and t.tgoldtable = %(old)s
+                             and t.tgnargs = 1 and t.tgargs = %(argument)s end,
+               t.tgoldtable is not null
           from pg_trigger t
           join pg_class c on c.oid = t.tgrelid join pg_namespace n on n.oid = c.relnamespace
           join pg_proc p on p.oid = t.tgfoid join pg_namespace pn on pn.oid = p.pronamespace
-         where pn.nspname in ('cdc', 'cdc_capture') and p.proname like 'capture\\_%'
+         where pn.nspname in ('cdc', 'cdc_capture') and p.proname like 'capture\\_%%'
            and not t.tgisinternal
          order by 2, 3, 1
-        """
+        """,
+        {"old": OLD_ROWS, "argument": f"{OLD_ROWS}\0".encode()},
     ).fetchall()
     return [
-        InstalledTrigger(name, Table(schema, table), function, enabled, bool(same))
-        for name, schema, table, function, enabled, same in rows
+        InstalledTrigger(name, Table(schema, table), function, enabled, bool(same), compares)
+        for name, schema, table, function, enabled, same, compares in rows
     ]
 
 

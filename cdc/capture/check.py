@@ -48,7 +48,7 @@ def check(conn: Connection, mapping: Mapping, *, trusting: bool = True) -> dict[
     for resource in mapping.captured:
         _can_fire(f"resources.{resource.name}", relations[resource.table])
     _apart(mapping, relations)
-    _filters_can_be_asked(conn, mapping)
+    _wishes_can_be_asked(conn, mapping)
     read = sorted({j.resource for r in mapping.captured for j in plan_joins(mapping, r).joins})
     _shown(relations, {_parent(mapping, name).table: _place(name) for name in read})
     for name in read:
@@ -155,26 +155,42 @@ def _apart(mapping: Mapping, relations: dict[Table, Relation]) -> None:
                 )
 
 
-def _filters_can_be_asked(conn: Connection, mapping: Mapping) -> None:
-    """Capture without a field that a registration filters by would queue all for it."""
+def _wishes_can_be_asked(conn: Connection, mapping: Mapping) -> None:
+    """Capture without a field that a registration names would queue all for it, or nothing."""
     known = conn.execute(
         "select coalesce(has_column_privilege(attrelid, attnum, 'select'), false)"
         "  from pg_attribute"
-        " where attrelid = to_regclass('cdc.subscription') and attname = 'filter'"
+        " where attrelid = to_regclass('cdc.subscription') and attname = 'changed'"
     ).fetchone()
     if known is None or not known[0]:
         return
-    filtered = conn.execute(
-        "select webhook_id, event, jsonb_object_keys(filter) from cdc.subscription"
-        " where filter is not null order by 1, 2, 3"
+    wishes = conn.execute(
+        "select webhook_id, event, jsonb_object_keys(filter), 'filter' from cdc.subscription"
+        " where filter is not null union all "
+        "select webhook_id, event, unnest(changed), 'update' from cdc.subscription union all "
+        "select webhook_id, event, null, 'update' from cdc.subscription where changed = '{}'"
+        " order by 1, 2, 4, 3"
     ).fetchall()
-    for webhook, event, name in filtered:
+    for webhook, event, name, what in wishes:
         resource = mapping.events.get(event)
-        if resource is not None and name not in (resource.fields or ()):
+        if resource is None or name in (resource.fields or ()):
+            continue
+        lacks = f"resources.{resource.name}.fields: "
+        if what == "filter":
             raise MappingError(
-                f"resources.{resource.name}.fields: lacks {name!r}, by which webhook {webhook} "
-                f"filters {event}",
+                f"{lacks}lacks {name!r}, by which webhook {webhook} filters {event}",
                 f"Declare it, or `cdc webhook update {webhook} --no-filter` (or another filter).",
+            )
+        remedy = f"or `cdc webhook update {webhook} --any-update`"
+        if name is not None:
+            raise MappingError(
+                f"{lacks}lacks {name!r}; webhook {webhook} wants {event} when that has changed",
+                f"Declare it, {remedy} (or another --when).",
+            )
+        if resource.fields is None:
+            raise MappingError(
+                f"{lacks}not declared; webhook {webhook} wants {event} of changed rows only",
+                f"Declare `fields = []`, {remedy}.",
             )
 
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from functools import partial
 
-from cdc.capture.parent_lookup import BLOCKING_TRIES, found, wanted_few, wanted_many
-from cdc.capture.sql_text import build_object, dollar_quoted, indent, literal, literals
+from cdc.capture import changed_mask
+from cdc.capture.parent_lookup import BLOCKING_TRIES, found, kept_of, wanted_few, wanted_many
+from cdc.capture.sql_text import dollar_quoted, indent, literal, literals
 from cdc.mapping import JoinPlan, Mapping
 from cdc.mapping.model import quote
 
@@ -41,12 +42,14 @@ select array_agg((found.source, wants.webhook_id, found.refs)::cdc.captured)
        (select last_value from cdc.queue_id) as base, (select last_value from cdc.bell) as bell
   into read
   from (
-{indent(read(rows="new_rows own"), 4)}
+{indent(read(rows=changed_mask.numbered(resource), masks="masks"), 4)}
   ) found
 {wanted_few(join_plan, "action")} and found.own is null"""
+    batch = changed_mask.numbered(resource, "offset $1 limit $2")
+    left = changed_mask.numbered(resource, "offset done limit batch")
     many = f"""
 with found as not materialized (  -- read twice: joining is cheaper than keeping what was joined
-{indent(read(rows="(select * from new_rows offset $1 limit $2) own", many=True), 2)}
+{indent(read(rows=batch, masks="$4", many=True), 2)}
 )
 select (select array_agg((found.source, wants.webhook_id, found.refs)::cdc.captured)
           from found
@@ -56,6 +59,15 @@ select (select array_agg((found.source, wants.webhook_id, found.refs)::cdc.captu
          where found.own is not null) as unplaced,
        (select last_value from cdc.queue_id) as base, (select last_value from cdc.bell) as bell
 """
+    compares = resource.fields is not None
+    masks = ""
+    if compares:
+        masks = """
+  changes bigint[];  -- what was changed, of as many rows as cdc/capture/changed_mask.py says
+  compared bigint := 0;  -- rows up to the last one of them
+  masks bigint[];  -- of them those of the batch; null: all count as changed"""
+    compare = f"\n{indent(changed_mask.compare(resource), 6)}" if compares else ""
+    using = "done, batch, action, masks" if compares else "done, batch, action"
     return f"""
 #variable_conflict use_variable
 -- Queues the changes of {resource.table} for the webhooks that want {resource.event}.
@@ -77,7 +89,7 @@ declare
   setting text;
   rows bigint;
   done bigint := 0;
-  batch bigint := {FIRST_BATCH};
+  batch bigint := {FIRST_BATCH};{masks}
 begin
   rows := (select count(*) from (select from new_rows limit {FEW + 1}) sample);
   if rows = 0 then
@@ -90,7 +102,7 @@ begin
     -- A guarded read: whatever the suite did to its tables, its writers must not fail because of
     -- us. It always ends by raising, which releases its locks; the variables keep what was read.
     begin
-      setting := set_config('lock_timeout', '{READ_LOCK_MS}ms', true);
+      setting := set_config('lock_timeout', '{READ_LOCK_MS}ms', true);{compare}
       -- Of no row: what the insert below would wait for, or fail at, is found out here.
       insert into cdc.queue (id, webhook_id, layout, action, "time", refs, uid)
       select 0, 0, 0, action, happened, null, null where false;
@@ -101,7 +113,7 @@ begin
         -- Planned afresh for what it meets.
         setting := set_config('enable_seqscan', 'on', true);
         execute {dollar_quoted("many", indent(many, 10) + "        ")}
-          into read using done, batch, action;
+          into read using {using};
       end if;
       queued := coalesce(cardinality(read.captured), 0);
       unplaced := read.unplaced;
@@ -119,9 +131,9 @@ begin
         queued := 0;
         begin
           select array_agg(jsonb_build_array(own.{quote(resource.key)}::text,
-                            {build_object("own", resource.columns, 28)}))
+                            {kept_of(resource, 28, "masks")}))
             into unplaced
-            from (select * from new_rows offset done limit batch) own;
+            from {left};
         exception
           when serialization_failure then
             raise;
@@ -230,8 +242,10 @@ def resolve(join_plan: JoinPlan, mapping: Mapping) -> str:
             "u.key as row",
             f"own.{quote(resource.key)} is not null as whole",
         ),
+        changed=changed_mask.was_kept(resource, "u.own"),
     )
-    fields = " f.fields," if resource.fields else ""
+    fields = " f.changed," if resource.fields is not None else ""
+    fields += " f.fields," if resource.fields else ""
     query = f"""
 select array_agg((found.source, wants.webhook_id, found.refs)::cdc.captured)
          filter (where wants.webhook_id is not null),

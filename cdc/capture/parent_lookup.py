@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from cdc.capture import changed_mask
 from cdc.capture.sql_text import build_object, json_object, lines, literal
 from cdc.mapping import JoinPlan, Mapping, Resource, Table, plan_joins
 from cdc.mapping.joins import Column
@@ -44,14 +45,19 @@ def found(
     many: bool = False,
     anyway: str | None = None,
     more: tuple[str, ...] = (),
+    masks: str = "",
+    changed: str = "",
 ) -> str:
-    """Selects, of changed rows (alias ``own``), ``source, key, company, refs, own``, and ``more``.
+    """Selects, of changed rows (alias ``own``), ``source, key, company, refs, own``, and ``more``;
+    of a resource that declares fields, their values and the bits of what was changed, too.
 
     A row has its place when it has a company and none of its parents' rows is missing; until then
     ``own`` is what to keep of it.
     many:   whether to join the parents, rather than to look them up one by one.
     anyway: condition under which a company is enough. Then there is no ``own``, and rows that have
             no place have no ``company``.
+    masks:  the bits by number of the row, to be kept of one that has no place;
+    changed: or the bits themselves.
     """
     resource = join_plan.resource
 
@@ -103,11 +109,11 @@ def found(
         waits = [*without, *missing, "earlier.waits"]
         own = (
             f",\n       case when {lines(waits, ' or', 17)}\n"
-            f"            then {build_object('own', resource.columns, 17)}\n"
+            f"            then {kept_of(resource, 17, masks)}\n"
             f"       end as own"
         )
         joins.append(_earlier(resource, key, many))
-    extra = "".join(f",\n       {one}" for one in (*more, *_fields(resource)))
+    extra = "".join(f",\n       {one}" for one in (*more, *_asked(resource, masks, changed)))
     return "\n".join(
         [
             f"select {source} as source,",
@@ -168,7 +174,11 @@ def _wants(subscription: str, action: str, join_plan: JoinPlan) -> str:
     wants = (
         f"({subscription}.actions is null or strpos({subscription}.actions, {action}::text) > 0)"
     )
-    if not join_plan.resource.fields:
+    resource = join_plan.resource
+    if resource.fields is None:
+        return wants
+    wants = f"{wants}\n       and {changed_mask.wanted(resource, subscription)}"
+    if not resource.fields:
         return wants
     return (
         f"{wants}\n"
@@ -178,10 +188,22 @@ def _wants(subscription: str, action: str, join_plan: JoinPlan) -> str:
     )
 
 
-def _fields(resource: Resource) -> tuple[str, ...]:
-    """What filters are held against, as text: no value can make that fail."""
-    named = [f"{literal(name)}, own.{quote(name)}::text" for name in resource.fields or ()]
-    return (f"{json_object(named)} as fields",) if named else ()
+def kept_of(resource: Resource, column: int, masks: str) -> str:
+    """What to keep of a row (alias ``own``) that has no place yet."""
+    kept = build_object("own", resource.columns, column)
+    if resource.fields is None:
+        return kept
+    return f"{kept}\n{' ' * column}|| {changed_mask.kept(resource, masks)}"
+
+
+def _asked(resource: Resource, masks: str, changed: str) -> tuple[str, ...]:
+    """What registrations are held against. Values as text: none can make that fail."""
+    if resource.fields is None:
+        return ()
+    mask = changed or f"coalesce({changed_mask.bits(masks)}, {changed_mask.ALL})"
+    named = [f"{literal(name)}, own.{quote(name)}::text" for name in resource.fields]
+    values = [f"{json_object(named)} as fields"] if named else []
+    return (f"{mask} as changed", *values)
 
 
 def probe(mapping: Mapping, resource: Resource) -> str:
@@ -190,7 +212,8 @@ def probe(mapping: Mapping, resource: Resource) -> str:
         plan_joins(mapping, resource),
         mapping,
         source="null::bigint",
-        rows="new_rows own",
+        rows=changed_mask.numbered(resource),
+        masks="(null::bigint[])",
     )
     return (
         f"with new_rows as materialized (\n"

@@ -25,6 +25,11 @@ FIRES = ("O", "A")
 
 SWITCHED_OFF = "switched off by `cdc triggers off`"
 
+_OLD_ROWS = {
+    False: "does not get the old rows, which the mapping's `fields` need",
+    True: "gets the old rows, which the mapping no longer needs",
+}
+
 Role = Literal["", "cdc_owner", "cdc_capture"]
 State = Literal["installed", "missing", "outdated", "disabled", "altered", "blind", "off", "stray"]
 
@@ -170,6 +175,12 @@ def _triggers(conn: Connection, mapping: Mapping, relations: dict[Table, Relatio
                     sql = render.trigger(name, table, resource)
                     why = f"{name} on {table}" if there is None else f"{name} was altered"
                     steps.append(Step(sql, why, TRIGGER_LOCK, table))
+                elif there.compares != render.compares(name, resource):
+                    sql = render.trigger(name, table, resource)
+                    if there.enabled == "A":
+                        sql += f"\nalter table {table.sql} enable always trigger {name};"
+                    why = f"{name} {_OLD_ROWS[there.compares]}"
+                    steps.append(Step(sql, why, TRIGGER_LOCK, table))
                 elif there.enabled not in FIRES:
                     sql = f"alter table {table.sql} enable trigger {name};"
                     steps.append(Step(sql, f"{name} was disabled", TRIGGER_LOCK, table))
@@ -250,6 +261,8 @@ def _state(
             return "outdated", "as the first release installed it"
         if not found.as_rendered or found.function != f"capture_{resource.name}":
             return "altered", name
+        if found.compares != render.compares(name, resource):
+            return "outdated", f"{name} {_OLD_ROWS[found.compares]}"
     capture, resolve = render.functions(mapping, resource)
     found_capture = functions.get(capture.name)
     if found_capture and found_capture.body == render.OFF:

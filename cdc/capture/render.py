@@ -12,6 +12,7 @@ from textwrap import fill
 from typing import Final
 
 from cdc.capture import function_bodies
+from cdc.capture.changed_mask import OLD_ROWS
 from cdc.capture.parent_lookup import OPTIONS
 from cdc.capture.sql_text import dollar_quoted, literal, literals
 from cdc.mapping import Mapping, Resource, Table, plan_joins
@@ -122,11 +123,19 @@ def intact(body: str) -> bool:
     return bool(lines) and body == sealed("".join(lines[:-1]))
 
 
+def compares(name: str, resource: Resource) -> bool:
+    """Whether a trigger of ours gets the old rows, too."""
+    return TRIGGERS[name] == "update" and resource.fields is not None
+
+
 def trigger(name: str, table: Table, resource: Resource) -> str:
+    old, argument = "", ""
+    if compares(name, resource):
+        old, argument = f"old table as {OLD_ROWS} ", literal(OLD_ROWS)
     return (
         f"create or replace trigger {name} after {TRIGGERS[name]} on {table.sql}\n"
-        f"  referencing new table as new_rows\n"
-        f"  for each statement execute function {SCHEMA}.capture_{resource.name}();"
+        f"  referencing {old}new table as new_rows\n"
+        f"  for each statement execute function {SCHEMA}.capture_{resource.name}({argument});"
     )
 
 

@@ -98,7 +98,9 @@ subscription = sa.Table(
     ),
     column("actions", sa.Text, null=True),
     column("filter", JSONB(none_as_null=True), null=True),
+    column("changed", ARRAY(sa.Text), null=True),
     sa.Index("subscription_webhook", "webhook_id"),
+    sa.Index("subscription_changed", "event", postgresql_where=sa.text("changed is not null")),
 )
 
 

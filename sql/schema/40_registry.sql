@@ -46,12 +46,16 @@ create table cdc.subscription (
   webhook_id  bigint not null references cdc.webhook on delete cascade,
   actions     text check (actions ~ '^(c|m|cm)$'),    -- wanted ones, as in cdc.queue; null: all
   filter      jsonb check (jsonb_typeof(filter) = 'object'),  -- by field the values wanted; null: any
+  -- Updates that are wanted. Null: all; empty: of rows that differ at all; else: if one of these fields does.
+  changed     text[],
   primary key (company, event, webhook_id)
 ) with (
   -- Truncating a table's end takes a lock that makes readers wait, and writers of the suite read this.
   vacuum_truncate = off
 );
 create index subscription_webhook on cdc.subscription (webhook_id);
+-- The capture functions: does any webhook ask what an update has changed?
+create index subscription_changed on cdc.subscription (event) where changed is not null;
 
 -- Every change of a registration, by our command line or by a DBA with psql, gets a new version and
 -- notifies the daemons. Takes no lock beyond the row's. The NOTIFY does not ask whether the

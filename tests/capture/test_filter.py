@@ -156,11 +156,3 @@ def test_a_mapping_without_a_field_that_is_filtered_by_is_refused(wanting: Suite
     assert "`cdc webhook update 2 --no-filter`" in caught.value.hint
     wanting.run("update cdc.subscription set filter = null")
     wanting.install(default_mapping())
-
-
-def test_a_mapping_without_fields_is_rendered_as_before(own_suite: Suite) -> None:
-    empty = default_mapping().source.replace(
-        'event = "candidate_changed"', 'event = "candidate_changed"\nfields = []'
-    )
-    assert own_suite.install() == []
-    assert own_suite.install(parse_mapping(empty, "x.toml")) == []

@@ -75,13 +75,16 @@ _UNRESOLVED = """\
   end if;
 """
 
-# Which actions, and which values of fields, a registration wants. Capture of 0001 queues all.
+# Which actions, values and changed fields a registration wants. Capture of 0001 queues all.
 _ACTIONS = """\
   if not exists (select from pg_attribute
                   where attrelid = 'cdc.subscription'::regclass and attname = 'actions') then
     alter table cdc.subscription
       add actions text check (actions ~ '^(c|m|cm)$'),
-      add filter jsonb check (jsonb_typeof(filter) = 'object');
+      add filter jsonb check (jsonb_typeof(filter) = 'object'),
+      add changed text[];
+    create index subscription_changed on cdc.subscription (event)
+      where changed is not null;
   end if;
 """
 # Before its index is built. The default is for daemons of 0001; it costs no rewriting of the table.

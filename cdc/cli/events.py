@@ -26,7 +26,7 @@ def events(ctx: typer.Context, as_json: AsJson = False) -> None:
                     "event": event,
                     "table": str(one.table),
                     "data": ["action", *one.data],
-                    "fields": list(one.fields or ()),
+                    "fields": None if one.fields is None else list(one.fields),
                 }
                 for event, one in found.items()
             ]
@@ -34,7 +34,7 @@ def events(ctx: typer.Context, as_json: AsJson = False) -> None:
         return
     filtered = any(one.fields for one in found.values())
     print_table(
-        ["event", "table", "data", *(["fields to filter by"] if filtered else [])],
+        ["event", "table", "data", *(["fields"] if filtered else [])],
         [
             (
                 event,

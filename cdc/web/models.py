@@ -34,6 +34,7 @@ Cursor = Annotated[
 ]
 WebhookState = Literal["active", "paused", "suspended", "removed"]
 Signature = Literal["v1", "v1a"]
+Action = Literal["created", "modified"]
 Outcome = Literal["dead", "delivered", "expired", "dropped", "retrying"]
 
 
@@ -67,10 +68,22 @@ class Paged(Query):
 # -- webhooks --------------------------------------------------------------------------------------
 
 
+Wanted = dict[Name, Annotated[list[Text], Field(min_length=1, max_length=50)]]
+ACTIONS_HELP = "`created`, `modified`; empty: both."
+FILTER_HELP = "By field, values of which the row has one after the change; empty: any row."
+CHANGED_HELP = (
+    "Fields: an update is sent if it has changed one of them. Empty: if it has changed the row. "
+    "null: any update. What is created is sent anyway."
+)
+
+
 class WebhookIn(In):
     events: list[Name] = Field(min_length=1, max_length=50, description="See `GET /v1/events`.")
     endpoint: str = Field(min_length=1, max_length=2000, description="URL to POST to.")
     description: Text = ""
+    actions: list[Action] = Field([], max_length=2, description=ACTIONS_HELP)
+    filter: Wanted = Field({}, max_length=10, description=FILTER_HELP)
+    changed: list[Name] | None = Field(None, max_length=60, description=CHANGED_HELP)
     headers: dict[str, str] = Field({}, max_length=20, description="Sent along; never shown.")
     max_concurrency: int | None = Field(
         None, ge=1, le=1000, description="Requests at once. Not for a company's key."
@@ -93,6 +106,9 @@ class WebhookPatch(In):
     events: list[Name] | None = Field(None, min_length=1, max_length=50)
     endpoint: str | None = Field(None, min_length=1, max_length=2000)
     description: Text | None = None
+    actions: list[Action] | None = Field(None, max_length=2, description=ACTIONS_HELP)
+    filter: Wanted | None = Field(None, max_length=10, description=FILTER_HELP)
+    changed: list[Name] | None = Field(None, max_length=60, description=CHANGED_HELP)
     headers: dict[str, str] | None = Field(
         None,
         max_length=20,
@@ -109,6 +125,9 @@ class WebhookOut(Out):
     id: int
     company: str
     events: list[str]
+    actions: list[Action]
+    filter: dict[str, list[str]] = Field(description=FILTER_HELP)
+    changed: list[str] | None = Field(description=CHANGED_HELP)
     endpoint: str = Field(description="User and password are hidden (`***`).")
     description: str
     state: WebhookState
@@ -167,6 +186,9 @@ class Event(Out):
     name: str
     table: str
     data: list[str] = Field(description="Keys of `data`, in order.")
+    fields: list[str] | None = Field(
+        description="What `filter` and `changed` can name. null: `changed` cannot be used."
+    )
 
 
 class Events(Out):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -59,7 +60,8 @@ def checked(new: NewWebhook, rules: Rules) -> NewWebhook:
     actions = checked_actions(new.actions)
     events = checked_events(new.events, rules)
     checked_filter(new.filter, events, rules)
-    return replace(new, endpoint=endpoint, events=events, actions=actions)
+    changed = checked_changed(new.changed, events, rules)
+    return replace(new, endpoint=endpoint, events=events, actions=actions, changed=changed)
 
 
 def company(value: str) -> None:
@@ -103,20 +105,43 @@ def checked_filter(given: Filter, events: Sequence[str], rules: Rules) -> None:
         raise UsageError(f"{len(given)} fields to filter by: expected at most {MOST_FILTERED}")
     for name, wanted in given.items():
         for event in events:
-            known = rules.fields.get(event, ())
-            if name not in known:
-                raise UsageError(
-                    f"event {event} has no field '{name}'",
-                    f"Its fields: {', '.join(known)}."
-                    if known
-                    else "The mapping declares none for it (`fields`).",
-                )
+            _known_field(name, event, rules)
         if not wanted or len(wanted) > MOST_VALUES:
             raise UsageError(
                 f"{len(wanted)} values for field '{name}': expected 1 to {MOST_VALUES}"
             )
         for value in wanted:
             text(f"value for field '{name}'", value)
+
+
+def checked_changed(
+    given: Sequence[str] | None, events: Sequence[str], rules: Rules
+) -> tuple[str, ...] | None:
+    """Fields that the mapping declares for each of the events, each once."""
+    if given is None:
+        return None
+    for event in events:
+        for name in given:
+            _known_field(name, event, rules)
+        if event not in rules.fields:
+            raise UsageError(
+                f"what an update of {event} changes is not known: the mapping has no `fields` "
+                "for it",
+                "Write `fields = []` there, or the fields' names, and run `cdc triggers install`.",
+            )
+    return tuple(dict.fromkeys(given))
+
+
+def _known_field(name: str, event: str, rules: Rules) -> None:
+    known = rules.fields.get(event, ())
+    if name not in known:
+        raise UsageError(
+            f"event {event} has no field '{name}'",
+            f"Its fields: {', '.join(known)}."
+            if known
+            else f"The mapping declares none for it. Write `fields = [{json.dumps(name)}]` there, "
+            "and run `cdc triggers install`.",
+        )
 
 
 def changed_events(old: Registration, changes: Changes, rules: Rules) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 from cdc.deliver.guard import Guard
 from cdc.errors import CdcError
@@ -46,7 +46,7 @@ class Rules:
     per_company: webhooks that one company may have.
     per_event:   webhooks that one company may have on one event.
     vault:       encrypts and opens what is secret in a registration.
-    fields:      of each event, those that a filter can name.
+    fields:      of each event whose changes are compared, those that a webhook can name.
     """
 
     events: tuple[str, ...]
@@ -66,7 +66,7 @@ class Rules:
             per_company=settings.webhooks_per_company,
             per_event=settings.webhooks_per_event,
             vault=Vault(settings.secret_keys),
-            fields={event: r.fields for event, r in mapping.events.items() if r.fields},
+            fields={event: r.fields for event, r in mapping.events.items() if r.fields is not None},
         )
 
 
@@ -103,6 +103,8 @@ class NewWebhook:
     tls_profile: which certificates to trust and to show; None: those for all.
     actions: what is sent of its events' changes; empty: all.
     filter:  fields and the values that a row must have in each to be sent; empty: any.
+    changed: fields of which an update must have changed one to be sent; empty: it must have changed
+             the row; None: any update.
     """
 
     company: str
@@ -120,6 +122,7 @@ class NewWebhook:
     ref: str | None = None
     actions: tuple[str, ...] = ()
     filter: dict[str, list[str]] = field(default_factory=dict)
+    changed: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +132,7 @@ class Changes:
 
     events:  all of them from now on.
     added, dropped: those that come to the ones before, or go.
+    changed: as in NewWebhook; ``any``: any update from now on.
     """
 
     events: tuple[str, ...] | None = None
@@ -143,6 +147,7 @@ class Changes:
     ref: str | None = None
     actions: tuple[str, ...] | None = None
     filter: dict[str, list[str]] | None = None
+    changed: tuple[str, ...] | Literal["any"] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +160,7 @@ class Registration:
     ref: the caller's own id of it.
     actions: what is sent of its events' changes.
     filter:  fields and the values that a row must have in each to be sent.
+    changed: what an update must have changed to be sent, as in NewWebhook.
     """
 
     id: int
@@ -174,6 +180,7 @@ class Registration:
     ref: str | None = None
     actions: tuple[str, ...] = ACTIONS
     filter: dict[str, list[str]] = field(default_factory=dict)
+    changed: tuple[str, ...] | None = None
 
     def shown(self) -> dict[str, Any]:
         """All that may be printed."""
@@ -183,6 +190,7 @@ class Registration:
             "events": list(self.events),
             "actions": list(self.actions),
             "filter": self.filter,
+            "changed": None if self.changed is None else list(self.changed),
             "endpoint": without_login(self.endpoint),
             "description": self.description,
             "state": str(self.state),

@@ -100,18 +100,22 @@ class Registry(RegistryReader):
             events = checks.changed_events(old, changes, self.rules)
             if events != old.events or {"endpoint", "ref"} & values.keys():
                 others = [o for o in statements.search(conn, old.company) if o.id != webhook_id]
-                wanted = NewWebhook(
+                moved = NewWebhook(
                     old.company,
                     events,
                     values.get("endpoint", old.endpoint),
                     ref=values.get("ref"),
                 )
-                checks.room(others, wanted, self.rules)
+                checks.room(others, moved, self.rules)
             actions = checks.checked_actions(changes.actions or old.actions)
             wanted_rows = old.filter if changes.filter is None else changes.filter
             checks.checked_filter(wanted_rows, events, self.rules)
-            if (events, actions, wanted_rows) != (old.events, old.actions, old.filter):
-                statements.subscribe(conn, webhook_id, old.company, events, actions, wanted_rows)
+            asked = None if changes.changed == "any" else changes.changed
+            asked = old.changed if changes.changed is None else asked
+            changed = checks.checked_changed(asked, events, self.rules)
+            wanted = (events, actions, wanted_rows, changed)
+            if wanted != (old.events, old.actions, old.filter, old.changed):
+                statements.subscribe(conn, webhook_id, old.company, *wanted)
             if values.keys() & {"endpoint", "headers", "tls_profile"}:
                 statements.due_now(conn, webhook_id)
             statements.change(conn, webhook_id, values)

@@ -31,12 +31,13 @@ def _registrations(source: Any) -> Any:
         .scalar_subquery()
     )
     # Registered by hand, an event may want something else than its neighbour.
-    filter_ = (
-        sa.select(subscription.c.filter)
+    filter_, changed = (
+        sa.select(column)
         .where(subscription.c.webhook_id == source.c.id)
         .order_by(subscription.c.event)
         .limit(1)
         .scalar_subquery()
+        for column in (subscription.c.filter, subscription.c.changed)
     )
     actions = (
         sa.select(sa.func.string_agg(sa.func.coalesce(subscription.c.actions, _ALL), ""))
@@ -48,6 +49,7 @@ def _registrations(source: Any) -> Any:
         events.label("events"),
         actions.label("actions"),
         filter_.label("filter"),
+        changed.label("changed"),
     )
 
 
@@ -79,6 +81,7 @@ def registration(row: Any) -> Registration:
         ref=row.ref,
         actions=tuple(a for a in ACTIONS if row.actions is None or a[0] in row.actions),
         filter=row.filter or {},
+        changed=None if row.changed is None else tuple(row.changed),
     )
 
 
@@ -174,7 +177,15 @@ def insert(conn: sa.Connection, new: NewWebhook, cap: int) -> int:
     }
     made = conn.execute(sa.insert(webhook).values(values).returning(webhook.c.id))
     webhook_id = int(made.scalar_one())
-    subscribe(conn, webhook_id, new.company, new.events, new.actions or ACTIONS, new.filter)
+    subscribe(
+        conn,
+        webhook_id,
+        new.company,
+        new.events,
+        new.actions or ACTIONS,
+        new.filter,
+        new.changed,
+    )
     return webhook_id
 
 
@@ -185,6 +196,7 @@ def subscribe(
     events: Sequence[str],
     actions: Sequence[str] = ACTIONS,
     filter_: Mapping[str, list[str]] | None = None,
+    changed: Sequence[str] | None = None,
 ) -> None:
     """These changes of these events from now on, and no others."""
     conn.execute(sa.delete(subscription).where(subscription.c.webhook_id == webhook_id))
@@ -196,6 +208,7 @@ def subscribe(
             "webhook_id": webhook_id,
             "actions": None if kept == _ALL else kept,
             "filter": filter_ or None,
+            "changed": None if changed is None else list(changed),
         }
         for event in sorted(events)
     ]

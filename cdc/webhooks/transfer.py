@@ -42,6 +42,7 @@ class _Webhook(_StrictModel):
     ref: str | None = None
     actions: list[str] = []
     filter: dict[str, list[str]] = {}
+    changed: list[str] | None = None
     signature: Scheme = Scheme.V1
     secrets: list[_Secret] = []
 
@@ -89,6 +90,8 @@ def _dumped(one: Registration, signed: tuple[Secret, ...] | Scheme) -> dict[str,
         entry["actions"] = list(one.actions)
     if one.filter:
         entry["filter"] = one.filter
+    if one.changed is not None:
+        entry["changed"] = list(one.changed)
     if isinstance(signed, Scheme):
         entry["signature"] = str(signed)
     else:
@@ -129,4 +132,5 @@ def _parsed(entry: _Webhook) -> NewWebhook:
         ref=entry.ref,
         actions=tuple(entry.actions),
         filter=entry.filter,
+        changed=None if entry.changed is None else tuple(entry.changed),
     )

@@ -1,4 +1,4 @@
-"""`--filter`: a webhook that wants rows with some values only."""
+"""`--filter`, `--when`, `--changed-only`: a webhook that wants some rows, or some updates only."""
 
 from __future__ import annotations
 
@@ -64,6 +64,18 @@ def test_add_and_update(cdc: Command, db: psycopg.Connection) -> None:
         ),
         ([*EVENT, "--filter", "status"], "invalid filter 'status'"),
         ([*EVENT, "--filter", "status=a", "--filter", "status=b"], "Write --filter status=a,b."),
+        ([*EVENT, "--when", "stat"], "event candidate_changed has no field 'stat'"),
+        ([*EVENT, "--when", "stat"], "Its fields: status, score."),
+        (
+            ["--event", "note_changed", "--when", "status"],
+            """The mapping declares none for it. Write `fields = ["status"]` there, and run""",
+        ),
+        (
+            ["--event", "note_changed", "--changed-only"],
+            "what an update of note_changed changes is not known: the mapping has no `fields`",
+        ),
+        (["--event", "note_changed", "--changed-only"], "Write `fields = []` there, or the"),
+        ([*EVENT, "--changed-only", "--when", "status"], "--changed-only and --when contradict"),
         (
             [*EVENT, "--filter", f"status={','.join('x' * 51)}"],
             "51 values for field 'status': expected 1 to 50",
@@ -84,9 +96,48 @@ def test_an_event_without_the_field_is_not_added(cdc: Command) -> None:
     cdc.good(*update, "--add-event", "note_changed", "--no-filter")
 
 
+def asked(db: psycopg.Connection) -> list[Any]:
+    rows = db.execute("select changed from cdc.subscription order by webhook_id, event").fetchall()
+    return [found for (found,) in rows]
+
+
+def test_updates_that_changed_something(cdc: Command, db: psycopg.Connection) -> None:
+    """Registered, changed, shown, explained, exported and imported."""
+    made = cdc.json("webhook", "add", *URL, *EVENT, "--when", "score", "--when", "status")
+    assert made["changed"] == ["score", "status"]
+    assert asked(db) == [["score", "status"]]
+    update = ["webhook", "update", made["id"]]
+    assert "no changes given" not in cdc.good(*update, "--filter", "status=new").out
+    assert asked(db) == [["score", "status"]]
+    assert "updates if score or status changed" in cdc.good("webhook", "list").out
+    assert "updates if score or status changed" in cdc.good("webhook", "show", made["id"]).out
+    db.execute(
+        "insert into company default values; insert into project (company_id) values (1);"
+        " insert into candidate (project_id, status) values (1, 'expired');"
+        " update candidate set name = 'x'"
+    )
+    said = " ".join(cdc("explain", "candidate", "1").out.split())
+    assert "rows whose status is new only, updates only if score or status changed (since" in said
+    assert "Others than it is registered for are not queued." in said
+    said = cdc.good(*update, "--changed-only", "--no-filter").err
+    assert "changed: updates if score or status changed -> updates if the row changed" in said
+    assert asked(db) == [[]]
+    exported = cdc.good("webhook", "export").out
+    assert json.loads(exported)["webhooks"][0]["changed"] == []
+    assert "contradict" in cdc.refused(*update, "--any-update", "--changed-only", code=2)
+    assert "changes is not known" in cdc.refused(*update, "--add-event", "note_changed", code=2)
+    said = cdc.good(*update, "--any-update").err
+    assert "changed: updates if the row changed -> all updates" in said
+    assert asked(db) == [None]
+    assert "changed" not in json.loads(cdc.good("webhook", "export").out)["webhooks"][0]
+    cdc.good("webhook", "remove", made["id"], "--yes")
+    cdc.good("webhook", "import", "-", stdin=exported)
+    assert asked(db) == [[]]
+
+
 def test_events_list_show_and_explain(cdc: Command, db: psycopg.Connection) -> None:
     assert cdc.json("events")[1]["fields"] == ["status", "score"]
-    assert "fields to filter by" in cdc.good("events").out
+    assert "fields" in cdc.good("events").out
     number = cdc.json("webhook", "add", *URL, *EVENT, "--filter", "status=new,invited")["id"]
     assert "(status=new,invited)" in cdc.good("webhook", "list").out
     assert "status=new,invited" in cdc.good("webhook", "show", number).out

@@ -149,6 +149,14 @@ async def test_edit_changes_what_was_changed(served: Served, admin_person: Perso
     )
     assert "of-the-login" in endpoint  # hidden in the form, and not changed by it
     assert (description, rate, list(headers)) == ("new", 2.5, ["X-Key"])
+    wants = "update cdc.subscription set changed = %s, filter = %s where webhook_id = %s"
+    served.run(wants, [], '{"status": ["new", "done"], "score": ["7"]}', number)
+    page = await admin_person.get(f"/webhooks/{number}")
+    assert "score is 7 and status is new or done" in page.text
+    assert "if the row changed" in page.text
+    served.run(wants, ["status", "score"], None, number)
+    page = await admin_person.get(f"/webhooks/{number}")
+    assert "if status or score changed" in page.text
     bad = [one for one in fields if one[0] != "max_concurrency"] + [("max_concurrency", "x")]
     page = await admin_person.post(f"/webhooks/{number}/edit", bad)
     assert (page.status, 'id="max_concurrency-error"' in page.html) == (422, True)

@@ -3,13 +3,32 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 from typing import Any
 
+import psycopg
 import pytest
 
-from tests.web.kit import Answer, Client, Served, problem
+from cdc.mapping import default_mapping
+from tests.web.kit import Answer, Client, Served, account, problem, serving
 
 HOOK = {"events": ["project_changed"], "endpoint": "http://127.0.0.1:9/hook"}
+
+
+@pytest.fixture(scope="module")
+def served(
+    shared_database: str, admin: psycopg.Connection, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Served]:
+    """With a mapping that declares fields of candidates."""
+    event = 'event = "candidate_changed"'
+    file = tmp_path_factory.mktemp("mapping") / "suite.toml"
+    text = default_mapping().source
+    file.write_text(text.replace(event, f'{event}\nfields = ["status", "score"]'))
+    with (
+        account(admin, shared_database) as url,
+        serving(url, shared_database, CDC_MAPPING=str(file)) as made,
+    ):
+        yield made
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +86,11 @@ def test_a_key_pair_shows_its_public_key(operator: Client) -> None:
         ({"max_concurrency": "4"}, 422, "invalid", "max_concurrency"),
         ({"ref": "a\u0000"}, 422, "invalid", "ref"),
         ({"unknown": 1}, 422, "invalid", "unknown"),
+        ({"actions": ["deleted"]}, 422, "invalid", "actions"),
+        ({"filter": {"status": ["new"]}}, 422, "invalid", "filter"),
+        ({"filter": {"status": []}}, 422, "invalid", "filter"),
+        ({"changed": ["status"]}, 422, "invalid", "changed"),
+        ({"changed": []}, 422, "invalid", "changed"),
     ],
 )
 def test_bad_input_names_the_field(
@@ -109,6 +133,39 @@ def test_a_change_names_only_what_changes(operator: Client) -> None:
     assert operator("DELETE", path, None, stale).status == 412
     assert operator.good("GET", path)["description"] == "new"
     assert problem(operator("PATCH", path, {"endpoint": None}))["errors"][0]["field"] == "endpoint"
+
+
+def test_what_a_webhook_wants_of_its_events(served: Served, operator: Client) -> None:
+    """Actions, values of fields, and what an update must have changed."""
+    found = {one["name"]: one["fields"] for one in operator.good("GET", "/v1/events")["items"]}
+    assert (found["candidate_changed"], found["note_changed"]) == (["status", "score"], None)
+    made = add(
+        operator,
+        events=["candidate_changed"],
+        actions=["modified"],
+        filter={"status": ["done", ""]},
+        changed=["score", "status", "score"],
+    )
+    path = f"/v1/webhooks/{made['id']}"
+    wants = {name: made[name] for name in ("actions", "filter", "changed")}
+    assert wants == {
+        "actions": ["modified"],
+        "filter": {"status": ["done", ""]},
+        "changed": ["score", "status"],
+    }
+    stored = "select actions, filter, changed from cdc.subscription where webhook_id = %s"
+    assert served.rows(stored, made["id"]) == [("m", {"status": ["done", ""]}, ["score", "status"])]
+    changed = operator.good("PATCH", path, {"changed": [], "filter": None})
+    assert (changed["actions"], changed["filter"], changed["changed"]) == (["modified"], {}, [])
+    changed = operator.good("PATCH", path, {"changed": None, "actions": None})
+    assert (changed["actions"], changed["changed"]) == (["created", "modified"], None)
+    assert served.rows(stored, made["id"]) == [(None, None, None)]
+    refused = problem(operator("PATCH", path, {"changed": ["stat"]}))
+    assert refused["errors"][0]["field"] == "changed"
+    assert "Its fields: status, score." in refused["detail"]
+    operator.good("PATCH", path, {"changed": ["status"]})
+    refused = problem(operator("PATCH", path, {"events": ["note_changed"]}))
+    assert "event note_changed has no field 'status'" in refused["detail"]
 
 
 def test_pause_resume_remove(operator: Client) -> None:

@@ -35,6 +35,15 @@ Filter = typer.Option(
     help="Send changes of rows only whose field has one of these values then. Repeatable: all of "
     "them must fit. `cdc events` lists the fields.",
 )
+ChangedOnly = typer.Option(
+    "--changed-only", help="Send updates only that have changed the row. Inserts are sent anyway."
+)
+When = typer.Option(
+    "--when",
+    metavar="FIELD",
+    help="Send updates only that have changed this field. Repeatable: one of them. Inserts are "
+    "sent anyway. `cdc events` lists the fields.",
+)
 Url = typer.Option(
     help="Endpoint to POST to; - reads it from stdin, which hides a password from process lists."
 )
@@ -109,6 +118,24 @@ def filter_of(given: Sequence[str]) -> dict[str, list[str]]:
             )
         found[name] = values.split(",")
     return found
+
+
+def changed_of(changed_only: bool, when: Sequence[str]) -> tuple[str, ...] | None:
+    """What an update must have changed; None: nothing was said. Raises UsageError."""
+    if changed_only and when:
+        raise UsageError(
+            "--changed-only and --when contradict each other",
+            f"--when {when[0]} sends updates that have changed {when[0]}; --changed-only all that "
+            "have changed anything.",
+        )
+    return tuple(when) if changed_only or when else None
+
+
+def changed_in_words(changed: Sequence[str] | None) -> str:
+    """Of which updates a webhook gets."""
+    if changed is None:
+        return "all updates"
+    return f"updates if {' or '.join(changed) if changed else 'the row'} changed"
 
 
 def line_of(given: str | None) -> str | None:

@@ -25,6 +25,8 @@ def add(
     url: Annotated[str, base.Url],
     action: Annotated[list[str] | None, base.Action] = None,
     filter_: Annotated[list[str] | None, base.Filter] = None,
+    changed_only: Annotated[bool, base.ChangedOnly] = False,
+    when: Annotated[list[str] | None, base.When] = None,
     secret: Annotated[str | None, base.Secret] = None,
     signature: Annotated[str | None, base.Signature] = None,
     cap: Annotated[int | None, base.Cap] = None,
@@ -63,6 +65,7 @@ def add(
         tls_profile=tls_profile,
         actions=tuple(action or ()),
         filter=base.filter_of(filter_ or ()),
+        changed=base.changed_of(changed_only, when or ()),
     )
     with registry:
         warn_of_companies(settings, mapping, [company])
@@ -108,6 +111,11 @@ def update(
         ),
     ] = None,
     no_filter: Annotated[bool, typer.Option("--no-filter", help="Remove its filters.")] = False,
+    changed_only: Annotated[bool, base.ChangedOnly] = False,
+    when: Annotated[list[str] | None, base.When] = None,
+    any_update: Annotated[
+        bool, typer.Option("--any-update", help="Send updates whatever they have changed.")
+    ] = False,
     url: Annotated[str | None, base.Url] = None,
     cap: Annotated[int | None, base.Cap] = None,
     rate: Annotated[
@@ -141,6 +149,10 @@ def update(
         )
     if filter_ and no_filter:
         raise UsageError("--filter and --no-filter contradict each other")
+    asked = base.changed_of(changed_only, when or ())
+    if any_update and asked is not None:
+        given = "--when" if when else "--changed-only"
+        raise UsageError(f"--any-update and {given} contradict each other")
     if header and no_headers:
         raise UsageError("--header and --no-headers contradict each other")
     if tls_profile is not None and no_tls_profile:
@@ -163,6 +175,7 @@ def update(
         tls_profile="" if no_tls_profile else tls_profile,
         actions=tuple(action) if action else None,
         filter={} if no_filter else base.filter_of(filter_) if filter_ else None,
+        changed="any" if any_update else asked,
     )
     if changes == Changes():
         raise UsageError("no changes given", "`cdc webhook update --help` lists options.")
@@ -181,7 +194,8 @@ def update(
         return
     say(f"Changed {base.headline(changed)}." if differ else f"{base.headline(changed)}: as before.")
     for name, old in differ.items():
-        say(f"  {name}: {_in_words(old)} -> {_in_words(after[name])}")
+        words = base.changed_in_words if name == "changed" else _in_words
+        say(f"  {name}: {words(old)} -> {words(after[name])}")
 
 
 def _in_words(value: object) -> str:

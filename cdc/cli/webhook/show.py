@@ -8,7 +8,7 @@ import typer
 
 from cdc.cli import known
 from cdc.cli.common import AsJson, company_key, print_facts, print_json, print_table, say, warn
-from cdc.cli.webhook.base import WebhookId, names_of, open_registry, state
+from cdc.cli.webhook.base import WebhookId, changed_in_words, names_of, open_registry, state
 from cdc.errors import UsageError
 from cdc.model import ACTIONS, WebhookState
 
@@ -76,6 +76,7 @@ def _events(webhook: Registration) -> str:
     """With the action, where not all are sent."""
     only = [] if webhook.actions == ACTIONS else list(webhook.actions)
     only += filters(webhook)
+    only += [] if webhook.changed is None else [changed_in_words(webhook.changed)]
     return ", ".join(webhook.events) + (f" ({', '.join(only)})" if only else "")
 
 
@@ -126,6 +127,7 @@ def show(ctx: typer.Context, webhook_id: WebhookId, as_json: AsJson = False) -> 
             "events": ", ".join(found.events),
             "actions": ", ".join(found.actions),
             "filter": " ".join(filters(found)),
+            "changed": changed_in_words(found.changed),
             "state": state(found.state),
             "cap": f"{found.cap} requests at once",
             "rate": rate,

@@ -109,6 +109,7 @@ class WebhookFacts:
 
     actions:  first letters of the actions that it wants.
     filter:   the values that a row must have to be wanted, by field.
+    changed:  fields of which an update must have changed one to be wanted; empty: the row.
     owner:    the live daemon that owns it, None without.
     slow_for: seconds for which its receiver asked for a pause.
     signable: it has a valid secret; None for an account that may not see that.
@@ -123,6 +124,7 @@ class WebhookFacts:
     events: list[str]
     actions: str
     filter: dict[str, list[str]] | None
+    changed: list[str] | None
     breaker: str
     failures: int
     failing_since: datetime | None
@@ -139,7 +141,10 @@ class WebhookFacts:
         where = " and ".join(
             f"{name} is {' or '.join(values)}" for name, values in (self.filter or {}).items()
         )
-        return f", rows{done}{f' whose {where}' if where else ''} only" if done or where else ""
+        rows = f", rows{done}{f' whose {where}' if where else ''} only" if done or where else ""
+        if self.changed is None:
+            return rows
+        return f"{rows}, updates only if {' or '.join(self.changed) or 'the row'} changed"
 
     @property
     def unusable(self) -> str | None:

@@ -64,6 +64,7 @@ def events(call: Call) -> ApiAnswer:
             name=resource.event or "",
             table=str(resource.table),
             data=["action", *resource.data],
+            fields=None if resource.fields is None else list(resource.fields),
         )
         for resource in call.service.mapping.captured
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -9,7 +10,7 @@ from cdc.deliver.trust import check_name
 from cdc.message import signing_keys
 from cdc.message.signing import check_headers
 from cdc.message.signing_keys import Scheme
-from cdc.model import WebhookState
+from cdc.model import ACTIONS, WebhookState
 from cdc.web import pages
 from cdc.web.call import ApiAnswer, Call
 from cdc.web.models import RotateOut, WebhookIn, WebhookMade, WebhookOut, WebhookPage, WebhookPatch
@@ -42,13 +43,16 @@ def add(call: Call) -> ApiAnswer:
     _operators_only(call, body)
     with about("company"):
         checks.company(company)
-    _check(call, body)
+    _check(call, body, body.events)
     added = call.registry.add(
         NewWebhook(
             company=company,
             events=tuple(body.events),
             endpoint=body.endpoint,
             description=body.description,
+            actions=tuple(body.actions),
+            filter=body.filter,
+            changed=None if body.changed is None else tuple(body.changed),
             cap=body.max_concurrency,
             rate=body.rate_limit,
             headers=body.headers,
@@ -74,11 +78,17 @@ def change(call: Call) -> ApiAnswer:
         if field in given and getattr(body, field) is None:
             raise Problem("invalid", errors={field: "a webhook cannot be without"})
     _operators_only(call, body)
-    _check(call, body)
+    asks = body.filter or body.changed is not None
+    _check(call, body, body.events or (call.registry.get(number).events if asks else ()))
     changes = Changes(
         events=tuple(body.events) if body.events is not None else None,
         endpoint=body.endpoint,
         description=(body.description or "") if "description" in given else None,
+        actions=tuple(body.actions or ACTIONS) if "actions" in given else None,
+        filter=(body.filter or {}) if "filter" in given else None,
+        changed=("any" if body.changed is None else tuple(body.changed))
+        if "changed" in given
+        else None,
         cap=(body.max_concurrency or call.registry.rules.cap)
         if "max_concurrency" in given
         else None,
@@ -164,12 +174,18 @@ def _operators_only(call: Call, body: WebhookIn | WebhookPatch) -> None:
             raise Problem("forbidden", errors={field: "only an operator's key can set this"})
 
 
-def _check(call: Call, body: WebhookIn | WebhookPatch) -> None:
+def _check(call: Call, body: WebhookIn | WebhookPatch, events: Sequence[str]) -> None:
     """What the registry checks as well; here with the name of the field."""
     rules = call.registry.rules
     if body.events is not None:
         with about("events"):
             checks.checked_events(body.events, rules)
+    if body.filter:
+        with about("filter"):
+            checks.checked_filter(body.filter, events, rules)
+    if body.changed is not None:
+        with about("changed"):
+            checks.checked_changed(body.changed, events, rules)
     if body.endpoint is not None:
         with about("endpoint"):
             checks.checked_endpoint(body.endpoint, rules)

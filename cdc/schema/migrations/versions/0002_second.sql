@@ -384,6 +384,7 @@ set search_path = pg_catalog, pg_temp
 set plan_cache_mode = force_generic_plan
 set enable_seqscan = off  -- the plan may be made while the tables are empty
 set enable_bitmapscan = off
+set enable_sort = off  -- of all that lies behind the place; an incremental one ends with the page
 set jit = off
 as $$
 #variable_conflict use_column
@@ -445,13 +446,15 @@ begin
                 and (k.xid, k.id) <= ((select xid from reach), (select id from reach))
               order by k.xid, k.id limit $4)
             union all
+            -- Sorted within: PostgreSQL 15 sorts for DISTINCT all there is.
             (select distinct on (a.xid, a.delivery)
                     a.xid, a.delivery, a.uid, a.layout, a.action, a."time", a.refs, a.outcome, a.try, a.status, a.error,
                     null, null, a.at
-               from cdc.attempt a
-              where a.slot = any($6) and a.webhook_id = $1 and a.outcome <> 'failed'
-                and (a.xid, a.delivery) > ($2, $3)
-                and (a.xid, a.delivery) <= ((select xid from reach), (select id from reach))
+               from (select * from cdc.attempt a
+                      where a.slot = any($6) and a.webhook_id = $1 and a.outcome <> 'failed'
+                        and (a.xid, a.delivery) > ($2, $3)
+                        and (a.xid, a.delivery) <= ((select xid from reach), (select id from reach))
+                      order by a.xid, a.delivery, a.at desc) a
               order by a.xid, a.delivery, a.at desc limit $4)) d
      -- Where it waits counts for more than how it ended before; of ends, the last.
      order by d.xid, d.id, d.ended desc nulls first

@@ -55,6 +55,15 @@ UNFIT = -2
 """Number of the layout of rows whose references were not brought: too long for our memory, or no
 list. No payload can be made of them."""
 
+NOTICE_EVENT = "webhook_notice"
+"""What webhooks of the system get: notices about all others (sql/schema/88_notice.sql)."""
+NOTICE_LAYOUT = 2**31 - 1
+NOTICE_FIELDS = (
+    "base", "company", "notice", "kind", "since", "cause", "event", "sentence", "webhook",
+)  # fmt: skip
+SYSTEM = ""
+"""The company of the system's webhooks."""
+
 
 @dataclass(frozen=True, slots=True)
 class Layout:

@@ -25,6 +25,7 @@ EXAMPLES = {
     "webhook add": (
         "cdc webhook add --company 1 --event project_changed --url https://hooks.example.com/suite",
         "cdc webhook add --company 1 --event note_changed --url https://x.example.com/ --cap 4",
+        "cdc webhook add --system --url https://ops.example.com/cdc",
     ),
     "webhook list": ("cdc webhook list --company 1", "cdc webhook list --json"),
     "webhook show": ("cdc webhook show 1",),

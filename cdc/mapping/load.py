@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from cdc.errors import MappingError
 from cdc.mapping.model import COMPANY, Company, Mapping, Resource, UrlTemplate
 from cdc.mapping.names import Wrong, identifier, table_named
+from cdc.model import NOTICE_EVENT
 from cdc.settings.kinds import odd_in_url
 
 MOST_FIELDS = 60
@@ -306,6 +307,8 @@ class _Checker:
                     f"resources.{name}.event",
                     f"'{resource.event}' is the event of {events[resource.event]} already",
                 )
+            if resource.event == NOTICE_EVENT:
+                raise Wrong(f"resources.{name}.event", f"'{NOTICE_EVENT}' is the event of notices")
             if resource.event is not None:
                 events[resource.event] = f"resources.{name}"
 

@@ -12,7 +12,7 @@ from urllib.parse import quote, urlsplit, urlunsplit
 
 from cdc.errors import CdcError
 from cdc.mapping import Mapping, UrlTemplate
-from cdc.model import UNFIT, Delivery, Layout
+from cdc.model import NOTICE_LAYOUT, UNFIT, Delivery, Layout
 
 LONGEST_KEPT = 4_000
 """Characters of what is kept of a payload at most: long keys would fill the memory."""
@@ -56,6 +56,8 @@ class Translator:
         Raises Untranslatable.
         """
         layout, key = delivery.layout, delivery.refs[-1]
+        if layout.id == NOTICE_LAYOUT:
+            return _notice(delivery, endpoint)
         parents = (layout.id, delivery.refs[:-1] if key is not None else delivery.refs)
         pieces: list[str] | None = self._open.get(parents)
         if pieces is None:
@@ -225,3 +227,24 @@ _encoder = json.JSONEncoder(ensure_ascii=True)
 
 def _json(text: str) -> str:
     return _encoder.encode(text)
+
+
+def _notice(delivery: Delivery, endpoint: str) -> bytes:
+    """The payload of a notice, whose references are what it says."""
+    said: dict[str, str | int | None] = dict(
+        zip(delivery.layout.fields[1:], delivery.refs[1:], strict=True)
+    )
+    for name in ("notice", "webhook"):
+        number = said[name]
+        if not (isinstance(number, str) and number.isdecimal() and number.isascii()):
+            raise Untranslatable(
+                f"a notice with an invalid number: {number!r}", "No daemon has written it; drop it."
+            )
+        said[name] = int(number)
+    payload = {
+        "endpoint": endpoint,
+        "time": delivery.time.astimezone(UTC).isoformat(timespec="microseconds"),
+        "event": delivery.layout.event,
+        "data": {"action": delivery.action, **said},
+    }
+    return _encoder.encode(payload).encode("ascii")

@@ -14,7 +14,7 @@ from cdc.deliver.url import check_encoding
 from cdc.errors import CdcError, UsageError
 from cdc.message.signing import check_headers, split_endpoint
 from cdc.message.signing_keys import parse_secret
-from cdc.model import ACTIONS
+from cdc.model import ACTIONS, NOTICE_EVENT, SYSTEM
 from cdc.webhooks.model import (
     HIDDEN,
     Changes,
@@ -42,7 +42,9 @@ MOST_SECRETS = 5
 
 def checked(new: NewWebhook, rules: Rules) -> NewWebhook:
     """The registration in its stored form. Raises UsageError or Refused, naming what is wrong."""
-    company(new.company)
+    system = new.company == SYSTEM and NOTICE_EVENT in new.events
+    if not system:
+        company(new.company)
     endpoint = checked_endpoint(new.endpoint, rules)
     if sealed(new.endpoint) or any(map(sealed, new.headers.values())):
         raise UsageError("an encrypted value cannot be registered", "Give the plain text.")
@@ -58,10 +60,19 @@ def checked(new: NewWebhook, rules: Rules) -> NewWebhook:
     for secret in new.secrets:
         parse_secret(secret.secret)
     actions = checked_actions(new.actions)
-    events = checked_events(new.events, rules)
+    events = _only_notices(new.events) if system else checked_events(new.events, rules)
     checked_filter(new.filter, events, rules)
     changed = checked_changed(new.changed, events, rules)
     return replace(new, endpoint=endpoint, events=events, actions=actions, changed=changed)
+
+
+def _only_notices(events: Sequence[str]) -> tuple[str, ...]:
+    if tuple(events) != (NOTICE_EVENT,):
+        raise UsageError(
+            f"invalid events of a webhook of the system: {', '.join(events)}",
+            f"It gets {NOTICE_EVENT} and nothing else.",
+        )
+    return (NOTICE_EVENT,)
 
 
 def company(value: str) -> None:
@@ -146,6 +157,13 @@ def _known_field(name: str, event: str, rules: Rules) -> None:
 
 def changed_events(old: Registration, changes: Changes, rules: Rules) -> tuple[str, ...]:
     """A webhook's events after a change. Raises UsageError."""
+    if old.company == SYSTEM:
+        wanted = (*(changes.events or ()), *changes.added, *changes.dropped)
+        if wanted or changes.actions or changes.filter:
+            raise UsageError(
+                f"webhook {old.id} is of the system: it gets {NOTICE_EVENT} and nothing else",
+                "`cdc webhook add --company` registers one that gets changes.",
+            )
     if changes.events is not None:
         return checked_events(changes.events, rules)
     if not (changes.added or changes.dropped):

@@ -11,6 +11,7 @@ from psycopg import errors as pg
 from cdc.errors import UsageError
 from cdc.mapping import Mapping
 from cdc.mapping.model import quote
+from cdc.model import SYSTEM
 from cdc.postgres.connections import connect, explained
 from cdc.webhooks import checks
 
@@ -51,6 +52,8 @@ def doubts(url: str, mapping: Mapping, companies: Iterable[str]) -> list[str]:
         kind, plain, trusted = found
         notes = []
         for company in companies:
+            if company == SYSTEM:
+                continue
             checks.company(company)
             if plain:
                 _must_match(conn, mapping, company, kind)
@@ -174,7 +177,7 @@ def gone(conn: Connection, mapping: Mapping) -> dict[str, list[int]] | None:
             rows = cursor.execute(
                 # Names quoted by us.
                 "select w.company, array_agg(w.id order by w.id) from cdc.webhook w"  # noqa: S608 - see above
-                " where w.state <> 'removed' and not exists ("
+                " where w.state <> 'removed' and w.company <> '' and not exists ("
                 f"   select from {table.sql} c where c.{quote(key)}::text = w.company)"
                 " group by 1 order by 1"
             ).fetchall()

@@ -99,7 +99,8 @@ def trouble(conn: sa.Connection, webhook_id: int) -> str | None:
 
 def lock_company(conn: sa.Connection, company: str) -> None:
     """Registrations of one company are made one after the other, until COMMIT."""
-    number = zlib.crc32(company.encode()) - 2**31
+    # Cast: the driver sends the smallest int4 as a bigint, which no such function takes.
+    number = sa.cast(zlib.crc32(company.encode()) - 2**31, sa.Integer)
     conn.execute(sa.select(sa.func.pg_advisory_xact_lock(COMPANY_LOCKS, number)))
 
 

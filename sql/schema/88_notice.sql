@@ -17,3 +17,8 @@ create table cdc.notice (
   unique (webhook_id, kind, since)
 );
 create index notice_company on cdc.notice (company, id);
+
+-- Webhooks of the system, which belong to the company '', get each notice as a delivery of this layout. The last
+-- reference is what order is kept for.
+insert into cdc.layout (id, event, fields) values
+  (2147483647, 'webhook_notice', '{base,company,notice,kind,since,cause,event,sentence,webhook}');

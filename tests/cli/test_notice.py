@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 
 import psycopg
@@ -26,3 +27,35 @@ def test_notices_are_listed(
     assert reader.json("notice", "list", "--webhook", second, "--limit", "1")[0]["company"] == "2"
     assert f"Notice {second}" in reader.good("notice", "list").out
     assert "unknown webhook 4711" in reader.refused("notice", "list", "--webhook", "4711")
+
+
+def test_a_webhook_of_the_system(cdc: Command, db: psycopg.Connection) -> None:
+    added = cdc.json("webhook", "add", "--system", "--url", "http://127.0.0.1:9/ops")
+    assert (added["company"], added["events"]) == ("", ["webhook_notice"])
+    told = cdc("webhook", "test", added["id"], "--json")
+    body = json.loads(told.json["body"])
+    assert (body["event"], body["data"]["action"]) == ("webhook_notice", "test")
+    # The suite has no such company, and need not.
+    assert "of a company that is not in the suite" not in cdc("status").out
+    listed = cdc.json("webhook", "list")
+    assert [one["id"] for one in listed] == [added["id"]]
+    update = ("webhook", "update", added["id"])
+    assert "it gets webhook_notice and nothing else" in cdc.refused(
+        *update, "--event", "rating_changed", code=2
+    )
+    assert cdc.json(*update, "--description", "pager")["description"] == "pager"
+    exported = cdc.good("webhook", "export", "--secrets").out
+    cdc.good("webhook", "remove", added["id"], "--yes")
+    assert cdc.json("webhook", "import", "-", stdin=exported)
+
+
+def test_options_of_a_webhook_of_the_system(unchanged: Command) -> None:
+    url = ("--url", "http://127.0.0.1:9/ops")
+    for more in (("--company", "1"), ("--event", "rating_changed"), ("--action", "created")):
+        assert "--system contradicts" in unchanged.refused(
+            "webhook", "add", "--system", *url, *more, code=2
+        )
+    for given in ((), ("--company", "1"), ("--event", "rating_changed")):
+        assert "--company and --event are missing" in unchanged.refused(
+            "webhook", "add", *url, *given, code=2
+        )

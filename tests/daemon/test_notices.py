@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import AsyncIterator, Sequence
+from datetime import datetime
+from ipaddress import ip_network
 from typing import Any
 
 import pytest
@@ -11,11 +14,15 @@ from cdc.daemon import consequences
 from cdc.daemon.maintenance import notices, schedule
 from cdc.daemon.maintenance.notices import Terms
 from cdc.daemon.store.session import open_session
-from cdc.sandbox.receiver import Reply, Script
+from cdc.deliver.guard import Guard
+from cdc.model import NOTICE_EVENT, SYSTEM
+from cdc.sandbox.receiver import Receiver, Reply, Script
 from cdc.settings.kinds import DAY
 from cdc.telemetry import Observer
+from cdc.webhooks.model import NewWebhook, Rules
+from cdc.webhooks.registry import Registry
 from tests.daemon.running import Log, Running, eventually
-from tests.daemon.world import Hook, World
+from tests.daemon.world import EVENTS, Hook, World
 
 TERMS = Terms(5 * DAY, 14 * DAY, 14 * DAY)
 EPOCHS = dict.fromkeys(range(64), 0)
@@ -230,6 +237,58 @@ async def test_dead_deliveries_of_many_webhooks(world: World) -> None:
     await noticed(world, epochs={mine.id % 64: 0})
     assert (await said(world, mine, "dead"))[3].startswith("2 deliveries of webhook")
     assert await kinds(world, other) == []
+
+
+@pytest.fixture
+async def operator() -> AsyncIterator[Receiver]:
+    made = Receiver()
+    await made.start()
+    yield made
+    await made.stop()
+
+
+async def test_webhooks_of_the_system_get_each_notice(
+    world: World, rounds: Rounds, operator: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Signed, in order, and none about themselves."""
+    monkeypatch.setattr(consequences, "FAILING_KEPT_AFTER_S", 0.1)
+    monkeypatch.setattr(notices, "FAILING_KEPT_AFTER_S", 0.1)
+    bad = await world.hook("candidate")
+    world.receiver.script(bad.path, Script(reply=Reply(500)))
+    registry = Registry(
+        world.url, Rules(EVENTS, Guard([ip_network("127.0.0.0/8")], allow_http=True))
+    )
+    new = NewWebhook(SYSTEM, (NOTICE_EVENT,), operator.url("/ops"))
+    with registry:
+        added = registry.add(new)
+    operator.expect("/ops", added.secret)
+    operator.script("/ops", Script(reply=Reply(500)))
+    writer = await world.writer()
+    async with Running(world.url, **QUICK) as daemon:
+        await writer.insert("candidate", project_id=1)
+        await daemon.until("notice", kind="failing", webhook=bad.id)
+        await daemon.until("notice", kind="failing", webhook=added.webhook.id)
+        world.receiver.script(bad.path, Script())
+        await daemon.until("notice", kind="recovered", webhook=bad.id)
+        operator.script("/ops", Script())
+        await daemon.until("notice", kind="recovered", webhook=added.webhook.id)
+        await world.settled()
+    taken = [got for got in operator.received if got.status == 200]
+    assert all(got.verified for got in taken)
+    bodies = [json.loads(got.body) for got in taken]
+    assert [body["data"]["kind"] for body in bodies] == ["failing", "recovered"]
+    rows = await world.all(
+        "select id, company, kind, since, cause, event, sentence, webhook_id from cdc.notice"
+        " where webhook_id = %s order by id",
+        bad.id,
+    )
+    names = ("notice", "company", "kind", "since", "cause", "event", "sentence", "webhook")
+    for body, row in zip(bodies, rows, strict=True):
+        wanted = {**dict(zip(names, row, strict=True)), "action": "created"}
+        since = datetime.fromisoformat(body["data"].pop("since"))
+        assert since == wanted.pop("since")
+        assert body["data"] == wanted
+        assert (body["event"], body["endpoint"]) == ("webhook_notice", operator.url("/ops"))
 
 
 async def test_a_daemon_that_has_lost_the_shard_writes_none(world: World) -> None:

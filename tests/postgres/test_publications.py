@@ -121,7 +121,7 @@ def test_migrate_asks_before_a_subscriber_is_stopped(pair: Pair, logical: Embedd
         # And the remedy: the tables, and nothing in them.
         migrations.upgrade(pair.subscriber)
         until(copy, "select exists (select from company where id = 2)")
-        assert copy.execute("select from cdc.layout").fetchone() is None
+        assert copy.execute("select from cdc.webhook").fetchone() is None
 
 
 def test_the_publication_of_the_suite_alone(pair: Pair) -> None:

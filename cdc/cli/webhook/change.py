@@ -20,9 +20,15 @@ from cdc.errors import UsageError
 
 def add(
     ctx: typer.Context,
-    company: Annotated[str, typer.Option(help=base.COMPANY_HELP)],
-    event: Annotated[list[str], base.Event],
     url: Annotated[str, base.Url],
+    company: Annotated[str | None, typer.Option(help=base.COMPANY_HELP)] = None,
+    event: Annotated[list[str] | None, base.Event] = None,
+    system: Annotated[
+        bool,
+        typer.Option(
+            "--system", help="Instead of a company's events: the notices about all webhooks."
+        ),
+    ] = False,
     action: Annotated[list[str] | None, base.Action] = None,
     filter_: Annotated[list[str] | None, base.Filter] = None,
     changed_only: Annotated[bool, base.ChangedOnly] = False,
@@ -45,16 +51,25 @@ def add(
     It receives the changes of every transaction that begins from now on.
     """
     from cdc.message.signing_keys import Scheme
+    from cdc.model import NOTICE_EVENT, SYSTEM
     from cdc.webhooks.model import NewWebhook, Secret
 
+    if system:
+        if company is not None or event or action or filter_:
+            raise UsageError(
+                "--system contradicts --company, --event, --action and --filter",
+                "A webhook of the system gets the notices about all others.",
+            )
+    elif company is None or not event:
+        raise UsageError("--company and --event are missing", "Give both, or --system.")
     endpoint = base.line_of(url) or ""
     own = base.line_of(secret)
     scheme = base.scheme_of(signature, own) or Scheme.V1
     registry, settings, mapping = open_registry(ctx)
-    company = company_key(settings, company) or ""
+    owner = SYSTEM if system else company_key(settings, company) or ""
     new = NewWebhook(
-        company=company,
-        events=tuple(event),
+        company=owner,
+        events=(NOTICE_EVENT,) if system else tuple(event or ()),
         endpoint=endpoint,
         description=description,
         cap=cap,
@@ -68,7 +83,7 @@ def add(
         changed=base.changed_of(changed_only, when or ()),
     )
     with registry:
-        warn_of_companies(settings, mapping, [company])
+        warn_of_companies(settings, mapping, [owner])
         added = registry.add(new)
     warn_of_endpoints(registry.rules, [added.webhook.endpoint])
     warn_of_profiles(settings, [tls_profile])

@@ -41,7 +41,7 @@ def send_test(
     from cdc.causes import cause_of
     from cdc.message.payload import Translator
     from cdc.message.signing import Sealer
-    from cdc.model import Answer
+    from cdc.model import NOTICE_EVENT, Answer
 
     registry, settings, mapping = open_registry(ctx)
     with registry:
@@ -51,7 +51,8 @@ def send_test(
         raise UsageError(
             f"webhook {webhook_id} has no event '{event}'", f"It has: {', '.join(events)}."
         )
-    chosen = event or next((name for name in events if name in mapping.events), None)
+    known = (*mapping.events, NOTICE_EVENT)
+    chosen = event or next((name for name in events if name in known), None)
     if chosen is None:
         raise CdcError(f"webhook {webhook_id} has no event that the mapping has")
     _warn_of_clock(settings)
@@ -116,9 +117,12 @@ def _warn_of_clock(settings: Settings) -> None:
 def _delivery(mapping: Mapping, webhook: Webhook, event: str) -> Delivery:
     from cdc.mapping import plan_joins
     from cdc.mapping.model import COMPANY
-    from cdc.model import Delivery
+    from cdc.model import NOTICE_EVENT, NOTICE_FIELDS, NOTICE_LAYOUT, Delivery, Layout
 
-    layout = plan_joins(mapping, mapping.events[event]).layout
+    if event == NOTICE_EVENT:
+        layout = Layout(NOTICE_LAYOUT, NOTICE_EVENT, NOTICE_FIELDS)
+    else:
+        layout = plan_joins(mapping, mapping.events[event]).layout
     known = {"base": None, COMPANY: webhook.company}
     return Delivery(
         id=0,

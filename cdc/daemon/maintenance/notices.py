@@ -23,7 +23,8 @@ DEAD_NOTICED_EVERY_S = 3600.0
 """Between two notices about dead deliveries of a webhook: the later one counts them together."""
 DEAD_COUNTED_ROWS = 20_000
 NOTICES_PRUNED_ROWS = 10_000
-SENTENCE_CHARS = 1000
+SENTENCE_CHARS = 600
+"""Some 2,400 bytes: a queue row holds 4,000."""
 
 
 class Found(NamedTuple):
@@ -92,7 +93,7 @@ async def run_once(
         [sentence(one, terms) for one in found],
     ]
     fence = [list(epochs), list(epochs.values())]
-    for kind, webhook_id, text in await run(conn, "notice_add", [*fence, found[0].at, *columns]):
+    for kind, webhook_id, text, _ in await run(conn, "notice_add", [*fence, found[0].at, *columns]):
         observer.noticed(kind, webhook_id, text)
 
 

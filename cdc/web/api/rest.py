@@ -7,6 +7,7 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
+from cdc.model import SYSTEM
 from cdc.schema.tables import registration, task
 from cdc.web import keys, pages
 from cdc.web.call import ApiAnswer, Call
@@ -75,7 +76,7 @@ def companies(call: Call) -> ApiAnswer:
     column = registration.c.company
     query = (
         sa.select(column, sa.func.count())
-        .where(registration.c.state != "removed")
+        .where(registration.c.state != "removed", column != SYSTEM)
         .where(column.startswith(call.query.prefix, autoescape=True))
         .group_by(column)
         .order_by(column)

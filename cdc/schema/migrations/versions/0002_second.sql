@@ -493,6 +493,10 @@ begin
 end
 $$;
 revoke all on function cdc.owed(bigint, xid8, bigint, int, int, smallint[], bool) from public;
+-- Webhooks of the system, which belong to the company '', get each notice as a delivery of this layout. The last
+-- reference is what order is kept for.
+insert into cdc.layout (id, event, fields) values
+  (2147483647, 'webhook_notice', '{base,company,notice,kind,since,cause,event,sentence,webhook}');
 
 -- Rights: capture as a role of its own.
 grant insert (id, webhook_id, uid, layout, action, "time", refs) on cdc.queue to cdc_capture;

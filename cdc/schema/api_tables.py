@@ -83,9 +83,11 @@ session = sa.Table(
     metadata,
     sa.Column("id", C, primary_key=True),
     column("digest", BYTEA),
-    sa.Column("key_id", C, sa.ForeignKey("cdc.api_key.id", ondelete="CASCADE"), nullable=False),
+    sa.Column("key_id", C, sa.ForeignKey("cdc.api_key.id", ondelete="CASCADE")),
     column("created_at", TIME, server_default=NOW),
     column("expires_at", TIME),
+    column("person", sa.Text, null=True),
+    column("scope", sa.Text, null=True),
     sa.Index("session_key", "key_id"),
 )
 

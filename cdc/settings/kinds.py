@@ -43,6 +43,16 @@ Schedule = Annotated[
 Keys = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
 
 
+def _role(value: object) -> object:
+    if isinstance(value, str) and re.fullmatch(r".+=(admin|operator|read)", value) is None:
+        raise ValueError("expected VALUE=admin, VALUE=operator or VALUE=read")
+    return value
+
+
+Roles = Annotated[
+    tuple[Annotated[str, BeforeValidator(_role)], ...], NoDecode, BeforeValidator(_split)
+]
+
 _HOST = re.compile(r"\*|(\*?\.)?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\.?")
 
 
@@ -112,6 +122,15 @@ def _proxy(value: str) -> str:
     return value
 
 
+def _issuer(value: str) -> str:
+    parts = urlsplit(value)
+    local = parts.scheme == "http" and parts.hostname in ("localhost", "127.0.0.1", "::1")
+    if not parts.hostname or not (local or parts.scheme == "https"):
+        raise ValueError("it must begin with https://")
+    return value
+
+
+Issuer = Annotated[str, AfterValidator(_issuer)]
 BaseUrl = Annotated[str, AfterValidator(_base_url)]
 ProxyUrl = Annotated[str, AfterValidator(_proxy)]
 

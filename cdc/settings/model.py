@@ -17,7 +17,17 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 from cdc.postgres.refusal import invalid
 from cdc.settings.base import Source as Source
 from cdc.settings.base import SourcedSettings
-from cdc.settings.kinds import DAY, BaseUrl, Exempt, Keys, Networks, ProxyUrl, Schedule
+from cdc.settings.kinds import (
+    DAY,
+    BaseUrl,
+    Exempt,
+    Issuer,
+    Keys,
+    Networks,
+    ProxyUrl,
+    Roles,
+    Schedule,
+)
 from cdc.settings.kinds import foreign_form as _foreign_form
 
 
@@ -243,6 +253,25 @@ class Settings(SourcedSettings):
         description="Its private key, PEM, not encrypted. Without: it stands in the certificate's "
         "file.",
     )
+    oidc_issuer: Issuer | None = Field(
+        None,
+        description="OpenID Connect provider that people sign in to the console with, such as "
+        "`https://login.example.com/realms/staff`. Needs `serve_url` and the extra `oidc`.",
+    )
+    oidc_client_id: str = Field("", description="Id that the provider knows `cdc serve` by.")
+    oidc_client_secret: str = Field(
+        "", repr=False, description="Its secret. Without: a public client, by PKCE alone."
+    )
+    oidc_claim: str = Field(
+        "groups",
+        min_length=1,
+        description="Claim of the ID token with a person's roles; `a.b` is `b` within `a`.",
+    )
+    oidc_roles: Roles = Field(
+        (),
+        description="Values of the claim, and the scope that each gives (admin, operator, read): "
+        "`platform=admin,helpdesk=operator,staff=read`. The widest counts.",
+    )
     log_format: Literal["auto", "json", "text"] = Field(
         "auto", description="Form of log lines. `auto`: text in a terminal, json otherwise."
     )
@@ -314,4 +343,8 @@ class Settings(SourcedSettings):
             raise ValueError("tls_key_file is set, and tls_cert_file is not")
         if self.serve_tls_key_file is not None and self.serve_tls_cert_file is None:
             raise ValueError("serve_tls_key_file is set, and serve_tls_cert_file is not")
+        if self.oidc_issuer is not None:
+            for needed in ("oidc_client_id", "oidc_roles", "serve_url"):
+                if not getattr(self, needed):
+                    raise ValueError(f"oidc_issuer is set, and {needed} is not")
         return self

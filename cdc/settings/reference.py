@@ -13,6 +13,7 @@ from psycopg.conninfo import make_conninfo
 from psycopg.pq import Conninfo
 from pydantic.fields import FieldInfo
 
+from cdc.settings.kinds import Roles
 from cdc.settings.model import Settings, Source
 
 _HIDDEN = "***"
@@ -95,6 +96,7 @@ def redact_dsn(address: str) -> str:
 _HIDE: dict[str, Callable[[Any], object]] = {
     "database_url": redact_dsn,
     "proxy": lambda url: url and re.sub(r"//[^/]*@", f"//{_HIDDEN}@", url),
+    "oidc_client_secret": lambda secret: secret and _HIDDEN,
     "secret_keys": lambda keys: (_HIDDEN,) * len(keys),
 }
 
@@ -124,7 +126,8 @@ def _type(field: FieldInfo) -> str:
         part = get_args(annotation)[0]
         kind, *constraints = get_args(part) or (part,)
         limits = [limit for c in constraints if isinstance(c, FieldInfo) for limit in c.metadata]
-        noun = {float: "numbers", str: "hosts" if constraints else "keys"}.get(kind, "networks")
+        texts = "roles" if annotation == get_args(Roles)[0] else "hosts" if constraints else "keys"
+        noun = {float: "numbers", str: texts}.get(kind, "networks")
         return f"{noun} with commas between{_range(limits)}"
     for kind, word in _WORDS.items():
         if annotation is kind:

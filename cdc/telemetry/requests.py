@@ -101,6 +101,10 @@ class RequestObserver:
     def key_refused(self) -> None:
         self.metrics.refused.inc()
 
+    def sign_in_refused(self, request: str, error: str) -> None:
+        """By OpenID Connect; the page does not say why."""
+        self.log.warning("a sign-in was not accepted", request=request, error=error)
+
     def failed(self, request: str, error: BaseException) -> None:
         """A mistake of ours."""
         self.log.error("a request failed", request=request, exc_info=error)

@@ -21,8 +21,9 @@ from cdc.telemetry.http import HealthServer
 from cdc.telemetry.requests import RequestObserver
 from cdc.web import bootstrap, dispatch, openapi
 from cdc.web.call import Service
-from cdc.web.console.site import Site
+from cdc.web.console.site import BACK, Site
 from cdc.web.limits import FailedKeys
+from cdc.web.oidc import Provider
 from cdc.web.pool import RequestPool
 from cdc.web.problems import Problem
 from cdc.web.server import (
@@ -68,7 +69,11 @@ class ServeApp:
         https = settings.serve_tls_cert_file is not None or (settings.serve_url or "").startswith(
             "https:"
         )
-        self._site = Site(self._service, self._failed, observer, self._prefix, secure=https)
+        back = f"{settings.serve_url}{BACK.lstrip('/')}"
+        provider = Provider(settings, back) if settings.oidc_issuer else None
+        self._site = Site(
+            self._service, self._failed, observer, self._prefix, secure=https, provider=provider
+        )
         self._ready = False
         self._complained = False  # the log says why it is not ready
         self._stop = asyncio.Event()

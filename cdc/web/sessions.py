@@ -6,6 +6,7 @@ import hashlib
 import hmac
 import re
 import secrets
+from base64 import urlsafe_b64encode
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -22,14 +23,26 @@ LIFETIME = timedelta(hours=8)
 
 _COOKIE = re.compile(r"([a-z2-7]{12})?\.([A-Za-z0-9_-]{43})")
 _NONE = hashlib.sha256(b"no session").digest()
+_SCOPE = sa.func.coalesce(session.c.scope, api_key.c.scope)
+# Of a session with a key, the key is valid still. (Without: the outer join has nothing of one.)
+_VALID = sa.and_(
+    api_key.c.revoked_at.is_(None),
+    sa.or_(api_key.c.expires_at.is_(None), api_key.c.expires_at > NOW),
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """Somebody who is signed in. key: the one that they gave, without its secret."""
+    """A person who is signed in.
+
+    key:    the one that they gave, without its secret; without an id where the OpenID Connect
+            provider vouches for the person.
+    person: of that provider.
+    """
 
     id: str
     key: Key = field(repr=False)
+    person: str = ""
 
     def actor(self, source: str, request: str) -> Actor:
         return Actor(f"session:{self.id}", source, request)
@@ -42,10 +55,16 @@ def without_key() -> str:
 
 def form_token(cookie: str) -> str:
     """What a form has to bring along with this cookie; empty for a cookie that is not ours."""
+    return derived(cookie, "cdc console form")
+
+
+def derived(cookie: str, purpose: str) -> str:
+    """A secret that follows from this cookie's; empty for a cookie that is not ours."""
     found = _COOKIE.fullmatch(cookie)
     if found is None:
         return ""
-    return hmac.new(found[2].encode(), b"cdc console form", hashlib.sha256).hexdigest()
+    made = hmac.digest(found[2].encode(), purpose.encode(), hashlib.sha256)
+    return urlsafe_b64encode(made).decode().rstrip("=")
 
 
 def is_token(cookie: str, sent: str) -> bool:
@@ -54,8 +73,8 @@ def is_token(cookie: str, sent: str) -> bool:
     return bool(wanted) and hmac.compare_digest(wanted.encode(), sent.encode())
 
 
-def begin(conn: sa.Connection, key: Key, source: str, request: str) -> str:
-    """Signs in. Returns the cookie."""
+def begin(conn: sa.Connection, key: Key, source: str, request: str, person: str = "") -> str:
+    """Signs in, with a key or as a person of the provider's. Returns the cookie."""
     number, secret = keys.new_key()
     conn.execute(
         sa.insert(session)
@@ -63,12 +82,15 @@ def begin(conn: sa.Connection, key: Key, source: str, request: str) -> str:
         .values(
             id=number,
             digest=keys.digest(secret),
-            key_id=key.id,
+            key_id=None if person else key.id,
             expires_at=NOW + sa.cast(LIFETIME, sa.Interval),
+            person=person or None,
+            scope=str(key.scope) if person else None,
         )
     )
-    made = Session(number, key)
-    after = {"session": number, "key": key.id, "scope": str(key.scope)}
+    made = Session(number, key, person)
+    who = {"person": person} if person else {"key": key.id}
+    after = {"session": number, **who, "scope": str(key.scope)}
     audit.note(conn, made.actor(source, request), "session.begin", after=after)
     return f"{number}.{secret}"
 
@@ -79,36 +101,34 @@ def find(conn: sa.Connection, cookie: str) -> Session | None:
     if found is None or found[1] is None:
         return None
     query = (
-        sa.select(session.c.digest, session.c.key_id, api_key.c.scope)
-        .join(api_key, api_key.c.id == session.c.key_id)
-        .where(
-            session.c.id == found[1],
-            session.c.expires_at > NOW,
-            api_key.c.revoked_at.is_(None),
-            sa.or_(api_key.c.expires_at.is_(None), api_key.c.expires_at > NOW),
-        )
+        sa.select(session.c.digest, session.c.key_id, session.c.person, _SCOPE.label("scope"))
+        .outerjoin(api_key, api_key.c.id == session.c.key_id)
+        .where(session.c.id == found[1], session.c.expires_at > NOW, _VALID)
     )
     row = conn.execute(query).one_or_none()
     same = hmac.compare_digest(keys.digest(found[2]), _NONE if row is None else row.digest)
     if row is None or not same:
         return None
-    return Session(found[1], Key(row.key_id, Scope.parse(row.scope), ""))
+    key = Key(row.key_id or "", Scope.parse(row.scope), "")
+    return Session(found[1], key, row.person or "")
 
 
 def end(conn: sa.Connection, ended: Session, source: str, request: str) -> None:
     """Signs out: the cookie is worth nothing from now on."""
     conn.execute(sa.delete(session).where(session.c.id == ended.id))
-    before = {"session": ended.id, "key": ended.key.id}
+    who = {"person": ended.person} if ended.person else {"key": ended.key.id}
+    before = {"session": ended.id, **who}
     audit.note(conn, ended.actor(source, request), "session.end", before=before)
 
 
 def listed(conn: sa.Connection, most: int, number: str | None = None) -> list[dict[str, Any]]:
     """Those that have not ended, the newest first; or this one alone."""
-    columns = (session.c.id, session.c.key_id, session.c.created_at, session.c.expires_at)
+    of = session.c
+    columns = (of.id, of.key_id, of.created_at, of.expires_at, of.person, _SCOPE.label("scope"))
     query = (
-        sa.select(*columns, api_key.c.scope, api_key.c.description)
-        .join(api_key, api_key.c.id == session.c.key_id)
-        .where(session.c.expires_at > NOW, api_key.c.revoked_at.is_(None))
+        sa.select(*columns, api_key.c.description)
+        .outerjoin(api_key, api_key.c.id == of.key_id)
+        .where(of.expires_at > NOW, _VALID)
         .where(sa.true() if number is None else session.c.id == number)
         .order_by(session.c.created_at.desc())
         .limit(most)
@@ -118,10 +138,15 @@ def listed(conn: sa.Connection, most: int, number: str | None = None) -> list[di
 
 def revoke(conn: sa.Connection, number: str, actor: Actor) -> bool:
     """Ends another's session; whether there was one."""
-    gone = sa.delete(session).where(session.c.id == number).returning(session.c.key_id)
+    gone = (
+        sa.delete(session)
+        .where(session.c.id == number)
+        .returning(session.c.key_id, session.c.person)
+    )
     row = conn.execute(gone).one_or_none()
     if row is not None:
-        audit.note(conn, actor, "session.end", before={"session": number, "key": row.key_id})
+        who = {"person": row.person} if row.person else {"key": row.key_id}
+        audit.note(conn, actor, "session.end", before={"session": number, **who})
     return row is not None
 
 

@@ -27,9 +27,14 @@ def ask_end(visit: Visit) -> Page:
     if one is None:
         raise Problem("not_found")
     what = [f"Session {number} is signed out at once."]
-    if one["description"]:
-        what.append(f"Its key {one['key_id']} is described as: {one['description']}")
-    what.append(f"Its owner can sign in again; to prevent that, revoke the key {one['key_id']}.")
+    if one["person"]:
+        what.append(f"It is of {one['person']}.")
+        what.append("Its owner can sign in again, until the provider refuses that.")
+    else:
+        if one["description"]:
+            what.append(f"Its key {one['key_id']} is described as: {one['description']}")
+        prevent = f"to prevent that, revoke the key {one['key_id']}"
+        what.append(f"Its owner can sign in again; {prevent}.")
     values = {
         "asked": Confirmation("End a session", what, "End it"),
         "action": f"/sessions/{number}/end",

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
 
+import sqlalchemy as sa
 from aiohttp import web
 
 from cdc.errors import CdcError
@@ -19,12 +20,15 @@ from cdc.web.console.forms import Form
 from cdc.web.console.render import HEADERS, Renderer
 from cdc.web.console.screens import ROOT, SCREENS
 from cdc.web.console.visit import Page, Redirect, Screen, Visit
+from cdc.web.keys import Key
 from cdc.web.limits import FailedKeys
+from cdc.web.oidc import Provider, Refused
 from cdc.web.problems import CODES, Problem, problem_of
 from cdc.web.server import query_of, read_body, response
 from cdc.web.sessions import Session
 
 SIGN_IN, SIGN_OUT = f"{ROOT}/sign-in", f"{ROOT}/sign-out"
+TO_PROVIDER, BACK = f"{SIGN_IN}/provider", f"{SIGN_IN}/back"
 _STATIC = f"{ROOT}/static/"
 _NEXT = re.compile(r"/console/[A-Za-z0-9/_?=&%.+-]{0,500}")
 """Where a sign-in may lead: a page of ours, never another host."""
@@ -65,11 +69,13 @@ class Site:
         prefix: str,
         *,
         secure: bool,
+        provider: Provider | None,
     ) -> None:
         self._service = service
         self._failed = failed
         self._observer = observer
         self._prefix = prefix
+        self._provider = provider
         self._secure = secure
         self._cookie = "__Host-cdc_console" if secure else "cdc_console"
         self._renderer = Renderer(prefix)
@@ -98,7 +104,7 @@ class Site:
         except (Problem, CdcError) as error:
             problem = problem_of(error) if isinstance(error, CdcError) else error
             if problem.code == "unavailable":
-                self._observer.unavailable(number, str(error))
+                self._observer.unavailable(number, str(problem.__cause__ or error))
             return self._refused(problem, asked)
         except Exception as error:
             self._observer.failed(number, error)
@@ -110,8 +116,10 @@ class Site:
         self, request: web.BaseRequest, asked: ConsoleRequest, seen: dict[str, str]
     ) -> web.Response:
         work: Callable[[], web.Response]
-        if asked.path in (SIGN_IN, SIGN_OUT):
-            screen, possible = None, ["GET", "POST"] if asked.path == SIGN_IN else ["POST"]
+        by_provider = self._provider is not None and asked.path in (TO_PROVIDER, BACK)
+        if by_provider or asked.path in (SIGN_IN, SIGN_OUT):
+            methods = {SIGN_IN: ["GET", "POST"], SIGN_OUT: ["POST"]}
+            screen, possible = None, methods.get(asked.path, ["GET"])
             seen["route"] = f"{asked.method} {asked.path}"
         else:
             screen, params, possible = routes.among(SCREENS, asked.method, asked.path)
@@ -127,6 +135,10 @@ class Site:
             kind = request.headers.get("Content-Type", "")
             asked.form = Form.parse(kind, await read_body(request))
         pool = self._service.pool
+        if by_provider:
+            return await (self._to_provider if asked.path == TO_PROVIDER else self._from_provider)(
+                asked
+            )
         if screen is not None:
             work = lambda: self._visited(screen, params, asked)  # noqa: E731 - one of four
         elif asked.path == SIGN_OUT:
@@ -166,14 +178,17 @@ class Site:
     # -- signing in and out -----------------------------------------------------------------------
 
     def _ask_key(self, asked: ConsoleRequest, problem: Problem | None = None) -> web.Response:
-        with self._service.pool.transaction() as conn:
-            asked.session = sessions.find(conn, asked.cookie)
+        asked.session = self._found(asked)
         if asked.session is not None:
             return self._redirect(Redirect("/"))
         fresh = "" if sessions.form_token(asked.cookie) else sessions.without_key()
         asked.cookie = fresh or asked.cookie
         wanted = asked.form.one("next") or asked.query.get("next", "")
-        values = {"problem": problem, "next": wanted if _NEXT.fullmatch(wanted) else ""}
+        values = {
+            "problem": problem,
+            "next": wanted if _NEXT.fullmatch(wanted) else "",
+            "provider": self._provider.host if self._provider else "",
+        }
         status = 200 if problem is None else problem.status
         made = self._page(Page("sign_in.html", values, status), asked)
         if fresh:
@@ -181,15 +196,54 @@ class Site:
         return made
 
     async def _sign_in(self, asked: ConsoleRequest) -> web.Response:
-        pool = self._service.pool
         asked.check_token()
-        sent = asked.form.one("key")
+        sent, wanted = asked.form.one("key"), asked.form.one("next")
+
+        async def signed_in() -> web.Response:
+            return await self._service.pool.run(
+                lambda: self._begun(asked, wanted, lambda conn: (_key(conn, sent), ""))
+            )
+
+        return await self._limited(asked, sent, signed_in)
+
+    async def _to_provider(self, asked: ConsoleRequest) -> web.Response:
+        assert self._provider is not None
+        if await self._service.pool.run(lambda: self._found(asked)):
+            return self._redirect(Redirect("/"))
+        cookie, wanted = sessions.without_key(), asked.query.get("next", "")
+        to = await self._provider.begin(cookie, wanted if _NEXT.fullmatch(wanted) else "")
+        made = response(303, {"Location": to}, b"")
+        self._keep(made, cookie)
+        return made
+
+    async def _from_provider(self, asked: ConsoleRequest) -> web.Response:
+        provider = self._provider
+        assert provider is not None
+
+        async def signed_in() -> web.Response:
+            try:
+                person, wanted = await provider.end(asked.cookie, asked.query)
+            except Refused as why:
+                self._observer.sign_in_refused(asked.number, str(why))
+                raise Problem("unauthorized", "This sign-in was not accepted. Try again.") from None
+            key = Key("", person.scope, "")
+            return await self._service.pool.run(
+                lambda: self._begun(asked, wanted, lambda _: (key, person.name))
+            )
+
+        return await self._limited(asked, "", signed_in)
+
+    async def _limited(
+        self, asked: ConsoleRequest, sent: str, signed_in: Callable[[], Awaitable[web.Response]]
+    ) -> web.Response:
+        """What is refused counts, and is shown with the form. sent: the key, if it is by one."""
         if (wait := self._failed.wait(asked.source, sent)) > 0:
             self._observer.key_refused()
             raise Problem("too_many_requests", headers={"Retry-After": str(int(wait) + 1)})
         try:
-            made = await pool.run(lambda: self._signed_in(asked))
-            self._failed.worked(sent)
+            made = await signed_in()
+            if sent:
+                self._failed.worked(sent)
             return made
         except Problem as problem:
             if problem.code == "unauthorized":
@@ -198,28 +252,29 @@ class Site:
             if problem.code not in ("unauthorized", "forbidden"):
                 raise
             refused = problem
-        return await pool.run(lambda: self._ask_key(asked, refused))
+        return await self._service.pool.run(lambda: self._ask_key(asked, refused))
 
-    def _signed_in(self, asked: ConsoleRequest) -> web.Response:
+    def _begun(
+        self,
+        asked: ConsoleRequest,
+        wanted: str,
+        owner: Callable[[sa.Connection], tuple[Key, str]],
+    ) -> web.Response:
+        """A new session of this key or person, in place of the one before."""
         with self._service.pool.transaction() as conn:
-            key = keys.valid(conn, asked.form.one("key"))
-            if key is None:
-                raise Problem("unauthorized", "This key is unknown, expired or revoked.")
-            if key.scope.kind not in READERS:
-                raise Problem(
-                    "forbidden",
-                    f"A key of scope {key.scope.kind} is for programs. The console needs one of "
-                    "scope admin, operator or read.",
-                )
+            key, person = owner(conn)
             before = sessions.find(conn, asked.cookie)
             if before is not None:
                 sessions.end(conn, before, asked.source, asked.number)
-            cookie = sessions.begin(conn, key, asked.source, asked.number)
-        wanted = asked.form.one("next")
+            cookie = sessions.begin(conn, key, asked.source, asked.number, person)
         path = wanted[len(ROOT) :] if _NEXT.fullmatch(wanted) else "/"
         made = self._redirect(Redirect(path))
         self._keep(made, cookie)
         return made
+
+    def _found(self, asked: ConsoleRequest) -> Session | None:
+        with self._service.pool.transaction() as conn:
+            return sessions.find(conn, asked.cookie)
 
     def _sign_out(self, asked: ConsoleRequest) -> web.Response:
         with self._service.pool.transaction() as conn:
@@ -238,7 +293,7 @@ class Site:
         shared: dict[str, Any] = {
             "token": sessions.form_token(asked.cookie),
             "scope": scope,
-            "key_id": asked.session.key.id if asked.session else "",
+            "owner": _owner(asked.session) if asked.session else "",
             "changes": scope in ("admin", "operator"),
             "request_id": asked.number,
             "path": asked.path,
@@ -266,3 +321,21 @@ class Site:
             secure=self._secure,
             samesite="Lax",
         )
+
+
+def _key(conn: sa.Connection, sent: str) -> Key:
+    """The key that was sent. Raises Problem for one that may not sign in."""
+    key = keys.valid(conn, sent)
+    if key is None:
+        raise Problem("unauthorized", "This key is unknown, expired or revoked.")
+    if key.scope.kind not in READERS:
+        raise Problem(
+            "forbidden",
+            f"A key of scope {key.scope.kind} is for programs. The console needs one of "
+            "scope admin, operator or read.",
+        )
+    return key
+
+
+def _owner(session: Session) -> str:
+    return session.person or f"Key {session.key.id}"

@@ -331,9 +331,12 @@ create index task_open on cdc.task (created_at) where state in ('waiting', 'runn
 create table cdc.session (
   id         text collate "C" primary key check (id ~ '^[a-z2-7]{12}$'),
   digest     bytea not null check (octet_length(digest) = 32),
-  key_id     text collate "C" not null references cdc.api_key on delete cascade,
+  key_id     text collate "C" references cdc.api_key on delete cascade,
   created_at timestamptz not null default clock_timestamp(),
-  expires_at timestamptz not null
+  expires_at timestamptz not null,
+  person     text,  -- of the OpenID Connect provider; null: signed in with the key
+  scope      text check (scope in ('admin', 'operator', 'read')),  -- of a person
+  check (num_nonnulls(key_id, person) = 1 and num_nonnulls(key_id, scope) = 1)
 );
 create index session_key on cdc.session (key_id);
 

@@ -240,7 +240,7 @@ async def test_the_audit_is_searched(admin_person: Person) -> None:
 async def test_the_doctor_says_what_it_could_not_check(admin_person: Person) -> None:
     page = await admin_person.get("/doctor")
     assert "daemons: no daemon runs: changes are collected and not sent" in page.text
-    assert "not checked: permission denied for table" in page.text  # of the suite
+    assert "transactions of other accounts cannot be seen by this account" in page.text
     assert re.search(r"\d+ checks not made here", page.text)
     assert "serverPostgreSQL" in page.text
     assert "<dt>endpoints" not in page.html  # no names are looked up here

@@ -44,6 +44,9 @@ COMMANDS = {
         "cdc.cli.webhook", "Webhooks: register, change, pause, test, remove.", WEBHOOKS
     ),
     "key": Listed("cdc.cli.key", "Keys of the API.", WEBHOOKS),
+    "portal-link": Listed(
+        "cdc.cli.portal_link", "Make a link to a company's own pages, for one use.", WEBHOOKS
+    ),
     "audit": Listed("cdc.cli.audit", "Show who changed what.", WEBHOOKS),
     "events": Listed(
         "cdc.cli.events", "List the events that a webhook can register for.", WEBHOOKS

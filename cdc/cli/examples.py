@@ -55,6 +55,7 @@ EXAMPLES = {
     ),
     "key list": ("cdc key list",),
     "key revoke": ("cdc key revoke abcdefghijkl",),
+    "portal-link": ("cdc portal-link --company 7 --may replay",),
     "audit": ("cdc audit --webhook 5", "cdc audit --company 7 --since 7d --json"),
     "run": ("cdc run", "cdc run --processes 2"),
     "serve": ("cdc serve", "cdc serve --bootstrap-key-file first.key"),

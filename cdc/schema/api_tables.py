@@ -4,7 +4,7 @@ and notices, which it shows."""
 from __future__ import annotations
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import BYTEA, JSONB, UUID
+from sqlalchemy.dialects.postgresql import ARRAY, BYTEA, JSONB, UUID
 
 from cdc.schema.columns import NOW, TIME, C, column, metadata
 
@@ -88,6 +88,8 @@ session = sa.Table(
     column("expires_at", TIME),
     column("person", sa.Text, null=True),
     column("scope", sa.Text, null=True),
+    column("may", ARRAY(sa.Text), null=True),
+    column("is_link", sa.Boolean, server_default=sa.false()),
     sa.Index("session_key", "key_id"),
 )
 

@@ -19,6 +19,7 @@ from cdc.web.problems import Problem
 EVERY: frozenset[ScopeKind] = frozenset({"admin", "operator", "read", "company", "webhook"})
 COMPANY: frozenset[ScopeKind] = frozenset({"admin", "operator", "read", "company"})
 READERS: frozenset[ScopeKind] = frozenset({"admin", "operator", "read"})
+OWNERS: frozenset[ScopeKind] = frozenset({"company"})
 CHANGERS: frozenset[ScopeKind] = frozenset({"admin", "operator", "company"})
 SENDERS: frozenset[ScopeKind] = frozenset({"admin", "operator", "company", "webhook"})
 AUDITORS: frozenset[ScopeKind] = frozenset({"admin", "operator"})

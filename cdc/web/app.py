@@ -21,7 +21,8 @@ from cdc.telemetry.http import HealthServer
 from cdc.telemetry.requests import RequestObserver
 from cdc.web import bootstrap, dispatch, openapi
 from cdc.web.call import Service
-from cdc.web.console.site import BACK, Site
+from cdc.web.console.portal import Portal
+from cdc.web.console.signing_in import BACK, Console
 from cdc.web.limits import FailedKeys
 from cdc.web.oidc import Provider
 from cdc.web.pool import RequestPool
@@ -71,8 +72,10 @@ class ServeApp:
         )
         back = f"{settings.serve_url}{BACK.lstrip('/')}"
         provider = Provider(settings, back) if settings.oidc_issuer else None
-        self._site = Site(
-            self._service, self._failed, observer, self._prefix, secure=https, provider=provider
+        shared = (self._service, self._failed, observer, self._prefix)
+        self._sites = (
+            Console(*shared, secure=https, provider=provider),
+            Portal(*shared, secure=https),
         )
         self._ready = False
         self._complained = False  # the log says why it is not ready
@@ -226,8 +229,9 @@ class ServeApp:
         if request.method in ("GET", "HEAD") and path in ("/healthz", "/readyz", OPENAPI):
             seen["route"] = f"GET {path}"
             return await self._open_to_all(path)
-        if self._site.serves(path):
-            return await self._site.answer(request, path, number, source, seen)
+        for site in self._sites:
+            if site.serves(path):
+                return await site.answer(request, path, number, source, seen)
         route, params = dispatch.route_of(request.method, path)
         seen["route"] = route.name
         headers = {name.lower(): value for name, value in request.headers.items()}

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
+
+from cdc.web.sessions import Ability
 
 MAX_NUMBER = 2**63 - 1
 
@@ -219,6 +221,20 @@ class ExplainQuery(Query):
     key: Name | None = Field(None, description="Of the row; or the number of the webhook.")
     company: Name | None = None
     since: Moment | None = Field(None, description="How far back; without: a day.")
+
+
+class PortalLinkIn(In):
+    may: list[Ability] = Field(
+        default_factory=list,
+        max_length=len(get_args(Ability)),
+        description="What may be done beside looking: `replay`, send deliveries again; `manage`, "
+        "register and change webhooks.",
+    )
+
+
+class PortalLinkMade(Out):
+    url: str = Field(description="Good for one use, within 5 minutes; shown only now.")
+    expires_at: datetime
 
 
 class KeyIn(In):

@@ -1,4 +1,4 @@
-"""Sessions of the console. Of a session's secret, which is in the cookie, a SHA-256 is kept."""
+"""Sessions of console and portal. Of a session's secret, in its cookie, a SHA-256 is kept."""
 
 from __future__ import annotations
 
@@ -7,19 +7,25 @@ import hmac
 import re
 import secrets
 from base64 import urlsafe_b64encode
+from collections.abc import Collection
 from dataclasses import dataclass, field
-from datetime import timedelta
-from typing import Any
+from datetime import datetime, timedelta
+from typing import Any, Literal, get_args
 
 import sqlalchemy as sa
 
 from cdc.schema.tables import api_key, session
+from cdc.settings import Settings
 from cdc.web import keys
 from cdc.web.keys import NOW, Key, Scope
-from cdc.webhooks import audit
+from cdc.webhooks import audit, checks
 from cdc.webhooks.audit import Actor
 
 LIFETIME = timedelta(hours=8)
+LINK_LIFETIME = timedelta(minutes=5)
+
+Ability = Literal["replay", "manage"]
+"""What a link may allow beside looking: sending deliveries again; registering and changing."""
 
 _COOKIE = re.compile(r"([a-z2-7]{12})?\.([A-Za-z0-9_-]{43})")
 _NONE = hashlib.sha256(b"no session").digest()
@@ -37,12 +43,14 @@ class Session:
 
     key:    the one that they gave, without its secret; without an id where the OpenID Connect
             provider vouches for the person.
-    person: of that provider.
+    person: of that provider, or who opened a link of the portal.
+    may:    what a link allows; None: what the scope does.
     """
 
     id: str
     key: Key = field(repr=False)
     person: str = ""
+    may: frozenset[Ability] | None = None
 
     def actor(self, source: str, request: str) -> Actor:
         return Actor(f"session:{self.id}", source, request)
@@ -73,8 +81,15 @@ def is_token(cookie: str, sent: str) -> bool:
     return bool(wanted) and hmac.compare_digest(wanted.encode(), sent.encode())
 
 
-def begin(conn: sa.Connection, key: Key, source: str, request: str, person: str = "") -> str:
-    """Signs in, with a key or as a person of the provider's. Returns the cookie."""
+def begin(
+    conn: sa.Connection,
+    key: Key,
+    source: str,
+    request: str,
+    person: str = "",
+    may: frozenset[Ability] | None = None,
+) -> str:
+    """Signs in, with a key, as a person of the provider's, or by a link. Returns the cookie."""
     number, secret = keys.new_key()
     conn.execute(
         sa.insert(session)
@@ -86,13 +101,68 @@ def begin(conn: sa.Connection, key: Key, source: str, request: str, person: str 
             expires_at=NOW + sa.cast(LIFETIME, sa.Interval),
             person=person or None,
             scope=str(key.scope) if person else None,
+            may=None if may is None else sorted(may),
         )
     )
-    made = Session(number, key, person)
+    made = Session(number, key, person, may)
     who = {"person": person} if person else {"key": key.id}
     after = {"session": number, **who, "scope": str(key.scope)}
     audit.note(conn, made.actor(source, request), "session.begin", after=after)
     return f"{number}.{secret}"
+
+
+def new_link(
+    conn: sa.Connection, actor: Actor, company: str, may: Collection[Ability]
+) -> tuple[str, datetime]:
+    """A link for somebody of this company, for one use. Returns its secret, and when it ends.
+
+    Raises UsageError for what is not a company's key.
+    """
+    checks.company(company)
+    number, secret = keys.new_key()
+    made = (
+        sa.insert(session)
+        .values(
+            id=number,
+            digest=keys.digest(secret),
+            expires_at=NOW + sa.cast(LINK_LIFETIME, sa.Interval),
+            person=f"portal of company {company}",
+            scope=str(Scope("company", company)),
+            may=sorted(may),
+            is_link=True,
+        )
+        .returning(session.c.expires_at)
+    )
+    ends = conn.execute(made).scalar_one()
+    after = {"link": number, "may": sorted(may)}
+    audit.note(conn, actor, "portal_link.create", company=company, after=after)
+    return f"{number}.{secret}", ends
+
+
+def address(settings: Settings, link: str) -> str:
+    """Where a link is opened."""
+    host = f"[{settings.serve_host}]" if ":" in settings.serve_host else settings.serve_host
+    url = settings.serve_url or f"http://{host}:{settings.serve_port}/"
+    return f"{url.rstrip('/')}/p/{link}"
+
+
+def open_link(conn: sa.Connection, link: str, source: str, request: str) -> str | None:
+    """Begins a session of the portal. Returns its cookie; None for a link that is used or old."""
+    found = _COOKIE.fullmatch(link)
+    if found is None or found[1] is None:
+        return None
+    # Whoever deletes it has opened it: of two at the same time, one.
+    opened = sa.delete(session).where(
+        session.c.id == found[1],
+        session.c.digest == keys.digest(found[2]),
+        session.c.is_link,
+        session.c.expires_at > NOW,
+    )
+    row = conn.execute(opened.returning(session.c.person, session.c.scope, session.c.may)).first()
+    if row is None:
+        return None
+    key = Key("", Scope.parse(row.scope), "")
+    return begin(conn, key, source, request, row.person, _may(row.may))
 
 
 def find(conn: sa.Connection, cookie: str) -> Session | None:
@@ -101,16 +171,27 @@ def find(conn: sa.Connection, cookie: str) -> Session | None:
     if found is None or found[1] is None:
         return None
     query = (
-        sa.select(session.c.digest, session.c.key_id, session.c.person, _SCOPE.label("scope"))
+        sa.select(
+            session.c.digest,
+            session.c.key_id,
+            session.c.person,
+            session.c.may,
+            _SCOPE.label("scope"),
+        )
         .outerjoin(api_key, api_key.c.id == session.c.key_id)
         .where(session.c.id == found[1], session.c.expires_at > NOW, _VALID)
+        .where(session.c.is_link.is_(False))
     )
     row = conn.execute(query).one_or_none()
     same = hmac.compare_digest(keys.digest(found[2]), _NONE if row is None else row.digest)
     if row is None or not same:
         return None
     key = Key(row.key_id or "", Scope.parse(row.scope), "")
-    return Session(found[1], key, row.person or "")
+    return Session(found[1], key, row.person or "", _may(row.may))
+
+
+def _may(kept: list[str] | None) -> frozenset[Ability] | None:
+    return None if kept is None else frozenset(a for a in get_args(Ability) if a in kept)
 
 
 def end(conn: sa.Connection, ended: Session, source: str, request: str) -> None:
@@ -128,7 +209,7 @@ def listed(conn: sa.Connection, most: int, number: str | None = None) -> list[di
     query = (
         sa.select(*columns, api_key.c.description)
         .outerjoin(api_key, api_key.c.id == of.key_id)
-        .where(of.expires_at > NOW, _VALID)
+        .where(of.expires_at > NOW, _VALID, of.is_link.is_(False))
         .where(sa.true() if number is None else session.c.id == number)
         .order_by(session.c.created_at.desc())
         .limit(most)

@@ -80,6 +80,7 @@ grant select, insert on cdc.api_key, cdc.audit to cdc_serve, cdc_admin;
 grant update (revoked_at, last_used_at) on cdc.api_key to cdc_serve, cdc_admin;
 grant select, insert, update, delete on cdc.idempotency, cdc.task to cdc_serve;
 grant select, insert, delete on cdc.session to cdc_serve;
+grant insert, select (expires_at) on cdc.session to cdc_admin;
 grant select on cdc.registration to cdc_admin;
 
 -- What was kept of a row of the suite (own) may be any short text of it: only capture reads it.

@@ -58,3 +58,14 @@ def test_what_a_reader_may_not(as_role: Callable[[str], Command]) -> None:
     reader = as_role("cdc_reader")
     assert "permission denied" in reader.refused("key", "list")
     assert "permission denied" in reader.refused("audit")
+
+
+def test_a_link_to_the_portal(cdc: Command) -> None:
+    made = cdc.json("portal-link", "--company", "7", "--may", "replay")
+    assert re.fullmatch(r"http://127\.0\.0\.1:8080/p/[a-z2-7]{12}\.[A-Za-z0-9_-]{43}", made["url"])
+    (entry,) = cdc.json("audit", "--action", "portal_link.create")
+    assert (entry["company"], entry["after"]["may"]) == ("7", ["replay"])
+    refused = cdc("portal-link", "--company", "7", "--may", "all")
+    assert refused.code != 0
+    assert "Expected replay or manage" in refused.err
+    assert cdc("portal-link", "--company", "").code != 0

@@ -30,7 +30,8 @@ WANTED = {
     "cdc_admin": {
         "api_key": "si(u)", "attempt": "si", "audit": "si", "dead": "siud", "installation": "su",
         "lane": "s", "layout": "s", "notice": "s", "queue": "s", "registration": "s",
-        "retry": "siud", "schema_version": "s", "shard": "s", "subscription": "siud",
+        "retry": "siud", "schema_version": "s", "session": "(s)i", "shard": "s",
+        "subscription": "siud",
         "unresolved": "(s)", "webhook": "siud", "webhook_secret": "siud",
     },
     "cdc_reader": {

@@ -54,11 +54,14 @@ class _Reader(HTMLParser):
 
 @dataclass(slots=True)
 class Person:
+    """root: what stands before all paths."""
+
     url: str
     http: aiohttp.ClientSession
+    root: str = "/console"
 
     async def get(self, path: str, *, follow: bool = True) -> Page:
-        async with self.http.get(f"{self.url}/console{path}", allow_redirects=follow) as got:
+        async with self.http.get(f"{self.url}{self.root}{path}", allow_redirects=follow) as got:
             return await _read(got)
 
     async def post(self, path: str, fields: Any, *, follow: bool = True) -> Page:
@@ -72,7 +75,7 @@ class Person:
     async def send(self, path: str, fields: Any, *, follow: bool = True) -> Page:
         """Sends a form as it stands."""
         data = aiohttp.FormData(list(fields))
-        address = f"{self.url}/console{path}"
+        address = f"{self.url}{self.root}{path}"
         async with self.http.post(address, data=data, allow_redirects=follow) as got:
             return await _read(got)
 
@@ -96,7 +99,7 @@ async def _read(got: aiohttp.ClientResponse) -> Page:
 
 
 @asynccontextmanager
-async def person(url: str) -> AsyncIterator[Person]:
+async def person(url: str, root: str = "/console") -> AsyncIterator[Person]:
     jar = aiohttp.CookieJar(unsafe=True)  # of an address
     async with aiohttp.ClientSession(cookie_jar=jar, timeout=WITHIN) as http:
-        yield Person(url.rstrip("/"), http)
+        yield Person(url.rstrip("/"), http, root)

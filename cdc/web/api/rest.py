@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from cdc.model import SYSTEM
 from cdc.schema.tables import registration, task
-from cdc.web import keys, pages
+from cdc.web import keys, pages, sessions
 from cdc.web.call import ApiAnswer, Call
 from cdc.web.delivery_models import TaskOut
 from cdc.web.keys import NOW, Scope
@@ -25,6 +25,7 @@ from cdc.web.models import (
     KeyPage,
     NoticeOut,
     NoticePage,
+    PortalLinkMade,
 )
 from cdc.web.problems import Problem, about
 from cdc.webhooks import audit
@@ -106,6 +107,14 @@ def create_key(call: Call) -> ApiAnswer:
         expires=None if seconds is None else timedelta(seconds=seconds),
     )
     return ApiAnswer(KeyMade(**row, key=key), 201, {"Location": f"/v1/keys/{row['id']}"})
+
+
+def create_link(call: Call) -> ApiAnswer:
+    company = call.access.company(call.params["company"])
+    with about("company"):
+        link, ends = sessions.new_link(call.conn, call.actor, company, call.body.may)
+    url = sessions.address(call.service.settings, link)
+    return ApiAnswer(PortalLinkMade(url=url, expires_at=ends), 201)
 
 
 def revoke_key(call: Call) -> ApiAnswer:

@@ -1,11 +1,15 @@
-"""The console: pages for the helpdesk and the operator, complete without JavaScript.
+"""The console, pages for the helpdesk and the operator, and the portal, pages for a company.
 
-site.py       one request: session, form token, screen, page
-screens.py    the list of screens
+Complete without JavaScript.
+
+site.py       one request to either: session, form token, screen, page
+signing_in.py the console, and how people sign in to it
+portal.py     the portal, and the links that lead to it
+screens.py    the screens of both
 visit.py      what a screen gets, and what it gives back
 forms.py      fields of a form, checked by the API's own models
 overview.py, companies.py, webhooks.py, registering.py, changes.py, deliveries.py,
-installation.py, records.py, people.py   the screens
+installation.py, records.py, people.py, links.py   the screens
 render.py     templates/ and static/: every value is escaped
 
 A change is made by the API's own functions, in the request's transaction, and so has its checks and

@@ -25,7 +25,15 @@ def show(visit: Visit) -> Page:
     name = visit.query.get("name", "")
     if not name:
         raise Problem("not_found")
-    company = visit.access.company(name)
+    return _page(visit, visit.access.company(name))
+
+
+def own(visit: Visit) -> Page:
+    """The company's own, in the portal."""
+    return _page(visit, visit.access.company_only or "")
+
+
+def _page(visit: Visit, company: str) -> Page:
     found = statements.search(visit.conn, company, removed=True, most=LISTED + 1)
     values = {
         "company": company,

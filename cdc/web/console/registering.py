@@ -26,8 +26,8 @@ def new(visit: Visit) -> Page:
 def add(visit: Visit) -> Page:
     form = visit.form
     with visit.attempt() as attempt:
-        company = _company(form)
-        given: dict[str, Any] = form.filled(*_TEXTS, "signature")
+        company = _company(visit)
+        given: dict[str, Any] = form.filled(*_texts(visit), "signature")
         given["events"] = _events(form)
         if not form.one("endpoint"):
             raise Problem("invalid", errors={"endpoint": "give the URL to POST to"})
@@ -56,7 +56,7 @@ def change(visit: Visit) -> Page | Redirect:
         given: dict[str, Any] = {}
         if (events := _events(form)) != before["events"]:
             given["events"] = events
-        for name in _TEXTS:
+        for name in _texts(visit):
             if (value := form.one(name)) != before[name]:
                 given[name] = value or ("" if name == "description" else None)
         if form.one("headers"):
@@ -113,8 +113,16 @@ def _sent(form: Form) -> dict[str, Any]:
     return {**texts, "events": form.every("events")}
 
 
-def _company(form: Form) -> str:
-    company = form.one("company")
+def _texts(visit: Visit) -> tuple[str, ...]:
+    """Fields of the form. Capacity and certificates are not for a company to choose."""
+    own = visit.access.company_only is not None
+    return _TEXTS[:-2] if own else _TEXTS
+
+
+def _company(visit: Visit) -> str:
+    if visit.access.company_only is not None:
+        return visit.access.company_only
+    company = visit.form.one("company")
     if not company:
         raise Problem("invalid", errors={"company": "give the company's key in the suite"})
     try:

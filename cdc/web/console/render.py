@@ -91,9 +91,9 @@ def why(lane: LaneState) -> str:
 
 
 class Renderer:
-    """prefix: what a proxy puts before all paths."""
+    """prefix: what a proxy puts before all paths. root: of the site's own, after that."""
 
-    def __init__(self, prefix: str) -> None:
+    def __init__(self, prefix: str, root: str) -> None:
         self.static = Static()
         self._templates = Environment(
             loader=FileSystemLoader(HERE / "templates"),
@@ -106,9 +106,10 @@ class Renderer:
             moment=moment, coded=coded, age=age, plain=plain, standing=standing, why=why
         )
         self._templates.globals.update(
-            root=f"{prefix}/console",
-            css=f"{prefix}/console/static/{self.static.names['console.css']}",
-            icon=f"{prefix}/console/static/{self.static.names['icon.svg']}",
+            root=f"{prefix}{root}",
+            link_root=f"{prefix}/p/",
+            css=f"{prefix}{root}/static/{self.static.names['console.css']}",
+            icon=f"{prefix}{root}/static/{self.static.names['icon.svg']}",
             counted=counted,
             at_least=at_least,
         )

@@ -1,13 +1,14 @@
-"""The screens of the console, all of them. Signing in and out: site.py."""
+"""The screens of the console and of the portal, all of them."""
 
 from __future__ import annotations
 
-from cdc.web.access import ADMINS, AUDITORS, READERS
+from cdc.web.access import ADMINS, AUDITORS, OWNERS, READERS
 from cdc.web.console import (
     changes,
     companies,
     deliveries,
     installation,
+    links,
     overview,
     people,
     records,
@@ -15,33 +16,47 @@ from cdc.web.console import (
     webhooks,
 )
 from cdc.web.console.visit import Screen
+from cdc.web.keys import ScopeKind
+from cdc.web.sessions import Ability
 
-ROOT = "/console"
-ONE = "/console/webhooks/{webhook_id}"
-DELIVERY = "/console/deliveries/{uid}"
+ROOT, PORTAL = "/console", "/portal"
 KEY = "/console/keys/{key_id}"
 SESSION = "/console/sessions/{session_id}"
+
+Who = frozenset[ScopeKind]
+
+
+def _webhooks(root: str, see: Who, change: Who) -> tuple[Screen, ...]:
+    """What there is of a webhook and its deliveries, in the console and in the portal."""
+    one, delivery = f"{root}/webhooks/{{webhook_id}}", f"{root}/deliveries/{{uid}}"
+    manage: Ability = "manage"
+    return (
+        Screen("GET", f"{root}/register", registering.new, change, manage),
+        Screen("POST", f"{root}/register", registering.add, change, manage),
+        Screen("GET", one, webhooks.show, see),
+        Screen("GET", f"{one}/edit", registering.edit, change, manage),
+        Screen("POST", f"{one}/edit", registering.change, change, manage),
+        Screen("GET", f"{one}/pause", changes.ask_pause, change, manage),
+        Screen("POST", f"{one}/pause", changes.pause, change, manage),
+        Screen("GET", f"{one}/resume", changes.ask_resume, change, manage),
+        Screen("POST", f"{one}/resume", changes.resume, change, manage),
+        Screen("GET", f"{one}/rotate", changes.ask_rotate, change, manage),
+        Screen("POST", f"{one}/rotate", changes.rotate, change, manage),
+        Screen("GET", f"{one}/remove", changes.ask_remove, change, manage),
+        Screen("POST", f"{one}/remove", changes.remove, change, manage),
+        Screen("GET", delivery, deliveries.show, see),
+        Screen("GET", f"{delivery}/retry", deliveries.ask_retry, change, "replay"),
+        Screen("POST", f"{delivery}/retry", deliveries.retry, change, "replay"),
+    )
+
 
 SCREENS: tuple[Screen, ...] = (
     Screen("GET", "/console/", overview.show, READERS),
     Screen("GET", "/console/companies", companies.find, READERS),
     Screen("GET", "/console/company", companies.show, READERS),
-    Screen("GET", "/console/register", registering.new, AUDITORS),
-    Screen("POST", "/console/register", registering.add, AUDITORS),
-    Screen("GET", ONE, webhooks.show, READERS),
-    Screen("GET", f"{ONE}/edit", registering.edit, AUDITORS),
-    Screen("POST", f"{ONE}/edit", registering.change, AUDITORS),
-    Screen("GET", f"{ONE}/pause", changes.ask_pause, AUDITORS),
-    Screen("POST", f"{ONE}/pause", changes.pause, AUDITORS),
-    Screen("GET", f"{ONE}/resume", changes.ask_resume, AUDITORS),
-    Screen("POST", f"{ONE}/resume", changes.resume, AUDITORS),
-    Screen("GET", f"{ONE}/rotate", changes.ask_rotate, AUDITORS),
-    Screen("POST", f"{ONE}/rotate", changes.rotate, AUDITORS),
-    Screen("GET", f"{ONE}/remove", changes.ask_remove, AUDITORS),
-    Screen("POST", f"{ONE}/remove", changes.remove, AUDITORS),
-    Screen("GET", DELIVERY, deliveries.show, READERS),
-    Screen("GET", f"{DELIVERY}/retry", deliveries.ask_retry, AUDITORS),
-    Screen("POST", f"{DELIVERY}/retry", deliveries.retry, AUDITORS),
+    *_webhooks(ROOT, READERS, AUDITORS),
+    Screen("GET", "/console/link", links.ask, AUDITORS),
+    Screen("POST", "/console/link", links.make, AUDITORS),
     Screen("GET", "/console/doctor", installation.doctor, AUDITORS),
     Screen("GET", "/console/unresolved", installation.unresolved_changes, READERS),
     Screen("GET", "/console/audit", records.audit, AUDITORS),
@@ -52,4 +67,9 @@ SCREENS: tuple[Screen, ...] = (
     Screen("GET", "/console/sessions", people.sessions, ADMINS),
     Screen("GET", f"{SESSION}/end", people.ask_end, ADMINS),
     Screen("POST", f"{SESSION}/end", people.end, ADMINS),
+)
+
+PORTAL_SCREENS: tuple[Screen, ...] = (
+    Screen("GET", "/portal/", companies.own, OWNERS),
+    *_webhooks(PORTAL, OWNERS, OWNERS),
 )

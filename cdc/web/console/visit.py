@@ -14,6 +14,7 @@ from cdc.web.call import Call, Service
 from cdc.web.console.forms import Form
 from cdc.web.keys import ScopeKind
 from cdc.web.problems import Problem, problem_of
+from cdc.web.sessions import Ability
 from cdc.webhooks.audit import Actor
 from cdc.webhooks.registry import Registry
 
@@ -90,15 +91,6 @@ class Visit:
     form: Form
     session: str
 
-    @property
-    def scope(self) -> ScopeKind:
-        return self.access.key.scope.kind
-
-    @property
-    def changes(self) -> bool:
-        """Whether this session may change anything."""
-        return self.scope in ("admin", "operator")
-
     def call(
         self, *, query: Any = None, body: Any = None, version: int | None = None, **params: str
     ) -> Call:
@@ -121,9 +113,10 @@ class Visit:
 
 @dataclass(frozen=True, slots=True)
 class Screen:
-    """who: kinds of scopes that see it."""
+    """who: kinds of scopes that see it. needs: what a link of the portal must allow for it."""
 
     method: Literal["GET", "POST"]
     path: str
     handler: Callable[[Visit], Page | Redirect]
     who: frozenset[ScopeKind]
+    needs: Ability | None = None

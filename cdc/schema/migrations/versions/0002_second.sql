@@ -326,16 +326,19 @@ create table cdc.task (
 );
 create index task_open on cdc.task (created_at) where state in ('waiting', 'running');
 
--- People who are signed in to the console, each with the key that they gave. Of the session's secret, which
--- is in their cookie, a SHA-256 is kept. Signing out deletes the row.
+-- People who are signed in: to the console, with a key or by OpenID Connect, or to the portal, by a link. Of
+-- the session's secret, which is in their cookie, a SHA-256 is kept. Signing out deletes the row. A link that
+-- waits to be opened is such a row, too; opening it replaces the row.
 create table cdc.session (
   id         text collate "C" primary key check (id ~ '^[a-z2-7]{12}$'),
   digest     bytea not null check (octet_length(digest) = 32),
   key_id     text collate "C" references cdc.api_key on delete cascade,
   created_at timestamptz not null default clock_timestamp(),
   expires_at timestamptz not null,
-  person     text,  -- of the OpenID Connect provider; null: signed in with the key
-  scope      text check (scope in ('admin', 'operator', 'read')),  -- of a person
+  person     text,  -- of the OpenID Connect provider, or the portal's; null: signed in with the key
+  scope      text check (scope in ('admin', 'operator', 'read') or scope like 'company:_%'),  -- of a person
+  may        text[],  -- of the portal, beside looking: replay, manage; null: what the scope allows
+  is_link    boolean not null default false,
   check (num_nonnulls(key_id, person) = 1 and num_nonnulls(key_id, scope) = 1)
 );
 create index session_key on cdc.session (key_id);
@@ -539,6 +542,7 @@ grant select, insert on cdc.api_key, cdc.audit to cdc_serve, cdc_admin;
 grant update (revoked_at, last_used_at) on cdc.api_key to cdc_serve, cdc_admin;
 grant select, insert, update, delete on cdc.idempotency, cdc.task to cdc_serve;
 grant select, insert, delete on cdc.session to cdc_serve;
+grant insert, select (expires_at) on cdc.session to cdc_admin;
 grant select on cdc.registration to cdc_admin;
 -- What was kept of a row of the suite (own) may be any short text of it: capture reads it, nobody else.
 revoke select on cdc.unresolved from cdc_daemon, cdc_admin, cdc_reader;

@@ -1,0 +1,55 @@
+"""`cdc portal-link`: a link to a company's own pages."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cdc.cli.common import AsJson, load_settings, print_facts, print_json, say
+from cdc.cli.key import transaction
+from cdc.errors import UsageError
+
+if TYPE_CHECKING:
+    from cdc.web.sessions import Ability
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the command."""
+    app.command("portal-link")(portal_link)
+
+
+def portal_link(
+    ctx: typer.Context,
+    company: Annotated[str, typer.Option(help="The company, by its key in the suite.")],
+    may: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="replay|manage",
+            help="What may be done beside looking: send deliveries again; register and change "
+            "webhooks. Repeatable.",
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make a link to a company's own pages, for one use.
+
+    The link opens the company's webhooks in a browser, once, within 5 minutes, and signs in for 8
+    hours. `cdc serve` must run; CDC_SERVE_URL says how people reach it.
+    """
+    from cdc.web import sessions
+    from cdc.webhooks.audit import Actor
+
+    allowed: set[Ability] = set()
+    for one in may or []:
+        if one not in ("replay", "manage"):
+            raise UsageError(f"invalid --may: {one!r}", "Expected replay or manage.")
+        allowed.add("replay" if one == "replay" else "manage")
+    with transaction(ctx) as conn:
+        link, ends = sessions.new_link(conn, Actor.here(), company, allowed)
+    url = sessions.address(load_settings(ctx), link)
+    if as_json:
+        print_json({"url": url, "expires_at": ends})
+        return
+    print_facts({"url": url, "expires": ends})
+    say("The link works once; opening it uses it up.")

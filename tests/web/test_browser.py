@@ -158,7 +158,7 @@ def registered(here: Window, endpoint: str, picture: str = "") -> tuple[int, str
     page.get_by_label("Endpoint").fill(endpoint)
     page.get_by_label("project_changed").check()
     if picture:
-        here.picture(picture, height=1160)
+        here.picture(picture, height=1420)
     here.click("Register", "button")
     here.see("This is the signing secret. It is shown only now")
     secret = page.locator(".secret").inner_text()

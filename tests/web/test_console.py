@@ -12,7 +12,8 @@ import pytest
 from tests.web.browser import Page, Person, person
 from tests.web.kit import Served
 
-HOOK = [("events", "project_changed"), ("events", "candidate_changed")]
+BOTH = [("actions", "created"), ("actions", "modified")]
+HOOK = [("events", "project_changed"), ("events", "candidate_changed"), *BOTH]
 HOSTILE = "\"'><script>alert(1)</script><img src=x onerror=y>{{7*7}}`x"
 
 
@@ -139,7 +140,7 @@ async def test_edit_changes_what_was_changed(served: Served, admin_person: Perso
     assert "of-the-login" not in form.html
     assert "of-the-header" not in form.html
     fields = [
-        ("events", "project_changed"), ("endpoint", "http://***@127.0.0.1:9/edit"),
+        *BOTH, ("events", "project_changed"), ("endpoint", "http://***@127.0.0.1:9/edit"),
         ("description", "new"), ("max_concurrency", "10"), ("rate_limit", "2.5"),
     ]  # fmt: skip
     page = await admin_person.post(f"/webhooks/{number}/edit", fields)
@@ -178,13 +179,18 @@ async def test_edit_changes_what_was_changed(served: Served, admin_person: Perso
         ("headers", "Content-Length: 1"),
         ("ref", "a\0b"),
         ("signature", "none"),
+        ("actions", "deleted"),
+        ("filter", "status"),
+        ("filter", "status=new"),
+        ("changed", "row"),
+        ("changed", "fields"),
     ],
 )
 async def test_a_bad_value_is_marked_and_the_rest_stays(
     served: Served, admin_person: Person, field: str, value: str
 ) -> None:
     fields = {"events": "project_changed", "company": "3", "endpoint": "http://127.0.0.1:9/bad"}
-    given = {**fields, "description": "of the form", field: value}
+    given = {**fields, "actions": "modified", "description": "of the form", field: value}
     page = await admin_person.post("/register", given)
     assert page.status == 422, page.text
     assert f'id="{field}-error"' in page.html

@@ -10,6 +10,7 @@ import psycopg
 import pytest
 
 from cdc.mapping import default_mapping
+from tests.web.browser import person
 from tests.web.kit import Answer, Client, Served, account, problem, serving
 
 HOOK = {"events": ["project_changed"], "endpoint": "http://127.0.0.1:9/hook"}
@@ -166,6 +167,37 @@ def test_what_a_webhook_wants_of_its_events(served: Served, operator: Client) ->
     operator.good("PATCH", path, {"changed": ["status"]})
     refused = problem(operator("PATCH", path, {"events": ["note_changed"]}))
     assert "event note_changed has no field 'status'" in refused["detail"]
+
+
+async def test_the_same_on_the_console(served: Served, operator: Client) -> None:
+    stored = "select actions, filter, changed from cdc.subscription where webhook_id = %s"
+    form = [
+        *(("company", "1"), ("endpoint", "http://127.0.0.1:9/wants")),
+        *(("events", "candidate_changed"), ("actions", "modified"), ("actions", "created")),
+        *(("filter", "status = done,\r\n\r\nscore=1,2"), ("changed", "fields")),
+        ("fields", "score, status"),
+    ]
+    async with person(served.url) as one:
+        await one.sign_in(operator.key or "")
+        page = await one.post("/register", form)
+        assert page.status == 201, page.text
+        number = int(next(link for link in page.links if "/webhooks/" in link).rpartition("/")[2])
+        wanted = {"status": ["done", ""], "score": ["1", "2"]}
+        assert served.rows(stored, number) == [(None, wanted, ["score", "status"])]
+        page = await one.get(f"/webhooks/{number}/edit")
+        assert "its fields: status, score" in page.text
+        assert "score=1,2\nstatus=done,</textarea>" in page.html
+        assert 'name="changed" value="fields" checked' in page.html
+        served.run("update cdc.subscription set filter = %s", '{"status": ["a,b"]}')
+        edited = dict(form) | {"filter": "status=a,b", "changed": "row", "fields": "score"}
+        await one.post(f"/webhooks/{number}/edit", edited)  # the filter stays as it is
+        assert served.rows(stored, number) == [("c", {"status": ["a,b"]}, [])]
+        edited |= {"filter": "", "changed": "any", "actions": "modified"}
+        await one.post(f"/webhooks/{number}/edit", edited)
+        assert served.rows(stored, number) == [("m", None, None)]
+        del edited["actions"]
+        page = await one.post(f"/webhooks/{number}/edit", edited)
+        assert (page.status, "choose at least one" in page.text) == (422, True)
 
 
 def test_pause_resume_remove(operator: Client) -> None:

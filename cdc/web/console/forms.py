@@ -72,9 +72,26 @@ def checked(model: type[M], given: Mapping[str, Any]) -> M:
 def headers(text: str) -> dict[str, str]:
     """Lines of ``Name: value``. Raises Problem."""
     found: dict[str, str] = {}
-    for line in filter(None, map(str.strip, text.splitlines())):
+    for line in lines(text):
         name, colon, value = line.partition(":")
         if not colon or not name.strip():
             raise Problem("invalid", errors={"headers": "expected a line `Name: value` for each"})
         found[name.strip()] = value.strip()
     return found
+
+
+def filters(text: str) -> dict[str, list[str]]:
+    """Lines of ``field=value,value``. Raises Problem."""
+    found: dict[str, list[str]] = {}
+    for line in lines(text):
+        name, equals, values = line.partition("=")
+        if not equals or not name.strip() or name.strip() in found:
+            error = f"`{line}`: expected a line `field=value,value` for each field"
+            raise Problem("invalid", errors={"filter": error})
+        found[name.strip()] = [value.strip() for value in values.split(",")]
+    return found
+
+
+def lines(text: str) -> list[str]:
+    """Those that hold something."""
+    return [line for one in text.splitlines() if (line := one.strip())]

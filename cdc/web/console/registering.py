@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from cdc.errors import UsageError
+from cdc.model import ACTIONS
 from cdc.web.api import rest
 from cdc.web.api import webhooks as api
 from cdc.web.console import forms
@@ -29,6 +30,8 @@ def add(visit: Visit) -> Page:
         company = _company(visit)
         given: dict[str, Any] = form.filled(*_texts(visit), "signature")
         given["events"] = _events(form)
+        given |= {"actions": _actions(form), "filter": forms.filters(form.one("filter"))}
+        given["changed"] = _changed(form)
         if not form.one("endpoint"):
             raise Problem("invalid", errors={"endpoint": "give the URL to POST to"})
         given["headers"] = forms.headers(form.one("headers"))
@@ -59,6 +62,12 @@ def change(visit: Visit) -> Page | Redirect:
         for name in _texts(visit):
             if (value := form.one(name)) != before[name]:
                 given[name] = value or ("" if name == "description" else None)
+        if (actions := _actions(form)) != before["actions"]:
+            given["actions"] = actions
+        if forms.lines(form.one("filter")) != forms.lines(before["filter"]):
+            given["filter"] = forms.filters(form.one("filter"))
+        if (changed := _changed(form)) != (None if one.changed is None else list(one.changed)):
+            given["changed"] = changed
         if form.one("headers"):
             given["headers"] = forms.headers(form.one("headers"))
         elif form.one("no_headers"):
@@ -87,8 +96,10 @@ def _form(
 
 
 _EMPTY: dict[str, Any] = {
-    **dict.fromkeys(("company", "headers", *_TEXTS), ""),
+    **dict.fromkeys(("company", "headers", "filter", "fields", *_TEXTS), ""),
     "events": [],
+    "actions": list(ACTIONS),
+    "changed": "any",
     "signature": "v1",
 }
 
@@ -104,13 +115,18 @@ def _of(one: Registration) -> dict[str, Any]:
         "rate_limit": "" if one.rate is None else f"{one.rate:g}",
         "max_concurrency": str(one.cap),
         "tls_profile": one.tls_profile or "",
+        "actions": list(one.actions),
+        "filter": "\n".join(f"{name}={','.join(values)}" for name, values in one.filter.items()),
+        "changed": "any" if one.changed is None else "fields" if one.changed else "row",
+        "fields": ", ".join(one.changed or ()),
     }
 
 
 def _sent(form: Form) -> dict[str, Any]:
     """What was sent, to be corrected."""
-    texts = {name: form.one(name) for name in ("company", "headers", "signature", *_TEXTS)}
-    return {**texts, "events": form.every("events")}
+    names = ("company", "headers", "signature", "filter", "changed", "fields", *_TEXTS)
+    texts = {name: form.one(name) for name in names}
+    return {**texts, "events": form.every("events"), "actions": form.every("actions")}
 
 
 def _texts(visit: Visit) -> tuple[str, ...]:
@@ -137,3 +153,23 @@ def _events(form: Form) -> list[str]:
     if not events:
         raise Problem("invalid", errors={"events": "choose at least one event"})
     return events
+
+
+def _actions(form: Form) -> list[str]:
+    actions = form.every("actions")
+    if not actions:
+        raise Problem("invalid", errors={"actions": "choose at least one"})
+    return actions
+
+
+def _changed(form: Form) -> list[str] | None:
+    """What an update must have changed, as the API has it."""
+    fields = [name for one in form.one("fields").split(",") if (name := one.strip())]
+    match form.one("changed"):
+        case "row":
+            return []
+        case "fields" if fields:
+            return fields
+        case "fields":
+            raise Problem("invalid", errors={"changed": "name the fields, with commas between"})
+    return None

@@ -129,8 +129,8 @@ docs: .venv/.installed ## write the parts of docs/ that follow from the code
 	.venv/bin/python -m tests.house.api_document
 
 .PHONY: pictures
-pictures: .venv/.installed ## the pictures of docs/console.md, taken by its test in a browser
-	@$(CLEAN_ENV) CDC_TEST_PICTURES=docs/images .venv/bin/python -m pytest -q tests/web/test_browser.py -k wish
+pictures: .venv/.installed ## the pictures of console.md and portal.md, taken by tests in a browser
+	@$(CLEAN_ENV) CDC_TEST_PICTURES=docs/images .venv/bin/python -m pytest -q tests/web/test_browser.py -k 'wish or company_sees'
 
 .PHONY: audit
 audit: .venv/.installed ## known vulnerabilities of the pinned packages; says so if that cannot be found out

@@ -51,14 +51,18 @@ def chromium() -> Iterator[Browser]:
 
 @dataclass(slots=True)
 class Window:
-    """A browser window of its own, with the complaints that its pages made."""
+    """A browser window of its own, with the complaints that its pages made.
+
+    root: what stands before all paths.
+    """
 
     page: Page
     url: str
+    root: str = "/console"
     complaints: list[str] = field(default_factory=list)
 
     def open(self, path: str, status: int = 200) -> Page:
-        answer = self.page.goto(f"{self.url}/console{path}")
+        answer = self.page.goto(f"{self.url}{self.root}{path}")
         assert answer is not None
         assert answer.status == status, (path, self.page.inner_text("body"))
         return self.page
@@ -101,12 +105,12 @@ def _no_findings(page: Page, options: dict[str, object]) -> None:
 
 
 @contextmanager
-def window(browser: Browser, url: str, **options: Any) -> Iterator[Window]:
+def window(browser: Browser, url: str, root: str = "/console", **options: Any) -> Iterator[Window]:
     """Complaints: errors of scripts, refusals by the content security policy, and the like."""
     context = browser.new_context(viewport={"width": 1280, "height": HEIGHT}, **options)
     context.set_default_timeout(WITHIN * 1000)
     page = context.new_page()
-    made = Window(page, url.rstrip("/"))
+    made = Window(page, url.rstrip("/"), root)
 
     def heard(kind: str, text: str) -> None:
         if kind in ("error", "warning") and "the server responded with a status of" not in text:

@@ -68,6 +68,10 @@ def _over_http(stage: Stage, url: str, key: str) -> list[tuple[str, str]]:
     new = json.dumps({"events": ["project_changed"], "endpoint": stage.receiver.url("/mine")})
     return [
         ("The console, for the helpdesk:", f"{url}/console/"),
+        (
+            "A company's own pages, by a link that works once:",
+            f"CDC_SERVE_URL={url}/ {_cdc()} portal-link --company 1 --may replay --may manage",
+        ),
         ("An administrator's key, to sign in there, and for the API:", f"export CDC_API_KEY={key}"),
         ("The API, for programs: the webhooks of a company,", f"{curl}/companies/1/webhooks"),
         ("what was sent to the first of them,", f"{curl}/webhooks/1/deliveries"),

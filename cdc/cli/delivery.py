@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from cdc import wording
-from cdc.cli import common, drop, known, replay
+from cdc.cli import cancel, common, drop, known, replay
 from cdc.cli.common import AsJson, load_settings, moment, print_facts, print_json, print_table, say
 from cdc.errors import CdcError, UsageError
 
@@ -26,13 +26,14 @@ def register(app: typer.Typer) -> None:
     """Adds the group."""
     group = typer.Typer(
         no_args_is_help=True,
-        help="Deliveries: list, inspect, replay, drop.\n\nA delivery is one change for one "
+        help="Deliveries: list, inspect, replay, cancel, drop.\n\nA delivery is one change for one "
         "webhook. It is queued, retrying, parked (behind a retrying one) or held (its webhook is "
         "paused), and ends delivered, dead, expired or dropped.",
     )
     group.command("list")(list_)
     group.command("show")(show)
     group.command("replay")(replay.replay)
+    group.command("cancel")(cancel.cancel)
     group.command("drop")(drop.drop)
     app.add_typer(group, name="delivery")
 

@@ -44,6 +44,10 @@ EXAMPLES = {
     ),
     "delivery show": ("cdc delivery show 4711",),
     "catalog": ("cdc catalog", "cdc catalog --format openapi > webhooks.json"),
+    "delivery cancel": (
+        "cdc delivery cancel 4711 --reason 'sent by hand'",
+        "cdc delivery cancel 0f6ae0b3-5c0d-4a58-9d1c-6a3a2f3e9b57 --yes",
+    ),
     "delivery drop": (
         "cdc delivery drop 4711 --reason 'their ATS was replaced'",
         "cdc delivery drop --webhook 1 --dry-run",

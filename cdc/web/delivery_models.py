@@ -93,6 +93,10 @@ class RetryOut(Out):
     retried: int = Field(description="0: it waits already.")
 
 
+class CancelOut(Out):
+    cancelled: int = Field(description="0: it has ended already.")
+
+
 class ReplayIn(In):
     webhook: Number | None = None
     company: Name | None = None

@@ -12,6 +12,7 @@ from cdc.web.access import ADMINS, AUDITORS, CHANGERS, COMPANY, EVERY, READERS, 
 from cdc.web.api import deliveries, owed, rest, watch, webhooks
 from cdc.web.call import Route
 from cdc.web.delivery_models import (
+    CancelOut,
     DeliveryFound,
     DeliveryPage,
     DeliveryQuery,
@@ -76,6 +77,8 @@ ROUTES: tuple[Route, ...] = (
           DeliveryFound),
     Route("POST", f"{DELIVERY}/retry", "Send a delivery again, with a new retry budget.",
           deliveries.retry, SENDERS, RetryOut, body=Empty),
+    Route("POST", f"{DELIVERY}/cancel", "Give up a delivery that waits or is dead.",
+          deliveries.cancel, CHANGERS, CancelOut, body=Empty),
     Route("POST", "/v1/replays", "Send many deliveries again: a task; `dry_run` only counts.",
           deliveries.replay, CHANGERS, TaskOut, body=ReplayIn, status=202),
     Route("GET", TASK, "Show how far a task is.", rest.show_task, COMPANY, TaskOut),

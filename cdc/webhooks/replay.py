@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from types import TracebackType
@@ -30,6 +30,9 @@ from cdc.webhooks.audit import Actor
 OUTCOMES = ("dead", "delivered", "expired", "dropped", "retrying")
 AT_ONCE = 1000
 _NO_SLOT = -1
+
+Key = tuple[int, int, str]
+"""Of a delivery: webhook, number and webhook-id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,6 +201,26 @@ class Replay:
                     [webhooks, ids, uids, selection.ended_before, detail, *self._by],
                 ).fetchall()
             yield len(ids), dropped
+
+    def cancel(self, keys: Iterable[Key], detail: str) -> int:
+        """Gives up those of these deliveries that wait or are dead, in one transaction: the log
+        has them as dropped, with ``detail``. Returns how many."""
+        left = set(keys)
+        before = len(left)
+        with explained(), self._conn.transaction():
+            for _ in range(2):  # one that was just being moved is found by the second
+                if not left:
+                    break
+                columns = [list(column) for column in zip(*left, strict=True)]
+                gone = self._conn.execute(
+                    sqlfiles.query("cancel").encode(), [*columns, detail, *self._by]
+                ).fetchall()
+                left -= {(webhook, number, uid) for webhook, number, uid, _, _ in gone}
+                first = [(one[0], *one[3:]) for one in gone if one[3] is not None]
+                if first:
+                    behind = [list(column) for column in zip(*first, strict=True)]
+                    self._conn.execute(sqlfiles.query("promote").encode(), behind)
+        return before - len(left)
 
     def _now(self) -> datetime:
         """The database's clock: a host's may differ."""

@@ -33,6 +33,7 @@ grant update on sequence cdc.queue_id to cdc_admin;
 grant select on cdc.layout, cdc.queue, cdc.attempt, cdc.lane, cdc.shard, cdc.bell, cdc.queue_id
   to cdc_admin;
 grant insert on cdc.attempt to cdc_admin;
+grant delete on cdc.queue to cdc_admin;
 
 -- Readers: the state of everything, no secrets (webhook.headers may hold a token, so not that either).
 grant select (id, company, description, state, reason, since, max_concurrency, rate_limit, created_at,
@@ -82,6 +83,8 @@ grant select, insert, update, delete on cdc.idempotency, cdc.task to cdc_serve;
 grant select, insert, delete on cdc.session to cdc_serve;
 grant insert, select (expires_at) on cdc.session to cdc_admin;
 grant select on cdc.registration to cdc_admin;
+grant delete on cdc.queue to cdc_serve;
+grant insert on cdc.attempt to cdc_serve;
 
 -- What was kept of a row of the suite (own) may be any short text of it: only capture reads it.
 grant select (id, xid, resource, source, key, action, "time", reason, tries, retry_at)

@@ -1,4 +1,4 @@
-"""`cdc delivery drop`: dead deliveries are given up, and nothing else."""
+"""`cdc delivery drop` and `cancel`: what is given up, and nothing else."""
 
 from __future__ import annotations
 
@@ -50,4 +50,28 @@ def test_what_is_not_dead_or_not_selected_is_refused(everywhere: Command) -> Non
     unasked = everywhere("delivery", "drop", 5)
     assert unasked.code == 2
     assert "--yes" in unasked.err
+    assert states(everywhere) == STATES
+
+
+def test_what_waits_or_is_dead_is_cancelled(everywhere: Command, db: psycopg.Connection) -> None:
+    waits = (1, 2, 3, 4, 5)
+    for number in waits:
+        done = everywhere.json("delivery", "cancel", number, "--reason", "sent by hand", "--yes")
+        assert done == {"cancelled": 1}
+        [cancelled] = everywhere.json("delivery", "show", number)
+        assert cancelled["attempts"][-1]["detail"] == "cancelled: sent by hand"
+    assert states(everywhere) == STATES | dict.fromkeys(waits, "dropped")
+    noted = db.execute("select action, actor from cdc.audit where action like 'delivery.%'")
+    assert [row[0] for row in noted.fetchall()] == ["delivery.cancel"] * 5
+    for number in (1, 6, 7):
+        told = everywhere.good("delivery", "cancel", number, "--yes")
+        assert "has ended already" in told.err
+    assert everywhere.json("delivery", "replay", 1, "--outcome", "dropped", "--yes")
+
+
+def test_a_cancelled_delivery_is_asked_for_and_known(everywhere: Command) -> None:
+    unasked = everywhere("delivery", "cancel", 1)
+    assert unasked.code == 2
+    assert "--yes" in unasked.err
+    assert "unknown delivery 4712" in everywhere.refused("delivery", "cancel", 4712, "--yes")
     assert states(everywhere) == STATES

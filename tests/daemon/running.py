@@ -158,6 +158,13 @@ class Running:
         watcher = self.app._watcher
         return watcher is not None and not watcher.dispatcher.missing(webhook_id, delivery_id, uid)
 
+    def holds(self, webhook_id: int, delivery_id: int, uid: str) -> bool:
+        """Whether the webhook's lane has the delivery in memory."""
+        watcher = self.app._watcher
+        assert watcher is not None
+        worker = watcher.dispatcher.workers.get(webhook_id)
+        return worker is not None and (delivery_id, uid) in worker.lane._order.held
+
     async def __aexit__(
         self,
         kind: type[BaseException] | None,

@@ -138,6 +138,10 @@ CASES = {
         " 'me', 'cli', 'a request'",
         ("dead_pkey", "retry_pkey", "queue_lane", "webhook_pkey"),
     ),
+    "cancel": Case(
+        "'{{3,3}}', '{{302,22}}', '{{{uid},{uid}}}', 'cancelled', 'me', 'cli', 'a request'",
+        ("dead_pkey", "retry_pkey", "queue_lane", "webhook_pkey"),
+    ),
     "drop_dead": Case(
         "'{{3}}', '{{302}}', '{{{uid}}}', now(), 'given up', 'me', 'cli', 'a request'",
         ("dead_pkey",),

@@ -126,7 +126,7 @@ async def test_a_replay_goes_before_what_came_later(world: World) -> None:
             await writer.change("candidate", key)
         assert replay(world, ReplayFilter(uids=(lost.uid,))) == 1
         await eventually(
-            lambda: daemon.knows(hook.id, number, lost.uid), "the replay is known to the lane"
+            lambda: daemon.holds(hook.id, number, lost.uid), "the replay is in the lane"
         )
         replayed.set()
         await world.receiver.wait_for(lambda _: len(world.came[hook.path]) == 5)

@@ -29,7 +29,7 @@ WANTED = {
     },
     "cdc_admin": {
         "api_key": "si(u)", "attempt": "si", "audit": "si", "dead": "siud", "installation": "su",
-        "lane": "s", "layout": "s", "notice": "s", "queue": "s", "registration": "s",
+        "lane": "s", "layout": "s", "notice": "s", "queue": "sd", "registration": "s",
         "retry": "siud", "schema_version": "s", "session": "(s)i", "shard": "s",
         "subscription": "siud",
         "unresolved": "(s)", "webhook": "siud", "webhook_secret": "siud",
@@ -40,8 +40,8 @@ WANTED = {
         "subscription": "s", "unresolved": "(s)", "webhook": "(s)",
     },
     "cdc_serve": {
-        "api_key": "si(u)", "attempt": "s", "audit": "si", "dead": "siud", "idempotency": "siud",
-        "installation": "s", "lane": "s", "layout": "s", "notice": "s", "queue": "s",
+        "api_key": "si(u)", "attempt": "si", "audit": "si", "dead": "siud", "idempotency": "siud",
+        "installation": "s", "lane": "s", "layout": "s", "notice": "s", "queue": "sd",
         "registration": "s", "retry": "siud", "schema_version": "s", "session": "sid",
         "shard": "s", "subscription": "sid", "task": "siud", "unresolved": "(s)",
         "webhook": "(s)(i)(u)", "webhook_secret": "(s)(i)(u)d",

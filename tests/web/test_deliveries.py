@@ -82,6 +82,27 @@ def test_a_webhooks_own_key_sends_its_own_again(served: Served, operator: Client
     assert receiver.good("POST", f"/v1/deliveries/{uid}/retry") == {"retried": 1}
 
 
+def test_a_delivery_is_cancelled(served: Served, operator: Client) -> None:
+    number = hook(served, operator, "8", 2)
+    [(first,), (second,)] = served.rows(
+        "select uid::text from cdc.dead where webhook_id = %s order by id", number
+    )
+    served.run(
+        "with moved as (delete from cdc.dead where uid = %s returning *) insert into cdc.queue"
+        " (id, webhook_id, uid, layout, action, time, refs)"
+        " select id, webhook_id, uid, layout, action, time, refs from moved",
+        second,
+    )
+    for uid in (first, second):
+        assert operator.good("POST", f"/v1/deliveries/{uid}/cancel") == {"cancelled": 1}
+        assert operator.good("POST", f"/v1/deliveries/{uid}/cancel") == {"cancelled": 0}
+        (found,) = operator.good("GET", f"/v1/deliveries/{uid}")["items"]
+        assert (found["state"], found["attempts"][-1]["detail"]) == ("dropped", "cancelled")
+    noted = operator.good("GET", f"/v1/audit?webhook={number}&action=delivery.cancel")["items"]
+    assert [one["after"]["uids"] for one in noted] == [[second], [first]]
+    assert noted[0]["actor"].startswith("key:")
+
+
 def test_a_replay_is_counted_then_carried_out(served: Served, operator: Client) -> None:
     number = hook(served, operator, "4", 1200)
     counted = operator.good("POST", "/v1/replays", {"webhook": number, "dry_run": True})

@@ -72,6 +72,9 @@ class Registrar:
             self._observer.registration(webhook.id, webhook.state, webhook.version)
         worker.webhook = webhook
         worker.lane.reconfigure(rules_of(webhook, self._settings))
+        if changed:
+            # What waits in memory is read again: it may have been cancelled.
+            worker.lane.drop()
         self._apply(worker, changed=changed)
 
     def _apply(self, worker: Worker, *, changed: bool) -> None:

@@ -15,6 +15,7 @@ from cdc.schema.tables import task
 from cdc.web import pages
 from cdc.web.call import ApiAnswer, Call
 from cdc.web.delivery_models import (
+    CancelOut,
     DeliveryDetail,
     DeliveryFound,
     DeliveryOut,
@@ -67,6 +68,13 @@ def retry(call: Call) -> ApiAnswer:
             wanted = ReplayFilter(uids=uids, webhook=webhook, outcomes=OUTCOMES)
             changed += sum(done for _, done in replay.run(replay.find(wanted)))
     return ApiAnswer(RetryOut(retried=changed))
+
+
+def cancel(call: Call) -> ApiAnswer:
+    mine = call.access.deliveries(_found(call))
+    keys = [(one["webhook"], one["id"], one["webhook_id"]) for one in mine]
+    with Replay(driver_of(call.conn), call.actor) as replay:
+        return ApiAnswer(CancelOut(cancelled=replay.cancel(keys, "cancelled")))
 
 
 def replay(call: Call) -> ApiAnswer:

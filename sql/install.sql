@@ -24,6 +24,7 @@ set local role cdc_owner;
 \ir schema/80_fleet.sql
 \ir schema/85_unresolved.sql
 \ir schema/87_serve.sql
+\ir schema/88_backfill.sql
 \ir schema/88_notice.sql
 \ir schema/89_owed.sql
 \ir schema/90_grants.sql

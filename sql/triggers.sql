@@ -92,6 +92,28 @@ grant usage on schema "public" to cdc_capture;
 grant select ("id", "candidate_id", "question_id") on "public"."answervideo" to cdc_capture;
 commit;
 
+-- public.rating
+begin;
+set local lock_timeout = '500ms';
+set local search_path = pg_catalog, pg_temp;
+set local quote_all_identifiers = off;
+set local standard_conforming_strings = on;
+set local default_table_access_method = heap;
+grant usage on schema "public" to cdc_capture;
+grant select ("id", "candidate_id", "customer_id") on "public"."rating" to cdc_capture;
+commit;
+
+-- public.note
+begin;
+set local lock_timeout = '500ms';
+set local search_path = pg_catalog, pg_temp;
+set local quote_all_identifiers = off;
+set local standard_conforming_strings = on;
+set local default_table_access_method = heap;
+grant usage on schema "public" to cdc_capture;
+grant select ("id", "answervideo_id", "customer_id", "candidate_id") on "public"."note" to cdc_capture;
+commit;
+
 -- schema cdc
 begin;
 set local lock_timeout = '500ms';
@@ -422,8 +444,106 @@ begin
 end
 -- Rendered by cdc (001a2e0ec3fbc5b7); not to be changed by hand: `cdc triggers install` would undo it.
 $cdc$;
-revoke all on function cdc_capture.resolve_project(wanted bigint[]) from public;
-grant execute on function cdc_capture.resolve_project(wanted bigint[]) to cdc_owner;
+revoke all on function cdc_capture.resolve_project(bigint[]) from public;
+grant execute on function cdc_capture.resolve_project(bigint[]) to cdc_owner;
+set local role cdc_owner;
+revoke usage, create on schema cdc_capture from cdc_capture;
+reset role;
+set local role cdc_owner;
+grant usage, create on schema cdc_capture to cdc_capture;
+set local role cdc_capture;
+create or replace function cdc_capture.backfill_project(
+  company_key text,
+  webhook bigint,
+  wanted "char",
+  since timestamptz,
+  after text[],
+  most int
+) returns table (place text[], layout int, refs text[])
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+set jit = off
+set row_security = on
+as $cdc$
+#variable_conflict use_variable
+-- Reads rows of public.project that belong to a company, in the order of their places, from
+-- the one behind `after` on: references of those that the webhook wants, null for the others. A row
+-- without a place is the last of all; one that has nothing else ends a page before it is full.
+-- Called by cdc.read_backfill(), for the daemon. Reads by keys, and by indexes of foreign keys.
+declare
+  of_company "public"."company"."id"%type := company_key;
+  began constant timestamptz := clock_timestamp();
+  way int := coalesce(after[1]::int, 1);
+  page record;  -- the keys found, in their own type, and their places
+  number int := 0;  -- of them
+  walked boolean := false;
+  ended boolean := false;
+  row1 record;
+begin
+  if row_security_active('cdc.subscription'::regclass) then
+    perform cdc.unfiltered('cdc.subscription');
+  end if;
+  select array(select own."id" from "public"."project" own where false) as keys,
+         array[]::text[] as places
+    into page;
+  <<walk>>
+  begin
+    if way = 1 then
+      for row1 in
+        select own."id" as key, own."id"::text collate "C" as place
+          from "public"."project" own
+         where own."company_id" = of_company
+           and (after[2] is null or own."id"::text collate "C" > after[2])
+         order by 2
+         limit most - number
+      loop
+        select array_append(page.keys, row1.key) as keys,
+               page.places || array['1', row1.place]::text as places
+          into page;
+        number := number + 1;
+        exit walk when number >= most;
+      end loop;
+      way := 2;
+      after := array['2'];
+    end if;
+    ended := true;
+  end walk;
+  return query
+  select found.place::text[], 1688101114,
+         case when wants.webhook_id is not null then found.refs end
+    from (
+      select null::bigint as source,
+             own."id"::text as key,
+             own."company_id"::text collate "C" as company,
+             array[null,
+                   own."company_id"::text,
+                   own."id"::text] as refs,
+             p.place,
+             p.number
+        from unnest(page.keys, page.places) with ordinality p (key, place, number)
+        left join lateral (
+          select own."id", own."company_id" from "public"."project" own
+           where own."id" = p.key offset 0) own on true
+    ) found
+    left join lateral (
+      select s.webhook_id from cdc.subscription s
+       where s.company = found.company and s.event = 'project_changed'
+         and s.webhook_id = webhook and found.company = company_key
+         and (s.actions is null or strpos(s.actions, wanted::text) > 0)
+      offset 0) wants on true
+   order by found.number;
+  if ended or number < most then
+    place := case when not ended then after end;
+    layout := null;
+    refs := null;
+    return next;
+  end if;
+end
+-- Rendered by cdc (41d18c9613039a95); not to be changed by hand: `cdc triggers install` would undo it.
+$cdc$;
+revoke all on function cdc_capture.backfill_project(text, bigint, "char", timestamptz, text[], int) from public;
+grant execute on function cdc_capture.backfill_project(text, bigint, "char", timestamptz, text[], int) to cdc_owner;
 set local role cdc_owner;
 revoke usage, create on schema cdc_capture from cdc_capture;
 reset role;
@@ -766,8 +886,127 @@ begin
 end
 -- Rendered by cdc (6f7efd2fc45e5a01); not to be changed by hand: `cdc triggers install` would undo it.
 $cdc$;
-revoke all on function cdc_capture.resolve_candidate(wanted bigint[]) from public;
-grant execute on function cdc_capture.resolve_candidate(wanted bigint[]) to cdc_owner;
+revoke all on function cdc_capture.resolve_candidate(bigint[]) from public;
+grant execute on function cdc_capture.resolve_candidate(bigint[]) to cdc_owner;
+set local role cdc_owner;
+revoke usage, create on schema cdc_capture from cdc_capture;
+reset role;
+set local role cdc_owner;
+grant usage, create on schema cdc_capture to cdc_capture;
+set local role cdc_capture;
+create or replace function cdc_capture.backfill_candidate(
+  company_key text,
+  webhook bigint,
+  wanted "char",
+  since timestamptz,
+  after text[],
+  most int
+) returns table (place text[], layout int, refs text[])
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+set jit = off
+set row_security = on
+as $cdc$
+#variable_conflict use_variable
+-- Reads rows of public.candidate that belong to a company, in the order of their places, from
+-- the one behind `after` on: references of those that the webhook wants, null for the others. A row
+-- without a place is the last of all; one that has nothing else ends a page before it is full.
+-- Called by cdc.read_backfill(), for the daemon. Reads by keys, and by indexes of foreign keys.
+declare
+  of_company "public"."company"."id"%type := company_key;
+  began constant timestamptz := clock_timestamp();
+  way int := coalesce(after[1]::int, 1);
+  page record;  -- the keys found, in their own type, and their places
+  number int := 0;  -- of them
+  walked boolean := false;
+  ended boolean := false;
+  row1 record;
+  row2 record;
+begin
+  if row_security_active('cdc.subscription'::regclass) then
+    perform cdc.unfiltered('cdc.subscription');
+  end if;
+  select array(select own."id" from "public"."candidate" own where false) as keys,
+         array[]::text[] as places
+    into page;
+  <<walk>>
+  begin
+    if way = 1 then
+      for row1 in
+        select above."id" as key, above."id"::text collate "C" as place
+          from "public"."project" above
+         where above."company_id" = of_company
+           and (after[2] is null or above."id"::text collate "C" >= after[2])
+         order by 2
+      loop
+        if after[2] is distinct from row1.place then
+          after := array['1', row1.place];
+          exit walk when walked and clock_timestamp() > began + interval '1 s';
+        end if;
+        walked := true;
+        for row2 in
+          select own."id" as key, own."id"::text collate "C" as place
+            from "public"."candidate" own
+           where own."project_id" = row1.key
+             and (after[3] is null or own."id"::text collate "C" > after[3])
+           order by 2
+           limit most - number
+        loop
+          select array_append(page.keys, row2.key) as keys,
+                 page.places || array['1', row1.place, row2.place]::text as places
+            into page;
+          number := number + 1;
+          exit walk when number >= most;
+        end loop;
+      end loop;
+      way := 2;
+      after := array['2'];
+    end if;
+    ended := true;
+  end walk;
+  return query
+  select found.place::text[], 750384663,
+         case when wants.webhook_id is not null then found.refs end
+    from (
+      select null::bigint as source,
+             own."id"::text as key,
+             case when false or not ((own."project_id" is not null and "project"."id" is null))
+                  then "project"."company_id"::text collate "C"
+             end as company,
+             array[null,
+                   "project"."company_id"::text,
+                   own."project_id"::text,
+                   own."id"::text] as refs,
+             p.place,
+             p.number
+        from unnest(page.keys, page.places) with ordinality p (key, place, number)
+        left join lateral (
+          select own."id", own."project_id" from "public"."candidate" own
+           where own."id" = p.key offset 0) own on true
+        left join lateral (
+          select "project"."id", "project"."company_id"
+            from "public"."project" "project"
+           where "project"."id" = own."project_id" offset 0) "project" on true
+    ) found
+    left join lateral (
+      select s.webhook_id from cdc.subscription s
+       where s.company = found.company and s.event = 'candidate_changed'
+         and s.webhook_id = webhook and found.company = company_key
+         and (s.actions is null or strpos(s.actions, wanted::text) > 0)
+      offset 0) wants on true
+   order by found.number;
+  if ended or number < most then
+    place := case when not ended then after end;
+    layout := null;
+    refs := null;
+    return next;
+  end if;
+end
+-- Rendered by cdc (a00547eedc8cd867); not to be changed by hand: `cdc triggers install` would undo it.
+$cdc$;
+revoke all on function cdc_capture.backfill_candidate(text, bigint, "char", timestamptz, text[], int) from public;
+grant execute on function cdc_capture.backfill_candidate(text, bigint, "char", timestamptz, text[], int) to cdc_owner;
 set local role cdc_owner;
 revoke usage, create on schema cdc_capture from cdc_capture;
 reset role;
@@ -1146,8 +1385,201 @@ begin
 end
 -- Rendered by cdc (b564f4b74a84171c); not to be changed by hand: `cdc triggers install` would undo it.
 $cdc$;
-revoke all on function cdc_capture.resolve_answervideo(wanted bigint[]) from public;
-grant execute on function cdc_capture.resolve_answervideo(wanted bigint[]) to cdc_owner;
+revoke all on function cdc_capture.resolve_answervideo(bigint[]) from public;
+grant execute on function cdc_capture.resolve_answervideo(bigint[]) to cdc_owner;
+set local role cdc_owner;
+revoke usage, create on schema cdc_capture from cdc_capture;
+reset role;
+set local role cdc_owner;
+grant usage, create on schema cdc_capture to cdc_capture;
+set local role cdc_capture;
+create or replace function cdc_capture.backfill_answervideo(
+  company_key text,
+  webhook bigint,
+  wanted "char",
+  since timestamptz,
+  after text[],
+  most int
+) returns table (place text[], layout int, refs text[])
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+set jit = off
+set row_security = on
+as $cdc$
+#variable_conflict use_variable
+-- Reads rows of public.answervideo that belong to a company, in the order of their places, from
+-- the one behind `after` on: references of those that the webhook wants, null for the others. A row
+-- without a place is the last of all; one that has nothing else ends a page before it is full.
+-- Called by cdc.read_backfill(), for the daemon. Reads by keys, and by indexes of foreign keys.
+declare
+  of_company "public"."company"."id"%type := company_key;
+  began constant timestamptz := clock_timestamp();
+  way int := coalesce(after[1]::int, 1);
+  page record;  -- the keys found, in their own type, and their places
+  number int := 0;  -- of them
+  walked boolean := false;
+  ended boolean := false;
+  row1 record;
+  row2 record;
+  row3 record;
+begin
+  if row_security_active('cdc.subscription'::regclass) then
+    perform cdc.unfiltered('cdc.subscription');
+  end if;
+  select array(select own."id" from "public"."answervideo" own where false) as keys,
+         array[]::text[] as places
+    into page;
+  <<walk>>
+  begin
+    if way = 1 then
+      for row1 in
+        select above."id" as key, above."id"::text collate "C" as place
+          from "public"."project" above
+         where above."company_id" = of_company
+           and (after[2] is null or above."id"::text collate "C" >= after[2])
+         order by 2
+      loop
+        if after[2] is distinct from row1.place then
+          after := array['1', row1.place];
+          exit walk when walked and clock_timestamp() > began + interval '1 s';
+        end if;
+        walked := true;
+        for row2 in
+          select above."id" as key, above."id"::text collate "C" as place
+            from "public"."candidate" above
+           where above."project_id" = row1.key
+             and (after[3] is null or above."id"::text collate "C" >= after[3])
+           order by 2
+        loop
+          if after[3] is distinct from row2.place then
+            after := array['1', row1.place, row2.place];
+            exit walk when walked and clock_timestamp() > began + interval '1 s';
+          end if;
+          walked := true;
+          for row3 in
+            select own."id" as key, own."id"::text collate "C" as place
+              from "public"."answervideo" own
+             where own."candidate_id" = row2.key
+               and (after[4] is null or own."id"::text collate "C" > after[4])
+             order by 2
+             limit most - number
+          loop
+            select array_append(page.keys, row3.key) as keys,
+                   page.places || array['1', row1.place, row2.place, row3.place]::text as places
+              into page;
+            number := number + 1;
+            exit walk when number >= most;
+          end loop;
+        end loop;
+      end loop;
+      way := 2;
+      after := array['2'];
+    end if;
+    if way = 2 then
+      for row1 in
+        select above."id" as key, above."id"::text collate "C" as place
+          from "public"."project" above
+         where above."company_id" = of_company
+           and (after[2] is null or above."id"::text collate "C" >= after[2])
+         order by 2
+      loop
+        if after[2] is distinct from row1.place then
+          after := array['2', row1.place];
+          exit walk when walked and clock_timestamp() > began + interval '1 s';
+        end if;
+        walked := true;
+        for row2 in
+          select above."id" as key, above."id"::text collate "C" as place
+            from "public"."question" above
+           where above."project_id" = row1.key
+             and (after[3] is null or above."id"::text collate "C" >= after[3])
+           order by 2
+        loop
+          if after[3] is distinct from row2.place then
+            after := array['2', row1.place, row2.place];
+            exit walk when walked and clock_timestamp() > began + interval '1 s';
+          end if;
+          walked := true;
+          for row3 in
+            select own."id" as key, own."id"::text collate "C" as place
+              from "public"."answervideo" own
+             where own."question_id" = row2.key
+               and (after[4] is null or own."id"::text collate "C" > after[4])
+               and (select (select above2."company_id" = of_company
+                    from "public"."project" above2 where above2."id" = above1."project_id")
+                    from "public"."candidate" above1 where above1."id" = own."candidate_id") is not true
+             order by 2
+             limit most - number
+          loop
+            select array_append(page.keys, row3.key) as keys,
+                   page.places || array['2', row1.place, row2.place, row3.place]::text as places
+              into page;
+            number := number + 1;
+            exit walk when number >= most;
+          end loop;
+        end loop;
+      end loop;
+      way := 3;
+      after := array['3'];
+    end if;
+    ended := true;
+  end walk;
+  return query
+  select found.place::text[], 2064936391,
+         case when wants.webhook_id is not null then found.refs end
+    from (
+      select null::bigint as source,
+             own."id"::text as key,
+             case when false or not ((own."candidate_id" is not null and "candidate"."id" is null) or
+                       (own."question_id" is not null and "question"."id" is null) or
+                       (coalesce("candidate"."project_id", "question"."project_id") is not null and "project"."id" is null))
+                  then "project"."company_id"::text collate "C"
+             end as company,
+             array[null,
+                   "project"."company_id"::text,
+                   coalesce("candidate"."project_id", "question"."project_id")::text,
+                   own."candidate_id"::text,
+                   own."question_id"::text,
+                   "question"."project_id"::text,
+                   own."id"::text] as refs,
+             p.place,
+             p.number
+        from unnest(page.keys, page.places) with ordinality p (key, place, number)
+        left join lateral (
+          select own."id", own."candidate_id", own."question_id" from "public"."answervideo" own
+           where own."id" = p.key offset 0) own on true
+        left join lateral (
+          select "candidate"."id", "candidate"."project_id"
+            from "public"."candidate" "candidate"
+           where "candidate"."id" = own."candidate_id" offset 0) "candidate" on true
+        left join lateral (
+          select "question"."id", "question"."project_id"
+            from "public"."question" "question"
+           where "question"."id" = own."question_id" offset 0) "question" on true
+        left join lateral (
+          select "project"."id", "project"."company_id"
+            from "public"."project" "project"
+           where "project"."id" = coalesce("candidate"."project_id", "question"."project_id") offset 0) "project" on true
+    ) found
+    left join lateral (
+      select s.webhook_id from cdc.subscription s
+       where s.company = found.company and s.event = 'answervideo_changed'
+         and s.webhook_id = webhook and found.company = company_key
+         and (s.actions is null or strpos(s.actions, wanted::text) > 0)
+      offset 0) wants on true
+   order by found.number;
+  if ended or number < most then
+    place := case when not ended then after end;
+    layout := null;
+    refs := null;
+    return next;
+  end if;
+end
+-- Rendered by cdc (d50c347bbac2245d); not to be changed by hand: `cdc triggers install` would undo it.
+$cdc$;
+revoke all on function cdc_capture.backfill_answervideo(text, bigint, "char", timestamptz, text[], int) from public;
+grant execute on function cdc_capture.backfill_answervideo(text, bigint, "char", timestamptz, text[], int) to cdc_owner;
 set local role cdc_owner;
 revoke usage, create on schema cdc_capture from cdc_capture;
 reset role;
@@ -1520,8 +1952,186 @@ begin
 end
 -- Rendered by cdc (7133391a8ed2c337); not to be changed by hand: `cdc triggers install` would undo it.
 $cdc$;
-revoke all on function cdc_capture.resolve_rating(wanted bigint[]) from public;
-grant execute on function cdc_capture.resolve_rating(wanted bigint[]) to cdc_owner;
+revoke all on function cdc_capture.resolve_rating(bigint[]) from public;
+grant execute on function cdc_capture.resolve_rating(bigint[]) to cdc_owner;
+set local role cdc_owner;
+revoke usage, create on schema cdc_capture from cdc_capture;
+reset role;
+set local role cdc_owner;
+grant usage, create on schema cdc_capture to cdc_capture;
+set local role cdc_capture;
+create or replace function cdc_capture.backfill_rating(
+  company_key text,
+  webhook bigint,
+  wanted "char",
+  since timestamptz,
+  after text[],
+  most int
+) returns table (place text[], layout int, refs text[])
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+set jit = off
+set row_security = on
+as $cdc$
+#variable_conflict use_variable
+-- Reads rows of public.rating that belong to a company, in the order of their places, from
+-- the one behind `after` on: references of those that the webhook wants, null for the others. A row
+-- without a place is the last of all; one that has nothing else ends a page before it is full.
+-- Called by cdc.read_backfill(), for the daemon. Reads by keys, and by indexes of foreign keys.
+declare
+  of_company "public"."company"."id"%type := company_key;
+  began constant timestamptz := clock_timestamp();
+  way int := coalesce(after[1]::int, 1);
+  page record;  -- the keys found, in their own type, and their places
+  number int := 0;  -- of them
+  walked boolean := false;
+  ended boolean := false;
+  row1 record;
+  row2 record;
+  row3 record;
+begin
+  if row_security_active('cdc.subscription'::regclass) then
+    perform cdc.unfiltered('cdc.subscription');
+  end if;
+  select array(select own."id" from "public"."rating" own where false) as keys,
+         array[]::text[] as places
+    into page;
+  <<walk>>
+  begin
+    if way = 1 then
+      for row1 in
+        select above."id" as key, above."id"::text collate "C" as place
+          from "public"."project" above
+         where above."company_id" = of_company
+           and (after[2] is null or above."id"::text collate "C" >= after[2])
+         order by 2
+      loop
+        if after[2] is distinct from row1.place then
+          after := array['1', row1.place];
+          exit walk when walked and clock_timestamp() > began + interval '1 s';
+        end if;
+        walked := true;
+        for row2 in
+          select above."id" as key, above."id"::text collate "C" as place
+            from "public"."candidate" above
+           where above."project_id" = row1.key
+             and (after[3] is null or above."id"::text collate "C" >= after[3])
+           order by 2
+        loop
+          if after[3] is distinct from row2.place then
+            after := array['1', row1.place, row2.place];
+            exit walk when walked and clock_timestamp() > began + interval '1 s';
+          end if;
+          walked := true;
+          for row3 in
+            select own."id" as key, own."id"::text collate "C" as place
+              from "public"."rating" own
+             where own."candidate_id" = row2.key
+               and (after[4] is null or own."id"::text collate "C" > after[4])
+             order by 2
+             limit most - number
+          loop
+            select array_append(page.keys, row3.key) as keys,
+                   page.places || array['1', row1.place, row2.place, row3.place]::text as places
+              into page;
+            number := number + 1;
+            exit walk when number >= most;
+          end loop;
+        end loop;
+      end loop;
+      way := 2;
+      after := array['2'];
+    end if;
+    if way = 2 then
+      for row1 in
+        select above."id" as key, above."id"::text collate "C" as place
+          from "public"."customer" above
+         where above."company_id" = of_company
+           and (after[2] is null or above."id"::text collate "C" >= after[2])
+         order by 2
+      loop
+        if after[2] is distinct from row1.place then
+          after := array['2', row1.place];
+          exit walk when walked and clock_timestamp() > began + interval '1 s';
+        end if;
+        walked := true;
+        for row2 in
+          select own."id" as key, own."id"::text collate "C" as place
+            from "public"."rating" own
+           where own."customer_id" = row1.key
+             and (after[3] is null or own."id"::text collate "C" > after[3])
+             and (select (select above2."company_id" = of_company
+                  from "public"."project" above2 where above2."id" = above1."project_id")
+                  from "public"."candidate" above1 where above1."id" = own."candidate_id") is not true
+           order by 2
+           limit most - number
+        loop
+          select array_append(page.keys, row2.key) as keys,
+                 page.places || array['2', row1.place, row2.place]::text as places
+            into page;
+          number := number + 1;
+          exit walk when number >= most;
+        end loop;
+      end loop;
+      way := 3;
+      after := array['3'];
+    end if;
+    ended := true;
+  end walk;
+  return query
+  select found.place::text[], 82425801,
+         case when wants.webhook_id is not null then found.refs end
+    from (
+      select null::bigint as source,
+             own."id"::text as key,
+             case when false or not ((own."candidate_id" is not null and "candidate"."id" is null) or
+                       (own."customer_id" is not null and "customer"."id" is null) or
+                       ("candidate"."project_id" is not null and "project"."id" is null))
+                  then coalesce("customer"."company_id", "project"."company_id")::text collate "C"
+             end as company,
+             array[null,
+                   coalesce("customer"."company_id", "project"."company_id")::text,
+                   "candidate"."project_id"::text,
+                   own."candidate_id"::text,
+                   own."id"::text] as refs,
+             p.place,
+             p.number
+        from unnest(page.keys, page.places) with ordinality p (key, place, number)
+        left join lateral (
+          select own."id", own."candidate_id", own."customer_id" from "public"."rating" own
+           where own."id" = p.key offset 0) own on true
+        left join lateral (
+          select "candidate"."id", "candidate"."project_id"
+            from "public"."candidate" "candidate"
+           where "candidate"."id" = own."candidate_id" offset 0) "candidate" on true
+        left join lateral (
+          select "customer"."id", "customer"."company_id"
+            from "public"."customer" "customer"
+           where "customer"."id" = own."customer_id" offset 0) "customer" on true
+        left join lateral (
+          select "project"."id", "project"."company_id"
+            from "public"."project" "project"
+           where "project"."id" = "candidate"."project_id" offset 0) "project" on true
+    ) found
+    left join lateral (
+      select s.webhook_id from cdc.subscription s
+       where s.company = found.company and s.event = 'rating_changed'
+         and s.webhook_id = webhook and found.company = company_key
+         and (s.actions is null or strpos(s.actions, wanted::text) > 0)
+      offset 0) wants on true
+   order by found.number;
+  if ended or number < most then
+    place := case when not ended then after end;
+    layout := null;
+    refs := null;
+    return next;
+  end if;
+end
+-- Rendered by cdc (452a5fdf9520c4a3); not to be changed by hand: `cdc triggers install` would undo it.
+$cdc$;
+revoke all on function cdc_capture.backfill_rating(text, bigint, "char", timestamptz, text[], int) from public;
+grant execute on function cdc_capture.backfill_rating(text, bigint, "char", timestamptz, text[], int) to cdc_owner;
 set local role cdc_owner;
 revoke usage, create on schema cdc_capture from cdc_capture;
 reset role;
@@ -1945,8 +2555,339 @@ begin
 end
 -- Rendered by cdc (cb757043ac9c4f3f); not to be changed by hand: `cdc triggers install` would undo it.
 $cdc$;
-revoke all on function cdc_capture.resolve_note(wanted bigint[]) from public;
-grant execute on function cdc_capture.resolve_note(wanted bigint[]) to cdc_owner;
+revoke all on function cdc_capture.resolve_note(bigint[]) from public;
+grant execute on function cdc_capture.resolve_note(bigint[]) to cdc_owner;
+set local role cdc_owner;
+revoke usage, create on schema cdc_capture from cdc_capture;
+reset role;
+set local role cdc_owner;
+grant usage, create on schema cdc_capture to cdc_capture;
+set local role cdc_capture;
+create or replace function cdc_capture.backfill_note(
+  company_key text,
+  webhook bigint,
+  wanted "char",
+  since timestamptz,
+  after text[],
+  most int
+) returns table (place text[], layout int, refs text[])
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+set jit = off
+set row_security = on
+as $cdc$
+#variable_conflict use_variable
+-- Reads rows of public.note that belong to a company, in the order of their places, from
+-- the one behind `after` on: references of those that the webhook wants, null for the others. A row
+-- without a place is the last of all; one that has nothing else ends a page before it is full.
+-- Called by cdc.read_backfill(), for the daemon. Reads by keys, and by indexes of foreign keys.
+declare
+  of_company "public"."company"."id"%type := company_key;
+  began constant timestamptz := clock_timestamp();
+  way int := coalesce(after[1]::int, 1);
+  page record;  -- the keys found, in their own type, and their places
+  number int := 0;  -- of them
+  walked boolean := false;
+  ended boolean := false;
+  row1 record;
+  row2 record;
+  row3 record;
+  row4 record;
+begin
+  if row_security_active('cdc.subscription'::regclass) then
+    perform cdc.unfiltered('cdc.subscription');
+  end if;
+  select array(select own."id" from "public"."note" own where false) as keys,
+         array[]::text[] as places
+    into page;
+  <<walk>>
+  begin
+    if way = 1 then
+      for row1 in
+        select above."id" as key, above."id"::text collate "C" as place
+          from "public"."project" above
+         where above."company_id" = of_company
+           and (after[2] is null or above."id"::text collate "C" >= after[2])
+         order by 2
+      loop
+        if after[2] is distinct from row1.place then
+          after := array['1', row1.place];
+          exit walk when walked and clock_timestamp() > began + interval '1 s';
+        end if;
+        walked := true;
+        for row2 in
+          select above."id" as key, above."id"::text collate "C" as place
+            from "public"."candidate" above
+           where above."project_id" = row1.key
+             and (after[3] is null or above."id"::text collate "C" >= after[3])
+           order by 2
+        loop
+          if after[3] is distinct from row2.place then
+            after := array['1', row1.place, row2.place];
+            exit walk when walked and clock_timestamp() > began + interval '1 s';
+          end if;
+          walked := true;
+          for row3 in
+            select above."id" as key, above."id"::text collate "C" as place
+              from "public"."answervideo" above
+             where above."candidate_id" = row2.key
+               and (after[4] is null or above."id"::text collate "C" >= after[4])
+             order by 2
+          loop
+            if after[4] is distinct from row3.place then
+              after := array['1', row1.place, row2.place, row3.place];
+              exit walk when walked and clock_timestamp() > began + interval '1 s';
+            end if;
+            walked := true;
+            for row4 in
+              select own."id" as key, own."id"::text collate "C" as place
+                from "public"."note" own
+               where own."answervideo_id" = row3.key
+                 and (after[5] is null or own."id"::text collate "C" > after[5])
+               order by 2
+               limit most - number
+            loop
+              select array_append(page.keys, row4.key) as keys,
+                     page.places || array['1', row1.place, row2.place, row3.place, row4.place]::text as places
+                into page;
+              number := number + 1;
+              exit walk when number >= most;
+            end loop;
+          end loop;
+        end loop;
+      end loop;
+      way := 2;
+      after := array['2'];
+    end if;
+    if way = 2 then
+      for row1 in
+        select above."id" as key, above."id"::text collate "C" as place
+          from "public"."project" above
+         where above."company_id" = of_company
+           and (after[2] is null or above."id"::text collate "C" >= after[2])
+         order by 2
+      loop
+        if after[2] is distinct from row1.place then
+          after := array['2', row1.place];
+          exit walk when walked and clock_timestamp() > began + interval '1 s';
+        end if;
+        walked := true;
+        for row2 in
+          select above."id" as key, above."id"::text collate "C" as place
+            from "public"."question" above
+           where above."project_id" = row1.key
+             and (after[3] is null or above."id"::text collate "C" >= after[3])
+           order by 2
+        loop
+          if after[3] is distinct from row2.place then
+            after := array['2', row1.place, row2.place];
+            exit walk when walked and clock_timestamp() > began + interval '1 s';
+          end if;
+          walked := true;
+          for row3 in
+            select above."id" as key, above."id"::text collate "C" as place
+              from "public"."answervideo" above
+             where above."question_id" = row2.key
+               and (after[4] is null or above."id"::text collate "C" >= after[4])
+             order by 2
+          loop
+            if after[4] is distinct from row3.place then
+              after := array['2', row1.place, row2.place, row3.place];
+              exit walk when walked and clock_timestamp() > began + interval '1 s';
+            end if;
+            walked := true;
+            for row4 in
+              select own."id" as key, own."id"::text collate "C" as place
+                from "public"."note" own
+               where own."answervideo_id" = row3.key
+                 and (after[5] is null or own."id"::text collate "C" > after[5])
+                 and (select (select (select above3."company_id" = of_company
+                      from "public"."project" above3 where above3."id" = above2."project_id")
+                      from "public"."candidate" above2 where above2."id" = above1."candidate_id")
+                      from "public"."answervideo" above1 where above1."id" = own."answervideo_id") is not true
+               order by 2
+               limit most - number
+            loop
+              select array_append(page.keys, row4.key) as keys,
+                     page.places || array['2', row1.place, row2.place, row3.place, row4.place]::text as places
+                into page;
+              number := number + 1;
+              exit walk when number >= most;
+            end loop;
+          end loop;
+        end loop;
+      end loop;
+      way := 3;
+      after := array['3'];
+    end if;
+    if way = 3 then
+      for row1 in
+        select above."id" as key, above."id"::text collate "C" as place
+          from "public"."customer" above
+         where above."company_id" = of_company
+           and (after[2] is null or above."id"::text collate "C" >= after[2])
+         order by 2
+      loop
+        if after[2] is distinct from row1.place then
+          after := array['3', row1.place];
+          exit walk when walked and clock_timestamp() > began + interval '1 s';
+        end if;
+        walked := true;
+        for row2 in
+          select own."id" as key, own."id"::text collate "C" as place
+            from "public"."note" own
+           where own."customer_id" = row1.key
+             and (after[3] is null or own."id"::text collate "C" > after[3])
+             and (select (select (select above3."company_id" = of_company
+                  from "public"."project" above3 where above3."id" = above2."project_id")
+                  from "public"."candidate" above2 where above2."id" = above1."candidate_id")
+                  from "public"."answervideo" above1 where above1."id" = own."answervideo_id") is not true
+             and (select (select (select above3."company_id" = of_company
+                  from "public"."project" above3 where above3."id" = above2."project_id")
+                  from "public"."question" above2 where above2."id" = above1."question_id")
+                  from "public"."answervideo" above1 where above1."id" = own."answervideo_id") is not true
+           order by 2
+           limit most - number
+        loop
+          select array_append(page.keys, row2.key) as keys,
+                 page.places || array['3', row1.place, row2.place]::text as places
+            into page;
+          number := number + 1;
+          exit walk when number >= most;
+        end loop;
+      end loop;
+      way := 4;
+      after := array['4'];
+    end if;
+    if way = 4 then
+      for row1 in
+        select above."id" as key, above."id"::text collate "C" as place
+          from "public"."project" above
+         where above."company_id" = of_company
+           and (after[2] is null or above."id"::text collate "C" >= after[2])
+         order by 2
+      loop
+        if after[2] is distinct from row1.place then
+          after := array['4', row1.place];
+          exit walk when walked and clock_timestamp() > began + interval '1 s';
+        end if;
+        walked := true;
+        for row2 in
+          select above."id" as key, above."id"::text collate "C" as place
+            from "public"."candidate" above
+           where above."project_id" = row1.key
+             and (after[3] is null or above."id"::text collate "C" >= after[3])
+           order by 2
+        loop
+          if after[3] is distinct from row2.place then
+            after := array['4', row1.place, row2.place];
+            exit walk when walked and clock_timestamp() > began + interval '1 s';
+          end if;
+          walked := true;
+          for row3 in
+            select own."id" as key, own."id"::text collate "C" as place
+              from "public"."note" own
+             where own."candidate_id" = row2.key
+               and (after[4] is null or own."id"::text collate "C" > after[4])
+               and (select (select (select above3."company_id" = of_company
+                    from "public"."project" above3 where above3."id" = above2."project_id")
+                    from "public"."candidate" above2 where above2."id" = above1."candidate_id")
+                    from "public"."answervideo" above1 where above1."id" = own."answervideo_id") is not true
+               and (select (select (select above3."company_id" = of_company
+                    from "public"."project" above3 where above3."id" = above2."project_id")
+                    from "public"."question" above2 where above2."id" = above1."question_id")
+                    from "public"."answervideo" above1 where above1."id" = own."answervideo_id") is not true
+               and (select above1."company_id" = of_company
+                    from "public"."customer" above1 where above1."id" = own."customer_id") is not true
+             order by 2
+             limit most - number
+          loop
+            select array_append(page.keys, row3.key) as keys,
+                   page.places || array['4', row1.place, row2.place, row3.place]::text as places
+              into page;
+            number := number + 1;
+            exit walk when number >= most;
+          end loop;
+        end loop;
+      end loop;
+      way := 5;
+      after := array['5'];
+    end if;
+    ended := true;
+  end walk;
+  return query
+  select found.place::text[], 676882923,
+         case when wants.webhook_id is not null then found.refs end
+    from (
+      select null::bigint as source,
+             own."id"::text as key,
+             case when false or not ((own."answervideo_id" is not null and "answervideo"."id" is null) or
+                       (own."customer_id" is not null and "customer"."id" is null) or
+                       (coalesce(own."candidate_id", "answervideo"."candidate_id") is not null and "candidate"."id" is null) or
+                       ("answervideo"."question_id" is not null and "question"."id" is null) or
+                       (coalesce("candidate"."project_id", "question"."project_id") is not null and "project"."id" is null) or
+                       ("answervideo"."candidate_id" is not null and "answervideo.candidate"."id" is null))
+                  then coalesce("customer"."company_id", "project"."company_id")::text collate "C"
+             end as company,
+             array[null,
+                   coalesce("customer"."company_id", "project"."company_id")::text,
+                   coalesce("candidate"."project_id", "question"."project_id")::text,
+                   own."customer_id"::text,
+                   own."answervideo_id"::text,
+                   coalesce(own."candidate_id", "answervideo"."candidate_id")::text,
+                   "answervideo"."candidate_id"::text,
+                   "answervideo.candidate"."project_id"::text,
+                   own."id"::text] as refs,
+             p.place,
+             p.number
+        from unnest(page.keys, page.places) with ordinality p (key, place, number)
+        left join lateral (
+          select own."id", own."answervideo_id", own."customer_id", own."candidate_id" from "public"."note" own
+           where own."id" = p.key offset 0) own on true
+        left join lateral (
+          select "answervideo"."id", "answervideo"."candidate_id", "answervideo"."question_id"
+            from "public"."answervideo" "answervideo"
+           where "answervideo"."id" = own."answervideo_id" offset 0) "answervideo" on true
+        left join lateral (
+          select "customer"."id", "customer"."company_id"
+            from "public"."customer" "customer"
+           where "customer"."id" = own."customer_id" offset 0) "customer" on true
+        left join lateral (
+          select "candidate"."id", "candidate"."project_id"
+            from "public"."candidate" "candidate"
+           where "candidate"."id" = coalesce(own."candidate_id", "answervideo"."candidate_id") offset 0) "candidate" on true
+        left join lateral (
+          select "question"."id", "question"."project_id"
+            from "public"."question" "question"
+           where "question"."id" = "answervideo"."question_id" offset 0) "question" on true
+        left join lateral (
+          select "project"."id", "project"."company_id"
+            from "public"."project" "project"
+           where "project"."id" = coalesce("candidate"."project_id", "question"."project_id") offset 0) "project" on true
+        left join lateral (
+          select "answervideo.candidate"."id", "answervideo.candidate"."project_id"
+            from "public"."candidate" "answervideo.candidate"
+           where "answervideo.candidate"."id" = "answervideo"."candidate_id" offset 0) "answervideo.candidate" on true
+    ) found
+    left join lateral (
+      select s.webhook_id from cdc.subscription s
+       where s.company = found.company and s.event = 'note_changed'
+         and s.webhook_id = webhook and found.company = company_key
+         and (s.actions is null or strpos(s.actions, wanted::text) > 0)
+      offset 0) wants on true
+   order by found.number;
+  if ended or number < most then
+    place := case when not ended then after end;
+    layout := null;
+    refs := null;
+    return next;
+  end if;
+end
+-- Rendered by cdc (bd9e354ab1fe5268); not to be changed by hand: `cdc triggers install` would undo it.
+$cdc$;
+revoke all on function cdc_capture.backfill_note(text, bigint, "char", timestamptz, text[], int) from public;
+grant execute on function cdc_capture.backfill_note(text, bigint, "char", timestamptz, text[], int) to cdc_owner;
 set local role cdc_owner;
 revoke usage, create on schema cdc_capture from cdc_capture;
 reset role;

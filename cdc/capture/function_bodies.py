@@ -106,7 +106,7 @@ begin
       -- Of no row: what the insert below would wait for, or fail at, is found out here.
       insert into cdc.queue (id, webhook_id, layout, action, "time", refs, uid)
       select 0, 0, 0, action, happened, null, null where false;
-{indent(_unfiltered("queue", "subscription"), 6)}
+{indent(unfiltered("queue", "subscription"), 6)}
       if rows <= {FEW} then
 {indent(few, 8)};
       else
@@ -174,7 +174,7 @@ begin
       begin
         insert into cdc.unresolved (id, resource, source, key, action, "time", own, reason)
         select 0, '', '', '', action, happened, null, '' where false;
-{indent(_unfiltered("unresolved"), 8)}
+{indent(unfiltered("unresolved"), 8)}
         base := (select last_value from cdc.queue_id);
         bell := (select last_value from cdc.bell);
         last_id := {_reserve("cardinality(unplaced)")};
@@ -208,7 +208,7 @@ end
 """
 
 
-def _unfiltered(*tables: str) -> str:
+def unfiltered(*tables: str) -> str:
     """Raises where a policy of others hides or refuses rows of these tables of ours."""
     return "\n".join(
         f"if row_security_active('cdc.{table}'::regclass) then\n"
@@ -284,7 +284,7 @@ declare
   problem text := 'a parent row is not there, or no company was found';
 begin
   begin
-{indent(_unfiltered("subscription"), 4)}
+{indent(unfiltered("subscription"), 4)}
     -- The columns' types are today's: only the catalogue knows them.
     types := (
       select string_agg(format('%I %s', a.attname, format_type(a.atttypid, a.atttypmod)), ', ')

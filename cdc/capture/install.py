@@ -114,7 +114,7 @@ def switch_on(conn: Connection, mapping: Mapping) -> list[Step]:
     known = catalog.functions(conn)
     steps: list[Step] = []
     for resource in mapping.captured:
-        capture, _ = render.functions(mapping, resource)
+        capture, *_ = render.functions(mapping, resource)
         found = known.get(capture.name)
         steps += _switch(capture, "on", found.owner if found else render.RUNS_AS)
     return steps

@@ -153,7 +153,7 @@ def wanted_few(join_plan: JoinPlan, action: str) -> str:
         f"  left join lateral (\n"
         f"    select s.webhook_id from cdc.subscription s\n"
         f"     where s.company = found.company and s.event = {literal(join_plan.layout.event)}\n"
-        f"       and {_wants('s', action, join_plan)}\n"
+        f"       and {wants('s', action, join_plan)}\n"
         f"    offset 0) wants on true"
     )
 
@@ -164,24 +164,24 @@ def wanted_many(join_plan: JoinPlan, action: str) -> str:
         f"  join cdc.subscription wants\n"
         f"    on wants.company = found.company\n"
         f"   and wants.event = {literal(join_plan.layout.event)}\n"
-        f"   and {_wants('wants', action, join_plan)}"
+        f"   and {wants('wants', action, join_plan)}"
     )
 
 
-def _wants(subscription: str, action: str, join_plan: JoinPlan) -> str:
+def wants(subscription: str, action: str, join_plan: JoinPlan) -> str:
     """Whether a registration wants a change. The first half of each condition decides where it
     wants all, so that costs nothing."""
-    wants = (
+    actions = (
         f"({subscription}.actions is null or strpos({subscription}.actions, {action}::text) > 0)"
     )
     resource = join_plan.resource
     if resource.fields is None:
-        return wants
-    wants = f"{wants}\n       and {changed_mask.wanted(resource, subscription)}"
+        return actions
+    actions = f"{actions}\n       and {changed_mask.wanted(resource, subscription)}"
     if not resource.fields:
-        return wants
+        return actions
     return (
-        f"{wants}\n"
+        f"{actions}\n"
         f"       and ({subscription}.filter is null or not exists (\n"
         f"         select from jsonb_each({subscription}.filter) f\n"
         f"          where (f.value ? (found.fields ->> f.key)) is not true))"

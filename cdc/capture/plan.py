@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from cdc.capture import catalog, parent_lookup, render, reown
+from cdc.capture.backfill import tables_granted
 from cdc.capture.catalog import Connection, Relation
 from cdc.capture.fit import fitted
 from cdc.capture.render import RUNS_AS, SCHEMA, TRIGGERS
@@ -70,7 +71,7 @@ def plan(conn: Connection, mapping: Mapping, relations: dict[Table, Relation]) -
     have = {row[0] for row in conn.execute("select id from cdc.layout").fetchall()}
     if not have >= {plan_joins(mapping, r).layout.id for r in mapping.captured}:
         steps.append(Step(render.layouts(mapping), "layouts of queue rows", role="cdc_owner"))
-    reads = parent_lookup.tables_read(mapping)
+    reads = tables_granted(mapping)
     for table, columns in reads.items():
         if not catalog.readable(conn, table, columns):
             sql = render.grant(table, columns)
@@ -140,7 +141,7 @@ def former_owned(function: catalog.InstalledFunction) -> Iterator[Step]:
 
 def _generated_functions(known: Iterable[str], apart_from: Collection[str] = ()) -> Iterator[Step]:
     for name in sorted(set(known) - set(apart_from)):
-        arguments = "wanted bigint[]" if name.startswith("resolve_") else ""
+        arguments = render.ARGUMENTS[name.partition("_")[0]]
         sql = f"drop function if exists {SCHEMA}.{name}({arguments});"
         yield Step(sql, f"drop function {SCHEMA}.{name}", role="cdc_owner")
 
@@ -263,11 +264,11 @@ def _state(
             return "altered", name
         if found.compares != render.compares(name, resource):
             return "outdated", f"{name} {_OLD_ROWS[found.compares]}"
-    capture, resolve = render.functions(mapping, resource)
-    found_capture = functions.get(capture.name)
+    rendered = render.functions(mapping, resource)
+    found_capture = functions.get(rendered[0].name)
     if found_capture and found_capture.body == render.OFF:
         return "off", SWITCHED_OFF
-    for function in (capture, resolve):
+    for function in rendered:
         found_function = functions.get(function.name)
         if found_function is None:
             return "missing", f"function {SCHEMA}.{function.name}"

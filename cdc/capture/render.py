@@ -11,7 +11,7 @@ from hashlib import sha256
 from textwrap import fill
 from typing import Final
 
-from cdc.capture import function_bodies
+from cdc.capture import backfill, function_bodies
 from cdc.capture.changed_mask import OLD_ROWS
 from cdc.capture.parent_lookup import OPTIONS
 from cdc.capture.sql_text import dollar_quoted, literal, literals
@@ -55,10 +55,16 @@ class Function:
         return f"{self.schema}.{self.name}({self.arguments})"
 
     @property
+    def types(self) -> str:
+        """Of its arguments, as statements name a function that is there."""
+        named = filter(None, self.arguments.split(", "))
+        return ", ".join(argument.partition(" ")[2] for argument in named)
+
+    @property
     def sql(self) -> str:
         options = "\n".join(f"set {option}" for option in OPTIONS)
         return (
-            f"create or replace function {self.signature} returns {self.returns}\n"
+            f"create or replace function {_broken(self.signature)} returns {self.returns}\n"
             f"language plpgsql security definer\n{options}\n"
             f"as {dollar_quoted('cdc', self.body)};"
         )
@@ -66,14 +72,29 @@ class Function:
     @property
     def rights(self) -> str:
         """A role that may execute it could attach it to a table of its own."""
-        text = f"revoke all on function {self.signature} from public;"
+        there = f"{self.schema}.{self.name}({self.types})"
+        text = f"revoke all on function {there} from public;"
         if self.returns != "trigger":
-            text += f"\ngrant execute on function {self.signature} to cdc_owner;"  # cdc.resolve()
+            text += f"\ngrant execute on function {there} to cdc_owner;"  # its callers
         return text
 
 
-def functions(mapping: Mapping, resource: Resource) -> tuple[Function, Function]:
-    """The capture and the resolve function of a resource that has an event."""
+def _broken(signature: str) -> str:
+    """Over several lines, where it has many arguments."""
+    before, _, arguments = signature.partition("(")
+    if "," not in arguments:
+        return signature
+    arguments = arguments.removesuffix(")").replace(", ", ",\n  ")
+    return f"{before}(\n  {arguments}\n)"
+
+
+ARGUMENTS = {"capture": "", "resolve": "wanted bigint[]", "backfill": backfill.ARGUMENTS}
+"""Of the functions, by the first word of their names."""
+
+
+def functions(mapping: Mapping, resource: Resource) -> tuple[Function, Function, Function]:
+    """The functions of a resource that has an event: to capture its changes, to resolve late what
+    could not be, and to read its rows for a backfill."""
     join_plan = plan_joins(mapping, resource)
     return (
         Function(
@@ -84,9 +105,15 @@ def functions(mapping: Mapping, resource: Resource) -> tuple[Function, Function]
         ),
         Function(
             f"resolve_{resource.name}",
-            "wanted bigint[]",
+            ARGUMENTS["resolve"],
             "bigint",
             sealed(function_bodies.resolve(join_plan, mapping)),
+        ),
+        Function(
+            f"backfill_{resource.name}",
+            ARGUMENTS["backfill"],
+            backfill.RETURNS,
+            sealed(backfill.body(join_plan, mapping)),
         ),
     )
 

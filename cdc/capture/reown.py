@@ -10,18 +10,17 @@ from cdc.capture.render import RUNS_AS, SCHEMA, Function
 
 def moved(function: Function) -> str:
     """Takes a function of the first release from schema cdc, with the triggers that call it."""
-    types = "bigint[]" if function.arguments else ""
-    return owned(function, f"alter function cdc.{function.name}({types}) set schema {SCHEMA};\n")
+    there = f"cdc.{function.name}({function.types})"
+    return owned(function, f"alter function {there} set schema {SCHEMA};\n")
 
 
 def owned(function: Function, before: str = "") -> str:
     """Gives a function back to its owner, after what cdc_owner does ``before``."""
-    types = "bigint[]" if function.arguments else ""
     return f"""\
 set local role cdc_owner;
 grant usage, create on schema {SCHEMA} to {RUNS_AS};
 {before}reset role;
-alter function {SCHEMA}.{function.name}({types}) owner to {RUNS_AS};
+alter function {SCHEMA}.{function.name}({function.types}) owner to {RUNS_AS};
 set local role cdc_owner;
 revoke usage, create on schema {SCHEMA} from {RUNS_AS};
 reset role;"""

@@ -5,7 +5,8 @@ The same statements as `cdc triggers install` runs, in the form a DBA reads and 
 
 from __future__ import annotations
 
-from cdc.capture import parent_lookup, render
+from cdc.capture import render
+from cdc.capture.backfill import tables_granted
 from cdc.capture.install import script
 from cdc.capture.plan import TRIGGER_LOCK, Step, grant_named
 from cdc.mapping import Mapping
@@ -36,7 +37,7 @@ def offline(mapping: Mapping, name: str = "interview_suite.toml") -> str:
 def steps(mapping: Mapping) -> list[Step]:
     """What an installation runs where nothing is installed and no table has partitions."""
     made = [Step(render.layouts(mapping), "layouts of queue rows", role="cdc_owner")]
-    for table, columns in parent_lookup.tables_read(mapping).items():
+    for table, columns in tables_granted(mapping).items():
         sql = render.grant(table, columns)
         made.append(Step(sql, grant_named(table, columns), table=table))
     for resource in mapping.captured:

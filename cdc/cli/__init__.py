@@ -57,6 +57,9 @@ COMMANDS = {
         WEBHOOKS,
     ),
     "delivery": Listed("cdc.cli.delivery", "Deliveries: list, inspect, replay, drop.", WEBHOOKS),
+    "backfill": Listed(
+        "cdc.cli.backfill", "Backfills: send what was there before a webhook.", WEBHOOKS
+    ),
     "run": Listed("cdc.cli.run", "Deliver changes until stopped (SIGTERM or Ctrl-C).", RUNNING),
     "serve": Listed("cdc.cli.serve", "Serve the API until stopped (SIGTERM or Ctrl-C).", RUNNING),
     "status": Listed("cdc.cli.status", "Show at a glance what is late, failing or held.", RUNNING),

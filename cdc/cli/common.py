@@ -299,7 +299,8 @@ def moment(text: str) -> datetime:
 
 def delivery_id(text: str) -> tuple[int | None, str | None]:
     """A delivery's number, or its webhook-id. Raises UsageError."""
-    if text.isdecimal() and text.isascii() and int(text) < 2**63:
+    # Those of a backfill are below 0.
+    if re.fullmatch("-?[0-9]{1,19}", text) and abs(int(text)) < 2**63:
         return int(text), None
     try:
         return None, str(uuid.UUID(text))

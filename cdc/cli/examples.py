@@ -38,6 +38,12 @@ EXAMPLES = {
     "webhook test": ("cdc webhook test 1",),
     "webhook export": ("cdc webhook export --secrets --output webhooks.json",),
     "webhook import": ("cdc webhook import webhooks.json",),
+    "backfill start": ("cdc backfill start --webhook 1 --event candidate_changed --as created",),
+    "backfill list": ("cdc backfill list --webhook 1",),
+    "backfill show": ("cdc backfill show 1 --json",),
+    "backfill pause": ("cdc backfill pause 1",),
+    "backfill resume": ("cdc backfill resume 1",),
+    "backfill cancel": ("cdc backfill cancel 1",),
     "delivery list": (
         "cdc delivery list --webhook 1 --state dead",
         "cdc delivery list --company 1 --since 2d --limit 1000 --json",

@@ -15,6 +15,7 @@ from psycopg import errors as pg
 from cdc import __version__, stop_signals
 from cdc.backoff import Backoff
 from cdc.daemon import preflight
+from cdc.daemon.backfills import Backfills
 from cdc.daemon.consequences import Consequences
 from cdc.daemon.dispatch import Dispatcher
 from cdc.daemon.lease import Lease
@@ -71,6 +72,7 @@ class App:
         self.observer = observer or Observer()
         self._health: HealthServer | None = None
         self._mapping = load_mapping(settings.mapping)
+        self._resources = {event: r.name for event, r in self._mapping.events.items()}
         self._translator = Translator(self._mapping, settings.base_url)
         self._watcher: Watcher | None = None
         self._settler: Settler | None = None
@@ -258,6 +260,7 @@ class App:
                 *(url, observer, settings.log_days, settings.held_days, settings.dead_days),
                 settings.suspend_after_days,
             ),
+            Backfills(url, observer, self._lease, self._resources, settings.window),
             use_bell=use_bell,
         )
 

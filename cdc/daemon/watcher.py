@@ -7,20 +7,19 @@ so the next one begins with a full look.
 from __future__ import annotations
 
 import asyncio
-import math
 import time
 from contextlib import suppress
-from dataclasses import dataclass
 
 import psycopg
 
+from cdc.daemon.backfills import Backfills
 from cdc.daemon.dispatch import Dispatcher
 from cdc.daemon.doorbell import Doorbell
 from cdc.daemon.lease import Lease
 from cdc.daemon.maintenance import Maintenance
 from cdc.daemon.pipeline import Pipeline
 from cdc.daemon.store.flags import Flags
-from cdc.daemon.store.look import Looker, Seen
+from cdc.daemon.store.look import Looker, Seen, TakeOver
 from cdc.daemon.store.ownership import Fleet, Ownership
 from cdc.daemon.store.session import (
     ANSWER_WITHIN_S,
@@ -41,26 +40,8 @@ FLEET_EVERY_S = 0.25
 HAND_OVER_GRACE_S = 1.0
 LOST_GRACE_S = 1.0
 IDLE_LOGGED_AFTER_S = 5.0  # without a shard the log says why
-TAKE_OVER_STEP_S = 0.1  # of asking what the webhooks of shards taken over have to do
-TAKE_OVER_WEBHOOKS = (500, 5_000)  # asked for in the first step, and in one at most
 NEWS_BATCH_WEBHOOKS = 20_000  # dealt with before anything else may run
 MEND_BATCH_ROWS = 10_000  # restored rows: each statement has to end in time
-
-
-@dataclass(slots=True)
-class TakeOver:
-    """How far a take-over has come: after which webhook it goes on, how many it asks for next, how
-    many of those seen have rows waiting."""
-
-    shards: list[int]
-    after: int = -(2**63)
-    size: int = TAKE_OVER_WEBHOOKS[0]
-    waiting: int = 0
-
-    def took(self, seconds: float) -> None:
-        """The last step took that long."""
-        share = TAKE_OVER_STEP_S / max(seconds, 0.001)
-        self.size = max(1, min(TAKE_OVER_WEBHOOKS[1], math.ceil(self.size * min(2.0, share))))
 
 
 class Watcher:
@@ -74,6 +55,7 @@ class Watcher:
         lease: Lease,
         dispatcher: Dispatcher,
         maintenance: Maintenance,
+        backfills: Backfills,
         *,
         use_bell: bool,
     ) -> None:
@@ -83,6 +65,7 @@ class Watcher:
         self._settler = pipeline.settler
         self._lease = lease
         self._maintenance = maintenance
+        self._backfills = backfills
         self._bell = Doorbell(usable=use_bell)
         self._rung = False
         self._woken = False  # by the server, out of a sleep
@@ -112,6 +95,7 @@ class Watcher:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self.dispatcher.run(self._url, self._layouts))
                 tasks.create_task(self._maintenance.run(self.dispatcher))
+                tasks.create_task(self._backfills.run())
                 tasks.create_task(self._watch(conn, tasks))
         except BaseExceptionGroup as group:
             # Not except*: what is raised there comes out in a group of its own on some Pythons.
@@ -219,6 +203,7 @@ class Watcher:
             self.dispatcher.came(await self._layouts.deliveries(conn, seen.rows))
         if seen.touched:
             self.dispatcher.touched([w for w in seen.touched if self._lease.owns(w)])
+            self._backfills.look_soon()
         if seen.unresolved:
             self._maintenance.resolve_soon()
 
@@ -304,6 +289,7 @@ class Watcher:
             arrival.took(time.monotonic() - began)
             return
         self._arrival = None
+        self._backfills.look_soon()
         self._observer.shards(len(arrival.shards), 0, len(self._lease.shards))
         self._observer.connected(len(self._lease.shards), arrival.waiting)
 

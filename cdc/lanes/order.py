@@ -43,8 +43,8 @@ class ResourceOrder:
     """All held deliveries of a lane.
 
     Each resource with rows to send has a line, in order; its head is in flight or is ready. Ready
-    heads lie in a heap by id. Heap entries that were overtaken by events are left there and thrown
-    away when they come up.
+    heads lie in a heap by id, those of a backfill (below 0) behind all others. Heap entries that
+    were overtaken by events are left there and thrown away when they come up.
 
     held:    everything in memory, by (id, uid).
     queued:  places taken by held rows that came from the queue.
@@ -89,6 +89,8 @@ class ResourceOrder:
         line.insert(at, held)
         if at == 0:
             self._push(held)
+        elif line[0].delivery.id < 0 <= delivery.id and line[0].state == WAITS:
+            self._push(line[0])  # comes earlier now
 
     def add_done(self, key: tuple[int, str], delivery: Delivery, resource: ResourceKey) -> None:
         """Hold a delivery that is not to be sent (it will be parked) until that is confirmed."""
@@ -110,7 +112,7 @@ class ResourceOrder:
         return False
 
     def take(self) -> Held | None:
-        """The ready head with the lowest id, now in flight."""
+        """The ready head that comes first, now in flight."""
         if not self.is_ready():
             return None
         held = heappop(self._ready)[2]
@@ -243,10 +245,10 @@ class ResourceOrder:
     def _push(self, held: Held) -> None:
         if len(self._ready) > 2 * len(self._lines) + 64:
             # Mostly entries that were overtaken: they hold memory.
-            heads = [line[0] for line in self._lines.values() if line[0].state == WAITS]
-            self._ready = [(head.delivery.id, next(self._turn), head) for head in heads]
+            lines = [line for line in self._lines.values() if line[0].state == WAITS]
+            self._ready = [(_rank(line), next(self._turn), line[0]) for line in lines]
             heapify(self._ready)
-        heappush(self._ready, (held.delivery.id, next(self._turn), held))
+        heappush(self._ready, (_rank(self._lines[held.resource]), next(self._turn), held))
 
     def _fly(self, held: Held) -> None:
         held.state = FLIES
@@ -257,6 +259,16 @@ class ResourceOrder:
         self.waiting -= len(rows)
         for held in rows:
             held.state = DECIDED
+
+
+def _rank(line: list[Held]) -> int:
+    """When its head goes. Live changes do not wait for a backfill, whose rows have numbers below 0,
+    other than for one of their own resource."""
+    first = line[0].delivery.id
+    if first >= 0:
+        return first
+    last = line[-1].delivery.id
+    return last if last >= 0 else first + 2**64
 
 
 def _place(line: list[Held], delivery: Delivery) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -61,6 +62,17 @@ class JoinPlan:
     joins: tuple[Join, ...]
     values: dict[str, tuple[Column, ...]]
     base: str | None
+
+
+def paths_to_company(mapping: Mapping, resource: Resource) -> Iterator[tuple[Column, ...]]:
+    """Each way from a resource to the company: the columns that lead from one row to the next."""
+    for parent, column in resource.parents.items():
+        step = Column(resource.name, column)
+        if parent == COMPANY:
+            yield (step,)
+        else:
+            for rest in paths_to_company(mapping, mapping.resources[parent]):
+                yield (step, *rest)
 
 
 @lru_cache(maxsize=1024)

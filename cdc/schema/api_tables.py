@@ -1,12 +1,12 @@
 """Tables of `cdc serve`: keys of the API, audit, repeated answers, tasks, sessions;
-and notices, which it shows."""
+notices, which it shows, and backfills."""
 
 from __future__ import annotations
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY, BYTEA, JSONB, UUID
 
-from cdc.schema.columns import NOW, TIME, C, column, metadata
+from cdc.schema.columns import NOW, TIME, C, Char, column, metadata
 
 api_key = sa.Table(
     "api_key",
@@ -107,4 +107,34 @@ notice = sa.Table(
     column("sentence", sa.Text),
     sa.UniqueConstraint("webhook_id", "kind", "since"),
     sa.Index("notice_company", "company", "id"),
+)
+
+backfill = sa.Table(
+    "backfill",
+    metadata,
+    sa.Column("id", sa.BigInteger, sa.Identity(always=True), primary_key=True),
+    sa.Column(
+        "webhook_id",
+        sa.BigInteger,
+        sa.ForeignKey("cdc.webhook.id", ondelete="CASCADE"),
+        nullable=False,
+    ),
+    column("event", C),
+    column("action", Char),
+    column("since", TIME, null=True),
+    column("state", sa.Text, server_default="running"),
+    column("reason", sa.Text, server_default=""),
+    column("place", ARRAY(sa.Text), null=True),
+    column("looked", sa.BigInteger, server_default="0"),
+    column("queued", sa.BigInteger, server_default="0"),
+    column("actor", sa.Text),
+    column("created_at", TIME, server_default=NOW),
+    column("ended_at", TIME, null=True),
+    sa.Index(
+        "backfill_open",
+        "webhook_id",
+        "event",
+        unique=True,
+        postgresql_where=sa.text("state in ('running', 'paused')"),
+    ),
 )

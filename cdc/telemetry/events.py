@@ -278,6 +278,10 @@ class Observer:
     def maintenance(self, what: str, count: int) -> None:
         self.log.info(what, count=count)
 
+    def backfill_ended(self, number: int, state: str, reason: str) -> None:
+        log = self.log.warning if state == "failed" else self.log.info
+        log(f"backfill {state}", backfill=number, reason=reason)
+
     def care_failed(self, what: str, error: Exception) -> None:
         self._repeated("maintenance failed", error=words(error), what=what)
 

@@ -86,6 +86,12 @@ grant select on cdc.registration to cdc_admin;
 grant delete on cdc.queue to cdc_serve;
 grant insert on cdc.attempt to cdc_serve;
 
+-- Backfills: started by people and the API, carried out by the daemon.
+grant select, insert, update on cdc.backfill to cdc_admin, cdc_serve;
+grant select, update on cdc.backfill to cdc_daemon;
+grant select on cdc.backfill to cdc_reader;
+grant execute on function cdc.read_backfill(bigint, text, int) to cdc_daemon;
+
 -- What was kept of a row of the suite (own) may be any short text of it: only capture reads it.
 grant select (id, xid, resource, source, key, action, "time", reason, tries, retry_at)
   on cdc.unresolved to cdc_daemon, cdc_admin, cdc_reader, cdc_serve;

@@ -159,8 +159,8 @@ def test_a_mapping_without_an_event_any_more(own_suite: Suite) -> None:
         "project", "candidate", "answervideo", "rating"
     }  # fmt: skip
     assert not any("note" in name for name in catalog.functions(own_suite.conn))
-    # Nothing reads answer videos now, and nothing may.
-    assert Table("public", "answervideo") not in catalog.granted(own_suite.conn)
+    # Nothing reads notes now, and nothing may.
+    assert Table("public", "note") not in catalog.granted(own_suite.conn)
     own_suite.run("update note set name = 'y'")
     assert [d.layout.event for d in own_suite.deliveries()] == ["note_changed", "rating_changed"]
     # And back again.

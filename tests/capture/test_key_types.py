@@ -94,6 +94,9 @@ def test_keys_that_are_accepted(
     assert own_suite.unresolved() == []
     assert own_suite.changes() == [("c", read), ("c", "1"), ("m", read), ("m", "1")]
     assert {refs[-2] for (refs,) in own_suite.all("select refs from cdc.queue") if refs[-1] == "1"}
+    for resource, event_key in (("candidate", read), ("rating", "1")):
+        asked = f"select refs from cdc_capture.backfill_{resource}('1', 1, 'c', null, null, 9)"
+        assert [refs and refs[-1] for (refs,) in own_suite.all(asked)] == [event_key, None]
 
 
 @pytest.mark.parametrize("place", PLACES)

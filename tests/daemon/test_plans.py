@@ -33,6 +33,10 @@ update cdc.webhook set state = 'paused', since = now() - interval '20 days' wher
 update cdc.webhook set state = 'removed' where id = 8;
 insert into cdc.webhook_secret (webhook_id, secret)
 select id, 'whsec_' || id from cdc.webhook;
+insert into cdc.backfill (webhook_id, event, action, actor, state, place)
+select 1 + g % 200, 'candidate_changed', 'c', 'me',
+       case when g <= 10 then 'running' else 'done' end, '{{1,5}}'
+  from generate_series(1, 1000) g;
 insert into cdc.lane (webhook_id, failures) select id, id % 2 from cdc.webhook;
 update cdc.lane set failing_since = now() - interval '1 hour' where webhook_id <= 20;
 insert into cdc.notice (at, kind, webhook_id, company, since, cause, sentence)
@@ -165,6 +169,13 @@ CASES = {
     "notice_prune": Case("86400, 100", ("notice_pkey", "notice_webhook_id_kind_since_key")),
     "drop_removed": Case("8, 0, 0, 1000", ("queue_lane", "retry_pkey"), 4000),
     "shard_take": Case("'{{3}}', 'me'", ("shard_pkey",)),
+    "backfills": Case(f"{ALL_SHARDS}, 500", ("backfill_open", "queue_lane", "retry_pkey")),
+    "backfill_read": Case("0, 'candidate', 2000"),
+    "backfill_queue": Case(
+        "3, 3, 0, '{{1,5}}', '{{1,6}}', false, 1, '{{{layout}}}', '{{\"{{NULL,1,5,6}}\"}}'",
+        ("backfill_pkey", "webhook_pkey"),
+    ),
+    "backfill_end": Case("3, 3, 0, 'failed', 'x'", ("backfill_pkey",)),
     "resolve": Case("500", ("unresolved_due",)),
 }
 

@@ -11,8 +11,8 @@ import pytest
 
 from cdc.daemon.lease import Snapshot
 from cdc.daemon.store.fetch import FetchedWindow, Fetcher
+from cdc.daemon.store.look import TAKE_OVER_STEP_S, TakeOver
 from cdc.daemon.store.ownership import OWNER_NAME
-from cdc.daemon.watcher import TAKE_OVER_STEP_S, TakeOver
 from cdc.lanes import FetchPlan
 from cdc.model import shard_of
 from cdc.postgres.advisory_locks import LOCK_CLASS

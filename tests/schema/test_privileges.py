@@ -25,9 +25,11 @@ FUNCTIONS = {
     "cdc.unfiltered": ("cdc_owner", False, ["cdc_capture"]),
     "cdc.renamed": ("cdc_owner", False, ["cdc_capture"]),
     "cdc.resolve": ("cdc_owner", True, ["cdc_daemon"]),
+    "cdc.read_backfill": ("cdc_owner", True, ["cdc_daemon"]),
     "cdc.new_id": ("cdc_owner", False, ["cdc_capture", "cdc_daemon"]),
     "cdc.webhook_changed": ("cdc_owner", False, []),
     "cdc_capture.capture_*": ("cdc_capture", True, []),
+    "cdc_capture.backfill_*": ("cdc_capture", True, ["cdc_owner"]),
     "cdc_capture.resolve_*": ("cdc_capture", True, ["cdc_owner"]),
 }
 
@@ -66,6 +68,7 @@ SCHEMAS = {
 }
 SEQUENCES = {
     "audit_id_seq": {},
+    "backfill_id_seq": {},
     "notice_id_seq": {},
     "bell": {
         "cdc_capture": ["select"], "cdc_daemon": ["select", "update"], "cdc_admin": ["select"],

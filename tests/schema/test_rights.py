@@ -11,8 +11,8 @@ from cdc.postgres import sqlfiles
 from tests.capture.kit import ROWS, Connection, connect
 
 TABLES = [
-    "api_key", "attempt", "audit", "dead", "idempotency", "installation", "lane", "layout",
-    "notice", "queue", "registration", "retry", "schema_version", "session", "shard",
+    "api_key", "attempt", "audit", "backfill", "dead", "idempotency", "installation", "lane",
+    "layout", "notice", "queue", "registration", "retry", "schema_version", "session", "shard",
     "subscription", "task", "unresolved", "webhook", "webhook_secret",
 ]  # fmt: skip
 SUITE = [
@@ -23,26 +23,28 @@ SUITE = [
 WANTED = {
     "cdc_capture": {"queue": "(i)", "subscription": "s", "unresolved": "si(u)d"},
     "cdc_daemon": {
-        "attempt": "si", "dead": "siud", "installation": "s(u)", "lane": "siud", "layout": "s",
-        "notice": "sid", "queue": "siud", "retry": "siud", "schema_version": "s", "shard": "su",
-        "subscription": "s", "unresolved": "(s)", "webhook": "s(u)", "webhook_secret": "s",
+        "attempt": "si", "backfill": "su", "dead": "siud", "installation": "s(u)", "lane": "siud",
+        "layout": "s", "notice": "sid", "queue": "siud", "retry": "siud", "schema_version": "s",
+        "shard": "su", "subscription": "s", "unresolved": "(s)", "webhook": "s(u)",
+        "webhook_secret": "s",
     },
     "cdc_admin": {
-        "api_key": "si(u)", "attempt": "si", "audit": "si", "dead": "siud", "installation": "su",
-        "lane": "s", "layout": "s", "notice": "s", "queue": "sd", "registration": "s",
-        "retry": "siud", "schema_version": "s", "session": "(s)i", "shard": "s",
-        "subscription": "siud",
-        "unresolved": "(s)", "webhook": "siud", "webhook_secret": "siud",
+        "api_key": "si(u)", "attempt": "si", "audit": "si", "backfill": "siu", "dead": "siud",
+        "installation": "su", "lane": "s", "layout": "s", "notice": "s", "queue": "sd",
+        "registration": "s", "retry": "siud", "schema_version": "s", "session": "(s)i",
+        "shard": "s", "subscription": "siud", "unresolved": "(s)", "webhook": "siud",
+        "webhook_secret": "siud",
     },
     "cdc_reader": {
-        "attempt": "(s)", "dead": "(s)", "installation": "s", "lane": "s", "layout": "s",
-        "notice": "s", "queue": "(s)", "retry": "(s)", "schema_version": "s", "shard": "s",
-        "subscription": "s", "unresolved": "(s)", "webhook": "(s)",
+        "attempt": "(s)", "backfill": "s", "dead": "(s)", "installation": "s", "lane": "s",
+        "layout": "s", "notice": "s", "queue": "(s)", "retry": "(s)", "schema_version": "s",
+        "shard": "s", "subscription": "s", "unresolved": "(s)", "webhook": "(s)",
     },
     "cdc_serve": {
-        "api_key": "si(u)", "attempt": "si", "audit": "si", "dead": "siud", "idempotency": "siud",
-        "installation": "s", "lane": "s", "layout": "s", "notice": "s", "queue": "sd",
-        "registration": "s", "retry": "siud", "schema_version": "s", "session": "sid",
+        "api_key": "si(u)", "attempt": "si", "audit": "si", "backfill": "siu", "dead": "siud",
+        "idempotency": "siud", "installation": "s", "lane": "s", "layout": "s", "notice": "s",
+        "queue": "sd", "registration": "s", "retry": "siud", "schema_version": "s",
+        "session": "sid",
         "shard": "s", "subscription": "sid", "task": "siud", "unresolved": "(s)",
         "webhook": "(s)(i)(u)", "webhook_secret": "(s)(i)(u)d",
     },
@@ -214,8 +216,10 @@ def test_capture_reads_keys_and_nothing_else(conn: Connection) -> None:
     assert found == [
         ("answervideo", "candidate_id"), ("answervideo", "id"), ("answervideo", "question_id"),
         ("candidate", "id"), ("candidate", "project_id"), ("customer", "company_id"),
-        ("customer", "id"), ("project", "company_id"), ("project", "id"), ("question", "id"),
-        ("question", "project_id"),
+        ("customer", "id"), ("note", "answervideo_id"), ("note", "candidate_id"),
+        ("note", "customer_id"), ("note", "id"), ("project", "company_id"), ("project", "id"),
+        ("question", "id"), ("question", "project_id"), ("rating", "candidate_id"),
+        ("rating", "customer_id"), ("rating", "id"),
     ]  # fmt: skip
     for table in SUITE:
         assert rights(conn, "cdc_capture", table) in ("", "(s)")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
@@ -18,6 +19,8 @@ from cdc.postgres.arrays import plain
 PROBE_WITHIN_S = 0.5  # seconds that looking for the first rows of some webhooks may take
 GLANCED_ROWS = 20  # rows that a glance brings along at most
 BROUGHT_ROWS = 200  # rows that a look brings along at most
+TAKE_OVER_STEP_S = 0.1  # of asking what the webhooks of shards taken over have to do
+TAKE_OVER_WEBHOOKS = (500, 5_000)  # asked for in the first step, and in one at most
 ABOUT_COLUMNS = 10  # columns about everything, before those of a row
 _id = itemgetter(1)
 
@@ -31,6 +34,22 @@ class Work(NamedTuple):
     webhook_id: int
     lowest: int | None
     more: bool
+
+
+@dataclass(slots=True)
+class TakeOver:
+    """How far a take-over has come: after which webhook it goes on, how many it asks for next, how
+    many of those seen have rows waiting."""
+
+    shards: list[int]
+    after: int = -(2**63)
+    size: int = TAKE_OVER_WEBHOOKS[0]
+    waiting: int = 0
+
+    def took(self, seconds: float) -> None:
+        """The last step took that long."""
+        share = TAKE_OVER_STEP_S / max(seconds, 0.001)
+        self.size = max(1, min(TAKE_OVER_WEBHOOKS[1], math.ceil(self.size * min(2.0, share))))
 
 
 @dataclass(frozen=True, slots=True)

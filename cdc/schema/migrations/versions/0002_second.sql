@@ -504,6 +504,54 @@ revoke all on function cdc.owed(bigint, xid8, bigint, int, int, smallint[], bool
 insert into cdc.layout (id, event, fields) values
   (2147483647, 'webhook_notice', '{base,company,notice,kind,since,cause,event,sentence,webhook}');
 
+-- Backfills: rows of the suite that were there before a webhook was, sent to it as if they had changed now.
+--
+-- Written by `cdc backfill` and the API; carried out by the daemon that owns the webhook's shard: it reads a
+-- page, and queues it in the statement that moves `place`, so that each row comes once.
+create table cdc.backfill (
+  id          bigint generated always as identity primary key,
+  webhook_id  bigint not null references cdc.webhook on delete cascade,
+  event       text collate "C" not null,
+  action      "char" not null check (action in ('c', 'm')),
+  since       timestamptz,                  -- only rows changed since then
+  state       text not null default 'running'
+              check (state in ('running', 'paused', 'done', 'cancelled', 'failed')),
+  reason      text not null default '',     -- why it is in this state
+  place       text[],                       -- of the last row read: the way from the company, and keys on it
+  looked      bigint not null default 0,    -- rows read
+  queued      bigint not null default 0,    -- of them, those that the webhook wants
+  actor       text not null,
+  created_at  timestamptz not null default clock_timestamp(),
+  ended_at    timestamptz
+);
+create unique index backfill_open on cdc.backfill (webhook_id, event) where state in ('running', 'paused');
+
+-- The next rows of a backfill, in the order of their places: references as text, null for those that the
+-- webhook does not want (or that are too long: no request could be made of them). The last row of all has no
+-- place; one with nothing but a place ends a page before it is full.
+-- Called by the daemon. Calls the generated cdc_capture.backfill_<resource>, which reads tables of the suite
+-- and so runs what their owner may have hidden there: call it in a session of its own (see cdc.resolve).
+create function cdc.read_backfill(job bigint, resource text, most int)
+returns table (place text[], layout int, refs text)
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+set jit = off
+set row_security = on
+set lock_timeout = '1s'  -- a table of the suite that is locked
+as $$
+declare
+  wanted record;
+begin
+  select w.company, b.webhook_id, b.action, b.since, b.place into wanted
+    from cdc.backfill b join cdc.webhook w on w.id = b.webhook_id where b.id = job;
+  return query execute format(
+      'select f.place, f.layout, case when octet_length(f.refs::text) <= 8000 then f.refs::text end'
+      '  from cdc_capture.%I($1, $2, $3, $4, $5, $6) f', 'backfill_' || resource)
+    using wanted.company, wanted.webhook_id, wanted.action, wanted.since, wanted.place, most;
+end
+$$;
+
 -- Rights: capture as a role of its own.
 grant insert (id, webhook_id, uid, layout, action, "time", refs) on cdc.queue to cdc_capture;
 grant select, insert, delete on cdc.unresolved to cdc_capture;
@@ -545,6 +593,12 @@ grant select, insert, update, delete on cdc.idempotency, cdc.task to cdc_serve;
 grant select, insert, delete on cdc.session to cdc_serve;
 grant insert, select (expires_at) on cdc.session to cdc_admin;
 grant select on cdc.registration to cdc_admin;
+revoke all on function cdc.read_backfill(bigint, text, int) from public;
+-- Backfills: started by people and the API, carried out by the daemon.
+grant select, insert, update on cdc.backfill to cdc_admin, cdc_serve;
+grant select, update on cdc.backfill to cdc_daemon;
+grant select on cdc.backfill to cdc_reader;
+grant execute on function cdc.read_backfill(bigint, text, int) to cdc_daemon;
 -- What was kept of a row of the suite (own) may be any short text of it: capture reads it, nobody else.
 revoke select on cdc.unresolved from cdc_daemon, cdc_admin, cdc_reader;
 grant select (id, xid, resource, source, key, action, "time", reason, tries, retry_at)

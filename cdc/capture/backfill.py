@@ -1,0 +1,252 @@
+"""Backfill: the generated function that reads a company's rows, a page at a time.
+
+It walks from the company down: along each way of foreign keys from the company to the resource, in
+the order of their keys as text. So what a page costs depends on the company's rows, not on those of
+others, and a page begins where the one before ended: its place is the number of the way, and the
+key of each row on it. Where several ways lead to a row, it counts on the first.
+
+Loops, because their order and their reading by index are certain. To a query with ORDER BY and
+LIMIT the planner may prefer an index of the keys, which is that of all companies' rows; as text
+they have none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import islice
+
+from cdc.capture import changed_mask
+from cdc.capture.catalog import Connection
+from cdc.capture.function_bodies import unfiltered
+from cdc.capture.parent_lookup import found, tables_read, wants
+from cdc.capture.sql_text import indent, literal
+from cdc.mapping import JoinPlan, Mapping, Resource, Table
+from cdc.mapping.joins import Column, paths_to_company
+from cdc.mapping.model import quote
+
+ARGUMENTS = (
+    'company_key text, webhook bigint, wanted "char", since timestamptz, after text[], most int'
+)
+RETURNS = "table (place text[], layout int, refs text[])"
+MOST_WAYS = 32
+"""Ways from a company to a resource. Where each table has two parents they double with each."""
+PAGE_S = 1
+"""A page ends after as many seconds, with what was found so far."""
+
+Way = tuple[Column, ...]
+
+
+def ways(mapping: Mapping, resource: Resource) -> list[Way]:
+    """The foreign keys from the resource's rows up to the company; none where they are too many."""
+    found_ways = list(islice(paths_to_company(mapping, resource), MOST_WAYS + 1))
+    return found_ways if len(found_ways) <= MOST_WAYS else []
+
+
+def tables_walked(mapping: Mapping, resource: Resource) -> dict[Table, tuple[str, ...]]:
+    """What the function reads beyond what capture does: keys, and the columns that lead on."""
+    own = resource.columns
+    if resource.changed_at is not None:
+        own = (*own, resource.changed_at)
+    columns: dict[Table, dict[str, None]] = {resource.table: dict.fromkeys(own)}
+    for way in ways(mapping, resource):
+        for step in way:
+            above = mapping.resources[step.resource]
+            named = columns.setdefault(above.table, {})
+            named.update(dict.fromkeys((above.key, step.column)))
+    return {table: tuple(named) for table, named in columns.items()}
+
+
+def tables_granted(mapping: Mapping) -> dict[Table, tuple[str, ...]]:
+    """All that our functions read of the suite's tables."""
+    columns = {table: dict.fromkeys(named) for table, named in tables_read(mapping).items()}
+    for resource in mapping.captured:
+        for table, named in tables_walked(mapping, resource).items():
+            columns.setdefault(table, {}).update(dict.fromkeys(named))
+    return {table: tuple(named) for table, named in columns.items()}
+
+
+def missing_indexes(
+    conn: Connection, mapping: Mapping, resource: Resource
+) -> list[tuple[Table, str]]:
+    """Foreign keys on these ways that no index begins with: reading would go through all rows of
+    the table, of all companies."""
+    wanted = dict.fromkeys(
+        (mapping.resources[step.resource].table, step.column)
+        for way in ways(mapping, resource)
+        for step in way
+    )
+    names = [(table.schema, table.name, column) for table, column in wanted]
+    rows = conn.execute(
+        """
+        with recursive tree (number, oid, kind, part) as (
+          select w.number, c.oid, c.relkind, w.part
+            from unnest(%s::text[], %s::text[], %s::text[])
+                 with ordinality w (schema, name, part, number)
+            join pg_namespace n on n.nspname = w.schema
+            join pg_class c on c.relnamespace = n.oid and c.relname = w.name
+          union
+          select t.number, c.oid, c.relkind, t.part
+            from tree t join pg_inherits i on i.inhparent = t.oid
+            join pg_class c on c.oid = i.inhrelid
+        )
+        select distinct t.number
+          from tree t
+         where t.kind = 'r'
+           and not exists (
+             select from pg_index i
+               join pg_attribute a on a.attrelid = i.indrelid and a.attnum = i.indkey[0]
+               join pg_class x on x.oid = i.indexrelid join pg_am m on m.oid = x.relam
+              where i.indrelid = t.oid and i.indisvalid and i.indpred is null
+                and m.amname = 'btree' and a.attname = t.part)
+         order by 1
+        """,
+        [list(column) for column in zip(*names, strict=True)] or [[], [], []],
+    ).fetchall()
+    return [list(wanted)[number - 1] for (number,) in rows]
+
+
+def body(join_plan: JoinPlan, mapping: Mapping) -> str:
+    """Of the function that reads rows of a resource for a backfill."""
+    resource = join_plan.resource
+    known = ways(mapping, resource)
+    if not known:
+        return (
+            "\nbegin\n  raise feature_not_supported using message =\n"
+            f"    'there are more than {MOST_WAYS} ways from a company to {resource.name}';\nend\n"
+        )
+    company = mapping.company
+    key = f"{quote(resource.key)}"
+    records = "\n".join(f"  row{n} record;" for n in range(1, max(map(len, known)) + 1))
+    walks = "\n".join(_walk(mapping, known, number) for number in range(1, len(known) + 1))
+    columns = ", ".join(f"own.{quote(column)}" for column in resource.columns)
+    read = found(
+        join_plan,
+        mapping,
+        source="null::bigint",
+        rows="unnest(page.keys, page.places) with ordinality p (key, place, number)\n"
+        "  left join lateral (\n"
+        f"    select {columns} from {resource.table.sql} own\n"
+        f"     where own.{key} = p.key offset 0) own on true",
+        anyway="false",
+        changed=changed_mask.ALL,
+        more=("p.place", "p.number"),
+    )
+    return f"""
+#variable_conflict use_variable
+-- Reads rows of {resource.table} that belong to a company, in the order of their places, from
+-- the one behind `after` on: references of those that the webhook wants, null for the others. A row
+-- without a place is the last of all; one that has nothing else ends a page before it is full.
+-- Called by cdc.read_backfill(), for the daemon. Reads by keys, and by indexes of foreign keys.
+declare
+  of_company {company.table.sql}.{quote(company.key)}%type := company_key;
+  began constant timestamptz := clock_timestamp();
+  way int := coalesce(after[1]::int, 1);
+  page record;  -- the keys found, in their own type, and their places
+  number int := 0;  -- of them
+  walked boolean := false;
+  ended boolean := false;
+{records}
+begin
+{indent(unfiltered("subscription"), 2)}
+  select array(select own.{key} from {resource.table.sql} own where false) as keys,
+         array[]::text[] as places
+    into page;
+  <<walk>>
+  begin
+{walks}
+    ended := true;
+  end walk;
+  return query
+  select found.place::text[], {join_plan.layout.id},
+         case when wants.webhook_id is not null then found.refs end
+    from (
+{indent(read, 6)}
+    ) found
+    left join lateral (
+      select s.webhook_id from cdc.subscription s
+       where s.company = found.company and s.event = {literal(join_plan.layout.event)}
+         and s.webhook_id = webhook and found.company = company_key
+         and {wants("s", "wanted", join_plan)}
+      offset 0) wants on true
+   order by found.number;
+  if ended or number < most then
+    place := case when not ended then after end;
+    layout := null;
+    refs := null;
+    return next;
+  end if;
+end
+"""
+
+
+def _walk(mapping: Mapping, known: Sequence[Way], number: int) -> str:
+    """Loops, one in another, from the rows just below the company to those of the resource."""
+    way = known[number - 1][::-1]
+    places = [f"'{number}'"]
+    text = [f"if way = {number} then"]
+    for depth, step in enumerate(way, 1):
+        resource = mapping.resources[step.resource]
+        alias = "own" if depth == len(way) else "above"
+        key = f"{alias}.{quote(resource.key)}"
+        place = f'{key}::text collate "C"'
+        above = "of_company" if depth == 1 else f"row{depth - 1}.key"
+        after = f"after[{depth + 1}]"
+        places.append(f"row{depth}.place")
+        last = depth == len(way)
+        conditions = [
+            f"{alias}.{quote(step.column)} = {above}",
+            f"({after} is null or {place} {'>' if last else '>='} {after})",
+        ]
+        if last and resource.changed_at is not None:
+            conditions.append(f"(since is null or own.{quote(resource.changed_at)} >= since)")
+        if last:  # not what an earlier way has led to
+            conditions += [f"{_leads(mapping, way)} is not true" for way in known[: number - 1]]
+        both = "\n     and ".join(conditions)
+        limit = "\n   limit most - number" if last else ""
+        reached = ", ".join(places)
+        then = _found(depth, reached) if last else _entered(depth, after, reached)
+        loop = f"""\
+for row{depth} in
+  select {key} as key, {place} as place
+    from {resource.table.sql} {alias}
+   where {both}
+   order by 2{limit}
+loop
+{indent(then, 2)}"""
+        text.append(indent(loop, 2 * depth))
+    text += [f"{'  ' * depth}end loop;" for depth in range(len(way), 0, -1)]
+    text += [f"  way := {number + 1};", f"  after := array['{number + 1}'];", "end if;"]
+    return indent("\n".join(text), 4)
+
+
+def _entered(depth: int, after: str, reached: str) -> str:
+    """What is done with a row between company and resource. At least one was walked through before
+    a page ends, so the next one gets on."""
+    return f"""\
+if {after} is distinct from row{depth}.place then
+  after := array[{reached}];
+  exit walk when walked and clock_timestamp() > began + interval '{PAGE_S} s';
+end if;
+walked := true;"""
+
+
+def _found(depth: int, reached: str) -> str:
+    return f"""\
+select array_append(page.keys, row{depth}.key) as keys,
+       page.places || array[{reached}]::text as places
+  into page;
+number := number + 1;
+exit walk when number >= most;"""
+
+
+def _leads(mapping: Mapping, way: Way, depth: int = 0) -> str:
+    """Whether a row leads to the company on this way: look-ups by key, one in another."""
+    alias = f"above{depth}" if depth else "own"
+    column = f"{alias}.{quote(way[depth].column)}"
+    if depth + 1 == len(way):
+        return f"{column} = of_company"
+    above, name = mapping.resources[way[depth + 1].resource], f"above{depth + 1}"
+    return (
+        f"(select {_leads(mapping, way, depth + 1)}\n"
+        f"          from {above.table.sql} {name} where {name}.{quote(above.key)} = {column})"
+    )

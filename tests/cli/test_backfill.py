@@ -1,0 +1,80 @@
+"""`cdc backfill`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import psycopg
+
+from tests.cli.command import Command
+
+OF = ("--event", "candidate_changed", "--as", "created")
+
+
+def test_started_shown_and_changed(
+    cdc: Command, db: psycopg.Connection, as_role: Callable[[str], Command]
+) -> None:
+    admin = as_role("cdc_admin")
+    number = admin.add("1", "candidate_changed")["id"]
+    made = admin.json("backfill", "start", "--webhook", number, *OF)
+    assert (made["id"], made["state"], made["looked"], made["action"]) == (
+        1,
+        "running",
+        0,
+        "created",
+    )
+    assert "backfill 1 of candidate_changed for webhook 1 has not ended" in admin.refused(
+        "backfill", "start", "--webhook", number, *OF
+    )
+    db.execute("update cdc.backfill set looked = 5, queued = 4, place = '{1,17,19}'")
+    assert admin.good("backfill", "pause", 1).err == "Paused backfill 1 after 5 rows.\n"
+    told = admin.refused("backfill", "pause", 1)
+    assert "cannot pause backfill 1, which is paused" in told
+    assert "Expected running." in told
+    shown = admin.good("backfill", "show", 1).out
+    assert "last key   19" in shown
+    assert admin.json("backfill", "resume", 1)["state"] == "running"
+    assert admin.json("backfill", "cancel", 1)["ended_at"] is not None
+    assert "which is cancelled" in admin.refused("backfill", "resume", 1)
+    assert admin.json("backfill", "start", "--webhook", number, *OF)["id"] == 2
+    assert [one["state"] for one in admin.json("backfill", "list")] == ["running", "cancelled"]
+    assert admin.json("backfill", "list", "--webhook", 99) == []
+    assert "candidate_changed" in as_role("cdc_reader").good("backfill", "list").out
+    done = [one["action"] for one in admin.json("audit", "--webhook", number)]
+    assert done == [
+        "backfill.start", "backfill.cancel", "backfill.resume", "backfill.pause", "backfill.start",
+        "webhook.add",
+    ]  # fmt: skip
+
+
+def test_what_cannot_be(cdc: Command, db: psycopg.Connection) -> None:
+    number = cdc.add("1", "candidate_changed")["id"]
+
+    def refused(*more: object, webhook: int = number, code: int = 1) -> str:
+        asked = dict(zip(OF[::2], OF[1::2], strict=True)) | dict(
+            zip(more[::2], more[1::2], strict=True)
+        )
+        options = [part for pair in asked.items() for part in pair]
+        return cdc.refused("backfill", "start", "--webhook", webhook, *options, code=code)
+
+    assert "unknown webhook 9" in refused(webhook=9)
+    told = refused("--event", "note_changed", code=2)
+    assert "webhook 1 is not registered for note_changed" in told
+    assert "It is registered for candidate_changed." in told
+    assert "invalid action 'deleted': expected created or modified" in refused(
+        "--as", "deleted", code=2
+    )
+    told = refused("--since", "2d", code=2)
+    assert "the mapping does not say which column holds when a row was changed" in told
+    db.execute("drop index candidate_project_id_idx")
+    told = refused()
+    assert "no index of public.candidate begins with project_id" in told
+    assert 'create index concurrently on "public"."candidate" (project_id)' in told
+    db.execute("create index on candidate (project_id)")
+    db.execute("drop function cdc_capture.backfill_candidate")
+    assert "Run `cdc triggers install`." in refused()
+    db.execute("update cdc.subscription set actions = 'm'")
+    assert "webhook 1 does not want what is created" in refused(code=2)
+    assert "unknown backfill 7" in cdc.refused("backfill", "show", 7)
+    cdc.good("webhook", "remove", number, "--yes")
+    assert "webhook 1 was removed" in refused()

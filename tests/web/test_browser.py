@@ -178,7 +178,7 @@ def test_a_company_sees_why_nothing_arrives_and_sends_again(
         failed = "select from cdc.retry where webhook_id = %s and last_status = 500"
         until(lambda: served.rows(failed, number))
         page.reload()
-        here.see("1 attempt failed, the last: answered 500")
+        here.see("Your server answered 500 to our last request.")
         assert page.get_by_text("cdc ").count() == 0  # no command of an operator's
         here.picture("portal-webhook", height=900)
         good.status = 200

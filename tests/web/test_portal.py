@@ -177,7 +177,7 @@ async def test_a_company_manages_its_own(
     stack: AsyncExitStack, served: Served, foreign: int
 ) -> None:
     one = await signed_in(stack, served, "manage")
-    form = {"endpoint": "http://127.0.0.1:9/by-itself", "events": "project_changed"}
+    form = {"endpoint": "http://127.0.0.1:9/own", "events": "project_changed", "actions": "created"}
     page = await one.post("/portal/register", {**form, "company": "8", "max_concurrency": "500"})
     assert page.status == 201, page.text
     ((number, company, cap),) = served.rows(

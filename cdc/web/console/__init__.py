@@ -10,6 +10,7 @@ visit.py      what a screen gets, and what it gives back
 forms.py      fields of a form, checked by the API's own models
 overview.py, companies.py, webhooks.py, registering.py, changes.py, deliveries.py,
 installation.py, records.py, people.py, links.py   the screens
+for_companies.py  a webhook in sentences, for the portal
 render.py     templates/ and static/: every value is escaped
 
 A change is made by the API's own functions, in the request's transaction, and so has its checks and

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from urllib.parse import urlencode
 
 from cdc.diagnosis.explain import Sentence, explain_webhook
 from cdc.errors import CdcError
 from cdc.model import WebhookState
 from cdc.web.api import deliveries
+from cdc.web.console import for_companies
 from cdc.web.console.companies import lanes
 from cdc.web.console.forms import checked
 from cdc.web.console.visit import Page, Visit
@@ -36,12 +38,16 @@ def show(visit: Visit) -> Page:
     query = checked(DeliveryQuery, {**asked, "limit": "25"})
     items, following = deliveries.newest(visit.call(query=query))
     state = visit.query.get("state", "")
-    sentences, unread = _sentences(visit, webhook.id)
+    lane = lanes(visit, [webhook.id])[webhook.id]
+    if visit.access.company_only is not None:
+        said, unread = for_companies.sentences(lane, datetime.now(UTC)), ""
+    else:
+        said, unread = _sentences(visit, webhook.id)
     values = {
         "webhook": webhook,
         "alive": webhook.state is not WebhookState.REMOVED,
-        "lane": lanes(visit, [webhook.id])[webhook.id],
-        "sentences": sentences,
+        "lane": lane,
+        "sentences": said,
         "unread": unread,
         "scheme": statements.kept_scheme(visit.conn, webhook.id),
         "old_secret_until": statements.secrets_end(visit.conn, webhook.id),

@@ -144,7 +144,8 @@ def account(
     for (company, row), line in rows.items():
         for hook in wanting[company, row[0]]:
             final = budget if (hook.number, *row) in rejected else 0
-            _Line(shared, hook, row, line, final).check(came.pop((hook.number, row), []))
+            wanted = [change for change in line if hook.wants(change)]
+            _Line(shared, hook, row, wanted, final).check(came.pop((hook.number, row), []))
     for (number, row), strays in came.items():
         for stray in strays:
             text = f"{_row(row)}: no change owes {stray.uid} {stray.altered}".rstrip()

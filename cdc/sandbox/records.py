@@ -19,6 +19,7 @@ class Change(NamedTuple):
     done:         just before COMMIT was sent, by the clock of ``Arrival.received``.
     committed:    False: rolled back, so it must never be sent.
     tag:          what kind of load it belongs to; only for reports.
+    became:       the status that it gave the row; empty: it left that as it was.
     """
 
     company: str
@@ -31,6 +32,7 @@ class Change(NamedTuple):
     done: float
     committed: bool
     tag: str = ""
+    became: str = ""
 
 
 class Arrival(NamedTuple):
@@ -63,12 +65,22 @@ class Arrival(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Hook:
-    """A registered webhook, as the account needs it. name: for people."""
+    """A registered webhook, as the account needs it.
+
+    name:   for people.
+    became: it wants only changes that gave a row this status; empty: all.
+    """
 
     number: int
     company: str
     events: frozenset[str]
     name: str = ""
+    became: str = ""
+
+    def wants(self, change: Change) -> bool:
+        """Whether the change is owed to it."""
+        mine = self.company == change.company and change.event in self.events
+        return mine and self.became in ("", change.became)
 
 
 class Said(NamedTuple):

@@ -18,6 +18,7 @@ BASE = "http://receiver"
 ALL = Hook(0, "1", frozenset(protocol.EVENTS), "a/all")
 RATINGS = Hook(1, "1", frozenset({"rating_changed"}), "a/ratings")
 OTHER = Hook(2, "2", frozenset(protocol.EVENTS), "b/all")
+DONE = Hook(3, "1", frozenset({"candidate_changed"}), "a/done", "done")
 
 PROJECT = protocol.project(1, 17)
 DORA, ERIN = protocol.candidate(PROJECT, 19), protocol.candidate(PROJECT, 20)
@@ -30,7 +31,7 @@ class World:
     """The suite writes, the receiver receives; each takes a millisecond."""
 
     def __init__(self) -> None:
-        self.book = Book(BASE, [ALL, RATINGS, OTHER])
+        self.book = Book(BASE, [ALL, RATINGS, OTHER, DONE])
         self.received: list[Received] = []
         self.seconds = 0.0
 
@@ -41,11 +42,18 @@ class World:
     def _microseconds(self) -> int:
         return round(self.now.timestamp() * 1_000_000)
 
-    def wrote(self, row: SuiteRow, action: str = "modified", *, committed: bool = True) -> datetime:
+    def wrote(
+        self,
+        row: SuiteRow,
+        action: str = "modified",
+        *,
+        committed: bool = True,
+        became: str = "",
+    ) -> datetime:
         """One statement in its own transaction. Returns the time that its bodies have."""
         since = self._microseconds()
         self.seconds += 0.001
-        change = self.book.change(row, action, since, self._microseconds(), "live")
+        change = self.book.change(row, action, since, self._microseconds(), "live", became)
         self.seconds += 0.001
         self.book.enter([change], committed=committed, done=self.seconds)
         return self.now - timedelta(microseconds=1500)

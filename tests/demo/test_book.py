@@ -12,7 +12,7 @@ from cdc.sandbox.account import Account
 from cdc.sandbox.demo import protocol
 from cdc.sandbox.demo.book import LATE_AFTER
 from cdc.sandbox.demo.report import DemoReport, Line, lines, total
-from tests.demo.made import ALL, BASE, DORA, ERIN, OTHER, PROJECT, RATINGS, STARS, World
+from tests.demo.made import ALL, BASE, DONE, DORA, ERIN, OTHER, PROJECT, RATINGS, STARS, World
 
 
 @pytest.fixture
@@ -65,6 +65,23 @@ def test_webhooks_are_owed_what_they_want(world: World) -> None:
         (RATINGS.number, "9"),
         (OTHER.number, "1"),
     ]
+
+
+def test_a_webhook_that_wants_a_status_is_owed_that_alone(world: World) -> None:
+    """What it gets beyond that was not owed; what it does not get of that is missing."""
+    world.posted(DORA, world.wrote(DORA, became="begun"))
+    time = world.wrote(DORA, became="done")
+    world.posted(DORA, time)
+    world.posted(DORA, time, DONE)
+    world.posted(DORA, world.wrote(DORA))
+    assert world.book.posts == 4
+    assert kinds(world) == {}
+    time = world.wrote(ERIN)
+    world.posted(ERIN, time)
+    world.posted(ERIN, time, DONE)
+    assert kinds(world) == {"unowed": 1}
+    world.posted(ERIN, world.wrote(ERIN, became="done"))
+    assert kinds(world) == {"unowed": 1, "lost": 1}
 
 
 def test_missing_at_one_of_two(world: World) -> None:

@@ -125,7 +125,7 @@ def test_kept_up_it_can_be_played_with_until_ctrl_c(temp: Path) -> None:
     key = demo.read_until("export CDC_API_KEY=").strip()
     asked = [demo.read_until("curl").strip() for _ in range(3)]
     said = [json.loads(subprocess.check_output(f"{key}; {curl}", shell=True)) for curl in asked]
-    assert [hook["id"] for hook in said[0]["items"]] == [1, 2]
+    assert [hook["id"] for hook in said[0]["items"]] == [1, 2, 5]
     assert {(sent["webhook"], sent["company"]) for sent in said[1]["items"]} == {(1, "1")}
     assert said[2]["company"] == "4"
     with psycopg.connect(url[1], autocommit=True) as conn:

@@ -49,13 +49,16 @@ class Book:
         self.posts += 1
         self.refusals += 1
 
-    def change(self, row: SuiteRow, action: str, since: int, until: int, tag: str) -> Change:
+    def change(
+        self, row: SuiteRow, action: str, since: int, until: int, tag: str, became: str = ""
+    ) -> Change:
         """A change whose end is not certain yet."""
         place = row.event, str(row.id)
         self._rows[place] = row
         version = self._versions[place]
         self._versions[place] += 1
-        return Change(str(row.company), *place, action, version, since, until, 0.0, False, tag)
+        company = str(row.company)
+        return Change(company, *place, action, version, since, until, 0.0, False, tag, became)
 
     def enter(self, changes: Iterable[Change], *, committed: bool, done: float = 0.0) -> None:
         """They are about to be committed, or were rolled back."""
@@ -65,7 +68,7 @@ class Book:
 
     def owed(self, change: Change) -> int:
         """At how many webhooks it is wanted."""
-        return sum(h.company == change.company and change.event in h.events for h in self.hooks)
+        return sum(hook.wants(change) for hook in self.hooks)
 
     def arrival(self, got: Received) -> Arrival:
         """What a POST says, and in what it differs from what its row owes."""
@@ -119,15 +122,17 @@ class Transaction:
         self.made: list[Change] = []
         self.undone: list[Change] = []
 
-    async def run(self, sql: str, *rows: SuiteRow) -> None:
-        """Run a statement that makes or changes these rows."""
+    async def run(self, sql: str, *rows: SuiteRow, became: str = "") -> None:
+        """Run a statement that makes or changes these rows. became: the status it gives them."""
         self._tell(sql + ";")
         since = time.time_ns() // 1000
         # Bytes, because psycopg wants no text that was put together; all of it is the demo's own.
         await self._conn.execute(sql.encode())
         until = time.time_ns() // 1000 + 1
         action = "created" if sql.startswith("insert") else "modified"
-        self.made += [self._book.change(row, action, since, until, self._tag) for row in rows]
+        self.made += [
+            self._book.change(row, action, since, until, self._tag, became) for row in rows
+        ]
 
     @asynccontextmanager
     async def rolled_back_savepoint(self) -> AsyncIterator[None]:
@@ -173,11 +178,18 @@ class Writer:
         self._book.enter(made.made, committed=True, done=time.perf_counter())
         await self._conn.execute(b"commit")
 
-    async def once(self, sql: str, *rows: SuiteRow, tell: Tell = ASIDE, tag: str = "live") -> None:
+    async def once(
+        self,
+        sql: str,
+        *rows: SuiteRow,
+        tell: Tell = ASIDE,
+        tag: str = "live",
+        became: str = "",
+    ) -> None:
         """One statement in a transaction of its own."""
         tell(sql + ";")
         async with self.transaction(tag=tag) as transaction:
-            await transaction.run(sql, *rows)
+            await transaction.run(sql, *rows, became=became)
 
 
 def _shown(got: Received) -> str:

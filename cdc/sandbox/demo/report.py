@@ -131,6 +131,10 @@ class DemoReport:
                 "Beside it: another company's change, received "
                 f"{beside.latencies[0] * 1000:,.1f} ms after COMMIT."
             )
+        status = [d.change for d in self.account.deliveries if d.change.became]
+        if status and self.ok:
+            wanted = len(status) - len(set(status))
+            notes.append(f"Status: {wanted} changes arrived where only these are wanted.")
         if retry.received and self.ok:
             notes.append(
                 f"Retry: {retry.received} changes of one row arrived in order, although the first "

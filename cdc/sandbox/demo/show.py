@@ -64,6 +64,7 @@ class Show:
             for hook in of_company:
                 events = ", ".join(event for event in protocol.EVENTS if event in hook.events)
                 events = "all five" if len(hook.events) == len(protocol.EVENTS) else events
+                events += f", status becomes {hook.became}" if hook.became else ""
                 table.add_row(f"{company} {name}", f"/{hook.name}", events)
             if not of_company:
                 table.add_row(f"{company} {name}", Text("none", "dim"), "")

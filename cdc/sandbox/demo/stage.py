@@ -7,6 +7,7 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from ipaddress import ip_network
 from typing import Self, TypeVar
 
@@ -14,7 +15,7 @@ import psycopg
 from psycopg import sql
 
 from cdc.capture import check, install, plan
-from cdc.mapping import default_mapping
+from cdc.mapping import default_mapping, parse_mapping
 from cdc.model import SHARDS
 from cdc.postgres import connections
 from cdc.postgres.advisory_locks import LOCK_CLASS
@@ -38,16 +39,24 @@ BULK = 2000
 NETWORK = "127.0.0.0/8"
 RULES = {"CDC_ALLOW_HTTP": "true", "CDC_ALLOWED_NETWORKS": NETWORK}
 
+INTERVIEWED = "interviewed"
 COMPANIES = {1: "Acme", 2: "Blue Harbor", 3: "Cobalt Works", 4: "Dune"}
 HOOKS = [
     Hook(0, "1", frozenset(protocol.EVENTS), "acme/everything"),
     Hook(1, "1", frozenset({"rating_changed"}), "acme/ratings"),
     Hook(2, "2", frozenset({"candidate_changed", "rating_changed"}), "blue-harbor/crm"),
     Hook(3, "3", frozenset({"project_changed"}), "cobalt/projects"),
+    Hook(4, "1", frozenset({"candidate_changed"}), "acme/interviewed", INTERVIEWED),
 ]
+_EVENT = 'event = "candidate_changed"'
+MAPPING = parse_mapping(
+    default_mapping().source.replace(_EVENT, f'{_EVENT}\nfields = ["status"]'), "suite.toml"
+)
+"""The interview suite's, and a candidate's status can be asked for."""
 
 # What the suite holds before anybody registers a webhook; changes of it from then on are captured.
 SAMPLE = f"""
+alter table candidate add status text not null default 'new';
 insert into company (id, name) values {", ".join(f"({i}, '{n}')" for i, n in COMPANIES.items())};
 insert into customer (id, company_id, name) values (1, 1, 'Ann'), (2, 2, 'Ben');
 insert into project (id, company_id, name)
@@ -140,8 +149,12 @@ class Stage:
         await receiver.start()
         self._done("receiver", f"{receiver.url()}: verifies signatures, keeps what comes")
         hooks = await in_thread(self._register)
-        await self._start_daemon({"CDC_DATABASE_URL": self._login("cdc_demo"), **RULES, **DAEMON})
-        self.environment = {"CDC_DATABASE_URL": self.dsn, **RULES}
+        mapping = self._stack.enter_context(PrivateFolder(None)).path / "suite.toml"
+        mapping.write_text(MAPPING.source, "utf-8")
+        self._rules = {**RULES, "CDC_MAPPING": str(mapping)}
+        login = self._login("cdc_demo")
+        await self._start_daemon({"CDC_DATABASE_URL": login, **self._rules, **DAEMON})
+        self.environment = {"CDC_DATABASE_URL": self.dsn, **self._rules}
         self.book = Book(receiver.url(""), hooks)
         suite = self._login("suite")
         self.writer = Writer(await self._session(suite), self.book)
@@ -158,12 +171,12 @@ class Stage:
             conn.execute("grant cdc_serve to cdc_demo_serve")
             conn.execute("grant create on schema public to suite")
             conn.execute("set role suite")
-            conn.execute(tables_sql(default_mapping()).encode())
+            conn.execute(tables_sql(MAPPING).encode())
             conn.execute(SAMPLE.encode())
         self._done("sample suite", f"8 tables, {len(COMPANIES)} companies, {BULK:,} applicants")
 
     def _install_triggers(self) -> None:
-        mapping = default_mapping()
+        mapping = MAPPING
         with connections.connect(self.dsn) as conn:
             steps = plan.plan(conn, mapping, check.check(conn, mapping))
             install.carry_out(conn, steps, lambda line: None)
@@ -175,11 +188,18 @@ class Stage:
         settings = Settings(
             database_url=self.dsn, allow_http=True, allowed_networks=(ip_network(NETWORK),)
         )
-        with Registry(self.dsn, Rules.of(settings, default_mapping())) as registry:
+        with Registry(self.dsn, Rules.of(settings, MAPPING)) as registry:
             for hook in HOOKS:
                 path = f"/{hook.name}"
                 events = tuple(sorted(hook.events))
                 new = NewWebhook(hook.company, events, self.receiver.url(path))
+                if hook.became:
+                    new = replace(
+                        new,
+                        actions=("modified",),
+                        changed=("status",),
+                        filter={"status": [hook.became]},
+                    )
                 self.receiver.expect(path, registry.add(new).secret)
         self._done("webhooks", f"{len(HOOKS)} of {len({h.company for h in HOOKS})} companies")
         return HOOKS
@@ -210,7 +230,7 @@ class Stage:
                 "CDC_DATABASE_URL": self._login("cdc_demo_serve"),
                 "CDC_SERVE_PORT": "0",
                 "CDC_LOG_FORMAT": "json",
-                **RULES,
+                **self._rules,
             },
         )
         port = (await api.logged("serving the API"))["port"]

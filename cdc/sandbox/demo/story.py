@@ -14,7 +14,7 @@ from cdc.sandbox.demo.book import Writer
 from cdc.sandbox.demo.protocol import SuiteRow
 from cdc.sandbox.demo.report import Line
 from cdc.sandbox.demo.show import Show, milliseconds
-from cdc.sandbox.demo.stage import BULK, Stage
+from cdc.sandbox.demo.stage import BULK, INTERVIEWED, Stage
 from cdc.sandbox.receiver import Received, Reply, Script
 from cdc.sandbox.records import Change
 
@@ -38,10 +38,15 @@ APPLICANTS = [protocol.candidate(TRAINEES, 1000 + n) for n in range(1, BULK + 1)
 
 
 class Do(NamedTuple):
-    """A statement in a transaction of its own. row: what it makes or changes."""
+    """A statement in a transaction of its own.
+
+    row:    what it makes or changes.
+    became: the status that it gives the row.
+    """
 
     sql: str
     row: SuiteRow | None = None
+    became: str = ""
 
 
 SIMPLE = {
@@ -49,8 +54,12 @@ SIMPLE = {
         Do("insert into project (id, company_id, name) values (17, 1, 'Engineer')", ENGINEER),
         Do("update project set name = 'Senior engineer' where id = 17", ENGINEER),
     ),
-    ("A candidate applies, and corrects the name", ""): (
+    (
+        "A candidate applies, is interviewed, and corrects the name",
+        "One webhook wants only that the status becomes interviewed (--when, --filter).",
+    ): (
         Do("insert into candidate (id, project_id, name) values (19, 17, 'Dora')", DORA),
+        Do("update candidate set status = 'interviewed' where id = 19", DORA, INTERVIEWED),
         Do("update candidate set name = 'Dora D.' where id = 19", DORA),
     ),
     ("An answer on video", "A question alone has no event: nothing is sent for it."): (
@@ -89,6 +98,7 @@ LAST = (
     Do("update rating set stars = 3 where id = 9", STARS),
     Do("update rating set stars = 2 where id = 91", CARLS_STARS),
     Do("update project set name = 'Smiths' where id = 30", SMITHS),
+    Do("update candidate set status = 'interviewed' where id = 1001", APPLICANTS[0], INTERVIEWED),
 )
 TURNS = (
     Do("update project set name = 'Engineer {}' where id = 17", ENGINEER),
@@ -200,7 +210,7 @@ class Story:
             start = time.perf_counter()
             for number in range(STEADY):
                 await asyncio.sleep(start + number * STEADY_PACE - time.perf_counter())
-                sql, row = TURNS[number % len(TURNS)]
+                sql, row, _ = TURNS[number % len(TURNS)]
                 assert row is not None
                 await self._writer.once(sql.format(number), row)
                 bar()
@@ -255,8 +265,9 @@ class Story:
 
     async def _each(self, *statements: Do) -> None:
         """Statements, each in a transaction of its own; what it owes is waited for and shown."""
-        for sql, row in statements:
-            await self._writer.once(sql, *([row] if row else []), tell=self._show.sql)
+        for sql, row, became in statements:
+            rows = [row] if row else []
+            await self._writer.once(sql, *rows, tell=self._show.sql, became=became)
             await self._arrived(self._show_posts)
 
     def _begin(self, title: str, note: str) -> None:

@@ -45,7 +45,7 @@ def bits(masks: str) -> str:
 def compare(resource: Resource) -> str:
     """Statements that set ``masks`` to the bits of the rows of a batch, if they are wanted.
 
-    Planned once in a session, perhaps for a single row, and kept for a million: so never by a nested
+    Planned once in a session, perhaps for a single row, and kept for a million: so never a nested
     loop. Done for COMPARED rows at a time, not for each batch, as it reads all old and new rows.
     """
 

@@ -15,6 +15,8 @@ import sqlalchemy as sa
 from cdc.schema.tables import registration, task
 from cdc.web.keys import Key, ScopeKind
 from cdc.web.problems import Problem
+from cdc.webhooks import backfills
+from cdc.webhooks.backfills import Backfill
 
 EVERY: frozenset[ScopeKind] = frozenset({"admin", "operator", "read", "company", "webhook"})
 COMPANY: frozenset[ScopeKind] = frozenset({"admin", "operator", "read", "company"})
@@ -80,6 +82,16 @@ class Access:
         if not mine:
             raise Problem("not_found")
         return mine
+
+    def backfill(self, number: int) -> Backfill:
+        """Raises Problem for one that is not there for this key."""
+        try:
+            found = backfills.get(self.conn, number)
+        except backfills.UnknownBackfill:
+            raise Problem("not_found") from None
+        if not self.sees(found.webhook_id, found.company):
+            raise Problem("not_found")
+        return found
 
     def task(self, number: UUID, *, lock: bool = False) -> dict[str, Any]:
         """Raises Problem for one that is not there for this key."""

@@ -137,3 +137,38 @@ class TaskOut(Out):
     error: str | None
     created_at: datetime
     ended_at: datetime | None
+
+
+class BackfillIn(In):
+    webhook: Number
+    event: Name
+    action: Literal["created", "modified"] = Field(description="What its rows are sent as.")
+    since: Moment | None = Field(
+        None, description="Only rows changed since then, where the mapping names `changed_at`."
+    )
+
+
+class BackfillQuery(Paged):
+    webhook: Number | None = None
+
+
+class BackfillOut(Out):
+    id: int
+    webhook_id: int
+    company: str
+    event: str
+    action: str
+    since: datetime | None
+    state: Literal["running", "paused", "done", "cancelled", "failed"]
+    reason: str
+    looked: int = Field(description="Rows read.")
+    queued: int = Field(description="Of them, those that the webhook wants.")
+    last_key: str | None = Field(description="Of the last row read, in the order of reading.")
+    actor: str
+    created_at: datetime
+    ended_at: datetime | None
+
+
+class BackfillPage(Out):
+    items: list[BackfillOut] = Field(description="The newest first.")
+    next: str | None

@@ -34,7 +34,7 @@ def place(text: str | None, *kinds: type) -> list[str | int] | None:
         raise unknown()
     if any(isinstance(part, str) and "\0" in part for part in found):
         raise unknown()
-    if any(isinstance(part, int) and not 0 <= part < 2**63 for part in found):
+    if any(isinstance(part, int) and not -(2**63) <= part < 2**63 for part in found):
         raise unknown()
     return found
 

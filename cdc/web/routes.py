@@ -9,9 +9,13 @@ from typing import Protocol, TypeVar
 from urllib.parse import unquote
 
 from cdc.web.access import ADMINS, AUDITORS, CHANGERS, COMPANY, EVERY, READERS, SENDERS
-from cdc.web.api import deliveries, owed, rest, watch, webhooks
+from cdc.web.api import backfills, deliveries, owed, rest, watch, webhooks
 from cdc.web.call import Route
 from cdc.web.delivery_models import (
+    BackfillIn,
+    BackfillOut,
+    BackfillPage,
+    BackfillQuery,
     CancelOut,
     DeliveryFound,
     DeliveryPage,
@@ -54,6 +58,7 @@ OWN = "/v1/companies/{company}/webhooks"
 ONE = "/v1/webhooks/{webhook_id}"
 DELIVERY = "/v1/deliveries/{uid}"
 TASK = "/v1/tasks/{task_id}"
+BACKFILL = "/v1/backfills/{backfill_id}"
 
 ROUTES: tuple[Route, ...] = (
     Route("GET", OWN, "List the webhooks of a company.", webhooks.listed, COMPANY, WebhookPage,
@@ -81,6 +86,17 @@ ROUTES: tuple[Route, ...] = (
           deliveries.cancel, CHANGERS, CancelOut, body=Empty),
     Route("POST", "/v1/replays", "Send many deliveries again: a task; `dry_run` only counts.",
           deliveries.replay, CHANGERS, TaskOut, body=ReplayIn, status=202),
+    Route("POST", "/v1/backfills", "Send all rows of a webhook's company, as if changed now.",
+          backfills.start, CHANGERS, BackfillOut, body=BackfillIn, status=201),
+    Route("GET", "/v1/backfills", "List backfills and their progress, the newest first.",
+          backfills.listed, EVERY, BackfillPage, query=BackfillQuery),
+    Route("GET", BACKFILL, "Show how far a backfill is.", backfills.show, EVERY, BackfillOut),
+    Route("POST", f"{BACKFILL}/pause", "Read no more rows until resumed; what is queued is sent.",
+          backfills.pause, CHANGERS, BackfillOut, body=Empty),
+    Route("POST", f"{BACKFILL}/resume", "Go on after a pause or a failure.", backfills.resume,
+          CHANGERS, BackfillOut, body=Empty),
+    Route("POST", f"{BACKFILL}/cancel", "End a backfill for good; what is queued is sent.",
+          backfills.cancel, CHANGERS, BackfillOut, body=Empty),
     Route("GET", TASK, "Show how far a task is.", rest.show_task, COMPANY, TaskOut),
     Route("POST", f"{TASK}/cancel", "Stop a task; what it has done stays.", rest.cancel_task,
           CHANGERS, TaskOut, body=Empty),
@@ -112,6 +128,7 @@ _UUID = r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}"
 FORMS = {
     "company": r"[^/]{1,600}",
     "webhook_id": r"[1-9][0-9]{0,17}",
+    "backfill_id": r"[1-9][0-9]{0,17}",
     "uid": _UUID,
     "task_id": _UUID,
     "key_id": r"[a-z2-7]{12}",

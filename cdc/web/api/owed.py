@@ -44,15 +44,13 @@ class _Cursor(NamedTuple):
         if found is None:
             return None
         identity, own, xid, number, kept = found
-        if own != webhook:
+        if own != webhook or min(xid, kept) < 0:
             raise pages.unknown()
-        return cls(identity, own, Place(xid, number or owed.FIRST_NUMBER), kept)
+        return cls(identity, own, Place(xid, number), kept)
 
     @property
     def text(self) -> str:
-        # Numbers are positive; 0 stands for what is before all of them.
-        number = max(self.place.number, 0)
-        return pages.cursor(self.identity, self.webhook, self.place.xid, number, self.kept)
+        return pages.cursor(self.identity, self.webhook, *self.place, self.kept)
 
 
 def listed(call: Call) -> ApiAnswer:

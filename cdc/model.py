@@ -33,8 +33,14 @@ class Span(NamedTuple):
         return Span(min(self.first, other.first), max(self.last, other.last))
 
 
-ACTIONS = ("created", "modified")
+ACTIONS = ("created", "modified", "deleted")
 """What is done to a row, as payloads have it; the database keeps the first letters."""
+
+ACTION_NAMES = {key: name for name in ACTIONS for key in (name[0], name[0].encode())}
+"""By what the database keeps of them, as text or binary results have it."""
+
+USUAL_ACTIONS = ACTIONS[:2]
+"""What a registration gets that names none: it may be older than deletes are."""
 
 SHARDS = 64
 """Parts in which webhooks are given to daemons."""
@@ -92,7 +98,7 @@ class Delivery:
               but damaged databases, so the pair (id, uid) names a row.
     xid:      the transaction that made the change.
     uid:      the ``webhook-id``: same for all attempts, never again anything else's.
-    action:   ``created`` or ``modified``.
+    action:   ``created``, ``modified`` or ``deleted``.
     time:     when the change triggered the webhook (aware, UTC, microseconds).
     refs:     keys of the row and its parents as text, in the layout's order; None where missing.
     attempts: tries so far that used up the retry budget.

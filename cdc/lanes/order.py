@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from heapq import heapify, heappop, heappush
 from itertools import count
 from typing import Final
@@ -271,8 +272,35 @@ def _rank(line: list[Held]) -> int:
     return last if last >= 0 else first + 2**64
 
 
+def modified_last(rows: Iterable[Delivery]) -> set[tuple[int, ResourceKey]]:
+    """Transactions and resources of rows, in order of id, before which a created row may belong
+    that comes later: they were modified, and not deleted since."""
+    found = set()
+    for row in rows:
+        if row.action == "modified":
+            found.add((row.xid, row.resource))
+        elif row.action == "deleted":
+            found.discard((row.xid, row.resource))
+    return found
+
+
+def created_for(
+    modified: set[tuple[int, ResourceKey]], later: Iterable[Delivery]
+) -> list[Delivery]:
+    """Those of later rows, in order of id, that belong before ``modified`` (``modified_last``)."""
+    found = []
+    for row in later:
+        key = (row.xid, row.resource)
+        if row.action == "deleted":
+            modified.discard(key)
+        elif row.action == "created" and key in modified:
+            found.append(row)
+    return found
+
+
 def _place(line: list[Held], delivery: Delivery) -> int:
-    """Where in its line a delivery belongs: by id, and within one transaction created first.
+    """Where in its line a delivery belongs: by id, and within one transaction created before
+    modified, unless the row was deleted in between.
 
     (A suite's own row trigger that updates the inserted row gives "modified" the lower id.)
     """
@@ -280,14 +308,21 @@ def _place(line: list[Held], delivery: Delivery) -> int:
     at = len(line)
     while at > first and line[at - 1].delivery.id > delivery.id:  # rarely: ids come in order
         at -= 1
+    place = at
     if delivery.action == "created":
-        for place in range(first, at):
-            other = line[place].delivery
-            if other.xid == delivery.xid and other.action != "created":
-                return place
-    else:
-        for place in range(len(line) - 1, at - 1, -1):
-            other = line[place].delivery
-            if other.xid == delivery.xid and other.action == "created":
-                return place + 1
-    return at
+        for before in range(at - 1, first - 1, -1):
+            other = line[before].delivery
+            if other.xid == delivery.xid:
+                if other.action == "deleted":
+                    break
+                if other.action == "modified":
+                    place = before
+    elif delivery.action == "modified":
+        for behind in range(at, len(line)):
+            other = line[behind].delivery
+            if other.xid == delivery.xid:
+                if other.action == "deleted":
+                    break
+                if other.action == "created":
+                    place = behind + 1
+    return place

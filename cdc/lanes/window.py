@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from cdc.lanes.decision import FetchPlan
-from cdc.lanes.order import ResourceOrder
+from cdc.lanes.order import ResourceOrder, created_for, modified_last
 from cdc.lanes.rules import LaneRules
 from cdc.model import UNREAD, Delivery, ResourceKey, Span
 
@@ -135,12 +135,7 @@ class Window:
             self._admit(row, blocked, park)
         if cut is not None:
             # Where the lane takes fewer rows than came, its window ends earlier.
-            taken = {(row.xid, row.resource) for row in rows[:cut] if row.action == "modified"}
-            created = [
-                row
-                for row in (*rows[cut:], *created)
-                if row.action == "created" and (row.xid, row.resource) in taken
-            ]
+            created = created_for(modified_last(rows[:cut]), (*rows[cut:], *created))
         # They lie beyond the window, so they do not move the position; a later fetch skips them.
         for row in created:
             if (row.id, row.uid) not in held and (row.id, row.uid) not in tombstones:

@@ -6,10 +6,10 @@
 -- are parked.
 select lane.webhook_id, line.event, line.key,
        line.due_at is not null
-         or exists (select from cdc.retry c
-                     where c.webhook_id = lane.webhook_id and c.event = line.event
-                       and c.key = line.key and c.xid = line.xid and c.action = 'c'
-                       and c.due_at is not null) as has_time
+         or coalesce((select c.action = 'c' and c.due_at is not null from cdc.retry c
+                       where c.webhook_id = lane.webhook_id and c.event = line.event
+                         and c.key = line.key and c.xid = line.xid and c.action <> 'm'
+                       order by c.id limit 1), false) as has_time
   from unnest($1::bigint[]) with ordinality as lane (webhook_id, place)
  cross join lateral (
          with recursive line as (

@@ -1,6 +1,6 @@
 -- settle: a retried delivery is done; the first of its resource that is left is due now, unless it has
--- a time already. First is the lowest id, and within a transaction created goes before modified, as in
--- a lane.
+-- a time already. First is the lowest id, and within a transaction created goes before modified, unless
+-- the row was deleted in between, as in a lane.
 --
 -- Run with every parking too: a parked delivery finds another to wait behind, or is the first itself.
 --
@@ -9,8 +9,9 @@
 -- Writes cdc.retry. Reads one row of each by retry_resource, one by retry_created: its cost does not
 -- depend on how many are parked.
 with first as (
-  select lowest.webhook_id, lowest.event, lowest.key, coalesce(made.id, lowest.id) as id,
-         coalesce(made.uid, lowest.uid) as uid
+  select lowest.webhook_id, lowest.event, lowest.key,
+         case made.action when 'c' then made.id else lowest.id end as id,
+         case made.action when 'c' then made.uid else lowest.uid end as uid
     from unnest($1::bigint[], $2::text[], $3::text[]) as resource (webhook_id, event, key)
    cross join lateral (
            select r.* from cdc.retry r
@@ -18,9 +19,9 @@ with first as (
               and r.key = resource.key
             order by r.id limit 1) lowest
     left join lateral (
-           select r.id, r.uid from cdc.retry r
+           select r.id, r.uid, r.action from cdc.retry r
             where r.webhook_id = lowest.webhook_id and r.event = lowest.event
-              and r.key = lowest.key and r.xid = lowest.xid and r.action = 'c'
+              and r.key = lowest.key and r.xid = lowest.xid and r.action <> 'm'
             order by r.id limit 1) made on true
 ), due as (
   update cdc.retry r set due_at = clock_timestamp()

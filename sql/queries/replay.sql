@@ -46,10 +46,13 @@ with wanted as (
                        and (r.uid = k.uid or r."time" = a."time"))
 ), lined_up as (
   -- Only the first of each resource has a time, the others wait behind it: created before modified
-  -- within a transaction, as in a lane.
+  -- within a transaction, unless the row was deleted in between, as in a lane.
   select d.*, row_number() over (partition by webhook_id, event, key
-                                 order by first_id, action, id) as place
-    from (select *, min(id) over (partition by webhook_id, event, key, xid) as first_id
+                                 order by first_id, lives, action = 'c' desc, id) as place
+    from (select *, min(id) over (partition by webhook_id, event, key, xid) as first_id,
+                 count(*) filter (where action = 'd')
+                   over (partition by webhook_id, event, key, xid
+                         order by id rows between unbounded preceding and 1 preceding) as lives
             from (select * from exhumed union all select * from logged) both_) d
 ), moved as (
   insert into cdc.retry (webhook_id, id, uid, xid, layout, action, "time", refs, event, key, body,

@@ -5,16 +5,17 @@
 -- Writes cdc.retry; leaves out what is locked. Reads it once, by retry_resource.
 update cdc.retry r
    set due_at = clock_timestamp()
-  from (select coalesce(made.webhook_id, lowest.webhook_id) as webhook_id,
-               coalesce(made.id, lowest.id) as id, coalesce(made.uid, lowest.uid) as uid
+  from (select lowest.webhook_id,
+               case made.action when 'c' then made.id else lowest.id end as id,
+               case made.action when 'c' then made.uid else lowest.uid end as uid
           from (select distinct on (p.webhook_id, p.event, p.key) p.*
                   from cdc.retry p
                  where (p.webhook_id % 64)::int = any($1::int[])
                  order by p.webhook_id, p.event, p.key, p.id) lowest
           left join lateral (
-                 select c.webhook_id, c.id, c.uid from cdc.retry c
+                 select c.id, c.uid, c.action from cdc.retry c
                   where c.webhook_id = lowest.webhook_id and c.event = lowest.event
-                    and c.key = lowest.key and c.xid = lowest.xid and c.action = 'c'
+                    and c.key = lowest.key and c.xid = lowest.xid and c.action <> 'm'
                   order by c.id limit 1) made on true
          where lowest.due_at is null) first,
        lateral (select from cdc.retry l

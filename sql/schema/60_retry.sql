@@ -31,8 +31,8 @@ create table cdc.retry (
 );
 create index retry_due on cdc.retry (webhook_id, due_at) where due_at is not null;
 create index retry_resource on cdc.retry (webhook_id, event, key, id);
--- promote: created goes before modified within a transaction.
-create index retry_created on cdc.retry (webhook_id, event, key, xid) where action = 'c';
+-- promote: created goes before modified within a transaction, unless the row was deleted in between.
+create index retry_created on cdc.retry (webhook_id, event, key, xid) where action <> 'm';
 -- The list of what was owed (owed.sql); as those of cdc.dead and cdc.attempt.
 create index retry_list on cdc.retry (webhook_id, xid, id);
 

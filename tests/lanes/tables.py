@@ -100,11 +100,22 @@ class Tables:
             if plan.from_id <= id <= plan.to_id and self.commits[row.xid] <= look
         ]
         rows, beyond = visible[: plan.limit], visible[plan.limit :]
-        changed = {(row.xid, row.resource) for row in rows if row.action == "modified"}
+        modified = [row for row in rows if row.action == "modified"]
         created = [
-            row for row in beyond if row.action == "created" and (row.xid, row.resource) in changed
+            late
+            for late in beyond
+            if late.action == "created" and any(self.one_life(row, late) for row in modified)
         ]
         return rows, created
+
+    def one_life(self, one: Delivery, other: Delivery) -> bool:
+        """Whether two rows are of one transaction and resource, and no delete waits in between."""
+        return (one.xid, one.resource) == (other.xid, other.resource) and not any(
+            row.action == "deleted"
+            and (row.xid, row.resource) == (one.xid, one.resource)
+            and one.id < row.id < other.id
+            for row in (*self.queue.values(), *(parked.row for parked in self.retry.values()))
+        )
 
     def read_due(self, plan: DuePlan) -> tuple[list[Delivery], float | None]:
         """Due rows, the lowest of each resource, and when the next one of all others is due."""
@@ -140,8 +151,8 @@ class Tables:
         if rows:
             first = rows[0]
             for parked in rows:  # created first within a transaction, as in a lane
-                if parked.row.xid == first.row.xid and parked.row.action == "created":
-                    first = parked
+                if parked.row.xid == first.row.xid and parked.row.action != "modified":
+                    first = parked if parked.row.action == "created" else first
                     break
             if first.due is None:
                 first.due = self.now

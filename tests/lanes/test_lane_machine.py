@@ -24,7 +24,7 @@ from .made import outcome
 from .world import World
 
 KEYS = st.sampled_from(["a", "b", "c", "d"])
-ACTIONS = st.sampled_from(["created", "modified", "modified"])
+ACTIONS = st.sampled_from(["created", "modified", "modified", "deleted"])
 BAD_ANSWERS = [*[Answer.FAILURE] * 8, Answer.BUSY, Answer.SLOW, Answer.GONE]
 ANSWERS = st.sampled_from([*[Answer.SUCCESS] * 8, *BAD_ANSWERS])
 RATES = st.sampled_from([None, None, 3.0, 200.0])
@@ -125,7 +125,7 @@ class LaneMachine(RuleBasedStateMachine):
                 self.write(
                     random.randrange(9),
                     random.choice("abcd"),
-                    random.choice(["created", "modified"]),
+                    random.choice(["created", "modified", "deleted"]),
                 )
             if world.open and random.random() < 0.15:
                 self.end(random.randrange(9), commit=random.random() < 0.8)

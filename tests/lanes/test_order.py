@@ -49,6 +49,21 @@ def test_created_goes_first_also_when_fetched_later() -> None:
     assert ids(a.start(0.0)) == [2]
 
 
+def test_a_row_that_was_deleted_in_between_is_created_after_that() -> None:
+    """In one transaction; a trigger of the suite updates the row before the insert is captured."""
+    actions = ["modified", "deleted", "modified", "created", "deleted", "created"]
+    rows = [delivery(n, "x", xid=7, action=action) for n, action in enumerate(actions, 1)]
+    for parts in ([rows], [rows[:2], rows[2:]], [rows[:3], rows[3:5], rows[5:]]):
+        a = lane()
+        for part in parts:
+            feed(a, part)
+        order = []
+        while head := a.start(0.0):
+            order += ids(head)
+            a.finish(head[0], OK, 0.0)
+        assert order == [1, 2, 4, 3, 5, 6]
+
+
 def test_created_does_not_overtake_a_modified_that_was_started() -> None:
     a = lane()
     feed(a, [delivery(1, "x", xid=7)])

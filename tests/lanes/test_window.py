@@ -315,3 +315,22 @@ def test_rows_that_begin_anywhere_are_read_in_steps() -> None:
     plan = a.plan_fetch()
     assert plan is not None
     assert plan.end is None
+
+
+def test_a_row_created_after_a_delete_does_not_come_along() -> None:
+    """The delete lies behind the lane's part of the window."""
+    actions = {1: "modified", 2: "deleted", 3: "created"}
+    one, two, three = (delivery(n, "x", xid=7, action=action) for n, action in actions.items())
+    for window, beyond in (([one, two], [three]), ([one, two, three], [])):
+        a = lane(LaneRules(window=3, cap=3))
+        feed(a, [delivery(50), delivery(51)])
+        fifty, more = a.start(0.0)
+        for row in (fifty, more):
+            a.finish(row, OK, 0.0)
+        a.noticed(Span(1))
+        plan = a.plan_fetch()
+        assert plan is not None
+        assert plan.capacity == 1
+        a.fetched(plan, window, beyond)
+        assert ids(a.start(0.0)) == [1]
+        assert a.size == 3, "the two that end, and the first"

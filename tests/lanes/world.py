@@ -188,12 +188,14 @@ class World(Tables):
                 continue
             if row.id in self.abandoned and other.id in self.retry:
                 continue  # a replay came while it was in flight; what was begun goes first
-            together = other.xid == row.xid and other.action != row.action
-            if together and row.action == "created" and other.id < row.id:
-                behind = other.id not in self.retry or self.retry[other.id].due is None
-                behind = behind or row.id in self.replayed  # anew, and created goes first
-                assert behind, "overtakes a retried one"
-            elif together and other.action == "created" and other.id > row.id:
+            before, behind = sorted((row, other), key=lambda one: one.id)
+            together = behind.action == "created" and before.action == "modified"
+            together = together and self.one_life(before, behind)
+            if together and row is behind:
+                waits = other.id not in self.retry or self.retry[other.id].due is None
+                waits = waits or row.id in self.replayed  # anew, and created goes first
+                assert waits, "overtakes a retried one"
+            elif together:
                 assert row.retrying or row.id in self.began, "modified before created"
             else:
                 assert other.id > row.id, "overtakes a lower one"

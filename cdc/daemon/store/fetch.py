@@ -74,12 +74,13 @@ class Fetcher:
         self, full: Mapping[int, list[Delivery]], snapshot: Snapshot
     ) -> Mapping[int, list[Delivery]]:
         """Created rows beyond windows that end where there may be more."""
-        modified = {
-            (row.webhook_id, row.xid, row.layout.id, row.refs[-1])
-            for rows in full.values()
-            for row in rows
-            if row.action == "modified"
-        }
+        modified = set()
+        for row in (row for rows in full.values() for row in rows):
+            key = (row.webhook_id, row.xid, row.layout.id, row.refs[-1])
+            if row.action == "modified":
+                modified.add(key)
+            elif row.action == "deleted":  # what is created later, is after that
+                modified.discard(key)
         if not modified:
             return {}
         webhooks, xids, layouts, keys = zip(*modified, strict=True)

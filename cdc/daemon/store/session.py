@@ -20,7 +20,7 @@ from psycopg.types.numeric import Int8BinaryLoader
 
 from cdc.daemon.lease import OWNER_IDLE_S
 from cdc.errors import DatabaseError
-from cdc.model import PLACE, UNFIT, Delivery, Layout
+from cdc.model import ACTION_NAMES, PLACE, UNFIT, Delivery, Layout
 from cdc.postgres import connections, loaders, sqlfiles
 from cdc.postgres.session_settings import PLANS, RESULTS, setting
 
@@ -31,8 +31,6 @@ XID8_OID = 5069  # pg_type.oid of xid8, fixed since PostgreSQL 13
 UUID_OID = 2950
 # A statement of ours that takes longer is lost: the connection is cut, or the server stuck.
 ANSWER_WITHIN_S = 5.0
-
-ACTION_NAMES = {"c": "created", "m": "modified", b"c": "created", b"m": "modified"}
 
 
 _opened: WeakSet[Connection] = WeakSet()

@@ -127,6 +127,7 @@ def body(join_plan: JoinPlan, mapping: Mapping) -> str:
         "  left join lateral (\n"
         f"    select {columns} from {resource.table.sql} own\n"
         f"     where own.{key} = p.key offset 0) own on true",
+        action="",
         anyway="false",
         changed=changed_mask.ALL,
         more=("p.place", "p.number"),

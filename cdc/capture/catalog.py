@@ -142,6 +142,28 @@ def type_of(conn: Connection, table: Table, column: str) -> str:
     return str(row[0]) if row else ""
 
 
+def never_null(conn: Connection, table: Table) -> str | None:
+    """A column of the table whose type is a domain that no null passes, if there is one."""
+    row = conn.execute(
+        """
+        with recursive domain as (
+          select a.attname::text as name, a.attnum, t.typbasetype, t.typnotnull
+            from pg_attribute a
+            join pg_class c on c.oid = a.attrelid join pg_namespace n on n.oid = c.relnamespace
+            join pg_type t on t.oid = a.atttypid
+           where n.nspname = %s and c.relname = %s and a.attnum > 0 and not a.attisdropped
+             and t.typtype = 'd'
+          union all
+          select d.name, d.attnum, t.typbasetype, t.typnotnull
+            from domain d join pg_type t on t.oid = d.typbasetype and t.typtype = 'd'
+        )
+        select name from domain where typnotnull order by attnum limit 1
+        """,
+        (table.schema, table.name),
+    ).fetchone()
+    return row[0] if row else None
+
+
 def possible_tables(conn: Connection) -> list[Table]:
     """All tables that a person might have meant."""
     rows = conn.execute(
@@ -164,16 +186,20 @@ def triggers(conn: Connection) -> list[InstalledTrigger]:
                case pn.nspname when 'cdc' then 'cdc.' else '' end || p.proname,
                t.tgenabled::text,
                t.tgtype = case t.tgname when 'cdc_capture_insert' then 4
-                                        when 'cdc_capture_update' then 16 end
-               and t.tgnewtable = 'new_rows' and t.tgqual is null and t.tgattr = ''
-               and case when t.tgoldtable is null then t.tgnargs = 0
+                                        when 'cdc_capture_update' then 16
+                                        when 'cdc_capture_delete' then 8
+                                        when 'cdc_capture_gone' then 8 end
+               and t.tgqual is null and t.tgattr = ''
+               and case when t.tgtype = 8 then t.tgoldtable = 'new_rows' and t.tgnewtable is null
+                        else t.tgnewtable = 'new_rows' end
+               and case when t.tgtype = 8 or t.tgoldtable is null then t.tgnargs = 0
                         else t.tgname = 'cdc_capture_update' and t.tgoldtable = %(old)s
                              and t.tgnargs = 1 and t.tgargs = %(argument)s end,
-               t.tgoldtable is not null
+               t.tgoldtable is not null and t.tgnewtable is not null
           from pg_trigger t
           join pg_class c on c.oid = t.tgrelid join pg_namespace n on n.oid = c.relnamespace
           join pg_proc p on p.oid = t.tgfoid join pg_namespace pn on pn.oid = p.pronamespace
-         where pn.nspname in ('cdc', 'cdc_capture') and p.proname like 'capture\\_%%'
+         where pn.nspname in ('cdc', 'cdc_capture') and p.proname ~ '^(capture|gone)_'
            and not t.tgisinternal
          order by 2, 3, 1
         """,
@@ -197,7 +223,7 @@ def functions(conn: Connection) -> dict[str, InstalledFunction]:
           from pg_proc p join pg_namespace n on n.oid = p.pronamespace
           join pg_roles r on r.oid = p.proowner
          where n.nspname = 'cdc_capture'
-           and p.proname ~ '^(capture|resolve|backfill)_'
+           and p.proname ~ '^(capture|resolve|backfill|gone)_'
         """,
         (options,),
     ).fetchall()

@@ -13,6 +13,7 @@ import psycopg
 
 from cdc.capture import catalog, dry_plan, trusted_owners
 from cdc.capture.catalog import Connection, Relation
+from cdc.capture.deleted import parents_of_deleted
 from cdc.capture.fit import fitted
 from cdc.capture.key_types import check_keys
 from cdc.capture.parent_lookup import probe, tables_read
@@ -49,6 +50,7 @@ def check(conn: Connection, mapping: Mapping, *, trusting: bool = True) -> dict[
         _can_fire(f"resources.{resource.name}", relations[resource.table])
     _apart(mapping, relations)
     _wishes_can_be_asked(conn, mapping)
+    _deleted_can_be_kept(conn, mapping, relations)
     read = sorted({j.resource for r in mapping.captured for j in plan_joins(mapping, r).joins})
     _shown(relations, {_parent(mapping, name).table: _place(name) for name in read})
     for name in read:
@@ -155,8 +157,34 @@ def _apart(mapping: Mapping, relations: dict[Table, Relation]) -> None:
                 )
 
 
+def _deleted_can_be_kept(
+    conn: Connection, mapping: Mapping, relations: dict[Table, Relation]
+) -> None:
+    """The triggers on parents of what is captured when it is deleted must be possible there."""
+    kept: dict[Table, str] = {}
+    for name, (parent, _) in parents_of_deleted(mapping).items():
+        place = _place(name)
+        _can_fire(place, relations[parent])
+        for table in relations[parent].tree:
+            if kept.setdefault(table, name) != name:
+                raise MappingError(
+                    f"{place}.table: {table} is a part of {relations[parent].table} and of the "
+                    f"table of {kept[table]}, and both are parents of rows whose deletes are "
+                    "captured",
+                    "Name each table in one resource only, or leave out `deleted`.",
+                )
+        column = catalog.never_null(conn, parent)
+        if column is not None:
+            raise MappingError(
+                f"{place}.table: column {quote(column)} of {parent} has a domain that is NOT NULL; "
+                "deleted rows below this table cannot be captured (`deleted`)",
+                "Declare NOT NULL on the column instead of the domain, or leave out `deleted`.",
+            )
+
+
 def _wishes_can_be_asked(conn: Connection, mapping: Mapping) -> None:
-    """Capture without a field that a registration names would queue all for it, or nothing."""
+    """Capture without a field that a registration names would queue all for it, or nothing; without
+    the deleted rows that it asks for, it would wait for them in vain."""
     known = conn.execute(
         "select coalesce(has_column_privilege(attrelid, attnum, 'select'), false)"
         "  from pg_attribute"
@@ -191,6 +219,17 @@ def _wishes_can_be_asked(conn: Connection, mapping: Mapping) -> None:
             raise MappingError(
                 f"{lacks}not declared; webhook {webhook} wants {event} of changed rows only",
                 f"Declare `fields = []`, {remedy}.",
+            )
+    wanted = conn.execute(
+        "select webhook_id, event from cdc.subscription where actions like '%d' order by 1, 2"
+    ).fetchall()
+    for webhook, event in wanted:
+        resource = mapping.events.get(event)
+        if resource is not None and not resource.deleted:
+            raise MappingError(
+                f"resources.{resource.name}.deleted: is not true, and webhook {webhook} wants "
+                f"deleted rows of {event}",
+                f"Declare it, or `cdc webhook update {webhook}` with the other actions.",
             )
 
 

@@ -34,6 +34,8 @@ def capture(join_plan: JoinPlan, mapping: Mapping) -> str:
     resource = join_plan.resource
     name, table = literal(resource.name), literal(str(resource.table))
     read = partial(found, join_plan, mapping, source="null::bigint")
+    kept = ["gone"] if resource.deleted else []
+    done = "when 'INSERT' then 'c'" + (" when 'DELETE' then 'd'" if resource.deleted else "")
     few = f"""\
 select array_agg((found.source, wants.webhook_id, found.refs)::cdc.captured)
          filter (where wants.webhook_id is not null) as captured,
@@ -49,7 +51,7 @@ select array_agg((found.source, wants.webhook_id, found.refs)::cdc.captured)
     left = changed_mask.numbered(resource, "offset done limit batch")
     many = f"""
 with found as not materialized (  -- read twice: joining is cheaper than keeping what was joined
-{indent(read(rows=batch, masks="$4", many=True), 2)}
+{indent(read(rows=batch, masks="$4", many=True, action="$3"), 2)}
 )
 select (select array_agg((found.source, wants.webhook_id, found.refs)::cdc.captured)
           from found
@@ -75,7 +77,7 @@ select (select array_agg((found.source, wants.webhook_id, found.refs)::cdc.captu
 -- Locks: ROW EXCLUSIVE on cdc.queue until the end of the transaction. Those of reading are released
 -- at once, and waited for {READ_LOCK_MS} ms at the most. Never raises for what rows hold.
 declare
-  action constant "char" := case tg_op when 'INSERT' then 'c' else 'm' end;
+  action constant "char" := case tg_op {done} else 'm' end;
   happened constant timestamptz := clock_timestamp();
   problem text;
   -- Nothing of ours is named here: it would be looked up before anything is guarded.
@@ -106,7 +108,7 @@ begin
       -- Of no row: what the insert below would wait for, or fail at, is found out here.
       insert into cdc.queue (id, webhook_id, layout, action, "time", refs, uid)
       select 0, 0, 0, action, happened, null, null where false;
-{indent(unfiltered("queue", "subscription"), 6)}
+{indent(unfiltered("queue", "subscription", *kept), 6)}
       if rows <= {FEW} then
 {indent(few, 8)};
       else
@@ -227,7 +229,8 @@ def _reserve(of: str) -> str:
 def resolve(join_plan: JoinPlan, mapping: Mapping) -> str:
     """Of the function that captures late what lies in cdc.unresolved."""
     resource = join_plan.resource
-    gone = f"table {resource.table} does not exist, or has none of the mapped columns"
+    kept = ["gone"] if resource.deleted else []
+    lacking = f"table {resource.table} does not exist, or has none of the mapped columns"
     rows = found(
         join_plan,
         mapping,
@@ -236,6 +239,8 @@ def resolve(join_plan: JoinPlan, mapping: Mapping) -> str:
         "  cross join lateral jsonb_to_record(cdc.renamed(u.own)) as own (<types>)",
         # At the first try the rest may still be on its way, from another transaction.
         anyway="u.tries > 0",
+        action="u.action",
+        xid="u.xid",
         more=(
             "u.action",
             "u.tries",
@@ -284,7 +289,7 @@ declare
   problem text := 'a parent row is not there, or no company was found';
 begin
   begin
-{indent(unfiltered("subscription"), 4)}
+{indent(unfiltered("subscription", *kept), 4)}
     -- The columns' types are today's: only the catalogue knows them.
     types := (
       select string_agg(format('%I %s', a.attname, format_type(a.atttypid, a.atttypmod)), ', ')
@@ -296,7 +301,7 @@ begin
          and a.attname = any(array[{literals(resource.columns)}]));
     if types is null then
       raise undefined_table using message =
-        {literal(gone)};
+        {literal(lacking)};
     end if;
     execute {dollar_quoted("before", before)} || types || {dollar_quoted("after", after + "    ")}
       into captured, placed using wanted;

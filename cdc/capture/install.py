@@ -99,7 +99,7 @@ def switch_off(conn: Connection) -> list[Step]:
     """
     steps: list[Step] = []
     for name, found in sorted(catalog.functions(conn).items()):
-        if name.startswith("capture_"):
+        if name.startswith(("capture_", "gone_")):
             steps += _switch(render.switched_off(name), "off", found.owner)
     for name, found in sorted(catalog.former_functions(conn).items()):
         if name.startswith("capture_"):
@@ -113,10 +113,11 @@ def switch_on(conn: Connection, mapping: Mapping) -> list[Step]:
     mapping = fitted(conn, mapping)
     known = catalog.functions(conn)
     steps: list[Step] = []
-    for resource in mapping.captured:
-        capture, *_ = render.functions(mapping, resource)
-        found = known.get(capture.name)
-        steps += _switch(capture, "on", found.owner if found else render.RUNS_AS)
+    switched = [function for _, function in render.keepers(mapping).values()]
+    switched += [render.functions(mapping, resource)[0] for resource in mapping.captured]
+    for function in switched:
+        found = known.get(function.name)
+        steps += _switch(function, "on", found.owner if found else render.RUNS_AS)
     return steps
 
 

@@ -43,6 +43,8 @@ def found(
     source: str,
     rows: str,
     many: bool = False,
+    action: str = "action",
+    xid: str = "pg_current_xact_id_if_assigned()",
     anyway: str | None = None,
     more: tuple[str, ...] = (),
     masks: str = "",
@@ -53,7 +55,10 @@ def found(
 
     A row has its place when it has a company and none of its parents' rows is missing; until then
     ``own`` is what to keep of it.
+    Of a deleted row, parents that went with it in its transaction are read from cdc.gone.
     many:   whether to join the parents, rather than to look them up one by one.
+    action: SQL for what was done to the rows; empty: none of them was deleted.
+    xid:    SQL for the transaction that did it.
     anyway: condition under which a company is enough. Then there is no ``own``, and rows that have
             no place have no ``company``.
     masks:  the bits by number of the row, to be kept of one that has no place;
@@ -73,25 +78,31 @@ def found(
         f"left(company.{quote(join_plan.base)}::text, {LONGEST_BASE})" if join_plan.base else "null"
     )
     refs = [base, *(f"{first(columns)}::text" for columns in join_plan.values.values())]
-    reads = _columns_read(mapping, join_plan)
+    reads = columns_read(mapping, join_plan)
     joins = []
     company = first(join_plan.values[COMPANY])
-    missing = []
+    missing: list[str] = []
+    deleted = resource.deleted and action
     for join in join_plan.joins:
-        table, join_key = _table(mapping, join.resource)
+        table, join_key = table_of(mapping, join.resource)
         alias = _alias(join.name, resource)
         path = first(join.paths)
         key = f"{alias}.{quote(join_key)}"
+        live = quote(f"{len(missing)} live") if deleted else alias
         if many:
-            joins.append(f"  left join {table.sql} {alias} on {key} = {path}")
+            joins.append(f"  left join {table.sql} {live} on {live}.{quote(join_key)} = {path}")
         else:
-            columns = ", ".join(f"{alias}.{quote(column)}" for column in reads[join.name])
+            columns = ", ".join(f"{live}.{quote(column)}" for column in reads[join.name])
             joins.append(
                 f"  left join lateral (\n"
                 f"    select {columns}\n"
-                f"      from {table.sql} {alias}\n"
-                f"     where {key} = {path} offset 0) {alias} on true"
+                f"      from {table.sql} {live}\n"
+                f"     where {live}.{quote(join_key)} = {path} offset 0) {live} on true"
             )
+        if deleted:
+            names = live, quote(f"{len(missing)} gone"), alias
+            read = reads[join.name]
+            joins.append(_or_gone(table, read, path, action, xid, names=names, many=many))
         missing.append(f"({path} is not null and {key} is null)")
     # A collation of its own: the company's column may have one that ours cannot meet.
     placed = f'{company}::text collate "C"'
@@ -124,6 +135,49 @@ def found(
             *joins,
         ]
     )
+
+
+def _or_gone(
+    table: Table,
+    columns: tuple[str, ...],
+    path: str,
+    action: str,
+    xid: str,
+    *,
+    names: tuple[str, str, str],
+    many: bool,
+) -> str:
+    """A parent as it is or, for a deleted row, as it was when its transaction deleted it last.
+
+    columns: those that are read; the first is the key.
+    names:   aliases of the parent's row, of what was kept of it, and of the two as one.
+    """
+    live, gone, either = names
+    of = f"g.source = {literal(str(table))}"
+    row = f"jsonb_populate_record(null::{table.sql}, g.own) was"
+    parts = (f"coalesce({live}.{quote(c)}, {gone}.{quote(c)}) as {quote(c)}" for c in columns)
+    if many:
+        kept = (
+            f"  left join (\n"
+            f'    select distinct on (g.key) g.key as "kept key", was.*\n'
+            f"      from cdc.gone g, {row}\n"
+            f"     where {action} = 'd' and g.xid = {xid} and {of}\n"
+            f"     order by g.key, g.id desc) {gone}\n"
+            f'    on {gone}."kept key" = {path}::text collate "C"'
+            f" and {live}.{quote(columns[0])} is null"
+        )
+    else:
+        # By the key alone, whose index it takes then: a transaction may have many.
+        kept = (
+            f"  left join lateral (\n"
+            f"    select was.*\n"
+            f"      from (select * from cdc.gone g\n"
+            f"             where {action} = 'd' and {live}.{quote(columns[0])} is null\n"
+            f'               and g.key = {path}::text collate "C" offset 0) g, {row}\n'
+            f"     where g.xid = {xid} and {of}\n"
+            f"     order by g.id desc limit 1) {gone} on true"
+        )
+    return f"{kept}\n  cross join lateral (\n    select {lines(parts, ',', 11)} offset 0) {either}"
 
 
 def _earlier(resource: Resource, key: str, many: bool) -> str:
@@ -171,10 +225,11 @@ def wanted_many(join_plan: JoinPlan, action: str) -> str:
 def wants(subscription: str, action: str, join_plan: JoinPlan) -> str:
     """Whether a registration wants a change. The first half of each condition decides where it
     wants all, so that costs nothing."""
-    actions = (
-        f"({subscription}.actions is null or strpos({subscription}.actions, {action}::text) > 0)"
-    )
     resource = join_plan.resource
+    every = f"{subscription}.actions is null"
+    if resource.deleted:
+        every = f"{every} and {action} <> 'd'"
+    actions = f"({every} or strpos({subscription}.actions, {action}::text) > 0)"
     if resource.fields is None:
         return actions
     actions = f"{actions}\n       and {changed_mask.wanted(resource, subscription)}"
@@ -214,6 +269,7 @@ def probe(mapping: Mapping, resource: Resource) -> str:
         source="null::bigint",
         rows=changed_mask.numbered(resource),
         masks="(null::bigint[])",
+        action="'m'::\"char\"",
     )
     return (
         f"with new_rows as materialized (\n"
@@ -232,17 +288,17 @@ def tables_read_by(mapping: Mapping, resources: Iterable[Resource]) -> dict[Tabl
     for resource in resources:
         join_plan = plan_joins(mapping, resource)
         for join in join_plan.joins:
-            table, _ = _table(mapping, join.resource)
+            table, _ = table_of(mapping, join.resource)
             named = columns.setdefault(table, {})
-            named.update(dict.fromkeys(_columns_read(mapping, join_plan)[join.name]))
+            named.update(dict.fromkeys(columns_read(mapping, join_plan)[join.name]))
     return {table: tuple(named) for table, named in columns.items()}
 
 
-def _columns_read(mapping: Mapping, join_plan: JoinPlan) -> dict[str, tuple[str, ...]]:
+def columns_read(mapping: Mapping, join_plan: JoinPlan) -> dict[str, tuple[str, ...]]:
     """Of each joined ancestor: its key, and the columns that lead on from it."""
     read: dict[str, tuple[str, ...]] = {}
     for join in join_plan.joins:
-        _, key = _table(mapping, join.resource)
+        _, key = table_of(mapping, join.resource)
         named = {key: None}
         for columns in (*join_plan.values.values(), *(other.paths for other in join_plan.joins)):
             named.update((c.column, None) for c in columns if c.resource == join.name)
@@ -252,7 +308,7 @@ def _columns_read(mapping: Mapping, join_plan: JoinPlan) -> dict[str, tuple[str,
     return read
 
 
-def _table(mapping: Mapping, name: str) -> tuple[Table, str]:
+def table_of(mapping: Mapping, name: str) -> tuple[Table, str]:
     if name == COMPANY:
         return mapping.company.table, mapping.company.key
     resource = mapping.resources[name]

@@ -5,16 +5,17 @@ Unchanged things make no step, so they take no lock.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from cdc.capture import catalog, parent_lookup, render, reown
 from cdc.capture.backfill import tables_granted
 from cdc.capture.catalog import Connection, Relation
 from cdc.capture.fit import fitted
-from cdc.capture.render import RUNS_AS, SCHEMA, TRIGGERS
-from cdc.mapping import Mapping, Resource, Table, plan_joins
+from cdc.capture.render import RUNS_AS, SCHEMA
+from cdc.mapping import Mapping, Table, plan_joins
 from cdc.mapping.model import quote
 
 TRIGGER_LOCK = "SHARE ROW EXCLUSIVE"
@@ -68,6 +69,7 @@ def plan(conn: Connection, mapping: Mapping, relations: dict[Table, Relation]) -
     steps: list[Step] = []
     known = catalog.functions(conn)
     wanted = [f for r in mapping.captured for f in render.functions(mapping, r)]
+    wanted += [function for _, function in render.keepers(mapping).values()]
     have = {row[0] for row in conn.execute("select id from cdc.layout").fetchall()}
     if not have >= {plan_joins(mapping, r).layout.id for r in mapping.captured}:
         steps.append(Step(render.layouts(mapping), "layouts of queue rows", role="cdc_owner"))
@@ -101,7 +103,14 @@ def plan(conn: Connection, mapping: Mapping, relations: dict[Table, Relation]) -
         if surplus:
             sql = render.revoke(table, surplus)
             steps.append(Step(sql, f"capture no longer reads this of {table}", table=table))
-    return steps
+    return [*unless_old_daemons(mapping), *steps] if steps else []
+
+
+def unless_old_daemons(mapping: Mapping) -> list[Step]:
+    """Before all else, where deleted rows are captured."""
+    if not any(resource.deleted for resource in mapping.captured):
+        return []
+    return [Step(render.refusal_of_old_daemons(), "refuse while daemons of version 0001 run")]
 
 
 def grant_named(table: Table, columns: Sequence[str]) -> str:
@@ -126,7 +135,9 @@ def unseen(mapping: Mapping, relations: dict[Table, Relation]) -> list[str]:
     ]
     return lacking + [
         f"{resource.table} is partitioned: a MERGE that moves a row to another partition is not "
-        "captured, or, if it has an INSERT action, sent as created. UPDATE is captured."
+        "captured, or, if it has an INSERT action, sent as created"
+        + (", if it has a DELETE action, as deleted" if resource.deleted else "")
+        + ". UPDATE is captured."
         for resource in mapping.captured
         if resource.table in relations and relations[resource.table].kind == "p"
     ]
@@ -163,33 +174,44 @@ def _former(conn: Connection, functions: Iterable[str]) -> Iterator[Step]:
 def _triggers(conn: Connection, mapping: Mapping, relations: dict[Table, Relation]) -> list[Step]:
     steps: list[Step] = []
     found = {(t.table, t.name): t for t in catalog.triggers(conn)}
-    for resource in mapping.captured:
-        for table in relations[resource.table].tree:
-            for name in TRIGGERS:
-                there = found.pop((table, name), None)
-                # The first release's is moved, and its trigger goes along.
-                wrong = there is not None and (
-                    not there.as_rendered
-                    or there.function.removeprefix("cdc.") != f"capture_{resource.name}"
-                )
-                if there is None or wrong:
-                    sql = render.trigger(name, table, resource)
-                    why = f"{name} on {table}" if there is None else f"{name} was altered"
-                    steps.append(Step(sql, why, TRIGGER_LOCK, table))
-                elif there.compares != render.compares(name, resource):
-                    sql = render.trigger(name, table, resource)
-                    if there.enabled == "A":
-                        sql += f"\nalter table {table.sql} enable always trigger {name};"
-                    why = f"{name} {_OLD_ROWS[there.compares]}"
-                    steps.append(Step(sql, why, TRIGGER_LOCK, table))
-                elif there.enabled not in FIRES:
-                    sql = f"alter table {table.sql} enable trigger {name};"
-                    steps.append(Step(sql, f"{name} was disabled", TRIGGER_LOCK, table))
+    for name, table, function, compares, sql in _wanted_triggers(mapping, relations):
+        there = found.pop((table, name), None)
+        # The first release's is moved, and its trigger goes along.
+        wrong = there is not None and (
+            not there.as_rendered or there.function.removeprefix("cdc.") != function
+        )
+        if there is None or wrong:
+            why = f"{name} on {table}" if there is None else f"{name} was altered"
+            steps.append(Step(sql, why, TRIGGER_LOCK, table))
+        elif there.compares != compares:
+            if there.enabled == "A":
+                sql += f"\nalter table {table.sql} enable always trigger {name};"
+            why = f"{name} {_OLD_ROWS[there.compares]}"
+            steps.append(Step(sql, why, TRIGGER_LOCK, table))
+        elif there.enabled not in FIRES:
+            sql = f"alter table {table.sql} enable trigger {name};"
+            steps.append(Step(sql, f"{name} was disabled", TRIGGER_LOCK, table))
     for left in found.values():
         sql = render.drop_trigger(left.name, left.table)
         why = f"drop {left.name} of {left.table}, no longer in the mapping"
         steps.append(Step(sql, why, DROP_LOCK, left.table))
     return steps
+
+
+def _wanted_triggers(
+    mapping: Mapping, relations: dict[Table, Relation]
+) -> Iterator[tuple[str, Table, str, bool, str]]:
+    """Name, table, function, whether it gets the old rows, too, and SQL of each; parents' first: a
+    child's trigger for deleted rows reads what its parents' have kept."""
+    for name, (parent, function) in render.keepers(mapping).items():
+        for table in relations[parent].tree:
+            yield render.GONE, table, function.name, False, render.keeping_trigger(name, table)
+    for resource in mapping.captured:
+        for table in relations[resource.table].tree:
+            for name in render.triggers(resource):
+                sql = render.trigger(name, table, resource)
+                compares = render.compares(name, resource)
+                yield name, table, f"capture_{resource.name}", compares, sql
 
 
 def removal(conn: Connection, only: Table | None = None) -> list[Step]:
@@ -219,8 +241,8 @@ def removal(conn: Connection, only: Table | None = None) -> list[Step]:
 def status(
     conn: Connection, mapping: Mapping, relations: dict[Table, Relation]
 ) -> list[TableStatus]:
-    """One row a table and partition that the mapping captures, and one for each trigger of ours
-    that stands elsewhere, or under another name."""
+    """One row a table and partition that the mapping captures, or whose deleted rows it keeps, and
+    one for each trigger of ours that stands elsewhere, or under another name."""
     mapping = fitted(conn, mapping)
     functions = catalog.functions(conn)
     former = catalog.former_functions(conn)
@@ -230,45 +252,58 @@ def status(
         reads = parent_lookup.tables_read_by(mapping, [resource])
         hidden = [str(t) for t, columns in reads.items() if not catalog.readable(conn, t, columns)]
         for table in relations[resource.table].tree:
-            there = [triggers.pop((table, name), None) for name in TRIGGERS]
-            state, detail = _state(mapping, resource, there, functions, former)
+            there = {n: triggers.pop((table, n), None) for n in render.triggers(resource)}
+            comparing = {name for name in there if render.compares(name, resource)}
+            wanted = render.functions(mapping, resource)
+            state, detail = _state(wanted, there, functions, former, comparing)
             if state == "installed" and hidden:
                 state, detail = "blind", f"{RUNS_AS} may not read {', '.join(hidden)}"
             rows.append(TableStatus(table, resource.name, resource.event or "", state, detail))
+    for name, (parent, function) in render.keepers(mapping).items():
+        for table in relations[parent].tree:
+            there = {render.GONE: triggers.pop((table, render.GONE), None)}
+            state, detail = _state([function], there, functions, former)
+            same = [n for n, row in enumerate(rows) if row.table == table]
+            if not same:
+                rows.append(TableStatus(table, name, "", state, detail))
+            elif rows[same[0]].state == "installed":
+                rows[same[0]] = replace(rows[same[0]], state=state, detail=detail)
     for left in triggers.values():
         detail = f"{left.name}, on a table (or under a name) that the mapping does not know"
-        resource_name = left.function.removeprefix("cdc.").removeprefix("capture_")
+        resource_name = re.sub(r"^(cdc\.)?(capture|gone)_", "", left.function)
         rows.append(TableStatus(left.table, resource_name, "", "stray", detail))
     return rows
 
 
 def _state(
-    mapping: Mapping,
-    resource: Resource,
-    there: list[catalog.InstalledTrigger | None],
+    wanted: Sequence[render.Function],
+    there: dict[str, catalog.InstalledTrigger | None],
     functions: dict[str, catalog.InstalledFunction],
     former: dict[str, catalog.InstalledFunction],
+    comparing: Collection[str] = (),
 ) -> tuple[State, str]:
-    if all(t is None for t in there):
+    """wanted: what the triggers (by name) call, and what goes with it. comparing: those that get
+    the old rows, too."""
+    called = wanted[0].name
+    if all(t is None for t in there.values()):
         return "missing", "no trigger"
-    for name, found in zip(TRIGGERS, there, strict=True):
+    for name, found in there.items():
         if found is None:
             return "missing", f"{name} is not there"
         if found.enabled not in FIRES:
             return "disabled", name
-        if found.function == f"cdc.capture_{resource.name}":
-            if former[f"capture_{resource.name}"].body == render.OFF:
+        if found.function == f"cdc.{called}":
+            if former[called].body == render.OFF:
                 return "off", f"{SWITCHED_OFF}; `cdc triggers install` switches it on"
             return "outdated", "as the first release installed it"
-        if not found.as_rendered or found.function != f"capture_{resource.name}":
+        if not found.as_rendered or found.function != called:
             return "altered", name
-        if found.compares != render.compares(name, resource):
+        if found.compares != (name in comparing):
             return "outdated", f"{name} {_OLD_ROWS[found.compares]}"
-    rendered = render.functions(mapping, resource)
-    found_capture = functions.get(rendered[0].name)
+    found_capture = functions.get(called)
     if found_capture and found_capture.body == render.OFF:
         return "off", SWITCHED_OFF
-    for function in rendered:
+    for function in wanted:
         found_function = functions.get(function.name)
         if found_function is None:
             return "missing", f"function {SCHEMA}.{function.name}"

@@ -13,10 +13,12 @@ from typing import Final
 
 from cdc.capture import backfill, function_bodies
 from cdc.capture.changed_mask import OLD_ROWS
+from cdc.capture.deleted import gone, parents_of_deleted
 from cdc.capture.parent_lookup import OPTIONS
 from cdc.capture.sql_text import dollar_quoted, literal, literals
 from cdc.mapping import Mapping, Resource, Table, plan_joins
 from cdc.mapping.model import quote
+from cdc.postgres.advisory_locks import LOCK_CLASS, MEMBER, READS_DELETED
 
 # The role the generated functions run as: it can do what capture needs, and nothing else.
 RUNS_AS: Final = "cdc_capture"
@@ -24,6 +26,8 @@ RUNS_AS: Final = "cdc_capture"
 SCHEMA = "cdc_capture"
 
 TRIGGERS = {"cdc_capture_insert": "insert", "cdc_capture_update": "update"}
+DELETED = "cdc_capture_delete"
+GONE = "cdc_capture_gone"
 
 
 # A digest of the body above it tells one that was changed by hand from one of another release.
@@ -88,7 +92,12 @@ def _broken(signature: str) -> str:
     return f"{before}(\n  {arguments}\n)"
 
 
-ARGUMENTS = {"capture": "", "resolve": "wanted bigint[]", "backfill": backfill.ARGUMENTS}
+ARGUMENTS = {
+    "capture": "",
+    "gone": "",
+    "resolve": "wanted bigint[]",
+    "backfill": backfill.ARGUMENTS,
+}
 """Of the functions, by the first word of their names."""
 
 
@@ -116,6 +125,44 @@ def functions(mapping: Mapping, resource: Resource) -> tuple[Function, Function,
             sealed(backfill.body(join_plan, mapping)),
         ),
     )
+
+
+def keepers(mapping: Mapping) -> dict[str, tuple[Table, Function]]:
+    """The functions that keep deleted parents, with their tables, by the parent's name."""
+    return {
+        name: (table, Function(f"gone_{name}", "", "trigger", sealed(gone(table, columns))))
+        for name, (table, columns) in parents_of_deleted(mapping).items()
+    }
+
+
+def refusal_of_old_daemons() -> str:
+    """Raises while a daemon runs that cannot send deleted rows: it would end at the first one.
+
+    Those that run since before the migration are meant; none of them can start after it.
+    """
+    return f"""\
+do $daemons$
+declare
+  old text := (
+    select string_agg(format('process %s (user %s)', a.pid, a.usename), ', ' order by a.pid)
+      from pg_stat_activity a
+     where a.datname = current_database()
+       and (pg_has_role(a.usesysid, 'cdc_daemon', 'member')
+            or has_table_privilege(a.usesysid, 'cdc.shard', 'update'))
+       and a.pid in (select l.pid from pg_locks l
+                      where l.locktype = 'advisory' and l.classid = {LOCK_CLASS}
+                        and l.objid = {MEMBER} and l.objsubid = 2 and l.granted)
+       and a.pid not in (select l.pid from pg_locks l
+                          where l.locktype = 'advisory' and l.classid = {LOCK_CLASS}
+                            and l.objid = {READS_DELETED} and l.objsubid = 2 and l.granted));
+begin
+  if old is not null then
+    raise object_not_in_prerequisite_state using
+      message = 'a daemon of the previous release runs, which cannot send deleted rows: ' || old,
+      hint = 'Stop it and start one of this release, then install the mapping again.';
+  end if;
+end
+$daemons$;"""
 
 
 def switched_off(name: str, schema: str = SCHEMA) -> Function:
@@ -150,19 +197,35 @@ def intact(body: str) -> bool:
     return bool(lines) and body == sealed("".join(lines[:-1]))
 
 
+def triggers(resource: Resource) -> tuple[str, ...]:
+    """Names of the triggers on each table of a resource."""
+    return (*TRIGGERS, *([DELETED] if resource.deleted else []))
+
+
 def compares(name: str, resource: Resource) -> bool:
     """Whether a trigger of ours gets the old rows, too."""
-    return TRIGGERS[name] == "update" and resource.fields is not None
+    return TRIGGERS.get(name) == "update" and resource.fields is not None
 
 
 def trigger(name: str, table: Table, resource: Resource) -> str:
+    # The function reads the rows of its statement under one name, whatever was done to them.
+    done, rows = ("delete", "old") if name == DELETED else (TRIGGERS[name], "new")
     old, argument = "", ""
     if compares(name, resource):
         old, argument = f"old table as {OLD_ROWS} ", literal(OLD_ROWS)
     return (
-        f"create or replace trigger {name} after {TRIGGERS[name]} on {table.sql}\n"
-        f"  referencing {old}new table as new_rows\n"
+        f"create or replace trigger {name} after {done} on {table.sql}\n"
+        f"  referencing {old}{rows} table as new_rows\n"
         f"  for each statement execute function {SCHEMA}.capture_{resource.name}({argument});"
+    )
+
+
+def keeping_trigger(name: str, table: Table) -> str:
+    """On a parent (``name`` in the mapping) of resources whose deleted rows are captured."""
+    return (
+        f"create or replace trigger {GONE} after delete on {table.sql}\n"
+        f"  referencing old table as new_rows\n"
+        f"  for each statement execute function {SCHEMA}.gone_{name}();"
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from cdc.capture import render
 from cdc.capture.backfill import tables_granted
 from cdc.capture.install import script
-from cdc.capture.plan import TRIGGER_LOCK, Step, grant_named
+from cdc.capture.plan import TRIGGER_LOCK, Step, grant_named, unless_old_daemons
 from cdc.mapping import Mapping
 
 HEADER = """\
@@ -36,7 +36,8 @@ def offline(mapping: Mapping, name: str = "interview_suite.toml") -> str:
 
 def steps(mapping: Mapping) -> list[Step]:
     """What an installation runs where nothing is installed and no table has partitions."""
-    made = [Step(render.layouts(mapping), "layouts of queue rows", role="cdc_owner")]
+    made = unless_old_daemons(mapping)
+    made.append(Step(render.layouts(mapping), "layouts of queue rows", role="cdc_owner"))
     for table, columns in tables_granted(mapping).items():
         sql = render.grant(table, columns)
         made.append(Step(sql, grant_named(table, columns), table=table))
@@ -44,8 +45,14 @@ def steps(mapping: Mapping) -> list[Step]:
         for function in render.functions(mapping, resource):
             sql = f"{function.sql}\n{function.rights}"
             made.append(Step(sql, f"function {function.signature}", role=render.RUNS_AS))
+    for _, function in render.keepers(mapping).values():
+        sql = f"{function.sql}\n{function.rights}"
+        made.append(Step(sql, f"function {function.signature}", role=render.RUNS_AS))
+    for name, (table, _) in render.keepers(mapping).items():
+        sql = render.keeping_trigger(name, table)
+        made.append(Step(sql, f"{render.GONE} on {table}", TRIGGER_LOCK, table))
     for resource in mapping.captured:
-        for trigger in render.TRIGGERS:
+        for trigger in render.triggers(resource):
             sql = render.trigger(trigger, resource.table, resource)
             why = f"{trigger} on {resource.table}"
             made.append(Step(sql, why, TRIGGER_LOCK, resource.table))

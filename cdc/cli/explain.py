@@ -9,6 +9,7 @@ import typer
 from cdc import wording
 from cdc.cli import common
 from cdc.cli.common import AsJson, load_mapping, load_settings, moment, print_json
+from cdc.model import ACTION_NAMES
 
 if TYPE_CHECKING:
     from cdc.diagnosis.explain.model import Attempt, DeliveryFacts, Facts, Sentence
@@ -75,7 +76,7 @@ def explain(
 def _headline(one: DeliveryFacts, known: Facts) -> None:
     hook = known.hooks.get(one.webhook)
     whose = f" of company {hook.company}" if hook else ""
-    action = "created" if one.action == "c" else "modified"
+    action = ACTION_NAMES.get(one.action, "unknown")
     typer.echo()
     common.print_text(
         common.styled(

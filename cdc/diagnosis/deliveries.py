@@ -10,6 +10,8 @@ import psycopg
 from psycopg import IsolationLevel
 from psycopg.rows import dict_row
 
+from cdc.model import ACTION_NAMES
+
 Connection = psycopg.Connection[Any]
 
 WAITING = ("queued", "retrying", "parked", "held")
@@ -42,7 +44,8 @@ class DeliveryFilter:
 # An attempt comes after its change, so the log can be searched by its index on the attempt's time.
 _SEARCH = """
 select d.id, d.uid::text as webhook_id, d.webhook_id as webhook, w.company, d.event,
-       case d.action when 'c' then 'created' else 'modified' end as action, d.key, d."time",
+       case d.action when 'c' then 'created' when 'd' then 'deleted' else 'modified' end as action,
+       d.key, d."time",
        d.state, d.tries, d.status, d.error, d.due_at
   from (
     select q.id, q.uid, q.webhook_id, l.event, q.action, q.refs[cardinality(q.refs)] as key,
@@ -172,7 +175,7 @@ def _told(row: dict[str, Any], layout: dict[str, Any], webhook: dict[str, Any]) 
         "webhook": row["webhook_id"],
         "company": webhook.get("company"),
         "event": layout.get("event"),
-        "action": "created" if row["action"] in ("c", b"c") else "modified",
+        "action": ACTION_NAMES.get(row["action"], "unknown"),
         "key": row["refs"][-1],
         "time": row["time"],
         "state": "held" if held else place,

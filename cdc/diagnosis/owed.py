@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import psycopg
 from psycopg.rows import dict_row
 
-from cdc.model import LOG_RING, UNFIT, Delivery, Layout
+from cdc.model import ACTION_NAMES, LOG_RING, UNFIT, Delivery, Layout
 
 QUEUE_SCAN_ROWS = 1000
 """Rows of the queue that a page looks at, where more wait for its webhook."""
@@ -130,7 +130,7 @@ def _owed(webhook: int, row: dict[str, Any], layouts: dict[int, Layout]) -> Owed
         xid=row["xid"],
         uid=row["uid"],
         layout=layout,
-        action="created" if row["action"] in ("c", b"c") else "modified",
+        action=ACTION_NAMES.get(row["action"], "unknown"),
         time=row["time"],
         refs=refs or (None,),
         tries=row["tries"],

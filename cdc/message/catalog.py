@@ -26,8 +26,20 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 ACTIONS = {
     "created": "the row was inserted",
     "modified": "the row was updated, whether or not a value differs",
+    "deleted": "the row was deleted: its address answers 404; for webhooks that ask for it",
     "test": "`cdc webhook test` was called: the addresses name rows that do not exist",
 }
+
+
+def actions_of(*resources: Resource) -> dict[str, str]:
+    """What ``action`` can be of these resources, and what it means."""
+    deleted = any(resource.deleted for resource in resources)
+    return {name: text for name, text in ACTIONS.items() if deleted or name != "deleted"}
+
+
+def _happens(resource: Resource) -> str:
+    done = "created, modified or deleted" if resource.deleted else "created or modified"
+    return f"A row of {resource.table.name} was {done}."
 
 
 def example(mapping: Mapping, resource: Resource, base_url: str | None = None) -> bytes:
@@ -68,7 +80,7 @@ def schema(mapping: Mapping, resource: Resource, base_url: str | None = None) ->
         "$schema": DIALECT,
         "$id": f"urn:interview-suite:webhook:{resource.event}:{VERSION}",
         "title": resource.event,
-        "description": f"A row of {resource.table.name} was created or modified.",
+        "description": _happens(resource),
         "type": "object",
         "required": ["endpoint", "time", "event", "data"],
         "properties": {
@@ -91,7 +103,7 @@ def schema(mapping: Mapping, resource: Resource, base_url: str | None = None) ->
                     "action": {
                         "oneOf": [
                             {"const": name, "description": meaning}
-                            for name, meaning in ACTIONS.items()
+                            for name, meaning in actions_of(resource).items()
                         ]
                     },
                     **members,
@@ -160,7 +172,7 @@ def openapi(mapping: Mapping, base_url: str | None = None) -> dict[str, Any]:
 def _operation(resource: Resource) -> dict[str, Any]:
     return {
         "operationId": resource.event,
-        "summary": f"A row of {resource.table.name} was created or modified.",
+        "summary": _happens(resource),
         "parameters": [{"$ref": f"#/components/parameters/{name}"} for name, *_ in _HEADERS],
         "requestBody": {
             "required": True,
@@ -184,7 +196,7 @@ def rows(mapping: Mapping) -> list[tuple[str, ...]]:
     return [
         head,
         *(
-            (f"`{event}`", f"`{one.table.name}`", data[event])
+            (f"`{event}`", f"`{one.table.name}`{' (or deleted)' * one.deleted}", data[event])
             for event, one in mapping.events.items()
         ),
     ]
@@ -197,5 +209,5 @@ def markdown(mapping: Mapping, base_url: str | None = None) -> str:
     for event, one in mapping.events.items():
         body = example(mapping, one, base_url).decode("ascii")
         parts += [f"## {event}", "", "```json", body, "```", ""]
-    actions = [f"- `{name}`: {meaning}" for name, meaning in ACTIONS.items()]
+    actions = [f"- `{name}`: {meaning}" for name, meaning in actions_of(*mapping.captured).items()]
     return "\n".join([*parts, "`action` is one of:", "", *actions, ""])

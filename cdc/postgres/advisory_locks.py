@@ -14,6 +14,8 @@ INSTALLING = 65
 
 LOG_LOST = 66
 """Held shared by a daemon that cannot write lines of its log."""
+READS_DELETED = 67
+"""Held shared by every daemon that can send deleted rows: those of schema version 0001 cannot."""
 CLOCK_EVEN, CLOCK_WITHIN = 1_000_000, 900_000
 """The clocks of daemon and database differ: the number less ``CLOCK_EVEN`` is by how many seconds
 the daemon's is ahead, as far as ``CLOCK_WITHIN``."""

@@ -275,7 +275,7 @@ def explained() -> Iterator[None]:
     except psycopg.OperationalError as error:
         raise unreachable(error) from None
     except psycopg.Error as error:
-        raise DatabaseError(_line(error)) from None
+        raise DatabaseError(_line(error), error.diag.message_hint or "") from None
 
 
 def _line(error: psycopg.Error) -> str:

@@ -150,7 +150,7 @@ retry = sa.Table(
     sa.Index("retry_resource", "webhook_id", "event", "key", "id"),
     sa.Index(
         *("retry_created", "webhook_id", "event", "key", "xid"),
-        postgresql_where=sa.text("action = 'c'"),
+        postgresql_where=sa.text("action <> 'm'"),
     ),
     sa.Index("retry_list", "webhook_id", "xid", "id"),
 )
@@ -267,6 +267,17 @@ unresolved = sa.Table(
         postgresql_where=sa.text("tries < 10"),
     ),
     sa.Index("unresolved_due", "retry_at"),
+)
+
+gone = sa.Table(
+    "gone",
+    metadata,
+    column("id", sa.BigInteger, server_default=NEW_ID),
+    column("xid", Xid8, server_default=XID),
+    column("source", sa.Text),
+    column("key", C),
+    column("own", JSONB),
+    sa.Index("gone_key", "key", postgresql_using="hash"),
 )
 
 # A view: a registration as it may be shown. Not in ``metadata``, which holds tables.

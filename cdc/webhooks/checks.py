@@ -14,7 +14,7 @@ from cdc.deliver.url import check_encoding
 from cdc.errors import CdcError, UsageError
 from cdc.message.signing import check_headers, split_endpoint
 from cdc.message.signing_keys import parse_secret
-from cdc.model import ACTIONS, NOTICE_EVENT, SYSTEM
+from cdc.model import ACTIONS, NOTICE_EVENT, SYSTEM, USUAL_ACTIONS
 from cdc.webhooks.model import (
     HIDDEN,
     Changes,
@@ -59,8 +59,8 @@ def checked(new: NewWebhook, rules: Rules) -> NewWebhook:
         check_name(new.tls_profile)
     for secret in new.secrets:
         parse_secret(secret.secret)
-    actions = checked_actions(new.actions)
     events = _only_notices(new.events) if system else checked_events(new.events, rules)
+    actions = checked_actions(new.actions, events, rules)
     checked_filter(new.filter, events, rules)
     changed = checked_changed(new.changed, events, rules)
     return replace(new, endpoint=endpoint, events=events, actions=actions, changed=changed)
@@ -102,12 +102,21 @@ def known_event(event: str, known: Sequence[str]) -> None:
         )
 
 
-def checked_actions(actions: Sequence[str]) -> tuple[str, ...]:
-    """What may be done to a row, each once, in their order; none given means all."""
+def checked_actions(actions: Sequence[str], events: Sequence[str], rules: Rules) -> tuple[str, ...]:
+    """What may be done to a row, each once, in their order; none given: created and modified.
+    Deleted rows need a mapping that declares them, for each of the events."""
     for action in actions:
         if action not in ACTIONS:
-            raise UsageError(f"unknown action '{action}': expected {' or '.join(ACTIONS)}")
-    return in_order(actions or ACTIONS, ACTIONS)
+            raise UsageError(f"unknown action '{action}': expected one of {', '.join(ACTIONS)}")
+    lacking = [event for event in events if event not in rules.deleted]
+    if "deleted" in actions and lacking:
+        raise UsageError(
+            f"event {lacking[0]} has no action 'deleted'",
+            f"The mapping declares it for {', '.join(rules.deleted)}."
+            if rules.deleted
+            else "The mapping declares it for no event (`deleted = true`).",
+        )
+    return in_order(actions or USUAL_ACTIONS, ACTIONS)
 
 
 def checked_filter(given: Filter, events: Sequence[str], rules: Rules) -> None:

@@ -12,7 +12,7 @@ from cdc.errors import CdcError
 from cdc.mapping import Mapping
 from cdc.message.signing import split_endpoint
 from cdc.message.signing_keys import Scheme, public_key, scheme_of
-from cdc.model import ACTIONS, WebhookState
+from cdc.model import USUAL_ACTIONS, WebhookState
 from cdc.settings import Settings
 from cdc.webhooks.vault import Vault
 
@@ -47,6 +47,7 @@ class Rules:
     per_event:   webhooks that one company may have on one event.
     vault:       encrypts and opens what is secret in a registration.
     fields:      of each event whose changes are compared, those that a webhook can name.
+    deleted:     events of which deleted rows can be sent.
     """
 
     events: tuple[str, ...]
@@ -56,6 +57,7 @@ class Rules:
     per_event: int = 20
     vault: Vault = field(default_factory=Vault)
     fields: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    deleted: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, settings: Settings, mapping: Mapping) -> Rules:
@@ -67,6 +69,7 @@ class Rules:
             per_event=settings.webhooks_per_event,
             vault=Vault(settings.secret_keys),
             fields={event: r.fields for event, r in mapping.events.items() if r.fields is not None},
+            deleted=tuple(event for event, r in mapping.events.items() if r.deleted),
         )
 
 
@@ -101,7 +104,7 @@ class NewWebhook:
     secrets: newest first; empty: one is made.
     scheme:  of the one that is made.
     tls_profile: which certificates to trust and to show; None: those for all.
-    actions: what is sent of its events' changes; empty: all.
+    actions: what is sent of its events' changes; empty: created and modified.
     filter:  fields and the values that a row must have in each to be sent; empty: any.
     changed: fields of which an update must have changed one to be sent; empty: it must have changed
              the row; None: any update.
@@ -178,7 +181,7 @@ class Registration:
     version: int
     tls_profile: str | None
     ref: str | None = None
-    actions: tuple[str, ...] = ACTIONS
+    actions: tuple[str, ...] = USUAL_ACTIONS
     filter: dict[str, list[str]] = field(default_factory=dict)
     changed: tuple[str, ...] | None = None
 

@@ -107,7 +107,7 @@ class Registry(RegistryReader):
                     ref=values.get("ref"),
                 )
                 checks.room(others, moved, self.rules)
-            actions = checks.checked_actions(changes.actions or old.actions)
+            actions = checks.checked_actions(changes.actions or old.actions, events, self.rules)
             wanted_rows = old.filter if changes.filter is None else changes.filter
             checks.checked_filter(wanted_rows, events, self.rules)
             asked = None if changes.changed == "any" else changes.changed

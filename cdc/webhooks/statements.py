@@ -10,7 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from cdc.message.signing_keys import Scheme
-from cdc.model import ACTIONS, UNUSABLE, WebhookState
+from cdc.model import ACTIONS, UNUSABLE, USUAL_ACTIONS, WebhookState
 from cdc.postgres.advisory_locks import COMPANY_LOCKS
 from cdc.schema.tables import lane, retry, subscription, webhook, webhook_secret
 from cdc.schema.tables import registration as shown
@@ -19,7 +19,7 @@ from cdc.webhooks.model import NewWebhook, Registration, Secret, UnknownWebhook
 # Advisory locks of ours: shards have class 0x434443, companies this one.
 
 NOW = sa.func.clock_timestamp()
-_ALL = "".join(action[0] for action in ACTIONS)
+_ALL = "".join(action[0] for action in USUAL_ACTIONS)
 
 
 def _registrations(source: Any) -> Any:
@@ -79,7 +79,7 @@ def registration(row: Any) -> Registration:
         version=row.version,
         tls_profile=row.tls_profile,
         ref=row.ref,
-        actions=tuple(a for a in ACTIONS if row.actions is None or a[0] in row.actions),
+        actions=tuple(a for a in ACTIONS if a[0] in (row.actions or _ALL)),
         filter=row.filter or {},
         changed=None if row.changed is None else tuple(row.changed),
     )
@@ -183,7 +183,7 @@ def insert(conn: sa.Connection, new: NewWebhook, cap: int) -> int:
         webhook_id,
         new.company,
         new.events,
-        new.actions or ACTIONS,
+        new.actions or USUAL_ACTIONS,
         new.filter,
         new.changed,
     )
@@ -195,7 +195,7 @@ def subscribe(
     webhook_id: int,
     company: str,
     events: Sequence[str],
-    actions: Sequence[str] = ACTIONS,
+    actions: Sequence[str] = USUAL_ACTIONS,
     filter_: Mapping[str, list[str]] | None = None,
     changed: Sequence[str] | None = None,
 ) -> None:

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from cdc.errors import UsageError
 from cdc.message.signing import split_endpoint
 from cdc.message.signing_keys import Scheme
-from cdc.model import ACTIONS, WebhookState
+from cdc.model import USUAL_ACTIONS, WebhookState
 from cdc.webhooks.model import HIDDEN, NewWebhook, Registration, Secret, without_login
 
 FORMAT = "cdc webhooks"
@@ -86,7 +86,7 @@ def _dumped(one: Registration, signed: tuple[Secret, ...] | Scheme) -> dict[str,
         "tls_profile": one.tls_profile,
         "ref": one.ref,
     }
-    if one.actions != ACTIONS:  # a program that does not know them may read the others
+    if one.actions != USUAL_ACTIONS:  # a program that does not know them may read the others
         entry["actions"] = list(one.actions)
     if one.filter:
         entry["filter"] = one.filter

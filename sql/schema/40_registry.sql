@@ -44,7 +44,7 @@ create table cdc.subscription (
   company     text collate "C" not null,
   event       text collate "C" not null,
   webhook_id  bigint not null references cdc.webhook on delete cascade,
-  actions     text check (actions ~ '^(c|m|cm)$'),    -- wanted ones, as in cdc.queue; null: all
+  actions     text check (actions ~ '^(?=.)c?m?d?$'), -- wanted ones, as in cdc.queue; null: cm
   filter      jsonb check (jsonb_typeof(filter) = 'object'),  -- by field the values wanted; null: any
   -- Updates that are wanted. Null: all; empty: of rows that differ at all; else: if one of these fields does.
   changed     text[],

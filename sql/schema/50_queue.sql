@@ -22,7 +22,7 @@ create table cdc.queue (
   webhook_id  bigint not null,
   uid         uuid not null default gen_random_uuid(),      -- webhook-id: same for all attempts
   layout      int not null,                                 -- what refs mean: cdc.layout
-  action      "char" not null,                              -- 'c'reated or 'm'odified
+  action      "char" not null,                              -- 'c'reated, 'm'odified, 'd'eleted
   "time"      timestamptz not null,                         -- when the change triggered the webhook
   refs        text[] not null                               -- keys of the row and its parents
 ) with (

@@ -31,6 +31,23 @@ create index unresolved_row on cdc.unresolved using hash (key) where tries < 10;
 -- The daemon: which rows are due for another try.
 create index unresolved_due on cdc.unresolved (retry_at);
 
+-- What leads on from deleted rows of parents, for the deleted rows below them: a cascade's triggers see a
+-- child when its parent is gone. Written and read by the capture functions, by each transaction its own
+-- rows alone (late capture: those of the change's transaction). Emptied by the daemon.
+create table cdc.gone (
+  id      bigint not null default cdc.new_id(),
+  xid     xid8 not null default pg_current_xact_id(),
+  source  text not null,                    -- the parent's table
+  key     text collate "C" not null,
+  own     jsonb not null,                   -- its key, and the columns that lead on, by name
+  primary key (xid, id)
+) with (
+  -- Truncating a table's end takes a lock that makes inserts wait.
+  vacuum_truncate = off
+);
+-- The capture functions: a hash, since it takes a key of any length.
+create index gone_key on cdc.gone using hash (key);
+
 -- What to keep of a row when a column that the mapping names is gone: it is unknown which of the others
 -- it was, so everything that is short, and the columns' numbers, which survive a renaming (under '',
 -- which cannot be a column's name).

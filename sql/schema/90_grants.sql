@@ -53,6 +53,7 @@ grant select (at, delivery, uid, webhook_id, layout, action, "time", refs, try, 
 grant insert (id, webhook_id, uid, layout, action, "time", refs) on cdc.queue to cdc_capture;
 grant select, insert, delete on cdc.unresolved to cdc_capture;
 grant update (tries, reason, retry_at) on cdc.unresolved to cdc_capture;
+grant select (id, xid, source, key, own), insert (source, key, own) on cdc.gone to cdc_capture;
 grant select on cdc.subscription, cdc.bell to cdc_capture;
 grant select on cdc.queue_id to cdc_capture;
 grant execute on function cdc.kept(json, oid), cdc.renamed(jsonb), cdc.new_id() to cdc_capture;
@@ -60,6 +61,7 @@ grant execute on function cdc.unfiltered(regclass) to cdc_capture;
 grant execute on function cdc.brought(text[], uuid), cdc.new_id() to cdc_daemon;
 grant execute on function cdc.brought(text[], uuid),
   cdc.owed(bigint, xid8, bigint, int, int, smallint[], bool) to cdc_serve;
+grant select (id, xid), delete on cdc.gone to cdc_daemon;
 
 -- The API (`cdc serve`): registrations and replays. It writes secrets and can read none, nor what else is secret
 -- in a registration: cdc.registration shows it without.

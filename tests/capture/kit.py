@@ -12,7 +12,7 @@ import psycopg
 from cdc.capture import check, install, plan
 from cdc.mapping import Mapping, default_mapping
 from cdc.message.payload import Translator
-from cdc.model import Delivery, Layout
+from cdc.model import ACTION_NAMES, Delivery, Layout
 from cdc.postgres import connections
 
 Connection = psycopg.Connection[Any]
@@ -34,7 +34,7 @@ set session_replication_role = replica;
 delete from note; delete from rating; delete from answervideo; delete from candidate;
 delete from question; delete from project; delete from customer; delete from company;
 delete from cdc.subscription; delete from cdc.webhook; delete from cdc.queue;
-delete from cdc.unresolved;
+delete from cdc.unresolved; delete from cdc.gone;
 alter sequence cdc.queue_id restart; select setval('cdc.bell', 1);
 reset session_replication_role;
 {ROWS}
@@ -127,9 +127,10 @@ class Suite:
             row[0]: Layout(row[0], row[1], tuple(row[2]))
             for row in self.all("select id, event, fields from cdc.layout")
         }
-        actions = {"c": "created", "m": "modified"}
         return [
-            Delivery(id_, webhook, int(xid), uid, layouts[layout], actions[action], at, (*refs,))
+            Delivery(
+                *(id_, webhook, int(xid), uid, layouts[layout], ACTION_NAMES[action], at, (*refs,))
+            )
             for id_, webhook, xid, uid, layout, action, at, refs in self.all(
                 'select id, webhook_id, xid::text, uid::text, layout, action::text, "time", refs'
                 "  from cdc.queue order by id"

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import psycopg
 
+from cdc.mapping import default_mapping
 from tests.cli.command import Command
 
 
@@ -34,10 +36,10 @@ def test_add_and_update(cdc: Command, db: psycopg.Connection) -> None:
 
 
 def test_an_unknown_action_is_refused(cdc: Command) -> None:
-    wrong = ("--action", "deleted")
+    wrong = ("--action", "removed")
     url = ("--url", "http://127.0.0.1:9/hook", "--event", "note_changed", "--company", "1")
     said = cdc.refused("webhook", "add", *url, *wrong, code=2)
-    assert "unknown action 'deleted': expected created or modified" in said
+    assert "unknown action 'removed': expected one of created, modified, deleted" in said
     number = cdc.add()["id"]
     assert "unknown action" in cdc.refused("webhook", "update", number, *wrong, code=2)
 
@@ -84,3 +86,29 @@ def test_explain_says_what_the_webhook_wants(cdc: Command, db: psycopg.Connectio
     assert "is registered for candidate_changed, rows created only (since" in said
     cdc.good("webhook", "update", 1, "--action", "created", "--action", "modified")
     assert "rows created only" not in " ".join(cdc("explain", "candidate", "1").out.split())
+
+
+def test_deleted_needs_a_mapping_that_declares_it(
+    cdc: Command, db: psycopg.Connection, tmp_path: Path
+) -> None:
+    """For each event of the webhook."""
+    asked = ["webhook", "add", "--url", "http://127.0.0.1:9/x", "--company", "1"]
+    asked += ["--event", "project_changed", "--action", "deleted"]
+    said = cdc.refused(*asked, code=2)
+    assert "event project_changed has no action 'deleted'" in said
+    assert "for no event (`deleted = true`)" in said
+    path = tmp_path / "mapping.toml"
+    event = 'event = "project_changed"'
+    path.write_text(default_mapping().source.replace(event, f"{event}\ndeleted = true"))
+    own = Command({**cdc.env, "CDC_MAPPING": str(path)})
+    number = own.json(*asked, "--action", "created")["id"]
+    assert own.json("webhook", "show", number)["actions"] == ["created", "deleted"]
+    assert stored(db) == [(number, "cd")]
+    said = own.refused("webhook", "update", number, "--add-event", "note_changed", code=2)
+    assert "event note_changed has no action 'deleted'" in said
+    assert "declares it for project_changed" in said
+    exported = own.good("webhook", "export").out
+    assert json.loads(exported)["webhooks"][0]["actions"] == ["created", "deleted"]
+    own.good("webhook", "update", number, "--action", "deleted")
+    assert stored(db) == [(number, "d")]
+    assert "(deleted)" in own.good("webhook", "list").out

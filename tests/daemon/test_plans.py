@@ -137,6 +137,7 @@ CASES = {
     "expire_queue": Case("7, 0, 0, 100", ("queue_lane",), 200),
     "expire_retry": Case("7, 0, 100, 100", ("retry_pkey",), 200),
     "expire_dead": Case("1209600, '-infinity', 100", ("dead_age", "dead_pkey")),
+    "forget_gone": Case("'0', 1000", ("gone_pkey",)),
     "replay": Case(
         "'{{3,3}}', '{{302,22}}', '{{{uid},{uid}}}', '{{null,5}}', now(), '{{1,2}}', true,"
         " 'me', 'cli', 'a request'",

@@ -11,9 +11,9 @@ from cdc.postgres import sqlfiles
 from tests.capture.kit import ROWS, Connection, connect
 
 TABLES = [
-    "api_key", "attempt", "audit", "backfill", "dead", "idempotency", "installation", "lane",
-    "layout", "notice", "queue", "registration", "retry", "schema_version", "session", "shard",
-    "subscription", "task", "unresolved", "webhook", "webhook_secret",
+    "api_key", "attempt", "audit", "backfill", "dead", "gone", "idempotency", "installation",
+    "lane", "layout", "notice", "queue", "registration", "retry", "schema_version", "session",
+    "shard", "subscription", "task", "unresolved", "webhook", "webhook_secret",
 ]  # fmt: skip
 SUITE = [
     "answervideo", "candidate", "company", "customer", "note", "project", "question", "rating"
@@ -21,12 +21,14 @@ SUITE = [
 
 # s: select, i: insert, u: update, d: delete, t: truncate; lower case of some columns only is "(s)".
 WANTED = {
-    "cdc_capture": {"queue": "(i)", "subscription": "s", "unresolved": "si(u)d"},
+    "cdc_capture": {
+        "gone": "(s)(i)", "queue": "(i)", "subscription": "s", "unresolved": "si(u)d",
+    },
     "cdc_daemon": {
-        "attempt": "si", "backfill": "su", "dead": "siud", "installation": "s(u)", "lane": "siud",
-        "layout": "s", "notice": "sid", "queue": "siud", "retry": "siud", "schema_version": "s",
-        "shard": "su", "subscription": "s", "unresolved": "(s)", "webhook": "s(u)",
-        "webhook_secret": "s",
+        "attempt": "si", "backfill": "su", "dead": "siud", "gone": "(s)d", "installation": "s(u)",
+        "lane": "siud", "layout": "s", "notice": "sid", "queue": "siud", "retry": "siud",
+        "schema_version": "s", "shard": "su", "subscription": "s", "unresolved": "(s)",
+        "webhook": "s(u)", "webhook_secret": "s",
     },
     "cdc_admin": {
         "api_key": "si(u)", "attempt": "si", "audit": "si", "backfill": "siu", "dead": "siud",

@@ -26,8 +26,9 @@ WebhookId = Annotated[int, typer.Argument(metavar="ID", help="Number of the webh
 Event = typer.Option("--event", metavar="EVENT", help="Event to send. Repeatable.")
 Action = typer.Option(
     "--action",
-    metavar="created|modified",
-    help="Send these changes of its events only. Repeatable; without, all.",
+    metavar="created|modified|deleted",
+    help="Send these changes of its events only. Repeatable; without, created and modified. The "
+    "mapping declares of which events there is deleted.",
 )
 Filter = typer.Option(
     "--filter",

@@ -115,8 +115,8 @@ def update(
     action: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="created|modified",
-            help="Send these changes of its events only, from now on. Repeatable; both: all.",
+            metavar="created|modified|deleted",
+            help="Send these changes of its events only, from now on. Repeatable.",
         ),
     ] = None,
     filter_: Annotated[

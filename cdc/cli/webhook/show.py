@@ -10,7 +10,7 @@ from cdc.cli import known
 from cdc.cli.common import AsJson, company_key, print_facts, print_json, print_table, say, warn
 from cdc.cli.webhook.base import WebhookId, changed_in_words, names_of, open_registry, state
 from cdc.errors import UsageError
-from cdc.model import ACTIONS, WebhookState
+from cdc.model import USUAL_ACTIONS, WebhookState
 
 if TYPE_CHECKING:
     from cdc.webhooks.model import Registration
@@ -74,7 +74,7 @@ def list_(
 
 def _events(webhook: Registration) -> str:
     """With the action, where not all are sent."""
-    only = [] if webhook.actions == ACTIONS else list(webhook.actions)
+    only = [] if webhook.actions == USUAL_ACTIONS else list(webhook.actions)
     only += filters(webhook)
     only += [] if webhook.changed is None else [changed_in_words(webhook.changed)]
     return ", ".join(webhook.events) + (f" ({', '.join(only)})" if only else "")

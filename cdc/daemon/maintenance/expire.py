@@ -1,4 +1,5 @@
-"""Ends what was held (its webhook paused or suspended) or dead for too long; never silently.
+"""Ends what was held (its webhook paused or suspended) or dead for too long; never silently. And
+forgets what capture has kept of deleted parents.
 
 Some rows at a time, each time a transaction of its own: no session waits for it, and a daemon
 that is stopped in the middle leaves the rest to the next one. Several may be at it together.
@@ -36,6 +37,7 @@ async def run_once(
             observer.care_failed(f"expire webhook {webhook_id}", error)
     observer.expired("held", held)
     observer.expired("dead", await turn.dead(dead_days * DAY))
+    await turn.gone()
     return not turn.over
 
 
@@ -90,3 +92,9 @@ class _Turn:
                 break
             since = last
         return total
+
+    async def gone(self) -> None:
+        since = "0"
+        forgotten = EXPIRE_BATCH_ROWS
+        while forgotten == EXPIRE_BATCH_ROWS and not self.over:
+            [(forgotten, since)] = await run(self._conn, "forget_gone", [since, EXPIRE_BATCH_ROWS])

@@ -16,7 +16,7 @@ from typing import NamedTuple
 from cdc.daemon.lease import Lease
 from cdc.daemon.store.session import Connection, run
 from cdc.model import SHARDS
-from cdc.postgres.advisory_locks import LOCK_CLASS, MEMBER
+from cdc.postgres.advisory_locks import LOCK_CLASS, MEMBER, READS_DELETED
 
 DENIED_LOGGED_AFTER_S = 30.0  # seconds; a hand-over takes less
 OWNER_NAME = f"{socket.gethostname()}:{os.getpid()}"
@@ -47,7 +47,7 @@ class Ownership:
 
     async def join(self) -> None:
         """From here on the others count us, and hand over."""
-        await run(self._conn, "join", [LOCK_CLASS, MEMBER])
+        await run(self._conn, "join", [LOCK_CLASS, [READS_DELETED, MEMBER]])
 
     def may_take(self, fleet: Fleet) -> list[int]:
         """Shards without an owner, if our share is not full."""

@@ -12,7 +12,7 @@ from cdc.capture.plan import TableStatus
 from cdc.causes import Cause, cause_of
 from cdc.diagnosis.doctor.recording import BlockingSession
 from cdc.mapping import Resource
-from cdc.model import ACTIONS, UNUSABLE
+from cdc.model import ACTIONS, UNUSABLE, USUAL_ACTIONS
 from cdc.wording import counted, when
 
 Verdict = Literal["ok", "wait", "bad"]
@@ -137,7 +137,7 @@ class WebhookFacts:
     def only(self) -> str:
         """What it wants of its events, where that is not all."""
         wanted = [action for action in ACTIONS if action[0] in self.actions]
-        done = f" {' and '.join(wanted)}" if len(wanted) < len(ACTIONS) else ""
+        done = f" {' and '.join(wanted)}" if tuple(wanted) != USUAL_ACTIONS else ""
         where = " and ".join(
             f"{name} is {' or '.join(values)}" for name, values in (self.filter or {}).items()
         )

@@ -12,7 +12,7 @@ down_revision = "0001"
 ONLINE = (
     Index(
         "retry_created",
-        "cdc.retry (webhook_id, event, key, xid) where action operator(pg_catalog.=) 'c'",
+        "cdc.retry (webhook_id, event, key, xid) where action operator(pg_catalog.<>) 'm'",
     ),
     Index("retry_list", "cdc.retry (webhook_id, xid, id)"),
     Index("dead_list", "cdc.dead (webhook_id, xid, id)"),
@@ -80,7 +80,7 @@ _ACTIONS = """\
   if not exists (select from pg_attribute
                   where attrelid = 'cdc.subscription'::regclass and attname = 'actions') then
     alter table cdc.subscription
-      add actions text check (actions ~ '^(c|m|cm)$'),
+      add actions text check (actions ~ '^(?=.)c?m?d?$'),
       add filter jsonb check (jsonb_typeof(filter) = 'object'),
       add changed text[];
     create index subscription_changed on cdc.subscription (event)

@@ -48,7 +48,7 @@ alter table cdc.retry set (
   autovacuum_vacuum_insert_scale_factor = 0, autovacuum_vacuum_insert_threshold = 100000,
   autovacuum_analyze_scale_factor = 0, autovacuum_analyze_threshold = 20000
 );
-create index if not exists retry_created on cdc.retry (webhook_id, event, key, xid) where action = 'c';
+create index if not exists retry_created on cdc.retry (webhook_id, event, key, xid) where action <> 'm';
 create index if not exists retry_list on cdc.retry (webhook_id, xid, id);
 create index if not exists dead_list on cdc.dead (webhook_id, xid, id);
 alter table cdc.dead set (
@@ -552,7 +552,25 @@ begin
 end
 $$;
 
+-- What leads on from deleted rows of parents, for the deleted rows below them: a cascade's triggers see a
+-- child when its parent is gone. Written and read by the capture functions, by each transaction its own
+-- rows alone (late capture: those of the change's transaction). Emptied by the daemon.
+create table cdc.gone (
+  id      bigint not null default cdc.new_id(),
+  xid     xid8 not null default pg_current_xact_id(),
+  source  text not null,                    -- the parent's table
+  key     text collate "C" not null,
+  own     jsonb not null,                   -- its key, and the columns that lead on, by name
+  primary key (xid, id)
+) with (
+  -- Truncating a table's end takes a lock that makes inserts wait.
+  vacuum_truncate = off
+);
+-- The capture functions: a hash, since it takes a key of any length.
+create index gone_key on cdc.gone using hash (key);
+
 -- Rights: capture as a role of its own.
+grant select (id, xid, source, key, own), insert (source, key, own) on cdc.gone to cdc_capture;
 grant insert (id, webhook_id, uid, layout, action, "time", refs) on cdc.queue to cdc_capture;
 grant select, insert, delete on cdc.unresolved to cdc_capture;
 grant update (tries, reason, retry_at) on cdc.unresolved to cdc_capture;
@@ -571,6 +589,7 @@ grant execute on function cdc.brought(text[], uuid), cdc.new_id() to cdc_daemon;
 grant execute on function cdc.brought(text[], uuid),
   cdc.owed(bigint, xid8, bigint, int, int, smallint[], bool) to cdc_serve;
 grant update (log_pruned) on cdc.installation to cdc_daemon;
+grant select (id, xid), delete on cdc.gone to cdc_daemon;
 -- The API (`cdc serve`): registrations and replays. It writes secrets and can read none, nor what else is secret
 -- in a registration: cdc.registration shows it without.
 grant select on cdc.schema_version, cdc.installation, cdc.layout, cdc.queue, cdc.attempt, cdc.lane, cdc.shard,

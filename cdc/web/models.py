@@ -36,7 +36,7 @@ Cursor = Annotated[
 ]
 WebhookState = Literal["active", "paused", "suspended", "removed"]
 Signature = Literal["v1", "v1a"]
-Action = Literal["created", "modified"]
+Action = Literal["created", "modified", "deleted"]
 Outcome = Literal["dead", "delivered", "expired", "dropped", "retrying"]
 
 
@@ -71,7 +71,9 @@ class Paged(Query):
 
 
 Wanted = dict[Name, Annotated[list[Text], Field(min_length=1, max_length=50)]]
-ACTIONS_HELP = "`created`, `modified`; empty: both."
+ACTIONS_HELP = (
+    "`created`, `modified`, `deleted` (where the mapping declares it); empty: the first two."
+)
 FILTER_HELP = "By field, values of which the row has one after the change; empty: any row."
 CHANGED_HELP = (
     "Fields: an update is sent if it has changed one of them. Empty: if it has changed the row. "
@@ -83,7 +85,7 @@ class WebhookIn(In):
     events: list[Name] = Field(min_length=1, max_length=50, description="See `GET /v1/events`.")
     endpoint: str = Field(min_length=1, max_length=2000, description="URL to POST to.")
     description: Text = ""
-    actions: list[Action] = Field([], max_length=2, description=ACTIONS_HELP)
+    actions: list[Action] = Field([], max_length=3, description=ACTIONS_HELP)
     filter: Wanted = Field({}, max_length=10, description=FILTER_HELP)
     changed: list[Name] | None = Field(None, max_length=60, description=CHANGED_HELP)
     headers: dict[str, str] = Field({}, max_length=20, description="Sent along; never shown.")
@@ -108,7 +110,7 @@ class WebhookPatch(In):
     events: list[Name] | None = Field(None, min_length=1, max_length=50)
     endpoint: str | None = Field(None, min_length=1, max_length=2000)
     description: Text | None = None
-    actions: list[Action] | None = Field(None, max_length=2, description=ACTIONS_HELP)
+    actions: list[Action] | None = Field(None, max_length=3, description=ACTIONS_HELP)
     filter: Wanted | None = Field(None, max_length=10, description=FILTER_HELP)
     changed: list[Name] | None = Field(None, max_length=60, description=CHANGED_HELP)
     headers: dict[str, str] | None = Field(

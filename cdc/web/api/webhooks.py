@@ -10,7 +10,7 @@ from cdc.deliver.trust import check_name
 from cdc.message import signing_keys
 from cdc.message.signing import check_headers
 from cdc.message.signing_keys import Scheme
-from cdc.model import ACTIONS, WebhookState
+from cdc.model import USUAL_ACTIONS, WebhookState
 from cdc.web import pages
 from cdc.web.call import ApiAnswer, Call
 from cdc.web.models import RotateOut, WebhookIn, WebhookMade, WebhookOut, WebhookPage, WebhookPatch
@@ -84,7 +84,7 @@ def change(call: Call) -> ApiAnswer:
         events=tuple(body.events) if body.events is not None else None,
         endpoint=body.endpoint,
         description=(body.description or "") if "description" in given else None,
-        actions=tuple(body.actions or ACTIONS) if "actions" in given else None,
+        actions=tuple(body.actions or USUAL_ACTIONS) if "actions" in given else None,
         filter=(body.filter or {}) if "filter" in given else None,
         changed=("any" if body.changed is None else tuple(body.changed))
         if "changed" in given
@@ -180,6 +180,9 @@ def _check(call: Call, body: WebhookIn | WebhookPatch, events: Sequence[str]) ->
     if body.events is not None:
         with about("events"):
             checks.checked_events(body.events, rules)
+    if body.actions:
+        with about("actions"):
+            checks.checked_actions(body.actions, events, rules)
     if body.filter:
         with about("filter"):
             checks.checked_filter(body.filter, events, rules)

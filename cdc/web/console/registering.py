@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from cdc.errors import UsageError
-from cdc.model import ACTIONS
+from cdc.model import USUAL_ACTIONS
 from cdc.web.api import rest
 from cdc.web.api import webhooks as api
 from cdc.web.console import forms
@@ -86,6 +86,7 @@ def _form(
     values = {
         "webhook": one,
         "events": events.items,
+        "deleted": visit.call().registry.rules.deleted,
         "given": {**_EMPTY, **given},
         "errors": attempt.errors,
         "problem": attempt.problem,
@@ -98,7 +99,7 @@ def _form(
 _EMPTY: dict[str, Any] = {
     **dict.fromkeys(("company", "headers", "filter", "fields", *_TEXTS), ""),
     "events": [],
-    "actions": list(ACTIONS),
+    "actions": list(USUAL_ACTIONS),
     "changed": "any",
     "signature": "v1",
 }

@@ -80,6 +80,25 @@ def test_what_capture_would_queue_of_each_row(own_suite: Suite, most: int) -> No
         own_suite.clear()
 
 
+def test_a_company_costs_what_its_own_rows_cost(own_suite: Suite) -> None:
+    """Whatever the planner knows of the tables, and whatever another company has."""
+    hook = own_suite.register("1")
+    own_suite.run(
+        "set session_replication_role = replica;"
+        " insert into candidate (id, project_id) select g, 50 from generate_series(100, 50000) g;"
+        " update candidate set project_id = 17 where id % 1000 = 0;"
+        " reset session_replication_role"
+    )
+    for analyzed in (False, True):
+        if analyzed:
+            own_suite.run("analyze")
+        with own_suite.conn.transaction():
+            before = own_suite.rows_read("candidate")
+            assert len(read(own_suite, hook, most=10)) == 51
+            # A page walks through what lies below one parent, and looks up its own rows.
+            assert own_suite.rows_read("candidate") - before <= 6 * 51 + 2 * 51
+
+
 def test_a_page_ends_in_time_and_gets_on(own_suite: Suite) -> None:
     """Where there is little to be found below many parents."""
     own_suite.run(ROWS)

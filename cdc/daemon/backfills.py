@@ -23,6 +23,7 @@ from cdc.model import WebhookState, shard_of
 from cdc.telemetry import Observer
 
 TURN_EVERY_S = 0.25
+IDLE_TURN_EVERY_S = 1.0  # where nothing may be queued, and between two looks for nothing
 MISSED_EVERY_S = 60.0
 """A backfill that starts changes its webhook's version, which the watcher sees; this is for what
 was missed."""
@@ -77,9 +78,9 @@ class Backfills:
             except (psycopg.Error, TimeoutError) as error:
                 self.observer.care_failed("backfill", error)
                 self._soon.set()
-                await asyncio.sleep(1.0)
             finally:
                 await self._close_reading()
+            await asyncio.sleep(IDLE_TURN_EVERY_S)
 
     async def _while_there_are(self) -> None:
         if not self.lease.shards:
@@ -89,9 +90,9 @@ class Backfills:
             while jobs := await run(conn, "backfills", [self.lease.shards, self.window]):
                 self._pages = {job[0]: p for job in jobs if (p := self._pages.get(job[0]))}
                 began = time.monotonic()
-                for job in jobs:
-                    await self._turn(conn, *job)
-                await asyncio.sleep(max(0.0, TURN_EVERY_S - (time.monotonic() - began)))
+                queued = [await self._turn(conn, *job) for job in jobs]
+                pause = TURN_EVERY_S if any(queued) else IDLE_TURN_EVERY_S
+                await asyncio.sleep(max(0.0, pause - (time.monotonic() - began)))
         finally:
             await conn.close()
 
@@ -104,8 +105,8 @@ class Backfills:
         place: list[str] | None,
         state: str,
         waiting: int,
-    ) -> None:
-        """Queues the next rows of one, if there is room for them."""
+    ) -> bool:
+        """Queues the next rows of one, if there is room for them. Whether it did."""
         shard = shard_of(webhook_id)
         fence = [job, shard, self.lease.epochs.get(shard)]
         resource = self.resources.get(event)
@@ -119,9 +120,11 @@ class Backfills:
             except psycopg.Error as error:
                 await self._close_reading()
                 await self._not_read(conn, fence, error)
-                return
+                return False
             self._failed.pop(job, None)
             await self._queue(conn, fence, page, min(room, QUEUE_BATCH_ROWS))
+            return True
+        return False
 
     async def _page(self, job: int, resource: str, place: list[str] | None) -> _Page:
         """What comes next, read now or before. Raises psycopg.Error."""

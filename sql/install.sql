@@ -26,6 +26,7 @@ set local role cdc_owner;
 \ir schema/87_serve.sql
 \ir schema/88_backfill.sql
 \ir schema/88_notice.sql
+\ir schema/89_contact.sql
 \ir schema/89_owed.sql
 \ir schema/90_grants.sql
 \ir schema/95_policies.sql

@@ -47,6 +47,11 @@ COMMANDS = {
     "portal-link": Listed(
         "cdc.cli.portal_link", "Make a link to a company's own pages, for one use.", WEBHOOKS
     ),
+    "contact": Listed(
+        "cdc.cli.contact",
+        "Contacts: addresses that get a company's notices by mail.",
+        WEBHOOKS,
+    ),
     "audit": Listed("cdc.cli.audit", "Show who changed what.", WEBHOOKS),
     "events": Listed(
         "cdc.cli.events", "List the events that a webhook can register for.", WEBHOOKS

@@ -19,6 +19,7 @@ from cdc.daemon.backfills import Backfills
 from cdc.daemon.consequences import Consequences
 from cdc.daemon.dispatch import Dispatcher
 from cdc.daemon.lease import Lease
+from cdc.daemon.mail import Mailer, MailServer
 from cdc.daemon.maintenance import Maintenance
 from cdc.daemon.pipeline import Pipeline
 from cdc.daemon.store.session import open_session, open_sessions
@@ -81,6 +82,7 @@ class App:
         self._stop = asyncio.Event()
         self._reason = ""
         self._lease = Lease()
+        self._mail_server: MailServer | None = None
 
     def stop(self, reason: str) -> None:
         """Asks the daemon to stop; what is in flight may end within ``stop_grace``."""
@@ -103,6 +105,8 @@ class App:
         sqlfiles.read_queries()
         if settings.traces:
             check_traces()
+        if settings.smtp_url is not None:
+            self._mail_server = MailServer.of(settings)
         metrics = self.observer.metrics
         metrics.watch(self._state)
         metrics.pulse = Pulse(self._steps)
@@ -259,10 +263,17 @@ class App:
             Maintenance(
                 *(url, observer, settings.log_days, settings.held_days, settings.dead_days),
                 settings.suspend_after_days,
+                self._mailer(url),
             ),
             Backfills(url, observer, self._lease, self._resources, settings.window),
             use_bell=use_bell,
         )
+
+    def _mailer(self, url: str) -> Mailer | None:
+        server, sender = self._mail_server, self.settings.smtp_sender
+        if server is None or sender is None:
+            return None
+        return Mailer(url, self.observer, server, sender, self.settings.serve_url)
 
     async def _wind_down(self, settler: Settler) -> None:
         self._systemd.stopping()

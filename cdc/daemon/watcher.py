@@ -96,6 +96,7 @@ class Watcher:
                 tasks.create_task(self.dispatcher.run(self._url, self._layouts))
                 tasks.create_task(self._maintenance.run(self.dispatcher))
                 tasks.create_task(self._backfills.run())
+                tasks.create_task(self._maintenance.mail())
                 tasks.create_task(self._watch(conn, tasks))
         except BaseExceptionGroup as group:
             # Not except*: what is raised there comes out in a group of its own on some Pythons.

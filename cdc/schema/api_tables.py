@@ -138,3 +138,40 @@ backfill = sa.Table(
         postgresql_where=sa.text("state in ('running', 'paused')"),
     ),
 )
+
+contact = sa.Table(
+    "contact",
+    metadata,
+    sa.Column("id", sa.BigInteger, sa.Identity(always=True), primary_key=True),
+    column("company", C),
+    column("email", C),
+    column("code", C, null=True, unique=True),
+    column("created_at", TIME, server_default=NOW),
+    column("confirmed_at", TIME, null=True),
+    column("invited_at", TIME, null=True),
+    column("due_at", TIME, server_default=NOW),
+    column("claimed_until", TIME, null=True),
+    column("tries", sa.Integer, server_default="0"),
+    column("last_error", sa.Text, null=True),
+    sa.UniqueConstraint("company", "email"),
+)
+
+mail = sa.Table(
+    "mail",
+    metadata,
+    sa.Column(
+        "contact_id",
+        sa.BigInteger,
+        sa.ForeignKey("cdc.contact.id", ondelete="CASCADE"),
+        primary_key=True,
+        autoincrement=False,
+    ),
+    sa.Column(
+        "notice_id",
+        sa.BigInteger,
+        sa.ForeignKey("cdc.notice.id", ondelete="CASCADE"),
+        primary_key=True,
+        autoincrement=False,
+    ),
+    sa.Index("mail_notice", "notice_id"),
+)

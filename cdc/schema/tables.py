@@ -10,13 +10,23 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY, BYTEA, JSONB, OID, REAL, UUID
 
-from cdc.schema.api_tables import api_key, audit, backfill, idempotency, notice, session, task
+from cdc.schema.api_tables import (
+    api_key,
+    audit,
+    backfill,
+    contact,
+    idempotency,
+    mail,
+    notice,
+    session,
+    task,
+)
 from cdc.schema.columns import NEW_ID, NOW, TIME, XID, C, Char, Xid8, column, metadata
 
 __all__ = [
-    "api_key", "attempt", "audit", "backfill", "dead", "idempotency", "installation", "lane",
-    "layout", "metadata", "notice", "queue", "registration", "retry", "session", "shard",
-    "subscription", "task", "unresolved", "webhook", "webhook_secret",
+    "api_key", "attempt", "audit", "backfill", "contact", "dead", "idempotency", "installation",
+    "lane", "layout", "mail", "metadata", "notice", "queue", "registration", "retry",
+    "session", "shard", "subscription", "task", "unresolved", "webhook", "webhook_secret",
 ]  # fmt: skip
 
 installation = sa.Table(

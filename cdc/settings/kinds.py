@@ -7,8 +7,12 @@ import re
 from typing import Annotated, NamedTuple
 from urllib.parse import urlsplit
 
+import psycopg
+from psycopg.pq import Conninfo
 from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_settings import NoDecode
+
+from cdc.postgres.refusal import invalid
 
 DAY = 86_400
 """In seconds."""
@@ -131,6 +135,38 @@ def _issuer(value: str) -> str:
 
 
 Issuer = Annotated[str, AfterValidator(_issuer)]
+
+
+def _smtp(value: str) -> str:
+    try:
+        parts = urlsplit(value)
+        whole = parts.scheme in ("smtp", "smtps") and bool(parts.hostname)
+        whole = whole and parts.port is not None
+    except ValueError:  # whose message might hold a password
+        whole = False
+    if not whole:
+        raise ValueError("it must begin with smtp:// or smtps:// and name host and port")
+    if parts.password is not None:
+        raise ValueError("the password belongs into the file that smtp_password_file names")
+    if parts.path not in ("", "/") or parts.query or parts.fragment:
+        raise ValueError("nothing may follow the port")
+    if (odd := odd_in_url(value)) is not None:
+        raise ValueError(odd)
+    return value
+
+
+_ADDRESS = re.compile(r"[A-Za-z0-9.!#$%&*+/=?^_{|}~-]+@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*", re.ASCII)
+
+
+def mail_address(value: str) -> str:
+    """An address alone, in ASCII: nothing that could begin another header. Raises ValueError."""
+    if len(value) > 254 or not _ADDRESS.fullmatch(value):
+        raise ValueError("expected an address alone, in ASCII, as in hr@example.com")
+    return value
+
+
+SmtpUrl = Annotated[str, AfterValidator(_smtp)]
+MailAddress = Annotated[str, AfterValidator(mail_address)]
 BaseUrl = Annotated[str, AfterValidator(_base_url)]
 ProxyUrl = Annotated[str, AfterValidator(_proxy)]
 
@@ -160,3 +196,27 @@ def foreign_form(address: str) -> str | None:
     if scheme.isidentifier() and scheme not in ("postgresql", "postgres"):
         return f"it begins with {scheme}://"
     return None
+
+
+def _database_url(value: str) -> str:
+    if (form := foreign_form(value)) is not None:
+        raise ValueError(f"{form}; expected postgresql://user:password@host:port/database")
+    try:
+        Conninfo.parse(value.encode())
+    except psycopg.Error:
+        # libpq's message would repeat the address, and with it a password.
+        raise ValueError(
+            "PostgreSQL's client cannot read it; expected "
+            "postgresql://user:password@host:port/database"
+        ) from None
+    scheme, _, rest = value.partition("://")
+    place = rest.partition("?")[0] if scheme in ("postgresql", "postgres") else ""
+    if "@" in place.partition("@")[2] or "@" in place.partition("/")[2]:
+        # The rest of a password is taken for host, port or database, which are logged.
+        raise ValueError("in a user or password, @ is written %40 and / is written %2F")
+    if (why := invalid(value)) is not None:
+        raise ValueError(why)
+    return value
+
+
+DatabaseUrl = Annotated[str, AfterValidator(_database_url)]

@@ -10,31 +10,30 @@ from base64 import urlsafe_b64decode
 from pathlib import Path
 from typing import Literal, Self
 
-import psycopg
-from psycopg.pq import Conninfo
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from cdc.postgres.refusal import invalid
 from cdc.settings.base import Source as Source
 from cdc.settings.base import SourcedSettings
 from cdc.settings.kinds import (
     DAY,
     BaseUrl,
+    DatabaseUrl,
     Exempt,
     Issuer,
     Keys,
+    MailAddress,
     Networks,
     ProxyUrl,
     Roles,
     Schedule,
+    SmtpUrl,
 )
-from cdc.settings.kinds import foreign_form as _foreign_form
 
 
 class Settings(SourcedSettings):
     """All settings, checked. Built directly (not by ``load``) it reads no environment."""
 
-    database_url: str = Field(
+    database_url: DatabaseUrl = Field(
         "",
         repr=False,
         description="The suite's database, in which `cdc migrate` installed our schema: "
@@ -272,6 +271,18 @@ class Settings(SourcedSettings):
         description="Values of the claim, and the scope that each gives (admin, operator, read): "
         "`platform=admin,helpdesk=operator,staff=read`. The widest counts.",
     )
+    smtp_url: SmtpUrl | None = Field(
+        None,
+        description="Mail server for notices: `smtps://user@host:465`, or `smtp://host:587`, which "
+        "uses STARTTLS if offered and, with a user, always. Needs `pip install "
+        "'cdc-webhooks[mail]'`. Without: no mail is sent.",
+    )
+    smtp_password_file: Path | None = Field(
+        None, description="File with the password of the user in `smtp_url`."
+    )
+    smtp_sender: MailAddress | None = Field(
+        None, description="Address that mail comes from. Needed with `smtp_url`."
+    )
     log_format: Literal["auto", "json", "text"] = Field(
         "auto", description="Form of log lines. `auto`: text in a terminal, json otherwise."
     )
@@ -288,28 +299,6 @@ class Settings(SourcedSettings):
             raise ValueError("true and false have no meaning here")
         # A line end comes with values out of files and templates, and belongs to none.
         return value.strip() if isinstance(value, str) else value
-
-    @field_validator("database_url")
-    @classmethod
-    def _is_a_database_address(cls, value: str) -> str:
-        if (form := _foreign_form(value)) is not None:
-            raise ValueError(f"{form}; expected postgresql://user:password@host:port/database")
-        try:
-            Conninfo.parse(value.encode())
-        except psycopg.Error:
-            # libpq's message would repeat the address, and with it a password.
-            raise ValueError(
-                "PostgreSQL's client cannot read it; expected "
-                "postgresql://user:password@host:port/database"
-            ) from None
-        scheme, _, rest = value.partition("://")
-        place = rest.partition("?")[0] if scheme in ("postgresql", "postgres") else ""
-        if "@" in place.partition("@")[2] or "@" in place.partition("/")[2]:
-            # The rest of a password is taken for host, port or database, which are logged.
-            raise ValueError("in a user or password, @ is written %40 and / is written %2F")
-        if (why := invalid(value)) is not None:
-            raise ValueError(why)
-        return value
 
     @field_validator("secret_keys")
     @classmethod
@@ -347,4 +336,6 @@ class Settings(SourcedSettings):
             for needed in ("oidc_client_id", "oidc_roles", "serve_url"):
                 if not getattr(self, needed):
                     raise ValueError(f"oidc_issuer is set, and {needed} is not")
+        if self.smtp_url is not None and self.smtp_sender is None:
+            raise ValueError("smtp_url is set, and smtp_sender is not")
         return self

@@ -221,6 +221,16 @@ class Observer:
         log = self.log.info if kind == "recovered" else self.log.warning
         log("notice", kind=kind, webhook=webhook_id, sentence=sentence)
 
+    def mailed(self, contact: int, notices: int) -> None:
+        """notices: 0 where a contact was asked to confirm its address."""
+        self.metrics.mails.labels("sent").inc()
+        self.log.info("mail sent", contact=contact, notices=notices)
+
+    def mail_failed(self, contact: int, error: Exception) -> None:
+        """It is tried again."""
+        self.metrics.mails.labels("failed").inc()
+        self._repeated("mail cannot be sent", error=words(error), contact=contact)
+
     def registration(self, webhook_id: int, state: str, version: int) -> None:
         self.log.info("registration changed", webhook=webhook_id, state=state, version=version)
 

@@ -147,6 +147,7 @@ class Metrics:
     swept: Counter = field(init=False)
     expired: Counter = field(init=False)
     notices: Counter = field(init=False)
+    mails: Counter = field(init=False)
     backlog: Backlog | None = None
     ready_lag: float | None = None
     unrecorded_since: float | None = None
@@ -169,6 +170,7 @@ class Metrics:
             ["kind"],
             registry=self.registry,
         )
+        self.mails = Counter("cdc_mails", "Mails to contacts.", ["outcome"], registry=self.registry)
         self.swept = Counter(
             "cdc_swept_rows", "Rows that only the slow sweep found.", registry=self.registry
         )

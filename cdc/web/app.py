@@ -19,7 +19,7 @@ from cdc.settings import Settings
 from cdc.telemetry import Systemd
 from cdc.telemetry.http import HealthServer
 from cdc.telemetry.requests import RequestObserver
-from cdc.web import bootstrap, dispatch, openapi
+from cdc.web import bootstrap, confirm, dispatch, openapi
 from cdc.web.call import Service
 from cdc.web.console.portal import Portal
 from cdc.web.console.signing_in import BACK, Console
@@ -232,6 +232,11 @@ class ServeApp:
         for site in self._sites:
             if site.serves(path):
                 return await site.answer(request, path, number, source, seen)
+        if path.startswith(confirm.PATH):
+            seen["route"] = f"{request.method} {confirm.PATH}"
+            given = (self._service, request.method, path, source, number)
+            page = await self._service.pool.run(lambda: confirm.answer(*given))
+            return response(*page, number)
         route, params = dispatch.route_of(request.method, path)
         seen["route"] = route.name
         headers = {name.lower(): value for name, value in request.headers.items()}
@@ -250,10 +255,10 @@ class ServeApp:
             raise
         seen["key"] = key.id
         body = await read_body(request)
-        given = dispatch.ApiRequest(
+        asked = dispatch.ApiRequest(
             request.method, path, query_of(request), headers, body, source, number
         )
-        done = await pool.run(lambda: dispatch.carry_out(self._service, route, params, given, key))
+        done = await pool.run(lambda: dispatch.carry_out(self._service, route, params, asked, key))
         made = response(done.status, done.headers, done.body, number)
         if "Location" in made.headers:
             made.headers["Location"] = self._prefix + made.headers["Location"]

@@ -101,3 +101,8 @@ grant select (id, xid, resource, source, key, action, "time", reason, tries, ret
 -- Notices.
 grant select on cdc.notice to cdc_admin, cdc_reader, cdc_serve;
 grant select, insert, delete on cdc.notice to cdc_daemon;
+grant select on cdc.contact to cdc_daemon, cdc_admin, cdc_serve;
+grant update (invited_at, due_at, claimed_until, tries, last_error) on cdc.contact to cdc_daemon;
+grant select, insert, delete on cdc.mail to cdc_daemon;
+grant insert, delete on cdc.contact to cdc_admin, cdc_serve;
+grant update (code, confirmed_at) on cdc.contact to cdc_admin, cdc_serve;

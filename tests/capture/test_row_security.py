@@ -98,7 +98,7 @@ def test_nor_where_an_event_trigger_enables_it(empty_database: str) -> None:
             "select count(*) from pg_class where relnamespace = 'cdc'::regnamespace"
             " and relrowsecurity and relkind in ('r', 'p')"
         ).fetchone()
-        assert secured == (20 + 33,)
+        assert secured == (22 + 33,)
         conn.execute(tables_sql(default_mapping()).encode())
     suite = Suite(empty_database)
     with pytest.raises(MappingError) as refused:

@@ -43,6 +43,9 @@ insert into cdc.notice (at, kind, webhook_id, company, since, cause, sentence)
 select now() - g * interval '1 hour', 'failing', 1 + g % {HOOKS}, '1',
        now() - g * interval '1 hour', '', ''
   from generate_series(1, 10000) g;
+insert into cdc.contact (company, email, confirmed_at)
+select g::text, 'it@example.com', now() from generate_series(1, 100) g;
+insert into cdc.mail select 1 + n.id % 100, n.id from cdc.notice n;
 insert into cdc.queue (webhook_id, layout, action, "time", refs)
 select 1 + g % {HOOKS}, l.id, case g % 5 when 0 then 'c' else 'm' end::"char",
        clock_timestamp(), array[null, '1', '1', (g % 1000)::text]
@@ -167,6 +170,10 @@ CASES = {
         " '{{x}}', '{{y}}'",
         ("shard_pkey",),
     ),
+    "mail_claim": Case("300", ("contact_pkey", "mail_pkey")),
+    "mail_read": Case("1, 100", ("mail_pkey", "notice_pkey")),
+    "mail_sent": Case("1, '{{1}}', 900", ("contact_pkey",)),
+    "mail_failed": Case("1, 'x'", ("contact_pkey",)),
     "notice_prune": Case("86400, 100", ("notice_pkey", "notice_webhook_id_kind_since_key")),
     "drop_removed": Case("8, 0, 0, 1000", ("queue_lane", "retry_pkey"), 4000),
     "shard_take": Case("'{{3}}', 'me'", ("shard_pkey",)),

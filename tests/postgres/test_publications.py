@@ -42,7 +42,7 @@ def test_each_table_of_ours_can_be_changed(published: Suite) -> None:
     [found] = publications.ours(published.conn)
     assert found.everything
     assert found.secrets
-    assert len(found.tables) == 20 + 32
+    assert len(found.tables) == 22 + 32
 
 
 @pytest.mark.parametrize(

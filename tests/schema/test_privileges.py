@@ -70,6 +70,7 @@ SEQUENCES = {
     "audit_id_seq": {},
     "backfill_id_seq": {},
     "notice_id_seq": {},
+    "contact_id_seq": {},
     "bell": {
         "cdc_capture": ["select"], "cdc_daemon": ["select", "update"], "cdc_admin": ["select"],
         "cdc_reader": ["select"], "cdc_serve": ["select"],

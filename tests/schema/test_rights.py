@@ -11,9 +11,10 @@ from cdc.postgres import sqlfiles
 from tests.capture.kit import ROWS, Connection, connect
 
 TABLES = [
-    "api_key", "attempt", "audit", "backfill", "dead", "gone", "idempotency", "installation",
-    "lane", "layout", "notice", "queue", "registration", "retry", "schema_version", "session",
-    "shard", "subscription", "task", "unresolved", "webhook", "webhook_secret",
+    "api_key", "attempt", "audit", "backfill", "contact", "dead", "gone", "idempotency",
+    "installation", "lane", "layout", "mail", "notice", "queue", "registration", "retry",
+    "schema_version", "session", "shard", "subscription", "task", "unresolved", "webhook",
+    "webhook_secret",
 ]  # fmt: skip
 SUITE = [
     "answervideo", "candidate", "company", "customer", "note", "project", "question", "rating"
@@ -25,13 +26,14 @@ WANTED = {
         "gone": "(s)(i)", "queue": "(i)", "subscription": "s", "unresolved": "si(u)d",
     },
     "cdc_daemon": {
-        "attempt": "si", "backfill": "su", "dead": "siud", "gone": "(s)d", "installation": "s(u)",
-        "lane": "siud", "layout": "s", "notice": "sid", "queue": "siud", "retry": "siud",
-        "schema_version": "s", "shard": "su", "subscription": "s", "unresolved": "(s)",
-        "webhook": "s(u)", "webhook_secret": "s",
+        "attempt": "si", "backfill": "su", "contact": "s(u)", "dead": "siud", "gone": "(s)d",
+        "installation": "s(u)", "lane": "siud", "layout": "s", "mail": "sid",
+        "notice": "sid", "queue": "siud", "retry": "siud", "schema_version": "s", "shard": "su",
+        "subscription": "s", "unresolved": "(s)", "webhook": "s(u)", "webhook_secret": "s",
     },
     "cdc_admin": {
-        "api_key": "si(u)", "attempt": "si", "audit": "si", "backfill": "siu", "dead": "siud",
+        "api_key": "si(u)", "attempt": "si", "audit": "si", "backfill": "siu",
+        "contact": "si(u)d", "dead": "siud",
         "installation": "su", "lane": "s", "layout": "s", "notice": "s", "queue": "sd",
         "registration": "s", "retry": "siud", "schema_version": "s", "session": "(s)i",
         "shard": "s", "subscription": "siud", "unresolved": "(s)", "webhook": "siud",
@@ -43,7 +45,8 @@ WANTED = {
         "shard": "s", "subscription": "s", "unresolved": "(s)", "webhook": "(s)",
     },
     "cdc_serve": {
-        "api_key": "si(u)", "attempt": "si", "audit": "si", "backfill": "siu", "dead": "siud",
+        "api_key": "si(u)", "attempt": "si", "audit": "si", "backfill": "siu",
+        "contact": "si(u)d", "dead": "siud",
         "idempotency": "siud", "installation": "s", "lane": "s", "layout": "s", "notice": "s",
         "queue": "sd", "registration": "s", "retry": "siud", "schema_version": "s",
         "session": "sid",

@@ -11,6 +11,7 @@ from typing import Protocol
 
 import psycopg
 
+from cdc.daemon.mail import Mailer
 from cdc.daemon.maintenance import drop_removed, expire, late_capture, notices, prune, sweep
 from cdc.daemon.maintenance.measure import Measure
 from cdc.daemon.store.session import Connection, open_session
@@ -57,12 +58,18 @@ class Maintenance:
     held_days: float
     dead_days: float
     suspend_after_days: float
+    mailer: Mailer | None = None
     _measure: Measure = field(default_factory=Measure)
     _soon: asyncio.Event = field(default_factory=asyncio.Event)
 
     def resolve_soon(self) -> None:
         """A look saw changes in cdc.unresolved that are to be tried again."""
         self._soon.set()
+
+    async def mail(self) -> None:
+        """Sends mail until cancelled, if there is a server for it."""
+        if self.mailer is not None:
+            await self.mailer.run()
 
     async def run(self, lanes: Lanes) -> None:
         """Makes its rounds until cancelled."""

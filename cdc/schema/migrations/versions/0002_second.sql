@@ -499,6 +499,34 @@ begin
 end
 $$;
 revoke all on function cdc.owed(bigint, xid8, bigint, int, int, smallint[], bool) from public;
+-- Contacts: addresses to which notices about a company's webhooks are mailed, once they are confirmed.
+--
+-- Written by `cdc contact` and the daemons that send mail. A daemon claims a contact for 5 minutes, so that no
+-- other sends the same; if it is killed in between, the mail may come twice.
+create table cdc.contact (
+  id            bigint generated always as identity primary key,
+  company       text collate "C" not null check (company <> ''),
+  email         text collate "C" not null
+                check (email ~ '^[A-Za-z0-9.!#$%&*+/=?^_{|}~-]+@[A-Za-z0-9-]+([.][A-Za-z0-9-]+)*$' and length(email) <= 254),
+  code          text collate "C" unique,     -- what confirms it; null: it is confirmed
+  created_at    timestamptz not null default clock_timestamp(),
+  confirmed_at  timestamptz,
+  invited_at    timestamptz,                 -- when the mail with the code was sent
+  due_at        timestamptz not null default clock_timestamp(),  -- no mail before
+  claimed_until timestamptz,
+  tries         int not null default 0,      -- since the last mail
+  last_error    text,
+  unique (company, email)
+);
+
+-- Notices that are to be mailed.
+create table cdc.mail (
+  contact_id bigint not null references cdc.contact on delete cascade,
+  notice_id  bigint not null references cdc.notice on delete cascade,
+  primary key (contact_id, notice_id)
+);
+create index mail_notice on cdc.mail (notice_id);
+
 -- Webhooks of the system, which belong to the company '', get each notice as a delivery of this layout. The last
 -- reference is what order is kept for.
 insert into cdc.layout (id, event, fields) values
@@ -624,6 +652,11 @@ grant select (id, xid, resource, source, key, action, "time", reason, tries, ret
   on cdc.unresolved to cdc_daemon, cdc_admin, cdc_reader, cdc_serve;
 grant select on cdc.notice to cdc_admin, cdc_reader, cdc_serve;
 grant select, insert, delete on cdc.notice to cdc_daemon;
+grant select on cdc.contact to cdc_daemon, cdc_admin, cdc_serve;
+grant update (invited_at, due_at, claimed_until, tries, last_error) on cdc.contact to cdc_daemon;
+grant select, insert, delete on cdc.mail to cdc_daemon;
+grant insert, delete on cdc.contact to cdc_admin, cdc_serve;
+grant update (code, confirmed_at) on cdc.contact to cdc_admin, cdc_serve;
 
 -- Row-level security that others enable changes nothing: the grants alone decide.
 do $policies$

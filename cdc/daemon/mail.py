@@ -1,0 +1,211 @@
+"""Mails notices to contacts: at most one mail in 15 minutes to each, with all that has come since.
+
+What is to be mailed lies in ``cdc.mail``, written with the notices. A contact is claimed, mailed,
+and what was sent is deleted; if the mail server does not take it, it stays and is tried again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from email.message import EmailMessage
+from email.policy import SMTP as SMTP_POLICY
+from importlib.util import find_spec
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import unquote, urlsplit
+
+import psycopg
+
+from cdc.daemon.store.session import Connection, open_session, run
+from cdc.errors import ConfigError, words
+from cdc.settings import Settings
+from cdc.telemetry import Observer
+from cdc.wording import one_line, when
+
+MAIL_EVERY_S = 15.0
+MAIL_WITHIN_S = 30.0
+"""For one mail, from connecting to its acceptance: less than the claim."""
+CLAIM_S = 300.0
+BETWEEN_MAILS_S = 900.0
+"""To one contact."""
+NOTICES_IN_A_MAIL = 100
+
+
+class Claimed(NamedTuple):
+    """A contact that gets a mail now. code: confirms its address; None: it is confirmed."""
+
+    id: int
+    company: str
+    email: str
+    code: str | None
+
+
+class MailedNotice(NamedTuple):
+    """A notice as a mail has it."""
+
+    id: int
+    at: datetime
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True)
+class MailServer:
+    """Where mail is handed in.
+
+    encrypted: from the first byte on (smtps); otherwise by STARTTLS where the server offers it,
+               and always before a password is sent.
+    """
+
+    host: str
+    port: int
+    encrypted: bool
+    user: str | None
+    password: str | None
+    ca_file: Path | None
+
+    @classmethod
+    def of(cls, settings: Settings) -> MailServer:
+        """Raises ConfigError where the password cannot be read or the extra is not installed."""
+        if find_spec("aiosmtplib") is None:
+            raise ConfigError(
+                "smtp_url is set, and aiosmtplib is not installed",
+                "Install the extra: pip install 'cdc-webhooks[mail]'. Or leave CDC_SMTP_URL out.",
+            )
+        parts = urlsplit(settings.smtp_url or "")
+        password, file = None, settings.smtp_password_file
+        if file is not None:
+            try:
+                password = file.read_text("utf-8").rstrip("\r\n")
+            except (OSError, UnicodeDecodeError) as error:
+                raise ConfigError(
+                    f"smtp_password_file cannot be read: {words(error)}",
+                    "It must be a file with the password and nothing else.",
+                ) from None
+        user = unquote(parts.username) if parts.username else None
+        return cls(
+            parts.hostname or "", parts.port or 0, parts.scheme == "smtps", user, password,
+            settings.tls_ca_file,
+        )  # fmt: skip
+
+    async def send(self, message: EmailMessage) -> None:
+        """Raises OSError, TimeoutError or aiosmtplib's errors (``MailRefused``)."""
+        import aiosmtplib
+
+        context = ssl.create_default_context()
+        if self.ca_file is not None:
+            context.load_verify_locations(self.ca_file)
+        try:
+            async with asyncio.timeout(MAIL_WITHIN_S):
+                await aiosmtplib.send(
+                    message,
+                    hostname=self.host,
+                    port=self.port,
+                    use_tls=self.encrypted,
+                    start_tls=None if self.user is None or self.encrypted else True,
+                    tls_context=context,
+                    username=self.user,
+                    password=self.password,
+                    timeout=MAIL_WITHIN_S,
+                )
+        except aiosmtplib.SMTPRecipientsRefused as error:
+            raise MailRefused(_said(error.recipients)) from None
+        except (aiosmtplib.SMTPException, ValueError) as error:
+            raise MailFailed(words(error)) from None
+
+
+class MailFailed(Exception):
+    """The mail server does not take mail now."""
+
+
+class MailRefused(MailFailed):
+    """It takes none for this contact; others may do."""
+
+
+@dataclass(slots=True)
+class Mailer:
+    """Sends what is due. Any number of daemons may do it together.
+
+    pages: URL of `cdc serve`, where a contact confirms its address; None: it is not known.
+    """
+
+    url: str
+    observer: Observer
+    server: MailServer
+    sender: str
+    pages: str | None
+
+    async def run(self) -> None:
+        """Sends until cancelled."""
+        while True:
+            await asyncio.sleep(MAIL_EVERY_S)
+            try:
+                await self.run_once()
+            except (psycopg.Error, TimeoutError) as error:
+                self.observer.care_failed("mail", error)
+
+    async def run_once(self) -> None:
+        """Sends all that is due; ends where the mail server fails."""
+        conn = await open_session(self.url, "mail")
+        try:
+            while rows := await run(conn, "mail_claim", [CLAIM_S]):
+                if not await self._mail(conn, Claimed(*rows[0])):
+                    return
+        finally:
+            await conn.close()
+
+    async def _mail(self, conn: Connection, to: Claimed) -> bool:
+        """Returns whether it is worth trying the next contact."""
+        notices: list[MailedNotice] | None = None
+        if to.code is None:
+            rows = await run(conn, "mail_read", [to.id, NOTICES_IN_A_MAIL])
+            notices = [MailedNotice(*row) for row in rows]
+        message = self._message(to, notices)
+        try:
+            await self.server.send(message)
+        except (MailFailed, OSError) as error:
+            self.observer.mail_failed(to.id, error)
+            await run(conn, "mail_failed", [to.id, one_line(words(error), 500)])
+            return isinstance(error, MailRefused)
+        ids = None if notices is None else [one.id for one in notices]
+        await run(conn, "mail_sent", [to.id, ids, BETWEEN_MAILS_S])
+        self.observer.mailed(to.id, 0 if ids is None else len(ids))
+        return True
+
+    def _message(self, to: Claimed, notices: Sequence[MailedNotice] | None) -> EmailMessage:
+        message = EmailMessage(policy=SMTP_POLICY)
+        message["From"], message["To"] = self.sender, to.email
+        # Answers of programs that are out of office help no one.
+        message["Auto-Submitted"] = "auto-generated"
+        if notices is None:
+            message["Subject"] = "Confirm this address for notices about webhooks"
+            message.set_content(self._question(to))
+            return message
+        last = notices[-1].id if notices else 0
+        # The same if it is sent twice.
+        message["Message-ID"] = f"<cdc-{to.id}-{last}@{self.sender.partition('@')[2]}>"
+        many = f"{len(notices)} notices" if len(notices) != 1 else "A notice"
+        message["Subject"] = f"{many} about your webhooks"
+        lines = [f"{when(one.at)}  {one.sentence}" for one in notices]
+        footer = "You get this because this address was confirmed for notices about webhooks."
+        message.set_content("\n\n".join([*lines, f"-- \n{footer}\n"]))
+        return message
+
+    def _question(self, to: Claimed) -> str:
+        how = (
+            f"To get them, open this page and confirm:\n\n{self.pages}confirm/{to.code}"
+            if self.pages is not None
+            else f"To get them, give the operator this code:\n\n{to.code}"
+        )
+        return (
+            "This address was entered to get notices about webhooks: when deliveries fail, and "
+            f"when they work again.\n\n{how}\n\nIt is valid for 7 days. If you do not want "
+            "notices, do nothing: no other mail comes.\n"
+        )
+
+
+def _said(refused: Sequence[Exception]) -> str:
+    return "; ".join(words(error) for error in refused) or "the address is refused"

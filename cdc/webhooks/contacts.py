@@ -1,0 +1,105 @@
+"""Contacts: addresses to which a company's notices are mailed, once they are confirmed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from secrets import token_urlsafe
+from typing import Any
+
+import sqlalchemy as sa
+
+from cdc.errors import CdcError, UsageError
+from cdc.schema.tables import contact
+from cdc.settings.kinds import mail_address
+from cdc.webhooks import audit, checks, statements
+from cdc.webhooks.audit import Actor
+
+CONTACTS_PER_COMPANY = 10
+CODE_DAYS = 7
+"""Days that a code can confirm an address."""
+
+NOW = sa.func.clock_timestamp()
+_SHOWN = [
+    contact.c[name]
+    for name in ("id", "company", "email", "created_at", "invited_at", "confirmed_at", "last_error")
+]
+
+
+class UnknownContact(CdcError):
+    """There is none of this number or code."""
+
+
+def listed(conn: sa.Connection, company: str | None = None) -> Sequence[dict[str, Any]]:
+    """All, or those of a company; without their codes."""
+    query = sa.select(*_SHOWN).order_by(contact.c.company, contact.c.id)
+    if company is not None:
+        query = query.where(contact.c.company == company)
+    return [dict(row) for row in conn.execute(query).mappings()]
+
+
+def add(conn: sa.Connection, actor: Actor, company: str, email: str) -> tuple[dict[str, Any], str]:
+    """A daemon asks it to confirm its address. Returns it, and the code that does so.
+
+    Raises UsageError for an address that cannot be, CdcError for one that is there already and for
+    one too many.
+    """
+    checks.company(company)
+    try:
+        mail_address(email)
+    except ValueError as error:
+        raise UsageError(f"invalid address {email!r}: {error}") from None
+    statements.lock_company(conn, company)
+    others = listed(conn, company)
+    for other in others:
+        if other["email"].lower() == email.lower():
+            raise CdcError(
+                f"{email} is contact {other['id']} of company {company} already",
+                f"`cdc contact remove {other['id']}` removes it.",
+            )
+    if len(others) >= CONTACTS_PER_COMPANY:
+        raise CdcError(
+            f"company {company} has {len(others)} contacts already: expected at most "
+            f"{CONTACTS_PER_COMPANY}",
+            "Remove one with `cdc contact remove`.",
+        )
+    code = token_urlsafe(18)
+    made = sa.insert(contact).values(company=company, email=email, code=code).returning(*_SHOWN)
+    row = dict(conn.execute(made).mappings().one())
+    _note(conn, actor, "contact.add", row)
+    return row, code
+
+
+def confirm(conn: sa.Connection, actor: Actor, code: str) -> dict[str, Any]:
+    """Notices are mailed from now on. Raises UnknownContact for a code that is not valid."""
+    changed = (
+        sa.update(contact)
+        .where(
+            contact.c.code == code,
+            contact.c.created_at > NOW - sa.text(f"interval '{CODE_DAYS} days'"),
+        )
+        .values(code=None, confirmed_at=NOW)
+        .returning(*_SHOWN)
+    )
+    row = conn.execute(changed).mappings().first()
+    if row is None:
+        raise UnknownContact(
+            "this code confirms no address",
+            f"It is valid once, for {CODE_DAYS} days. Remove the contact and add it again.",
+        )
+    _note(conn, actor, "contact.confirm", dict(row))
+    return dict(row)
+
+
+def remove(conn: sa.Connection, actor: Actor, number: int) -> dict[str, Any]:
+    """No more mail is sent to it. Raises UnknownContact."""
+    gone = sa.delete(contact).where(contact.c.id == number).returning(*_SHOWN)
+    row = conn.execute(gone).mappings().first() if 0 < number < 2**63 else None
+    if row is None:
+        raise UnknownContact(f"unknown contact {number}", "`cdc contact list` shows all of them.")
+    _note(conn, actor, "contact.remove", dict(row))
+    return dict(row)
+
+
+def _note(conn: sa.Connection, actor: Actor, action: str, row: dict[str, Any]) -> None:
+    after = {"contact": row["id"], "email": row["email"]}
+    audit.note(conn, actor, action, company=row["company"], after=after)

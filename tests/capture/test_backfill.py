@@ -191,3 +191,12 @@ def test_a_foreign_key_without_an_index(own_suite: Suite) -> None:
     assert missing() == ["candidate.project_id"]
     own_suite.run("create index on more (project_id)")
     assert missing() == []
+
+
+def test_where_deleted_rows_are_captured(own_suite: Suite) -> None:
+    """None of what it reads is deleted: what is kept of parents is not looked at."""
+    text = own_suite.mapping.source
+    event = 'event = "note_changed"'
+    own_suite.install(parse_mapping(text.replace(event, f"{event}\ndeleted = true"), "x.toml"))
+    found = read(own_suite, own_suite.register("1"), resource="note")
+    assert [refs[-1] for refs in found if refs] == ["4"]

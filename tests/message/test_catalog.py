@@ -11,7 +11,7 @@ from jsonschema import Draft202012Validator, FormatChecker
 from jsonschema.exceptions import ValidationError
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
-from cdc.mapping import default_mapping, load_mapping
+from cdc.mapping import default_mapping, load_mapping, parse_mapping
 from cdc.message import catalog
 from tests.docs.pages import blocks, page
 from tests.docs.test_protocol import on_the_wire
@@ -41,6 +41,19 @@ class TestValid:
         for event, one in mapping.events.items():
             assert f"## {event}\n" in text
             assert catalog.example(mapping, one).decode() in text
+
+
+def test_deleted_is_an_action_where_the_mapping_declares_it() -> None:
+    event = 'event = "note_changed"'
+    text = default_mapping().source.replace(event, f"{event}\ndeleted = true")
+    mapping = parse_mapping(text, "x.toml")
+    OpenAPIV31SpecValidator(catalog.openapi(mapping)).validate()
+    assert "- `deleted`: " in catalog.markdown(mapping)
+    assert "`deleted`" not in catalog.markdown(default_mapping())
+    for resource in mapping.captured:
+        payload = json.loads(catalog.example(mapping, resource))
+        payload["data"]["action"] = "deleted"
+        assert validator(catalog.schema(mapping, resource)).is_valid(payload) == resource.deleted
 
 
 @pytest.mark.parametrize("body", BODIES, ids=lambda body: json.loads(body)["event"])

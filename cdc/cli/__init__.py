@@ -61,7 +61,9 @@ COMMANDS = {
         "Describe the events and their payloads, for the developers of receivers.",
         WEBHOOKS,
     ),
-    "delivery": Listed("cdc.cli.delivery", "Deliveries: list, inspect, replay, drop.", WEBHOOKS),
+    "delivery": Listed(
+        "cdc.cli.delivery", "Deliveries: list, inspect, replay, cancel, drop.", WEBHOOKS
+    ),
     "backfill": Listed(
         "cdc.cli.backfill", "Backfills: send what was there before a webhook.", WEBHOOKS
     ),

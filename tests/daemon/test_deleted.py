@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from cdc.mapping import default_mapping, load_mapping
 from cdc.sandbox.receiver import Reply, Script
 from tests.capture.kit import Suite
+from tests.cli.command import Command
 from tests.daemon.running import Running
 from tests.daemon.world import Hook, World
 
@@ -105,6 +107,25 @@ async def test_order_in_retries_and_over_a_restart(world: World, mapping: Path) 
     async with Running(world.url, mapping=mapping, **values):
         world.receiver.script(hook.path, Script())
         await world.receiver.wait_for(lambda _: len(world.done[hook.path]) == len(ACTIONS))
+        await world.settled()
+    assert sent(world, hook) == ACTIONS
+
+
+async def test_order_of_what_is_replayed(world: World, mapping: Path) -> None:
+    hook = await wanting(world, "rating")
+    cdc = Command({"CDC_DATABASE_URL": world.url, "CDC_MAPPING": str(mapping)})
+    async with Running(world.url, mapping=mapping):
+        await world.run(LIVES)
+        await world.receiver.wait_for(lambda _: len(world.done[hook.path]) == len(ACTIONS))
+        await world.settled()
+    asked = ["--webhook", hook.id, "--outcome", "delivered", "--yes"]
+    await asyncio.to_thread(cdc.good, "delivery", "replay", *asked)
+    assert await world.all("select id from cdc.retry where due_at is not null") == await world.all(
+        "select min(id) from cdc.retry"
+    )
+    world.came.clear()
+    async with Running(world.url, mapping=mapping):
+        await world.receiver.wait_for(lambda _: len(world.came[hook.path]) == len(ACTIONS))
         await world.settled()
     assert sent(world, hook) == ACTIONS
 

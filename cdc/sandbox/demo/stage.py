@@ -208,9 +208,12 @@ class Stage:
         daemon = self.daemon = await self._start("the daemon", "run", settings=environment)
         conn = await self._session(self.dsn)
         deadline = time.monotonic() + READY_WITHIN
-        # It holds a lock for each shard that it owns, and one more.
-        locks = b"select count(*) from pg_locks where locktype = 'advisory' and classid = %s"
-        while (await (await conn.execute(locks, [LOCK_CLASS])).fetchone()) != (SHARDS + 1,):
+        # It holds a lock for each shard that it owns.
+        locks = (
+            b"select count(*) from pg_locks"
+            b" where locktype = 'advisory' and classid = %s and objid < %s"
+        )
+        while (await (await conn.execute(locks, [LOCK_CLASS, SHARDS])).fetchone()) != (SHARDS,):
             daemon.check()
             if time.monotonic() > deadline:
                 raise daemon.failed(f"the daemon is not ready after {READY_WITHIN:.0f} s")

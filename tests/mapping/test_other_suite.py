@@ -203,6 +203,7 @@ def test_installed_twice_and_removed(other: Suite, mapping: Mapping) -> None:
 
 
 def test_no_more_is_granted_than_the_roads_need(other: Suite) -> None:
+    """Of captured tables, too: a backfill reads them."""
     assert {t.name: columns for t, columns in catalog.granted(other.conn).items()} == {
         "Mandant": ("Kennung", "Eigene URL"),
         "Geschäftsbereich": ("UID", "Mandant"),
@@ -210,4 +211,6 @@ def test_no_more_is_granted_than_the_roads_need(other: Suite) -> None:
         "Bewerbung": ("UID", "Stelle"),
         "Clip": ("uid", "Person", "Topic"),
         "topic": ("number", "vacancy_slug"),
+        "score": ("uid", "tenant", "person_uid"),
+        "Notiz $cdc$ $many$ %s 'x' \\d": ("Nr. %(a)s", "$1 {clip}"),
     }

@@ -44,6 +44,9 @@ def doubts(url: str, mapping: Mapping, companies: Iterable[str]) -> list[str]:
     Raises UsageError for a company that can never match: its key has another type, or the database
     writes the same key otherwise (``01`` for 1).
     """
+    of_the_suite = [company for company in companies if company != SYSTEM]
+    if not of_the_suite:
+        return []
     table, key = mapping.company.table, mapping.company.key
     with explained(), connect(url, cursor_factory=psycopg.RawCursor) as conn:
         found = conn.execute(_TYPE, [table.schema, table.name, key]).fetchone()
@@ -51,9 +54,7 @@ def doubts(url: str, mapping: Mapping, companies: Iterable[str]) -> list[str]:
             return [f"table {table} with column {key} is not in this database (yet)"]
         kind, plain, trusted = found
         notes = []
-        for company in companies:
-            if company == SYSTEM:
-                continue
+        for company in of_the_suite:
             checks.company(company)
             if plain:
                 _must_match(conn, mapping, company, kind)

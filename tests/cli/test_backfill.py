@@ -28,9 +28,9 @@ def test_started_shown_and_changed(
     )
     db.execute("update cdc.backfill set looked = 5, queued = 4, place = '{1,17,19}'")
     assert admin.good("backfill", "pause", 1).err == "Paused backfill 1 after 5 rows.\n"
-    told = admin.refused("backfill", "pause", 1)
-    assert "cannot pause backfill 1, which is paused" in told
-    assert "Expected running." in told
+    said = admin.refused("backfill", "pause", 1)
+    assert "cannot pause backfill 1, which is paused" in said
+    assert "Expected running." in said
     shown = admin.good("backfill", "show", 1).out
     assert "last key   19" in shown
     assert admin.json("backfill", "resume", 1)["state"] == "running"
@@ -58,18 +58,18 @@ def test_what_cannot_be(cdc: Command, db: psycopg.Connection) -> None:
         return cdc.refused("backfill", "start", "--webhook", webhook, *options, code=code)
 
     assert "unknown webhook 9" in refused(webhook=9)
-    told = refused("--event", "note_changed", code=2)
-    assert "webhook 1 is not registered for note_changed" in told
-    assert "It is registered for candidate_changed." in told
+    said = refused("--event", "note_changed", code=2)
+    assert "webhook 1 is not registered for note_changed" in said
+    assert "It is registered for candidate_changed." in said
     assert "invalid action 'deleted': expected created or modified" in refused(
         "--as", "deleted", code=2
     )
-    told = refused("--since", "2d", code=2)
-    assert "the mapping does not say which column holds when a row was changed" in told
+    said = refused("--since", "2d", code=2)
+    assert "the mapping does not say which column holds when a row was changed" in said
     db.execute("drop index candidate_project_id_idx")
-    told = refused()
-    assert "no index of public.candidate begins with project_id" in told
-    assert 'create index concurrently on "public"."candidate" (project_id)' in told
+    said = refused()
+    assert "no index of public.candidate begins with project_id" in said
+    assert 'create index concurrently on "public"."candidate" (project_id)' in said
     db.execute("create index on candidate (project_id)")
     db.execute("drop function cdc_capture.backfill_candidate")
     assert "Run `cdc triggers install`." in refused()

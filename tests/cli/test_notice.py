@@ -49,6 +49,14 @@ def test_a_webhook_of_the_system(cdc: Command, db: psycopg.Connection) -> None:
     assert cdc.json("webhook", "import", "-", stdin=exported)
 
 
+def test_the_suites_companies_do_not_concern_the_system(
+    cdc: Command, db: psycopg.Connection
+) -> None:
+    db.execute("alter table company rename to firm")
+    added = cdc.good("webhook", "add", "--system", "--url", "http://127.0.0.1:9/ops")
+    assert "public.company" not in added.err
+
+
 def test_options_of_a_webhook_of_the_system(unchanged: Command) -> None:
     url = ("--url", "http://127.0.0.1:9/ops")
     for more in (("--company", "1"), ("--event", "rating_changed"), ("--action", "created")):

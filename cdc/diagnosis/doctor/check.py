@@ -151,18 +151,18 @@ def run(name: str, check: Check, patient: Patient) -> Finding:
     lock for long (``session_settings.LOCK_TIMEOUT``)."""
     try:
         with patient.conn.transaction():
-            told = check(patient)
+            found = check(patient)
     except pg.InsufficientPrivilege as error:
-        told = _not_seen(error.diag.message_primary or "")
+        found = _not_seen(error.diag.message_primary or "")
     except pg.LockNotAvailable:
-        told = warn(f"{_NOT_MADE}another session holds a lock", "See the check 'locks'.")
+        found = warn(f"{_NOT_MADE}another session holds a lock", "See the check 'locks'.")
     except psycopg.OperationalError:
         raise  # the database went away: nothing more can be found out
     except DatabaseError as error:
-        told = _not_seen(error.message)
+        found = _not_seen(error.message)
     except CdcError as error:
-        told = fail(error.message, error.hint or "Correct the mapping (CDC_MAPPING) or the table.")
-    return Finding(name, told.verdict, told.message, told.todo)
+        found = fail(error.message, error.hint or "Correct the mapping (CDC_MAPPING) or the table.")
+    return Finding(name, found.verdict, found.message, found.todo)
 
 
 def _not_seen(why: str) -> Result:

@@ -15,7 +15,7 @@ _LOOK_EVERY = 0.2  # seconds between looks at the daemon and at what came
 
 
 async def keep(stage: Stage, show: Show, stop: asyncio.Event) -> None:
-    """Shows what arrives until told to stop. Raises ProcessFailed when the daemon ends."""
+    """Shows what arrives until it is stopped. Raises ProcessFailed when the daemon ends."""
     url, key = await stage.serve()
     show.how_to_play([*_how_to_play(stage), *_over_http(stage, url, key)])
     received = stage.receiver.received

@@ -185,18 +185,28 @@ def test_a_commit_that_waits_for_a_standby_that_is_gone(monkeypatch: pytest.Monk
             admin.execute("alter system set synchronous_standby_names = 'gone'")
             admin.execute("select pg_reload_conf()")
             admin.execute("set synchronous_commit = local")
-            writer.execute("insert into company (name) values ('x')")
-            committing = threading.Thread(target=writer.commit)
+            stop = threading.Event()
+
+            def commits() -> None:
+                # A commit waits from when the checkpointer has read the new setting.
+                while not stop.is_set():
+                    writer.execute("insert into company (name) values ('x')")
+                    writer.commit()
+
+            committing = threading.Thread(target=commits)
             committing.start()
             deadline = time.monotonic() + 60
-            while admin.execute(
-                "select not exists (select from pg_stat_activity where wait_event = 'SyncRep')"
-            ).fetchone() == (True,):
-                assert time.monotonic() < deadline
-            verdict, said = told(cdc, "commits")
-            admin.execute("alter system reset synchronous_standby_names")
-            admin.execute("select pg_reload_conf()")
-            committing.join()
+            try:
+                while admin.execute(
+                    "select not exists (select from pg_stat_activity where wait_event = 'SyncRep')"
+                ).fetchone() == (True,):
+                    assert time.monotonic() < deadline
+                verdict, said = told(cdc, "commits")
+            finally:
+                stop.set()
+                admin.execute("alter system reset synchronous_standby_names")
+                admin.execute("select pg_reload_conf()")
+                committing.join()
     assert verdict == "fail"
     assert "1 session at COMMIT" in said
 

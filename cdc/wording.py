@@ -1,4 +1,4 @@
-"""Times, durations and counts as people read them. Pure."""
+"""Times, durations, counts and foreign texts as people read them. Pure."""
 
 from __future__ import annotations
 
@@ -31,3 +31,8 @@ def counted(number: int, one: str, many: str = "") -> str:
 def one_line(text: str, most: int = 100) -> str:
     shown = " ".join(text.split())
     return shown if len(shown) <= most else shown[: most - 3] + "..."
+
+
+def printable(text: str, *, lines: bool = False) -> str:
+    """A text that came from elsewhere: it must not steer the terminal. lines: keep its breaks."""
+    return "".join(c if c.isprintable() or (lines and c == "\n") else " " for c in text)

@@ -15,6 +15,7 @@ from cdc.capture.catalog import Connection
 from cdc.errors import UsageError
 from cdc.mapping import Table, written
 from cdc.mapping.model import COMPANY
+from cdc.wording import printable
 
 _TABLES = """
 select c.oid, n.nspname::text, c.relname::text
@@ -106,7 +107,7 @@ def draft(conn: Connection, base_url: str, company: str | None = None) -> str:
         f"base_url = {_text(base_url)}",
         "",
         "[company]",
-        *([f"# guessed: {_comment(guessed)}"] if guessed else []),
+        *([f"# guessed: {printable(guessed)}"] if guessed else []),
         f"table = {_text(_table(root.table))}",
         f"key = {_text(written(root.key or ''))}",
         f'url = "{_segment(_company_word(root))}/{{company}}/"',
@@ -120,7 +121,7 @@ def draft(conn: Connection, base_url: str, company: str | None = None) -> str:
         lines += [
             "# Not mapped: no foreign key leads from these tables to the company, or their primary",
             "# key has a type, or a name, that cannot be one here.",
-            *(f"#   {_comment(_table(source.table))}" for source in left),
+            *(f"#   {printable(_table(source.table))}" for source in left),
         ]
     return "\n".join(lines).rstrip() + "\n"
 
@@ -276,7 +277,7 @@ def _resource(source: _Source, mapped: list[_Source]) -> Iterable[str]:
     yield f"key = {_text(written(source.key or ''))}"
     yield f"parents = {{ {parents} }}"
     for spare, why in source.spare:
-        yield f"# not used: {_comment(written(spare))} {why}"
+        yield f"# not used: {printable(written(spare))} {why}"
     if source.required(column) or not way.steps:
         yield f"url = {_text(f'{{{way.name}}}{own}')}"
     else:
@@ -308,10 +309,6 @@ def _text(text: str) -> str:
     if '"' in text and "'" not in text and text.isprintable():
         return f"'{text}'"
     return json.dumps(text)
-
-
-def _comment(text: str) -> str:
-    return "".join(char if char.isprintable() else " " for char in text)
 
 
 def _snake(name: str) -> str:

@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Iterable, Sequence
 
 from cdc.mapping.model import quote
+from cdc.wording import printable
 
 PAIRS_OF_A_CALL = 50
 """PostgreSQL passes 100 arguments to a function, no more (FUNC_MAX_ARGS)."""
@@ -13,7 +14,7 @@ PAIRS_OF_A_CALL = 50
 
 def comment(text: str) -> str:
     """A line of its own, whatever the text holds: a name of the suite's may have line breaks."""
-    return "-- " + "".join(c if c.isprintable() else " " for c in text)
+    return "-- " + printable(text)
 
 
 def literal(text: str) -> str:

@@ -19,7 +19,7 @@ import typer
 
 from cdc.errors import CdcError, UsageError
 from cdc.guides import located
-from cdc.wording import when
+from cdc.wording import printable, when
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -152,11 +152,6 @@ def escaped(json: str) -> str:
 def _as_escape(char: str) -> str:
     units = char.encode("utf-16-be")
     return "".join(f"\\u{units[i : i + 2].hex()}" for i in range(0, len(units), 2))
-
-
-def printable(text: str, *, lines: bool = False) -> str:
-    """Text from outside must not steer the terminal."""
-    return "".join(c if c.isprintable() or (lines and c == "\n") else " " for c in text)
 
 
 def styled(value: object, style: str = "") -> Text:

@@ -168,6 +168,6 @@ def _show(one: dict[str, Any]) -> None:
         if last["error"]:
             cause = cause_of(last["error"], last["status"], last["detail"] or "")
             typer.echo()
-            typer.echo(common.printable(f"cause  {cause.text}"))
-            typer.echo(common.printable(f"do     {cause.todo_for(one['webhook'])}"))
+            typer.echo(wording.printable(f"cause  {cause.text}"))
+            typer.echo(wording.printable(f"do     {cause.todo_for(one['webhook'])}"))
     typer.echo()

@@ -57,7 +57,7 @@ def _show(findings: list[Finding], *, every: bool) -> None:
             mark = common.styled(f"{finding.verdict:5}", _STYLE[finding.verdict])
             todo = finding.todo if finding.verdict != "ok" else ""
             text = common.styled(f"{finding.check}: {finding.message}")
-            common.print_made(advice(mark, text, common.printable(todo)))
+            common.print_made(advice(mark, text, wording.printable(todo)))
     count = Counter(finding.verdict for finding in findings)
     warnings = wording.counted(count["warn"], "warning")
     more = "" if every else " `cdc doctor --all` lists them all."

@@ -13,9 +13,10 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from cdc.cli.common import escaped, printable
+from cdc.cli.common import escaped
 from cdc.errors import UsageError
 from cdc.sandbox.receiver import Received, Receiver, Reply, Script
+from cdc.wording import printable
 
 _BODY_SHOWN = 4000  # characters of a body printed for people; --json has all of it
 _NAME_SHOWN = 100  # characters of an event's or an action's name

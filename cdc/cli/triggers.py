@@ -8,7 +8,7 @@ import typer
 
 from cdc import wording
 from cdc.cli import common, switch
-from cdc.cli.common import AsJson, Yes, load_mapping, load_settings, print_json, printable, say
+from cdc.cli.common import AsJson, Yes, load_mapping, load_settings, print_json, say
 from cdc.cli.patient import LockTimeout, Pause, Tries
 from cdc.cli.scripted import AsSql, changing, print_script
 from cdc.errors import DatabaseError
@@ -75,7 +75,7 @@ def _tell_plan(steps: Sequence[Step], sql_for: Mapping | None) -> None:
 
         # As `cdc triggers sql` prints it: what was reviewed in sql/triggers.sql can be compared.
         for part in script(steps, sql_for):
-            typer.echo(printable(part, lines=True))
+            typer.echo(wording.printable(part, lines=True))
     else:
         common.print_table(["table", "lock", "what"], _by_table(steps))
     locked = wording.counted(len({step.table for step in steps if step.lock}), "table")

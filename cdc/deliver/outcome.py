@@ -24,6 +24,7 @@ from cdc.deliver import url as urls
 from cdc.deliver.guard import AddressRefused
 from cdc.errors import CdcError, ConfigError, UsageError
 from cdc.model import Answer, Outcome, Request
+from cdc.wording import printable
 
 EXCERPT_BYTES = 1024
 """Bytes of an answer's body that are kept."""
@@ -192,8 +193,7 @@ def excerpt(body: bytes, request: Request, limit: int = EXCERPT_BYTES) -> str:
     text = codecs.utf_8_decode(shown, "replace", False)[0].replace("\ufffd", "?")
     if text.isascii() and text.isprintable():
         return text[:limit].strip()
-    text = "".join(char if char.isprintable() else " " for char in text)
-    return text.encode()[:limit].decode(errors="ignore").strip()
+    return printable(text).encode()[:limit].decode(errors="ignore").strip()
 
 
 def _without(body: bytes, secrets: Iterable[str], limit: int) -> bytes:
@@ -323,4 +323,4 @@ _EACH_ADDRESS = re.compile(r"\[Errno ([0-9]+)\] Connect call failed \('([^']+)'"
 
 def _plain(text: str) -> str:
     """One short printable line. Of what is longer the cause would not be recognised again."""
-    return "".join(char if char.isprintable() else " " for char in text)[:DETAIL_LIMIT_CHARS]
+    return printable(text)[:DETAIL_LIMIT_CHARS]

@@ -1,11 +1,8 @@
-"""A process of the benchmark's: it ends with us, even when we are killed."""
+"""A process of the benchmark's, what it says and what it uses."""
 
 from __future__ import annotations
 
 import os
-import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -15,25 +12,16 @@ from typing import IO, Self
 
 import orjson
 
-from cdc.errors import CdcError
-from cdc.sandbox.demo.process import bare_environment
-from cdc.sandbox.embedded import launch
+from cdc.sandbox.process import ChildProcess
 
 ROOT = Path(__file__).resolve().parents[2]
-STOP_WITHIN = 20.0
-"""Seconds that a process has to end when asked to; then it is killed."""
 
 
-class ChildFailed(CdcError):
-    """A process of the benchmark's ended early, or with an error."""
-
-
-class Child:
-    """Runs ``arguments`` of this Python.
+class Child(ChildProcess):
+    """A process that is spoken to over its pipes.
 
     plan:     given to it as a line of JSON on its standard input, which stays open.
-    settings: its environment beside a bare one.
-    log:      the file its standard error is added to.
+    settings: its environment in addition to a bare one.
     """
 
     def __init__(
@@ -43,28 +31,14 @@ class Child:
         plan: object = None,
         settings: Mapping[str, str] | None = None,
     ) -> None:
-        self.name = arguments[-1].removeprefix("tests.bench.load.")
-        self._log = log
-        with log.open("ab") as errors:
-            self._process = subprocess.Popen(
-                [
-                    *(sys.executable, "-I", "-S", launch.__file__, str(os.getpid()), "-", "-"),
-                    # -P: nothing is imported from the folder that we stand in.
-                    *(sys.executable, "-P", *arguments),
-                ],
-                env={**bare_environment(), "PYTHONPATH": str(ROOT), **(settings or {})},
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=errors,
-                # Ctrl-C in a terminal is for us; we stop it when we are done.
-                start_new_session=True,
-            )
+        super().__init__(
+            *(arguments[-1].removeprefix("tests.bench.load."), *arguments),
+            settings={"PYTHONPATH": str(ROOT), **(settings or {})},
+            log=log,
+            pipes=True,
+        )
         if plan is not None:
             self.tell(orjson.dumps(plan))
-
-    @property
-    def pid(self) -> int:
-        return self._process.pid
 
     @property
     def _output(self) -> IO[bytes]:
@@ -72,7 +46,7 @@ class Child:
         return self._process.stdout
 
     def tell(self, line: bytes) -> None:
-        """Writes a line to it. Raises ChildFailed when it is not there any more."""
+        """Writes a line to it. Raises ProcessFailed when it is not there any more."""
         assert self._process.stdin is not None
         try:
             self._process.stdin.write(line + b"\n")
@@ -82,7 +56,7 @@ class Child:
             raise self.failed("does not listen any more") from None
 
     def answer(self, within: float = 60.0) -> bytes:
-        """The next line it writes. Raises ChildFailed when it ends instead, or takes too long."""
+        """The next line it writes. Raises ProcessFailed when it ends instead, or takes too long."""
         with self._limited(within):
             line = self._output.readline()
         if not line:
@@ -91,7 +65,7 @@ class Child:
         return line
 
     def result(self, within: float = 300.0) -> bytes:
-        """All it writes until it ends. Raises ChildFailed when it does not end well and in time."""
+        """All it writes until it ends. Raises ProcessFailed on a failure, or at the limit."""
         with self._limited(within):
             output = self._output.read()
             self._process.wait()
@@ -101,7 +75,7 @@ class Child:
 
     @contextmanager
     def _limited(self, within: float) -> Iterator[None]:
-        """Whoever waits for it longer than that waits in vain: it is killed."""
+        """It is killed when it takes longer than that."""
         timer = threading.Timer(within, self._process.kill)
         timer.start()
         try:
@@ -109,31 +83,19 @@ class Child:
         finally:
             timer.cancel()
 
-    def check(self) -> None:
-        """Raises ChildFailed when it has ended."""
-        if self._process.poll() is not None:
-            raise self.failed(f"ended by itself: {self._process.returncode}")
-
-    def failed(self, how: str) -> ChildFailed:
-        return ChildFailed(f"{self.name} {how}", self.log_tail())
-
-    def stop(self) -> None:
+    def stop(self) -> int:
         """Asks it to end, and waits for that."""
-        with suppress(ProcessLookupError):
-            self._process.send_signal(signal.SIGTERM)
-        try:
-            self._process.wait(STOP_WITHIN)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-        self._closed()
+        code = super().stop()
+        self._close_pipes()
+        return code
 
-    def kill(self) -> None:
+    def kill(self) -> int:
         """SIGKILL, as a crash would be."""
-        self._process.kill()
-        self._closed()
+        code = super().kill()
+        self._close_pipes()
+        return code
 
-    def _closed(self) -> None:
-        self._process.wait()
+    def _close_pipes(self) -> None:
         for pipe in (self._process.stdin, self._process.stdout):
             assert pipe is not None
             with suppress(OSError):
@@ -144,12 +106,6 @@ class Child:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
-
-    def log_tail(self, lines: int = 30) -> str:
-        with suppress(OSError), self._log.open("rb") as log:
-            log.seek(max(0, log.seek(0, os.SEEK_END) - 500 * lines))
-            return "\n".join(log.read().decode(errors="replace").splitlines()[-lines:])
-        return ""
 
     # -- what it uses, children included -----------------------------------------------------------
 

@@ -54,7 +54,7 @@ class Daemon(Child):
     def ready(self) -> None:
         """Waits until all shards are owned, by as many daemons as there are.
 
-        Raises ChildFailed.
+        Raises ProcessFailed.
         """
         deadline = time.monotonic() + READY_WITHIN
         with psycopg.connect(self._database.url, autocommit=True) as conn:

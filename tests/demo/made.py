@@ -9,8 +9,8 @@ from uuid import uuid4
 from cdc.message.signing import SignatureProblem
 from cdc.sandbox.account import Account
 from cdc.sandbox.demo import protocol
-from cdc.sandbox.demo.book import Book
-from cdc.sandbox.demo.protocol import SuiteRow
+from cdc.sandbox.demo.ledger import Ledger
+from cdc.sandbox.demo.protocol import SuiteRow, row
 from cdc.sandbox.receiver import Received
 from cdc.sandbox.records import Change, Hook
 
@@ -20,9 +20,11 @@ RATINGS = Hook(1, "1", frozenset({"rating_changed"}), "a/ratings")
 OTHER = Hook(2, "2", frozenset(protocol.EVENTS), "b/all")
 DONE = Hook(3, "1", frozenset({"candidate_changed"}), "a/done", "done")
 
-PROJECT = protocol.project(1, 17)
-DORA, ERIN = protocol.candidate(PROJECT, 19), protocol.candidate(PROJECT, 20)
-STARS = protocol.rating(DORA, 9)
+PROJECT = row(1, "projects/17")
+DORA, ERIN = row(1, "projects/17/candidates/19"), row(1, "projects/17/candidates/20")
+STARS = row(1, "projects/17/candidates/19/ratings/9")
+FOREIGN = row(2, "projects/1")
+ROWS = {(made.event, made.key): made for made in (PROJECT, DORA, ERIN, STARS, FOREIGN)}
 
 START = datetime(2025, 3, 16, 15, 32, 34, 174752, tzinfo=UTC)
 
@@ -31,7 +33,7 @@ class World:
     """The suite writes, the receiver receives; each takes a millisecond."""
 
     def __init__(self) -> None:
-        self.book = Book(BASE, [ALL, RATINGS, OTHER, DONE])
+        self.ledger = Ledger(BASE, [ALL, RATINGS, OTHER, DONE], ROWS)
         self.received: list[Received] = []
         self.seconds = 0.0
 
@@ -53,9 +55,10 @@ class World:
         """One statement in its own transaction. Returns the time that its bodies have."""
         since = self._microseconds()
         self.seconds += 0.001
-        change = self.book.change(row, action, since, self._microseconds(), "live", became)
+        until = self._microseconds()
+        change = Change(*row[:3], action, 0, since, until, 0.0, False, "live", became)
         self.seconds += 0.001
-        self.book.enter([change], committed=committed, done=self.seconds)
+        self.ledger.enter([change], committed=committed, done=self.seconds)
         return self.now - timedelta(microseconds=1500)
 
     def posted(
@@ -101,7 +104,4 @@ class World:
         self.received.append(again)
 
     def account(self) -> Account:
-        return self.book.account(self.received)
-
-    def last(self) -> Change:
-        return self.book.changes[-1]
+        return self.ledger.account(self.received)

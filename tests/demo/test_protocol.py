@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from cdc.sandbox.demo import protocol
-from cdc.sandbox.demo.protocol import SuiteRow
+from cdc.sandbox.demo.protocol import SuiteRow, row
 from tests.demo.made import PROJECT
 
-CANDIDATE = protocol.candidate(PROJECT, 19)
-VIDEO = protocol.answervideo(CANDIDATE, protocol.question(protocol.project(1, 15), 123), 7)
-ANN = protocol.customer(1, 1)
+CANDIDATE = "projects/17/candidates/19"
+VIDEO = f"{CANDIDATE}/answervideos/7"
 API = "https://interview-suite.com/api/v3/companies/1/"
 
 
@@ -26,9 +25,9 @@ def test_the_documented_example() -> None:
 def test_every_event() -> None:
     candidate = f"{API}projects/17/candidates/19/"
     expected: list[tuple[SuiteRow, dict[str, str | None]]] = [
-        (CANDIDATE, {"project": f"{API}projects/17/", "candidate": candidate}),
+        (row(1, CANDIDATE), {"project": f"{API}projects/17/", "candidate": candidate}),
         (
-            VIDEO,
+            row(1, VIDEO, "projects/15/questions/123"),
             {
                 "project": f"{API}projects/17/",
                 "candidate": candidate,
@@ -37,7 +36,7 @@ def test_every_event() -> None:
             },
         ),
         (
-            protocol.rating(CANDIDATE, 9),
+            row(1, f"{CANDIDATE}/ratings/9"),
             {
                 "project": f"{API}projects/17/",
                 "candidate": candidate,
@@ -45,7 +44,7 @@ def test_every_event() -> None:
             },
         ),
         (
-            protocol.note(CANDIDATE, ANN, 4, VIDEO),
+            row(1, f"{CANDIDATE}/notes/4", "customers/1", VIDEO),
             {
                 "project": f"{API}projects/17/",
                 "customer": f"{API}customers/1/",
@@ -55,7 +54,7 @@ def test_every_event() -> None:
             },
         ),
         (
-            protocol.note(CANDIDATE, ANN, 5),
+            row(1, f"{CANDIDATE}/notes/5", "customers/1"),
             {
                 "project": f"{API}projects/17/",
                 "customer": f"{API}customers/1/",
@@ -65,7 +64,7 @@ def test_every_event() -> None:
             },
         ),
     ]
-    for row, data in expected:
-        assert list(row.data.items()) == list(data.items())
-        assert row.company == 1
-    assert {row.event for row, _ in expected} | {PROJECT.event} == set(protocol.EVENTS)
+    for made, data in expected:
+        assert list(made.data.items()) == list(data.items())
+        assert made.company == "1"
+    assert {made.event for made, _ in expected} | {PROJECT.event} == set(protocol.EVENTS)

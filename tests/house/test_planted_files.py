@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import subprocess
 import sys
@@ -13,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from cdc.sandbox.demo.process import CdcProcess, bare_environment
+from cdc.sandbox.process import ChildProcess, bare_environment
 from tests.bench.child import Child
 
 LIMIT = 60.0
@@ -49,15 +48,13 @@ def test_several_daemons(planted: Path, empty_database: str) -> None:
 
 def test_the_demos_daemon(planted: Path, empty_database: str, tmp_path: Path) -> None:
     settings = {"CDC_DATABASE_URL": empty_database}
-    daemon = CdcProcess("the daemon", "run", settings=settings, log=tmp_path / "log")
-
-    async def run() -> None:
-        await daemon.start()
-        assert daemon._process is not None
-        async with asyncio.timeout(LIMIT):
-            await daemon._process.wait()
-
-    asyncio.run(run())
+    daemon = ChildProcess(
+        *("the daemon", "-m", "cdc", "run"), settings=settings, log=tmp_path / "log"
+    )
+    try:
+        daemon.wait(LIMIT)
+    finally:
+        daemon.kill()
     assert not planted.exists(), planted.read_text()
     assert "schema cdc is not installed" in daemon.log_tail(), "it was started"
 

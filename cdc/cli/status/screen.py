@@ -17,7 +17,7 @@ from cdc.diagnosis.health import Bell, Health, HealthProblem, LaneState
 from cdc.diagnosis.status import CompanySummary, StatusReport, standing
 from cdc.postgres.publications import Publication
 from cdc.webhooks.company import named
-from cdc.wording import age
+from cdc.wording import age, printable
 
 _SHOWN = 40  # lines of the list; --json has all
 _FIXED = 17  # lines in addition to the list and the problems
@@ -40,7 +40,7 @@ def drawn(seen: StatusReport, *, companies: bool = False, height: int | None = N
     if seen.webhooks:
         parts += [Text(), *(_companies(seen, room) if companies else _webhooks(seen, room))]
     elif seen.company is not None:
-        parts += [Text(), Text(f"Company {common.printable(seen.company)} has no webhook.")]
+        parts += [Text(), Text(f"Company {printable(seen.company)} has no webhook.")]
     parts += [Text(), *problems]
     if not problems:
         parts.append(_well(sum(standing(lane) == "failing" for lane in seen.webhooks)))
@@ -51,7 +51,7 @@ def _problems(found: Sequence[HealthProblem], height: int | None) -> tuple[list[
     """Each with what to do; on a short screen a line each, and not all of them. And how many lines
     they take of a narrow one."""
     mark = styled("!", common.BAD)
-    made: list[Any] = [advice(mark, styled(one.text), common.printable(one.todo)) for one in found]
+    made: list[Any] = [advice(mark, styled(one.text), printable(one.todo)) for one in found]
     lines = sum(2 + (len(one.text) + len(one.todo)) // 70 for one in found)
     most = lines if height is None else max(3, (height - _FIXED) // 2)
     if lines <= most:

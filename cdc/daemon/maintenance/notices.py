@@ -15,7 +15,7 @@ from cdc.daemon.consequences import FAILING_KEPT_AFTER_S
 from cdc.daemon.store.session import Connection, run
 from cdc.settings.kinds import DAY
 from cdc.telemetry import Observer
-from cdc.wording import age, counted, one_line, when
+from cdc.wording import age, counted, one_line, printable, when
 
 SUSPENSION_ANNOUNCED_S = DAY
 EXPIRY_ANNOUNCED_S = 2 * DAY
@@ -134,8 +134,7 @@ def sentence(found: Found, terms: Terms) -> str:
                 f"been {found.state} since {since}. They are sent when it is resumed."
             )
     # A receiver may have written a part of it.
-    plain = "".join(char if char.isprintable() else " " for char in text)
-    return one_line(plain, SENTENCE_CHARS)
+    return one_line(printable(text), SENTENCE_CHARS)
 
 
 async def prune(conn: Connection, seconds: float) -> None:

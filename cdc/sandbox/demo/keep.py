@@ -1,4 +1,4 @@
-"""`cdc demo --keep`: stays up after the story, for playing with it."""
+"""`cdc demo --keep`: stays up after the story, with lines to try."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ async def keep(stage: Stage, show: Show, stop: asyncio.Event) -> None:
                 break
             shown += 1
             # When COMMIT was sent is not known here, so it is the time of the change itself.
-            came = stage.book.arrival(got)
+            came = stage.ledger.arrival(got)
             age = got.at.timestamp() - came.time / 1e6 if came.time else None
             show.post(got, age, known=came.webhook >= 0)
         try:

@@ -5,26 +5,26 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Self
 
 from cdc import __version__
 from cdc.sandbox.account import Account, OwedDelivery
-from cdc.sandbox.demo.book import Book
+from cdc.sandbox.demo.ledger import Ledger
 from cdc.sandbox.demo.protocol import EVENTS
-from cdc.sandbox.records import Change
 
 COLUMNS = {"lost": "missing", "repeated without a cause": "repeated"}
 """Of violations, by their kind; the others are ``wrong``."""
+TOTAL = "total"
 
 
 @dataclass(slots=True)
 class Line:
     """One line of the closing table.
 
-    missing:   deliveries that never came, or were not accepted in the end.
-    wrong:     what was not as owed, or not owed at all.
-    repeated:  POSTs of deliveries that had been accepted.
-    latencies: seconds from COMMIT to receipt, sorted; in the table those of the tag ``live``.
+    missing:  deliveries that never came, or were not accepted in the end.
+    wrong:    what was not as owed, or not owed at all.
+    repeated: POSTs of deliveries that had been accepted.
+    p50_ms:   latency from COMMIT to receipt; in the table of changes tagged ``live``.
     """
 
     expected: int = 0
@@ -32,55 +32,47 @@ class Line:
     missing: int = 0
     wrong: int = 0
     repeated: int = 0
-    latencies: list[float] = field(default_factory=list)
+    p50_ms: float | None = None
+    p99_ms: float | None = None
 
     @classmethod
-    def of(cls, owed: Sequence[OwedDelivery]) -> Line:
-        """The deliveries, without what is wrong with them."""
-        came = sorted(d.first - d.change.done for d in owed if d.first is not None)
-        return cls(len(owed), len(came), latencies=came)
+    def of(cls, owed: Sequence[OwedDelivery], timed: str = "") -> Self:
+        """The deliveries, without what is wrong with them. timed: the tag whose latencies count."""
+        took = sorted(
+            d.first - d.change.done
+            for d in owed
+            if d.first is not None and timed in ("", d.change.tag)
+        )
+        came = sum(d.first is not None for d in owed)
+        return cls(len(owed), came, p50_ms=percentile(took, 0.5), p99_ms=percentile(took, 0.99))
 
-    def percentile(self, share: float) -> float | None:
-        """The latency that the given share (0 to 1) of the deliveries kept within."""
-        if not self.latencies:
-            return None
-        return self.latencies[max(0, math.ceil(share * len(self.latencies)) - 1)]
 
-    def as_json(self) -> dict[str, Any]:
-        numbers = asdict(self)
-        del numbers["latencies"]
-        for name, share in (("p50_ms", 0.5), ("p99_ms", 0.99)):
-            latency = self.percentile(share)
-            numbers[name] = None if latency is None else round(latency * 1000, 3)
-        return numbers
+def percentile(sorted_seconds: Sequence[float], share: float) -> float | None:
+    """The milliseconds that the given share (0 to 1) of the deliveries kept within."""
+    if not sorted_seconds:
+        return None
+    place = max(0, math.ceil(share * len(sorted_seconds)) - 1)
+    return round(sorted_seconds[place] * 1000, 3)
 
 
 def lines(account: Account) -> dict[str, Line]:
-    """By event, in the protocol's order; ``""`` for what names none."""
+    """By event, in the protocol's order; ``""`` for what names none, and ``total``."""
     events = (*EVENTS, *sorted({event for _, event in account.found} - set(EVENTS)))
-    return {event: _line(account, {event}) for event in events}
-
-
-def total(account: Account) -> Line:
-    return _line(account, {*EVENTS, *(event for _, event in account.found)})
-
-
-def _line(account: Account, events: set[str]) -> Line:
-    owed = [d for d in account.deliveries if d.change.event in events]
-    line = Line.of(owed)
-    line.latencies = Line.of([d for d in owed if d.change.tag == "live"]).latencies
+    owed = {e: [d for d in account.deliveries if d.change.event == e] for e in events}
+    made = {event: Line.of(owed[event], "live") for event in events}
+    made[TOTAL] = Line.of(account.deliveries, "live")
     for (kind, event), number in account.found.items():
-        if event in events:
-            column = COLUMNS.get(kind, "wrong")
+        column = COLUMNS.get(kind, "wrong")
+        for line in (made[event], made[TOTAL]):
             setattr(line, column, getattr(line, column) + number)
-    return line
+    return made
 
 
 @dataclass(slots=True)
 class DemoReport:
     """seconds:     from the start to the account.
     steps:       titles of the steps that were begun.
-    proven:      a later change came at the same webhooks, and nothing of what was rolled back.
+    finished:    all steps came to their end, the last of which follows whatever was rolled back.
     rolled_back: how many deliveries the rolled-back changes would have been.
     problems:    what is wrong apart from the deliveries: the daemon ended, a step did not.
     log:         the end of the daemon's log, where something is wrong.
@@ -90,63 +82,39 @@ class DemoReport:
     postgres: str = ""
     seconds: float = 0.0
     steps: list[str] = field(default_factory=list)
-    proven: bool = False
+    finished: bool = False
     rolled_back: int = 0
     problems: list[str] = field(default_factory=list)
     log: str = ""
 
-    def close(self, account: Account, book: Book, proof: Sequence[Change]) -> None:
+    def close(self, account: Account, ledger: Ledger) -> None:
         """Takes the account, and what it says of the rolled-back changes and the refused POST."""
         self.account = account
-        self.rolled_back = sum(book.owed(c) for c in book.changes if not c.committed)
-        later = [d.first is not None for d in account.deliveries if d.change in proof]
-        self.proven = any(later) and all(later) and "rolled back" not in account.counts
-        if account.retries != book.refusals:
-            self.problems.append(f"{account.retries} retries; {book.refusals} POSTs were refused")
+        self.rolled_back = sum(ledger.owed(c) for c in ledger.changes if not c.committed)
+        if account.retries != ledger.refused:
+            self.problems.append(f"{account.retries} retries; {ledger.refused} POSTs were refused")
+
+    @property
+    def proven(self) -> bool:
+        """Whether later changes came at the same webhooks, and nothing of what was rolled back."""
+        found = self.account.counts
+        return self.finished and not ({"lost", "rolled back"} & found.keys())
 
     @property
     def ok(self) -> bool:
-        account = self.account
-        return self.proven and account.owed > 0 and not (account.found or self.problems)
-
-    def tagged(self, tag: str) -> Line:
-        return Line.of([d for d in self.account.deliveries if d.change.tag == tag])
+        return self.proven and self.account.owed > 0 and not (self.account.found or self.problems)
 
     @property
     def notes(self) -> list[str]:
-        """What is to be said below the table."""
-        notes = [
+        """What stands below the table."""
+        return [
             "Latency: from just before COMMIT is sent to the receiver's last byte; changes of one"
-            " row each."
-        ]
-        bulk, beside, retry = (self.tagged(tag) for tag in ("bulk", "beside", "retry"))
-        if bulk.latencies:
-            last = bulk.latencies[-1]
-            notes.append(
-                f"Bulk: {bulk.received:,} rows of one statement, the last one received "
-                f"{last * 1000:,.0f} ms after COMMIT ({bulk.received / last:,.0f} a second)."
-            )
-        if beside.latencies:
-            notes.append(
-                "Beside it: another company's change, received "
-                f"{beside.latencies[0] * 1000:,.1f} ms after COMMIT."
-            )
-        status = [d.change for d in self.account.deliveries if d.change.became]
-        if status and self.ok:
-            wanted = len(status) - len(set(status))
-            notes.append(f"Status: {wanted} changes arrived where only these are wanted.")
-        if retry.received and self.ok:
-            notes.append(
-                f"Retry: {retry.received} changes of one row arrived in order, although the first "
-                "POST was answered 500."
-            )
-        notes.append(
-            f"Rollback: {self.rolled_back} deliveries that must never be; none came, and a later "
-            "change of the same rows did."
+            " row each.",
+            f"Rollback: {self.rolled_back} deliveries that must never be; none came, and later "
+            "changes of the same webhooks did."
             if self.proven
-            else "Rollback: NOT proven that nothing of it was sent."
-        )
-        return notes
+            else "Rollback: NOT proven that nothing of it was sent.",
+        ]
 
     @property
     def verdict(self) -> str:
@@ -163,15 +131,18 @@ class DemoReport:
         return f"Not everything was as it should be: {'; '.join(wrong)}."
 
     def as_json(self) -> dict[str, Any]:
-        tags = dict.fromkeys(d.change.tag for d in self.account.deliveries)
+        made = {event: asdict(line) for event, line in lines(self.account).items()}
+        tagged: dict[str, list[OwedDelivery]] = {}
+        for owed in self.account.deliveries:
+            tagged.setdefault(owed.change.tag, []).append(owed)
         return {
             "ok": self.ok,
             "version": __version__,
             "postgres": self.postgres,
             "seconds": round(self.seconds, 3),
-            "total": total(self.account).as_json(),
-            "events": {event: line.as_json() for event, line in lines(self.account).items()},
-            "kinds": {tag: self.tagged(tag).as_json() for tag in tags},
+            "total": made.pop(TOTAL),
+            "events": made,
+            "kinds": {tag: asdict(Line.of(owed)) for tag, owed in tagged.items()},
             "rollback": {"forbidden": self.rolled_back, "proven": self.proven},
             "steps": self.steps,
             "problems": self.problems,

@@ -7,7 +7,6 @@ import os
 import signal
 import sys
 import time
-from contextlib import suppress
 
 import orjson
 import psycopg
@@ -16,21 +15,18 @@ from rich.console import Console
 
 from cdc import __version__
 from cdc.errors import CdcError
-from cdc.sandbox.account import Account
 from cdc.sandbox.demo.keep import keep
-from cdc.sandbox.demo.process import ProcessFailed
 from cdc.sandbox.demo.report import DemoReport
 from cdc.sandbox.demo.show import Show
-from cdc.sandbox.demo.stage import Stage
-from cdc.sandbox.demo.story import Story
-
-_STRAGGLERS = 1.0  # seconds that what is still missing may take at the end
+from cdc.sandbox.demo.stage import Stage, in_thread
+from cdc.sandbox.demo.story import ROWS, Story
+from cdc.sandbox.process import ProcessFailed
 
 
 class Stop:
     """SIGINT, SIGTERM and SIGHUP: end the demo, once; whatever comes while cleaning up is ignored.
 
-    gently: set by them instead, once the story is told and the demo is only kept up.
+    gently: set by them instead, once the story has ended and the demo is only kept up.
     """
 
     def __init__(self) -> None:
@@ -56,7 +52,10 @@ def run(*, keep_up: bool = False, as_json: bool = False, quiet: bool = False) ->
     as_json: print the report as JSON, and nothing else.
     quiet:   print the account only.
     """
-    _forget_environment()
+    # No database, setting or password of the environment is any business of the demo's.
+    for name in list(os.environ):
+        if name.startswith(("CDC_", "PG")) and not name.startswith("CDC_TEST_"):
+            del os.environ[name]
     show = Show(Console(highlight=False, quiet=as_json), quiet=quiet)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         code, report = runner.run(_run(show, keep_up))
@@ -65,73 +64,54 @@ def run(*, keep_up: bool = False, as_json: bool = False, quiet: bool = False) ->
     return code
 
 
-def _forget_environment() -> None:
-    """No database, setting or password of the environment is any business of the demo's."""
-    for name in list(os.environ):
-        if name.startswith(("CDC_", "PG")) and not name.startswith("CDC_TEST_"):
-            del os.environ[name]
-
-
 async def _run(show: Show, keep_up: bool) -> tuple[int, DemoReport | None]:
     stop = Stop()
     began = time.perf_counter()
     report = DemoReport()
     try:
         show.title(f"cdc {__version__}: from a COMMIT in the suite to a POST at every webhook")
-        async with Stage(show) as up:
-            report.postgres = up.postgres.version
-            await _play(up, show, report, stop, keep_up=keep_up, began=began)
+        async with Stage(show, ROWS) as up:
+            await _play(up, show, report, keep_up=keep_up, began=began)
+            if keep_up and report.ok:
+                stop.gently = asyncio.Event()
+                await keep(up, show, stop.gently)
+            elif report.ok:
+                show.say("With --keep it stays up, with the console and the API, to try.", "dim")
     except asyncio.CancelledError:
         if not stop.number:
             raise
-        show.verdict(
-            False, f"Stopped by {signal.Signals(stop.number).name}; nothing is left behind."
-        )
+        name = signal.Signals(stop.number).name
+        show.verdict(False, f"Stopped by {name}; nothing is left behind.")
         return 128 + stop.number, None
     except CdcError as error:
         # The stage did not come up, or the daemon ended while it was only kept up.
         report.problems.append(error.message)
-        report.log = error.log if isinstance(error, ProcessFailed) else report.log
-        show.verdict(False, f"{error.message}\n{error.hint}".rstrip())
-        if report.log:
+        if isinstance(error, ProcessFailed):
+            report.log = error.hint
+            show.verdict(False, error.message)
             show.log(report.log)
+        else:
+            show.verdict(False, f"{error.message}\n{error.hint}".rstrip())
     report.seconds = report.seconds or time.perf_counter() - began
     return 0 if report.ok else 1, report
 
 
-async def _play(
-    up: Stage, show: Show, report: DemoReport, stop: Stop, *, keep_up: bool, began: float
-) -> None:
+async def _play(up: Stage, show: Show, report: DemoReport, *, keep_up: bool, began: float) -> None:
+    report.postgres = up.postgres.version
     story = Story(up, show)
     try:
         await story.play()
-        if not keep_up:
-            # Whatever it still has under way comes before it ends.
-            code = await up.daemon.stop()
-            if code != 0:
-                report.problems.append(f"the daemon ended with exit code {code}")
+        report.finished = True
+        # What it still has in flight comes before it ends.
+        if not keep_up and (code := await in_thread(up.daemon.stop)) != 0:
+            report.problems.append(f"the daemon ended with exit code {code}")
     except CdcError as error:
         report.problems.append(error.message)
     except psycopg.Error as error:
         report.problems.append(f"the suite's own statement failed: {error}".strip())
-    report.close(await _account(up), up.book, story.proof)
-    report.steps = story.steps
+    report.close(up.ledger.account(up.receiver.received), up.ledger)
+    report.steps = story.begun
     report.seconds = time.perf_counter() - began
     if not report.ok:
         report.log = up.daemon.log_tail()
     show.report(report)
-    if report.ok and not keep_up:
-        show.say("With --keep it stays up, with the console and the API, to play with.", "dim")
-    if keep_up and report.ok:
-        stop.gently = asyncio.Event()
-        await keep(up, show, stop.gently)
-
-
-async def _account(up: Stage) -> Account:
-    def found() -> Account:
-        return up.book.account(up.receiver.received)
-
-    if "lost" in found().counts:
-        with suppress(TimeoutError):
-            await up.receiver.wait_for(lambda _: "lost" not in found().counts, _STRAGGLERS)
-    return found()

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-
 import orjson
 from rich import box
 from rich.console import Console, RenderableType
-from rich.markup import escape
 from rich.padding import Padding
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
 from cdc.sandbox.demo import protocol
-from cdc.sandbox.demo.report import DemoReport, Line, lines, total
+from cdc.sandbox.demo.report import TOTAL, DemoReport, Line, lines
 from cdc.sandbox.receiver import Received
-from cdc.sandbox.records import Hook
+from cdc.sandbox.records import Hook, said
+from cdc.wording import printable
 
 FAULTS_SHOWN = 20
 LOG_WIDTH = 100
@@ -40,7 +36,7 @@ class Show:
 
     @property
     def watched(self) -> bool:
-        """Whether a person is looking on, who needs time to read."""
+        """Whether a person is looking on and needs time to read."""
         return self.console.is_terminal and not self._quiet and not self.console.quiet
 
     def title(self, text: str) -> None:
@@ -79,7 +75,7 @@ class Show:
 
     def sql(self, text: str) -> None:
         """A statement of the suite."""
-        self._indented(Text.assemble(("suite> ", "green"), text), 3)
+        self._indented(Text.assemble(("suite> ", "green"), text, ";"), 3)
 
     def say(self, text: str, style: str = "") -> None:
         self._indented(Text(text, style=style), 3)
@@ -98,7 +94,7 @@ class Show:
             Text.assemble(
                 ("POST ", "bold"),
                 (f"{printable(got.path):<20} ", "bold"),
-                (f"{milliseconds(latency):>6} ms  ", "magenta"),
+                (f"{milliseconds(latency and latency * 1000):>6} ms  ", "magenta"),
                 verdict,
                 "  ",
                 status,
@@ -114,20 +110,6 @@ class Show:
             body.highlight_regex(r'(?<="event": )"\w+"|(?<="action": )"\w+"', "cyan")
             self._indented(body, 5)
 
-    @contextmanager
-    def progress(self, what: str) -> Iterator[Callable[[int, int], None]]:
-        """A bar for many; gives a function that is told how many there are, and of how many."""
-        with Progress(
-            TextColumn("   {task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            console=self.console,
-            disable=self._quiet or self.console.quiet,
-        ) as progress:
-            bar = progress.add_task(escape(what), total=None)
-            yield lambda done, total: progress.update(bar, completed=done, total=total)
-
     def report(self, report: DemoReport) -> None:
         """The closing table, what is to be said below it, and the verdict."""
         table = Table(
@@ -137,9 +119,10 @@ class Show:
         for column in ("expected", "received", "missing", "wrong", "repeated", "p50 ms", "p99 ms"):
             table.add_column(column, justify="right")
         for event, line in lines(report.account).items():
-            table.add_row(event or "(none we know)", *_cells(line))
-        table.add_section()
-        table.add_row("total", *_cells(total(report.account)), style="bold")
+            if event == TOTAL:
+                table.add_section()
+            style = "bold" if event == TOTAL else ""
+            table.add_row(event or "(none we know)", *_cells(line), style=style)
         self.console.print(table)
         for note in report.notes:
             self._indented(Text(note), 1, always=True)
@@ -151,8 +134,7 @@ class Show:
         if (more := report.account.found.total() - FAULTS_SHOWN) > 0:
             self._indented(Text(f"... and {more} more"), 1, always=True)
         self.verdict(report.ok, report.verdict)
-        if report.log:
-            self.log(report.log)
+        self.log(report.log)
 
     def verdict(self, ok: bool, text: str) -> None:
         self.console.print()
@@ -160,8 +142,9 @@ class Show:
 
     def log(self, lines: str) -> None:
         """The end of the daemon's log, when something failed."""
-        self.console.print(Text("\n The end of the daemon's log:", "bold"))
-        self._indented(Text(printable(lines, keep="\n") or "(empty)"), 3, always=True)
+        if lines:
+            self.console.print(Text("\n The end of the daemon's log:", "bold"))
+            self._indented(Text(printable(lines, lines=True)), 3, always=True)
 
     def how_to_play(self, lines: list[tuple[str, str]]) -> None:
         """What to do while it stays up; never wrapped, so that it can be copied."""
@@ -186,28 +169,20 @@ class Show:
 def _in_short(body: bytes) -> str:
     """What a body of the protocol says: ``rating created 9``, and what of it is null."""
     try:
-        said = orjson.loads(body)
-        (*_, (_, address)) = data = list(said["data"].items())
-        event = said["event"].removesuffix("_changed")
-        key = address.rstrip("/").rpartition("/")[2]
-        null = [name for name, value in data if value is None]
-        words = f"{event} {said['data']['action']} {key}" + "".join(f", no {n}" for n in null)
+        says = said(body)
+        null = [name for name, value in orjson.loads(body)["data"].items() if value is None]
     except (ValueError, TypeError, LookupError, AttributeError):
         return "(another form)"
-    return printable(words[:200])
+    words = f"{says.event.removesuffix('_changed')} {says.action} {says.key}"
+    return printable((words + "".join(f", no {name}" for name in null))[:200])
 
 
-def milliseconds(seconds: float | None) -> str:
-    return "-" if seconds is None else f"{seconds * 1000:.1f}"
-
-
-def printable(text: str, keep: str = "") -> str:
-    """Whatever arrives must not steer the terminal."""
-    return "".join(char if char.isprintable() or char in keep else " " for char in text)
+def milliseconds(number: float | None) -> str:
+    return "-" if number is None else f"{number:.1f}"
 
 
 def _cells(line: Line) -> list[str | Text]:
     numbers: list[str | Text] = [f"{line.expected:,}", f"{line.received:,}"]
     for number in (line.missing, line.wrong, line.repeated):
         numbers.append(Text(f"{number:,}", "bold red" if number else ""))
-    return [*numbers, milliseconds(line.percentile(0.5)), milliseconds(line.percentile(0.99))]
+    return [*numbers, milliseconds(line.p50_ms), milliseconds(line.p99_ms)]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import secrets
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
-from dataclasses import replace
+from contextlib import AsyncExitStack, suppress
 from ipaddress import ip_network
+from pathlib import Path
 from typing import Self, TypeVar
 
 import psycopg
@@ -19,12 +20,12 @@ from cdc.mapping import default_mapping, parse_mapping
 from cdc.model import SHARDS
 from cdc.postgres import connections
 from cdc.postgres.advisory_locks import LOCK_CLASS
-from cdc.sandbox.demo import protocol
-from cdc.sandbox.demo.book import Book, Connection, Writer
-from cdc.sandbox.demo.process import READY_WITHIN, CdcProcess
+from cdc.sandbox.demo.ledger import Connection, Ledger, SuiteSession
+from cdc.sandbox.demo.protocol import EVENTS, SuiteRow
 from cdc.sandbox.demo.show import Show
 from cdc.sandbox.embedded import EmbeddedPostgres
 from cdc.sandbox.embedded.folder import PrivateFolder
+from cdc.sandbox.process import ChildProcess
 from cdc.sandbox.receiver import Receiver
 from cdc.sandbox.records import Hook
 from cdc.sandbox.suite import tables_sql
@@ -35,16 +36,16 @@ from cdc.webhooks.registry import Registry
 
 BULK = 2000
 """Rows of the bulk update."""
+READY_WITHIN_S = 30.0
 
 NETWORK = "127.0.0.0/8"
-RULES = {"CDC_ALLOW_HTTP": "true", "CDC_ALLOWED_NETWORKS": NETWORK}
-
 INTERVIEWED = "interviewed"
+CRM = "/blue-harbor/crm"
 COMPANIES = {1: "Acme", 2: "Blue Harbor", 3: "Cobalt Works", 4: "Dune"}
 HOOKS = [
-    Hook(0, "1", frozenset(protocol.EVENTS), "acme/everything"),
+    Hook(0, "1", frozenset(EVENTS), "acme/everything"),
     Hook(1, "1", frozenset({"rating_changed"}), "acme/ratings"),
-    Hook(2, "2", frozenset({"candidate_changed", "rating_changed"}), "blue-harbor/crm"),
+    Hook(2, "2", frozenset({"candidate_changed", "rating_changed"}), CRM[1:]),
     Hook(3, "3", frozenset({"project_changed"}), "cobalt/projects"),
     Hook(4, "1", frozenset({"candidate_changed"}), "acme/interviewed", INTERVIEWED),
 ]
@@ -54,7 +55,7 @@ MAPPING = parse_mapping(
 )
 """The interview suite's, and a candidate's status can be asked for."""
 
-# What the suite holds before anybody registers a webhook; changes of it from then on are captured.
+# What the suite holds before a webhook is registered; changes of it from then on are captured.
 SAMPLE = f"""
 alter table candidate add status text not null default 'new';
 insert into company (id, name) values {", ".join(f"({i}, '{n}')" for i, n in COMPANIES.items())};
@@ -67,12 +68,13 @@ insert into candidate (id, project_id, name) values (21, 20, 'Carl');
 insert into rating (id, candidate_id, customer_id, stars) values (91, 21, 2, 3);
 """  # noqa: S608 - all of it is the demo's own
 
-# A failed delivery is tried again after a moment, so that nobody has to wait for the demonstration.
-DAEMON = {
-    "CDC_RETRY_SCHEDULE": "0.4,0.8,2,5",
-    "CDC_RETRY_JITTER": "0",
-    "CDC_LOG_FORMAT": "text",
-}
+# A failed delivery is tried again after a moment: the demonstration goes on soon.
+DAEMON = {"CDC_RETRY_SCHEDULE": "0.4,0.8,2,5", "CDC_RETRY_JITTER": "0", "CDC_LOG_FORMAT": "text"}
+
+# A daemon holds a lock for each shard that it owns.
+_SHARDS = (
+    "select count(*) from pg_locks where locktype = 'advisory' and classid = %s and objid < %s"
+)
 
 T = TypeVar("T")
 
@@ -110,14 +112,14 @@ class Stage:
     dsn: str
     environment: dict[str, str]
     receiver: Receiver
-    book: Book
-    writer: Writer
-    other_writer: Writer
-    daemon: CdcProcess
+    ledger: Ledger
+    suite: SuiteSession
+    daemon: ChildProcess
 
-    def __init__(self, show: Show) -> None:
+    def __init__(self, show: Show, rows: dict[tuple[str, str], SuiteRow]) -> None:
         self._stack = AsyncExitStack()
         self._show = show
+        self._rows = rows
         self._began = time.perf_counter()
         self._password = secrets.token_urlsafe(18)
 
@@ -148,18 +150,15 @@ class Stage:
         self._stack.push_async_callback(receiver.stop)
         await receiver.start()
         self._done("receiver", f"{receiver.url()}: verifies signatures, keeps what comes")
-        hooks = await in_thread(self._register)
-        mapping = self._stack.enter_context(PrivateFolder(None)).path / "suite.toml"
+        await in_thread(self._register)
+        mapping = self._folder() / "suite.toml"
         mapping.write_text(MAPPING.source, "utf-8")
-        self._rules = {**RULES, "CDC_MAPPING": str(mapping)}
-        login = self._login("cdc_demo")
-        await self._start_daemon({"CDC_DATABASE_URL": login, **self._rules, **DAEMON})
-        self.environment = {"CDC_DATABASE_URL": self.dsn, **self._rules}
-        self.book = Book(receiver.url(""), hooks)
-        suite = self._login("suite")
-        self.writer = Writer(await self._session(suite), self.book)
-        self.other_writer = Writer(await self._session(suite), self.book)
-        self._show.hooks(hooks, COMPANIES)
+        rules = {"CDC_ALLOW_HTTP": "true", "CDC_ALLOWED_NETWORKS": NETWORK}
+        self.environment = {"CDC_DATABASE_URL": self.dsn, **rules, "CDC_MAPPING": str(mapping)}
+        await self._start_daemon()
+        self.ledger = Ledger(receiver.url(""), HOOKS, self._rows)
+        self.suite = SuiteSession(await self._session(self._login("suite")), self.ledger)
+        self._show.hooks(HOOKS, COMPANIES)
 
     def _make_suite(self) -> None:
         """The suite's tables, and the roles of the suite, the daemon and the API."""
@@ -176,48 +175,40 @@ class Stage:
         self._done("sample suite", f"8 tables, {len(COMPANIES)} companies, {BULK:,} applicants")
 
     def _install_triggers(self) -> None:
-        mapping = MAPPING
         with connections.connect(self.dsn) as conn:
-            steps = plan.plan(conn, mapping, check.check(conn, mapping))
+            steps = plan.plan(conn, MAPPING, check.check(conn, MAPPING))
             install.carry_out(conn, steps, lambda line: None)
-            install.remember(conn, mapping)
+            install.remember(conn, MAPPING)
         count = sum(step.lock == plan.TRIGGER_LOCK for step in steps)
-        self._done("triggers", f"{count} on {len(mapping.captured)} tables")
+        self._done("triggers", f"{count} on {len(MAPPING.captured)} tables")
 
-    def _register(self) -> list[Hook]:
+    def _register(self) -> None:
         settings = Settings(
             database_url=self.dsn, allow_http=True, allowed_networks=(ip_network(NETWORK),)
         )
         with Registry(self.dsn, Rules.of(settings, MAPPING)) as registry:
             for hook in HOOKS:
-                path = f"/{hook.name}"
-                events = tuple(sorted(hook.events))
-                new = NewWebhook(hook.company, events, self.receiver.url(path))
-                if hook.became:
-                    new = replace(
-                        new,
-                        actions=("modified",),
-                        changed=("status",),
-                        filter={"status": [hook.became]},
-                    )
+                path, events = f"/{hook.name}", tuple(sorted(hook.events))
+                new = NewWebhook(
+                    hook.company,
+                    events,
+                    self.receiver.url(path),
+                    actions=("modified",) if hook.became else (),
+                    changed=("status",) if hook.became else None,
+                    filter={"status": [hook.became]} if hook.became else {},
+                )
                 self.receiver.expect(path, registry.add(new).secret)
         self._done("webhooks", f"{len(HOOKS)} of {len({h.company for h in HOOKS})} companies")
-        return HOOKS
 
-    async def _start_daemon(self, environment: dict[str, str]) -> None:
-        daemon = self.daemon = await self._start("the daemon", "run", settings=environment)
+    async def _start_daemon(self) -> None:
+        daemon = self.daemon = self._start("the daemon", "cdc_demo", "run", **DAEMON)
         conn = await self._session(self.dsn)
-        deadline = time.monotonic() + READY_WITHIN
-        # It holds a lock for each shard that it owns.
-        locks = (
-            b"select count(*) from pg_locks"
-            b" where locktype = 'advisory' and classid = %s and objid < %s"
-        )
-        while (await (await conn.execute(locks, [LOCK_CLASS, SHARDS])).fetchone()) != (SHARDS,):
-            daemon.check()
-            if time.monotonic() > deadline:
-                raise daemon.failed(f"the daemon is not ready after {READY_WITHIN:.0f} s")
-            await asyncio.sleep(0.01)
+
+        async def owns_all() -> bool:
+            row = await (await conn.execute(_SHARDS, [LOCK_CLASS, SHARDS])).fetchone()
+            return row == (SHARDS,)
+
+        await self._ready(daemon, owns_all)
         self._done("daemon", f"`cdc run`, process {daemon.pid}, no right on the suite's tables")
 
     async def serve(self) -> tuple[str, str]:
@@ -225,27 +216,42 @@ class Stage:
 
         Raises ProcessFailed.
         """
-        folder = self._stack.enter_context(PrivateFolder(None))
-        key = folder.path / "key"
-        api = await self._start(
-            *("the API", "serve", "--bootstrap-key-file", str(key)),
-            settings={
-                "CDC_DATABASE_URL": self._login("cdc_demo_serve"),
-                "CDC_SERVE_PORT": "0",
-                "CDC_LOG_FORMAT": "json",
-                **self._rules,
-            },
+        key = self._folder() / "key"
+        api = self._start(
+            *("the API", "cdc_demo_serve", "serve", "--bootstrap-key-file", str(key)),
+            CDC_SERVE_PORT="0",
+            CDC_LOG_FORMAT="json",
         )
-        port = (await api.logged("serving the API"))["port"]
-        await api.logged("ready")
-        return f"http://127.0.0.1:{port}", key.read_text("utf-8").strip()
+        logged: dict[object, dict[str, object]] = {}
 
-    async def _start(self, name: str, *arguments: str, settings: dict[str, str]) -> CdcProcess:
-        folder = self._stack.enter_context(PrivateFolder(None))
-        process = CdcProcess(name, *arguments, settings=settings, log=folder.path / "log")
-        self._stack.push_async_callback(process.stop)
-        await process.start()
+        async def is_ready() -> bool:
+            for line in api.log().splitlines():
+                with suppress(ValueError):
+                    logged[json.loads(line)["event"]] = json.loads(line)
+            return "ready" in logged
+
+        await self._ready(api, is_ready)
+        url = f"http://127.0.0.1:{logged['serving the API']['port']}"
+        return url, key.read_text("utf-8").strip()
+
+    def _start(self, name: str, role: str, *arguments: str, **settings: str) -> ChildProcess:
+        settings = {**self.environment, "CDC_DATABASE_URL": self._login(role), **settings}
+        log = self._folder() / "log"
+        process = ChildProcess(name, "-m", "cdc", *arguments, settings=settings, log=log)
+        self._stack.push_async_callback(in_thread, process.stop)
         return process
+
+    async def _ready(self, process: ChildProcess, is_ready: Callable[[], Awaitable[bool]]) -> None:
+        """Waits until it is. Raises ProcessFailed."""
+        deadline = time.monotonic() + READY_WITHIN_S
+        while not await is_ready():
+            process.check()
+            if time.monotonic() > deadline:
+                raise process.failed(f"is not ready after {READY_WITHIN_S:.0f} s")
+            await asyncio.sleep(0.01)
+
+    def _folder(self) -> Path:
+        return self._stack.enter_context(PrivateFolder(None)).path
 
     async def _session(self, dsn: str) -> Connection:
         conn = await psycopg.AsyncConnection.connect(dsn, autocommit=True)

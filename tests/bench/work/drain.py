@@ -6,9 +6,9 @@ import time
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from cdc.sandbox.process import ProcessFailed
 from tests.bench.account import tally
 from tests.bench.bench import Bench
-from tests.bench.child import ChildFailed
 from tests.bench.figures import Bound, Figure, by_second, rate
 from tests.bench.place import Database
 from tests.bench.target import Receipt
@@ -59,7 +59,7 @@ def drained(
         if while_running:
             database.change(count)
         if not bench.target.wait_for(count, WITHIN, daemon.check):
-            raise ChildFailed(
+            raise ProcessFailed(
                 f"{bench.target.count():,} of {count:,} deliveries came within {WITHIN:.0f} s",
                 daemon.log_tail(),
             )

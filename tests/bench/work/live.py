@@ -6,9 +6,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import NamedTuple
 
+from cdc.sandbox.process import ProcessFailed
 from tests.bench.account import Account, match, summed
 from tests.bench.bench import Bench
-from tests.bench.child import Child, ChildFailed
+from tests.bench.child import Child
 from tests.bench.daemon import Daemon
 from tests.bench.figures import Bound, Figure, by_second, percentile
 from tests.bench.load import writer
@@ -81,7 +82,7 @@ def load(
     since = min((change.due for change in written), default=0) + round(warm_up * 1e9)
     counted = [change for change in written if change.done >= since]
     if not counted:
-        raise ChildFailed("the writers got nothing done")
+        raise ProcessFailed("the writers got nothing done")
     took = (max(change.done for change in counted) - since) / 1e9
     return Lived(
         match(written, receipts, database.hooks, since),

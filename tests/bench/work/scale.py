@@ -6,9 +6,9 @@ from statistics import median
 
 import psycopg
 
+from cdc.sandbox.process import ProcessFailed
 from tests.bench.account import summed, tally
 from tests.bench.bench import Bench
-from tests.bench.child import ChildFailed
 from tests.bench.figures import Bound, Figure, rate
 from tests.bench.work import live
 from tests.bench.work.drain import WITHIN, drained
@@ -38,7 +38,7 @@ def backlog(bench: Bench) -> list[Figure]:
                 database.change(min(AT_ONCE, large + 1 - first), first=first)
             with bench.daemon(database) as daemon:
                 if not target.wait_for(sustained, WITHIN, daemon.check):
-                    raise ChildFailed(f"{sustained:,} of them did not come within {WITHIN:.0f} s")
+                    raise ProcessFailed(f"{sustained:,} of them did not come within {WITHIN:.0f} s")
                 memory.append(daemon.peak_memory() / 1e6)
             # It recorded what it had sent before it ended.
             receipts = target.receipts()
@@ -90,9 +90,9 @@ def snapshot(bench: Bench) -> list[Figure]:
                 target.clear()
                 database.change(count)
                 if not target.wait_for(count, WITHIN, daemon.check):
-                    raise ChildFailed(f"{count:,} deliveries did not come within {WITHIN:.0f} s")
+                    raise ProcessFailed(f"{count:,} deliveries did not come within {WITHIN:.0f} s")
                 if not daemon.settled(WITHIN):
-                    raise ChildFailed("settling does not come to an end")
+                    raise ProcessFailed("settling does not come to an end")
                 receipts = target.receipts()
                 missing, twice = tally(count, receipts)
                 lost += missing

@@ -12,9 +12,8 @@ from typing import NamedTuple
 
 from psycopg.conninfo import conninfo_to_dict
 
-from cdc.sandbox.demo.process import bare_environment
+from cdc.sandbox.process import ProcessFailed, bare_environment
 from tests.bench.bench import Bench
-from tests.bench.child import ChildFailed
 from tests.bench.figures import by_second
 from tests.bench.load import writer
 from tests.bench.place import Database, Server, pgbench
@@ -66,10 +65,10 @@ def throughput(
             timeout=seconds + SPARE,
         )
     except subprocess.TimeoutExpired:
-        raise ChildFailed(f"pgbench does not end within {seconds + SPARE} s") from None
+        raise ProcessFailed(f"pgbench does not end within {seconds + SPARE} s") from None
     rate, count = _RATE.search(done.stdout), _COUNT.search(done.stdout)
     if done.returncode or rate is None or count is None:
-        raise ChildFailed("pgbench failed", done.stderr[-2000:])
+        raise ProcessFailed("pgbench failed", done.stderr[-2000:])
     over_time = [float(tps) for tps in _PROGRESS.findall(done.stderr)]
     return Throughput(float(rate[1]), int(count[1]), over_time)
 

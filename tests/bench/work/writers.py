@@ -7,9 +7,9 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from statistics import median
 
+from cdc.sandbox.process import ProcessFailed
 from tests.bench.account import tally
 from tests.bench.bench import Bench
-from tests.bench.child import ChildFailed
 from tests.bench.daemon import Daemon
 from tests.bench.figures import Bound, Figure
 from tests.bench.machine import lone_commit
@@ -116,7 +116,7 @@ def flush(bench: Bench) -> list[Figure]:
     server = bench.server(SLOW_FLUSH)
     commit = lone_commit(server)
     if commit < FLUSH[0]:
-        raise ChildFailed(
+        raise ProcessFailed(
             f"a lone commit takes {commit:.2f} ms, so a flush of 1 ms is not simulated"
         )
     seconds = max(QUIET_AFTER + 3, round(bench.size.time(10)))

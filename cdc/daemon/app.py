@@ -24,6 +24,7 @@ from cdc.daemon.maintenance import Maintenance
 from cdc.daemon.pipeline import Pipeline
 from cdc.daemon.store.session import open_session, open_sessions
 from cdc.daemon.store.settle import Settler
+from cdc.daemon.trials import Trials
 from cdc.daemon.watcher import Watcher
 from cdc.deliver import Client
 from cdc.deliver.trust import Trust
@@ -42,6 +43,7 @@ from cdc.telemetry import (
     watch_for_stillness,
 )
 from cdc.telemetry.metrics import UNREADY_AFTER_S
+from cdc.webhooks.vault import Vault
 
 if TYPE_CHECKING:
     from cdc.telemetry.http import HealthServer
@@ -266,6 +268,10 @@ class App:
                 self._mailer(url),
             ),
             Backfills(url, observer, self._lease, self._resources, settings.window),
+            Trials(
+                *(url, observer, self._lease, pipeline.client, self._mapping, self._translator),
+                Vault(settings.secret_keys),
+            ),
             use_bell=use_bell,
         )
 

@@ -30,6 +30,7 @@ from cdc.daemon.store.session import (
     run,
 )
 from cdc.daemon.store.wire import Wire
+from cdc.daemon.trials import Trials
 from cdc.postgres import advisory_locks
 from cdc.telemetry import Observer
 
@@ -56,6 +57,7 @@ class Watcher:
         dispatcher: Dispatcher,
         maintenance: Maintenance,
         backfills: Backfills,
+        trials: Trials,
         *,
         use_bell: bool,
     ) -> None:
@@ -66,6 +68,7 @@ class Watcher:
         self._lease = lease
         self._maintenance = maintenance
         self._backfills = backfills
+        self._trials = trials
         self._bell = Doorbell(usable=use_bell)
         self._rung = False
         self._woken = False  # by the server, out of a sleep
@@ -96,6 +99,7 @@ class Watcher:
                 tasks.create_task(self.dispatcher.run(self._url, self._layouts))
                 tasks.create_task(self._maintenance.run(self.dispatcher))
                 tasks.create_task(self._backfills.run())
+                tasks.create_task(self._trials.run())
                 tasks.create_task(self._maintenance.mail())
                 tasks.create_task(self._watch(conn, tasks))
         except BaseExceptionGroup as group:
@@ -207,6 +211,8 @@ class Watcher:
             self._backfills.look_soon()
         if seen.unresolved:
             self._maintenance.resolve_soon()
+        if seen.trials:
+            self._trials.look_soon()
 
     # -- who owns what ----------------------------------------------------------------------------
 

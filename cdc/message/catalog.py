@@ -27,7 +27,7 @@ ACTIONS = {
     "created": "the row was inserted",
     "modified": "the row was updated, whether or not a value differs",
     "deleted": "the row was deleted: its address answers 404; for webhooks that ask for it",
-    "test": "`cdc webhook test` was called: the addresses name rows that do not exist",
+    "test": "a person tests the webhook: the addresses name rows that do not exist",
 }
 
 

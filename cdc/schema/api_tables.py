@@ -71,6 +71,8 @@ task = sa.Table(
     column("error", sa.Text, null=True),
     column("created_at", TIME, server_default=NOW),
     column("ended_at", TIME, null=True),
+    column("result", JSONB, null=True),
+    sa.Index("task_test", "webhook_id", "created_at", postgresql_where=sa.text("kind = 'test'")),
     sa.Index(
         "task_open",
         "created_at",

@@ -97,6 +97,10 @@ class Access:
         """Raises Problem for one that is not there for this key."""
         query = sa.select(task).where(task.c.id == number)
         row = self.conn.execute(query.with_for_update() if lock else query).mappings().first()
-        if row is None or self.company_only not in (None, row["company"]):
+        if (
+            row is None
+            or self.company_only not in (None, row["company"])
+            or self.webhook_only not in (None, row["webhook_id"])
+        ):
             raise Problem("not_found")
         return dict(row)

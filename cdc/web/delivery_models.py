@@ -123,9 +123,27 @@ class ReplayCount(Out):
     skipped: dict[str, int]
 
 
+class TrialIn(In):
+    event: Name | None = Field(None, description="One of the webhook's; without: the first.")
+
+
+class TrialOut(Out):
+    ok: bool = Field(description="The receiver has accepted it.")
+    uid: UUID = Field(description="Its `webhook-id`.")
+    event: str
+    status: int | None
+    error: str | None
+    detail: str
+    cause: str | None = Field(description="Stable code, such as `status 503`.")
+    sentence: str | None = Field(description="The cause, for people.")
+    todo: str | None = Field(description="What to do about it; not for keys of a company.")
+    duration_ms: float
+    excerpt: str = Field(description="Of the answer's body.")
+
+
 class TaskOut(Out):
     id: UUID
-    kind: Literal["replay"]
+    kind: str = Field(description="`replay` or `test`; others may come.")
     state: Literal["waiting", "running", "done", "cancelled", "failed"]
     actor: str
     company: str | None
@@ -134,9 +152,10 @@ class TaskOut(Out):
     total: int | None
     done: int
     changed: int = Field(description="Deliveries that are sent again.")
-    error: str | None
+    error: str | None = Field(description="Why it has failed: of a test, why it was not sent.")
     created_at: datetime
     ended_at: datetime | None
+    result: TrialOut | None = Field(description="What came of a test that was sent.")
 
 
 class BackfillIn(In):

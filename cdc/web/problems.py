@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from cdc.deliver.guard import AddressRefused
 from cdc.errors import CdcError, DatabaseError, UsageError
 from cdc.webhooks.model import Duplicate, LimitReached, UnknownWebhook, VersionChanged
+from cdc.webhooks.trials import TooManyTrials
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -71,7 +72,7 @@ CODES: Mapping[str, Kind] = {
         "Use a new Idempotency-Key for each request; the same only to repeat one.",
     ),
     "too_many_requests": Kind(
-        429, "Too many requests with invalid keys", "Wait as long as `Retry-After` says."
+        429, "Too many of these requests", "Wait as long as `Retry-After` says."
     ),
     "internal": Kind(
         500, "The server made a mistake", "Report it to the operator, with the request's id."
@@ -128,6 +129,7 @@ _BY_KIND = (
     (LimitReached, "limit_reached"),
     (VersionChanged, "version_changed"),
     (AddressRefused, "address_refused"),
+    (TooManyTrials, "too_many_requests"),
     (UsageError, "invalid"),
     (DatabaseError, "unavailable"),
 )
@@ -143,7 +145,8 @@ def problem_of(error: CdcError, field: str = "") -> Problem:
         return Problem(code, headers={"Retry-After": "2"})
     terminal = any(mark in error.hint for mark in ("`cdc", "--", "CDC_"))
     text = error.message if terminal or not error.hint else f"{error.message}. {error.hint}"
-    return Problem(code, text, errors={field: text} if field else None)
+    wait = {"Retry-After": str(error.retry_after)} if isinstance(error, TooManyTrials) else None
+    return Problem(code, text, errors={field: text} if field else None, headers=wait)
 
 
 @contextmanager

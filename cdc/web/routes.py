@@ -24,6 +24,7 @@ from cdc.web.delivery_models import (
     ReplayIn,
     RetryOut,
     TaskOut,
+    TrialIn,
 )
 from cdc.web.models import (
     AuditPage,
@@ -76,6 +77,8 @@ ROUTES: tuple[Route, ...] = (
           webhooks.resume, CHANGERS, WebhookOut, body=Empty),
     Route("POST", f"{ONE}/rotate-secret", "Give a webhook a new signing secret.",
           webhooks.rotate, CHANGERS, RotateOut, body=RotateIn),
+    Route("POST", f"{ONE}/test", "Have a daemon send a signed test: a task; its result says more.",
+          rest.test_webhook, SENDERS, TaskOut, body=TrialIn, status=202),
     Route("GET", f"{ONE}/deliveries", "List all that was owed to a webhook, each delivery once.",
           owed.listed, EVERY, DeliveryPage, query=DeliveryQuery),
     Route("GET", DELIVERY, "Show a delivery with its attempts.", deliveries.show, EVERY,
@@ -97,7 +100,8 @@ ROUTES: tuple[Route, ...] = (
           CHANGERS, BackfillOut, body=Empty),
     Route("POST", f"{BACKFILL}/cancel", "End a backfill for good; what is queued is sent.",
           backfills.cancel, CHANGERS, BackfillOut, body=Empty),
-    Route("GET", TASK, "Show how far a task is.", rest.show_task, COMPANY, TaskOut),
+    Route("GET", TASK, "Show how far a task is, and what came of it.", rest.show_task, EVERY,
+          TaskOut),
     Route("POST", f"{TASK}/cancel", "Stop a task; what it has done stays.", rest.cancel_task,
           CHANGERS, TaskOut, body=Empty),
     Route("GET", "/v1/events", "List the events that a webhook can register for.", rest.events,

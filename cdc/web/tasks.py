@@ -1,6 +1,7 @@
-"""Tasks: carried out by any process of `cdc serve`, in steps.
+"""Tasks: replays, carried out by any process of `cdc serve`, in steps.
 
-One whose process ended goes on in another.
+One whose process ended goes on in another. Tests of webhooks are sent by daemons
+(``webhooks/trials.py``).
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from cdc.web import idempotency, sessions
 from cdc.web.api.deliveries import wanted
 from cdc.web.keys import NOW
 from cdc.web.pool import RequestPool
+from cdc.webhooks import trials
 from cdc.webhooks.audit import Actor
 from cdc.webhooks.replay import Replay
 
@@ -27,7 +29,10 @@ STEP = 500
 KEPT = sa.text("interval '30 days'")
 """How long a task that ended can be looked at."""
 
-_OPEN = "select id from cdc.task where state in ('waiting', 'running') order by created_at limit 20"
+_OPEN = (
+    "select id from cdc.task where state in ('waiting', 'running') and kind = 'replay'"
+    " order by created_at limit 20"
+)
 _BEGIN = (
     "update cdc.task set state = 'running', done = 0"
     " where id = %s and state in ('waiting', 'running') returning actor, request, created_at"
@@ -56,6 +61,8 @@ class TaskWorker:
     def run_once(self) -> int:
         """Carries out what is there, and no other process is at. Returns how many."""
         done = 0
+        with self._pool.transaction() as bound:
+            trials.give_up(bound)
         with self._pool.autocommit() as conn:
             for (number,) in conn.execute(_OPEN).fetchall():
                 lock = [TASK_LOCKS, zlib.crc32(number.bytes) - 2**31]

@@ -11,10 +11,10 @@
 -- $3 the doorbell: true arms it; false silences it, and wakes daemons that rely on it; null leaves it
 -- $4 class of the daemons' advisory locks, to see who owns what; null: not this time (pg_locks reads
 --    the locks of the whole server)
--- $5 shards whose rows to bring   $6 how many at most: when as many come, there may be more
+-- $5 shards whose rows to bring, and whose tests to look for   $6 how many at most: when as many come, there may be more
 -- $7, $8 as $1 and $2, of the last look: the glances since (glance.sql) have not read registrations
 -- Reads cdc.queue and cdc.webhook by index on xid, cdc.unresolved by unresolved_due (a condition on
--- clock_timestamp() would not use it); sets cdc.bell. Locks nothing.
+-- clock_timestamp() would not use it), cdc.task by task_open; sets cdc.bell. Locks nothing.
 -- The answer also counts as the ping that keeps this session, and its shards, alive.
 -- Returns one row about everything, and one for each row of the queue that it brings.
 with since as materialized (
@@ -40,6 +40,9 @@ select pg_current_snapshot()::text as snapshot,
             else (select setval('cdc.bell', 1) from pg_notify('cdc', ''))
        end as bell,
        exists (select from cdc.unresolved u where u.retry_at <= statement_timestamp()) as unresolved,
+       exists (select from cdc.task t
+                where t.state = 'waiting' and t.kind = 'test'
+                  and (t.webhook_id % 64)::int = any($5::int[])) as trials,
        fleet.daemons,
        fleet.owned,
        null::bigint as webhook_id, null::bigint as id, null::xid8 as xid, null::uuid as uid,
@@ -69,7 +72,7 @@ select pg_current_snapshot()::text as snapshot,
        (select b.last_value > extract(epoch from clock_timestamp()) * 1000000 as armed
           from cdc.bell b) bell
 union all
-(select null, null, null, null, null, null, null, null, null, null,
+(select null, null, null, null, null, null, null, null, null, null, null,
         q.webhook_id, q.id, q.xid, q.uid, q.layout, q.action, q."time",
         cdc.brought(q.refs, q.uid)
    from cdc.queue q

@@ -60,11 +60,12 @@ create table cdc.idempotency (
 );
 create index idempotency_age on cdc.idempotency (created_at);
 
--- What takes longer than a request: carried out by any process of `cdc serve`, in steps. Its worker holds an
--- advisory lock, so a task whose process ended is taken by another.
+-- What takes longer than a request. A replay is carried out by any process of `cdc serve`, in steps: its worker
+-- holds an advisory lock, so one whose process ended is taken by another. The test of a webhook is sent by the
+-- daemon that owns the webhook's shard: `cdc serve` has no secret, and connects to no endpoint.
 create table cdc.task (
   id         uuid primary key default gen_random_uuid(),
-  kind       text not null check (kind in ('replay')),
+  kind       text not null check (kind in ('replay', 'test')),
   state      text not null default 'waiting'
              check (state in ('waiting', 'running', 'done', 'cancelled', 'failed')),
   actor      text not null,
@@ -76,9 +77,11 @@ create table cdc.task (
   changed    bigint not null default 0,
   error      text,
   created_at timestamptz not null default clock_timestamp(),
-  ended_at   timestamptz
+  ended_at   timestamptz,
+  result     jsonb                          -- of a test that was sent
 );
 create index task_open on cdc.task (created_at) where state in ('waiting', 'running');
+create index task_test on cdc.task (webhook_id, created_at) where kind = 'test';
 
 -- People who are signed in: to the console, with a key or by OpenID Connect, or to the portal, by a link. Of
 -- the session's secret, which is in their cookie, a SHA-256 is kept. Signing out deletes the row. A link that

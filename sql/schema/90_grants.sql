@@ -94,6 +94,10 @@ grant select, update on cdc.backfill to cdc_daemon;
 grant select on cdc.backfill to cdc_reader;
 grant execute on function cdc.read_backfill(bigint, text, int) to cdc_daemon;
 
+-- Tests of webhooks: asked for by the API, sent by the daemon.
+grant select (id, kind, state, webhook_id, request, created_at), update (state, result, error, ended_at)
+  on cdc.task to cdc_daemon;
+
 -- What was kept of a row of the suite (own) may be any short text of it: only capture reads it.
 grant select (id, xid, resource, source, key, action, "time", reason, tries, retry_at)
   on cdc.unresolved to cdc_daemon, cdc_admin, cdc_reader, cdc_serve;

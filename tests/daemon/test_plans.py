@@ -37,6 +37,10 @@ insert into cdc.backfill (webhook_id, event, action, actor, state, place)
 select 1 + g % 200, 'candidate_changed', 'c', 'me',
        case when g <= 10 then 'running' else 'done' end, '{{1,5}}'
   from generate_series(1, 1000) g;
+insert into cdc.task (kind, state, actor, webhook_id, request, created_at)
+select 'test', case when g <= 10 then 'waiting' else 'done' end, 'me', 1 + g % 200,
+       '{{"events": ["candidate_changed"]}}', now() - g * interval '1 second'
+  from generate_series(1, 10000) g;
 insert into cdc.lane (webhook_id, failures) select id, id % 2 from cdc.webhook;
 update cdc.lane set failing_since = now() - interval '1 hour' where webhook_id <= 20;
 insert into cdc.notice (at, kind, webhook_id, company, since, cause, sentence)
@@ -97,7 +101,7 @@ class Case(NamedTuple):
 CASES = {
     "look": Case(
         "'{xmax}', '{{}}', true, 4408387, '{{1,2,3}}', 201, '{xmax}', '{{}}'",
-        ("queue_xid", "webhook_xid", "unresolved_due"),
+        ("queue_xid", "webhook_xid", "unresolved_due", "task_open"),
     ),
     "glance": Case("'{xmax}', '{{}}', 21", ("queue_xid",)),
     "look_all": Case(f"{ALL_SHARDS}, 0, 5000", ("queue_lane",), 2 * HOOKS),
@@ -170,6 +174,8 @@ CASES = {
         " '{{x}}', '{{y}}'",
         ("shard_pkey",),
     ),
+    "trial_claim": Case("'{{3}}', '{{0}}', 10, 30", ("task_open", "shard_pkey")),
+    "trial_end": Case("'0f6ae0b3-5c0d-4a58-9d1c-6a3a2f3e9b57', 'done', null, null", ("task_pkey",)),
     "mail_claim": Case("300", ("contact_pkey", "mail_pkey")),
     "mail_read": Case("1, 100", ("mail_pkey", "notice_pkey")),
     "mail_sent": Case("1, '{{1}}', 900", ("contact_pkey",)),

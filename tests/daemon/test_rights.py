@@ -8,7 +8,10 @@ import pytest
 from psycopg.conninfo import make_conninfo
 
 from cdc.daemon.maintenance import schedule
+from cdc.postgres import connections
 from cdc.sandbox.receiver import Reply, Script
+from cdc.webhooks import trials
+from cdc.webhooks.audit import Actor
 from tests.capture.test_row_security import BY_HAND
 from tests.daemon.running import Running
 from tests.daemon.world import World
@@ -54,7 +57,10 @@ async def test_all_that_a_daemon_does_is_allowed(
         "update cdc.webhook set since = since - interval '30 days' where id = %s", held.id
     )
     await world.run("alter sequence cdc.queue_id restart with 2")
+    with connections.engine(world.url).begin() as conn:
+        trials.start(conn, Actor("test"), bad.id)
     async with Running(account, retry_schedule=[0.02], breaker_failures=1000) as daemon:
+        await world.until("select state = 'done' from cdc.task")
         await world.arrived(good)
         await world.until("select exists (select from cdc.dead)")
         await world.until("select state = 'suspended' from cdc.webhook where id = %s", gone.id)

@@ -29,7 +29,8 @@ WANTED = {
         "attempt": "si", "backfill": "su", "contact": "s(u)", "dead": "siud", "gone": "(s)d",
         "installation": "s(u)", "lane": "siud", "layout": "s", "mail": "sid",
         "notice": "sid", "queue": "siud", "retry": "siud", "schema_version": "s", "shard": "su",
-        "subscription": "s", "unresolved": "(s)", "webhook": "s(u)", "webhook_secret": "s",
+        "subscription": "s", "task": "(s)(u)", "unresolved": "(s)", "webhook": "s(u)",
+        "webhook_secret": "s",
     },
     "cdc_admin": {
         "api_key": "si(u)", "attempt": "si", "audit": "si", "backfill": "siu",

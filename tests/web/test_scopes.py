@@ -74,9 +74,9 @@ def owned(served: Served, operator: Client, company: str) -> Owned:
         1000 + made["id"],
     )
     ((task,),) = served.rows(
-        "insert into cdc.task (kind, state, actor, company, request)"
-        " values ('replay', 'done', 'test', %s, '{}') returning id::text",
-        company,
+        "insert into cdc.task (kind, state, actor, company, webhook_id, request)"
+        " values ('replay', 'done', 'test', %s, %s, '{}') returning id::text",
+        *(company, made["id"]),
     )
     served.run(
         "insert into cdc.notice (kind, webhook_id, company, since, cause, sentence)"

@@ -21,7 +21,7 @@ GLANCED_ROWS = 20  # rows that a glance brings along at most
 BROUGHT_ROWS = 200  # rows that a look brings along at most
 TAKE_OVER_STEP_S = 0.1  # of asking what the webhooks of shards taken over have to do
 TAKE_OVER_WEBHOOKS = (500, 5_000)  # asked for in the first step, and in one at most
-ABOUT_COLUMNS = 10  # columns about everything, before those of a row
+ABOUT_COLUMNS = 11  # columns about everything, before those of a row
 _id = itemgetter(1)
 
 
@@ -61,6 +61,7 @@ class Seen:
     armed:      the doorbell is armed since.
     was_armed:  it had been before.
     unresolved: changes wait in cdc.unresolved for another try.
+    trials:     tests of webhooks of these shards wait.
     fleet:      who owns what, where that was asked for.
     rows:       all new rows of the shards owned, in order of id; None: they are too many to be
                 brought along, and have to be fetched.
@@ -74,6 +75,7 @@ class Seen:
     armed: bool
     was_armed: bool
     unresolved: bool
+    trials: bool
     fleet: Fleet | None
     rows: list[Row] | None
 
@@ -153,9 +155,8 @@ class Looker:
                 "{" + ",".join(map(str, looked.running)) + "}",
             ],
         )
-        text, webhooks, lowest, highest, touched, was_armed, bell, unresolved, daemons, owned = (
-            about[:ABOUT_COLUMNS]
-        )
+        text, webhooks, lowest, highest, touched, was_armed, bell, *more = about[:ABOUT_COLUMNS]
+        unresolved, trials, daemons, owned = more
         self._looked = Snapshot.parse(text)
         self._lease.answered(sent, self._looked)
         return Seen(
@@ -167,6 +168,7 @@ class Looker:
             bool(arm) and bell is not None,
             was_armed,
             unresolved,
+            trials,
             Fleet(daemons, frozenset(owned)) if fleet else None,
             sorted((row[ABOUT_COLUMNS:] for row in rows), key=_id)
             if len(rows) <= BROUGHT_ROWS
@@ -203,6 +205,7 @@ class Looker:
             armed=False,
             was_armed=armed,
             unresolved=False,
+            trials=False,
             fleet=None,
             rows=[row for row in found if self._lease.owns(row[0])],
         )

@@ -310,7 +310,7 @@ create index idempotency_age on cdc.idempotency (created_at);
 -- advisory lock, so a task whose process ended is taken by another.
 create table cdc.task (
   id         uuid primary key default gen_random_uuid(),
-  kind       text not null check (kind in ('replay')),
+  kind       text not null check (kind in ('replay', 'test')),
   state      text not null default 'waiting'
              check (state in ('waiting', 'running', 'done', 'cancelled', 'failed')),
   actor      text not null,
@@ -322,9 +322,11 @@ create table cdc.task (
   changed    bigint not null default 0,
   error      text,
   created_at timestamptz not null default clock_timestamp(),
-  ended_at   timestamptz
+  ended_at   timestamptz,
+  result     jsonb                          -- of a test that was sent
 );
 create index task_open on cdc.task (created_at) where state in ('waiting', 'running');
+create index task_test on cdc.task (webhook_id, created_at) where kind = 'test';
 
 -- People who are signed in: to the console, with a key or by OpenID Connect, or to the portal, by a link. Of
 -- the session's secret, which is in their cookie, a SHA-256 is kept. Signing out deletes the row. A link that
@@ -646,6 +648,9 @@ grant select, insert, update on cdc.backfill to cdc_admin, cdc_serve;
 grant select, update on cdc.backfill to cdc_daemon;
 grant select on cdc.backfill to cdc_reader;
 grant execute on function cdc.read_backfill(bigint, text, int) to cdc_daemon;
+-- Tests of webhooks: asked for by the API, sent by the daemon.
+grant select (id, kind, state, webhook_id, request, created_at), update (state, result, error, ended_at)
+  on cdc.task to cdc_daemon;
 -- What was kept of a row of the suite (own) may be any short text of it: capture reads it, nobody else.
 revoke select on cdc.unresolved from cdc_daemon, cdc_admin, cdc_reader;
 grant select (id, xid, resource, source, key, action, "time", reason, tries, retry_at)

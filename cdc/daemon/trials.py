@@ -1,0 +1,121 @@
+"""Tests of webhooks: sent by the daemon that owns the webhook, past lane, queue and log.
+
+`cdc serve` asks for them (``webhooks/trials.py``) and waits for the result; it has no secret and
+connects to no endpoint. A look sees those that wait.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass, field
+from uuid import UUID
+
+import psycopg
+from psycopg.types.json import Jsonb
+
+from cdc.daemon.lease import Lease
+from cdc.daemon.store.session import open_session, run
+from cdc.daemon.worker import load
+from cdc.deliver import Client, Crowded, Unable, Withheld
+from cdc.errors import CdcError
+from cdc.mapping import Mapping
+from cdc.message.payload import Translator
+from cdc.message.signing import Sealer
+from cdc.message.trial import SENT_WITHIN_S, event_to_test, trial_delivery, trial_result
+from cdc.model import Webhook, WebhookState
+from cdc.telemetry import Observer
+from cdc.webhooks.vault import Vault
+
+TRIALS_IN_FLIGHT = 10
+CLAIM_EVERY_S = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class _Claimed:
+    """A test that is ours. events: the first of them that the mapping has is sent."""
+
+    id: UUID
+    webhook_id: int
+    events: list[str]
+
+
+@dataclass(slots=True)
+class Trials:
+    """Those of the webhooks that this daemon owns. ``run`` lasts as long as the watcher."""
+
+    url: str
+    observer: Observer
+    lease: Lease
+    client: Client
+    mapping: Mapping
+    translator: Translator
+    vault: Vault
+    _soon: asyncio.Event = field(default_factory=asyncio.Event)
+    _in_flight: set[asyncio.Task[None]] = field(default_factory=set)
+
+    def look_soon(self) -> None:
+        """A look has seen some that wait."""
+        self._soon.set()
+
+    async def run(self) -> None:
+        """Sends them until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            while True:
+                await self._soon.wait()
+                self._soon.clear()
+                try:
+                    await self._claim(tasks)
+                except (psycopg.Error, TimeoutError) as error:
+                    self.observer.care_failed("test", error)
+                await asyncio.sleep(CLAIM_EVERY_S)
+
+    async def _claim(self, tasks: asyncio.TaskGroup) -> None:
+        """Those that there is no room for are seen by the next look, too."""
+        room = TRIALS_IN_FLIGHT - len(self._in_flight)
+        if room <= 0 or not self.lease.shards:
+            return
+        conn = await open_session(self.url, "test")
+        try:
+            epochs = self.lease.epochs
+            asked = [list(epochs), list(epochs.values()), room, SENT_WITHIN_S]
+            claimed = [_Claimed(*row) for row in await run(conn, "trial_claim", asked)]
+            loaded = await load(conn, {one.webhook_id for one in claimed}, ())
+        finally:
+            await conn.close()
+        webhooks = {one.webhook.id: one.webhook for one in loaded}
+        for one in claimed:
+            task = tasks.create_task(self._carry_out(one, webhooks[one.webhook_id]))
+            self._in_flight.add(task)
+            task.add_done_callback(self._in_flight.discard)
+
+    async def _carry_out(self, one: _Claimed, webhook: Webhook) -> None:
+        state, result, error = "done", None, None
+        try:
+            result = Jsonb(await self._sent(one, webhook))
+        except CdcError as refused:
+            state, error = "failed", refused.message
+        except (Withheld, Crowded):
+            state, error = "failed", "the daemon could not send it just now: test again"
+        except Unable as lacking:
+            state, error = "failed", f"the daemon's machine cannot connect: {lacking}"
+        try:
+            conn = await open_session(self.url, "test")
+            try:
+                await run(conn, "trial_end", [one.id, state, result, error])
+            finally:
+                await conn.close()
+        except (psycopg.Error, TimeoutError) as failed:
+            self.observer.care_failed("test", failed)
+
+    async def _sent(self, one: _Claimed, webhook: Webhook) -> dict[str, object]:
+        """Raises CdcError where no request can be made, Withheld, Crowded or Unable."""
+        if webhook.state is WebhookState.REMOVED:
+            raise CdcError("the webhook was removed")
+        self.client.check_tls(webhook.tls_profile)
+        sealer = Sealer(self.vault.opened(webhook))
+        event = event_to_test(self.mapping, webhook.id, one.events)
+        delivery = trial_delivery(self.mapping, webhook, event)
+        body = self.translator.body(delivery, sealer.url)
+        request = sealer.seal(delivery, body, int(time.time()))
+        return trial_result(delivery, await self.client.post(request))

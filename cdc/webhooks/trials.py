@@ -1,0 +1,119 @@
+"""Tests of webhooks: asked for here, sent by the daemons (``daemon/trials.py``).
+
+A test is a row of ``cdc.task``. The API, the console and the portal ask for one by ``start`` and
+show what came of it by ``newest``, or by the task's number; none of them connects to an endpoint.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+
+from cdc.errors import CdcError, UsageError
+from cdc.message.trial import SENT_WITHIN_S
+from cdc.schema.tables import task
+from cdc.webhooks import audit, statements
+from cdc.webhooks.audit import Actor
+
+TRIALS_PER_MINUTE = 5
+"""Of one webhook."""
+ENDED_WITHIN_S = 360
+"""One that was taken has ended by then, or its daemon has: an attempt takes 300 s at most."""
+
+_NOW = sa.func.clock_timestamp()
+_GIVE_UP = sa.text(
+    "update cdc.task set state = 'failed', ended_at = clock_timestamp(),"
+    " error = case state when 'waiting' then cast(:not_sent as text) else :not_recorded end"
+    " where kind = 'test' and state in ('waiting', 'running') and created_at < clock_timestamp()"
+    " - interval '1 second' * case state when 'waiting' then :sent_within else :ended_within end"
+)
+_NOT_SENT = (
+    f"no daemon has sent it within {SENT_WITHIN_S} s: none runs, or the one that owns the webhook"
+    " is of an earlier release"
+)
+_NOT_RECORDED = "the daemon that sent it ended before the answer was recorded: test again"
+
+
+class TooManyTrials(CdcError):
+    """The webhook was tested as often as it may be. retry_after: seconds until it may be again."""
+
+    def __init__(self, message: str, hint: str, retry_after: int) -> None:
+        super().__init__(message, hint)
+        self.retry_after = retry_after
+
+
+def start(
+    conn: sa.Connection, actor: Actor, webhook_id: int, event: str | None = None
+) -> dict[str, Any]:
+    """Has a signed POST with the action ``test`` sent to the webhook, paused or not. The task.
+
+    event: one of the webhook's; None: the first.
+    Raises UnknownWebhook, UsageError, TooManyTrials.
+    """
+    found = statements.alive(conn, webhook_id)  # locked: one after the other is counted
+    if event is not None and event not in found.events:
+        raise UsageError(
+            f"webhook {webhook_id} has no event '{event}'", f"It has: {', '.join(found.events)}."
+        )
+    _check_rate(conn, webhook_id)
+    made = (
+        sa.insert(task)
+        .values(
+            kind="test",
+            actor=actor.name,
+            company=found.company,
+            webhook_id=webhook_id,
+            request={"events": [event] if event else list(found.events)},
+        )
+        .returning(task)
+    )
+    row = dict(conn.execute(made).mappings().one())
+    after = {"task": str(row["id"]), "event": event}
+    audit.note(conn, actor, "webhook.test", company=found.company, webhook=webhook_id, after=after)
+    conn.execute(sa.text("select pg_notify('cdc', '') where pg_notification_queue_usage() < 0.5"))
+    return row
+
+
+def newest(conn: sa.Connection, webhook_id: int) -> dict[str, Any] | None:
+    """The webhook's newest test, as a task; None: there is none, or it was forgotten."""
+    query = (
+        sa.select(task)
+        .where(task.c.kind == "test", task.c.webhook_id == webhook_id)
+        .order_by(task.c.created_at.desc())
+        .limit(1)
+    )
+    row = conn.execute(query).mappings().first()
+    return None if row is None else dict(row)
+
+
+def give_up(conn: sa.Connection) -> None:
+    """Ends those that no daemon has sent in time, or whose daemon has ended."""
+    conn.execute(
+        _GIVE_UP,
+        {
+            "not_sent": _NOT_SENT,
+            "not_recorded": _NOT_RECORDED,
+            "sent_within": SENT_WITHIN_S,
+            "ended_within": ENDED_WITHIN_S,
+        },
+    )
+
+
+def _check_rate(conn: sa.Connection, webhook_id: int) -> None:
+    query = sa.select(
+        sa.func.count(),
+        sa.func.ceil(sa.extract("epoch", sa.func.min(task.c.created_at) - _NOW) + sa.literal(60)),
+    ).where(
+        task.c.kind == "test",
+        task.c.webhook_id == webhook_id,
+        task.c.created_at > _NOW - sa.text("interval '1 minute'"),
+    )
+    count, wait = conn.execute(query).one()
+    if count >= TRIALS_PER_MINUTE:
+        seconds = max(1, int(wait))
+        raise TooManyTrials(
+            f"webhook {webhook_id} was tested {count} times within a minute",
+            f"Test it again in {seconds} s.",
+            seconds,
+        )

@@ -1,0 +1,179 @@
+"""Tests of webhooks: asked for as rows, sent by the daemon that owns the webhook."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+
+from cdc.daemon.store.session import open_session, run
+from cdc.message.trial import SENT_WITHIN_S
+from cdc.model import shard_of
+from cdc.postgres import connections
+from cdc.sandbox.receiver import Received, Reply, Script
+from cdc.webhooks import trials
+from cdc.webhooks.audit import Actor
+from cdc.webhooks.trials import TooManyTrials
+from tests.daemon.running import Running
+from tests.daemon.world import Hook, World
+
+ME = Actor("key:me")
+AGED = "update cdc.task set created_at = created_at - interval '1 second' * %s"
+
+
+class Asked:
+    """Tests of webhooks, asked for with the rights of `cdc serve`."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.engine = connections.engine(world.url)
+
+    def start(self, hook: Hook, event: str | None = None) -> Any:
+        with self.engine.begin() as conn:
+            conn.exec_driver_sql("set local role cdc_serve")
+            return trials.start(conn, ME, hook.id, event)["id"]
+
+    def newest(self, hook: Hook) -> dict[str, Any]:
+        with self.engine.begin() as conn:
+            conn.exec_driver_sql("set local role cdc_serve")
+            found = trials.newest(conn, hook.id)
+        assert found is not None
+        return found
+
+    def give_up(self) -> None:
+        with self.engine.begin() as conn:
+            conn.exec_driver_sql("set local role cdc_serve")
+            trials.give_up(conn)
+
+    async def ended(self, hook: Hook) -> dict[str, Any]:
+        await self.world.until(
+            "select count(*) > 0 and bool_and(ended_at is not null) from cdc.task"
+            " where webhook_id = %s",
+            hook.id,
+        )
+        return self.newest(hook)
+
+
+@pytest.fixture
+def asked(world: World) -> Asked:
+    return Asked(world)
+
+
+async def test_a_test_is_signed_and_leaves_nothing_behind(world: World, asked: Asked) -> None:
+    """While the webhook is paused, too."""
+    hook = await world.hook("candidate", "rating", state="paused")
+    before = await world.version(hook)
+    async with Running(world.url) as daemon:
+        first = asked.start(hook, "rating_changed")
+        done = await asked.ended(hook)
+        [got] = world.came[hook.path]
+        assert (got.problem, got.verified) == (None, True)
+        body = json.loads(got.body)
+        assert (body["event"], body["data"]["action"]) == ("rating_changed", "test")
+        assert body["data"]["rating"].endswith("/companies/1/projects/0/candidates/0/ratings/0/")
+        result = done["result"]
+        assert (done["id"], done["state"], done["error"]) == (first, "done", None)
+        assert (result["ok"], result["status"], result["uid"]) == (True, 200, got.uid)
+        world.receiver.script(hook.path, Script(reply=Reply(503, b"closed\n")))
+        asked.start(hook)
+        result = (await asked.ended(hook))["result"]
+        assert (result["ok"], result["event"]) == (False, "candidate_changed")
+        assert (result["cause"], result["excerpt"]) == ("status 503", "closed")
+        assert "503" in result["sentence"]
+        assert result["todo"]
+    assert daemon.log.all("maintenance failed") == []
+    assert await world.one("select count(*) from cdc.attempt") == 0
+    assert await world.version(hook) == before
+
+
+async def test_a_webhook_that_cannot_be_sent_to(world: World, asked: Asked) -> None:
+    sealed, gone = await world.hook(), await world.hook()
+    await world.run(
+        "update cdc.webhook_secret set secret = 'cdc-sealed:x' where webhook_id = %s", sealed.id
+    )
+    asked.start(sealed)
+    asked.start(gone)
+    await world.run("update cdc.webhook set state = 'removed' where id = %s", gone.id)
+    async with Running(world.url):
+        assert "CDC_SECRET_KEYS" in (await asked.ended(sealed))["error"]
+        done = await asked.ended(gone)
+    assert (done["state"], done["result"], done["error"]) == (
+        "failed", None, "the webhook was removed",
+    )  # fmt: skip
+    assert not world.came
+
+
+async def test_a_test_that_is_late_is_given_up_and_never_sent(world: World, asked: Asked) -> None:
+    late, hook = await world.hook(), await world.hook()
+    asked.start(late)
+    await world.run(AGED, SENT_WITHIN_S + 1)
+    async with Running(world.url):
+        # One that is asked for later is sent: the look has seen both.
+        asked.start(hook)
+        assert (await asked.ended(hook))["result"]["ok"]
+    assert asked.newest(late)["state"] == "waiting"
+    asked.give_up()
+    found = asked.newest(late)
+    assert (found["state"], found["error"].partition(":")[0]) == (
+        "failed", "no daemon has sent it within 30 s",
+    )  # fmt: skip
+    assert not world.came[late.path]
+
+
+async def test_of_a_daemon_that_ended_the_answer_is_not_awaited(world: World, asked: Asked) -> None:
+    hook = await world.hook()
+    came, gate = asyncio.Event(), asyncio.Event()
+
+    async def answer(_: Received) -> int:
+        came.set()
+        await gate.wait()
+        return 200
+
+    world.receiver.script(hook.path, Script(answer=answer))
+    async with Running(world.url):
+        asked.start(hook)
+        async with asyncio.timeout(30):
+            await came.wait()
+        await world.run(AGED, SENT_WITHIN_S + 1)
+        asked.give_up()
+        assert asked.newest(hook)["state"] == "running"
+        await world.run(AGED, trials.ENDED_WITHIN_S)
+        asked.give_up()
+        assert asked.newest(hook)["state"] == "failed"
+        gate.set()
+        # An answer that comes after all changes nothing.
+        asked.start(hook)
+        assert (await asked.ended(hook))["result"]["ok"]
+    states = await world.all("select state, result is null from cdc.task order by created_at")
+    assert states == [("failed", True), ("done", False)]
+
+
+async def test_only_the_owner_takes_it(world: World, asked: Asked) -> None:
+    """The fence: an epoch that has passed takes nothing; a test is taken once."""
+    hook = await world.hook()
+    asked.start(hook)
+    shard = shard_of(hook.id)
+    await world.run("update cdc.shard set epoch = 7 where id = %s", shard)
+    conn = await open_session(world.url, "test")
+    try:
+        await conn.execute(b"set role cdc_daemon")
+        assert await run(conn, "trial_claim", [[shard], [6], 10, 30]) == []
+        assert await run(conn, "trial_claim", [[shard + 1], [7], 10, 30]) == []
+        assert len(await run(conn, "trial_claim", [[shard], [7], 10, 30])) == 1
+        assert await run(conn, "trial_claim", [[shard], [7], 10, 30]) == []
+    finally:
+        await conn.close()
+
+
+async def test_a_webhook_is_tested_a_few_times_a_minute(world: World, asked: Asked) -> None:
+    hook, other = await world.hook(), await world.hook()
+    for _ in range(trials.TRIALS_PER_MINUTE):
+        asked.start(hook)
+    with pytest.raises(TooManyTrials) as refused:
+        asked.start(hook)
+    assert 1 <= refused.value.retry_after <= 60
+    asked.start(other)
+    await world.run(AGED, 61)
+    asked.start(hook)

@@ -37,11 +37,13 @@ from cdc.web.server import (
     source_of,
     tls_of,
 )
+from cdc.web.tally import Tally
 from cdc.web.tasks import TaskWorker
 from cdc.webhooks.model import Rules
 from cdc.webhooks.registry import Registry
 
 LOOK_EVERY_S = 2.0
+COUNT_EVERY_S = 5.0
 TIDY_EVERY_S = 600.0
 OPENAPI = "/v1/openapi.json"
 
@@ -61,7 +63,8 @@ class ServeApp:
         mapping = load_mapping(settings.mapping)
         pool = RequestPool(settings.database_url)
         registry = Registry(pool.engine, Rules.of(settings, mapping))
-        self._service = Service(settings, mapping, pool, registry)
+        self._tally = Tally(pool)
+        self._service = Service(settings, mapping, pool, registry, self._tally)
         self._failed = FailedKeys()
         self._worker = TaskWorker(pool)
         self._document = orjson.dumps(openapi.document(settings.serve_url))
@@ -121,6 +124,7 @@ class ServeApp:
                 asyncio.create_task(self._each(LOOK_EVERY_S, self._look)),
                 asyncio.create_task(self._each(1.0, self._tasks)),
                 asyncio.create_task(self._each(TIDY_EVERY_S, self._tidy)),
+                asyncio.create_task(self._each(COUNT_EVERY_S, self._count)),
                 asyncio.create_task(systemd.watch(self.alive, lambda: "serving")),
             ]
             systemd.ready("serving")
@@ -128,6 +132,7 @@ class ServeApp:
             systemd.stopping()
         finally:
             self._worker.stop()
+            self._tally.stop()
             await runner.cleanup()
             for task in beside:
                 task.cancel()
@@ -184,6 +189,9 @@ class ServeApp:
 
     async def _tidy(self) -> None:
         await self._beside("tidying", self._worker.forget_old)
+
+    async def _count(self) -> None:
+        await self._beside("counting", self._tally.run_once)
 
     async def _beside(self, what: str, work: Callable[[], int | None]) -> None:
         try:

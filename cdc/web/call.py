@@ -19,6 +19,7 @@ from cdc.web.access import Access
 from cdc.web.keys import ScopeKind
 from cdc.web.pool import RequestPool
 from cdc.web.recent import Recent
+from cdc.web.tally import Tally
 from cdc.webhooks.audit import Actor
 from cdc.webhooks.registry import Registry
 
@@ -31,6 +32,7 @@ class Service:
     mapping: SuiteMapping
     pool: RequestPool
     registry: Registry
+    tally: Tally
     _failed: Recent[list[HealthProblem]] = field(default_factory=lambda: Recent(doctor.failed))
     _examined: Recent[list[Finding]] = field(
         default_factory=lambda: Recent(lambda patient: doctor.examine(patient, doctor.SLOW))

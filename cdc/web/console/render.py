@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,11 +22,16 @@ HERE = Path(__file__).parent
 HEADERS = {
     "Content-Type": "text/html; charset=utf-8",
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; img-src 'self'; "
-    "form-action 'self'; frame-ancestors 'none'; base-uri 'none'",
+    "script-src 'self'; connect-src 'self'; form-action 'self'; frame-ancestors 'none'; "
+    "base-uri 'none'",
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Opener-Policy": "same-origin",
 }
-_KINDS = {".css": "text/css; charset=utf-8", ".svg": "image/svg+xml"}
+_KINDS = {
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".svg": "image/svg+xml",
+}
 
 
 class Static:
@@ -60,16 +66,78 @@ def moment(time: datetime | None) -> Markup | str:
     )
 
 
+def clock(time: datetime) -> Markup:
+    """The time of day, short."""
+    utc = time.astimezone(UTC)
+    return Markup('<time datetime="{}">{}</time>').format(
+        utc.isoformat(timespec="seconds"), f"{utc:%H:%M}"
+    )
+
+
 def coded(text: str) -> Markup:
     """What stands in backticks as code; all of it escaped."""
-    parts = str(text).split("`")
-    if len(parts) % 2 == 0:
-        return escape(text)
-    made = [
+    parts = _parts(text)
+    return Markup("").join(
         Markup("<code>{}</code>").format(part) if number % 2 else escape(part)
         for number, part in enumerate(parts)
-    ]
-    return Markup("").join(made)
+    )
+
+
+def _parts(text: str) -> list[str]:
+    """Every other part stood in backticks."""
+    parts = str(text).split("`")
+    return parts if len(parts) % 2 else [str(text)]
+
+
+class Links:
+    """Of the operator's sentences: webhooks, and commands that have a page, lead there.
+
+    changes: to those pages, too, on which something is changed.
+    """
+
+    def __init__(self, root: str) -> None:
+        self._root = root
+
+    def __call__(self, text: str, changes: bool) -> Markup:
+        parts = _parts(text)
+        return Markup("").join(
+            self._command(part, changes) if number % 2 else self._webhooks(part)
+            for number, part in enumerate(parts)
+        )
+
+    def _command(self, text: str, changes: bool) -> Markup:
+        code = Markup("<code>{}</code>").format(text)
+        for form, page in _PAGES if changes else ():
+            if (found := form.fullmatch(text)) is not None:
+                return self._link(found.expand(page), code)
+        return code
+
+    def _webhooks(self, text: str) -> Markup:
+        parts = _WEBHOOK.split(text)
+        return Markup("").join(
+            self._link(f"/webhooks/{part.rpartition(' ')[2]}", part) if number % 2 else escape(part)
+            for number, part in enumerate(parts)
+        )
+
+    def _link(self, page: str, words: str) -> Markup:
+        return Markup('<a href="{}{}">{}</a>').format(self._root, page, words)
+
+
+_WEBHOOK = re.compile(r"\b([Ww]ebhook [1-9][0-9]{0,17})\b")
+_ID = "([1-9][0-9]{0,17})"
+_PAGES = tuple(
+    (re.compile(command), page)
+    for command, page in (
+        (f"cdc webhook resume {_ID}", r"/webhooks/\1/resume"),
+        (f"cdc webhook rotate-secret {_ID}", r"/webhooks/\1/rotate"),
+        (f"cdc webhook update {_ID}.*", r"/webhooks/\1/edit"),
+        (f"cdc webhook show {_ID}", r"/webhooks/\1"),
+        (f"cdc delivery list --webhook {_ID}( --state dead)?", r"/webhooks/\1"),
+        ("cdc delivery replay ([0-9a-f-]{36})", r"/deliveries/\1/retry"),
+        ("cdc doctor", "/doctor"),
+    )
+)
+"""Commands, and the pages that do the same."""
 
 
 def plain(value: Any) -> str:
@@ -103,12 +171,20 @@ class Renderer:
             lstrip_blocks=True,
         )
         self._templates.filters.update(
-            moment=moment, coded=coded, age=age, plain=plain, standing=standing, why=why
+            moment=moment,
+            clock=clock,
+            coded=coded,
+            age=age,
+            plain=plain,
+            standing=standing,
+            why=why,
         )
+        self._templates.filters["linked"] = Links(f"{prefix}{root}")
         self._templates.globals.update(
             root=f"{prefix}{root}",
             link_root=f"{prefix}/p/",
             css=f"{prefix}{root}/static/{self.static.names['console.css']}",
+            script=f"{prefix}{root}/static/{self.static.names['live.js']}",
             icon=f"{prefix}{root}/static/{self.static.names['icon.svg']}",
             counted=counted,
             at_least=at_least,

@@ -9,15 +9,17 @@ from cdc.diagnosis.explain import Sentence, explain_webhook
 from cdc.errors import CdcError
 from cdc.model import WebhookState
 from cdc.web.api import deliveries
-from cdc.web.console import for_companies
+from cdc.web.console import charts, for_companies
 from cdc.web.console.companies import lanes
 from cdc.web.console.forms import checked
 from cdc.web.console.visit import Page, Visit
 from cdc.web.delivery_models import DeliveryQuery
-from cdc.webhooks import statements
+from cdc.webhooks import notices, statements
 from cdc.webhooks.model import Registration
+from cdc.webhooks.notices import NoticeFilter
 
 STATES = ("waiting", "dead", "delivered", "expired", "dropped")
+NOTICES = 5
 DONE = {
     "paused": "Paused. Changes are collected until it is resumed.",
     "resumed": "Resumed. What waits is sent now.",
@@ -49,6 +51,8 @@ def show(visit: Visit) -> Page:
         "lane": lane,
         "sentences": said,
         "unread": unread,
+        "day": charts.of_day(visit.service.tally, webhook.id),
+        "notices": notices.listed(visit.conn, NoticeFilter(webhook=webhook.id, limit=NOTICES)),
         "scheme": statements.kept_scheme(visit.conn, webhook.id),
         "old_secret_until": statements.secrets_end(visit.conn, webhook.id),
         "states": STATES,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from base64 import urlsafe_b64decode
 from typing import Annotated, NamedTuple
 from urllib.parse import urlsplit
 
@@ -44,7 +45,20 @@ Schedule = Annotated[
     NoDecode,
     BeforeValidator(_split),
 ]
-Keys = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
+
+
+def _are_keys(value: tuple[str, ...]) -> tuple[str, ...]:
+    for number, key in enumerate(value, 1):
+        try:
+            length = len(urlsafe_b64decode(key.encode()))
+        except ValueError:  # whose message, and trace, would hold the key
+            length = 0
+        if length != 32:
+            raise ValueError(f"key number {number} is invalid")
+    return value
+
+
+Keys = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split), AfterValidator(_are_keys)]
 
 
 def _role(value: object) -> object:
@@ -111,6 +125,34 @@ def _base_url(value: str) -> str:
     return value if value.endswith("/") else value + "/"
 
 
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
+_ORIGIN = re.compile(
+    r"(https?)://((?:\*\.)?[a-z0-9_-]+(?:\.[a-z0-9_-]+)*|\[[0-9a-f:]+\])(:[0-9]{1,5})?"
+)
+
+
+def _origin(value: object) -> object:
+    """Of a page, as a content security policy names it; or of all hosts below a domain."""
+    found = _ORIGIN.fullmatch(value) if isinstance(value, str) else None
+    if found is None:
+        raise ValueError(
+            f"{value!r} is not an origin: expected https://suite.example.com, without a path"
+        )
+    if found[1] == "http" and found[2].strip("[]") not in _LOOPBACK:
+        raise ValueError(f"{value} must begin with https://")
+    return value
+
+
+Origins = Annotated[
+    tuple[Annotated[str, BeforeValidator(_origin)], ...], NoDecode, BeforeValidator(_split)
+]
+
+
+def is_local(url: str | None) -> bool:
+    """Whether a URL leads to this host; browsers trust it without TLS."""
+    return url is None or urlsplit(url).hostname in _LOOPBACK
+
+
 def _proxy(value: str) -> str:
     try:
         parts = urlsplit(value)
@@ -128,7 +170,7 @@ def _proxy(value: str) -> str:
 
 def _issuer(value: str) -> str:
     parts = urlsplit(value)
-    local = parts.scheme == "http" and parts.hostname in ("localhost", "127.0.0.1", "::1")
+    local = parts.scheme == "http" and parts.hostname in _LOOPBACK
     if not parts.hostname or not (local or parts.scheme == "https"):
         raise ValueError("it must begin with https://")
     return value

@@ -6,7 +6,6 @@ Defaults are those of ARCHITECTURE.md, "States, codes, defaults".
 
 from __future__ import annotations
 
-from base64 import urlsafe_b64decode
 from pathlib import Path
 from typing import Literal, Self
 
@@ -23,10 +22,12 @@ from cdc.settings.kinds import (
     Keys,
     MailAddress,
     Networks,
+    Origins,
     ProxyUrl,
     Roles,
     Schedule,
     SmtpUrl,
+    is_local,
 )
 
 
@@ -252,6 +253,14 @@ class Settings(SourcedSettings):
         description="Its private key, PEM, not encrypted. Without: it stands in the certificate's "
         "file.",
     )
+    serve_frame_ancestors: Origins = Field(
+        (),
+        description="Origins whose pages may show the portal in a frame, such as "
+        "`https://suite.example.com`. Needs https, except on this host.",
+    )
+    serve_theme: Path | None = Field(
+        None, description="File with name, logo and accent of console and portal, TOML."
+    )
     oidc_issuer: Issuer | None = Field(
         None,
         description="OpenID Connect provider that people sign in to the console with, such as "
@@ -300,18 +309,6 @@ class Settings(SourcedSettings):
         # A line end comes with values out of files and templates, and belongs to none.
         return value.strip() if isinstance(value, str) else value
 
-    @field_validator("secret_keys")
-    @classmethod
-    def _are_keys(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for number, key in enumerate(value, 1):
-            try:
-                length = len(urlsafe_b64decode(key.encode()))
-            except ValueError:  # whose message, and trace, would hold the key
-                length = 0
-            if length != 32:
-                raise ValueError(f"key number {number} is invalid")
-        return value
-
     @field_validator("log_level", mode="before")
     @classmethod
     def _in_small_letters(cls, value: object) -> object:
@@ -332,6 +329,9 @@ class Settings(SourcedSettings):
             raise ValueError("tls_key_file is set, and tls_cert_file is not")
         if self.serve_tls_key_file is not None and self.serve_tls_cert_file is None:
             raise ValueError("serve_tls_key_file is set, and serve_tls_cert_file is not")
+        plain = self.serve_tls_cert_file is None and not (self.serve_url or "").startswith("https:")
+        if self.serve_frame_ancestors and plain and not is_local(self.serve_url):
+            raise ValueError("serve_frame_ancestors is set, and serve_url begins with http://")
         if self.oidc_issuer is not None:
             for needed in ("oidc_client_id", "oidc_roles", "serve_url"):
                 if not getattr(self, needed):

@@ -13,7 +13,7 @@ from psycopg.conninfo import make_conninfo
 from psycopg.pq import Conninfo
 from pydantic.fields import FieldInfo
 
-from cdc.settings.kinds import Roles
+from cdc.settings.kinds import Origins, Roles
 from cdc.settings.model import Settings, Source
 
 _HIDDEN = "***"
@@ -126,7 +126,8 @@ def _type(field: FieldInfo) -> str:
         part = get_args(annotation)[0]
         kind, *constraints = get_args(part) or (part,)
         limits = [limit for c in constraints if isinstance(c, FieldInfo) for limit in c.metadata]
-        texts = "roles" if annotation == get_args(Roles)[0] else "hosts" if constraints else "keys"
+        named = {get_args(Roles)[0]: "roles", get_args(Origins)[0]: "origins"}
+        texts = named.get(annotation, "hosts" if constraints else "keys")
         noun = {float: "numbers", str: texts}.get(kind, "networks")
         return f"{noun} with commas between{_range(limits)}"
     for kind, word in _WORDS.items():

@@ -23,6 +23,7 @@ from cdc.web import bootstrap, confirm, dispatch, openapi
 from cdc.web.call import Service
 from cdc.web.console.portal import Portal
 from cdc.web.console.signing_in import BACK, Console
+from cdc.web.console.theme import load_theme
 from cdc.web.limits import FailedKeys
 from cdc.web.oidc import Provider
 from cdc.web.pool import RequestPool
@@ -75,10 +76,11 @@ class ServeApp:
         )
         back = f"{settings.serve_url}{BACK.lstrip('/')}"
         provider = Provider(settings, back) if settings.oidc_issuer else None
+        theme = load_theme(settings.serve_theme)
         shared = (self._service, self._failed, observer, self._prefix)
         self._sites = (
-            Console(*shared, secure=https, provider=provider),
-            Portal(*shared, secure=https),
+            Console(*shared, secure=https, theme=theme, provider=provider),
+            Portal(*shared, secure=https, theme=theme, ancestors=settings.serve_frame_ancestors),
         )
         self._ready = False
         self._complained = False  # the log says why it is not ready

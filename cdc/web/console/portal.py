@@ -2,6 +2,9 @@
 
 A link is good for one use within five minutes. Opening it shows a button and changes nothing, so
 that a program which looks at the links of a mail does not use it up; the button begins a session.
+
+Pages of the allowed origins may show it in a frame. A browser that keeps no cookie there gets a
+button that opens a window instead; the link is not used up by that.
 """
 
 from __future__ import annotations
@@ -45,12 +48,17 @@ class Portal(Site):
     async def _ask(self, asked: ConsoleRequest) -> web.Response:
         fresh = "" if sessions.form_token(asked.cookie) else sessions.without_key()
         asked.cookie = fresh or asked.cookie
-        made = self._page(Page("portal_link.html", {"link": asked.path[len(LINK) :]}), asked)
+        made = self._page(
+            Page("portal_link.html", {"link": asked.path[len(LINK) :], "kept": True}), asked
+        )
         if fresh:
             self._keep(made, fresh)
         return made
 
     async def _open(self, asked: ConsoleRequest) -> web.Response:
+        if asked.in_frame and not sessions.form_token(asked.cookie):
+            link = asked.path[len(LINK) :]
+            return self._page(Page("portal_link.html", {"link": link, "kept": False}, 403), asked)
         asked.check_token()
         if (wait := self._failed.wait(asked.source, "")) > 0:
             raise Problem("too_many_requests", headers={"Retry-After": str(int(wait) + 1)})

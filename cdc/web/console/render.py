@@ -16,21 +16,31 @@ from markupsafe import Markup, escape
 from cdc.causes import cause_of
 from cdc.diagnosis.health import LaneState
 from cdc.diagnosis.status import standing
+from cdc.web.console.theme import Theme
 from cdc.wording import age, counted
 
 HERE = Path(__file__).parent
-HEADERS = {
-    "Content-Type": "text/html; charset=utf-8",
-    "Content-Security-Policy": "default-src 'none'; style-src 'self'; img-src 'self'; "
-    "script-src 'self'; connect-src 'self'; form-action 'self'; frame-ancestors 'none'; "
-    "base-uri 'none'",
-    "Referrer-Policy": "no-referrer",
-    "Cross-Origin-Opener-Policy": "same-origin",
-}
+
+
+def headers(ancestors: tuple[str, ...] = ()) -> dict[str, str]:
+    """Of a page. ancestors: origins whose pages may show it in a frame."""
+    framed_by = " ".join(ancestors) or "'none'"
+    return {
+        "Content-Type": "text/html; charset=utf-8",
+        "Content-Security-Policy": "default-src 'none'; style-src 'self'; img-src 'self'; "
+        "script-src 'self'; connect-src 'self'; "
+        f"form-action 'self'; frame-ancestors {framed_by}; base-uri 'none'",
+        "Referrer-Policy": "no-referrer",
+        "Cross-Origin-Opener-Policy": "same-origin",
+    }
+
+
+HEADERS = headers()
 _KINDS = {
     ".css": "text/css; charset=utf-8",
     ".js": "text/javascript; charset=utf-8",
     ".svg": "image/svg+xml",
+    ".png": "image/png",
 }
 
 
@@ -42,10 +52,14 @@ class Static:
         self.names: dict[str, str] = {}
         for file in sorted((HERE / "static").iterdir()):
             if file.suffix in _KINDS:
-                content = file.read_bytes()
-                mark = hashlib.sha256(content).hexdigest()[:16]
-                self.names[file.name] = f"{file.stem}.{mark}{file.suffix}"
-                self._files[self.names[file.name]] = (_KINDS[file.suffix], content)
+                self.add(file.stem, file.suffix, file.read_bytes())
+
+    def add(self, stem: str, suffix: str, content: bytes) -> str:
+        """Returns its name in addresses."""
+        name = f"{stem}.{hashlib.sha256(content).hexdigest()[:16]}{suffix}"
+        self.names[f"{stem}{suffix}"] = name
+        self._files[name] = (_KINDS[suffix], content)
+        return name
 
     def get(self, name: str) -> tuple[dict[str, str], bytes] | None:
         """Headers and content."""
@@ -161,8 +175,10 @@ def why(lane: LaneState) -> str:
 class Renderer:
     """prefix: what a proxy puts before all paths. root: of the site's own, after that."""
 
-    def __init__(self, prefix: str, root: str) -> None:
+    def __init__(self, prefix: str, root: str, theme: Theme) -> None:
         self.static = Static()
+        static = f"{prefix}{root}/static/"
+        icon = static + self.static.names["icon.svg"]
         self._templates = Environment(
             loader=FileSystemLoader(HERE / "templates"),
             autoescape=True,
@@ -183,9 +199,12 @@ class Renderer:
         self._templates.globals.update(
             root=f"{prefix}{root}",
             link_root=f"{prefix}/p/",
-            css=f"{prefix}{root}/static/{self.static.names['console.css']}",
-            script=f"{prefix}{root}/static/{self.static.names['live.js']}",
-            icon=f"{prefix}{root}/static/{self.static.names['icon.svg']}",
+            css=static + self.static.names["console.css"],
+            accent=static + self.static.add("theme", ".css", theme.css) if theme.css else "",
+            script=static + self.static.names["live.js"],
+            icon=icon,
+            logo=static + self.static.add("logo", *theme.logo) if theme.logo else icon,
+            brand=theme.name,
             counted=counted,
             at_least=at_least,
         )

@@ -14,6 +14,7 @@ from cdc.web.access import READERS
 from cdc.web.call import Service
 from cdc.web.console.screens import ROOT, SCREENS
 from cdc.web.console.site import ConsoleRequest, Door, Site
+from cdc.web.console.theme import Theme
 from cdc.web.console.visit import Page, Redirect
 from cdc.web.keys import Key
 from cdc.web.limits import FailedKeys
@@ -42,9 +43,10 @@ class Console(Site):
         prefix: str,
         *,
         secure: bool,
+        theme: Theme,
         provider: Provider | None,
     ) -> None:
-        super().__init__(service, failed, observer, prefix, secure=secure)
+        super().__init__(service, failed, observer, prefix, secure=secure, theme=theme)
         self._provider = provider
 
     def serves(self, path: str) -> bool:

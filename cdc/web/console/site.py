@@ -15,7 +15,8 @@ from cdc.web import routes, sessions
 from cdc.web.access import Access
 from cdc.web.call import Service
 from cdc.web.console.forms import Form
-from cdc.web.console.render import HEADERS, Renderer
+from cdc.web.console.render import Renderer, headers
+from cdc.web.console.theme import Theme
 from cdc.web.console.visit import Page, Redirect, Screen, Visit
 from cdc.web.limits import FailedKeys
 from cdc.web.problems import CODES, Problem, problem_of
@@ -25,7 +26,9 @@ from cdc.web.sessions import Session
 
 @dataclass(slots=True)
 class ConsoleRequest:
-    """A request as far as it has been read. target: path and query. session: once it is known."""
+    """A request as far as it has been read. target: path and query. session: once it is known.
+
+    in_frame: another page shows this one."""
 
     method: str
     path: str
@@ -36,6 +39,7 @@ class ConsoleRequest:
     query: dict[str, str] = field(default_factory=dict)
     form: Form = field(default_factory=Form)
     session: Session | None = None
+    in_frame: bool = False
 
     def check_token(self) -> None:
         """Raises Problem for a form that is not of this session's pages."""
@@ -55,7 +59,8 @@ class Site:
     """Pages for people who are signed in: the console (signing_in.py) or the portal (portal.py).
 
     root, screens, name: of its addresses, its pages, its cookie.
-    prefix: what a proxy puts before all paths. secure: people reach this by https."""
+    prefix: what a proxy puts before all paths. secure: people reach this by https.
+    ancestors: origins whose pages may show it in a frame."""
 
     root: ClassVar[str]
     screens: ClassVar[tuple[Screen, ...]]
@@ -69,6 +74,8 @@ class Site:
         prefix: str,
         *,
         secure: bool,
+        theme: Theme,
+        ancestors: tuple[str, ...] = (),
     ) -> None:
         self._service = service
         self._failed = failed
@@ -76,7 +83,9 @@ class Site:
         self._prefix = prefix
         self._secure = secure
         self._cookie = f"__Host-{self.name}" if secure else self.name
-        self._renderer = Renderer(prefix, self.root)
+        self._renderer = Renderer(prefix, self.root, theme)
+        self._framed = bool(ancestors)
+        self._headers = headers(ancestors)
 
     def serves(self, path: str) -> bool:
         return path == self.root or path.startswith(f"{self.root}/")
@@ -98,6 +107,7 @@ class Site:
         target = f"{path}?{query}" if query else path
         cookie = request.cookies.get(self._cookie, "")
         asked = ConsoleRequest(method, path, target, cookie, source, number)
+        asked.in_frame = request.headers.get("Sec-Fetch-Dest", "") in ("iframe", "frame")
         try:
             return await self._answer(request, asked, seen)
         except (Problem, CdcError) as error:
@@ -210,9 +220,10 @@ class Site:
             "portal": scope == "company",
             "request_id": asked.number,
             "here": asked.path.removeprefix(self.root),
+            "in_frame": asked.in_frame,
         }
         body = self._renderer.page(page.template, {**shared, **page.values})
-        return response(page.status, HEADERS, body, asked.number)
+        return response(page.status, self._headers, body, asked.number)
 
     def _refused(self, problem: Problem, asked: ConsoleRequest) -> web.Response:
         values = {"kind": CODES[problem.code], "detail": problem.detail}
@@ -225,15 +236,16 @@ class Site:
 
     def _keep(self, made: web.Response, cookie: str) -> None:
         """The session's cookie; an empty one takes it away."""
-        made.set_cookie(
-            self._cookie,
-            cookie,
-            path="/",
-            max_age=None if cookie else 0,
-            httponly=True,
-            secure=self._secure,
-            samesite="Lax",
-        )
+        # Written by hand: http.cookies of Python 3.11 has no Partitioned. In a frame, a cookie is
+        # of the site around it alone.
+        parts = [f"{self._cookie}={cookie}", "HttpOnly", "Path=/"]
+        if not cookie:
+            parts.append("Max-Age=0")
+        if self._framed:
+            parts += ["SameSite=None", "Secure", "Partitioned"]
+        else:
+            parts += ["SameSite=Lax", *["Secure"] * self._secure]
+        made.headers["Set-Cookie"] = "; ".join(parts)
 
 
 def _owner(session: Session) -> str:

@@ -21,7 +21,8 @@ from cdc.model import ACTION_NAMES, LOG_RING, UNFIT, Delivery, Layout
 QUEUE_SCAN_ROWS = 1000
 """Rows of the queue that a page looks at, where more wait for its webhook."""
 
-ALL_SLOTS = tuple(range(LOG_RING))
+ALL_SLOTS = (0, LOG_RING - 1, 1, 0)
+NO_SLOTS = (1, 0, 1, 0)
 FIRST_NUMBER, LAST_NUMBER = -(2**63), 2**63 - 1
 _UNKNOWN = Layout(-1, "unknown", ())
 
@@ -83,7 +84,7 @@ def span(
 ) -> OwedSpan:
     """At most ``limit`` deliveries behind ``place``.
 
-    slots:  partitions of the log to read.
+    slots:  partitions of the log to read: from, to, and again from, to.
     bodies: bring those that are kept.
     """
     with conn.cursor(row_factory=dict_row) as cursor:

@@ -3,11 +3,13 @@
 --
 -- Only transactions below the snapshot's xmin: numbers commit out of order, and nothing else is final. A delivery that
 -- was replayed keeps transaction and number, so it keeps its place.
--- A function, because its plan reads all partitions of the log: it is made once in a session, not for each page.
+-- A function, because its plans read all partitions of the log: they are made once in a session, not for each page.
+-- What it costs is mostly to begin with so many partitions, so it reads them once, and a second time only while a
+-- writer is open.
 --
 -- $1 webhook  $2 transaction and $3 number of the place to go on behind  $4 how many deliveries
 -- $5 how many rows of the queue are looked at; where more wait for the webhook, the page may end at what was seen
--- $6 partitions of the log  $7 whether bodies are wanted
+-- $6 partitions of the log: from, to, and again from, to (a list cannot be pruned by)  $7 whether bodies are wanted
 -- Reads cdc.queue by queue_lane and queue_xid, the others by retry_list, dead_list and attempt_list, from the place on:
 -- its cost does not depend on how much is kept. Locks nothing.
 -- Returns for each delivery a row, or one without any: what the database is, the highest transaction that pruning has
@@ -29,10 +31,37 @@ set enable_sort = off  -- of all that lies behind the place; an incremental one 
 set jit = off
 as $$
 #variable_conflict use_column
+declare
+  seen constant pg_snapshot := pg_current_snapshot();
+  frontier constant xid8 := pg_snapshot_xmin(seen);
+  behind timestamptz;  -- the first change of what is visible, and behind the frontier
 begin
+  if frontier < pg_snapshot_xmax(seen) then
+    with lane as materialized (
+      select * from cdc.queue q where q.webhook_id = $1 order by q.id limit $5
+    )
+    select min("time") into behind
+      from (select q."time" from lane q where q.xid >= frontier
+            union all
+            select q."time"
+              from (select * from cdc.queue q
+                     where (select count(*) from lane) >= $5 and q.xid >= frontier
+                     order by q.xid limit $5) q
+             where q.webhook_id = $1
+            union all
+            (select r."time" from cdc.retry r
+              where r.webhook_id = $1 and r.xid >= frontier order by r.xid, r.id limit $5)
+            union all
+            (select k."time" from cdc.dead k
+              where k.webhook_id = $1 and k.xid >= frontier order by k.xid, k.id limit $5)
+            union all
+            (select a."time" from cdc.attempt a
+              where a.webhook_id = $1 and a.outcome <> 'failed' and a.xid >= frontier
+              order by a.xid, a.delivery limit $5)) b;
+  end if;
   return query
   with here as materialized (
-    select pg_snapshot_xmin(pg_current_snapshot()) as xmin,
+    select frontier as xmin,
            (select w.state in ('paused', 'suspended') from cdc.webhook w where w.id = $1) as held
   ), lane as materialized (
     -- All that is queued for the webhook, unless it is much.
@@ -92,7 +121,8 @@ begin
                     a.xid, a.delivery, a.uid, a.layout, a.action, a."time", a.refs, a.outcome, a.try, a.status, a.error,
                     null, null, a.at
                from (select * from cdc.attempt a
-                      where a.slot = any($6) and a.webhook_id = $1 and a.outcome <> 'failed'
+                      where (a.slot between $6[1] and $6[2] or a.slot between $6[3] and $6[4])
+                        and a.webhook_id = $1 and a.outcome <> 'failed'
                         and (a.xid, a.delivery) > ($2, $3)
                         and (a.xid, a.delivery) <= ((select xid from reach), (select id from reach))
                       order by a.xid, a.delivery, a.at desc) a
@@ -100,30 +130,11 @@ begin
      -- Where it waits counts for more than how it ended before; of ends, the last.
      order by d.xid, d.id, d.ended desc nulls first
      limit $4
-  ), behind as (
-    -- Visible, and behind the frontier.
-    select q."time" from lane q where q.xid >= (select xmin from here)
-    union all
-    select q."time"
-      from (select * from cdc.queue q
-             where (select count(*) from lane) >= $5 and q.xid >= (select xmin from here)
-             order by q.xid limit $5) q
-     where q.webhook_id = $1
-    union all
-    (select r."time" from cdc.retry r
-      where r.webhook_id = $1 and r.xid >= (select xmin from here) order by r.xid, r.id limit $5)
-    union all
-    (select k."time" from cdc.dead k
-      where k.webhook_id = $1 and k.xid >= (select xmin from here) order by k.xid, k.id limit $5)
-    union all
-    (select a."time" from cdc.attempt a
-      where a.webhook_id = $1 and a.outcome <> 'failed' and a.xid >= (select xmin from here)
-      order by a.xid, a.delivery limit $5)
   )
   select concat_ws('/', c.system_identifier, b.oid, left(pg_walfile_name(pg_current_wal_lsn()), 8)) as identity,
          i.log_pruned::text::bigint as pruned, here.xmin::text::bigint as xmin,
          reach.xid::text::bigint as reach_xid, reach.id as reach_id,
-         least(statement_timestamp(), (select min("time") from behind)) as final_until,
+         least(statement_timestamp(), behind) as final_until,
          page.xid::text::bigint as xid, page.id, page.uid::text, page.layout, page.action, page."time",
          cdc.brought(page.refs, page.uid) as refs, page.state, page.tries, page.status, page.error, page.due_at,
          page.body

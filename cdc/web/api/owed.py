@@ -107,14 +107,15 @@ def _refuse_gone(after: _Cursor, span: OwedSpan, identity: str) -> None:
 def _slots(query: DeliveryQuery) -> tuple[int, ...]:
     """Partitions of the log that may hold what is asked for: a delivery ends after its change."""
     if query.state is not None and query.state not in deliveries.ENDS:
-        return ()
+        return owed.NO_SLOTS
     if query.since is None:
         return owed.ALL_SLOTS
     first, today = (
         int(moment.timestamp() // 86_400) for moment in (query.since, datetime.now(UTC))
     )
-    days = range(max(first - 1, today - LOG_RING + 3), today + 3)
-    return tuple(sorted(day % LOG_RING for day in days))
+    first = max(first - 1, today - LOG_RING + 3) % LOG_RING
+    last = (today + 2) % LOG_RING
+    return (first, last, 1, 0) if first <= last else (first, LOG_RING - 1, 0, last)
 
 
 def _fits(one: Owed, query: DeliveryQuery) -> bool:

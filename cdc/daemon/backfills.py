@@ -91,9 +91,11 @@ class Backfills:
                 self._pages = {job[0]: p for job in jobs if (p := self._pages.get(job[0]))}
                 began = time.monotonic()
                 queued = [await self._turn(conn, *job) for job in jobs]
+                self.observer.backfilling(sum(queued), len(jobs) - sum(queued))
                 pause = TURN_EVERY_S if any(queued) else IDLE_TURN_EVERY_S
                 await asyncio.sleep(max(0.0, pause - (time.monotonic() - began)))
         finally:
+            self.observer.backfilling(0, 0)
             await conn.close()
 
     async def _turn(

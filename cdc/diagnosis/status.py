@@ -97,6 +97,7 @@ class StatusReport:
             ],
             "unresolved": asdict(seen.unresolved),
             "publications": [asdict(one) for one in seen.published],
+            "backfills": {"running": 0, "paused": 0, "failed": 0, **seen.backfills},
             "row_security": seen.filtered,
             "companies_gone": seen.gone,
         }

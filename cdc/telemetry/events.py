@@ -288,7 +288,12 @@ class Observer:
     def maintenance(self, what: str, count: int) -> None:
         self.log.info(what, count=count)
 
+    def backfilling(self, running: int, backlogged: int) -> None:
+        """No line of log: it comes in every turn."""
+        self.metrics.backfills = {"running": running, "backlogged": backlogged}
+
     def backfill_ended(self, number: int, state: str, reason: str) -> None:
+        self.metrics.backfills_ended.labels(state).inc()
         log = self.log.warning if state == "failed" else self.log.info
         log(f"backfill {state}", backfill=number, reason=reason)
 

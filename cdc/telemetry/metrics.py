@@ -140,6 +140,7 @@ class Metrics:
     unrecorded_since: when recording began to fail, monotonic; None: it does not.
     clock_offset: seconds by which this host's clock is ahead of the database's.
     clock_off: that is too much.
+    backfills: those of this daemon's webhooks, by what they did in the last turn.
     """
 
     registry: CollectorRegistry = field(default_factory=CollectorRegistry)
@@ -148,6 +149,8 @@ class Metrics:
     expired: Counter = field(init=False)
     notices: Counter = field(init=False)
     mails: Counter = field(init=False)
+    backfills_ended: Counter = field(init=False)
+    backfills: dict[str, int] = field(default_factory=dict)
     backlog: Backlog | None = None
     ready_lag: float | None = None
     unrecorded_since: float | None = None
@@ -171,6 +174,9 @@ class Metrics:
             registry=self.registry,
         )
         self.mails = Counter("cdc_mails", "Mails to contacts.", ["outcome"], registry=self.registry)
+        self.backfills_ended = Counter(
+            "cdc_backfills_ended", "Backfills that ended.", ["state"], registry=self.registry
+        )
         self.swept = Counter(
             "cdc_swept_rows", "Rows that only the slow sweep found.", registry=self.registry
         )
@@ -226,6 +232,14 @@ class _States(Collector):
         for name in ("closed", "open", "probing", "held"):
             lanes.add_metric([name], state.lanes[name])
         yield lanes
+        backfills = GaugeMetricFamily(
+            "cdc_backfills",
+            "Backfills that go on; backlogged: they wait for deliveries of their webhook.",
+            labels=["state"],
+        )
+        for name in ("running", "backlogged"):
+            backfills.add_metric([name], self._metrics.backfills.get(name, 0))
+        yield backfills
         bell = GaugeMetricFamily(
             "cdc_doorbell", "1 for the current mode of waiting for changes.", labels=["mode"]
         )

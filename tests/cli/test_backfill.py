@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 
 import psycopg
@@ -38,6 +39,9 @@ def test_started_shown_and_changed(
     assert "which is cancelled" in admin.refused("backfill", "resume", 1)
     assert admin.json("backfill", "start", "--webhook", number, *OF)["id"] == 2
     assert [one["state"] for one in admin.json("backfill", "list")] == ["running", "cancelled"]
+    status = as_role("cdc_reader")("status", "--json")
+    assert json.loads(status.out)["backfills"] == {"running": 1, "paused": 0, "failed": 0}
+    assert "1 running" in as_role("cdc_reader")("status").out
     assert admin.json("backfill", "list", "--webhook", 99) == []
     assert "candidate_changed" in as_role("cdc_reader").good("backfill", "list").out
     done = [one["action"] for one in admin.json("audit", "--webhook", number)]

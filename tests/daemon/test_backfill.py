@@ -89,6 +89,8 @@ async def test_all_rows_of_the_company_come_once(world: World) -> None:
     done = work.now()
     assert (done.state, done.looked, done.queued) == ("done", 300, 300)
     assert daemon.observer.counts.swept == 0
+    ended = daemon.observer.metrics.registry.get_sample_value
+    assert ended("cdc_backfills_ended_total", {"state": "done"}) == 1
     # As all others they can be found, by numbers that tell them apart, and sent again.
     assert await world.one("select count(*) from cdc.attempt where delivery < 0") == 300
 
@@ -116,10 +118,14 @@ async def test_pausing_resuming_and_cancelling(world: World) -> None:
     work.shut()
     work.start()
     writer = await world.writer()
-    async with Running(world.url, window=20):
+    async with Running(world.url, window=20) as daemon:
         # Half a window, and no more until some of them are done.
         await work.looked(10)
         assert await world.one("select count(*) from cdc.queue") == 10
+        gauge = daemon.observer.metrics.registry.get_sample_value
+        await eventually(
+            lambda: gauge("cdc_backfills", {"state": "backlogged"}) == 1, "no more fit"
+        )
         assert work.do("pause").state == "paused"
         work.gate.set()
         await world.settled()
@@ -131,6 +137,9 @@ async def test_pausing_resuming_and_cancelling(world: World) -> None:
         await work.looked(25)
         assert work.do("cancel").ended_at is not None
         await world.settled()
+        await eventually(
+            lambda: gauge("cdc_backfills", {"state": "backlogged"}) == 0, "none goes on"
+        )
         looked = work.now().looked
         assert looked < 40
         assert len(work.came()) == looked + 1

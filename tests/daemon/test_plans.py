@@ -189,6 +189,7 @@ CASES = {
         "3, 3, 0, '{{1,5}}', '{{1,6}}', false, 1, '{{{layout}}}', '{{\"{{NULL,1,5,6}}\"}}'",
         ("backfill_pkey", "webhook_pkey"),
     ),
+    "backfill_prune": Case("86400, 100", ("backfill_pkey",)),
     "backfill_end": Case("3, 3, 0, 'failed', 'x'", ("backfill_pkey",)),
     "resolve": Case("500", ("unresolved_due",)),
 }

@@ -199,6 +199,25 @@ async def test_old_days_of_the_log_are_emptied_without_waiting(
     await conn.close()
 
 
+async def test_old_backfills_go_but_for_those_that_have_not_ended(
+    world: World, observer: Observer
+) -> None:
+    hook = await world.hook()
+    await world.run(
+        "insert into cdc.backfill (webhook_id, event, action, actor, state, ended_at)"
+        " select %s, state || days, 'c', 'me', state, now() - days * interval '1 day'"
+        "  from unnest('{running,paused,done,cancelled,failed}'::text[]) state,"
+        "  unnest('{1,3}'::int[]) days",
+        hook.id,
+    )
+    conn = await open_session(world.url, "test")
+    await prune.run_once(conn, 2, observer)
+    await conn.close()
+    assert await world.one("select array_agg(event order by event) from cdc.backfill") == [
+        "cancelled1", "done1", "failed1", "paused1", "paused3", "running1", "running3",
+    ]  # fmt: skip
+
+
 async def test_the_highest_transaction_that_is_pruned_is_kept(
     world: World, observer: Observer
 ) -> None:

@@ -99,6 +99,7 @@ def _facts(seen: StatusReport) -> dict[str, object]:
         f"{_for(health.unresolved.oldest)}"
         if health.unresolved.count
         else None,
+        "backfills": ", ".join(f"{n} {state}" for state, n in health.backfills.items()) or None,
         "published": _published(health.published),
         "companies": _gone(health),
     }

@@ -1,5 +1,5 @@
 """Empties the attempt log's old days: TRUNCATE of a partition of the ring, without waiting.
-Old notices go with them."""
+Old notices and backfills go with them."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from cdc.daemon.store.session import Connection, answering, execute, run
 from cdc.model import LOG_RING
 from cdc.settings.kinds import DAY
 from cdc.telemetry import Observer
+
+BACKFILLS_PRUNED_ROWS = 1_000
 
 # The list of what was owed has a gap where a client has not come beyond that transaction.
 _REMEMBER = b"""
@@ -50,6 +52,7 @@ async def run_once(conn: Connection, log_days: int, observer: Observer) -> None:
         except LockNotAvailable as error:
             observer.care_failed("prune", psycopg.OperationalError(str(error)))
     await notices.prune(conn, log_days * DAY)
+    await run(conn, "backfill_prune", [log_days * DAY, BACKFILLS_PRUNED_ROWS])
     if emptied:
         observer.maintenance("days of the attempt log emptied", emptied)
 

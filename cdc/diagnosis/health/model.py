@@ -173,6 +173,7 @@ class Health:
     strangers: sessions that hold locks of daemons and may not act as one.
     held_days: after how many days what is held expires.
     details: of some failing webhooks: the line of detail of the last attempt.
+    backfills: that run, are paused or have failed: how many, by state.
     """
 
     capture: tuple[TableStatus, ...]
@@ -192,6 +193,7 @@ class Health:
     strangers: tuple[str, ...] = ()
     held_days: float = 14.0
     details: dict[int, str] = field(default_factory=dict)
+    backfills: dict[str, int] = field(default_factory=dict)
 
     @property
     def owned(self) -> frozenset[int]:

@@ -54,6 +54,7 @@ def read(conn: Connection, mapping: Mapping, held_days: float) -> Health:
         strangers=strangers,
         held_days=held_days,
         details=details(conn, found),
+        backfills=backfills(conn),
     )
 
 
@@ -229,3 +230,14 @@ def unresolved(conn: Connection) -> Unresolved:
     assert row is not None
     count, oldest, reason = row
     return Unresolved(min(count, MOST), oldest, reason, more=count > MOST)
+
+
+_BACKFILLS = """
+select state, count(*) from cdc.backfill where state in ('running', 'paused', 'failed')
+ group by state order by state desc
+"""
+
+
+def backfills(conn: Connection) -> dict[str, int]:
+    """Those that go on, wait to be resumed, or have failed: how many, by state."""
+    return dict(conn.execute(_BACKFILLS).fetchall())

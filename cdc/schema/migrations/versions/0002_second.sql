@@ -656,7 +656,7 @@ grant select on cdc.registration to cdc_admin;
 revoke all on function cdc.read_backfill(bigint, text, int) from public;
 -- Backfills: started by people and the API, carried out by the daemon.
 grant select, insert, update on cdc.backfill to cdc_admin, cdc_serve;
-grant select, update on cdc.backfill to cdc_daemon;
+grant select, update, delete on cdc.backfill to cdc_daemon;
 grant select on cdc.backfill to cdc_reader;
 grant execute on function cdc.read_backfill(bigint, text, int) to cdc_daemon;
 -- Tests of webhooks: asked for by the API, sent by the daemon.

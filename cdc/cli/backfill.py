@@ -9,6 +9,7 @@ import typer
 from cdc.cli import common
 from cdc.cli.common import (
     AsJson,
+    OfWebhook,
     load_settings,
     moment,
     print_facts,
@@ -71,7 +72,7 @@ def start(
 
 def list_(
     ctx: typer.Context,
-    webhook: Annotated[int | None, typer.Option(help="Only this webhook's.")] = None,
+    webhook: OfWebhook = None,
     limit: Annotated[int, typer.Option(min=1, max=10_000, help="Backfills at most.")] = 50,
     as_json: AsJson = False,
 ) -> None:

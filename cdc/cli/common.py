@@ -33,6 +33,19 @@ if TYPE_CHECKING:
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on stdout and nothing else.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
 
+# Options of several commands that select deliveries.
+DeliveryIds = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[ID]...", help="Numbers of deliveries, or webhook-ids."),
+]
+OfWebhook = Annotated[int | None, typer.Option(help="Only this webhook's.")]
+OfCompany = Annotated[str | None, typer.Option(help="Only this company's.")]
+OfEvent = Annotated[str | None, typer.Option(help="Only this event.")]
+Since = Annotated[
+    str | None, typer.Option(help="Only changes since then: 30m, 2d, or a time in ISO form.")
+]
+Until = Annotated[str | None, typer.Option(help="Only changes before then.")]
+
 GOOD, SO_SO, BAD, FAINT = "green", "yellow", "red", "dim"
 
 

@@ -8,7 +8,19 @@ import typer
 
 from cdc import wording
 from cdc.cli import cancel, common, drop, known, replay
-from cdc.cli.common import AsJson, load_settings, moment, print_facts, print_json, print_table, say
+from cdc.cli.common import (
+    AsJson,
+    OfCompany,
+    OfEvent,
+    OfWebhook,
+    Since,
+    load_settings,
+    moment,
+    print_facts,
+    print_json,
+    print_table,
+    say,
+)
 from cdc.errors import CdcError, UsageError
 
 STYLE = {
@@ -40,9 +52,9 @@ def register(app: typer.Typer) -> None:
 
 def list_(
     ctx: typer.Context,
-    webhook: Annotated[int | None, typer.Option(help="Only this webhook's.")] = None,
-    company: Annotated[str | None, typer.Option(help="Only this company's.")] = None,
-    event: Annotated[str | None, typer.Option(help="Only this event.")] = None,
+    webhook: OfWebhook = None,
+    company: OfCompany = None,
+    event: OfEvent = None,
     state: Annotated[
         str | None,
         typer.Option(
@@ -50,10 +62,7 @@ def list_(
             "(the first four)."
         ),
     ] = None,
-    since: Annotated[
-        str | None,
-        typer.Option(help="Only changes since then: 30m, 2d, or a time in ISO form."),
-    ] = None,
+    since: Since = None,
     limit: Annotated[int, typer.Option(min=1, max=100_000, help="List at most this many.")] = 50,
     as_json: AsJson = False,
 ) -> None:

@@ -8,23 +8,30 @@ from typing import Annotated
 import typer
 
 from cdc.cli import common, known
-from cdc.cli.common import AsJson, Yes, load_settings, print_json, say
+from cdc.cli.common import (
+    AsJson,
+    DeliveryIds,
+    OfCompany,
+    OfEvent,
+    OfWebhook,
+    Since,
+    Until,
+    Yes,
+    load_settings,
+    print_json,
+    say,
+)
 from cdc.cli.replay import carried_out, many, refuse_unfound, selected, show
 
 
 def drop(
     ctx: typer.Context,
-    deliveries: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="[ID]...", help="Numbers of deliveries, or webhook-ids."),
-    ] = None,
-    webhook: Annotated[int | None, typer.Option(help="Only this webhook's.")] = None,
-    company: Annotated[str | None, typer.Option(help="Only this company's.")] = None,
-    event: Annotated[str | None, typer.Option(help="Only this event.")] = None,
-    since: Annotated[
-        str | None, typer.Option(help="Only changes since then: 30m, 2d, or a time in ISO form.")
-    ] = None,
-    until: Annotated[str | None, typer.Option(help="Only changes before then.")] = None,
+    deliveries: DeliveryIds = None,
+    webhook: OfWebhook = None,
+    company: OfCompany = None,
+    event: OfEvent = None,
+    since: Since = None,
+    until: Until = None,
     ended_before: Annotated[
         str | None, typer.Option(help="Only what died before then: to continue an interrupted run.")
     ] = None,

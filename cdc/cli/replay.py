@@ -9,7 +9,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cdc.cli import common, known
-from cdc.cli.common import AsJson, Yes, load_settings, moment, print_json, say
+from cdc.cli.common import (
+    AsJson,
+    DeliveryIds,
+    OfCompany,
+    OfEvent,
+    OfWebhook,
+    Since,
+    Until,
+    Yes,
+    load_settings,
+    moment,
+    print_json,
+    say,
+)
 from cdc.errors import CdcError, UsageError
 from cdc.wording import counted
 
@@ -24,13 +37,10 @@ _SKIPPED = {
 
 def replay(
     ctx: typer.Context,
-    deliveries: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="[ID]...", help="Numbers of deliveries, or webhook-ids."),
-    ] = None,
-    webhook: Annotated[int | None, typer.Option(help="Only this webhook's.")] = None,
-    company: Annotated[str | None, typer.Option(help="Only this company's.")] = None,
-    event: Annotated[str | None, typer.Option(help="Only this event.")] = None,
+    deliveries: DeliveryIds = None,
+    webhook: OfWebhook = None,
+    company: OfCompany = None,
+    event: OfEvent = None,
     outcome: Annotated[
         list[str] | None,
         typer.Option(
@@ -38,10 +48,8 @@ def replay(
             "at once). Repeatable. If left out: dead, or any where IDs are given."
         ),
     ] = None,
-    since: Annotated[
-        str | None, typer.Option(help="Only changes since then: 30m, 2d, or a time in ISO form.")
-    ] = None,
-    until: Annotated[str | None, typer.Option(help="Only changes before then.")] = None,
+    since: Since = None,
+    until: Until = None,
     ended_before: Annotated[
         str | None,
         typer.Option(

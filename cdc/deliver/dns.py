@@ -12,7 +12,6 @@ import contextlib
 import socket
 from collections.abc import Awaitable, Callable, Sequence
 from time import monotonic
-from types import TracebackType
 from typing import Self
 
 import pycares
@@ -84,12 +83,7 @@ class Resolver:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -203,11 +197,6 @@ class Names:
             task.add_done_callback(_heard)
         # Who is cancelled does not take the answer from the others.
         return await asyncio.shield(task)
-
-    @property
-    def remembered(self) -> int:
-        """Answers remembered now."""
-        return len(self._known)
 
     async def _ask(self, key: tuple[str, int]) -> list[str]:
         try:

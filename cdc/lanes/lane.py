@@ -260,7 +260,7 @@ class Lane:
 
     def plan_due(self, now: float) -> DuePlan | None:
         """Which due rows to read from the retry table, or None while none is due. Every plan ends
-        with ``take_due()`` or ``due_failed()``; until then there is no other."""
+        with ``take_due()``; until then there is no other."""
         return None if self._paused else self._retries.start(self._rules.due_limit, now)
 
     def take_due(
@@ -279,11 +279,6 @@ class Lane:
             self._retries.undo()
             return []
         return self._retries.take(rows, next_due)
-
-    def due_failed(self, plan: DuePlan) -> None:
-        """The read was lost: it will be planned again."""
-        if plan is self._retries.plan:
-            self._retries.undo()
 
     def promoted(self, resource: ResourceKey, found: bool) -> bool:
         """The answer to ``Decision.promote``, once committed and after ``settled()``.

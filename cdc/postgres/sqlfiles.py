@@ -47,9 +47,3 @@ def indexes() -> tuple[str, ...]:
     created = re.compile(r"^create (?:unique )?index (\w+) ", re.MULTILINE)
     texts = (schema_file(path.name) for path in schema_files())
     return tuple(sorted(name for text in texts for name in created.findall(text)))
-
-
-def included_by_install() -> list[str]:
-    """Names of the files that install.sql includes, in its order."""
-    text = (root() / "install.sql").read_text(encoding="utf-8")
-    return re.findall(r"^\\ir schema/(\S+)$", text, re.MULTILINE)

@@ -86,10 +86,6 @@ class Server:
             return None
         return cpu_of_all(self._embedded.pid)
 
-    @property
-    def is_ours(self) -> bool:
-        return self._embedded is not None
-
     @contextmanager
     def database(self, kind: Kind, companies: int, candidates: int) -> Iterator[Database]:
         """A database with the suite's tables and rows in it; dropped when the block ends.

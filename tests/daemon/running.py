@@ -8,7 +8,6 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any, NamedTuple, Self
 
 import orjson
@@ -165,12 +164,7 @@ class Running:
         worker = watcher.dispatcher.workers.get(webhook_id)
         return worker is not None and (delivery_id, uid) in worker.lane._order.held
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, kind: object, error: object, trace: object) -> None:
         assert self.task is not None
         if not self.task.done():
             await self.stop()
@@ -272,12 +266,7 @@ class Process:
             await self._reading
         return code
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         assert self._process is not None
         if self._process.returncode is None:
             self._process.kill()

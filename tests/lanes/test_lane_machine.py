@@ -89,21 +89,21 @@ class LaneMachine(RuleBasedStateMachine):
         if "end" in steps:
             world.end_fetch(lost=lost > 90)
 
-    @rule(steps=st.sets(st.sampled_from(["plan", "run", "end"])), lost=PICK)
-    def retry_side(self, steps: set[str], lost: int) -> None:
+    @rule(steps=st.sets(st.sampled_from(["plan", "run", "end"])))
+    def retry_side(self, steps: set[str]) -> None:
         world = self.world
         if "plan" in steps:
             world.plan_due()
         if "run" in steps:
             world.run_due()
         if "end" in steps:
-            world.end_due(lost=lost > 90)
+            world.end_due()
 
     @rule()
     def tick(self) -> None:
         """All that a daemon does at once when nothing is slow."""
         self.queue_side({"look", "plan", "run", "end"}, 0)
-        self.retry_side({"plan", "run", "end"}, 0)
+        self.retry_side({"plan", "run", "end"})
         self.world.start()
 
     @rule(seed=st.integers(0, 999), turns=st.integers(1, 30), bad=st.sampled_from([0.0, 0.2, 0.7]))

@@ -103,24 +103,6 @@ def test_due_rows_in_memory_are_bounded_and_excluded() -> None:
     assert (plan.limit, sorted(id for id, _ in plan.exclude)) == (4, [5, 6, 7, 8])
 
 
-def test_a_lost_due_plan_is_planned_again() -> None:
-    a = lane()
-    a.noticed_due(3.0)
-    plan = a.plan_due(3.0)
-    assert plan is not None
-    a.noticed_due(4.0)
-    a.due_failed(plan)
-    assert a.due_at() == 3.0
-    again = a.plan_due(3.0)
-    assert again is not None
-    a.due_failed(plan)
-    assert a.take_due(plan, [delivery(1, retrying=True)], None) == []
-    assert a.size == 0
-    a.noticed_due(6.0)
-    a.take_due(again, [], 7.0)
-    assert a.due_at() == 6.0
-
-
 def test_a_due_row_whose_move_is_not_confirmed_is_loaded_later() -> None:
     a = lane()
     feed(a, [delivery(1)])

@@ -131,12 +131,9 @@ class World(Tables):
                 due.rows, due.next_due = self.read_due(due.plan)
                 due.replayed = set(self.unannounced)
 
-    def end_due(self, lost: bool = False) -> None:
+    def end_due(self) -> None:
         for due in [due for due in self.dues if due.rows is not None]:
             self.dues.remove(due)
-            if lost:
-                self.lane.due_failed(due.plan)
-                continue
             rows = due.rows or []
             self.park(self.lane.take_due(due.plan, rows, due.next_due))
             held = self.lane._order.held

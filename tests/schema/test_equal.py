@@ -20,6 +20,7 @@ from cdc.postgres import connections, sqlfiles
 from cdc.sandbox.embedded import EmbeddedPostgres
 from cdc.schema import migrations, tables
 from tests.capture.kit import connect, psql
+from tests.support.installation import included_by_install
 
 
 @pytest.fixture
@@ -132,7 +133,7 @@ def defaults(connection: object) -> set[str]:
 
 
 def test_every_file_of_the_schema_is_installed() -> None:
-    assert sqlfiles.included_by_install() == [path.name for path in sqlfiles.schema_files()]
+    assert included_by_install() == [path.name for path in sqlfiles.schema_files()]
 
 
 def test_a_schema_newer_than_the_program_is_refused(empty_database: str) -> None:

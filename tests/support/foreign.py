@@ -9,7 +9,6 @@ import subprocess
 import time
 from abc import ABC, abstractmethod
 from pathlib import Path
-from types import TracebackType
 from typing import ClassVar, Self
 
 from cdc.sandbox.embedded.folder import PrivateFolder
@@ -79,11 +78,6 @@ class Foreign(ABC):
         self._process.kill()
         self._process.wait()
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.end()
         self._folder.close()

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 import psycopg
 
 from cdc.capture.check import check
 from cdc.capture.install import carry_out, remember
 from cdc.capture.plan import plan
 from cdc.mapping import Mapping, default_mapping
-from cdc.postgres import connections
+from cdc.postgres import connections, sqlfiles
 from cdc.sandbox.suite import KeyType, tables_sql
 from cdc.schema import migrations
 
@@ -42,3 +44,9 @@ def adopt(url: str) -> None:
             " database_oid = d.oid from pg_control_system() c, pg_database d"
             " where d.datname = current_database()"
         )
+
+
+def included_by_install() -> list[str]:
+    """Names of the files that install.sql includes, in its order."""
+    text = (sqlfiles.root() / "install.sql").read_text(encoding="utf-8")
+    return re.findall(r"^\\ir schema/(\S+)$", text, re.MULTILINE)

@@ -6,7 +6,6 @@ import asyncio
 import socket
 import struct
 from collections import Counter
-from types import TracebackType
 from typing import Any, Self
 
 A = 1
@@ -38,12 +37,7 @@ class NameServer(asyncio.DatagramProtocol):
         await asyncio.get_running_loop().create_datagram_endpoint(lambda: self, sock=sock)
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         assert self._transport is not None
         self._transport.close()
 

@@ -12,13 +12,14 @@ import pytest
 from alembic import command
 
 from cdc.errors import DatabaseError
-from cdc.postgres import connections, sqlfiles
+from cdc.postgres import connections
 from cdc.postgres.lock_retry import LockRetry
 from cdc.sandbox.embedded import EmbeddedPostgres
 from cdc.schema import migrations
 from cdc.schema.migrations.steps import Version
 from tests.capture.kit import connect, psql
 from tests.cli.command import Command
+from tests.support.installation import included_by_install
 from tests.upgrade.release import ARCHIVE
 
 UPGRADES = [version for version in migrations.versions() if version.before]
@@ -220,7 +221,7 @@ def test_the_schema_says_whom_it_serves(database: str) -> None:
         [(serves,)] = conn.execute("select serves from cdc.installation").fetchall()
     assert serves in {version.number for version in migrations.versions()}
     assert serves <= migrations.head()
-    assert "25_version.sql" in sqlfiles.included_by_install()
+    assert "25_version.sql" in included_by_install()
 
 
 def test_the_frozen_release_is_what_it_says() -> None:

@@ -68,7 +68,7 @@ COMMANDS = {
         "cdc.cli.backfill", "Backfills: send what was there before a webhook.", WEBHOOKS
     ),
     "run": Listed("cdc.cli.run", "Deliver changes until stopped (SIGTERM or Ctrl-C).", RUNNING),
-    "serve": Listed("cdc.cli.serve", "Serve the API until stopped (SIGTERM or Ctrl-C).", RUNNING),
+    "serve": Listed("cdc.cli.serve", "Serve API, console and portal until stopped.", RUNNING),
     "status": Listed("cdc.cli.status", "Show at a glance what is late, failing or held.", RUNNING),
     "notice": Listed("cdc.cli.notice", "Notices: webhooks that need attention.", RUNNING),
     "explain": Listed(

@@ -20,7 +20,7 @@ def audit(
     company: Annotated[str | None, typer.Option(help="Only changes of this company.")] = None,
     webhook: Annotated[int | None, typer.Option(help="Only changes of this webhook.")] = None,
     actor: Annotated[
-        str | None, typer.Option(help="Only changes by this one: key:<id>, cli:<user>@<host>.")
+        str | None, typer.Option(help="Only changes by this actor: key:<id>, cli:<user>@<host>.")
     ] = None,
     action: Annotated[str | None, typer.Option(help="Only these, such as webhook.update.")] = None,
     since: Annotated[str | None, typer.Option(help="30m or 7d ago, or a time.")] = None,

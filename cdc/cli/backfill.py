@@ -56,8 +56,8 @@ def start(
 ) -> None:
     """Send all rows of the webhook's company, as if they had changed now.
 
-    The daemon reads them a page at a time, and sends them behind live changes. Only rows that the
-    webhook's filter fits are sent.
+    The daemon reads them a page at a time, and sends them behind live changes. Only rows that
+    match the webhook's filter are sent.
     """
     from cdc.webhooks import backfills
     from cdc.webhooks.audit import Actor

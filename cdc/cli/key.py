@@ -57,7 +57,7 @@ def create(
         ),
     ],
     expires: Annotated[
-        str | None, typer.Option(help="How long it is valid: 24h, 90d. Without: until revoked.")
+        str | None, typer.Option(help="How long it is valid: 24h, 90d. If left out: until revoked.")
     ] = None,
     description: Annotated[str, typer.Option(help="For people.")] = "",
     as_json: AsJson = False,

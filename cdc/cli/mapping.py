@@ -23,7 +23,7 @@ def register(app: typer.Typer) -> None:
 
 
 def default() -> None:
-    """Print the interview suite's mapping, explained line by line, to begin a new one with."""
+    """Print the interview suite's mapping, explained line by line, as a start for your own."""
     from cdc.mapping import default_mapping
 
     typer.echo(default_mapping().source, nl=False)

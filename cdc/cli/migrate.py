@@ -9,7 +9,7 @@ import typer
 
 from cdc.cli import common
 from cdc.cli.common import AsJson, Yes, load_settings, print_json, print_table, say
-from cdc.cli.patient import LockTimeout, Pause, Tries
+from cdc.cli.lock_options import LockTimeout, Pause, Tries
 from cdc.errors import UsageError
 from cdc.wording import counted
 
@@ -52,7 +52,7 @@ def migrate(
     """Install schema cdc, or bring it up to date.
 
     Daemons may run meanwhile, and no table of the suite is touched. Each version is a short
-    transaction of its own; indexes that take long are built before it, without blocking. Daemons of
+    transaction of its own; large indexes are built before it, without blocking. Daemons of
     the previous release continue. Needs a superuser, or CREATEROLE and CREATE on the database.
     """
     from cdc.capture.rights import refuse_unless_able_to_migrate, refuse_unless_owner

@@ -26,8 +26,8 @@ def portal_link(
         list[str] | None,
         typer.Option(
             metavar="replay|manage",
-            help="What may be done beside looking: send deliveries again; register and change "
-            "webhooks. Repeatable.",
+            help="What it allows in addition to looking: send deliveries again; register and "
+            "change webhooks. Repeatable.",
         ),
     ] = None,
     as_json: AsJson = False,

@@ -35,10 +35,10 @@ def serve(
         ),
     ] = None,
 ) -> None:
-    """Serve the API until stopped (SIGTERM or Ctrl-C).
+    """Serve API, console and portal until stopped.
 
-    Registers, shows and changes webhooks over HTTP; a daemon (`cdc run`) delivers. Start as many as
-    you like. The account needs the role cdc_serve.
+    Registers, shows and changes webhooks over HTTP; a daemon (`cdc run`) delivers. Stops at SIGTERM
+    or Ctrl-C. Start as many as you like. The account needs the role cdc_serve.
     """
     from cdc.telemetry import configure_logging, is_json
 

@@ -9,7 +9,7 @@ import typer
 from cdc import wording
 from cdc.cli import common, switch
 from cdc.cli.common import AsJson, Yes, load_mapping, load_settings, print_json, say
-from cdc.cli.patient import LockTimeout, Pause, Tries
+from cdc.cli.lock_options import LockTimeout, Pause, Tries
 from cdc.cli.scripted import AsSql, changing, print_script
 from cdc.errors import DatabaseError
 

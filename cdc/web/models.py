@@ -229,8 +229,8 @@ class PortalLinkIn(In):
     may: list[Ability] = Field(
         default_factory=list,
         max_length=len(get_args(Ability)),
-        description="What may be done beside looking: `replay`, send deliveries again; `manage`, "
-        "register and change webhooks.",
+        description="What it allows in addition to looking: `replay`, send deliveries again; "
+        "`manage`, register and change webhooks.",
     )
 
 

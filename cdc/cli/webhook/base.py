@@ -27,23 +27,23 @@ Event = typer.Option("--event", metavar="EVENT", help="Event to send. Repeatable
 Action = typer.Option(
     "--action",
     metavar="created|modified|deleted",
-    help="Send these changes of its events only. Repeatable; without, created and modified. The "
-    "mapping declares of which events there is deleted.",
+    help="Send only these kinds of changes. Repeatable; created and modified if left out. deleted "
+    "exists for events whose mapping declares it.",
 )
 Filter = typer.Option(
     "--filter",
     metavar="FIELD=VALUE,...",
-    help="Send changes of rows only whose field has one of these values then. Repeatable: all of "
-    "them must fit. `cdc events` lists the fields.",
+    help="Send only changes after which this field has one of these values. Repeatable: all must "
+    "match. `cdc events` lists the fields.",
 )
 ChangedOnly = typer.Option(
-    "--changed-only", help="Send updates only that have changed the row. Inserts are sent anyway."
+    "--changed-only", help="Send an update only if it changed the row. Inserts are always sent."
 )
 When = typer.Option(
     "--when",
     metavar="FIELD",
-    help="Send updates only that have changed this field. Repeatable: one of them. Inserts are "
-    "sent anyway. `cdc events` lists the fields.",
+    help="Send an update only if it changed this field. Repeatable: one of them is enough. "
+    "Inserts are always sent. `cdc events` lists the fields.",
 )
 Url = typer.Option(
     help="Endpoint to POST to; - reads it from stdin, which hides a password from process lists."
@@ -53,7 +53,7 @@ Header = typer.Option(
     metavar="'NAME: VALUE'",
     help="Header to send; - reads it from stdin. Repeatable.",
 )
-Cap = typer.Option(help="Requests in flight at once.")
+Cap = typer.Option(help="Limit of requests in flight at once.")
 Secret = typer.Option(
     metavar="whsec_...",
     help="A secret of your own, or a private key (whsk_...); - reads it from stdin. If left out, "
@@ -66,8 +66,8 @@ Signature = typer.Option(
 )
 TlsProfile = typer.Option(
     metavar="NAME",
-    help="Which certificates to trust and to show: a folder of CDC_TLS_PROFILES. Without: those "
-    "for all.",
+    help="Which certificates to trust and to present: a folder of CDC_TLS_PROFILES. If left out: "
+    "those for all webhooks.",
 )
 Reason = Annotated[str, typer.Option(help="A note, shown with the webhook.")]
 

@@ -25,9 +25,7 @@ def add(
     event: Annotated[list[str] | None, base.Event] = None,
     system: Annotated[
         bool,
-        typer.Option(
-            "--system", help="Instead of a company's events: the notices about all webhooks."
-        ),
+        typer.Option("--system", help="Send notices about all webhooks, not a company's events."),
     ] = False,
     action: Annotated[list[str] | None, base.Action] = None,
     filter_: Annotated[list[str] | None, base.Filter] = None,
@@ -116,7 +114,7 @@ def update(
         list[str] | None,
         typer.Option(
             metavar="created|modified|deleted",
-            help="Send these changes of its events only, from now on. Repeatable.",
+            help="Send only these kinds of changes from now on. Repeatable.",
         ),
     ] = None,
     filter_: Annotated[
@@ -129,7 +127,7 @@ def update(
     changed_only: Annotated[bool, base.ChangedOnly] = False,
     when: Annotated[list[str] | None, base.When] = None,
     any_update: Annotated[
-        bool, typer.Option("--any-update", help="Send updates whatever they have changed.")
+        bool, typer.Option("--any-update", help="Send every update, whatever it changed.")
     ] = False,
     url: Annotated[str | None, base.Url] = None,
     cap: Annotated[int | None, base.Cap] = None,

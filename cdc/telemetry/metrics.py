@@ -177,6 +177,8 @@ class Metrics:
         self.backfills_ended = Counter(
             "cdc_backfills_ended", "Backfills that ended.", ["state"], registry=self.registry
         )
+        for state in ("done", "cancelled", "failed"):
+            self.backfills_ended.labels(state)  # so that the first one is an increase
         self.swept = Counter(
             "cdc_swept_rows", "Rows that only the slow sweep found.", registry=self.registry
         )

@@ -101,6 +101,7 @@ class Delivery:
     action:   ``created``, ``modified`` or ``deleted``.
     time:     when the change triggered the webhook (aware, UTC, microseconds).
     refs:     keys of the row and its parents as text, in the layout's order; None where missing.
+    included: JSON object of what its webhook includes of the row's values; None: nothing.
     attempts: tries so far that used up the retry budget.
     tries:    all tries so far; the log numbers attempts with it.
     body:     the exact bytes to send, once they were made; a retried delivery keeps them.
@@ -121,6 +122,7 @@ class Delivery:
     body: bytes | None = None
     retrying: bool = False
     places: int = 1
+    included: str | None = None
 
     @property
     def resource(self) -> ResourceKey:

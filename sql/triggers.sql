@@ -200,7 +200,8 @@ begin
                  limit 1 offset 0) earlier on true
           ) found
           left join lateral (
-            select s.webhook_id from cdc.subscription s
+            select s.webhook_id
+              from cdc.subscription s
              where s.company = found.company and s.event = 'project_changed'
                and (s.actions is null or strpos(s.actions, action::text) > 0)
             offset 0) wants on true and found.own is null;
@@ -226,16 +227,18 @@ begin
                  where u.source = 'public.project' and u.tries < 10) earlier
                 on earlier.key = own."id"::text collate "C"
           )
-          select (select array_agg((found.source, wants.webhook_id, found.refs)::cdc.captured)
-                    from found
-                    join cdc.subscription wants
-                      on wants.company = found.company
-                     and wants.event = 'project_changed'
-                     and (wants.actions is null or strpos(wants.actions, $3::text) > 0) and found.own is null) as captured,
+          select wanted.*,
                  (select array_agg(jsonb_build_array(found.key, found.own))
                     from found
                    where found.own is not null) as unplaced,
                  (select last_value from cdc.queue_id) as base, (select last_value from cdc.bell) as bell
+            from (
+              select array_agg((found.source, wants.webhook_id, found.refs)::cdc.captured) as captured
+                from found
+                join cdc.subscription wants
+                  on wants.company = found.company
+                 and wants.event = 'project_changed'
+                 and (wants.actions is null or strpos(wants.actions, $3::text) > 0) and found.own is null) wanted
         $many$
           into read using done, batch, action;
       end if;
@@ -293,7 +296,8 @@ begin
              case when rows <= 64 then gen_random_uuid()
                   else (series || lpad(to_hex(c.number), 12, '0'))::uuid
              end
-        from unnest(read.captured) with ordinality c (source, webhook_id, refs, number);
+        from unnest(read.captured) with ordinality
+             c (source, webhook_id, refs, number);
     end if;
     if unplaced is not null then
       begin
@@ -332,7 +336,7 @@ begin
   end loop;
   return null;
 end
--- Rendered by cdc (d17a7e03131683d7); not to be changed by hand: `cdc triggers install` would undo it.
+-- Rendered by cdc (a4fac499ad489b6f); not to be changed by hand: `cdc triggers install` would undo it.
 $cdc$;
 revoke all on function cdc_capture.capture_project() from public;
 set local role cdc_owner;
@@ -375,7 +379,7 @@ begin
     end if;
     execute $before$
       select array_agg((found.source, wants.webhook_id, found.refs)::cdc.captured)
-               filter (where wants.webhook_id is not null),
+               filter (where wants.webhook_id is not null) as captured,
              array_agg(distinct found.source) filter (where found.company is not null)
         from (
           select f.source, f.refs, f.action,
@@ -410,7 +414,8 @@ begin
             partition by f.row, case when f.row is null then f.source end order by f.source)
         ) found
         left join lateral (
-          select s.webhook_id from cdc.subscription s
+          select s.webhook_id
+            from cdc.subscription s
            where s.company = found.company and s.event = 'project_changed'
              and (s.actions is null or strpos(s.actions, found.action::text) > 0)
           offset 0) wants on true
@@ -427,7 +432,7 @@ begin
   if captured is not null then
     insert into cdc.queue (id, webhook_id, layout, action, "time", refs)
     select u.id, c.webhook_id, 1688101114, u.action, u."time", c.refs
-      from unnest(captured) c
+      from unnest(captured) c (source, webhook_id, refs)
      -- One by one by index: planned as a join while the table was empty, it would be read whole.
      cross join lateral (select * from cdc.unresolved one where one.id = c.source offset 0) u
      order by u.id;
@@ -442,7 +447,7 @@ begin
    where id = any(wanted);
   return coalesce(cardinality(placed), 0);
 end
--- Rendered by cdc (001a2e0ec3fbc5b7); not to be changed by hand: `cdc triggers install` would undo it.
+-- Rendered by cdc (3b1fdfc6612d78a0); not to be changed by hand: `cdc triggers install` would undo it.
 $cdc$;
 revoke all on function cdc_capture.resolve_project(bigint[]) from public;
 grant execute on function cdc_capture.resolve_project(bigint[]) to cdc_owner;
@@ -632,7 +637,8 @@ begin
                  limit 1 offset 0) earlier on true
           ) found
           left join lateral (
-            select s.webhook_id from cdc.subscription s
+            select s.webhook_id
+              from cdc.subscription s
              where s.company = found.company and s.event = 'candidate_changed'
                and (s.actions is null or strpos(s.actions, action::text) > 0)
             offset 0) wants on true and found.own is null;
@@ -661,16 +667,18 @@ begin
                  where u.source = 'public.candidate' and u.tries < 10) earlier
                 on earlier.key = own."id"::text collate "C"
           )
-          select (select array_agg((found.source, wants.webhook_id, found.refs)::cdc.captured)
-                    from found
-                    join cdc.subscription wants
-                      on wants.company = found.company
-                     and wants.event = 'candidate_changed'
-                     and (wants.actions is null or strpos(wants.actions, $3::text) > 0) and found.own is null) as captured,
+          select wanted.*,
                  (select array_agg(jsonb_build_array(found.key, found.own))
                     from found
                    where found.own is not null) as unplaced,
                  (select last_value from cdc.queue_id) as base, (select last_value from cdc.bell) as bell
+            from (
+              select array_agg((found.source, wants.webhook_id, found.refs)::cdc.captured) as captured
+                from found
+                join cdc.subscription wants
+                  on wants.company = found.company
+                 and wants.event = 'candidate_changed'
+                 and (wants.actions is null or strpos(wants.actions, $3::text) > 0) and found.own is null) wanted
         $many$
           into read using done, batch, action;
       end if;
@@ -728,7 +736,8 @@ begin
              case when rows <= 64 then gen_random_uuid()
                   else (series || lpad(to_hex(c.number), 12, '0'))::uuid
              end
-        from unnest(read.captured) with ordinality c (source, webhook_id, refs, number);
+        from unnest(read.captured) with ordinality
+             c (source, webhook_id, refs, number);
     end if;
     if unplaced is not null then
       begin
@@ -767,7 +776,7 @@ begin
   end loop;
   return null;
 end
--- Rendered by cdc (6accd3a98e1bbe43); not to be changed by hand: `cdc triggers install` would undo it.
+-- Rendered by cdc (5b195410c8436a18); not to be changed by hand: `cdc triggers install` would undo it.
 $cdc$;
 revoke all on function cdc_capture.capture_candidate() from public;
 set local role cdc_owner;
@@ -810,7 +819,7 @@ begin
     end if;
     execute $before$
       select array_agg((found.source, wants.webhook_id, found.refs)::cdc.captured)
-               filter (where wants.webhook_id is not null),
+               filter (where wants.webhook_id is not null) as captured,
              array_agg(distinct found.source) filter (where found.company is not null)
         from (
           select f.source, f.refs, f.action,
@@ -852,7 +861,8 @@ begin
             partition by f.row, case when f.row is null then f.source end order by f.source)
         ) found
         left join lateral (
-          select s.webhook_id from cdc.subscription s
+          select s.webhook_id
+            from cdc.subscription s
            where s.company = found.company and s.event = 'candidate_changed'
              and (s.actions is null or strpos(s.actions, found.action::text) > 0)
           offset 0) wants on true
@@ -869,7 +879,7 @@ begin
   if captured is not null then
     insert into cdc.queue (id, webhook_id, layout, action, "time", refs)
     select u.id, c.webhook_id, 750384663, u.action, u."time", c.refs
-      from unnest(captured) c
+      from unnest(captured) c (source, webhook_id, refs)
      -- One by one by index: planned as a join while the table was empty, it would be read whole.
      cross join lateral (select * from cdc.unresolved one where one.id = c.source offset 0) u
      order by u.id;
@@ -884,7 +894,7 @@ begin
    where id = any(wanted);
   return coalesce(cardinality(placed), 0);
 end
--- Rendered by cdc (6f7efd2fc45e5a01); not to be changed by hand: `cdc triggers install` would undo it.
+-- Rendered by cdc (826da36d0bfd598b); not to be changed by hand: `cdc triggers install` would undo it.
 $cdc$;
 revoke all on function cdc_capture.resolve_candidate(bigint[]) from public;
 grant execute on function cdc_capture.resolve_candidate(bigint[]) to cdc_owner;
@@ -1109,7 +1119,8 @@ begin
                  limit 1 offset 0) earlier on true
           ) found
           left join lateral (
-            select s.webhook_id from cdc.subscription s
+            select s.webhook_id
+              from cdc.subscription s
              where s.company = found.company and s.event = 'answervideo_changed'
                and (s.actions is null or strpos(s.actions, action::text) > 0)
             offset 0) wants on true and found.own is null;
@@ -1146,16 +1157,18 @@ begin
                  where u.source = 'public.answervideo' and u.tries < 10) earlier
                 on earlier.key = own."id"::text collate "C"
           )
-          select (select array_agg((found.source, wants.webhook_id, found.refs)::cdc.captured)
-                    from found
-                    join cdc.subscription wants
-                      on wants.company = found.company
-                     and wants.event = 'answervideo_changed'
-                     and (wants.actions is null or strpos(wants.actions, $3::text) > 0) and found.own is null) as captured,
+          select wanted.*,
                  (select array_agg(jsonb_build_array(found.key, found.own))
                     from found
                    where found.own is not null) as unplaced,
                  (select last_value from cdc.queue_id) as base, (select last_value from cdc.bell) as bell
+            from (
+              select array_agg((found.source, wants.webhook_id, found.refs)::cdc.captured) as captured
+                from found
+                join cdc.subscription wants
+                  on wants.company = found.company
+                 and wants.event = 'answervideo_changed'
+                 and (wants.actions is null or strpos(wants.actions, $3::text) > 0) and found.own is null) wanted
         $many$
           into read using done, batch, action;
       end if;
@@ -1214,7 +1227,8 @@ begin
              case when rows <= 64 then gen_random_uuid()
                   else (series || lpad(to_hex(c.number), 12, '0'))::uuid
              end
-        from unnest(read.captured) with ordinality c (source, webhook_id, refs, number);
+        from unnest(read.captured) with ordinality
+             c (source, webhook_id, refs, number);
     end if;
     if unplaced is not null then
       begin
@@ -1253,7 +1267,7 @@ begin
   end loop;
   return null;
 end
--- Rendered by cdc (8c447c84cc47d1c0); not to be changed by hand: `cdc triggers install` would undo it.
+-- Rendered by cdc (97fde561402ad3f8); not to be changed by hand: `cdc triggers install` would undo it.
 $cdc$;
 revoke all on function cdc_capture.capture_answervideo() from public;
 set local role cdc_owner;
@@ -1296,7 +1310,7 @@ begin
     end if;
     execute $before$
       select array_agg((found.source, wants.webhook_id, found.refs)::cdc.captured)
-               filter (where wants.webhook_id is not null),
+               filter (where wants.webhook_id is not null) as captured,
              array_agg(distinct found.source) filter (where found.company is not null)
         from (
           select f.source, f.refs, f.action,
@@ -1351,7 +1365,8 @@ begin
             partition by f.row, case when f.row is null then f.source end order by f.source)
         ) found
         left join lateral (
-          select s.webhook_id from cdc.subscription s
+          select s.webhook_id
+            from cdc.subscription s
            where s.company = found.company and s.event = 'answervideo_changed'
              and (s.actions is null or strpos(s.actions, found.action::text) > 0)
           offset 0) wants on true
@@ -1368,7 +1383,7 @@ begin
   if captured is not null then
     insert into cdc.queue (id, webhook_id, layout, action, "time", refs)
     select u.id, c.webhook_id, 2064936391, u.action, u."time", c.refs
-      from unnest(captured) c
+      from unnest(captured) c (source, webhook_id, refs)
      -- One by one by index: planned as a join while the table was empty, it would be read whole.
      cross join lateral (select * from cdc.unresolved one where one.id = c.source offset 0) u
      order by u.id;
@@ -1383,7 +1398,7 @@ begin
    where id = any(wanted);
   return coalesce(cardinality(placed), 0);
 end
--- Rendered by cdc (b564f4b74a84171c); not to be changed by hand: `cdc triggers install` would undo it.
+-- Rendered by cdc (295d6a482aef7590); not to be changed by hand: `cdc triggers install` would undo it.
 $cdc$;
 revoke all on function cdc_capture.resolve_answervideo(bigint[]) from public;
 grant execute on function cdc_capture.resolve_answervideo(bigint[]) to cdc_owner;
@@ -1680,7 +1695,8 @@ begin
                  limit 1 offset 0) earlier on true
           ) found
           left join lateral (
-            select s.webhook_id from cdc.subscription s
+            select s.webhook_id
+              from cdc.subscription s
              where s.company = found.company and s.event = 'rating_changed'
                and (s.actions is null or strpos(s.actions, action::text) > 0)
             offset 0) wants on true and found.own is null;
@@ -1715,16 +1731,18 @@ begin
                  where u.source = 'public.rating' and u.tries < 10) earlier
                 on earlier.key = own."id"::text collate "C"
           )
-          select (select array_agg((found.source, wants.webhook_id, found.refs)::cdc.captured)
-                    from found
-                    join cdc.subscription wants
-                      on wants.company = found.company
-                     and wants.event = 'rating_changed'
-                     and (wants.actions is null or strpos(wants.actions, $3::text) > 0) and found.own is null) as captured,
+          select wanted.*,
                  (select array_agg(jsonb_build_array(found.key, found.own))
                     from found
                    where found.own is not null) as unplaced,
                  (select last_value from cdc.queue_id) as base, (select last_value from cdc.bell) as bell
+            from (
+              select array_agg((found.source, wants.webhook_id, found.refs)::cdc.captured) as captured
+                from found
+                join cdc.subscription wants
+                  on wants.company = found.company
+                 and wants.event = 'rating_changed'
+                 and (wants.actions is null or strpos(wants.actions, $3::text) > 0) and found.own is null) wanted
         $many$
           into read using done, batch, action;
       end if;
@@ -1783,7 +1801,8 @@ begin
              case when rows <= 64 then gen_random_uuid()
                   else (series || lpad(to_hex(c.number), 12, '0'))::uuid
              end
-        from unnest(read.captured) with ordinality c (source, webhook_id, refs, number);
+        from unnest(read.captured) with ordinality
+             c (source, webhook_id, refs, number);
     end if;
     if unplaced is not null then
       begin
@@ -1822,7 +1841,7 @@ begin
   end loop;
   return null;
 end
--- Rendered by cdc (cb6c144ee91f4795); not to be changed by hand: `cdc triggers install` would undo it.
+-- Rendered by cdc (030cb5179fcc9b0a); not to be changed by hand: `cdc triggers install` would undo it.
 $cdc$;
 revoke all on function cdc_capture.capture_rating() from public;
 set local role cdc_owner;
@@ -1865,7 +1884,7 @@ begin
     end if;
     execute $before$
       select array_agg((found.source, wants.webhook_id, found.refs)::cdc.captured)
-               filter (where wants.webhook_id is not null),
+               filter (where wants.webhook_id is not null) as captured,
              array_agg(distinct found.source) filter (where found.company is not null)
         from (
           select f.source, f.refs, f.action,
@@ -1918,7 +1937,8 @@ begin
             partition by f.row, case when f.row is null then f.source end order by f.source)
         ) found
         left join lateral (
-          select s.webhook_id from cdc.subscription s
+          select s.webhook_id
+            from cdc.subscription s
            where s.company = found.company and s.event = 'rating_changed'
              and (s.actions is null or strpos(s.actions, found.action::text) > 0)
           offset 0) wants on true
@@ -1935,7 +1955,7 @@ begin
   if captured is not null then
     insert into cdc.queue (id, webhook_id, layout, action, "time", refs)
     select u.id, c.webhook_id, 82425801, u.action, u."time", c.refs
-      from unnest(captured) c
+      from unnest(captured) c (source, webhook_id, refs)
      -- One by one by index: planned as a join while the table was empty, it would be read whole.
      cross join lateral (select * from cdc.unresolved one where one.id = c.source offset 0) u
      order by u.id;
@@ -1950,7 +1970,7 @@ begin
    where id = any(wanted);
   return coalesce(cardinality(placed), 0);
 end
--- Rendered by cdc (7133391a8ed2c337); not to be changed by hand: `cdc triggers install` would undo it.
+-- Rendered by cdc (331739c1661307ad); not to be changed by hand: `cdc triggers install` would undo it.
 $cdc$;
 revoke all on function cdc_capture.resolve_rating(bigint[]) from public;
 grant execute on function cdc_capture.resolve_rating(bigint[]) to cdc_owner;
@@ -2252,7 +2272,8 @@ begin
                  limit 1 offset 0) earlier on true
           ) found
           left join lateral (
-            select s.webhook_id from cdc.subscription s
+            select s.webhook_id
+              from cdc.subscription s
              where s.company = found.company and s.event = 'note_changed'
                and (s.actions is null or strpos(s.actions, action::text) > 0)
             offset 0) wants on true and found.own is null;
@@ -2298,16 +2319,18 @@ begin
                  where u.source = 'public.note' and u.tries < 10) earlier
                 on earlier.key = own."id"::text collate "C"
           )
-          select (select array_agg((found.source, wants.webhook_id, found.refs)::cdc.captured)
-                    from found
-                    join cdc.subscription wants
-                      on wants.company = found.company
-                     and wants.event = 'note_changed'
-                     and (wants.actions is null or strpos(wants.actions, $3::text) > 0) and found.own is null) as captured,
+          select wanted.*,
                  (select array_agg(jsonb_build_array(found.key, found.own))
                     from found
                    where found.own is not null) as unplaced,
                  (select last_value from cdc.queue_id) as base, (select last_value from cdc.bell) as bell
+            from (
+              select array_agg((found.source, wants.webhook_id, found.refs)::cdc.captured) as captured
+                from found
+                join cdc.subscription wants
+                  on wants.company = found.company
+                 and wants.event = 'note_changed'
+                 and (wants.actions is null or strpos(wants.actions, $3::text) > 0) and found.own is null) wanted
         $many$
           into read using done, batch, action;
       end if;
@@ -2367,7 +2390,8 @@ begin
              case when rows <= 64 then gen_random_uuid()
                   else (series || lpad(to_hex(c.number), 12, '0'))::uuid
              end
-        from unnest(read.captured) with ordinality c (source, webhook_id, refs, number);
+        from unnest(read.captured) with ordinality
+             c (source, webhook_id, refs, number);
     end if;
     if unplaced is not null then
       begin
@@ -2406,7 +2430,7 @@ begin
   end loop;
   return null;
 end
--- Rendered by cdc (890da413a86e695b); not to be changed by hand: `cdc triggers install` would undo it.
+-- Rendered by cdc (bb75fde568e81e3b); not to be changed by hand: `cdc triggers install` would undo it.
 $cdc$;
 revoke all on function cdc_capture.capture_note() from public;
 set local role cdc_owner;
@@ -2449,7 +2473,7 @@ begin
     end if;
     execute $before$
       select array_agg((found.source, wants.webhook_id, found.refs)::cdc.captured)
-               filter (where wants.webhook_id is not null),
+               filter (where wants.webhook_id is not null) as captured,
              array_agg(distinct found.source) filter (where found.company is not null)
         from (
           select f.source, f.refs, f.action,
@@ -2521,7 +2545,8 @@ begin
             partition by f.row, case when f.row is null then f.source end order by f.source)
         ) found
         left join lateral (
-          select s.webhook_id from cdc.subscription s
+          select s.webhook_id
+            from cdc.subscription s
            where s.company = found.company and s.event = 'note_changed'
              and (s.actions is null or strpos(s.actions, found.action::text) > 0)
           offset 0) wants on true
@@ -2538,7 +2563,7 @@ begin
   if captured is not null then
     insert into cdc.queue (id, webhook_id, layout, action, "time", refs)
     select u.id, c.webhook_id, 676882923, u.action, u."time", c.refs
-      from unnest(captured) c
+      from unnest(captured) c (source, webhook_id, refs)
      -- One by one by index: planned as a join while the table was empty, it would be read whole.
      cross join lateral (select * from cdc.unresolved one where one.id = c.source offset 0) u
      order by u.id;
@@ -2553,7 +2578,7 @@ begin
    where id = any(wanted);
   return coalesce(cardinality(placed), 0);
 end
--- Rendered by cdc (cb757043ac9c4f3f); not to be changed by hand: `cdc triggers install` would undo it.
+-- Rendered by cdc (ef6880717b81043d); not to be changed by hand: `cdc triggers install` would undo it.
 $cdc$;
 revoke all on function cdc_capture.resolve_note(bigint[]) from public;
 grant execute on function cdc_capture.resolve_note(bigint[]) to cdc_owner;

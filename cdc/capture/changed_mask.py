@@ -67,7 +67,8 @@ def compare(resource: Resource) -> str:
 masks := null;
 if tg_nargs > 0 and exists (
      select from cdc.subscription s
-      where s.event = {literal(resource.event or "")} and s.changed is not null) then
+      where s.event = {literal(resource.event or "")}
+        and (s.changed is not null or s.include is not null)) then
   if done >= compared then
     setting := set_config('enable_nestloop', 'off', true);
     changes := array(

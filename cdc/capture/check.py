@@ -188,13 +188,14 @@ def _wishes_can_be_asked(conn: Connection, mapping: Mapping) -> None:
     known = conn.execute(
         "select coalesce(has_column_privilege(attrelid, attnum, 'select'), false)"
         "  from pg_attribute"
-        " where attrelid = to_regclass('cdc.subscription') and attname = 'changed'"
+        " where attrelid = to_regclass('cdc.subscription') and attname = 'include'"
     ).fetchone()
     if known is None or not known[0]:
         return
     wishes = conn.execute(
         "select webhook_id, event, jsonb_object_keys(filter), 'filter' from cdc.subscription"
         " where filter is not null union all "
+        "select webhook_id, event, unnest(include), 'include' from cdc.subscription union all "
         "select webhook_id, event, unnest(changed), 'update' from cdc.subscription union all "
         "select webhook_id, event, null, 'update' from cdc.subscription where changed = '{}'"
         " order by 1, 2, 4, 3"
@@ -204,10 +205,13 @@ def _wishes_can_be_asked(conn: Connection, mapping: Mapping) -> None:
         if resource is None or name in (resource.fields or ()):
             continue
         lacks = f"resources.{resource.name}.fields: "
-        if what == "filter":
+        if what != "update":
+            use = {"filter": "by which {} filters {}", "include": "whose values {} gets in {}"}[
+                what
+            ]
             raise MappingError(
-                f"{lacks}lacks {name!r}, by which webhook {webhook} filters {event}",
-                f"Declare it, or `cdc webhook update {webhook} --no-filter` (or another filter).",
+                f"{lacks}lacks {name!r}, {use.format(f'webhook {webhook}', event)}",
+                f"Declare it, or `cdc webhook update {webhook} --no-{what}` (or another --{what}).",
             )
         remedy = f"or `cdc webhook update {webhook} --any-update`"
         if name is not None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from cdc.capture import changed_mask
+from cdc.capture import changed_mask, included
 from cdc.capture.parent_lookup import BLOCKING_TRIES, found, kept_of, wanted_few, wanted_many
 from cdc.capture.sql_text import dollar_quoted, indent, literal, literals
 from cdc.mapping import JoinPlan, Mapping
@@ -24,6 +24,7 @@ FIRST_BATCH = 5_000
 BATCH_DELIVERIES = 100_000
 # How long a statement of the suite waits for a lock on what capture reads; then, late capture.
 READ_LOCK_MS = 10
+WANTED = "wants.webhook_id is not null"
 # Raised at the end of each read, and caught: that releases its locks. Of a class that PostgreSQL
 # leaves to applications.
 READ_DONE = "CDC00"
@@ -35,10 +36,10 @@ def capture(join_plan: JoinPlan, mapping: Mapping) -> str:
     name, table = literal(resource.name), literal(str(resource.table))
     read = partial(found, join_plan, mapping, source="null::bigint")
     kept = ["gone"] if resource.deleted else []
+    column = ", included" * bool(resource.fields)
     done = "when 'INSERT' then 'c'" + (" when 'DELETE' then 'd'" if resource.deleted else "")
     few = f"""\
-select array_agg((found.source, wants.webhook_id, found.refs)::cdc.captured)
-         filter (where wants.webhook_id is not null) as captured,
+select {included.queued(resource, WANTED)},
        array_agg(jsonb_build_array(found.key, found.own)) filter (where found.own is not null)
          as unplaced,
        (select last_value from cdc.queue_id) as base, (select last_value from cdc.bell) as bell
@@ -53,13 +54,15 @@ select array_agg((found.source, wants.webhook_id, found.refs)::cdc.captured)
 with found as not materialized (  -- read twice: joining is cheaper than keeping what was joined
 {indent(read(rows=batch, masks="$4", many=True, action="$3"), 2)}
 )
-select (select array_agg((found.source, wants.webhook_id, found.refs)::cdc.captured)
-          from found
-{indent(wanted_many(join_plan, "$3"), 8)} and found.own is null) as captured,
+select wanted.*,
        (select array_agg(jsonb_build_array(found.key, found.own))
           from found
          where found.own is not null) as unplaced,
        (select last_value from cdc.queue_id) as base, (select last_value from cdc.bell) as bell
+  from (
+    select {indent(included.queued(resource), 4).strip()}
+      from found
+{indent(wanted_many(join_plan, "$3"), 4)} and found.own is null) wanted
 """
     compares = resource.fields is not None
     masks = ""
@@ -69,6 +72,12 @@ select (select array_agg((found.source, wants.webhook_id, found.refs)::cdc.captu
   compared bigint := 0;  -- rows up to the last one of them
   masks bigint[];  -- of them those of the batch; null: all count as changed"""
     compare = f"\n{indent(changed_mask.compare(resource), 6)}" if compares else ""
+    forms = kept_forms = kept_done = kept_read = ""
+    if column:
+        forms = f"\n{indent(included.forms(resource), 6)}"
+        kept_forms = f"\n{indent(included.forms(resource), 10)}"
+        kept_done = f"\n          raise sqlstate '{READ_DONE}';"
+        kept_read = f"\n          when sqlstate '{READ_DONE}' then\n            null;"
     using = "done, batch, action, masks" if compares else "done, batch, action"
     return f"""
 #variable_conflict use_variable
@@ -104,10 +113,10 @@ begin
     -- A guarded read: whatever the suite did to its tables, its writers must not fail because of
     -- us. It always ends by raising, which releases its locks; the variables keep what was read.
     begin
-      setting := set_config('lock_timeout', '{READ_LOCK_MS}ms', true);{compare}
+      setting := set_config('lock_timeout', '{READ_LOCK_MS}ms', true);{forms}{compare}
       -- Of no row: what the insert below would wait for, or fail at, is found out here.
-      insert into cdc.queue (id, webhook_id, layout, action, "time", refs, uid)
-      select 0, 0, 0, action, happened, null, null where false;
+      insert into cdc.queue (id, webhook_id, layout, action, "time", refs, uid{column})
+      select 0, 0, 0, action, happened, null, null{", null" * bool(column)} where false;
 {indent(unfiltered("queue", "subscription", *kept), 6)}
       if rows <= {FEW} then
 {indent(few, 8)};
@@ -131,12 +140,12 @@ begin
       when others then
         problem := format('%s (%s)', sqlerrm, sqlstate);
         queued := 0;
-        begin
+        begin{kept_forms}
           select array_agg(jsonb_build_array(own.{quote(resource.key)}::text,
                             {kept_of(resource, 28, "masks")}))
             into unplaced
-            from {left};
-        exception
+            from {left};{kept_done}
+        exception{kept_read}
           when serialization_failure then
             raise;
           when others then
@@ -163,14 +172,15 @@ begin
       if rows > {FEW} then
         series := left(gen_random_uuid()::text, 24);
       end if;
-      insert into cdc.queue (id, webhook_id, layout, action, "time", refs, uid)
+      insert into cdc.queue (id, webhook_id, layout, action, "time", refs, uid{column})
       select last_id - queued + c.number, c.webhook_id, {join_plan.layout.id}, action,
              happened, c.refs,
              -- Half of all the time of many would go into random numbers; one and a count will do.
              case when rows <= {FEW} then gen_random_uuid()
                   else (series || lpad(to_hex(c.number), 12, '0'))::uuid
-             end
-        from unnest(read.captured) with ordinality c (source, webhook_id, refs, number);
+             end{column}
+        from unnest(read.captured{column.replace(" ", " read.")}) with ordinality
+             c (source, webhook_id, refs{column}, number);
     end if;
     if unplaced is not null then
       begin
@@ -248,12 +258,17 @@ def resolve(join_plan: JoinPlan, mapping: Mapping) -> str:
             f"own.{quote(resource.key)} is not null as whole",
         ),
         changed=changed_mask.was_kept(resource, "u.own"),
+        known="cdc.renamed(u.own)",
     )
     fields = " f.changed," if resource.fields is not None else ""
-    fields += " f.fields," if resource.fields else ""
+    fields += " f.fields, f.vals," if resource.fields else ""
+    column, also, declared, forms = "", "", "", ""
+    if resource.fields:
+        column, also = ", included", ", also"
+        declared = "\n  also json[];  -- what is included of them\n  setting text;"
+        forms = f"\n{indent(included.forms(resource), 4)}"
     query = f"""
-select array_agg((found.source, wants.webhook_id, found.refs)::cdc.captured)
-         filter (where wants.webhook_id is not null),
+select {included.queued(resource, WANTED)},
        array_agg(distinct found.source) filter (where found.company is not null)
   from (
     select f.source, f.refs, f.action,{fields}
@@ -283,12 +298,12 @@ select array_agg((found.source, wants.webhook_id, found.refs)::cdc.captured)
 -- Tries again to capture changes of {resource.table} that lie in cdc.unresolved.
 -- Called by cdc.resolve(), for the daemon. Returns how many it placed.
 declare
-  captured cdc.captured[];
+  captured cdc.captured[];{declared}
   placed bigint[];
   types text;
   problem text := 'a parent row is not there, or no company was found';
 begin
-  begin
+  begin{forms}
 {indent(unfiltered("subscription", *kept), 4)}
     -- The columns' types are today's: only the catalogue knows them.
     types := (
@@ -304,7 +319,7 @@ begin
         {literal(lacking)};
     end if;
     execute {dollar_quoted("before", before)} || types || {dollar_quoted("after", after + "    ")}
-      into captured, placed using wanted;
+      into captured{also}, placed using wanted;
   exception
     when serialization_failure then
       raise;
@@ -314,9 +329,9 @@ begin
       placed := null;
   end;
   if captured is not null then
-    insert into cdc.queue (id, webhook_id, layout, action, "time", refs)
-    select u.id, c.webhook_id, {join_plan.layout.id}, u.action, u."time", c.refs
-      from unnest(captured) c
+    insert into cdc.queue (id, webhook_id, layout, action, "time", refs{column})
+    select u.id, c.webhook_id, {join_plan.layout.id}, u.action, u."time", c.refs{column}
+      from unnest(captured{also}) c (source, webhook_id, refs{column})
      -- One by one by index: planned as a join while the table was empty, it would be read whole.
      cross join lateral (select * from cdc.unresolved one where one.id = c.source offset 0) u
      order by u.id;

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from cdc.capture import changed_mask
+from cdc.capture import changed_mask, included
 from cdc.capture.sql_text import build_object, json_object, lines, literal
 from cdc.mapping import JoinPlan, Mapping, Resource, Table, plan_joins
 from cdc.mapping.joins import Column
@@ -49,9 +49,11 @@ def found(
     more: tuple[str, ...] = (),
     masks: str = "",
     changed: str = "",
+    known: str = "",
 ) -> str:
     """Selects, of changed rows (alias ``own``), ``source, key, company, refs, own``, and ``more``;
-    of a resource that declares fields, their values and the bits of what was changed, too.
+    of a resource that declares fields, their values (as text, and as JSON) and the bits of what was
+    changed, too.
 
     A row has its place when it has a company and none of its parents' rows is missing; until then
     ``own`` is what to keep of it.
@@ -63,6 +65,7 @@ def found(
             no place have no ``company``.
     masks:  the bits by number of the row, to be kept of one that has no place;
     changed: or the bits themselves.
+    known:  of kept rows, what the values as JSON come from (see ``included.values``).
     """
     resource = join_plan.resource
 
@@ -124,7 +127,7 @@ def found(
             f"       end as own"
         )
         joins.append(_earlier(resource, key, many))
-    extra = "".join(f",\n       {one}" for one in (*more, *_asked(resource, masks, changed)))
+    extra = "".join(f",\n       {one}" for one in (*more, *_asked(resource, masks, changed, known)))
     return "\n".join(
         [
             f"select {source} as source,",
@@ -205,7 +208,8 @@ def wanted_few(join_plan: JoinPlan, action: str) -> str:
     """
     return (
         f"  left join lateral (\n"
-        f"    select s.webhook_id from cdc.subscription s\n"
+        f"    select s.webhook_id{', s.include' * bool(join_plan.resource.fields)}\n"
+        f"      from cdc.subscription s\n"
         f"     where s.company = found.company and s.event = {literal(join_plan.layout.event)}\n"
         f"       and {wants('s', action, join_plan)}\n"
         f"    offset 0) wants on true"
@@ -251,14 +255,16 @@ def kept_of(resource: Resource, column: int, masks: str) -> str:
     return f"{kept}\n{' ' * column}|| {changed_mask.kept(resource, masks)}"
 
 
-def _asked(resource: Resource, masks: str, changed: str) -> tuple[str, ...]:
+def _asked(resource: Resource, masks: str, changed: str, known: str) -> tuple[str, ...]:
     """What registrations are held against. Values as text: none can make that fail."""
     if resource.fields is None:
         return ()
     mask = changed or f"coalesce({changed_mask.bits(masks)}, {changed_mask.ALL})"
     named = [f"{literal(name)}, own.{quote(name)}::text" for name in resource.fields]
-    values = [f"{json_object(named)} as fields"] if named else []
-    return (f"{mask} as changed", *values)
+    if not named:
+        return (f"{mask} as changed",)
+    values = included.values(resource, known)
+    return (f"{mask} as changed", f"{json_object(named)} as fields", f"{values} as vals")
 
 
 def probe(mapping: Mapping, resource: Resource) -> str:

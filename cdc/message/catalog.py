@@ -42,8 +42,16 @@ def _happens(resource: Resource) -> str:
     return f"A row of {resource.table.name} was {done}."
 
 
-def example(mapping: Mapping, resource: Resource, base_url: str | None = None) -> bytes:
-    """The body that is sent for a change of a row of this resource, byte for byte."""
+def example(
+    mapping: Mapping,
+    resource: Resource,
+    base_url: str | None = None,
+    included: dict[str, Any] | None = None,
+) -> bytes:
+    """The body that is sent for a change of a row of this resource, byte for byte.
+
+    included: what a webhook gets of its values.
+    """
     layout = plan_joins(mapping, resource).layout
     # Numbers that tell the resources apart; the company's is 1.
     keys = {COMPANY: "1"} | {name: str(n) for n, name in enumerate(mapping.resources, 17)}
@@ -58,8 +66,42 @@ def example(mapping: Mapping, resource: Resource, base_url: str | None = None) -
         refs=tuple(
             None if field == "base" else keys[field.rsplit(".", 1)[-1]] for field in layout.fields
         ),
+        included=json.dumps(included) if included else None,
     )
     return Translator(mapping, base_url).body(delivery, ENDPOINT)
+
+
+def _with_values(resource: Resource) -> dict[str, Any] | None:
+    """What ``data`` has in addition for a webhook that includes the first of the fields."""
+    first = (resource.fields or ())[:1]
+    return {"changed": list(first), "fields": dict.fromkeys(first)} if first else None
+
+
+def _members_of_values(resource: Resource) -> dict[str, Any]:
+    """Their schemas. What a value can be, the table's columns say."""
+    if not resource.fields:
+        return {}
+    names = {"type": "array", "items": {"enum": list(resource.fields)}, "uniqueItems": True}
+    return {
+        "changed": {
+            "description": "Included fields that the change may have altered; of a created or "
+            "deleted row all of them. Only for webhooks that include fields.",
+            **names,
+        },
+        "fields": {
+            "description": "Values of the included fields: after the change, of a deleted row "
+            "before it.",
+            "type": "object",
+            "properties": {name: {} for name in resource.fields},
+            "additionalProperties": False,
+        },
+        "omitted": {
+            "description": "Included fields whose values are left out: they are too long, or not "
+            "known any more.",
+            "minItems": 1,
+            **names,
+        },
+    }
 
 
 def schema(mapping: Mapping, resource: Resource, base_url: str | None = None) -> dict[str, Any]:
@@ -68,6 +110,13 @@ def schema(mapping: Mapping, resource: Resource, base_url: str | None = None) ->
     Members that are not named are allowed: a later version may add some, and a receiver has to
     ignore what it does not know.
     """
+    values = _members_of_values(resource)
+    together = (
+        {"dependentRequired": {"changed": ["fields"], "fields": ["changed"], "omitted": ["fields"]}}
+        if values
+        else {}
+    )
+    examples = [None, *([_with_values(resource)] if values else [])]
     members = {
         name: {
             "description": f"Address of the {name} in the suite's API.",
@@ -107,10 +156,12 @@ def schema(mapping: Mapping, resource: Resource, base_url: str | None = None) ->
                         ]
                     },
                     **members,
+                    **values,
                 },
+                **together,
             },
         },
-        "examples": [json.loads(example(mapping, resource, base_url))],
+        "examples": [json.loads(example(mapping, resource, base_url, one)) for one in examples],
     }
 
 
@@ -209,5 +260,10 @@ def markdown(mapping: Mapping, base_url: str | None = None) -> str:
     for event, one in mapping.events.items():
         body = example(mapping, one, base_url).decode("ascii")
         parts += [f"## {event}", "", "```json", body, "```", ""]
+        if values := _with_values(one):
+            names = ", ".join(f"`{name}`" for name in one.fields or ())
+            body = example(mapping, one, base_url, values).decode("ascii")
+            parts += [f"Its fields: {names}. For a webhook that includes the first:", ""]
+            parts += ["```json", body, "```", ""]
     actions = [f"- `{name}`: {meaning}" for name, meaning in actions_of(*mapping.captured).items()]
     return "\n".join([*parts, "`action` is one of:", "", *actions, ""])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from datetime import UTC
 from secrets import token_hex
@@ -70,6 +71,8 @@ class Translator:
             self._endpoints.keep(endpoint, quoted, len(endpoint) + len(quoted))
         time = delivery.time.astimezone(UTC).isoformat(timespec="microseconds")
         data = pieces[0] if key is None else _segment(key).join(pieces)
+        if delivery.included is not None:
+            data += _members(delivery.included)
         return (
             f'{{"endpoint": {quoted}, "time": "{time}", '
             f'"event": "{layout.event}", "data": {{"action": "{delivery.action}"{data}}}}}'
@@ -227,6 +230,18 @@ _encoder = json.JSONEncoder(ensure_ascii=True)
 
 def _json(text: str) -> str:
     return _encoder.encode(text)
+
+
+_BEYOND_ASCII = re.compile(r"[^\x00-\x7f]+")
+
+
+def _members(included: str) -> str:
+    """Those of an object, as they are written, but in ASCII: what is beyond is within its strings.
+    None of what is JSON and no object, which capture has not written."""
+    text = included.strip()
+    if not text.startswith("{") or not (members := text[1:-1].strip()):
+        return ""
+    return ", " + _BEYOND_ASCII.sub(lambda found: _json(found[0])[1:-1], members)
 
 
 def _notice(delivery: Delivery, endpoint: str) -> bytes:

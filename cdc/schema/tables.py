@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import ARRAY, BYTEA, JSONB, OID, REAL, UUID
+from sqlalchemy.dialects.postgresql import ARRAY, BYTEA, JSON, JSONB, OID, REAL, UUID
 
 from cdc.schema.api_tables import (
     api_key,
@@ -109,8 +109,12 @@ subscription = sa.Table(
     column("actions", sa.Text, null=True),
     column("filter", JSONB(none_as_null=True), null=True),
     column("changed", ARRAY(sa.Text), null=True),
+    column("include", ARRAY(sa.Text), null=True),
     sa.Index("subscription_webhook", "webhook_id"),
-    sa.Index("subscription_changed", "event", postgresql_where=sa.text("changed is not null")),
+    sa.Index(
+        *("subscription_changed", "event"),
+        postgresql_where=sa.text("changed is not null or include is not null"),
+    ),
 )
 
 
@@ -139,6 +143,7 @@ queue = sa.Table(
     column("action", Char),
     column("time", TIME),
     column("refs", ARRAY(sa.Text)),
+    column("included", JSON(none_as_null=True), null=True),
     sa.Index("queue_lane", "webhook_id", "id"),
     sa.Index("queue_xid", "xid", "action"),
 )
@@ -156,6 +161,7 @@ retry = sa.Table(
     column("moved_at", TIME, server_default=NOW),
     column("last_status", sa.SmallInteger, null=True),
     column("last_error", sa.Text, null=True),
+    column("included", JSON(none_as_null=True), null=True),
     sa.Index("retry_due", "webhook_id", "due_at", postgresql_where=sa.text("due_at is not null")),
     sa.Index("retry_resource", "webhook_id", "event", "key", "id"),
     sa.Index(
@@ -177,6 +183,7 @@ dead = sa.Table(
     column("died_at", TIME, server_default=NOW),
     column("last_status", sa.SmallInteger, null=True),
     column("last_error", sa.Text, null=True),
+    column("included", JSON(none_as_null=True), null=True),
     sa.Index("dead_age", "died_at"),
     sa.Index("dead_list", "webhook_id", "xid", "id"),
 )

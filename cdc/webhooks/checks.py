@@ -62,8 +62,14 @@ def checked(new: NewWebhook, rules: Rules) -> NewWebhook:
     events = _only_notices(new.events) if system else checked_events(new.events, rules)
     actions = checked_actions(new.actions, events, rules)
     checked_filter(new.filter, events, rules)
-    changed = checked_changed(new.changed, events, rules)
-    return replace(new, endpoint=endpoint, events=events, actions=actions, changed=changed)
+    return replace(
+        new,
+        endpoint=endpoint,
+        events=events,
+        actions=actions,
+        changed=checked_changed(new.changed, events, rules),
+        include=checked_include(new.include, events, rules),
+    )
 
 
 def _only_notices(events: Sequence[str]) -> tuple[str, ...]:
@@ -152,6 +158,14 @@ def checked_changed(
     return tuple(dict.fromkeys(given))
 
 
+def checked_include(given: Sequence[str], events: Sequence[str], rules: Rules) -> tuple[str, ...]:
+    """Fields that the mapping declares for each of the events, each once."""
+    for event in events:
+        for name in given:
+            _known_field(name, event, rules)
+    return tuple(dict.fromkeys(given))
+
+
 def _known_field(name: str, event: str, rules: Rules) -> None:
     known = rules.fields.get(event, ())
     if name not in known:
@@ -168,7 +182,7 @@ def changed_events(old: Registration, changes: Changes, rules: Rules) -> tuple[s
     """A webhook's events after a change. Raises UsageError."""
     if old.company == SYSTEM:
         wanted = (*(changes.events or ()), *changes.added, *changes.dropped)
-        if wanted or changes.actions or changes.filter:
+        if wanted or changes.actions or changes.filter or changes.include:
             raise UsageError(
                 f"webhook {old.id} is of the system: it gets {NOTICE_EVENT} and nothing else",
                 "`cdc webhook add --company` registers one that gets changes.",

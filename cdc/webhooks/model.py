@@ -108,6 +108,7 @@ class NewWebhook:
     filter:  fields and the values that a row must have in each to be sent; empty: any.
     changed: fields of which an update must have changed one to be sent; empty: it must have changed
              the row; None: any update.
+    include: fields whose values are sent; empty: none.
     """
 
     company: str
@@ -126,12 +127,13 @@ class NewWebhook:
     actions: tuple[str, ...] = ()
     filter: dict[str, list[str]] = field(default_factory=dict)
     changed: tuple[str, ...] | None = None
+    include: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Changes:
     """What to change; None: left as it is. A rate of 0 removes the limit, an empty
-    profile the profile, an empty ref the ref.
+    profile the profile, an empty ref the ref, an empty list of included fields all of them.
 
     events:  all of them from now on.
     added, dropped: those that come to the ones before, or go.
@@ -151,6 +153,7 @@ class Changes:
     actions: tuple[str, ...] | None = None
     filter: dict[str, list[str]] | None = None
     changed: tuple[str, ...] | Literal["any"] | None = None
+    include: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +167,7 @@ class Registration:
     actions: what is sent of its events' changes.
     filter:  fields and the values that a row must have in each to be sent.
     changed: what an update must have changed to be sent, as in NewWebhook.
+    include: fields whose values are sent.
     """
 
     id: int
@@ -184,6 +188,7 @@ class Registration:
     actions: tuple[str, ...] = USUAL_ACTIONS
     filter: dict[str, list[str]] = field(default_factory=dict)
     changed: tuple[str, ...] | None = None
+    include: tuple[str, ...] = ()
 
     def shown(self) -> dict[str, Any]:
         """All that may be printed."""
@@ -194,6 +199,7 @@ class Registration:
             "actions": list(self.actions),
             "filter": self.filter,
             "changed": None if self.changed is None else list(self.changed),
+            "include": list(self.include),
             "endpoint": without_login(self.endpoint),
             "description": self.description,
             "state": str(self.state),

@@ -113,8 +113,10 @@ class Registry(RegistryReader):
             asked = None if changes.changed == "any" else changes.changed
             asked = old.changed if changes.changed is None else asked
             changed = checks.checked_changed(asked, events, self.rules)
-            wanted = (events, actions, wanted_rows, changed)
-            if wanted != (old.events, old.actions, old.filter, old.changed):
+            values_of = old.include if changes.include is None else changes.include
+            include = checks.checked_include(values_of, events, self.rules)
+            wanted = (events, actions, wanted_rows, changed, include)
+            if wanted != (old.events, old.actions, old.filter, old.changed, old.include):
                 statements.subscribe(conn, webhook_id, old.company, *wanted)
             if values.keys() & {"endpoint", "headers", "tls_profile"}:
                 statements.due_now(conn, webhook_id)

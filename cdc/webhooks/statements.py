@@ -31,13 +31,13 @@ def _registrations(source: Any) -> Any:
         .scalar_subquery()
     )
     # Registered by hand, an event may want something else than its neighbour.
-    filter_, changed = (
+    filter_, changed, include = (
         sa.select(column)
         .where(subscription.c.webhook_id == source.c.id)
         .order_by(subscription.c.event)
         .limit(1)
         .scalar_subquery()
-        for column in (subscription.c.filter, subscription.c.changed)
+        for column in (subscription.c.filter, subscription.c.changed, subscription.c.include)
     )
     actions = (
         sa.select(sa.func.string_agg(sa.func.coalesce(subscription.c.actions, _ALL), ""))
@@ -50,6 +50,7 @@ def _registrations(source: Any) -> Any:
         actions.label("actions"),
         filter_.label("filter"),
         changed.label("changed"),
+        include.label("include"),
     )
 
 
@@ -82,6 +83,7 @@ def registration(row: Any) -> Registration:
         actions=tuple(a for a in ACTIONS if a[0] in (row.actions or _ALL)),
         filter=row.filter or {},
         changed=None if row.changed is None else tuple(row.changed),
+        include=tuple(row.include or ()),
     )
 
 
@@ -186,6 +188,7 @@ def insert(conn: sa.Connection, new: NewWebhook, cap: int) -> int:
         new.actions or USUAL_ACTIONS,
         new.filter,
         new.changed,
+        new.include,
     )
     return webhook_id
 
@@ -198,6 +201,7 @@ def subscribe(
     actions: Sequence[str] = USUAL_ACTIONS,
     filter_: Mapping[str, list[str]] | None = None,
     changed: Sequence[str] | None = None,
+    include: Sequence[str] = (),
 ) -> None:
     """These changes of these events from now on, and no others."""
     conn.execute(sa.delete(subscription).where(subscription.c.webhook_id == webhook_id))
@@ -210,6 +214,7 @@ def subscribe(
             "actions": None if kept == _ALL else kept,
             "filter": filter_ or None,
             "changed": None if changed is None else list(changed),
+            "include": list(include) or None,
         }
         for event in sorted(events)
     ]

@@ -43,6 +43,7 @@ class _Webhook(_StrictModel):
     actions: list[str] = []
     filter: dict[str, list[str]] = {}
     changed: list[str] | None = None
+    include: list[str] = []
     signature: Scheme = Scheme.V1
     secrets: list[_Secret] = []
 
@@ -92,6 +93,8 @@ def _dumped(one: Registration, signed: tuple[Secret, ...] | Scheme) -> dict[str,
         entry["filter"] = one.filter
     if one.changed is not None:
         entry["changed"] = list(one.changed)
+    if one.include:
+        entry["include"] = list(one.include)
     if isinstance(signed, Scheme):
         entry["signature"] = str(signed)
     else:
@@ -133,4 +136,5 @@ def _parsed(entry: _Webhook) -> NewWebhook:
         actions=tuple(entry.actions),
         filter=entry.filter,
         changed=None if entry.changed is None else tuple(entry.changed),
+        include=tuple(entry.include),
     )

@@ -3,7 +3,7 @@
 -- $1 webhooks   $2 how many   $3, $4, $5 webhook, id and uid of rows that the daemon holds already
 -- Reads cdc.retry by retry_due, only what is due (a condition on clock_timestamp() would read all).
 select r.webhook_id, r.id, r.xid, r.uid, r.layout, r.action, r."time",
-       cdc.brought(r.refs, r.uid) as refs,
+       cdc.brought(r.refs, r.uid) as refs, case when r.body is null then cdc.bounded(r.included) end as included,
        r.attempts, r.tries, r.body
   from unnest($1::bigint[], $2::int[]) as lane (webhook_id, most)
  cross join lateral (

@@ -8,7 +8,7 @@
 -- dead rows before it; up to where there is something, so not on what an open transaction has written
 -- behind it either.
 select q.webhook_id, q.id, q.xid, q.uid, q.layout, q.action, q."time",
-       cdc.brought(q.refs, q.uid) as refs
+       cdc.brought(q.refs, q.uid) as refs, cdc.bounded(q.included) as included
   from unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::int[]) as lane (webhook_id, from_id, to_id, most)
  cross join lateral (
          select * from cdc.queue q

@@ -8,7 +8,7 @@
 -- $4 webhooks, $5 transactions, $6 layouts and $7 keys of the windows' modified rows
 -- Reads cdc.queue by queue_xid, once a transaction: only created and deleted rows.
 select f.webhook_id, f.id, f.xid, f.uid, f.layout, f.action, f."time",
-       cdc.brought(f.refs, f.uid) as refs
+       cdc.brought(f.refs, f.uid) as refs, cdc.bounded(f.included) as included
   from (select q.*, count(*) filter (where q.action = 'd')
                       over (partition by q.webhook_id, q.xid, q.layout, q.refs[cardinality(q.refs)]
                             order by q.id) as deletes

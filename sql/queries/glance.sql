@@ -9,11 +9,12 @@
 select pg_current_snapshot()::text as snapshot,
        b.last_value > extract(epoch from clock_timestamp()) * 1000000 as armed,
        null::bigint as webhook_id, null::bigint as id, null::xid8 as xid, null::uuid as uid,
-       null::int as layout, null::"char" as action, null::timestamptz as "time", null::text[] as refs
+       null::int as layout, null::"char" as action, null::timestamptz as "time", null::text[] as refs,
+       null::text as included
   from cdc.bell b
 union all
 (select null, null, q.webhook_id, q.id, q.xid, q.uid, q.layout, q.action, q."time",
-        cdc.brought(q.refs, q.uid)
+        cdc.brought(q.refs, q.uid), cdc.bounded(q.included)
    from cdc.queue q
   where (q.xid >= $1 and q.xid < pg_snapshot_xmax(pg_current_snapshot()))
      or q.xid = any(array(select x from unnest($2::xid8[]) x

@@ -46,7 +46,8 @@ select pg_current_snapshot()::text as snapshot,
        fleet.daemons,
        fleet.owned,
        null::bigint as webhook_id, null::bigint as id, null::xid8 as xid, null::uuid as uid,
-       null::int as layout, null::"char" as action, null::timestamptz as "time", null::text[] as refs
+       null::int as layout, null::"char" as action, null::timestamptz as "time", null::text[] as refs,
+       null::text as included
   from (select coalesce(array_agg(n.webhook_id), '{}') as webhooks,
                coalesce(array_agg(n.lowest), '{}') as lowest,
                coalesce(array_agg(n.highest), '{}') as highest
@@ -74,7 +75,7 @@ select pg_current_snapshot()::text as snapshot,
 union all
 (select null, null, null, null, null, null, null, null, null, null, null,
         q.webhook_id, q.id, q.xid, q.uid, q.layout, q.action, q."time",
-        cdc.brought(q.refs, q.uid)
+        cdc.brought(q.refs, q.uid), cdc.bounded(q.included)
    from cdc.queue q
   where (q.xid >= $1 and q.xid < (select xmax from since)
          or q.xid = any((select ended from since)::xid8[]))

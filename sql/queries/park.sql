@@ -10,7 +10,7 @@ with taken as (
    where q.webhook_id = o.webhook_id and q.id = o.id and q.uid = o.uid
   returning q.*, o.event, o.key
 )
-insert into cdc.retry (webhook_id, id, uid, xid, layout, action, "time", refs, event, key)
-select webhook_id, id, uid, xid, layout, action, "time", refs, event, key
+insert into cdc.retry (webhook_id, id, uid, xid, layout, action, "time", refs, event, key, included)
+select webhook_id, id, uid, xid, layout, action, "time", refs, event, key, included
   from taken
 on conflict do nothing  -- the same row twice

@@ -20,14 +20,14 @@ with wanted as (
    where k.slot is null and d.webhook_id = k.webhook_id and d.id = k.id and d.uid = k.uid
      and d.died_at < $5::timestamptz
   returning d.webhook_id, d.id, d.uid, d.xid, d.layout, d.action, d."time", d.refs, d.event, d.key,
-            d.body, d.tries, d.died_at as ended
+            d.body, d.tries, d.died_at as ended, d.included
 ), logged as (
-  -- The body is no longer known: it is made again, of the same references.
+  -- The body is no longer known: it is made again, of the same references, without values.
   select a.webhook_id, a.delivery as id, a.uid, a.xid, a.layout, a.action, a."time", a.refs, l.event,
          -- As in the other queries: an index has no room for a longer one.
          case when octet_length(a.refs[array_upper(a.refs, 1)]) > 2000 then a.uid::text
               else coalesce(a.refs[array_upper(a.refs, 1)], '') end as key,
-         null::bytea as body, a.try as tries, a.at as ended
+         null::bytea as body, a.try as tries, a.at as ended, null::json as included
     from wanted k
    cross join lateral (
            select * from cdc.attempt e
@@ -56,11 +56,11 @@ with wanted as (
             from (select * from exhumed union all select * from logged) both_) d
 ), moved as (
   insert into cdc.retry (webhook_id, id, uid, xid, layout, action, "time", refs, event, key, body,
-                         attempts, tries, due_at)
+                         attempts, tries, due_at, included)
   select webhook_id, id,
          case when $7::bool then md5(uid::text || extract(epoch from ended))::uuid else uid end,
          xid, layout, action, "time", refs, event, key, body, 0, tries,
-         case when place = 1 then clock_timestamp() end
+         case when place = 1 then clock_timestamp() end, included
     from lined_up order by webhook_id, id
   on conflict do nothing
   returning webhook_id

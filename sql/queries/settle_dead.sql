@@ -13,15 +13,18 @@ with outcome as (
 ), from_queue as (
   delete from cdc.queue q using outcome o
    where q.webhook_id = o.webhook_id and q.id = o.id and q.uid = o.uid
-  returning q.webhook_id, q.id, q.uid, q.xid, q.layout, q.action, q."time", q.refs
+  returning q.webhook_id, q.id, q.uid, q.xid, q.layout, q.action, q."time", q.refs,
+            q.included
 ), from_retry as (
   delete from cdc.retry r using outcome o
    where r.webhook_id = o.webhook_id and r.id = o.id and r.uid = o.uid
-  returning r.webhook_id, r.id, r.uid, r.xid, r.layout, r.action, r."time", r.refs
+  returning r.webhook_id, r.id, r.uid, r.xid, r.layout, r.action, r."time", r.refs,
+            r.included
 ), buried as (
   insert into cdc.dead (webhook_id, id, uid, xid, layout, action, "time", refs, event, key, body,
-                        attempts, tries, last_status, last_error)
-  select d.*, o.event, o.key, o.body, o.attempts, o.try, o.status, o.error
+                        attempts, tries, last_status, last_error, included)
+  select d.webhook_id, d.id, d.uid, d.xid, d.layout, d.action, d."time", d.refs, o.event, o.key, o.body, o.attempts,
+         o.try, o.status, o.error, d.included
     from (select * from from_queue union all select * from from_retry) d
     join outcome o using (webhook_id, id, uid)
   on conflict do nothing

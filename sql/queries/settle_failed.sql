@@ -18,10 +18,10 @@ with outcome as (
   returning q.*
 ), moved as (
   insert into cdc.retry (webhook_id, id, uid, xid, layout, action, "time", refs, event, key, body,
-                         attempts, tries, due_at, last_status, last_error)
+                         attempts, tries, due_at, last_status, last_error, included)
   select t.webhook_id, t.id, t.uid, t.xid, t.layout, t.action, t."time", t.refs, o.event, o.key,
          o.body, o.attempts, o.try, clock_timestamp() + o.due_in * interval '1 second', o.status,
-         o.error
+         o.error, t.included
     from taken t join outcome o using (webhook_id, id, uid)
   on conflict do nothing  -- the same row twice
   returning webhook_id, id, uid, xid, layout, action, "time", refs

@@ -48,6 +48,8 @@ create table cdc.subscription (
   filter      jsonb check (jsonb_typeof(filter) = 'object'),  -- by field the values wanted; null: any
   -- Updates that are wanted. Null: all; empty: of rows that differ at all; else: if one of these fields does.
   changed     text[],
+  -- Fields whose values are sent; null: none.
+  include     text[] check (cardinality(include) > 0),
   primary key (company, event, webhook_id)
 ) with (
   -- Truncating a table's end takes a lock that makes readers wait, and writers of the suite read this.
@@ -55,7 +57,7 @@ create table cdc.subscription (
 );
 create index subscription_webhook on cdc.subscription (webhook_id);
 -- The capture functions: does any webhook ask what an update has changed?
-create index subscription_changed on cdc.subscription (event) where changed is not null;
+create index subscription_changed on cdc.subscription (event) where changed is not null or include is not null;
 
 -- Every change of a registration, by our command line or by a DBA with psql, gets a new version and
 -- notifies the daemons. Takes no lock beyond the row's. The NOTIFY does not ask whether the

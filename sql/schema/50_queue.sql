@@ -24,7 +24,8 @@ create table cdc.queue (
   layout      int not null,                                 -- what refs mean: cdc.layout
   action      "char" not null,                              -- 'c'reated, 'm'odified, 'd'eleted
   "time"      timestamptz not null,                         -- when the change triggered the webhook
-  refs        text[] not null                               -- keys of the row and its parents
+  refs        text[] not null,                              -- keys of the row and its parents
+  included    json                                          -- members of `data`: cdc.included(); null: none
 ) with (
   -- Truncating a table's end takes a lock that makes inserts wait.
   vacuum_truncate = off,
@@ -64,4 +65,47 @@ return case
   when octet_length(array_to_string(refs, '')) > 4000 or array_ndims(refs) > 1
        or octet_length(refs[array_upper(refs, 1)]) > 2000 then array['unfit', uid::text]
   else refs
+end;
+
+-- What a payload has of a row's values, for a webhook that includes some: an object whose members come to the end of
+-- its `data`. Text for text as it is sent, but for characters beyond ASCII.
+-- names: fields of the mapping, in its order  vals: their values as JSON, empty: too long, or not known
+-- wanted: those included  bits: what was changed (cdc/capture/changed_mask.py)
+-- In the mapping's order, a value that no longer fits is left out, and named: together they take 4,000 bytes.
+-- Called by the capture functions.
+create function cdc.included(names text[], vals text[], wanted text[], bits bigint) returns json
+language plpgsql immutable parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  name text;
+  room int := 4000;
+  changed text;
+  fields text;
+  omitted text;
+begin
+  for n in 1 .. cardinality(names) loop
+    if names[n] = any(wanted) then
+      name := to_json(names[n]);
+      if bits & (1::bigint << n) <> 0 then
+        changed := concat(changed || ', ', name);
+      end if;
+      if vals[n] = '' or octet_length(vals[n]) > room then
+        omitted := concat(omitted || ', ', name);
+      else
+        room := room - octet_length(vals[n]);
+        fields := concat(fields || ', ', name, ': ', vals[n]);
+      end if;
+    end if;
+  end loop;
+  return format('{"changed": [%s], "fields": {%s}%s}', changed, fields, ', "omitted": [' || omitted || ']');
+end
+$$;
+
+-- It as the daemon's queries bring it: nothing where it is longer than capture makes it, which a row that capture has
+-- not written may hold.
+create function cdc.bounded(included json) returns text
+language sql stable parallel safe
+return case
+  when pg_column_size(included) <= 20000 and octet_length(included::text) <= 20000 then included::text
 end;

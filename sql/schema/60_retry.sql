@@ -21,6 +21,7 @@ create table cdc.retry (
   moved_at    timestamptz not null default clock_timestamp(),
   last_status smallint,
   last_error  text,
+  included    json,                         -- as in cdc.queue
   primary key (webhook_id, id, uid)
 ) with (
   vacuum_truncate = off,
@@ -54,6 +55,7 @@ create table cdc.dead (
   died_at     timestamptz not null default clock_timestamp(),
   last_status smallint,
   last_error  text,
+  included    json,                         -- as in cdc.queue
   primary key (webhook_id, id, uid)
 ) with (
   vacuum_truncate = off,

@@ -50,15 +50,15 @@ grant select (at, delivery, uid, webhook_id, layout, action, "time", refs, try, 
 
 -- Capture: adds to the queue, without a say in the transaction, and to what is unresolved.
 -- Of registrations it sees which webhook wants which event of which company, and nothing else.
-grant insert (id, webhook_id, uid, layout, action, "time", refs) on cdc.queue to cdc_capture;
+grant insert (id, webhook_id, uid, layout, action, "time", refs, included) on cdc.queue to cdc_capture;
 grant select, insert, delete on cdc.unresolved to cdc_capture;
 grant update (tries, reason, retry_at) on cdc.unresolved to cdc_capture;
 grant select (id, xid, source, key, own), insert (source, key, own) on cdc.gone to cdc_capture;
 grant select on cdc.subscription, cdc.bell to cdc_capture;
 grant select on cdc.queue_id to cdc_capture;
 grant execute on function cdc.kept(json, oid), cdc.renamed(jsonb), cdc.new_id() to cdc_capture;
-grant execute on function cdc.unfiltered(regclass) to cdc_capture;
-grant execute on function cdc.brought(text[], uuid), cdc.new_id() to cdc_daemon;
+grant execute on function cdc.unfiltered(regclass), cdc.included(text[], text[], text[], bigint) to cdc_capture;
+grant execute on function cdc.brought(text[], uuid), cdc.bounded(json), cdc.new_id() to cdc_daemon;
 grant execute on function cdc.brought(text[], uuid),
   cdc.owed(bigint, xid8, bigint, int, int, smallint[], bool) to cdc_serve;
 grant select (id, xid), delete on cdc.gone to cdc_daemon;

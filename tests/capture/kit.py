@@ -129,10 +129,12 @@ class Suite:
         }
         return [
             Delivery(
-                *(id_, webhook, int(xid), uid, layouts[layout], ACTION_NAMES[action], at, (*refs,))
+                *(id_, webhook, int(xid), uid, layouts[layout], ACTION_NAMES[action], at, (*refs,)),
+                included=included,
             )
-            for id_, webhook, xid, uid, layout, action, at, refs in self.all(
-                'select id, webhook_id, xid::text, uid::text, layout, action::text, "time", refs'
+            for id_, webhook, xid, uid, layout, action, at, refs, included in self.all(
+                'select id, webhook_id, xid::text, uid::text, layout, action::text, "time", refs,'
+                "       cdc.bounded(included)"
                 "  from cdc.queue order by id"
             )
         ]

@@ -1,4 +1,4 @@
-"""`--filter`, `--when`, `--changed-only`: a webhook that wants some rows, or some updates only."""
+"""`--filter`, `--when`, `--changed-only`, `--include`: what a webhook wants of its events."""
 
 from __future__ import annotations
 
@@ -75,6 +75,12 @@ def test_add_and_update(cdc: Command, db: psycopg.Connection) -> None:
             "what an update of note_changed changes is not known: the mapping has no `fields`",
         ),
         (["--event", "note_changed", "--changed-only"], "Write `fields = []` there, or the"),
+        ([*EVENT, "--include", "stat"], "event candidate_changed has no field 'stat'"),
+        ([*EVENT, "--include", "stat"], "Its fields: status, score."),
+        (
+            ["--event", "note_changed", "--include", "status"],
+            """The mapping declares none for it. Write `fields = ["status"]` there, and run""",
+        ),
         ([*EVENT, "--changed-only", "--when", "status"], "--changed-only and --when contradict"),
         (
             [*EVENT, "--filter", f"status={','.join('x' * 51)}"],
@@ -133,6 +139,44 @@ def test_updates_that_changed_something(cdc: Command, db: psycopg.Connection) ->
     cdc.good("webhook", "remove", made["id"], "--yes")
     cdc.good("webhook", "import", "-", stdin=exported)
     assert asked(db) == [[]]
+
+
+def test_values_that_are_included(cdc: Command, db: psycopg.Connection) -> None:
+    """Registered, changed, shown, explained, exported and imported."""
+
+    def included() -> list[Any]:
+        rows = db.execute("select include from cdc.subscription order by webhook_id").fetchall()
+        return [found for (found,) in rows]
+
+    made = cdc.json(
+        "webhook", "add", *URL, *EVENT, "--include", "status", "--include", "score", "--include",
+        "status",
+    )  # fmt: skip
+    assert made["include"] == ["status", "score"]
+    assert included() == [["status", "score"]]
+    update = ["webhook", "update", made["id"]]
+    assert cdc.json(*update, "--filter", "status=new")["include"] == ["status", "score"]
+    assert "(status=new, with status and score)" in cdc.good("webhook", "list").out
+    assert "status, score" in cdc.good("webhook", "show", made["id"]).out
+    db.execute(
+        "insert into company default values; insert into project (company_id) values (1);"
+        " insert into candidate (project_id, status) values (1, 'expired')"
+    )
+    said = " ".join(cdc("explain", "candidate", "1").out.split())
+    assert "rows whose status is new only, with the values of status and score (since" in said
+    exported = cdc.good("webhook", "export").out
+    assert json.loads(exported)["webhooks"][0]["include"] == ["status", "score"]
+    assert "include: status, score -> score" in cdc.good(*update, "--include", "score").err
+    assert included() == [["score"]]
+    assert "contradict" in cdc.refused(*update, "--include", "score", "--no-include", code=2)
+    added = (*update, "--no-filter", "--add-event", "note_changed")
+    assert "event note_changed has no field 'score'" in cdc.refused(*added, code=2)
+    assert "include: score -> none" in cdc.good(*added, "--no-include").err
+    assert included() == [None, None]
+    assert "include" not in json.loads(cdc.good("webhook", "export").out)["webhooks"][0]
+    cdc.good("webhook", "remove", made["id"], "--yes")
+    cdc.good("webhook", "import", "-", stdin=exported)
+    assert included() == [["status", "score"]]
 
 
 def test_events_list_show_and_explain(cdc: Command, db: psycopg.Connection) -> None:

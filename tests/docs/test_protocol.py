@@ -38,6 +38,9 @@ def made(
     layout = plan_joins(mapping, mapping.events[payload["event"]]).layout
     missing = {name for name, url in payload["data"].items() if url is None}
 
+    values = ("changed", "fields", "omitted")
+    included = {name: payload["data"][name] for name in values if name in payload["data"]}
+
     def reference(field: str) -> str | None:
         if field == "base":
             return base
@@ -53,6 +56,7 @@ def made(
         action=payload["data"]["action"],
         time=datetime.fromisoformat(payload["time"]),
         refs=tuple(reference(field) for field in layout.fields),
+        included=json.dumps(included) if included else None,
     )
     return Translator(mapping).body(delivery, payload["endpoint"])
 

@@ -56,6 +56,37 @@ def test_deleted_is_an_action_where_the_mapping_declares_it() -> None:
         assert validator(catalog.schema(mapping, resource)).is_valid(payload) == resource.deleted
 
 
+def test_values_are_in_the_schema_where_the_mapping_declares_fields() -> None:
+    event = 'event = "note_changed"'
+    text = default_mapping().source.replace(event, f'{event}\nfields = ["state", "text"]')
+    mapping = parse_mapping(text, "x.toml")
+    OpenAPIV31SpecValidator(catalog.openapi(mapping)).validate()
+    one = mapping.events["note_changed"]
+    included = {"changed": ["state"], "fields": {"state": None}}
+    body = catalog.example(mapping, one, None, included)
+    assert body.endswith(b'/notes/23/", "changed": ["state"], "fields": {"state": null}}}'), body
+    assert body.decode() in catalog.markdown(mapping)
+    assert '"changed"' not in catalog.markdown(default_mapping())
+    schema = validator(catalog.schema(mapping, one))
+    for more, valid in {
+        '"changed": [], "fields": {}': True,
+        '"changed": ["text"], "fields": {"state": [1, {}]}, "omitted": ["text"]': True,
+        '"changed": []': False,
+        '"fields": {}': False,
+        '"changed": ["other"], "fields": {}': False,
+        '"changed": [], "fields": {"other": 1}': False,
+        '"changed": [], "fields": {}, "omitted": []': False,
+    }.items():
+        payload = json.loads(body)
+        del payload["data"]["changed"], payload["data"]["fields"]
+        payload["data"].update(json.loads(f"{{{more}}}"))
+        assert schema.is_valid(payload) is valid, more
+    plain = default_mapping().events["note_changed"]
+    assert (
+        "fields" not in catalog.schema(default_mapping(), plain)["properties"]["data"]["properties"]
+    )
+
+
 @pytest.mark.parametrize("body", BODIES, ids=lambda body: json.loads(body)["event"])
 def test_the_protocols_own_payloads_are_valid(body: bytes) -> None:
     validator(catalog.jsonschema(default_mapping())).validate(json.loads(body))

@@ -19,6 +19,8 @@ ROLES = ["cdc_owner", "cdc_capture", "cdc_daemon", "cdc_admin", "cdc_reader", "c
 
 # Function: who owns it, whether it runs as its owner, who may execute it beside its owner.
 FUNCTIONS = {
+    "cdc.bounded": ("cdc_owner", False, ["cdc_daemon"]),
+    "cdc.included": ("cdc_owner", False, ["cdc_capture"]),
     "cdc.brought": ("cdc_owner", False, ["cdc_daemon", "cdc_serve"]),
     "cdc.owed": ("cdc_owner", False, ["cdc_serve"]),
     "cdc.kept": ("cdc_owner", False, ["cdc_capture"]),

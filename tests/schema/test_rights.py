@@ -190,7 +190,8 @@ def test_what_capture_may_write(conn: Connection) -> None:
     ).fetchall()
     of_queue = {row[1:] for row in columns if row[0] == "cdc.queue"}
     assert of_queue == {
-        (name, "insert") for name in ("id", "webhook_id", "uid", "layout", "action", "time", "refs")
+        (name, "insert")
+        for name in ("id", "webhook_id", "uid", "layout", "action", "time", "refs", "included")
     }
     updated = {row[1] for row in columns if row[0] == "cdc.unresolved" and row[2] == "update"}
     assert updated == {"tries", "reason", "retry_at"}

@@ -45,6 +45,12 @@ When = typer.Option(
     help="Send an update only if it changed this field. Repeatable: one of them is enough. "
     "Inserts are always sent. `cdc events` lists the fields.",
 )
+Include = typer.Option(
+    "--include",
+    metavar="FIELD",
+    help="Send the value of this field, and whether it was changed. Repeatable. "
+    "`cdc events` lists the fields.",
+)
 Url = typer.Option(
     help="Endpoint to POST to; - reads it from stdin, which hides a password from process lists."
 )

@@ -31,6 +31,7 @@ def add(
     filter_: Annotated[list[str] | None, base.Filter] = None,
     changed_only: Annotated[bool, base.ChangedOnly] = False,
     when: Annotated[list[str] | None, base.When] = None,
+    include: Annotated[list[str] | None, base.Include] = None,
     secret: Annotated[str | None, base.Secret] = None,
     signature: Annotated[str | None, base.Signature] = None,
     cap: Annotated[int | None, base.Cap] = None,
@@ -53,9 +54,9 @@ def add(
     from cdc.webhooks.model import NewWebhook, Secret
 
     if system:
-        if company is not None or event or action or filter_:
+        if company is not None or event or action or filter_ or include:
             raise UsageError(
-                "--system contradicts --company, --event, --action and --filter",
+                "--system contradicts --company, --event, --action, --filter and --include",
                 "A webhook of the system gets the notices about all others.",
             )
     elif company is None or not event:
@@ -79,6 +80,7 @@ def add(
         actions=tuple(action or ()),
         filter=base.filter_of(filter_ or ()),
         changed=base.changed_of(changed_only, when or ()),
+        include=tuple(include or ()),
     )
     with registry:
         warn_of_companies(settings, mapping, [owner])
@@ -129,6 +131,13 @@ def update(
     any_update: Annotated[
         bool, typer.Option("--any-update", help="Send every update, whatever it changed.")
     ] = False,
+    include: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FIELD", help="Send the values of these fields only. Repeatable."),
+    ] = None,
+    no_include: Annotated[
+        bool, typer.Option("--no-include", help="Send no values any more.")
+    ] = False,
     url: Annotated[str | None, base.Url] = None,
     cap: Annotated[int | None, base.Cap] = None,
     rate: Annotated[
@@ -166,6 +175,8 @@ def update(
     if any_update and asked is not None:
         given = "--when" if when else "--changed-only"
         raise UsageError(f"--any-update and {given} contradict each other")
+    if include and no_include:
+        raise UsageError("--include and --no-include contradict each other")
     if header and no_headers:
         raise UsageError("--header and --no-headers contradict each other")
     if tls_profile is not None and no_tls_profile:
@@ -189,6 +200,7 @@ def update(
         actions=tuple(action) if action else None,
         filter={} if no_filter else base.filter_of(filter_) if filter_ else None,
         changed="any" if any_update else asked,
+        include=() if no_include else tuple(include) if include else None,
     )
     if changes == Changes():
         raise UsageError("no changes given", "`cdc webhook update --help` lists options.")

@@ -77,6 +77,7 @@ def _events(webhook: Registration) -> str:
     only = [] if webhook.actions == USUAL_ACTIONS else list(webhook.actions)
     only += filters(webhook)
     only += [] if webhook.changed is None else [changed_in_words(webhook.changed)]
+    only += [f"with {' and '.join(webhook.include)}"] if webhook.include else []
     return ", ".join(webhook.events) + (f" ({', '.join(only)})" if only else "")
 
 
@@ -128,6 +129,7 @@ def show(ctx: typer.Context, webhook_id: WebhookId, as_json: AsJson = False) -> 
             "actions": ", ".join(found.actions),
             "filter": " ".join(filters(found)),
             "changed": changed_in_words(found.changed),
+            "include": ", ".join(found.include),
             "state": state(found.state),
             "cap": f"{found.cap} requests at once",
             "rate": rate,

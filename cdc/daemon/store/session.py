@@ -234,11 +234,12 @@ class Layouts:
                 action=ACTION_NAMES.get(row[5], "unknown"),
                 time=row[6],
                 refs=tuple(row[7]) or (None,),
-                attempts=row[8] if len(row) > 8 else 0,
-                tries=row[9] if len(row) > 8 else 0,
-                body=row[10] if len(row) > 8 else None,
-                retrying=len(row) > 8,
+                attempts=row[9] if len(row) > 9 else 0,
+                tries=row[10] if len(row) > 9 else 0,
+                body=row[11] if len(row) > 9 else None,
+                retrying=len(row) > 9,
                 places=_places(row),
+                included=row[8],
             )
             for row in rows
         ]
@@ -260,6 +261,8 @@ class Layouts:
 def _places(row: Row) -> int:
     """What it takes in memory, roughly: a character of text may take four bytes there."""
     size = sum(map(getsizeof, row[7]))
-    if len(row) > 8 and row[10] is not None:
-        size += len(row[10])
+    if row[8] is not None:
+        size += getsizeof(row[8])
+    if len(row) > 9 and row[11] is not None:
+        size += len(row[11])
     return 1 + size // PLACE

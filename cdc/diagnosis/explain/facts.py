@@ -114,6 +114,8 @@ select w.id, w.company, w.state, w.reason, w.since, w.created_at,
          order by s.event limit 1) as filter,
        (select s.changed from cdc.subscription s where s.webhook_id = w.id
          order by s.event limit 1) as changed,
+       coalesce((select s.include from cdc.subscription s where s.webhook_id = w.id
+         order by s.event limit 1), '{{}}') as include,
        coalesce(l.breaker, 'closed') as breaker, coalesce(l.failures, 0) as failures,
        l.failing_since, extract(epoch from l.slow_until - clock_timestamp())::float8 as slow_for,
        l.last_error, {signable} as signable

@@ -110,6 +110,7 @@ class WebhookFacts:
     actions:  first letters of the actions that it wants.
     filter:   the values that a row must have to be wanted, by field.
     changed:  fields of which an update must have changed one to be wanted; empty: the row.
+    include:  fields whose values it gets.
     owner:    the live daemon that owns it, None without.
     slow_for: seconds for which its receiver asked for a pause.
     signable: it has a valid secret; None for an account that may not see that.
@@ -125,6 +126,7 @@ class WebhookFacts:
     actions: str
     filter: dict[str, list[str]] | None
     changed: list[str] | None
+    include: list[str]
     breaker: str
     failures: int
     failing_since: datetime | None
@@ -142,9 +144,14 @@ class WebhookFacts:
             f"{name} is {' or '.join(values)}" for name, values in (self.filter or {}).items()
         )
         rows = f", rows{done}{f' whose {where}' if where else ''} only" if done or where else ""
-        if self.changed is None:
-            return rows
-        return f"{rows}, updates only if {' or '.join(self.changed) or 'the row'} changed"
+        if self.changed is not None:
+            rows += f", updates only if {' or '.join(self.changed) or 'the row'} changed"
+        return rows
+
+    @property
+    def gets(self) -> str:
+        """Which values it gets; empty without any."""
+        return f", with the values of {' and '.join(self.include)}" if self.include else ""
 
     @property
     def unusable(self) -> str | None:

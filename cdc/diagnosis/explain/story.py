@@ -131,10 +131,10 @@ def of_hook(hook: WebhookFacts, event: str, facts: Facts) -> Iterator[Sentence]:
         yield Sentence(
             "wait",
             "no change",
-            f"{name} is registered for {event}{hook.only} (since {when(hook.created_at)}), and "
-            "no change of this row is queued for it or in the part of its log that was searched. "
-            "It gets the changes of transactions that begin after its registration, and after "
-            f"capture was installed{_since(facts)}."
+            f"{name} is registered for {event}{hook.only}{hook.gets} (since "
+            f"{when(hook.created_at)}), and no change of this row is queued for it or in the part "
+            "of its log that was searched. It gets the changes of transactions that begin after "
+            f"its registration, and after capture was installed{_since(facts)}."
             f"{' Others than it is registered for are not queued.' if hook.only else ''}",
             "Search further back with --since 14d. The log is kept for CDC_LOG_DAYS.",
         )

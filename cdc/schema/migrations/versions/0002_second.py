@@ -75,6 +75,13 @@ _UNRESOLVED = """\
   end if;
 """
 
+# What a payload has of a row's values. Those of 0001 neither write nor read it.
+_INCLUDED = """\
+  if not exists (select from pg_attribute
+                  where attrelid = 'cdc.queue'::regclass and attname = 'included') then
+    alter table cdc.queue add included json;
+  end if;
+"""
 # Which actions, values and changed fields a registration wants. Capture of 0001 queues all.
 _ACTIONS = """\
   if not exists (select from pg_attribute
@@ -82,9 +89,10 @@ _ACTIONS = """\
     alter table cdc.subscription
       add actions text check (actions ~ '^(?=.)c?m?d?$'),
       add filter jsonb check (jsonb_typeof(filter) = 'object'),
-      add changed text[];
+      add changed text[],
+      add include text[] check (cardinality(include) > 0);
     create index subscription_changed on cdc.subscription (event)
-      where changed is not null;
+      where changed is not null or include is not null;
   end if;
 """
 # Before its index is built. The default is for daemons of 0001; it costs no rewriting of the table.
@@ -98,7 +106,7 @@ _TRANSACTION = """\
 APART = tuple(
     Apart(f"cdc.{table}", f"do $apart$\nbegin\n{more}{_POLICY.format(table)}end\n$apart$;")
     for table, more in (
-        ("queue", _NUMBERS),
+        ("queue", _NUMBERS + _INCLUDED),
         ("unresolved", _UNRESOLVED),
         ("subscription", _ACTIONS),
         ("attempt", _TRANSACTION),

@@ -110,6 +110,53 @@ return case
 end;
 revoke all on function cdc.brought(text[], uuid) from public;
 
+-- What a payload has of a row's values, for a webhook that includes some: an object whose members come to the end of
+-- its `data`. Text for text as it is sent, but for characters beyond ASCII.
+-- names: fields of the mapping, in its order  vals: their values as JSON, empty: too long, or not known
+-- wanted: those included  bits: what was changed (cdc/capture/changed_mask.py)
+-- In the mapping's order, a value that no longer fits is left out, and named: together they take 4,000 bytes.
+-- Called by the capture functions.
+create function cdc.included(names text[], vals text[], wanted text[], bits bigint) returns json
+language plpgsql immutable parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  name text;
+  room int := 4000;
+  changed text;
+  fields text;
+  omitted text;
+begin
+  for n in 1 .. cardinality(names) loop
+    if names[n] = any(wanted) then
+      name := to_json(names[n]);
+      if bits & (1::bigint << n) <> 0 then
+        changed := concat(changed || ', ', name);
+      end if;
+      if vals[n] = '' or octet_length(vals[n]) > room then
+        omitted := concat(omitted || ', ', name);
+      else
+        room := room - octet_length(vals[n]);
+        fields := concat(fields || ', ', name, ': ', vals[n]);
+      end if;
+    end if;
+  end loop;
+  return format('{"changed": [%s], "fields": {%s}%s}', changed, fields, ', "omitted": [' || omitted || ']');
+end
+$$;
+revoke all on function cdc.included(text[], text[], text[], bigint) from public;
+
+-- It as the daemon's queries bring it: nothing where it is longer than capture makes it, which a row that capture has
+-- not written may hold.
+create function cdc.bounded(included json) returns text
+language sql stable parallel safe
+return case
+  when pg_column_size(included) <= 20000 and octet_length(included::text) <= 20000 then included::text
+end;
+revoke all on function cdc.bounded(json) from public;
+alter table cdc.retry add column included json;
+alter table cdc.dead add column included json;
+
 -- Lanes.
 alter table cdc.lane add column slow_until timestamptz;
 
@@ -612,7 +659,7 @@ create index gone_key on cdc.gone using hash (key);
 
 -- Rights: capture as a role of its own.
 grant select (id, xid, source, key, own), insert (source, key, own) on cdc.gone to cdc_capture;
-grant insert (id, webhook_id, uid, layout, action, "time", refs) on cdc.queue to cdc_capture;
+grant insert (id, webhook_id, uid, layout, action, "time", refs, included) on cdc.queue to cdc_capture;
 grant select, insert, delete on cdc.unresolved to cdc_capture;
 grant update (tries, reason, retry_at) on cdc.unresolved to cdc_capture;
 grant select on cdc.subscription, cdc.bell to cdc_capture;
@@ -623,10 +670,10 @@ grant delete on cdc.queue to cdc_admin, cdc_serve;
 grant execute on function cdc.kept(json, oid), cdc.renamed(jsonb), cdc.new_id() to cdc_capture;
 revoke all on all sequences in schema cdc from public;
 revoke all on function cdc.unfiltered(regclass) from public;
-grant execute on function cdc.unfiltered(regclass) to cdc_capture;
+grant execute on function cdc.unfiltered(regclass), cdc.included(text[], text[], text[], bigint) to cdc_capture;
 grant select (layout) on cdc.attempt to cdc_reader;
 grant select (tls_profile, ref) on cdc.webhook to cdc_reader;
-grant execute on function cdc.brought(text[], uuid), cdc.new_id() to cdc_daemon;
+grant execute on function cdc.brought(text[], uuid), cdc.bounded(json), cdc.new_id() to cdc_daemon;
 grant execute on function cdc.brought(text[], uuid),
   cdc.owed(bigint, xid8, bigint, int, int, smallint[], bool) to cdc_serve;
 grant update (log_pruned) on cdc.installation to cdc_daemon;

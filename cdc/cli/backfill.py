@@ -10,6 +10,7 @@ from cdc.cli import common
 from cdc.cli.common import (
     AsJson,
     OfWebhook,
+    Yes,
     load_settings,
     moment,
     print_facts,
@@ -142,11 +143,15 @@ def resume(ctx: typer.Context, number: Number, as_json: AsJson = False) -> None:
     _told(found, f"Resumed backfill {number} after {_rows(found)}.", as_json)
 
 
-def cancel(ctx: typer.Context, number: Number, as_json: AsJson = False) -> None:
+def cancel(ctx: typer.Context, number: Number, yes: Yes = False, as_json: AsJson = False) -> None:
     """End it for good; what is queued is still sent."""
     from cdc.webhooks import backfills
     from cdc.webhooks.audit import Actor
 
+    with transaction(ctx) as conn:
+        found = backfills.get(conn, number)
+    if found.state in (*backfills.OPEN, "failed"):
+        common.confirm(f"Cancel backfill {number} for good, after {_rows(found)}?", yes=yes)
     with transaction(ctx) as conn:
         found = backfills.cancel(conn, Actor.here(), number)
     _told(found, f"Cancelled backfill {number} after {_rows(found)}.", as_json)

@@ -43,7 +43,7 @@ EXAMPLES = {
     "backfill show": ("cdc backfill show 1 --json",),
     "backfill pause": ("cdc backfill pause 1",),
     "backfill resume": ("cdc backfill resume 1",),
-    "backfill cancel": ("cdc backfill cancel 1",),
+    "backfill cancel": ("cdc backfill cancel 1 --yes",),
     "delivery list": (
         "cdc delivery list --webhook 1 --state dead",
         "cdc delivery list --company 1 --since 2d --limit 1000 --json",

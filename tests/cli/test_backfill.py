@@ -35,7 +35,12 @@ def test_started_shown_and_changed(
     shown = admin.good("backfill", "show", 1).out
     assert "last key   19" in shown
     assert admin.json("backfill", "resume", 1)["state"] == "running"
-    assert admin.json("backfill", "cancel", 1)["ended_at"] is not None
+    assert "Cancel backfill 1 for good, after 5 rows?" in admin.refused(
+        "backfill", "cancel", 1, code=2
+    )
+    assert admin.json("backfill", "show", 1)["state"] == "running"
+    assert admin.json("backfill", "cancel", 1, "--yes")["ended_at"] is not None
+    assert "which is cancelled" in admin.refused("backfill", "cancel", 1)
     assert "which is cancelled" in admin.refused("backfill", "resume", 1)
     assert admin.json("backfill", "start", "--webhook", number, *OF)["id"] == 2
     assert [one["state"] for one in admin.json("backfill", "list")] == ["running", "cancelled"]

@@ -2,6 +2,7 @@
 -- owner kept of the lane, and what waits in the retry table.
 --
 -- $1 webhooks
+-- failing_for: not if the registration was changed or resumed since: the time of failing begins again then.
 -- due_in: seconds until the next retry; null: none has a time. retried: there are rows in cdc.retry.
 select w.id, w.company, w.endpoint, w.state, w.version, w.max_concurrency, w.rate_limit, w.headers,
        w.tls_profile,
@@ -13,7 +14,8 @@ select w.id, w.company, w.endpoint, w.state, w.version, w.max_concurrency, w.rat
           from cdc.webhook_secret s
          where s.webhook_id = w.id and s.expires_at > clock_timestamp()) as secrets_for,
        coalesce(l.failures, 0) as failures,
-       extract(epoch from clock_timestamp() - l.failing_since)::float8 as failing_for,
+       case when l.version >= w.version
+            then extract(epoch from clock_timestamp() - l.failing_since)::float8 end as failing_for,
        greatest(coalesce(extract(epoch from l.slow_until - clock_timestamp()), 0), 0)::float8 as slow_for,
        coalesce(l.last_error, '') as last_error,
        (select extract(epoch from r.due_at - clock_timestamp())::float8

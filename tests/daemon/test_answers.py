@@ -197,8 +197,8 @@ async def test_the_days_of_failing_outlive_the_daemon(world: World) -> None:
     hook = await world.hook("candidate")
     world.receiver.script(hook.path, Script(reply=Reply(500)))
     await world.run(
-        "insert into cdc.lane (webhook_id, breaker, failures, failing_since)"
-        " values (%s, 'open', 40, clock_timestamp() - interval '5 days 1 minute')",
+        "insert into cdc.lane (webhook_id, breaker, failures, failing_since, version)"
+        " values (%s, 'open', 40, clock_timestamp() - interval '5 days 1 minute', 1)",
         hook.id,
     )
     async with Running(world.url):

@@ -108,8 +108,8 @@ async def test_a_retry_keeps_its_time_and_what_is_parked_its_place(world: World)
 
 async def kept(world: World, hook: Hook, *, failures: int, failing_days: float) -> None:
     await world.run(
-        "insert into cdc.lane (webhook_id, failures, failing_since)"
-        " values (%s, %s, clock_timestamp() - %s * interval '1 day')",
+        "insert into cdc.lane (webhook_id, failures, failing_since, version)"
+        " values (%s, %s, clock_timestamp() - %s * interval '1 day', 1)",
         hook.id,
         failures,
         failing_days,
@@ -139,6 +139,20 @@ async def test_an_open_breaker_stays_open_for_the_next_owner(world: World) -> No
         await world.until("select count(*) = 1 from cdc.retry")
         await looked(daemon)
         assert len(world.came[hook.path]) == 1
+
+
+async def test_a_resume_begins_the_days_of_failing_again(world: World) -> None:
+    """Where no daemon has kept the lane since, the next owner does not suspend it at once."""
+    resumed, other = await world.hook("candidate"), await world.hook("candidate")
+    for each in (resumed, other):
+        await kept(world, each, failures=1, failing_days=6)
+        world.receiver.script(each.path, Script(reply=Reply(500)))
+    await world.run("update cdc.webhook set reason = '' where id = %s", resumed.id)
+    await (await world.writer()).insert("candidate", project_id=1)
+    async with Running(world.url) as daemon:
+        await daemon.until("webhook suspended", webhook=other.id)
+        await world.until("select tries > 0 from cdc.retry where webhook_id = %s", resumed.id)
+    assert daemon.log.all("webhook suspended", webhook=resumed.id) == []
 
 
 async def test_the_days_of_failing_are_counted_across_owners(world: World) -> None:

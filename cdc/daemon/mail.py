@@ -92,7 +92,7 @@ class MailServer:
         )  # fmt: skip
 
     async def send(self, message: EmailMessage) -> None:
-        """Raises OSError, TimeoutError or aiosmtplib's errors (``MailRefused``)."""
+        """Raises MailRefused or MailFailed."""
         import aiosmtplib
 
         context = ssl.create_default_context()
@@ -113,8 +113,12 @@ class MailServer:
                 )
         except aiosmtplib.SMTPRecipientsRefused as error:
             raise MailRefused(_said(error.recipients)) from None
-        except (aiosmtplib.SMTPException, ValueError) as error:
-            raise MailFailed(words(error)) from None
+        except TimeoutError:
+            raise MailFailed(
+                f"{self.host} port {self.port} has not taken it within {MAIL_WITHIN_S:g} s"
+            ) from None
+        except (aiosmtplib.SMTPException, OSError, ValueError) as error:
+            raise MailFailed(_whole(words(error))) from None
 
 
 class MailFailed(Exception):
@@ -166,7 +170,7 @@ class Mailer:
         message = self._message(to, notices)
         try:
             await self.server.send(message)
-        except (MailFailed, OSError) as error:
+        except MailFailed as error:
             self.observer.mail_failed(to.id, error)
             await run(conn, "mail_failed", [to.id, one_line(words(error), 500)])
             return isinstance(error, MailRefused)
@@ -205,6 +209,13 @@ class Mailer:
             f"when they work again.\n\n{how}\n\nIt is valid for 7 days. If you do not want "
             "notices, do nothing: no other mail comes.\n"
         )
+
+
+def _whole(text: str) -> str:
+    """With what to do, where that is known."""
+    if "CERTIFICATE_VERIFY_FAILED" in text:
+        text += "; CDC_TLS_CA_FILE names the authority to trust"
+    return text
 
 
 def _said(refused: Sequence[Exception]) -> str:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from email import message_from_bytes
 from email.message import Message
 from email.policy import default
+from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 import sqlalchemy as sa
-from aiosmtpd.smtp import SMTP
+from aiosmtpd.smtp import SMTP, AuthResult
 
 from cdc.daemon import mail
 from cdc.daemon.mail import Mailer, MailServer
@@ -25,6 +28,7 @@ from cdc.webhooks import contacts
 from cdc.webhooks.audit import Actor
 from tests.daemon.running import Log, Running, settings
 from tests.daemon.world import World
+from tests.support.certificates import Authority
 
 SENDER = "cdc@example.com"
 
@@ -70,9 +74,9 @@ async def post() -> AsyncIterator[Post]:
     made.server.close()
 
 
-def mailer(world: World, url: str, log: Log | None = None) -> Mailer:
+def mailer(world: World, url: str, log: Log | None = None, **more: Any) -> Mailer:
     observer = Observer(log=log or Log(), repeats=Repeats(first=0.0))
-    server = MailServer.of(settings(world.url, smtp_url=url, smtp_sender=SENDER))
+    server = MailServer.of(settings(world.url, smtp_url=url, smtp_sender=SENDER, **more))
     return Mailer(world.url, observer, server, SENDER, "https://cdc.example/")
 
 
@@ -197,6 +201,89 @@ async def test_an_address_that_is_refused_stops_no_other(world: World, post: Pos
     assert [to for to, _ in post.mails] == ["here@example.com"]
     [(error,)] = await world.all("select last_error from cdc.contact where id = %s", gone)
     assert "no such user" in error
+
+
+# -- by TLS ----------------------------------------------------------------------------------------
+
+PASSWORD = "of the mail account"
+
+
+def _let_in(server: Any, session: Any, envelope: Any, how: str, given: Any) -> AuthResult:
+    return AuthResult(success=(given.login, given.password) == (b"me", PASSWORD.encode()))
+
+
+@asynccontextmanager
+async def speaking_tls(post: Post, context: ssl.SSLContext, scheme: str) -> AsyncIterator[str]:
+    """The URL of a server that takes mail by TLS alone, and after a login."""
+    loop = asyncio.get_running_loop()
+    implicit = scheme == "smtps"
+    # aiosmtpd does not see that a connection was encrypted from the first byte on.
+    more: dict[str, Any] = (
+        {"auth_require_tls": False}
+        if implicit
+        else {"tls_context": context, "require_starttls": True, "auth_required": True}
+    )
+    server = await loop.create_server(
+        lambda: SMTP(post, loop=loop, authenticator=_let_in, **more),
+        "127.0.0.1",
+        0,
+        ssl=context if implicit else None,
+    )
+    try:
+        yield f"{scheme}://me@127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    finally:
+        server.close()
+
+
+@pytest.fixture
+def password(tmp_path: Path) -> Path:
+    file = tmp_path / "password"
+    file.write_text(f"{PASSWORD}\n")
+    return file
+
+
+@pytest.mark.parametrize("scheme", ["smtp", "smtps"], ids=["STARTTLS", "from the first byte"])
+async def test_by_tls_to_a_server_of_a_private_authority(
+    world: World, post: Post, tmp_path: Path, password: Path, scheme: str
+) -> None:
+    authority, stranger = Authority(tmp_path, "ours"), Authority(tmp_path, "stranger")
+    number = await contact(world, "it@example.com", notices=2)
+    given: dict[str, Any] = {"smtp_password_file": password, "tls_ca_file": authority.file}
+    # The address is in the certificate; the authority is one that is not trusted, or the name is
+    # another's: an error that says so, nothing is sent, and nothing is lost.
+    for context, error in (
+        (stranger.server(), "unable to get local issuer certificate"),
+        (authority.server("mail.example.com"), "IP address mismatch"),
+    ):
+        log = Log()
+        async with speaking_tls(post, context, scheme) as url:
+            await mailer(world, url, log, **given).run_once()
+        [line] = log.all("mail cannot be sent", contact=number)
+        assert error in line.values["error"]
+        assert "CDC_TLS_CA_FILE names the authority to trust" in line.values["error"]
+        assert await world.one("select last_error from cdc.contact") == line.values["error"]
+        await world.run("update cdc.contact set due_at = now()")
+    assert post.mails == []
+    assert await world.one("select count(*) from cdc.mail") == 2
+    async with speaking_tls(post, authority.server(), scheme) as url:
+        await mailer(world, url, **given).run_once()
+    [(to, message)] = post.mails
+    assert (to, message["Subject"]) == ("it@example.com", "2 notices about your webhooks")
+    assert await world.all("select tries, last_error from cdc.contact") == [(0, None)]
+
+
+async def test_a_password_is_not_sent_in_the_clear(
+    world: World, post: Post, password: Path
+) -> None:
+    """The server offers no STARTTLS, or somebody in between has taken it away."""
+    number = await contact(world, "it@example.com")
+    log = Log()
+    url = post.url.replace("://", "://me@")
+    await mailer(world, url, log, smtp_password_file=password).run_once()
+    [line] = log.all("mail cannot be sent", contact=number)
+    assert "STARTTLS" in line.values["error"]
+    assert PASSWORD not in str(log.lines)
+    assert await world.one("select count(*) from cdc.mail") == 1
 
 
 @pytest.mark.parametrize(

@@ -294,28 +294,6 @@ class AuditPage(Out):
     next: str | None
 
 
-class NoticeQuery(Paged):
-    company: Name | None = None
-    webhook: Number | None = None
-
-
-class NoticeOut(Out):
-    id: int
-    at: datetime
-    kind: Literal["failing", "suspending", "suspended", "recovered", "dead", "expiring"]
-    webhook_id: int
-    company: str
-    event: str | None = Field(description="Of the delivery that the cause is of.")
-    since: datetime = Field(description="When it began; of `recovered`: what is over now.")
-    cause: str = Field(description="Stable code, such as `status 503`; empty where there is none.")
-    sentence: str = Field(description="For people.")
-
-
-class NoticePage(Out):
-    items: list[NoticeOut]
-    next: str | None
-
-
 class FieldError(Out):
     field: str
     message: str

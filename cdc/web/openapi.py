@@ -15,7 +15,7 @@ from cdc.web.problems import CODES, MEDIA_TYPE
 from cdc.web.routes import COUNTED, FORMS, ROUTES
 
 _REF = "#/components/schemas/{model}"
-_NUMBERS = {"webhook_id"}
+_NUMBERS = {"webhook_id", "contact_id"}
 _UUIDS = {"uid", "task_id"}
 
 

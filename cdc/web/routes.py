@@ -9,7 +9,7 @@ from typing import Protocol, TypeVar
 from urllib.parse import unquote
 
 from cdc.web.access import ADMINS, AUDITORS, CHANGERS, COMPANY, EVERY, READERS, SENDERS
-from cdc.web.api import backfills, deliveries, owed, rest, watch, webhooks
+from cdc.web.api import backfills, contacts, deliveries, owed, rest, watch, webhooks
 from cdc.web.call import Route
 from cdc.web.delivery_models import (
     BackfillIn,
@@ -38,8 +38,6 @@ from cdc.web.models import (
     KeyIn,
     KeyMade,
     KeyPage,
-    NoticePage,
-    NoticeQuery,
     Paged,
     PortalLinkIn,
     PortalLinkMade,
@@ -54,12 +52,14 @@ from cdc.web.models import (
     WebhookPatch,
     WebhookQuery,
 )
+from cdc.web.notice_models import ContactIn, ContactOut, Contacts, NoticePage, NoticeQuery
 
 OWN = "/v1/companies/{company}/webhooks"
 ONE = "/v1/webhooks/{webhook_id}"
 DELIVERY = "/v1/deliveries/{uid}"
 TASK = "/v1/tasks/{task_id}"
 BACKFILL = "/v1/backfills/{backfill_id}"
+CONTACTS = "/v1/companies/{company}/contacts"
 
 ROUTES: tuple[Route, ...] = (
     Route("GET", OWN, "List the webhooks of a company.", webhooks.listed, COMPANY, WebhookPage,
@@ -123,6 +123,12 @@ ROUTES: tuple[Route, ...] = (
           AUDITORS, AuditPage, query=AuditQuery),
     Route("GET", "/v1/notices", "List webhooks that need attention, the newest notices first.",
           rest.list_notices, EVERY, NoticePage, query=NoticeQuery),
+    Route("GET", CONTACTS, "List addresses that get the company's notices by mail.",
+          contacts.listed, COMPANY, Contacts),
+    Route("POST", CONTACTS, "Add an address: it is asked to confirm, and gets notices then.",
+          contacts.add, CHANGERS, ContactOut, body=ContactIn, status=201),
+    Route("DELETE", f"{CONTACTS}/{{contact_id}}", "Remove an address; it gets no more mail.",
+          contacts.remove, CHANGERS, None, status=204),
 )  # fmt: skip
 
 COUNTED = {"POST /v1/replays": ReplayCount}
@@ -133,6 +139,7 @@ FORMS = {
     "company": r"[^/]{1,600}",
     "webhook_id": r"[1-9][0-9]{0,17}",
     "backfill_id": r"[1-9][0-9]{0,17}",
+    "contact_id": r"[1-9][0-9]{0,17}",
     "uid": _UUID,
     "task_id": _UUID,
     "key_id": r"[a-z2-7]{12}",

@@ -9,12 +9,16 @@ from typing import Any
 import sqlalchemy as sa
 
 from cdc.errors import CdcError, UsageError
+from cdc.schema.tables import audit as entry
 from cdc.schema.tables import contact
 from cdc.settings.kinds import mail_address
 from cdc.webhooks import audit, checks, statements
 from cdc.webhooks.audit import Actor
+from cdc.webhooks.model import LimitReached
 
 CONTACTS_PER_COMPANY = 10
+ADDED_PER_HOUR = 20
+"""To a company: each is sent a mail, whatever becomes of it."""
 CODE_DAYS = 7
 """Days that a code can confirm an address."""
 
@@ -40,8 +44,8 @@ def listed(conn: sa.Connection, company: str | None = None) -> Sequence[dict[str
 def add(conn: sa.Connection, actor: Actor, company: str, email: str) -> tuple[dict[str, Any], str]:
     """A daemon asks it to confirm its address. Returns it, and the code that does so.
 
-    Raises UsageError for an address that cannot be, CdcError for one that is there already and for
-    one too many.
+    Raises UsageError for an address that cannot be, CdcError for one that is there already,
+    LimitReached for one too many.
     """
     checks.company(company)
     try:
@@ -57,11 +61,12 @@ def add(conn: sa.Connection, actor: Actor, company: str, email: str) -> tuple[di
                 f"`cdc contact remove {other['id']}` removes it.",
             )
     if len(others) >= CONTACTS_PER_COMPANY:
-        raise CdcError(
+        raise LimitReached(
             f"company {company} has {len(others)} contacts already: expected at most "
             f"{CONTACTS_PER_COMPANY}",
             "Remove one with `cdc contact remove`.",
         )
+    _check_rate(conn, company)
     code = token_urlsafe(18)
     made = sa.insert(contact).values(company=company, email=email, code=code).returning(*_SHOWN)
     row = dict(conn.execute(made).mappings().one())
@@ -90,14 +95,33 @@ def confirm(conn: sa.Connection, actor: Actor, code: str) -> dict[str, Any]:
     return dict(row)
 
 
-def remove(conn: sa.Connection, actor: Actor, number: int) -> dict[str, Any]:
-    """No more mail is sent to it. Raises UnknownContact."""
-    gone = sa.delete(contact).where(contact.c.id == number).returning(*_SHOWN)
-    row = conn.execute(gone).mappings().first() if 0 < number < 2**63 else None
+def remove(
+    conn: sa.Connection, actor: Actor, number: int, company: str | None = None
+) -> dict[str, Any]:
+    """No more mail is sent to it. Raises UnknownContact, also for another company's."""
+    gone = sa.delete(contact).where(contact.c.id == number)
+    if company is not None:
+        gone = gone.where(contact.c.company == company)
+    row = conn.execute(gone.returning(*_SHOWN)).mappings().first() if 0 < number < 2**63 else None
     if row is None:
         raise UnknownContact(f"unknown contact {number}", "`cdc contact list` shows all of them.")
     _note(conn, actor, "contact.remove", dict(row))
     return dict(row)
+
+
+def _check_rate(conn: sa.Connection, company: str) -> None:
+    """Adding and removing addresses in turns would have mail sent to anyone."""
+    query = sa.select(sa.func.count()).where(
+        entry.c.company == company,
+        entry.c.action == "contact.add",
+        entry.c.at > NOW - sa.text("interval '1 hour'"),
+    )
+    if (count := conn.scalar(query) or 0) >= ADDED_PER_HOUR:
+        raise LimitReached(
+            f"{count} contacts were added to company {company} within an hour: expected at most "
+            f"{ADDED_PER_HOUR}",
+            "Add it in an hour.",
+        )
 
 
 def _note(conn: sa.Connection, actor: Actor, action: str, row: dict[str, Any]) -> None:

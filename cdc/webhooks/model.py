@@ -33,7 +33,7 @@ class VersionChanged(CdcError):
 
 
 class LimitReached(CdcError):
-    """A company has as many webhooks as it may have."""
+    """A company has as many of these as it may have."""
 
 
 @dataclass(frozen=True, slots=True)

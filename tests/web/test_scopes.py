@@ -18,6 +18,7 @@ BODIES: dict[str, Any] = {
     "PATCH /v1/webhooks/{webhook_id}": {"description": "taken"},
     "POST /v1/replays": {"dry_run": True},
     "POST /v1/keys": {"scope": "read"},
+    "POST /v1/companies/{company}/contacts": {"email": "more@example.com"},
 }
 SCOPES = ("admin", "operator", "read", "company", "webhook")
 
@@ -31,6 +32,7 @@ class Owned:
     uid: str
     task_id: str
     backfill_id: int
+    contact_id: int
     key_id: str = "aaaaaaaaaaaa"
 
     def path(self, route: Route) -> str:
@@ -40,6 +42,7 @@ class Owned:
             uid=self.uid,
             task_id=self.task_id,
             backfill_id=self.backfill_id,
+            contact_id=self.contact_id,
             key_id=self.key_id,
         )
 
@@ -88,7 +91,11 @@ def owned(served: Served, operator: Client, company: str) -> Owned:
         " values (%s, 'candidate_changed', 'c', %s) returning id",
         *(made["id"], f"of {company}"),
     )
-    return Owned(company, made["id"], uid, task, backfill)
+    [contact] = served.rows(
+        "insert into cdc.contact (company, email) values (%s, %s) returning id",
+        *(company, f"it.of.{company}@example.com"),
+    )
+    return Owned(company, made["id"], uid, task, backfill, *contact)
 
 
 def call(client: Client, route: Route, thing: Owned) -> Any:
@@ -106,7 +113,7 @@ def named(part: str | Route) -> str:
     return part if isinstance(part, str) else part.name
 
 
-PARTS = ("company", "webhook_id", "uid", "task_id", "backfill_id")
+PARTS = ("company", "webhook_id", "uid", "task_id", "backfill_id", "contact_id")
 NAMED_IN_BODY = ("POST /v1/replays", "POST /v1/backfills")
 
 
@@ -147,7 +154,7 @@ def test_what_belongs_to_another_company_is_not_there(
     assert state(served) == before
     # The same as for what does not exist at all.
     nothing = Owned("no-such", 4711, "00000000-0000-4000-8000-000000000000",
-                    "00000000-0000-4000-8000-000000000000", 4711)  # fmt: skip
+                    "00000000-0000-4000-8000-000000000000", 4711, 4711)  # fmt: skip
     other = call(client, route, nothing)
     assert {**other.json, "request_id": ""} == {**answer.json, "request_id": ""}
 
@@ -240,7 +247,16 @@ def full(scope: str, thing: Owned) -> str:
 
 def state(served: Served) -> list[tuple[Any, ...]]:
     """All that a request could change."""
-    tables = ("webhook", "webhook_secret", "subscription", "retry", "dead", "task", "audit")
+    tables = (
+        "webhook",
+        "webhook_secret",
+        "subscription",
+        "retry",
+        "dead",
+        "task",
+        "contact",
+        "audit",
+    )
     counts = [f"select '{t}', count(*), max(xmin::text::bigint) from cdc.{t}" for t in tables]
     return served.rows(
         " union all ".join([*counts, "select 'key', count(*), count(revoked_at) from cdc.api_key"])

@@ -24,10 +24,9 @@ from cdc.web.models import (
     KeyMade,
     KeyOut,
     KeyPage,
-    NoticeOut,
-    NoticePage,
     PortalLinkMade,
 )
+from cdc.web.notice_models import NoticeOut, NoticePage
 from cdc.web.problems import Problem, about
 from cdc.webhooks import audit, trials
 from cdc.webhooks.audit import AuditFilter

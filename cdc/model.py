@@ -77,7 +77,8 @@ class Layout:
 
     fields: names of the references in the order in which the trigger wrote them. The first two are
     always ``base`` (the company's own base URL, or null) and ``company``; the last one is the
-    changed row's own key. None for ``UNFIT``.
+    changed row's own key. A key of several columns has their names behind its own
+    (cdc/mapping/row_keys.py). None for ``UNFIT``.
     """
 
     id: int

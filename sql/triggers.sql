@@ -3003,13 +3003,15 @@ update cdc.installation set mapping = 'c407ad4bb1cfbd528aeba48ed01517d54d08793a9
 #
 # A resource has
 #   table    where its rows lie
-#   key      the column that identifies a row (bigint, uuid or text, unique)
-#   parents  column that leads to each parent; where several paths lead to the same ancestor, they are
-#            tried in this order, the row''s own column first. In this file, a column that the table lacks is
-#            left out as long as another path leads to the company; in a file of your own it is refused
+#   key      the column that identifies a row (bigint, uuid or text, unique), or a list of several
+#   parents  column that leads to each parent (a list where its key is one); where several paths lead to the
+#            same ancestor, they are tried in this order, the row''s own column first. In this file, a column
+#            that the table lacks is left out as long as another path leads to the company; in a file of your
+#            own it is refused
 #   parents_if_there  further ones, used where the table has the column
 #   url      its address below base_url; {project} is the address of the row''s project, and in a
-#            project''s own url its key. Of several, the first one whose parents are all there is taken
+#            project''s own url its key (of a key of several columns, {tenant_id} and {id}). Of several, the
+#            first one whose parents are all there is taken
 #   event    what a webhook registers for; without one, changes of the table are not captured
 #   data     the members of the payload''s data after "action": addresses of these resources
 #   optional true where rows may lead to no company by design: their changes are then not captured

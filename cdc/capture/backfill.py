@@ -12,6 +12,7 @@ they have none.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from itertools import islice
 
@@ -19,9 +20,9 @@ from cdc.capture import changed_mask
 from cdc.capture.catalog import Connection
 from cdc.capture.function_bodies import unfiltered
 from cdc.capture.parent_lookup import found, tables_read, wants
-from cdc.capture.sql_text import indent, literal
+from cdc.capture.sql_text import equal, indent, key_text, lines, literal, named
 from cdc.mapping import JoinPlan, Mapping, Resource, Table
-from cdc.mapping.joins import Column, paths_to_company
+from cdc.mapping.joins import Reference, paths_to_company
 from cdc.mapping.model import quote
 
 ARGUMENTS = (
@@ -33,7 +34,7 @@ MOST_WAYS = 32
 PAGE_S = 1
 """A page ends after as many seconds, with what was found so far."""
 
-Way = tuple[Column, ...]
+Way = tuple[Reference, ...]
 
 
 def ways(mapping: Mapping, resource: Resource) -> list[Way]:
@@ -51,41 +52,41 @@ def tables_walked(mapping: Mapping, resource: Resource) -> dict[Table, tuple[str
     for way in ways(mapping, resource):
         for step in way:
             above = mapping.resources[step.resource]
-            named = columns.setdefault(above.table, {})
-            named.update(dict.fromkeys((above.key, step.column)))
-    return {table: tuple(named) for table, named in columns.items()}
+            of_table = columns.setdefault(above.table, {})
+            of_table.update(dict.fromkeys((*above.key, *step.columns)))
+    return {table: tuple(of_table) for table, of_table in columns.items()}
 
 
 def tables_granted(mapping: Mapping) -> dict[Table, tuple[str, ...]]:
     """All that our functions read of the suite's tables."""
-    columns = {table: dict.fromkeys(named) for table, named in tables_read(mapping).items()}
+    columns = {table: dict.fromkeys(read) for table, read in tables_read(mapping).items()}
     for resource in mapping.captured:
-        for table, named in tables_walked(mapping, resource).items():
-            columns.setdefault(table, {}).update(dict.fromkeys(named))
-    return {table: tuple(named) for table, named in columns.items()}
+        for table, read in tables_walked(mapping, resource).items():
+            columns.setdefault(table, {}).update(dict.fromkeys(read))
+    return {table: tuple(read) for table, read in columns.items()}
 
 
 def missing_indexes(
     conn: Connection, mapping: Mapping, resource: Resource
-) -> list[tuple[Table, str]]:
+) -> list[tuple[Table, tuple[str, ...]]]:
     """Foreign keys on these ways that no index begins with: reading would go through all rows of
     the table, of all companies."""
     wanted = dict.fromkeys(
-        (mapping.resources[step.resource].table, step.column)
+        (mapping.resources[step.resource].table, step.columns)
         for way in ways(mapping, resource)
         for step in way
     )
-    names = [(table.schema, table.name, column) for table, column in wanted]
+    names = [(table.schema, table.name, json.dumps(columns)) for table, columns in wanted]
     rows = conn.execute(
         """
-        with recursive tree (number, oid, kind, part) as (
-          select w.number, c.oid, c.relkind, w.part
-            from unnest(%s::text[], %s::text[], %s::text[])
-                 with ordinality w (schema, name, part, number)
+        with recursive tree (number, oid, kind, columns) as (
+          select w.number, c.oid, c.relkind, array(select jsonb_array_elements_text(w.columns))
+            from unnest(%s::text[], %s::text[], %s::jsonb[])
+                 with ordinality w (schema, name, columns, number)
             join pg_namespace n on n.nspname = w.schema
             join pg_class c on c.relnamespace = n.oid and c.relname = w.name
           union
-          select t.number, c.oid, c.relkind, t.part
+          select t.number, c.oid, c.relkind, t.columns
             from tree t join pg_inherits i on i.inhparent = t.oid
             join pg_class c on c.oid = i.inhrelid
         )
@@ -94,10 +95,14 @@ def missing_indexes(
          where t.kind = 'r'
            and not exists (
              select from pg_index i
-               join pg_attribute a on a.attrelid = i.indrelid and a.attnum = i.indkey[0]
                join pg_class x on x.oid = i.indexrelid join pg_am m on m.oid = x.relam
+              cross join lateral (
+                select array_agg(a.attname::text) as columns
+                  from unnest(i.indkey::smallint[]) with ordinality k (attnum, place)
+                  join pg_attribute a on a.attrelid = i.indrelid and a.attnum = k.attnum
+                 where k.place <= least(cardinality(t.columns), i.indnkeyatts)) lead
               where i.indrelid = t.oid and i.indisvalid and i.indpred is null
-                and m.amname = 'btree' and a.attname = t.part)
+                and m.amname = 'btree' and lead.columns @> t.columns)
          order by 1
         """,
         [list(column) for column in zip(*names, strict=True)] or [[], [], []],
@@ -115,7 +120,12 @@ def body(join_plan: JoinPlan, mapping: Mapping) -> str:
             f"    'there are more than {MOST_WAYS} ways from a company to {resource.name}';\nend\n"
         )
     company = mapping.company
-    key = f"{quote(resource.key)}"
+    keys, key = _numbered("keys", resource.key), _numbered("key", resource.key)
+    empty = "".join(
+        f"array(select own.{quote(column)} from {resource.table.sql} own where false) as {name},\n"
+        f"         "
+        for column, name in zip(resource.key, keys, strict=True)
+    )
     records = "\n".join(f"  row{n} record;" for n in range(1, max(map(len, known)) + 1))
     walks = "\n".join(_walk(mapping, known, number) for number in range(1, len(known) + 1))
     columns = ", ".join(f"own.{quote(column)}" for column in resource.columns)
@@ -123,10 +133,12 @@ def body(join_plan: JoinPlan, mapping: Mapping) -> str:
         join_plan,
         mapping,
         source="null::bigint",
-        rows="unnest(page.keys, page.places) with ordinality p (key, place, number)\n"
+        rows=f"unnest({', '.join(f'page.{name}' for name in (*keys, 'places'))})"
+        f" with ordinality p ({', '.join(key)}, place, number)\n"
         "  left join lateral (\n"
         f"    select {columns} from {resource.table.sql} own\n"
-        f"     where own.{key} = p.key offset 0) own on true",
+        f"     where {equal(named('own', resource.key), [f'p.{name}' for name in key])} offset 0)"
+        " own on true",
         action="",
         anyway="false",
         changed=changed_mask.ALL,
@@ -149,8 +161,7 @@ declare
 {records}
 begin
 {indent(unfiltered("subscription"), 2)}
-  select array(select own.{key} from {resource.table.sql} own where false) as keys,
-         array[]::text[] as places
+  select {empty}array[]::text[] as places
     into page;
   <<walk>>
   begin
@@ -188,14 +199,17 @@ def _walk(mapping: Mapping, known: Sequence[Way], number: int) -> str:
     for depth, step in enumerate(way, 1):
         resource = mapping.resources[step.resource]
         alias = "own" if depth == len(way) else "above"
-        key = f"{alias}.{quote(resource.key)}"
-        place = f'{key}::text collate "C"'
-        above = "of_company" if depth == 1 else f"row{depth - 1}.key"
+        key = named(alias, resource.key)
+        place = f'{key_text(key)} collate "C"'
+        above = ["of_company"]
+        if depth > 1:
+            of_parent = mapping.resources[way[depth - 2].resource].key
+            above = [f"row{depth - 1}.{name}" for name in _numbered("key", of_parent)]
         after = f"after[{depth + 1}]"
         places.append(f"row{depth}.place")
         last = depth == len(way)
         conditions = [
-            f"{alias}.{quote(step.column)} = {above}",
+            equal(named(alias, step.columns), above),
             f"({after} is null or {place} {'>' if last else '>='} {after})",
         ]
         if last and resource.changed_at is not None:
@@ -205,13 +219,20 @@ def _walk(mapping: Mapping, known: Sequence[Way], number: int) -> str:
         both = "\n     and ".join(conditions)
         limit = "\n   limit most - number" if last else ""
         reached = ", ".join(places)
-        then = _found(depth, reached) if last else _entered(depth, after, reached)
+        listed = _numbered("key", resource.key)
+        selected = ", ".join(f"{k} as {name}" for k, name in zip(key, listed, strict=True))
+        appended = zip(_numbered("keys", resource.key), listed, strict=True)
+        then = _entered(depth, after, reached)
+        if last:
+            then = _found(
+                [f"array_append(page.{a}, row{depth}.{k}) as {a}" for a, k in appended], reached
+            )
         loop = f"""\
 for row{depth} in
-  select {key} as key, {place} as place
+  select {selected}, {place} as place
     from {resource.table.sql} {alias}
    where {both}
-   order by 2{limit}
+   order by {len(key) + 1}{limit}
 loop
 {indent(then, 2)}"""
         text.append(indent(loop, 2 * depth))
@@ -231,9 +252,9 @@ end if;
 walked := true;"""
 
 
-def _found(depth: int, reached: str) -> str:
+def _found(keys: list[str], reached: str) -> str:
     return f"""\
-select array_append(page.keys, row{depth}.key) as keys,
+select {lines(keys, ",", 7)},
        page.places || array[{reached}]::text as places
   into page;
 number := number + 1;
@@ -243,11 +264,16 @@ exit walk when number >= most;"""
 def _leads(mapping: Mapping, way: Way, depth: int = 0) -> str:
     """Whether a row leads to the company on this way: look-ups by key, one in another."""
     alias = f"above{depth}" if depth else "own"
-    column = f"{alias}.{quote(way[depth].column)}"
+    columns = named(alias, way[depth].columns)
     if depth + 1 == len(way):
-        return f"{column} = of_company"
+        return equal(columns, ["of_company"])
     above, name = mapping.resources[way[depth + 1].resource], f"above{depth + 1}"
     return (
         f"(select {_leads(mapping, way, depth + 1)}\n"
-        f"          from {above.table.sql} {name} where {name}.{quote(above.key)} = {column})"
+        f"          from {above.table.sql} {name} where {equal(named(name, above.key), columns)})"
     )
+
+
+def _numbered(name: str, columns: Sequence[str]) -> list[str]:
+    """Names for the values of a key of one column, or of several."""
+    return [name] if len(columns) == 1 else [f"{name}{n}" for n in range(1, len(columns) + 1)]

@@ -26,7 +26,8 @@ class Relation:
     tree:     the table and all its partitions (or tables that inherit from it), at every level: a
               statement that names one of them fires only that one's triggers.
     foreign:  those of the tree that are foreign tables.
-    indexed:  columns that lead an index; unique ones in ``unique``.
+    required: columns that are never null.
+    indexes:  columns of each index (empty for an expression), and whether it is unique.
     secured:  row-level security may hide rows from the capture functions.
     """
 
@@ -35,9 +36,16 @@ class Relation:
     columns: dict[str, str]
     tree: tuple[Table, ...]
     foreign: tuple[Table, ...]
-    indexed: frozenset[str]
-    unique: frozenset[str]
+    required: frozenset[str]
+    indexes: tuple[tuple[tuple[str, ...], bool], ...]
     secured: bool
+
+    def begins_an_index(self, key: tuple[str, ...]) -> bool:
+        """In any order."""
+        return any({*columns[: len(key)]} == {*key} for columns, _ in self.indexes)
+
+    def is_unique(self, key: tuple[str, ...]) -> bool:
+        return any(unique and {*columns} <= {*key} for columns, unique in self.indexes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +100,7 @@ def relation(conn: Connection, table: Table) -> Relation | None:
         return None
     oid, kind, secured = found
     columns = conn.execute(
-        "select attname::text, attgenerated::text from pg_attribute"
+        "select attname::text, attgenerated::text, attnotnull from pg_attribute"
         " where attrelid = %s and attnum > 0 and not attisdropped",
         (oid,),
     ).fetchall()
@@ -111,22 +119,23 @@ def relation(conn: Connection, table: Table) -> Relation | None:
     ).fetchall()
     indexes = conn.execute(
         """
-        select a.attname::text, bool_or(i.indisunique and i.indnkeyatts = 1)
+        select array_agg(coalesce(a.attname::text, '') order by k.place), i.indisunique
           from pg_index i
-          join pg_attribute a on a.attrelid = i.indrelid and a.attnum = i.indkey[0]
-         where i.indrelid = %s and i.indisvalid and i.indpred is null
-         group by 1
+         cross join lateral unnest(i.indkey::smallint[]) with ordinality k (attnum, place)
+          left join pg_attribute a on a.attrelid = i.indrelid and a.attnum = k.attnum
+         where i.indrelid = %s and i.indisvalid and i.indpred is null and k.place <= i.indnkeyatts
+         group by i.indexrelid, i.indisunique
         """,
         (oid,),
     ).fetchall()
     return Relation(
         table=table,
         kind=kind,
-        columns=dict(columns),
+        columns={name: generated for name, generated, _ in columns},
         tree=tuple(Table(schema, name) for schema, name, _ in tree),
         foreign=tuple(Table(schema, name) for schema, name, foreign in tree if foreign),
-        indexed=frozenset(name for name, _ in indexes),
-        unique=frozenset(name for name, unique in indexes if unique),
+        required=frozenset(name for name, _, required in columns if required),
+        indexes=tuple((tuple(names), unique) for names, unique in indexes),
         secured=secured,
     )
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 
-from cdc.capture.sql_text import lines, literal
+from cdc.capture.sql_text import key_text, lines, literal, named
 from cdc.mapping import Resource
 from cdc.mapping.model import quote
 
@@ -50,13 +50,13 @@ def compare(resource: Resource) -> str:
     """
 
     def key(alias: str) -> str:
-        return f'{alias}.{quote(resource.key)}::text collate "C"'
+        return f'{key_text(named(alias, resource.key))} collate "C"'
 
     def of_row(alias: str, column: int) -> str:
-        named = [f"{alias}.*::record as whole", f"{key(alias)} as key"]
+        columns = [f"{alias}.*::record as whole", f"{key(alias)} as key"]
         fields = enumerate(resource.fields or (), 1)
-        named += [f"{alias}.{quote(name)} as f{bit}" for bit, name in fields]
-        return lines(named, ",", column)
+        columns += [f"{alias}.{quote(name)} as f{bit}" for bit, name in fields]
+        return lines(columns, ",", column)
 
     differ = ["(own.whole *<> old_.whole)::int::bigint"]
     differ += [

@@ -11,7 +11,7 @@ from typing import Any
 
 import psycopg
 
-from cdc.capture import catalog, dry_plan, trusted_owners
+from cdc.capture import catalog, dry_plan, key_columns, trusted_owners
 from cdc.capture.catalog import Connection, Relation
 from cdc.capture.deleted import parents_of_deleted
 from cdc.capture.fit import fitted
@@ -39,13 +39,15 @@ def check(conn: Connection, mapping: Mapping, *, trusting: bool = True) -> dict[
     for name, resource in mapping.resources.items():
         place = f"resources.{name}"
         relations[resource.table] = _table(conn, place, resource.table)
-        named = [("key", resource.key)]
-        named += [(f"parents.{parent}", c) for parent, c in resource.parents.items()]
+        named = [("key", column) for column in resource.key]
+        named += [(f"parents.{parent}", c) for parent, cs in resource.parents.items() for c in cs]
         named += [("fields", column) for column in resource.fields or ()]
         if resource.changed_at is not None:
             named.append(("changed_at", resource.changed_at))
         _columns(place, relations[resource.table], named)
         _is_a_time(conn, place, resource)
+        key_columns.refuse_incomplete(place, resource.key, relations[resource.table])
+    key_columns.refuse_another_order(conn, mapping)
     for resource in mapping.captured:
         _can_fire(f"resources.{resource.name}", relations[resource.table])
     _apart(mapping, relations)
@@ -54,7 +56,8 @@ def check(conn: Connection, mapping: Mapping, *, trusting: bool = True) -> dict[
     read = sorted({j.resource for r in mapping.captured for j in plan_joins(mapping, r).joins})
     _shown(relations, {_parent(mapping, name).table: _place(name) for name in read})
     for name in read:
-        _can_be_read(mapping, relations, name)
+        parent = relations[_parent(mapping, name).table]
+        key_columns.refuse_unindexed(_place(name), mapping.key_of(name), parent)
     check_keys(conn, mapping)
     for resource in mapping.captured:
         _same_hands(conn, mapping, resource, relations)
@@ -303,23 +306,6 @@ def _parent(mapping: Mapping, name: str) -> Company | Resource:
 
 def _place(name: str) -> str:
     return "company" if name == COMPANY else f"resources.{name}"
-
-
-def _can_be_read(mapping: Mapping, relations: dict[Table, Relation], name: str) -> None:
-    """A parent that the trigger reads must be found by index."""
-    parent, place = _parent(mapping, name), _place(name)
-    relation = relations[parent.table]
-    if parent.key not in relation.indexed:
-        raise MappingError(
-            f"{place}.key: no index of {relation.table} begins with {quote(parent.key)}, so every "
-            "change of a child would read the whole table",
-            f"create unique index concurrently on {relation.table.sql} ({quote(parent.key)})",
-        )
-    if relation.kind == "r" and parent.key not in relation.unique:
-        raise MappingError(
-            f"{place}.key: {quote(parent.key)} of {relation.table} is not unique",
-            "A key identifies one row; give it a unique index.",
-        )
 
 
 def _shown(relations: dict[Table, Relation], places: dict[Table, str]) -> None:

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from cdc.capture.function_bodies import READ_DONE, READ_LOCK_MS, unfiltered
 from cdc.capture.parent_lookup import LONGEST_BASE, columns_read, table_of
-from cdc.capture.sql_text import indent, json_object, literal
+from cdc.capture.sql_text import indent, json_object, key_text, literal, named
 from cdc.mapping import Mapping, Table, plan_joins
 from cdc.mapping.model import quote
 
 
 def parents_of_deleted(mapping: Mapping) -> dict[str, tuple[Table, tuple[str, ...]]]:
     """Tables whose deleted rows are kept in cdc.gone for those below them, and the columns that
-    are read of them (the first is the key), by the parent's name in the mapping."""
+    are read of them, by the parent's name in the mapping."""
     kept: dict[str, dict[str, None]] = {}
     for resource in mapping.captured:
         if resource.deleted:
@@ -27,17 +27,17 @@ def parents_of_deleted(mapping: Mapping) -> dict[str, tuple[Table, tuple[str, ..
     return {name: (table_of(mapping, name)[0], tuple(columns)) for name, columns in kept.items()}
 
 
-def gone(table: Table, columns: tuple[str, ...]) -> str:
+def gone(table: Table, key: tuple[str, ...], columns: tuple[str, ...]) -> str:
     """Of the function that keeps a parent's deleted rows.
 
-    columns: what is read of the parent; the first is its key.
+    columns: what is read of the parent.
     """
     # As text, and no longer than it could be used: nothing that a row holds can make that fail.
     kept = [f"{literal(c)}, left(own.{quote(c)}::text, {LONGEST_BASE})" for c in columns]
     own = json_object(kept, ",\n" + " " * 26)
     insert = indent(
         f"insert into cdc.gone (source, key, own)\n"
-        f"select {literal(str(table))}, own.{quote(columns[0])}::text,\n"
+        f"select {literal(str(table))}, {key_text(named('own', key))},\n"
         f"       {own}\n"
         f"  from new_rows own",
         2,

@@ -7,13 +7,14 @@ it before `cdc triggers plan`.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from cdc.capture.catalog import Connection
+from cdc.capture.draft_words import segment, singular, snake
 from cdc.errors import UsageError
 from cdc.mapping import Table, written
+from cdc.mapping.addresses import NOT_IN_BRACES
 from cdc.mapping.model import COMPANY
 from cdc.wording import printable
 
@@ -37,22 +38,26 @@ select a.attrelid, a.attname::text, a.attnotnull,
  where a.attrelid = any(%s) and a.attnum > 0 and not a.attisdropped
  order by a.attrelid, a.attnum
 """
+# Primary keys, and columns that are unique alone.
 _KEYS = """
-select i.indrelid, array_agg(a.attname::text order by k.place)
+select i.indrelid, array_agg(a.attname::text order by k.place), i.indisprimary
   from pg_index i
  cross join lateral unnest(i.indkey::smallint[]) with ordinality k (attnum, place)
   join pg_attribute a on a.attrelid = i.indrelid and a.attnum = k.attnum
- where i.indrelid = any(%s) and i.indisprimary
- group by i.indrelid
+ where i.indrelid = any(%s) and k.place <= i.indnkeyatts
+   and (i.indisprimary or i.indisunique and i.indnkeyatts = 1 and i.indpred is null)
+ group by i.indexrelid, i.indrelid, i.indisprimary
 """
 _REFERENCES = """
-select k.conrelid, k.confrelid, a.attname::text, r.attname::text
+select k.conrelid, k.confrelid, array_agg(a.attname::text order by u.place),
+       array_agg(r.attname::text order by u.place)
   from pg_constraint k
  cross join lateral unnest(k.conkey, k.confkey) with ordinality u (attnum, refnum, place)
   join pg_attribute a on a.attrelid = k.conrelid and a.attnum = u.attnum
   join pg_attribute r on r.attrelid = k.confrelid and r.attnum = u.refnum
  where k.contype = 'f' and k.conparentid = 0 and k.conrelid = any(%s) and k.confrelid = any(%s)
- order by k.conrelid, a.attnum, k.conname
+ group by k.oid, k.conrelid, k.confrelid, k.conname
+ order by k.conrelid, array_agg(a.attnum order by a.attnum desc), k.conname
 """
 
 _COMPANIES = (
@@ -63,12 +68,16 @@ _COMPANIES = (
 _NAMES, _HOSTS = ("name", "title"), ("base_url", "api_host", "host", "hostname", "domain")
 
 
+Columns = tuple[str, ...]
+
+
 @dataclass(slots=True, eq=False)
 class _Source:
     """A table as the catalogue has it.
 
     columns:    name to (not null, name of its type, whether that type may be a key).
-    references: columns that lead to another table's key: (its oid, own column).
+    key:        its columns, none where none can be one; ``guessed``: not all of the primary key.
+    references: columns that lead to another table's key: (its oid, own columns).
     parents:    those of them that are used; ``spare``: the others, and why not.
     steps:      from the table of companies.
     """
@@ -76,16 +85,20 @@ class _Source:
     oid: int
     table: Table
     columns: dict[str, tuple[bool, str, bool]] = field(default_factory=dict)
-    key: str | None = None
-    composite: bool = False
-    references: list[tuple[int, str]] = field(default_factory=list)
-    parents: dict[_Source, str] = field(default_factory=dict)
-    spare: list[tuple[str, str]] = field(default_factory=list)
+    key: Columns = ()
+    guessed: bool = False
+    references: list[tuple[int, Columns]] = field(default_factory=list)
+    parents: dict[_Source, Columns] = field(default_factory=dict)
+    spare: list[tuple[Columns, str]] = field(default_factory=list)
     name: str = COMPANY
     steps: int = 0
 
-    def required(self, column: str) -> bool:
-        return self.columns[column][0]
+    def required(self, columns: Columns) -> bool:
+        return all(self.columns[column][0] for column in columns)
+
+    def fit(self, column: str) -> bool:
+        """Whether it can be one of a key; a mapping takes no name that cannot be printed."""
+        return self.columns[column][2] and f"{self.table}{column}".isprintable()
 
 
 def draft(conn: Connection, base_url: str, company: str | None = None) -> str:
@@ -109,8 +122,8 @@ def draft(conn: Connection, base_url: str, company: str | None = None) -> str:
         "[company]",
         *([f"# guessed: {printable(guessed)}"] if guessed else []),
         f"table = {_text(_table(root.table))}",
-        f"key = {_text(written(root.key or ''))}",
-        f'url = "{_segment(_company_word(root))}/{{company}}/"',
+        f"key = {_columns(root.key)}",
+        f'url = "{segment(_company_word(root))}/{{company}}/"',
         *_company_columns(root),
         "",
     ]
@@ -132,41 +145,38 @@ def _read(conn: Connection) -> dict[int, _Source]:
     oids = list(sources)
     for oid, name, required, kind, fit in conn.execute(_COLUMNS.encode(), [oids]):
         sources[oid].columns[name] = (required, kind, fit)
-    keys = {oid: list(names) for oid, names in conn.execute(_KEYS.encode(), [oids])}
+    keys = conn.execute(_KEYS.encode(), [oids]).fetchall()
     links = conn.execute(_REFERENCES.encode(), [oids, oids]).fetchall()
-    for oid, names in keys.items():
+    for oid, names, is_primary in keys:
+        if not is_primary:
+            continue
         source = sources[oid]
-        source.composite = len(names) > 1
-        leading = {own for child, _, own, _ in links if child == oid}
-        # Of a key of several columns, the one that leads to no other table identifies the row.
-        likely = [
-            name
-            for name in names
-            if source.columns[name][2]
-            and not (source.composite and name in leading)
-            and f"{source.table}{name}".isprintable()  # a mapping takes no other
-        ]
-        source.key = next((n for n in likely if n == "id"), next(iter(likely), None))
+        alone = [one for other, (one, *_), primary in keys if other == oid and not primary]
+        # One column, if it is unique alone; else those of the primary key that can be a key's.
+        able = tuple(name for name in names if source.fit(name))
+        source.key = next(((name,) for name in able if name in alone), able)
+        source.guessed = source.key == able != tuple(names)
+        if len(source.key) > 1 and any(set(name) & NOT_IN_BRACES for name in source.key):
+            source.key = ()
     for oid, parent, own, theirs in links:
-        if (
-            own.isprintable()
-            and theirs == sources[parent].key
-            and (parent, own) not in sources[oid].references
-        ):
-            sources[oid].references.append((parent, own))
+        key = sources[parent].key
+        if key and {*key} <= {*theirs} and "".join(own).isprintable():
+            columns = tuple(own[theirs.index(column)] for column in key)
+            if (parent, columns) not in sources[oid].references:
+                sources[oid].references.append((parent, columns))
     return sources
 
 
 def _company(sources: dict[int, _Source], given: str | None) -> tuple[_Source, str]:
     """The table of companies, and why that one if it was guessed."""
-    usable = [source for source in sources.values() if source.key is not None]
+    usable = [source for source in sources.values() if len(source.key) == 1]
     if given is not None:
         for source in usable:
             if given in (_table(source.table), str(source.table), source.table.name):
                 return source, ""
         near = ", ".join(_table(source.table) for source in usable[:20]) or "none"
         raise UsageError(
-            f"unknown table '{given}': expected one with a primary key",
+            f"unknown table '{given}': expected one with a primary key of one column",
             f"Tables with one: {near}.",
         )
     reach = {source.oid: len(_leading_to(source, sources)) for source in usable}
@@ -190,9 +200,9 @@ def _company(sources: dict[int, _Source], given: str | None) -> tuple[_Source, s
 
 def _company_word(source: _Source) -> str:
     """``accounts_company``: company."""
-    name = _snake(source.table.name)
-    last = _singular(name.rpartition("_")[2])
-    return last if last in _COMPANIES else _singular(name)
+    name = snake(source.table.name)
+    last = singular(name.rpartition("_")[2])
+    return last if last in _COMPANIES else singular(name)
 
 
 def _leading_to(root: _Source, sources: dict[int, _Source]) -> list[_Source]:
@@ -205,7 +215,7 @@ def _leading_to(root: _Source, sources: dict[int, _Source]) -> list[_Source]:
         children = [
             source
             for source in sources.values()
-            if source.key is not None
+            if source.key
             and source.oid not in reached
             and any(parent in front for parent, _ in source.references)
         ]
@@ -219,16 +229,16 @@ def _leading_to(root: _Source, sources: dict[int, _Source]) -> list[_Source]:
 
 def _named(mapped: list[_Source]) -> None:
     """Gives each a name of its own: its table's, singular, without the prefix of an application."""
-    plain = {source.oid: _snake(source.table.name) for source in mapped}
-    singulars = {_singular(name) for name in plain.values()}
+    plain = {source.oid: snake(source.table.name) for source in mapped}
+    singulars = {singular(name) for name in plain.values()}
     prefixes = [name.split("_", 1)[0] for name in plain.values() if "_" in name]
     taken: set[str] = {COMPANY}
     for source in mapped:
         full = plain[source.oid]
         head, _, rest = full.partition("_")
-        shared = rest and prefixes.count(head) > 1 and _singular(head) not in singulars
-        names = [_singular(rest)] if shared else []
-        names += [_singular(full), _snake(f"{source.table.schema}_{full}")]
+        shared = rest and prefixes.count(head) > 1 and singular(head) not in singulars
+        names = [singular(rest)] if shared else []
+        names += [singular(full), snake(f"{source.table.schema}_{full}")]
         free = (n for n in names if n.isidentifier() and n not in taken)
         source.name = next(free, f"resource_{len(taken)}")
         taken.add(source.name)
@@ -239,15 +249,15 @@ def _link(root: _Source, mapped: list[_Source]) -> list[_Source]:
     known = {one.oid: one for one in (root, *mapped)}
     links = [(one, known[p], c) for one in mapped for p, c in one.references if p in known]
     # The nearest to the company first, then those that are never null.
-    for child, parent, column in sorted(
+    for child, parent, columns in sorted(
         links, key=lambda link: (link[1].steps, not link[0].required(link[2]))
     ):
         if parent in child.parents:
-            child.spare.append((column, f"leads to {parent.name}, too"))
+            child.spare.append((columns, f"{parent.name}, too"))
         elif child is parent or child in _above(parent):
-            child.spare.append((column, f"leads to {parent.name}: that would be a circle"))
+            child.spare.append((columns, f"{parent.name}: that would be a circle"))
         else:
-            child.parents[parent] = column
+            child.parents[parent] = columns
     return sorted(mapped, key=lambda one: len(_above(one)))
 
 
@@ -264,29 +274,38 @@ def _above(source: _Source) -> list[_Source]:
 
 
 def _resource(source: _Source, mapped: list[_Source]) -> Iterable[str]:
-    # The address begins with that of the nearest parent whose column is never null.
-    way, column = max(source.parents.items(), key=lambda p: (source.required(p[1]), p[0].steps))
-    own = f"{_segment(source.name)}/{{{source.name}}}/"
+    # The address begins with that of the nearest parent whose columns are never null.
+    way, columns = max(source.parents.items(), key=lambda p: (source.required(p[1]), p[0].steps))
     above = _above(source)
     data = [one.name for one in mapped if one in above] + [source.name]
-    parents = ", ".join(f"{p.name} = {_text(written(c))}" for p, c in source.parents.items())
+    parents = ", ".join(f"{p.name} = {_columns(c)}" for p, c in source.parents.items())
     yield f"[resources.{source.name}]"
     yield f"table = {_text(_table(source.table))}"
-    if source.composite:
-        yield "# guessed: the column of its key that identifies the row"
-    yield f"key = {_text(written(source.key or ''))}"
+    if source.guessed:
+        yield "# guessed: not all of the primary key; its other columns cannot be part of one here"
+    yield f"key = {_columns(source.key)}"
     yield f"parents = {{ {parents} }}"
     for spare, why in source.spare:
-        yield f"# not used: {printable(written(spare))} {why}"
-    if source.required(column) or not way.steps:
-        yield f"url = {_text(f'{{{way.name}}}{own}')}"
+        lead = "leads" if len(spare) == 1 else "lead"
+        yield f"# not used: {printable(', '.join(map(written, spare)))} {lead} to {why}"
+    url = _text(_address(source, way.name, columns))
+    if source.required(columns) or not way.steps:
+        yield f"url = {url}"
     else:
-        yield f"url = [{_text(f'{{{way.name}}}{own}')}, {_text(f'{{company}}{own}')}]"
+        to_company = next((c for p, c in source.parents.items() if not p.steps), ())
+        yield f"url = [{url}, {_text(_address(source, COMPANY, to_company))}]"
     yield f'event = "{source.name}_changed"'
     yield f"data = [{', '.join(_text(name) for name in data)}]"
-    if not any(source.required(column) for column in source.parents.values()):
+    if not any(source.required(columns) for columns in source.parents.values()):
         yield "# Rows may lead to no company. If that is right, their changes need not be kept:"
         yield "# optional = true"
+
+
+def _address(source: _Source, parent: str, leading: Columns) -> str:
+    """Below that of a parent, in whose address the columns that lead to it are already."""
+    parts = [column for column in source.key if column not in leading]
+    own = "".join(f"{{{n}}}/" for n in ([source.name] if len(source.key) == 1 else parts))
+    return f"{{{parent}}}{segment(source.name)}/{own}"
 
 
 def _company_columns(root: _Source) -> Iterable[str]:
@@ -311,23 +330,6 @@ def _text(text: str) -> str:
     return json.dumps(text)
 
 
-def _snake(name: str) -> str:
-    return re.sub(r"\W+", "_", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name)).strip("_").lower()
-
-
-def _singular(name: str) -> str:
-    if name.endswith("ies"):
-        return name[:-3] + "y"
-    if name.endswith("people"):
-        return name[:-6] + "person"
-    return name[:-1] if re.search(r"[^su]s$", name) and not name.endswith("is") else name
-
-
-def _segment(singular: str) -> str:
-    """Part of an address: the name, plural."""
-    name = re.sub(r"[^a-z0-9]+", "-", singular.encode("ascii", "ignore").decode()) or "rows"
-    if name.endswith("s"):
-        return name
-    if name.endswith("person"):
-        return name[:-6] + "people"
-    return name[:-1] + "ies" if re.search(r"[^aeiou]y$", name) else name + "s"
+def _columns(names: Columns) -> str:
+    listed = [_text(written(name)) for name in names]
+    return listed[0] if len(listed) == 1 else f"[{', '.join(listed)}]"

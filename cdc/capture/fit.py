@@ -37,9 +37,9 @@ def fitted(conn: Connection, mapping: Mapping) -> Mapping:
         name: replace(
             resource,
             parents={
-                parent: column
-                for parent, column in {**resource.parents, **resource.parents_if_there}.items()
-                if column in found.get(name, ())
+                parent: columns
+                for parent, columns in {**resource.parents, **resource.parents_if_there}.items()
+                if {*columns} <= {*found.get(name, ())}
                 or (parent in resource.parents and not (mapping.fits and name in found))
             },
         )

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from functools import partial
 
-from cdc.capture import changed_mask, included
+from cdc.capture import changed_mask, included, sql_text
 from cdc.capture.parent_lookup import BLOCKING_TRIES, found, kept_of, wanted_few, wanted_many
-from cdc.capture.sql_text import dollar_quoted, indent, literal, literals
+from cdc.capture.sql_text import dollar_quoted, indent, key_text, literal, literals, named, not_null
 from cdc.mapping import JoinPlan, Mapping
-from cdc.mapping.model import quote
 
 # Up to this many rows a statement of the suite is served by the plan cached in the session, beyond
 # by one made for it.
@@ -36,6 +35,7 @@ def capture(join_plan: JoinPlan, mapping: Mapping) -> str:
     name, table = literal(resource.name), literal(str(resource.table))
     read = partial(found, join_plan, mapping, source="null::bigint")
     kept = ["gone"] if resource.deleted else []
+    key_kept = sql_text.key_of_json("row_.kept", resource.key)
     column = ", included" * bool(resource.fields)
     done = "when 'INSERT' then 'c'" + (" when 'DELETE' then 'd'" if resource.deleted else "")
     few = f"""\
@@ -141,7 +141,7 @@ begin
         problem := format('%s (%s)', sqlerrm, sqlstate);
         queued := 0;
         begin{kept_forms}
-          select array_agg(jsonb_build_array(own.{quote(resource.key)}::text,
+          select array_agg(jsonb_build_array({key_text(named("own", resource.key))},
                             {kept_of(resource, 28, "masks")}))
             into unplaced
             from {left};{kept_done}
@@ -151,7 +151,7 @@ begin
           when others then
             -- A column of the table's own was renamed.
             begin
-              select array_agg(jsonb_build_array(row_.kept ->> {literal(resource.key)}, row_.kept))
+              select array_agg(jsonb_build_array({key_kept}, row_.kept))
                 into unplaced
                 -- With schema and star: a column may have the name of either.
                 from (select cdc.kept(pg_catalog.row_to_json(own.*), tg_relid) as kept
@@ -255,7 +255,7 @@ def resolve(join_plan: JoinPlan, mapping: Mapping) -> str:
             "u.action",
             "u.tries",
             "u.key as row",
-            f"own.{quote(resource.key)} is not null as whole",
+            f"{not_null(named('own', resource.key))} as whole",
         ),
         changed=changed_mask.was_kept(resource, "u.own"),
         known="cdc.renamed(u.own)",

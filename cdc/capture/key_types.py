@@ -67,24 +67,27 @@ def check_keys(conn: Connection, mapping: Mapping) -> None:
             raise MappingError(f"{each.place}: {each} cannot be a key: {wrong}", ACCEPTED)
         kinds[each.table, each.column] = kind
     for name, resource in mapping.resources.items():
-        for parent, column in resource.parents.items():
+        for parent, columns in resource.parents.items():
             above = mapping.company if parent == COMPANY else mapping.resources[parent]
-            here, there = kinds[resource.table, column], kinds[above.table, above.key]
-            if here != there:
-                child = _Named(f"resources.{name}.parents.{parent}", resource.table, column)
-                raise MappingError(
-                    f"{child.place}: {child} cannot be compared with the key {quote(above.key)} of "
-                    f"{above.table}: their types differ ({here}, {there})",
-                    "Give both the same type.",
-                )
+            for column, key in zip(columns, mapping.key_of(parent), strict=True):
+                here, there = kinds[resource.table, column], kinds[above.table, key]
+                if here != there:
+                    child = _Named(f"resources.{name}.parents.{parent}", resource.table, column)
+                    raise MappingError(
+                        f"{child.place}: {child} cannot be compared with the key {quote(key)} of "
+                        f"{above.table}: their types differ ({here}, {there})",
+                        "Give both the same type.",
+                    )
 
 
 def _named(mapping: Mapping) -> Iterator[_Named]:
     yield _Named("company.key", mapping.company.table, mapping.company.key)
     for name, resource in mapping.resources.items():
-        yield _Named(f"resources.{name}.key", resource.table, resource.key)
-        for parent, column in resource.parents.items():
-            yield _Named(f"resources.{name}.parents.{parent}", resource.table, column)
+        for column in resource.key:
+            yield _Named(f"resources.{name}.key", resource.table, column)
+        for parent, columns in resource.parents.items():
+            for column in columns:
+                yield _Named(f"resources.{name}.parents.{parent}", resource.table, column)
 
 
 def _looked_up(conn: Connection, named: list[_Named]) -> Iterable[tuple[_Named, str, str | None]]:

@@ -11,9 +11,18 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from cdc.capture import changed_mask, included
-from cdc.capture.sql_text import build_object, json_object, lines, literal
+from cdc.capture.sql_text import (
+    build_object,
+    equal,
+    json_object,
+    key_text,
+    lines,
+    literal,
+    named,
+    not_null,
+)
 from cdc.mapping import JoinPlan, Mapping, Resource, Table, plan_joins
-from cdc.mapping.joins import Column
+from cdc.mapping.joins import Reference
 from cdc.mapping.model import COMPANY, quote
 
 LONGEST_BASE = 2048
@@ -69,47 +78,45 @@ def found(
     """
     resource = join_plan.resource
 
-    def sql(column: Column) -> str:
-        return f"{_alias(column.resource, resource)}.{quote(column.column)}"
-
-    def first(columns: tuple[Column, ...]) -> str:
-        named = ", ".join(sql(column) for column in columns)
-        return named if len(columns) == 1 else f"coalesce({named})"
+    def sql(reference: Reference) -> list[str]:
+        return named(_alias(reference.resource, resource), reference.columns)
 
     # It stands in each of the company's rows and payloads, so a text without end would fill memory.
     base = (
         f"left(company.{quote(join_plan.base)}::text, {LONGEST_BASE})" if join_plan.base else "null"
     )
-    refs = [base, *(f"{first(columns)}::text" for columns in join_plan.values.values())]
+    first = {name: _first([*map(sql, found)]) for name, found in join_plan.values.items()}
+    refs = [base, *map(key_text, first.values())]
     reads = columns_read(mapping, join_plan)
     joins = []
-    company = first(join_plan.values[COMPANY])
+    (company,) = first[COMPANY]
     missing: list[str] = []
     deleted = resource.deleted and action
     for join in join_plan.joins:
         table, join_key = table_of(mapping, join.resource)
         alias = _alias(join.name, resource)
-        path = first(join.paths)
-        key = f"{alias}.{quote(join_key)}"
+        path = _first([*map(sql, join.paths)])
         live = quote(f"{len(missing)} live") if deleted else alias
+        is_it = equal(named(live, join_key), path)
         if many:
-            joins.append(f"  left join {table.sql} {live} on {live}.{quote(join_key)} = {path}")
+            joins.append(f"  left join {table.sql} {live} on {is_it}")
         else:
             columns = ", ".join(f"{live}.{quote(column)}" for column in reads[join.name])
             joins.append(
                 f"  left join lateral (\n"
                 f"    select {columns}\n"
                 f"      from {table.sql} {live}\n"
-                f"     where {live}.{quote(join_key)} = {path} offset 0) {live} on true"
+                f"     where {is_it} offset 0) {live} on true"
             )
         if deleted:
             names = live, quote(f"{len(missing)} gone"), alias
             read = reads[join.name]
-            joins.append(_or_gone(table, read, path, action, xid, names=names, many=many))
-        missing.append(f"({path} is not null and {key} is null)")
+            same = key_text(path)
+            joins.append(_or_gone(table, read, same, action, xid, names=names, many=many))
+        missing.append(f"({not_null(path)} and {alias}.{quote(join_key[0])} is null)")
     # A collation of its own: the company's column may have one that ours cannot meet.
     placed = f'{company}::text collate "C"'
-    key = f"own.{quote(resource.key)}::text"
+    key = key_text(named("own", resource.key))
     if anyway is not None:
         if missing:
             placed = (
@@ -140,10 +147,23 @@ def found(
     )
 
 
+def _first(references: list[list[str]]) -> list[str]:
+    """SQL for the values of the first reference that is there; each has a value for each column of
+    a key, and is there if none of them is null."""
+    if len(references) == 1:
+        return references[0]
+    if len(references[0]) == 1:
+        return [f"coalesce({', '.join(value for (value,) in references)})"]
+    return [
+        f"case {' '.join(f'when {not_null(one)} then {one[n]}' for one in references)} end"
+        for n in range(len(references[0]))
+    ]
+
+
 def _or_gone(
     table: Table,
     columns: tuple[str, ...],
-    path: str,
+    key: str,
     action: str,
     xid: str,
     *,
@@ -152,7 +172,8 @@ def _or_gone(
 ) -> str:
     """A parent as it is or, for a deleted row, as it was when its transaction deleted it last.
 
-    columns: those that are read; the first is the key.
+    columns: those that are read; the first is one of the key.
+    key:     SQL for the key as one text.
     names:   aliases of the parent's row, of what was kept of it, and of the two as one.
     """
     live, gone, either = names
@@ -166,7 +187,7 @@ def _or_gone(
             f"      from cdc.gone g, {row}\n"
             f"     where {action} = 'd' and g.xid = {xid} and {of}\n"
             f"     order by g.key, g.id desc) {gone}\n"
-            f'    on {gone}."kept key" = {path}::text collate "C"'
+            f'    on {gone}."kept key" = {key} collate "C"'
             f" and {live}.{quote(columns[0])} is null"
         )
     else:
@@ -176,7 +197,7 @@ def _or_gone(
             f"    select was.*\n"
             f"      from (select * from cdc.gone g\n"
             f"             where {action} = 'd' and {live}.{quote(columns[0])} is null\n"
-            f'               and g.key = {path}::text collate "C" offset 0) g, {row}\n'
+            f'               and g.key = {key} collate "C" offset 0) g, {row}\n'
             f"     where g.xid = {xid} and {of}\n"
             f"     order by g.id desc limit 1) {gone} on true"
         )
@@ -260,11 +281,11 @@ def _asked(resource: Resource, masks: str, changed: str, known: str) -> tuple[st
     if resource.fields is None:
         return ()
     mask = changed or f"coalesce({changed_mask.bits(masks)}, {changed_mask.ALL})"
-    named = [f"{literal(name)}, own.{quote(name)}::text" for name in resource.fields]
-    if not named:
+    pairs = [f"{literal(name)}, own.{quote(name)}::text" for name in resource.fields]
+    if not pairs:
         return (f"{mask} as changed",)
     values = included.values(resource, known)
-    return (f"{mask} as changed", f"{json_object(named)} as fields", f"{values} as vals")
+    return (f"{mask} as changed", f"{json_object(pairs)} as fields", f"{values} as vals")
 
 
 def probe(mapping: Mapping, resource: Resource) -> str:
@@ -295,30 +316,30 @@ def tables_read_by(mapping: Mapping, resources: Iterable[Resource]) -> dict[Tabl
         join_plan = plan_joins(mapping, resource)
         for join in join_plan.joins:
             table, _ = table_of(mapping, join.resource)
-            named = columns.setdefault(table, {})
-            named.update(dict.fromkeys(columns_read(mapping, join_plan)[join.name]))
-    return {table: tuple(named) for table, named in columns.items()}
+            of_table = columns.setdefault(table, {})
+            of_table.update(dict.fromkeys(columns_read(mapping, join_plan)[join.name]))
+    return {table: tuple(of_table) for table, of_table in columns.items()}
 
 
 def columns_read(mapping: Mapping, join_plan: JoinPlan) -> dict[str, tuple[str, ...]]:
     """Of each joined ancestor: its key, and the columns that lead on from it."""
     read: dict[str, tuple[str, ...]] = {}
     for join in join_plan.joins:
-        _, key = table_of(mapping, join.resource)
-        named = {key: None}
-        for columns in (*join_plan.values.values(), *(other.paths for other in join_plan.joins)):
-            named.update((c.column, None) for c in columns if c.resource == join.name)
+        columns = dict.fromkeys(mapping.key_of(join.resource))
+        for found in (*join_plan.values.values(), *(other.paths for other in join_plan.joins)):
+            columns.update(
+                (c, None) for one in found if one.resource == join.name for c in one.columns
+            )
         if join.name == COMPANY and join_plan.base:
-            named[join_plan.base] = None
-        read[join.name] = tuple(named)
+            columns[join_plan.base] = None
+        read[join.name] = tuple(columns)
     return read
 
 
-def table_of(mapping: Mapping, name: str) -> tuple[Table, str]:
-    if name == COMPANY:
-        return mapping.company.table, mapping.company.key
-    resource = mapping.resources[name]
-    return resource.table, resource.key
+def table_of(mapping: Mapping, name: str) -> tuple[Table, tuple[str, ...]]:
+    """Table and key of a parent."""
+    parent = mapping.company if name == COMPANY else mapping.resources[name]
+    return parent.table, mapping.key_of(name)
 
 
 def _alias(name: str, resource: Resource) -> str:

@@ -130,7 +130,8 @@ def unseen(mapping: Mapping, relations: dict[Table, Relation]) -> list[str]:
         f"{resource.table} has no column {column}: the path from {name} to {parent} is left out."
         for name, resource in mapping.resources.items()
         if mapping.fits and resource.table in relations
-        for parent, column in resource.parents.items()
+        for parent, columns in resource.parents.items()
+        for column in columns
         if column not in relations[resource.table].columns
     ]
     return lacking + [

@@ -130,8 +130,9 @@ def functions(mapping: Mapping, resource: Resource) -> tuple[Function, Function,
 def keepers(mapping: Mapping) -> dict[str, tuple[Table, Function]]:
     """The functions that keep deleted parents, with their tables, by the parent's name."""
     return {
-        name: (table, Function(f"gone_{name}", "", "trigger", sealed(gone(table, columns))))
+        name: (table, Function(f"gone_{name}", "", "trigger", sealed(gone(table, key, columns))))
         for name, (table, columns) in parents_of_deleted(mapping).items()
+        for key in [mapping.key_of(name)]
     }
 
 

@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Iterable, Sequence
 
 from cdc.mapping.model import quote
+from cdc.mapping.row_keys import ESCAPES
 from cdc.wording import printable
 
 PAIRS_OF_A_CALL = 50
@@ -40,6 +41,39 @@ def json_object(pairs: Sequence[str], between: str = ", ") -> str:
         for first in range(0, len(pairs), PAIRS_OF_A_CALL)
     ]
     return calls[0] if len(calls) == 1 else f"({' || '.join(calls)})"
+
+
+def key_text(values: Sequence[str]) -> str:
+    """A key as one text, as cdc/mapping/row_keys.py joins it; null where a part of it is.
+
+    values: SQL for the value of each column.
+    """
+    if len(values) == 1:
+        return f"{values[0]}::text"
+    parts = [f"{value}::text" for value in values]
+    for char, escape in ESCAPES:
+        parts = [f"replace({part}, {literal(char)}, {literal(escape)})" for part in parts]
+    joined = " || '/' || ".join(parts)
+    return f"({joined})"
+
+
+def key_of_json(row: str, columns: Sequence[str]) -> str:
+    """The same of a row that is jsonb."""
+    values = [f"{row} ->> {literal(column)}" for column in columns]
+    return values[0] if len(values) == 1 else key_text([f"({value})" for value in values])
+
+
+def named(alias: str, columns: Iterable[str]) -> list[str]:
+    return [f"{alias}.{quote(column)}" for column in columns]
+
+
+def not_null(values: Sequence[str]) -> str:
+    return " and ".join(f"{value} is not null" for value in values)
+
+
+def equal(left: Sequence[str], right: Sequence[str]) -> str:
+    """Whether two keys are, column by column."""
+    return " and ".join(f"{one} = {other}" for one, other in zip(left, right, strict=True))
 
 
 def lines(parts: Iterable[str], between: str, column: int) -> str:

@@ -94,7 +94,7 @@ def _nothing(table: Table) -> Relation:
         columns={},
         tree=(table,),
         foreign=(),
-        indexed=frozenset(),
-        unique=frozenset(),
+        required=frozenset(),
+        indexes=(),
         secured=False,
     )

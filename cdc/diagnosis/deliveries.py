@@ -10,6 +10,7 @@ import psycopg
 from psycopg import IsolationLevel
 from psycopg.rows import dict_row
 
+from cdc.mapping.row_keys import of_layout
 from cdc.model import ACTION_NAMES
 
 Connection = psycopg.Connection[Any]
@@ -179,7 +180,7 @@ def _told(row: dict[str, Any], layout: dict[str, Any], webhook: dict[str, Any]) 
         "key": row["refs"][-1],
         "time": row["time"],
         "state": "held" if held else place,
-        "refs": dict(zip(fields, row["refs"], strict=False)),
+        "refs": {of_layout(name)[0]: key for name, key in zip(fields, row["refs"], strict=False)},
         "due_at": row.get("due_at"),
         "body": row["body"].decode(errors="replace") if row.get("body") else None,
         "attempts": [],

@@ -15,6 +15,7 @@ from functools import lru_cache
 from cdc.errors import MappingError
 from cdc.mapping.load import ancestors
 from cdc.mapping.model import COMPANY, Mapping, Resource
+from cdc.mapping.row_keys import layout_field
 from cdc.model import Layout
 
 MOST_APART = 100
@@ -23,12 +24,12 @@ where each address begins with one of two others, they double with each step."""
 
 
 @dataclass(frozen=True, slots=True)
-class Column:
-    """A column of the changed row (``resource`` is then its own name) or of a joined ancestor
-    (then the join's name)."""
+class Reference:
+    """Columns of the changed row (``resource`` is then its own name) or of a joined ancestor (then
+    the join's name) that hold the key of a row."""
 
     resource: str
-    column: str
+    columns: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +41,16 @@ class Join:
     """
 
     name: str
-    paths: tuple[Column, ...]
+    paths: tuple[Reference, ...]
 
     @property
     def resource(self) -> str:
-        return self.name.rsplit(".", 1)[-1]
+        return leaf(self.name)
+
+
+def leaf(path: str) -> str:
+    """The resource that a path leads to."""
+    return path.rsplit(".", 1)[-1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,22 +58,22 @@ class JoinPlan:
     """The plan for one captured resource.
 
     joins:  ancestors to read, each after those that its paths start from.
-    values: name of each reference (Layout.fields without ``base``) to the columns it is taken from:
-            the first that is not null.
+    values: name of each reference (Layout.fields without ``base``, and without the columns) to the
+            columns it is taken from: the first that are not null.
     base:   column of the company's row that holds its base URL, or None.
     """
 
     resource: Resource
     layout: Layout
     joins: tuple[Join, ...]
-    values: dict[str, tuple[Column, ...]]
+    values: dict[str, tuple[Reference, ...]]
     base: str | None
 
 
-def paths_to_company(mapping: Mapping, resource: Resource) -> Iterator[tuple[Column, ...]]:
+def paths_to_company(mapping: Mapping, resource: Resource) -> Iterator[tuple[Reference, ...]]:
     """Each way from a resource to the company: the columns that lead from one row to the next."""
-    for parent, column in resource.parents.items():
-        step = Column(resource.name, column)
+    for parent, columns in resource.parents.items():
+        step = Reference(resource.name, columns)
         if parent == COMPANY:
             yield (step,)
         else:
@@ -90,7 +96,7 @@ def plan_joins(mapping: Mapping, resource: Resource) -> JoinPlan:
     order = _nearest_first(mapping, resource)
     paths = {
         name: tuple(
-            Column(other, mapping.resources[other].parents[name])
+            Reference(other, mapping.resources[other].parents[name])
             for other in order[: order.index(name)]
             if name in mapping.resources[other].parents
         )
@@ -99,10 +105,10 @@ def plan_joins(mapping: Mapping, resource: Resource) -> JoinPlan:
     wanted, apart = _wanted(mapping, resource, paths)
     values = {COMPANY: paths[COMPANY]}
     values.update((name, paths[name]) for name in wanted)
-    values.update((path, (column,)) for path, column in apart.items())
-    values[resource.name] = (Column(resource.name, resource.key),)
+    values.update((path, (reference,)) for path, reference in apart.items())
+    values[resource.name] = (Reference(resource.name, resource.key),)
     base = mapping.company.base_url_column
-    read_from = {column.resource for columns in values.values() for column in columns}
+    read_from = {one.resource for references in values.values() for one in references}
     joins = []
     # Nearest last: an ancestor that is read makes those necessary that its paths start from.
     for path in reversed(apart):
@@ -112,10 +118,13 @@ def plan_joins(mapping: Mapping, resource: Resource) -> JoinPlan:
     for name in reversed(order[1:]):
         if name in read_from or (name == COMPANY and base is not None):
             joins.append(Join(name, paths[name]))
-            read_from.update(column.resource for column in paths[name])
+            read_from.update(path.resource for path in paths[name])
     return JoinPlan(
         resource=resource,
-        layout=_layout(resource.event, ("base", *values)),
+        layout=_layout(
+            resource.event,
+            ("base", *(layout_field(path, mapping.key_of(leaf(path))) for path in values)),
+        ),
         joins=tuple(reversed(joins)),
         values=values,
         base=base,
@@ -144,8 +153,8 @@ def _nearest_first(mapping: Mapping, resource: Resource) -> list[str]:
 
 
 def _wanted(
-    mapping: Mapping, resource: Resource, paths: dict[str, tuple[Column, ...]]
-) -> tuple[list[str], dict[str, Column]]:
+    mapping: Mapping, resource: Resource, paths: dict[str, tuple[Reference, ...]]
+) -> tuple[list[str], dict[str, Reference]]:
     """References the payload needs, apart from the company and the row's own key.
 
     An ancestor's address is made from its own parents: a question's project need not be the
@@ -154,11 +163,11 @@ def _wanted(
     holds these, each after the one it starts from. The company is the same for all.
     """
     wanted: dict[str, None] = {}
-    apart: dict[str, Column] = {}
+    apart: dict[str, Reference] = {}
 
     def others(name: str) -> list[str]:
-        named = dict.fromkeys(n for template in mapping.urls_of(name) for n in template.names)
-        return [n for n in named if n not in (name, COMPANY)]
+        begins = dict.fromkeys(template.parent for template in mapping.urls_of(name))
+        return [parent for parent in begins if parent is not None and parent != COMPANY]
 
     def visit(name: str) -> None:
         if name == COMPANY or name in wanted:
@@ -167,15 +176,15 @@ def _wanted(
             wanted[name] = None
         for other in others(name):
             visit(other)
-            column = mapping.resources[name].parents.get(other)
+            columns = mapping.resources[name].parents.get(other)
             if (
                 name != resource.name
-                and column is not None
-                and paths[other][0] != Column(name, column)
+                and columns is not None
+                and paths[other][0] != Reference(name, columns)
             ):
-                visit_apart(f"{name}.{other}", other, Column(name, column))
+                visit_apart(f"{name}.{other}", other, Reference(name, columns))
 
-    def visit_apart(path: str, name: str, column: Column) -> None:
+    def visit_apart(path: str, name: str, reference: Reference) -> None:
         if path in apart:
             return
         if len(apart) == MOST_APART:
@@ -183,11 +192,11 @@ def _wanted(
                 f"resources.{resource.name}: its addresses need more than {MOST_APART} references",
                 "Addresses of its ancestors begin with those of too many others.",
             )
-        apart[path] = column
+        apart[path] = reference
         for other in others(name):
             upwards = mapping.resources[name].parents.get(other)
             if upwards is not None:
-                visit_apart(f"{path}.{other}", other, Column(path, upwards))
+                visit_apart(f"{path}.{other}", other, Reference(path, upwards))
 
     for member in resource.data:
         if member != resource.name:

@@ -17,7 +17,8 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from cdc.errors import MappingError
-from cdc.mapping.model import COMPANY, Company, Mapping, Resource, UrlTemplate
+from cdc.mapping import addresses
+from cdc.mapping.model import COMPANY, Company, Mapping, Resource
 from cdc.mapping.names import Wrong, identifier, table_named
 from cdc.model import NOTICE_EVENT
 from cdc.settings.kinds import odd_in_url
@@ -52,13 +53,13 @@ class _Company(_Strict):
 
 class _Resource(_Strict):
     table: str
-    key: str
-    parents: dict[str, str] = {}
+    key: str | list[str]
+    parents: dict[str, str | list[str]] = {}
     url: str | list[str]
     event: str | None = None
     data: list[str] = []
     optional: bool = False
-    parents_if_there: dict[str, str] = {}
+    parents_if_there: dict[str, str | list[str]] = {}
     fields: list[str] | None = None
     deleted: bool = False
     changed_at: str | None = None
@@ -146,7 +147,7 @@ class _Checker:
         company = Company(
             table=table_named(raw.company.table, "company.table"),
             key=identifier(raw.company.key, "company.key"),
-            urls=self._urls("company", COMPANY, raw.company.url),
+            urls=addresses.templates("company.url", raw.company.url, COMPANY, self.names),
             base_url_column=None
             if raw.company.base_url_column is None
             else identifier(raw.company.base_url_column, "company.base_url_column"),
@@ -155,8 +156,11 @@ class _Checker:
         resources = {
             name: self._resource(name, resource) for name, resource in raw.resources.items()
         }
+        self._whole_keys(resources)
         self._no_circles(resources)
-        self._urls_end(company, resources)
+        addresses.end(company, resources)
+        for resource in resources.values():
+            addresses.hold_keys(resource)
         for name, resource in resources.items():
             self._reaches_company(name, resource, resources)
         if not any(r.event for r in resources.values()):
@@ -185,15 +189,16 @@ class _Checker:
                 raise Wrong(f"{place}.{key}", "is only of use with an event")
         for member in raw.data:
             if member not in self.names:
-                raise Wrong(f"{place}.data", self._unknown(member))
+                raise Wrong(f"{place}.data", addresses.unknown(member, self.names))
         if len(set(raw.data)) < len(raw.data):
             raise Wrong(f"{place}.data", "names a member twice")
+        own_key = _columns(raw.key, f"{place}.key")
         return Resource(
             name=name,
             table=table_named(raw.table, f"{place}.table"),
-            key=identifier(raw.key, f"{place}.key"),
+            key=own_key,
             parents=parents,
-            urls=self._urls(place, name, raw.url),
+            urls=addresses.templates(f"{place}.url", raw.url, name, self.names, own_key),
             event=raw.event,
             data=tuple(raw.data),
             optional=raw.optional,
@@ -205,41 +210,27 @@ class _Checker:
             parents_if_there=if_there,
         )
 
-    def _parents(self, place: str, raw: dict[str, str]) -> dict[str, str]:
+    def _parents(self, place: str, raw: dict[str, str | list[str]]) -> dict[str, tuple[str, ...]]:
         parents = {}
-        for parent, column in raw.items():
+        for parent, columns in raw.items():
             if parent not in self.names:
-                raise Wrong(f"{place}.{parent}", self._unknown(parent))
-            parents[parent] = identifier(column, f"{place}.{parent}")
+                raise Wrong(f"{place}.{parent}", addresses.unknown(parent, self.names))
+            parents[parent] = _columns(columns, f"{place}.{parent}")
         return parents
 
-    def _unknown(self, name: str) -> str:
-        close = difflib.get_close_matches(name, self.names, 1)
-        return f"unknown resource '{name}'" + (f", did you mean '{close[0]}'?" if close else "")
-
-    def _urls(self, place: str, own: str, urls: str | list[str]) -> tuple[UrlTemplate, ...]:
-        texts = [urls] if isinstance(urls, str) else urls
-        if not texts:
-            raise Wrong(f"{place}.url", "is empty")
-        return tuple(self._url(f"{place}.url", own, text) for text in texts)
-
-    def _url(self, place: str, own: str, text: str) -> UrlTemplate:
-        try:
-            template = UrlTemplate.parse(text)
-        except ValueError as error:
-            raise Wrong(place, f"'{text}': {error}") from None
-        for name in template.names:
-            if name not in self.names:
-                raise Wrong(place, self._unknown(name))
-        if own not in template.names:
-            raise Wrong(place, f"'{text}' does not hold {{{own}}}, the row's own key")
-        if any(name != own for name in template.names[1:]) or (
-            template.names[0] != own and template.parts[0][0]
-        ):
-            raise Wrong(
-                place, f"'{text}': another resource's address can only stand at the beginning"
-            )
-        return template
+    def _whole_keys(self, resources: dict[str, Resource]) -> None:
+        """A parent is found by all columns of its key."""
+        for name, resource in resources.items():
+            for where in ("parents", "parents_if_there"):
+                for parent, columns in getattr(resource, where).items():
+                    key = ("key",) if parent == COMPANY else resources[parent].key
+                    if len(columns) != len(key):
+                        raise Wrong(
+                            f"resources.{name}.{where}.{parent}",
+                            f"{_count(columns)}, but the key of {parent} has {len(key)}",
+                            "Name a column for each of the key, in the key's order"
+                            + (f": {', '.join(key)}." if parent != COMPANY else "."),
+                        )
 
     def _no_circles(self, resources: dict[str, Resource]) -> None:
         done: set[str] = set()
@@ -257,24 +248,6 @@ class _Checker:
         for name in resources:
             visit(name, ())
 
-    def _urls_end(self, company: Company, resources: dict[str, Resource]) -> None:
-        done: set[str] = set()
-
-        def visit(name: str, trail: tuple[str, ...]) -> None:
-            place = "company.url" if name == COMPANY else f"resources.{name}.url"
-            if name in trail:
-                raise Wrong(place, f"a circle: {' -> '.join((*trail, name))}")
-            if name in done:
-                return
-            done.add(name)
-            for template in company.urls if name == COMPANY else resources[name].urls:
-                for other in template.names:
-                    if other != name:
-                        visit(other, (*trail, name))
-
-        for name in (COMPANY, *resources):
-            visit(name, ())
-
     def _reaches_company(
         self, name: str, resource: Resource, resources: dict[str, Resource]
     ) -> None:
@@ -285,7 +258,8 @@ class _Checker:
                 "no path leads from here to the company",
                 "Every resource needs a parent that is the company or has a path to it.",
             )
-        for member in (*resource.data, *(n for url in resource.urls for n in url.names)):
+        begins = (url.parent for url in resource.urls if url.parent is not None)
+        for member in (*resource.data, *begins):
             if member != name and member not in reached:
                 raise Wrong(
                     f"resources.{name}",
@@ -311,6 +285,21 @@ class _Checker:
                 raise Wrong(f"resources.{name}.event", f"'{NOTICE_EVENT}' is the event of notices")
             if resource.event is not None:
                 events[resource.event] = f"resources.{name}"
+
+
+def _columns(names: str | list[str], place: str) -> tuple[str, ...]:
+    """Of a key, or those that lead to one: a single one, or several."""
+    listed = [names] if isinstance(names, str) else names
+    if not listed:
+        raise Wrong(place, "is empty")
+    columns = tuple(identifier(name, place) for name in listed)
+    if len(set(columns)) < len(columns):
+        raise Wrong(place, "names a column twice")
+    return columns
+
+
+def _count(columns: tuple[str, ...]) -> str:
+    return "is one column" if len(columns) == 1 else f"has {len(columns)} columns"
 
 
 def _fields(names: list[str] | None, place: str) -> tuple[str, ...] | None:

@@ -35,18 +35,24 @@ def quote(identifier: str) -> str:
 class UrlTemplate:
     """``{company}projects/{project}/``: literal texts and the names between them.
 
-    parts: pairs of (literal text, name or None); the name's value follows the text.
+    parts:  pairs of (literal text, name or None); the name's value follows the text. A name is the
+            resource's own, for its key, or that of a column of its key if it has several.
+    parent: the resource with whose address it begins; its name is then that of the first part.
     """
 
     text: str
     parts: tuple[tuple[str, str | None], ...]
+    parent: str | None = None
 
     @classmethod
-    def parse(cls, text: str) -> UrlTemplate:
-        """Raises ValueError when the braces do not match or hold anything but a plain name."""
+    def parse(cls, text: str, columns: tuple[str, ...] = ()) -> UrlTemplate:
+        """columns: names that need not be plain.
+
+        Raises ValueError when the braces do not match or hold anything but a plain name."""
         parts = []
         for literal, name, spec, conversion in string.Formatter().parse(text):
-            if name is not None and (not name.isidentifier() or spec or conversion):
+            plain = name is None or name.isidentifier() or name in columns
+            if not plain or spec or conversion:
                 raise ValueError("between braces stands the name of a resource, and nothing else")
             parts.append((literal, name))
         return cls(text, tuple(parts))
@@ -75,8 +81,9 @@ class Company:
 class Resource:
     """A table of the suite whose rows have an address.
 
-    parents: name of the parent (a resource or ``company``) to the column that leads to it, in the
-             order in which paths are tried.
+    key:     the columns that identify a row.
+    parents: name of the parent (a resource or ``company``) to the columns that lead to it, one for
+             each of its key, in the order in which paths are tried.
     event:   what a webhook registers for; None: changes are not captured.
     data:    names whose addresses make up the payload's data, after ``action``.
     optional: a row that leads to no company is not captured, rather than kept as unresolved.
@@ -89,8 +96,8 @@ class Resource:
 
     name: str
     table: Table
-    key: str
-    parents: dict[str, str]
+    key: tuple[str, ...]
+    parents: dict[str, tuple[str, ...]]
     urls: tuple[UrlTemplate, ...]
     event: str | None
     data: tuple[str, ...]
@@ -98,12 +105,13 @@ class Resource:
     fields: tuple[str, ...] | None = None
     deleted: bool = False
     changed_at: str | None = None
-    parents_if_there: dict[str, str] = field(default_factory=dict)
+    parents_if_there: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def columns(self) -> tuple[str, ...]:
         """Columns of the table that capture reads: the key, those of the parents, the fields."""
-        return tuple(dict.fromkeys((self.key, *self.parents.values(), *(self.fields or ()))))
+        leading = (column for columns in self.parents.values() for column in columns)
+        return tuple(dict.fromkeys((*self.key, *leading, *(self.fields or ()))))
 
 
 @dataclass(frozen=True)
@@ -135,6 +143,9 @@ class Mapping:
     def urls_of(self, name: str) -> tuple[UrlTemplate, ...]:
         return self.company.urls if name == COMPANY else self.resources[name].urls
 
+    def key_of(self, name: str) -> tuple[str, ...]:
+        return (self.company.key,) if name == COMPANY else self.resources[name].key
+
     @property
     def fingerprint(self) -> str:
         """Same for two files that mean the same, whatever their comments and spacing."""
@@ -153,8 +164,8 @@ class Mapping:
                 [
                     r.name,
                     [r.table.schema, r.table.name],
-                    r.key,
-                    list(r.parents.items()),
+                    _one_or_all(r.key),
+                    [(parent, _one_or_all(columns)) for parent, columns in r.parents.items()],
                     [template.text for template in r.urls],
                     r.event,
                     list(r.data),
@@ -167,3 +178,7 @@ class Mapping:
                 for r in sorted(self.resources.values(), key=lambda r: r.name)
             ],
         ]
+
+
+def _one_or_all(columns: tuple[str, ...]) -> str | tuple[str, ...]:
+    return columns[0] if len(columns) == 1 else columns

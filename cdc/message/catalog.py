@@ -10,7 +10,8 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
-from cdc.mapping import Mapping, Resource, plan_joins
+from cdc.mapping import Mapping, Resource, plan_joins, row_keys
+from cdc.mapping.joins import leaf
 from cdc.mapping.model import COMPANY
 from cdc.message.payload import Translator
 from cdc.message.signing import USER_AGENT
@@ -64,7 +65,10 @@ def example(
         action="modified",
         time=TIME,
         refs=tuple(
-            None if field == "base" else keys[field.rsplit(".", 1)[-1]] for field in layout.fields
+            None
+            if field == "base"
+            else row_keys.sample(field, keys[leaf(row_keys.of_layout(field)[0])])
+            for field in layout.fields
         ),
         included=json.dumps(included) if included else None,
     )

@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from cdc.errors import CdcError
-from cdc.mapping import Mapping, UrlTemplate
+from cdc.mapping import Mapping, UrlTemplate, row_keys
 from cdc.model import NOTICE_LAYOUT, UNFIT, Delivery, Layout
 
 LONGEST_KEPT = 4_000
@@ -45,6 +45,7 @@ class Translator:
         self._base = base if base.endswith("/") else base + "/"
         self._bases = _Kept()
         self._members: dict[int, list[tuple[str, Address]]] = {}
+        self._stand_ins: dict[int, list[str]] = {}  # of layouts with a key of several columns
         # What comes out for a row's parents, with the row's own key left open: that one is another
         # in each delivery, its parents are the same for many.
         self._open = _Kept()
@@ -70,7 +71,14 @@ class Translator:
             quoted = _json(endpoint)
             self._endpoints.keep(endpoint, quoted, len(endpoint) + len(quoted))
         time = delivery.time.astimezone(UTC).isoformat(timespec="microseconds")
-        data = pieces[0] if key is None else _segment(key).join(pieces)
+        if key is None:
+            data = pieces[0]
+        elif (stand_ins := self._stand_ins.get(layout.id)) is None:
+            data = _segment(key).join(pieces)
+        else:
+            data = pieces[0]
+            for stand_in, part in zip(stand_ins, _parts(key, len(stand_ins)), strict=True):
+                data = data.replace(stand_in, _segment(part))
         if delivery.included is not None:
             data += _members(delivery.included)
         return (
@@ -82,14 +90,19 @@ class Translator:
         """The members of ``data`` after the action, in pieces between which the own key belongs."""
         members = self._members.get(layout.id)
         if members is None:
-            members = self._members[layout.id] = self._compile(layout)
+            members = self._compile(layout)
+            _, columns = row_keys.of_layout(layout.fields[-1])
+            if columns:
+                self._stand_ins[layout.id] = [f"{_STAND_IN}n{n}n" for n in range(len(columns))]
+            self._members[layout.id] = members
+        stand_ins = self._stand_ins.get(layout.id)
         if refs[-1] is not None:
-            refs = (*refs[:-1], _STAND_IN)
+            refs = (*refs[:-1], row_keys.joined(stand_ins) if stand_ins else _STAND_IN)
         data = ""
         for opening, address in members:
             url = address(refs)
             data += f", {opening}" + ("null" if url is None else _json(url))
-        return data.split(_STAND_IN)
+        return [data] if stand_ins else data.split(_STAND_IN)
 
     def _base_of(self, own: str | None) -> str:
         """A company's base URL: its own, or ours with the company's host in place of ours."""
@@ -141,35 +154,40 @@ class Translator:
 
     def _from_template(self, layout: Layout, name: str, own: str, template: UrlTemplate) -> Address:
         base_of = self._base_of
-        fields = layout.fields
+        fields, keys = zip(*map(row_keys.of_layout, layout.fields), strict=True)
         if name not in fields:
             return lambda refs: None
         position = fields.index(name)
-        head: Address
-        if template.names[0] == name:
-            literal = template.parts[0][0]
+        columns = keys[position]
 
-            def head(refs: Refs) -> str | None:
-                key = refs[position]
-                return None if key is None else f"{base_of(refs[0])}{literal}{_segment(key)}"
+        def base(refs: Refs) -> str | None:
+            return base_of(refs[0])
 
-            rest = template.parts[1:]
-        else:
-            parent = template.names[0]
-            apart = f"{name}.{parent}"
-            parent_address = self._address(
-                _seen_from(layout, name, parent) if apart in fields else layout, parent, own
+        head: Address = base
+        parent, rest = template.parent, template.parts
+        if parent is not None:
+            seen = _seen_from(layout, name, parent) if f"{name}.{parent}" in fields else layout
+            head, rest = self._address(seen, parent, own), rest[1:]
+        if any(part is not None and part not in (columns or (name,)) for _, part in rest):
+            key = f"the columns {', '.join(columns)}" if columns else "one column"
+            raise Untranslatable(
+                f"a change was queued when the key of {name} was {key}; its address now needs "
+                f"others: {template.text}",
+                "Put the key back into the mapping to deliver it, or let it expire.",
             )
-            head = parent_address
-            rest = template.parts[1:]
 
         def address(refs: Refs) -> str | None:
             key = refs[position]
             url = None if key is None else head(refs)
             if url is None or key is None:
                 return None
-            segment = _segment(key)
-            return url + "".join(literal + (segment if part else "") for literal, part in rest)
+            if not columns:
+                segment = _segment(key)
+                return url + "".join(literal + (segment if part else "") for literal, part in rest)
+            values = dict(zip(columns, _parts(key, len(columns)), strict=True))
+            return url + "".join(
+                literal + (_segment(values[part]) if part else "") for literal, part in rest
+            )
 
         return address
 
@@ -180,10 +198,11 @@ def _seen_from(layout: Layout, child: str, parent: str) -> Layout:
     apart, above = f"{child}.{parent}", f"{child}.{parent}."
 
     def seen(field: str) -> str:
-        if field == apart or field.startswith(above):
+        path, _ = row_keys.of_layout(field)
+        if path == apart or path.startswith(above):
             return field[len(child) + 1 :]
         # Another's: out of sight, but in its place.
-        return f"({field})" if field == parent or field.startswith(f"{parent}.") else field
+        return f"({field})" if path == parent or path.startswith(f"{parent}.") else field
 
     return Layout(layout.id, layout.event, tuple(seen(field) for field in layout.fields))
 
@@ -207,6 +226,17 @@ class _Kept(dict[Any, Any]):
             self.clear()
             self._size = size + _ENTRY
         self[key] = value
+
+
+def _parts(key: str, number: int) -> list[str]:
+    """The values of a key of several columns. Raises Untranslatable."""
+    found = row_keys.parts(key)
+    if len(found) != number:
+        raise Untranslatable(
+            f"a key has {len(found)} values; expected {number}",
+            "No trigger has written it; drop it.",
+        )
+    return found
 
 
 def _segment(key: str) -> str:

@@ -11,6 +11,7 @@ from cdc.causes import cause_of
 from cdc.errors import CdcError
 from cdc.mapping import Mapping, plan_joins
 from cdc.mapping.model import COMPANY
+from cdc.mapping.row_keys import sample
 from cdc.model import (
     NOTICE_EVENT,
     NOTICE_FIELDS,
@@ -53,7 +54,7 @@ def trial_delivery(mapping: Mapping, webhook: Webhook, event: str) -> Delivery:
         layout=layout,
         action=ACTION,
         time=datetime.now(UTC),
-        refs=tuple(known.get(field, KEY) for field in layout.fields),
+        refs=tuple(known.get(field, sample(field, KEY)) for field in layout.fields),
     )
 
 

@@ -234,7 +234,7 @@ def _can_be_read(conn: sa.Connection, mapping: Mapping, event: str, since: datet
             "Its rows cannot be read for a backfill.",
         )
     if missing := missing_indexes(direct, fitted(direct, mapping), resource):
-        (table, column), *more = missing
+        (table, column), *more = [(table, ", ".join(columns)) for table, columns in missing]
         others = f", nor of {', '.join(f'{t} ({c})' for t, c in more)}" if more else ""
         raise CdcError(
             f"no index of {table} begins with {column}{others}: the rows of one company could be "

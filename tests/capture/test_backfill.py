@@ -178,7 +178,7 @@ def test_a_foreign_key_without_an_index(own_suite: Suite) -> None:
 
     def missing() -> list[str]:
         found = missing_indexes(own_suite.conn, own_suite.mapping, candidate)
-        return [f"{table.name}.{column}" for table, column in found]
+        return [f"{table.name}.{column}" for table, (column,) in found]
 
     assert missing() == []
     own_suite.run("drop index candidate_project_id_idx")

@@ -86,7 +86,54 @@ def test_schemas_of_other_kinds_can_be_planned(
     if name == "tenants":  # what the plan says that it lacks
         for table in ("job", "application"):
             run(f"create policy cdc_capture on ats.{table} for select to cdc_capture using (true)")
-        run("create unique index on ats.job (id)")
+        assert [one.key for one in found.resources.values()] == [
+            *(("tenant_id", "id"), ("tenant_id", "id"), ("tenant_id", "id", "channel"))
+        ]
+        assert found.resources["message"].parents["application"] == ("tenant_id", "application_id")
+        assert 'url = "{job}applications/{id}/"' in text
+    planned(cdc, text, tmp_path)
+
+
+def test_keys_of_several_columns(cdc: Command, run: Run, tmp_path: Path) -> None:
+    """Whole, unless one of their columns is unique alone, or cannot be a key's."""
+    run(
+        "create table company (id bigint primary key);"
+        "create table job (company_id bigint references company, id bigint,"
+        "  primary key (company_id, id));"
+        "create table tag (company_id bigint references company, id uuid unique,"
+        "  primary key (company_id, id));"
+        "create table job_tag (company_id bigint, job_id bigint, tag_id uuid,"
+        "  primary key (company_id, job_id, tag_id),"
+        "  foreign key (job_id, company_id) references job (id, company_id),"
+        "  foreign key (company_id, tag_id) references tag);"
+        "create table job_text (company_id bigint, job_id bigint, body text,"
+        "  primary key (company_id, job_id),"
+        "  foreign key (company_id, job_id) references job);"
+        "create table price (company_id bigint, job_id bigint, since date,"
+        "  primary key (company_id, job_id, since),"
+        "  foreign key (company_id, job_id) references job) partition by range (since);"
+        'create table braces (company_id bigint references company, "a:b" bigint,'
+        '  primary key (company_id, "a:b"))'
+    )
+    found, text = drafted(cdc)
+    assert {name: one.key for name, one in found.resources.items()} == {
+        "job": ("company_id", "id"),
+        "tag": ("id",),
+        "job_tag": ("company_id", "job_id", "tag_id"),
+        "job_text": ("company_id", "job_id"),
+        "price": ("company_id", "job_id"),
+    }
+    tagged = found.resources["job_tag"]
+    assert tagged.parents == {"job": ("company_id", "job_id"), "tag": ("tag_id",)}
+    assert {name: one.urls[0].text for name, one in found.resources.items()} == {
+        "job": "{company}jobs/{id}/",
+        "tag": "{company}tags/{tag}/",
+        "job_tag": "{job}job-tags/{tag_id}/",
+        "job_text": "{job}job-texts/",
+        "price": "{job}prices/",
+    }
+    assert text.count("# guessed: not all of the primary key") == 1
+    assert "#   braces" in text
     planned(cdc, text, tmp_path)
 
 
@@ -100,8 +147,8 @@ def test_several_keys_to_one_table_and_circles_are_named(cdc: Command, run: Run)
         "alter table person add job_id bigint references job"
     )
     found, text = drafted(cdc)
-    assert found.resources["person"].parents == {"company": "company_id"}
-    assert found.resources["job"].parents == {"person": "owner_id"}
+    assert found.resources["person"].parents == {"company": ("company_id",)}
+    assert found.resources["job"].parents == {"person": ("owner_id",)}
     assert "# not used: deputy_id leads to person, too" in text
     assert "# not used: boss leads to person: that would be a circle" in text
     assert "# not used: job_id leads to job: that would be a circle" in text

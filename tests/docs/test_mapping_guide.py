@@ -58,6 +58,16 @@ def test_the_payload_is_the_examples(example: Mapping) -> None:
     assert made(example, KEYS, json.loads(body), "acme.hiring.example") == body
 
 
+def test_the_keys_shown_are_valid(example: Mapping) -> None:
+    (block,) = blocks(GUIDE, "toml keys")
+    head, _, _ = example.source.partition("[resources")
+    either = block.text.replace('"{job}applications/{id}/"', '"applications/{tenant_id}/{id}/"')
+    for text in (block.text, either):
+        shown = parse_mapping(f"{head}{text}", "the guide").resources
+        assert shown["application"].parents == {"job": ("tenant_id", "job_id")}
+    assert either != block.text
+
+
 def test_the_templates_shown_are_valid() -> None:
     (block,) = blocks(GUIDE, "text")
     source = tomllib.loads(page("cdc/mapping/interview_suite.toml"))

@@ -260,8 +260,8 @@ def test_names_follow_sql() -> None:
     assert resources["project"].table == Table("public", 'Job "Posting"')
     assert resources["project"].table.sql == '"public"."Job ""Posting"""'
     assert resources["candidate"].table == Table("hr", "Job Application")
-    assert resources["project"].parents == {"company": "Mandant"}
-    assert resources["candidate"].parents == {"project": "stelle_Ü"}
+    assert resources["project"].parents == {"company": ("Mandant",)}
+    assert resources["candidate"].parents == {"project": ("stelle_Ü",)}
 
 
 def test_the_fingerprint_is_that_of_the_meaning() -> None:
@@ -325,7 +325,7 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
 def test_the_default_is_the_suites() -> None:
     mapping: Mapping = default_mapping()
     assert mapping.base_url == "https://interview-suite.com/api/v3/"
-    assert {r.name: r.parents for r in mapping.resources.values()} == {
+    assert {n: {p: c for p, (c,) in r.parents.items()} for n, r in mapping.resources.items()} == {
         "customer": {"company": "company_id"},
         "project": {"company": "company_id"},
         "question": {"project": "project_id"},
@@ -347,4 +347,4 @@ def test_the_default_is_the_suites() -> None:
     }
     for name, resource in mapping.resources.items():
         assert resource.table == Table("public", name)
-        assert resource.key == "id"
+        assert resource.key == ("id",)

@@ -61,17 +61,20 @@ class Place:
         assert self.cdc.json("triggers", "plan")["steps"] == []
         assert self.cdc.json("triggers", "status")["ok"] is True
 
-    async def register(self, company: str, *events: str) -> None:
-        """A webhook of a company, at a path of its name."""
-        path = f"/{company}"
+    async def register(
+        self, company: str, *events: str, path: str | None = None, options: tuple[str, ...] = ()
+    ) -> int:
+        """A webhook of a company, at a path of its name or another; its number."""
+        path = f"/{path or company}"
         named = [part for event in events for part in ("--event", event)]
         # In a thread of its own: the command looks at the endpoint on a loop of its own.
         made = await asyncio.to_thread(
             self.cdc.json,
             *("webhook", "add", "--company", company, *named),
-            *("--url", self.receiver.url(path)),
+            *("--url", self.receiver.url(path), *options),
         )
         self.receiver.expect(path, made["secret"])
+        return int(made["id"])
 
     @asynccontextmanager
     async def delivering(self) -> AsyncIterator[None]:
@@ -83,7 +86,8 @@ class Place:
     async def _settled(self) -> None:
         owed = (
             b"select (select count(*) from cdc.queue) + (select count(*) from cdc.retry)"
-            b" + (select count(*) from cdc.unresolved) = 0"
+            b" + (select count(*) from cdc.unresolved)"
+            b" + (select count(*) from cdc.backfill where state = 'running') = 0"
         )
         async with (
             await psycopg.AsyncConnection.connect(self.url, autocommit=True) as conn,
@@ -92,11 +96,12 @@ class Place:
             while not (await (await conn.execute(owed)).fetchone() or (False,))[0]:  # noqa: ASYNC110 - a table signals nothing
                 await asyncio.sleep(0.02)
 
-    def posts(self, company: str) -> list[str]:
-        """What came for a company, sorted, with ``<time>`` and ``<endpoint>`` in place of both."""
+    def posts(self, path: str) -> list[str]:
+        """What came at a path (a company's number, or another), sorted, with ``<time>`` and
+        ``<endpoint>`` in place of both."""
         found = []
         for got in self.receiver.received:
-            if got.path != f"/{company}":
+            if got.path != f"/{path}":
                 continue
             assert got.verified, got.problem
             endpoint = json.dumps(self.receiver.url(got.path))

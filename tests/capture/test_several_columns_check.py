@@ -1,0 +1,165 @@
+"""Keys of several columns that cannot work are refused, naming the place, before any change."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from cdc.capture import plan
+from cdc.capture.check import check
+from cdc.diagnosis.explain import suite as rows
+from cdc.errors import MappingError, UsageError
+from cdc.mapping import Mapping, parse_mapping
+from tests.capture.kit import Suite
+from tests.capture.test_several_columns import MAPPING, RESET, TABLES
+
+
+@pytest.fixture(scope="module")
+def suite(shared_database: str) -> Iterator[Suite]:
+    made = Suite(shared_database, parse_mapping(MAPPING, "wide.toml"))
+    made.run(TABLES + RESET)
+    made.install()
+    yield made
+    made.close()
+
+
+def wide(*edits: tuple[str, str]) -> Mapping:
+    text = MAPPING
+    for old, new in edits:
+        assert old in text
+        text = text.replace(old, new)
+    return parse_mapping(text, "x")
+
+
+JOB_KEY = 'key = ["firm", "nr"]'
+JOB_URL = '"{company}jobs/{nr}/"'
+PERSON_JOB = '{ job = ["firm", "job_nr"] }'
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        (JOB_KEY, "key = []", "resources.job.key: is empty"),
+        (JOB_KEY, 'key = ["nr", "nr"]', "resources.job.key: names a column twice"),
+        (JOB_KEY, 'key = ["nr", 7]', "resources.job.key"),
+        (JOB_KEY, 'key = ["nr", "a.b"]', "resources.job.key: invalid column 'a.b'"),
+        ('key = "id"', 'key = ["id", "nr"]', "company.key: Input should be a valid string"),
+        (
+            PERSON_JOB,
+            '{ job = "job_nr" }',
+            "resources.person.parents.job: is one column, but the key of job has 2",
+        ),
+        (
+            '{ company = "firm" }',
+            '{ company = ["firm", "nr"] }',
+            "resources.job.parents.company: has 2 columns, but the key of company has 1",
+        ),
+        (
+            PERSON_JOB,
+            '{ company = "firm" }\nparents_if_there = { job = "job_nr" }',
+            "resources.person.parents_if_there.job: is one column, but the key of job has 2",
+        ),
+        (
+            JOB_URL,
+            '"{company}jobs/{job}/"',
+            "resources.job.url: '{company}jobs/{job}/': the key of job has several columns",
+        ),
+        (JOB_URL, '"{company}jobs/{nrr}/"', "unknown resource or column of the key 'nrr', did you"),
+        (JOB_URL, '"{company}jobs/"', "'{company}jobs/' does not hold {nr}, a column of the key"),
+        (JOB_URL, '"jobs/{nr}/"', "'jobs/{nr}/' does not hold {firm}, a column of the key"),
+        (JOB_URL, '"{firm}/{company}/{nr}/"', "can only stand at the beginning"),
+        (JOB_URL, '"{company}jobs/{nr!r}/"', "between braces stands the name of a resource"),
+        (JOB_KEY, """key = ["firm", '"a:b"']""", "column 'a:b' of the key cannot be named"),
+    ],
+)
+def test_wrong_declarations_name_their_place(old: str, new: str, says: str) -> None:
+    with pytest.raises(MappingError) as refused:
+        wide((old, new))
+    assert says in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("sql", "edits", "says"),
+    [
+        (
+            "",
+            ((JOB_KEY, 'key = ["firm", "no"]'), (JOB_URL, '"{company}jobs/{no}/"')),
+            'resources.job.key: table wide.job has no column "no"',
+        ),
+        (
+            "",
+            ((PERSON_JOB, '{ job = ["firm", "job_no"] }'),),
+            'resources.person.parents.job: table wide.person has no column "job_no", did you mean',
+        ),
+        (
+            "",
+            ((PERSON_JOB, '{ job = ["job_nr", "firm"] }'),),
+            'resources.person.parents.job: "job_nr", "firm" of wide.person are in another order'
+            ' than the key of job, "firm", "nr"',
+        ),
+        (
+            "alter table wide.review drop constraint review_pkey, alter id drop not null",
+            (),
+            'resources.review.key: column "id" of wide.review may be null',
+        ),
+        (
+            "alter table wide.review drop constraint review_pkey",
+            (),
+            'resources.review.key: "firm", "id" of wide.review is not unique',
+        ),
+        (
+            "alter table wide.job drop constraint job_pkey cascade;"
+            "create unique index on wide.job (nr)",
+            (),
+            'resources.job.key: no index of wide.job begins with "firm", "nr"',
+        ),
+        (
+            "alter table wide.review alter person type uuid using null",
+            (),
+            'resources.review.parents.person: column "person" of wide.review cannot be compared'
+            ' with the key "code" of wide.person: their types differ (uuid, text)',
+        ),
+        (
+            "alter table wide.review alter id type numeric",
+            (),
+            'resources.review.key: column "id" of wide.review cannot be a key: its type is numeric',
+        ),
+    ],
+)
+def test_tables_that_do_not_fit_are_refused(
+    suite: Suite, sql: str, edits: tuple[tuple[str, str], ...], says: str
+) -> None:
+    with suite.conn.transaction(force_rollback=True):
+        if "alter person" in sql:
+            suite.run("alter table wide.review drop constraint review_firm_person_fkey")
+        suite.run(sql or "select")
+        with pytest.raises(MappingError) as refused:
+            check(suite.conn, wide(*edits))
+    assert says in str(refused.value)
+
+
+def test_the_plan_grants_all_columns_of_a_key(suite: Suite) -> None:
+    relations = check(suite.conn, suite.mapping)
+    assert plan.plan(suite.conn, suite.mapping, relations) == []
+    granted: Any = suite.one(
+        "select array_agg(attname::text order by attnum) from pg_attribute"
+        " where attrelid = 'wide.person'::regclass"
+        "   and has_column_privilege('cdc_capture', attrelid, attnum, 'select') and attnum > 0"
+    )
+    assert granted == ["firm", "code", "job_nr"]
+
+
+def test_explain_asks_for_all_values(suite: Suite) -> None:
+    suite.run("insert into wide.job values ('a/b', '1%')")
+    job = suite.mapping.resources["job"]
+    rows.refuse_impossible(suite.conn, job, "a%2Fb/1%25")
+    found = rows.find(suite.conn, suite.mapping, job, "a%2Fb/1%25")
+    assert found == rows.FoundRow(True, "a/b")
+    assert rows.find(suite.conn, suite.mapping, job, "a/1") == rows.FoundRow(False)
+    with pytest.raises(UsageError, match=r"the key of wide\.job is firm, nr"):
+        rows.refuse_impossible(suite.conn, job, "1")
+    review = suite.mapping.resources["review"]
+    with pytest.raises(UsageError, match=r"'x': a column of the key .* is id, of type"):
+        rows.refuse_impossible(suite.conn, review, "a/x")

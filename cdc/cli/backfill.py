@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -53,6 +54,7 @@ def start(
             "declares `changed_at`."
         ),
     ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Count, and start nothing.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Send all rows of the webhook's company, as if they had changed now.
@@ -60,14 +62,23 @@ def start(
     The daemon reads them a page at a time, and sends them behind live changes. Only rows that
     match the webhook's filter are sent.
     """
+    from cdc.postgres.connections import explained
     from cdc.webhooks import backfills
     from cdc.webhooks.audit import Actor
 
-    mapping = common.load_mapping(load_settings(ctx))
+    settings = load_settings(ctx)
+    mapping = common.load_mapping(settings)
+    asked = (webhook, event, as_, moment(since) if since else None)
+    if dry_run:
+        with transaction(ctx) as conn, explained(), common.connect(settings) as reading:
+            found = backfills.count(conn, reading, mapping, *asked)
+        if as_json:
+            print_json(asdict(found))
+        else:
+            say(found.sentence)
+        return
     with transaction(ctx) as conn:
-        made = backfills.start(
-            conn, Actor.here(), mapping, webhook, event, as_, moment(since) if since else None
-        )
+        made = backfills.start(conn, Actor.here(), mapping, *asked)
     _told(made, f"Started backfill {made.id} of {event} for webhook {webhook}.", as_json)
 
 

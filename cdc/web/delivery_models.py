@@ -165,6 +165,13 @@ class BackfillIn(In):
     since: Moment | None = Field(
         None, description="Only rows changed since then, where the mapping names `changed_at`."
     )
+    dry_run: bool = Field(False, description="Only counts.")
+
+
+class BackfillCountOut(Out):
+    looked: int = Field(description="Rows that would be read.")
+    wanted: int = Field(description="Of them, those that the webhook wants.")
+    complete: bool = Field(description="These are all; false: at least as many.")
 
 
 class BackfillQuery(Paged):

@@ -35,6 +35,7 @@ class RequestPool:
 
     def __init__(self, url: str) -> None:
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="cdc-serve")
+        self._url = url
         self.engine = connections.engine(url, "serve", keep=2 * THREADS + 2)
         self.waiting = 0
 
@@ -82,6 +83,13 @@ class RequestPool:
                 conn.autocommit = False
                 conn.isolation_level = ISOLATION
             kept.close()
+
+    @contextmanager
+    def apart(self) -> Iterator[Connection]:
+        """A session of its own, for what may leave something behind in it."""
+        with connections.explained(), connections.connect(self._url, "serve") as conn:
+            conn.execute("set statement_timeout = '10s'")
+            yield conn
 
     def close(self) -> None:
         self._threads.shutdown(wait=True, cancel_futures=True)

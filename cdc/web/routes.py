@@ -8,10 +8,13 @@ from functools import cache
 from typing import Protocol, TypeVar
 from urllib.parse import unquote
 
+from pydantic import BaseModel
+
 from cdc.web.access import ADMINS, AUDITORS, CHANGERS, COMPANY, EVERY, READERS, SENDERS
 from cdc.web.api import backfills, contacts, deliveries, owed, rest, watch, webhooks
 from cdc.web.call import Route
 from cdc.web.delivery_models import (
+    BackfillCountOut,
     BackfillIn,
     BackfillOut,
     BackfillPage,
@@ -89,7 +92,7 @@ ROUTES: tuple[Route, ...] = (
           deliveries.cancel, CHANGERS, CancelOut, body=Empty),
     Route("POST", "/v1/replays", "Send many deliveries again: a task; `dry_run` only counts.",
           deliveries.replay, CHANGERS, TaskOut, body=ReplayIn, status=202),
-    Route("POST", "/v1/backfills", "Send all rows of a webhook's company, as if changed now.",
+    Route("POST", "/v1/backfills", "Send all rows of a company; `dry_run` only counts.",
           backfills.start, CHANGERS, BackfillOut, body=BackfillIn, status=201),
     Route("GET", "/v1/backfills", "List backfills and their progress, the newest first.",
           backfills.listed, EVERY, BackfillPage, query=BackfillQuery),
@@ -131,7 +134,10 @@ ROUTES: tuple[Route, ...] = (
           contacts.remove, CHANGERS, None, status=204),
 )  # fmt: skip
 
-COUNTED = {"POST /v1/replays": ReplayCount}
+COUNTED: dict[str, type[BaseModel]] = {
+    "POST /v1/replays": ReplayCount,
+    "POST /v1/backfills": BackfillCountOut,
+}
 """Routes with another answer of status 200."""
 
 _UUID = r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}"

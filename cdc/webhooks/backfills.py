@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
+import psycopg
 import sqlalchemy as sa
 
 from cdc.capture.backfill import MOST_WAYS, missing_indexes, ways
@@ -16,11 +17,13 @@ from cdc.mapping import Mapping, Resource
 from cdc.schema.tables import backfill, webhook
 from cdc.webhooks import audit, statements
 from cdc.webhooks.audit import Actor
+from cdc.wording import counted
 
 LETTERS = {"created": "c", "modified": "m"}
 _NAMES = {letter: name for name, letter in LETTERS.items()}
 OPEN = ("running", "paused")
 SHOWN = 50
+COUNT_LIMIT_ROWS = 100_000
 
 
 class UnknownBackfill(CdcError):
@@ -60,6 +63,24 @@ class Backfill:
         return asdict(self)
 
 
+@dataclass(frozen=True, slots=True)
+class BackfillCount:
+    """Rows that a backfill would read, and those of them that the webhook wants. complete: that is
+    all of them."""
+
+    looked: int
+    wanted: int
+    complete: bool
+
+    @property
+    def sentence(self) -> str:
+        least = "" if self.complete else "At least "
+        return (
+            f"{least}{counted(self.looked, 'row')} would be read, "
+            f"and {counted(self.wanted, 'delivery', 'deliveries')} sent."
+        )
+
+
 def start(
     conn: sa.Connection,
     actor: Actor,
@@ -73,20 +94,7 @@ def start(
 
     Raises UnknownWebhook, UsageError or CdcError for what cannot be, NotNow.
     """
-    if action not in LETTERS:
-        raise UsageError(f"invalid action '{action}': expected {' or '.join(LETTERS)}")
-    owner = statements.alive(conn, webhook_id)
-    if event not in owner.events:
-        raise UsageError(
-            f"webhook {webhook_id} is not registered for {event}",
-            f"It is registered for {', '.join(owner.events)}.",
-        )
-    if action not in owner.actions:
-        raise UsageError(
-            f"webhook {webhook_id} does not want what is {action}: nothing would be sent",
-            f"It wants {', '.join(owner.actions)}.",
-        )
-    _can_be_read(conn, mapping, event, since)
+    _can_be(conn, mapping, webhook_id, event, action, since)
     before = conn.execute(
         sa.select(backfill.c.id).where(
             backfill.c.webhook_id == webhook_id,
@@ -117,6 +125,55 @@ def start(
         conn, actor, "backfill.start", company=found.company, webhook=webhook_id, after=asked
     )
     return found
+
+
+def count(
+    conn: sa.Connection,
+    reading: psycopg.Connection[Any],
+    mapping: Mapping,
+    webhook_id: int,
+    event: str,
+    action: str,
+    since: datetime | None = None,
+) -> BackfillCount:
+    """What ``start`` would have sent, counted as far as COUNT_LIMIT_ROWS.
+
+    reading: a session of its own, which is closed afterwards: reading tables of the suite may run
+             code of their owners.
+    Raises UnknownWebhook, UsageError or CdcError for what cannot be.
+    """
+    resource = _can_be(conn, mapping, webhook_id, event, action, since)
+    asked = [webhook_id, resource.name, LETTERS[action], since, COUNT_LIMIT_ROWS]
+    row = reading.execute(
+        'select * from cdc.count_backfill(%s, %s, %s::"char", %s, %s)', asked
+    ).fetchone()
+    assert row is not None
+    return BackfillCount(*row)
+
+
+def _can_be(
+    conn: sa.Connection,
+    mapping: Mapping,
+    webhook_id: int,
+    event: str,
+    action: str,
+    since: datetime | None,
+) -> Resource:
+    """Raises UnknownWebhook, UsageError or CdcError for what cannot be."""
+    if action not in LETTERS:
+        raise UsageError(f"invalid action '{action}': expected {' or '.join(LETTERS)}")
+    owner = statements.alive(conn, webhook_id)
+    if event not in owner.events:
+        raise UsageError(
+            f"webhook {webhook_id} is not registered for {event}",
+            f"It is registered for {', '.join(owner.events)}.",
+        )
+    if action not in owner.actions:
+        raise UsageError(
+            f"webhook {webhook_id} does not want what is {action}: nothing would be sent",
+            f"It wants {', '.join(owner.actions)}.",
+        )
+    return _can_be_read(conn, mapping, event, since)
 
 
 def get(conn: sa.Connection, number: int) -> Backfill:
@@ -215,7 +272,9 @@ def _notify(conn: sa.Connection, webhook_id: int) -> None:
     )
 
 
-def _can_be_read(conn: sa.Connection, mapping: Mapping, event: str, since: datetime | None) -> None:
+def _can_be_read(
+    conn: sa.Connection, mapping: Mapping, event: str, since: datetime | None
+) -> Resource:
     """Raises CdcError where the daemon could not read the rows, or only all rows of a table."""
     if event not in mapping.events:
         raise CdcError(f"{event} is not in the mapping any more", "`cdc events` lists its events.")
@@ -242,6 +301,7 @@ def _can_be_read(conn: sa.Connection, mapping: Mapping, event: str, since: datet
             f"Have it made: create index concurrently on {table.sql} ({column})",
         )
     _is_installed(conn, resource)
+    return resource
 
 
 def _is_installed(conn: sa.Connection, resource: Resource) -> None:

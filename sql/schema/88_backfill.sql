@@ -45,3 +45,40 @@ begin
     using wanted.company, wanted.webhook_id, wanted.action, wanted.since, wanted.place, most;
 end
 $$;
+
+-- How many rows a backfill would read, and how many of them the webhook wants: as far as `most`, and as two or
+-- three seconds go; `complete`: that is all.
+-- Called by the command line and `cdc serve`, in a session of its own, as cdc.read_backfill is.
+create function cdc.count_backfill(webhook bigint, resource text, action "char", since timestamptz, most int)
+returns table (looked int, wanted int, complete bool)
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+set jit = off
+set row_security = on
+set lock_timeout = '1s'
+as $$
+declare
+  company constant text := (select w.company from cdc.webhook w where w.id = webhook);
+  began constant timestamptz := clock_timestamp();
+  place text[];
+  found record;
+begin
+  looked := 0;
+  wanted := 0;
+  complete := false;
+  while not complete and looked < most and clock_timestamp() < began + interval '2 s' loop
+    for found in execute format(
+        'select f.place, f.layout is not null as is_row, f.refs is not null as is_wanted'
+        '  from cdc_capture.%I($1, $2, $3, $4, $5, 2000) f', 'backfill_' || resource)
+      using company, webhook, action, since, place
+    loop
+      looked := looked + found.is_row::int;
+      wanted := wanted + found.is_wanted::int;
+      complete := complete or found.place is null;
+      place := found.place;
+    end loop;
+  end loop;
+  return next;
+end
+$$;

@@ -93,6 +93,7 @@ grant select, insert, update on cdc.backfill to cdc_admin, cdc_serve;
 grant select, update, delete on cdc.backfill to cdc_daemon;
 grant select on cdc.backfill to cdc_reader;
 grant execute on function cdc.read_backfill(bigint, text, int) to cdc_daemon;
+grant execute on function cdc.count_backfill(bigint, text, "char", timestamptz, int) to cdc_admin, cdc_serve;
 
 -- Tests of webhooks: asked for by the API, sent by the daemon.
 grant select (id, kind, state, webhook_id, request, created_at), update (state, result, error, ended_at)

@@ -17,6 +17,10 @@ def test_started_shown_and_changed(
 ) -> None:
     admin = as_role("cdc_admin")
     number = admin.add("1", "candidate_changed")["id"]
+    db.execute("insert into project (id, company_id) values (71, 1), (72, 2)")
+    db.execute("insert into candidate (project_id) select 71 + g % 2 from generate_series(1, 5) g")
+    said = admin.good("backfill", "start", "--webhook", number, *OF, "--dry-run").err
+    assert said == "2 rows would be read, and 2 deliveries sent.\n"
     made = admin.json("backfill", "start", "--webhook", number, *OF)
     assert (made["id"], made["state"], made["looked"], made["action"]) == (
         1,

@@ -19,6 +19,11 @@ def test_started_listed_and_ended(served: Served, operator: Client) -> None:
         {"events": ["candidate_changed"], "endpoint": "http://127.0.0.1:9/77"},
     )["id"]
     asked = {"webhook": hook, "event": "candidate_changed", "action": "created"}
+    served.run("insert into company values (77)")
+    served.run("insert into project (id, company_id) values (771, 77)")
+    served.run("insert into candidate (project_id) select 771 from generate_series(1, 4500)")
+    counted = operator.good("POST", "/v1/backfills", {**asked, "dry_run": True})
+    assert counted == {"looked": 4500, "wanted": 4500, "complete": True}
     answer = operator("POST", "/v1/backfills", asked)
     made = answer.json
     assert (answer.status, made["state"], made["last_key"]) == (201, "running", None)
@@ -54,6 +59,7 @@ def test_an_event_that_is_not_the_webhooks(operator: Client) -> None:
     answer = operator("POST", "/v1/backfills", asked)
     assert (answer.status, problem(answer)["errors"][0]["field"]) == (422, "event")
     assert operator.refused("POST", "/v1/backfills", {**asked, "webhook": 4711})[0] == 404
+    assert operator.refused("POST", "/v1/backfills", {**asked, "dry_run": True})[0] == 422
     assert operator.refused("GET", "/v1/backfills/4711") == (404, "not_found")
 
 

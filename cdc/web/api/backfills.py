@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 from cdc.web import pages
 from cdc.web.call import ApiAnswer, Call
-from cdc.web.delivery_models import BackfillIn, BackfillOut, BackfillPage
+from cdc.web.delivery_models import BackfillCountOut, BackfillIn, BackfillOut, BackfillPage
 from cdc.web.problems import about
 from cdc.webhooks import backfills
 from cdc.webhooks.backfills import Backfill
@@ -13,16 +15,13 @@ from cdc.webhooks.backfills import Backfill
 def start(call: Call) -> ApiAnswer:
     body: BackfillIn = call.body
     webhook = call.access.webhook(body.webhook)
+    asked = (call.service.mapping, webhook, body.event, body.action, body.since)
+    if body.dry_run:
+        with about("event"), call.service.pool.apart() as reading:
+            found = backfills.count(call.conn, reading, *asked)
+        return ApiAnswer(BackfillCountOut(**asdict(found)))
     with about("event"):
-        made = backfills.start(
-            call.conn,
-            call.actor,
-            call.service.mapping,
-            webhook,
-            body.event,
-            body.action,
-            body.since,
-        )
+        made = backfills.start(call.conn, call.actor, *asked)
     return ApiAnswer(_shown(made), 201, {"Location": f"/v1/backfills/{made.id}"})
 
 

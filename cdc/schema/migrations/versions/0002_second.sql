@@ -640,6 +640,43 @@ begin
 end
 $$;
 
+-- How many rows a backfill would read, and how many of them the webhook wants: as far as `most`, and as two or
+-- three seconds go; `complete`: that is all.
+-- Called by the command line and `cdc serve`, in a session of its own, as cdc.read_backfill is.
+create function cdc.count_backfill(webhook bigint, resource text, action "char", since timestamptz, most int)
+returns table (looked int, wanted int, complete bool)
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+set jit = off
+set row_security = on
+set lock_timeout = '1s'
+as $$
+declare
+  company constant text := (select w.company from cdc.webhook w where w.id = webhook);
+  began constant timestamptz := clock_timestamp();
+  place text[];
+  found record;
+begin
+  looked := 0;
+  wanted := 0;
+  complete := false;
+  while not complete and looked < most and clock_timestamp() < began + interval '2 s' loop
+    for found in execute format(
+        'select f.place, f.layout is not null as is_row, f.refs is not null as is_wanted'
+        '  from cdc_capture.%I($1, $2, $3, $4, $5, 2000) f', 'backfill_' || resource)
+      using company, webhook, action, since, place
+    loop
+      looked := looked + found.is_row::int;
+      wanted := wanted + found.is_wanted::int;
+      complete := complete or found.place is null;
+      place := found.place;
+    end loop;
+  end loop;
+  return next;
+end
+$$;
+
 -- What leads on from deleted rows of parents, for the deleted rows below them: a cascade's triggers see a
 -- child when its parent is gone. Written and read by the capture functions, by each transaction its own
 -- rows alone (late capture: those of the change's transaction). Emptied by the daemon.
@@ -701,11 +738,13 @@ grant select, insert, delete on cdc.session to cdc_serve;
 grant insert, select (expires_at) on cdc.session to cdc_admin;
 grant select on cdc.registration to cdc_admin;
 revoke all on function cdc.read_backfill(bigint, text, int) from public;
+revoke all on function cdc.count_backfill(bigint, text, "char", timestamptz, int) from public;
 -- Backfills: started by people and the API, carried out by the daemon.
 grant select, insert, update on cdc.backfill to cdc_admin, cdc_serve;
 grant select, update, delete on cdc.backfill to cdc_daemon;
 grant select on cdc.backfill to cdc_reader;
 grant execute on function cdc.read_backfill(bigint, text, int) to cdc_daemon;
+grant execute on function cdc.count_backfill(bigint, text, "char", timestamptz, int) to cdc_admin, cdc_serve;
 -- Tests of webhooks: asked for by the API, sent by the daemon.
 grant select (id, kind, state, webhook_id, request, created_at), update (state, result, error, ended_at)
   on cdc.task to cdc_daemon;

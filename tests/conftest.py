@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
@@ -57,6 +59,21 @@ if odd.ODD:
     odd.spare_tests()
 
 _numbers = count(1)
+
+TEARDOWN_WITHIN_S = 300
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown() -> Iterator[None]:
+    """A loop that closes waits in C for a server that a failed test has left open, and nothing
+    interrupts it: this ends the process (of a worker: the run goes on with another), so that the
+    failure is reported and no run hangs."""
+    assert sys.__stderr__ is not None
+    faulthandler.dump_traceback_later(TEARDOWN_WITHIN_S, exit=True, file=sys.__stderr__)
+    try:
+        return (yield)
+    finally:
+        faulthandler.cancel_dump_traceback_later()
 
 
 @pytest.fixture(scope="session")

@@ -72,24 +72,22 @@ async def test_a_restart_of_the_server_loses_nothing(
 ) -> None:
     with EmbeddedPostgres() as server:
         installation.prepare_template(server.url())
-        world = World(server.url())
-        await world.open()
-        hook = await world.hook()
-        writer = await world.writer()
-        keys = [await writer.insert("candidate", project_id=1) for _ in range(50)]
-        async with Running(world.url, window=40) as daemon:
-            for _ in range(20):
-                await writer.change("candidate", *keys)
-            await world.receiver.wait_for(100)
-            server.stop(mode)
-            await daemon.log.seen("connection lost", times=2)  # it keeps trying
-            server.start()
-            await world.reconnect()
-            await world.arrived(hook, limit=60)
-            await world.settled()
-            assert daemon.observer.counts.swept == 0
-        assert world.repeats(hook) <= again
-        await world.close()
+        async with World(server.url()) as world:
+            hook = await world.hook()
+            writer = await world.writer()
+            keys = [await writer.insert("candidate", project_id=1) for _ in range(50)]
+            async with Running(world.url, window=40) as daemon:
+                for _ in range(20):
+                    await writer.change("candidate", *keys)
+                await world.receiver.wait_for(100)
+                server.stop(mode)
+                await daemon.log.seen("connection lost", times=2)  # it keeps trying
+                server.start()
+                await world.reconnect()
+                await world.arrived(hook, limit=60)
+                await world.settled()
+                assert daemon.observer.counts.swept == 0
+            assert world.repeats(hook) <= again
 
 
 async def test_a_stalled_connection_stops_the_sending_and_is_replaced(

@@ -126,39 +126,37 @@ async def test_a_new_looker_begins_with_everything(world: World) -> None:
 async def test_after_a_crash_of_the_server_nothing_is_lost() -> None:
     """Transaction ids that were handed out before the crash are handed out again after it: a
     snapshot of before says of new rows that they were seen."""
-    with EmbeddedPostgres(durable=True) as server:
+    # What the daemon writes once a second would take ids to the disk.
+    with EmbeddedPostgres(durable=True, settings={"wal_writer_delay": "10s"}) as server:
         installation.prepare_template(server.url())
-        world = World(server.url())
-        await world.open()
-        hook = await world.hook()
-        writer = await world.writer()
-        async with Running(world.url) as daemon:
-            key = await writer.insert("candidate", project_id=1)
-            await world.arrived(hook)
-            # Ids of transactions that leave nothing behind; a snapshot knows of them.
-            for _ in range(20):
-                await world.run("select pg_current_xact_id()")
-            await world.until("select last_value > 1 from cdc.bell")
-            before = await world.one(NEXT)
+        async with World(server.url()) as world:
+            hook = await world.hook()
+            writer = await world.writer()
+            async with Running(world.url) as daemon:
+                key = await writer.insert("candidate", project_id=1)
+                await world.arrived(hook)
+                # Ids of transactions that leave nothing behind; a snapshot knows of them.
+                for _ in range(20):
+                    await world.run("select pg_current_xact_id()")
+                await world.until("select last_value > 1 from cdc.bell")
+                before = await world.one(NEXT)
+                server.stop("immediate")
+                server.start()
+                await world.reconnect()
+                assert await world.one(NEXT) < before
+                writer = await world.writer()
+                await writer.change("candidate", key)
+                await world.arrived(hook)
+                for _ in range(5):
+                    await writer.change("candidate", key)
+                await world.arrived(hook)
+                await world.settled()
+                assert daemon.observer.counts.swept == 0
+            # After a crash nobody is there to be rung, until somebody arms the bell again.
             server.stop("immediate")
             server.start()
             await world.reconnect()
-            assert await world.one(NEXT) < before
-            writer = await world.writer()
-            await writer.change("candidate", key)
-            await world.arrived(hook)
-            for _ in range(5):
-                await writer.change("candidate", key)
-            await world.arrived(hook)
-            await world.settled()
-            assert daemon.observer.counts.swept == 0
-        # After a crash nobody is there to be rung, until somebody arms the bell again.
-        await world.close()
-        server.stop("immediate")
-        server.start()
-        await world.reconnect()
-        assert await world.one("select last_value from cdc.bell") == 1
-        await world.conn.close()
+            assert await world.one("select last_value from cdc.bell") == 1
 
 
 async def test_what_an_open_transaction_has_written_costs_a_look_nothing(world: World) -> None:

@@ -149,9 +149,7 @@ async def test_deliveries_are_recorded_and_come_out_of_pgoutput(pair: Pair) -> N
     adopt(pair.publisher)
     with connect(pair.publisher) as suite:
         suite.execute("select pg_create_logical_replication_slot('reader', 'pgoutput')")
-        world = World(pair.publisher)
-        await world.open()
-        try:
+        async with World(pair.publisher) as world:
             hook = await world.hook("candidate")
             writer = await world.writer()
             await writer.insert("candidate", project_id=1)
@@ -159,8 +157,6 @@ async def test_deliveries_are_recorded_and_come_out_of_pgoutput(pair: Pair) -> N
                 await world.arrived(hook)
                 await world.settled()
                 assert daemon.log.all("settling failed") == []
-        finally:
-            await world.close()
         # A delete that says the whole row: letter, number of the table, O for the old row. What a
         # daemon records is flushed a moment later.
         until(

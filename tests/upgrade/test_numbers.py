@@ -183,16 +183,14 @@ def template(
 
 
 async def one_dead(url: str, release: Release) -> None:
-    world = World(url)
-    await world.open()
-    doomed = await world.hook("project")
-    world.receiver.script(doomed.path, REFUSING)
-    await world.run("insert into project (company_id) values (1)")
-    async with Process(url, release=release.site, retry_schedule="0.01") as old:
-        await world.until("select exists (select from cdc.dead)")
-        old.signal(signal.SIGTERM)
-        assert await old.ended() == 0
-    await world.close()
+    async with World(url) as world:
+        doomed = await world.hook("project")
+        world.receiver.script(doomed.path, REFUSING)
+        await world.run("insert into project (company_id) values (1)")
+        async with Process(url, release=release.site, retry_schedule="0.01") as old:
+            await world.until("select exists (select from cdc.dead)")
+            old.signal(signal.SIGTERM)
+            assert await old.ended() == 0
 
 
 @pytest.fixture

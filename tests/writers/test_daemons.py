@@ -150,47 +150,45 @@ async def fill(world: World, share: float) -> None:
 
 async def test_a_session_that_listens_and_does_not_read(small_queue: EmbeddedPostgres) -> None:
     """The queue of notifications fills. When it is full, whoever rings fails: so nobody rings."""
-    world = World(small_queue.url())
-    await world.open()
-    hook = await world.hook()
-    command = Command(
-        {
-            "CDC_DATABASE_URL": world.url,
-            "CDC_ALLOW_HTTP": "true",
-            "CDC_ALLOWED_NETWORKS": "127.0.0.0/8",
-        }
-    )
+    async with World(small_queue.url()) as world:
+        hook = await world.hook()
+        command = Command(
+            {
+                "CDC_DATABASE_URL": world.url,
+                "CDC_ALLOW_HTTP": "true",
+                "CDC_ALLOWED_NETWORKS": "127.0.0.0/8",
+            }
+        )
 
-    def told(word: str) -> str:
-        checks = command("doctor", "--json").json["checks"]
-        found = next(c for c in checks if c["check"] == "notifications")
-        assert word in found["message"]
-        return str(found["verdict"])
+        def told(word: str) -> str:
+            checks = command("doctor", "--json").json["checks"]
+            found = next(c for c in checks if c["check"] == "notifications")
+            assert word in found["message"]
+            return str(found["verdict"])
 
-    async with Running(world.url) as daemon:
-        await daemon.until("doorbell", mode="sleeping")
-        sleeper = await world.connect()
-        await sleeper.execute(b"listen theirs")
-        await sleeper.execute(b"begin")
-        await sleeper.execute(b"select pg_current_xact_id()")
-        await fill(world, 0.3)
-        await daemon.until("doorbell", mode="bell off")
-        await world.until(SILENT)
-        named = f"process {sleeper.info.backend_pid} "
-        assert await asyncio.to_thread(told, named) == "warn"
-        with pytest.raises(psycopg.OperationalError, match="too many notifications"):
-            await fill(world, 2.0)
-        # Others cannot notify any more. Writers go on, deliveries arrive, people can register.
-        await write(world)
-        await world.arrived(hook)
-        assert await asyncio.to_thread(told, named) == "fail"
-        paused = await asyncio.to_thread(command, "webhook", "pause", hook.id)
-        assert paused.code == 0, paused
-        resumed = await asyncio.to_thread(command, "webhook", "resume", hook.id)
-        assert resumed.code == 0, resumed
-        await write(world)
-        await world.arrived(hook)
-        slept = len(daemon.log.all("doorbell", mode="sleeping"))
-        await sleeper.execute(b"rollback")
-        await daemon.until("doorbell", mode="sleeping", times=slept + 1)
-    await world.close()
+        async with Running(world.url) as daemon:
+            await daemon.until("doorbell", mode="sleeping")
+            sleeper = await world.connect()
+            await sleeper.execute(b"listen theirs")
+            await sleeper.execute(b"begin")
+            await sleeper.execute(b"select pg_current_xact_id()")
+            await fill(world, 0.3)
+            await daemon.until("doorbell", mode="bell off")
+            await world.until(SILENT)
+            named = f"process {sleeper.info.backend_pid} "
+            assert await asyncio.to_thread(told, named) == "warn"
+            with pytest.raises(psycopg.OperationalError, match="too many notifications"):
+                await fill(world, 2.0)
+            # Others cannot notify any more. Writers go on, deliveries arrive, people can register.
+            await write(world)
+            await world.arrived(hook)
+            assert await asyncio.to_thread(told, named) == "fail"
+            paused = await asyncio.to_thread(command, "webhook", "pause", hook.id)
+            assert paused.code == 0, paused
+            resumed = await asyncio.to_thread(command, "webhook", "resume", hook.id)
+            assert resumed.code == 0, resumed
+            await write(world)
+            await world.arrived(hook)
+            slept = len(daemon.log.all("doorbell", mode="sleeping"))
+            await sleeper.execute(b"rollback")
+            await daemon.until("doorbell", mode="sleeping", times=slept + 1)

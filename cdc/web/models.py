@@ -79,6 +79,9 @@ CHANGED_HELP = (
     "Fields: an update is sent if it has changed one of them. Empty: if it has changed the row. "
     "null: any update. What is created is sent anyway."
 )
+INCLUDE_HELP = (
+    "Fields whose values are sent, as `changed` and `fields` at the end of `data`. Empty: none."
+)
 
 
 class WebhookIn(In):
@@ -88,6 +91,7 @@ class WebhookIn(In):
     actions: list[Action] = Field([], max_length=3, description=ACTIONS_HELP)
     filter: Wanted = Field({}, max_length=10, description=FILTER_HELP)
     changed: list[Name] | None = Field(None, max_length=60, description=CHANGED_HELP)
+    include: list[Name] = Field([], max_length=60, description=INCLUDE_HELP)
     headers: dict[str, str] = Field({}, max_length=20, description="Sent along; never shown.")
     max_concurrency: int | None = Field(
         None, ge=1, le=1000, description="Requests at once. Not for a company's key."
@@ -113,6 +117,7 @@ class WebhookPatch(In):
     actions: list[Action] | None = Field(None, max_length=3, description=ACTIONS_HELP)
     filter: Wanted | None = Field(None, max_length=10, description=FILTER_HELP)
     changed: list[Name] | None = Field(None, max_length=60, description=CHANGED_HELP)
+    include: list[Name] | None = Field(None, max_length=60, description=INCLUDE_HELP)
     headers: dict[str, str] | None = Field(
         None,
         max_length=20,
@@ -132,6 +137,7 @@ class WebhookOut(Out):
     actions: list[Action]
     filter: dict[str, list[str]] = Field(description=FILTER_HELP)
     changed: list[str] | None = Field(description=CHANGED_HELP)
+    include: list[str] = Field(description=INCLUDE_HELP)
     endpoint: str = Field(description="User and password are hidden (`***`).")
     description: str
     state: WebhookState
@@ -191,7 +197,7 @@ class Event(Out):
     table: str
     data: list[str] = Field(description="Keys of `data`, in order.")
     fields: list[str] | None = Field(
-        description="What `filter` and `changed` can name. null: `changed` cannot be used."
+        description="What `filter`, `changed` and `include` can name. null: there is no `changed`."
     )
 
 

@@ -192,6 +192,7 @@ async def test_edit_changes_what_was_changed(served: Served, admin_person: Perso
         ("filter", "status=new"),
         ("changed", "row"),
         ("changed", "fields"),
+        ("include", "status"),
     ],
 )
 async def test_a_bad_value_is_marked_and_the_rest_stays(

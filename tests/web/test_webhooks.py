@@ -92,6 +92,8 @@ def test_a_key_pair_shows_its_public_key(operator: Client) -> None:
         ({"filter": {"status": []}}, 422, "invalid", "filter"),
         ({"changed": ["status"]}, 422, "invalid", "changed"),
         ({"changed": []}, 422, "invalid", "changed"),
+        ({"include": ["status"]}, 422, "invalid", "include"),
+        ({"include": "status"}, 422, "invalid", "include"),
     ],
 )
 def test_bad_input_names_the_field(
@@ -146,18 +148,28 @@ def test_what_a_webhook_wants_of_its_events(served: Served, operator: Client) ->
         actions=["modified"],
         filter={"status": ["done", ""]},
         changed=["score", "status", "score"],
+        include=["score", "score"],
     )
     path = f"/v1/webhooks/{made['id']}"
-    wants = {name: made[name] for name in ("actions", "filter", "changed")}
+    wants = {name: made[name] for name in ("actions", "filter", "changed", "include")}
     assert wants == {
         "actions": ["modified"],
         "filter": {"status": ["done", ""]},
         "changed": ["score", "status"],
+        "include": ["score"],
     }
     stored = "select actions, filter, changed from cdc.subscription where webhook_id = %s"
     assert served.rows(stored, made["id"]) == [("m", {"status": ["done", ""]}, ["score", "status"])]
     changed = operator.good("PATCH", path, {"changed": [], "filter": None})
     assert (changed["actions"], changed["filter"], changed["changed"]) == (["modified"], {}, [])
+    assert changed["include"] == ["score"]
+    assert operator.good("PATCH", path, {"include": ["status", "score"]})["changed"] == []
+    included = "select include from cdc.subscription where webhook_id = %s"
+    assert served.rows(included, made["id"]) == [(["status", "score"],)]
+    assert operator.good("PATCH", path, {"include": None})["include"] == []
+    assert served.rows(included, made["id"]) == [(None,)]
+    refused = problem(operator("PATCH", path, {"include": ["stat"]}))
+    assert refused["errors"][0]["field"] == "include"
     changed = operator.good("PATCH", path, {"changed": None, "actions": None})
     assert (changed["actions"], changed["changed"]) == (["created", "modified"], None)
     assert served.rows(stored, made["id"]) == [(None, None, None)]
@@ -175,8 +187,9 @@ async def test_the_same_on_the_console(served: Served, operator: Client) -> None
         *(("company", "1"), ("endpoint", "http://127.0.0.1:9/wants")),
         *(("events", "candidate_changed"), ("actions", "modified"), ("actions", "created")),
         *(("filter", "status = done,\r\n\r\nscore=1,2"), ("changed", "fields")),
-        ("fields", "score, status"),
+        *(("fields", "score, status"), ("include", " score ,status,")),
     ]
+    included = "select include from cdc.subscription where webhook_id = %s"
     async with person(served.url) as one:
         await one.sign_in(operator.key or "")
         page = await one.post("/register", form)
@@ -188,13 +201,19 @@ async def test_the_same_on_the_console(served: Served, operator: Client) -> None
         assert "its fields: status, score" in page.text
         assert "score=1,2\nstatus=done,</textarea>" in page.html
         assert 'name="changed" value="fields" checked' in page.html
+        assert 'name="include" type="text" value="score, status"' in page.html
+        assert served.rows(included, number) == [(["score", "status"],)]
+        assert "score, status" in (await one.get(f"/webhooks/{number}")).text
         served.run("update cdc.subscription set filter = %s", '{"status": ["a,b"]}')
         edited = dict(form) | {"filter": "status=a,b", "changed": "row", "fields": "score"}
         await one.post(f"/webhooks/{number}/edit", edited)  # the filter stays as it is
         assert served.rows(stored, number) == [("c", {"status": ["a,b"]}, [])]
+        assert served.rows(included, number) == [(["score", "status"],)]
+        edited["include"] = ""
         edited |= {"filter": "", "changed": "any", "actions": "modified"}
         await one.post(f"/webhooks/{number}/edit", edited)
         assert served.rows(stored, number) == [("m", None, None)]
+        assert served.rows(included, number) == [(None,)]
         del edited["actions"]
         page = await one.post(f"/webhooks/{number}/edit", edited)
         assert (page.status, "choose at least one" in page.text) == (422, True)

@@ -53,6 +53,7 @@ def add(call: Call) -> ApiAnswer:
             actions=tuple(body.actions),
             filter=body.filter,
             changed=None if body.changed is None else tuple(body.changed),
+            include=tuple(body.include),
             cap=body.max_concurrency,
             rate=body.rate_limit,
             headers=body.headers,
@@ -78,7 +79,7 @@ def change(call: Call) -> ApiAnswer:
         if field in given and getattr(body, field) is None:
             raise Problem("invalid", errors={field: "a webhook cannot be without"})
     _operators_only(call, body)
-    asks = body.filter or body.changed is not None
+    asks = body.filter or body.changed is not None or body.include
     _check(call, body, body.events or (call.registry.get(number).events if asks else ()))
     changes = Changes(
         events=tuple(body.events) if body.events is not None else None,
@@ -89,6 +90,7 @@ def change(call: Call) -> ApiAnswer:
         changed=("any" if body.changed is None else tuple(body.changed))
         if "changed" in given
         else None,
+        include=tuple(body.include or ()) if "include" in given else None,
         cap=(body.max_concurrency or call.registry.rules.cap)
         if "max_concurrency" in given
         else None,
@@ -189,6 +191,9 @@ def _check(call: Call, body: WebhookIn | WebhookPatch, events: Sequence[str]) ->
     if body.changed is not None:
         with about("changed"):
             checks.checked_changed(body.changed, events, rules)
+    if body.include:
+        with about("include"):
+            checks.checked_include(body.include, events, rules)
     if body.endpoint is not None:
         with about("endpoint"):
             checks.checked_endpoint(body.endpoint, rules)

@@ -80,6 +80,11 @@ def headers(text: str) -> dict[str, str]:
     return found
 
 
+def names(text: str) -> list[str]:
+    """Those between commas."""
+    return [name for one in text.split(",") if (name := one.strip())]
+
+
 def filters(text: str) -> dict[str, list[str]]:
     """Lines of ``field=value,value``. Raises Problem."""
     found: dict[str, list[str]] = {}

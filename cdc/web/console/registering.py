@@ -31,7 +31,7 @@ def add(visit: Visit) -> Page:
         given: dict[str, Any] = form.filled(*_texts(visit), "signature")
         given["events"] = _events(form)
         given |= {"actions": _actions(form), "filter": forms.filters(form.one("filter"))}
-        given["changed"] = _changed(form)
+        given |= {"changed": _changed(form), "include": forms.names(form.one("include"))}
         if not form.one("endpoint"):
             raise Problem("invalid", errors={"endpoint": "give the URL to POST to"})
         given["headers"] = forms.headers(form.one("headers"))
@@ -68,6 +68,8 @@ def change(visit: Visit) -> Page | Redirect:
             given["filter"] = forms.filters(form.one("filter"))
         if (changed := _changed(form)) != (None if one.changed is None else list(one.changed)):
             given["changed"] = changed
+        if (include := forms.names(form.one("include"))) != list(one.include):
+            given["include"] = include
         if form.one("headers"):
             given["headers"] = forms.headers(form.one("headers"))
         elif form.one("no_headers"):
@@ -97,7 +99,7 @@ def _form(
 
 
 _EMPTY: dict[str, Any] = {
-    **dict.fromkeys(("company", "headers", "filter", "fields", *_TEXTS), ""),
+    **dict.fromkeys(("company", "headers", "filter", "fields", "include", *_TEXTS), ""),
     "events": [],
     "actions": list(USUAL_ACTIONS),
     "changed": "any",
@@ -120,13 +122,14 @@ def _of(one: Registration) -> dict[str, Any]:
         "filter": "\n".join(f"{name}={','.join(values)}" for name, values in one.filter.items()),
         "changed": "any" if one.changed is None else "fields" if one.changed else "row",
         "fields": ", ".join(one.changed or ()),
+        "include": ", ".join(one.include),
     }
 
 
 def _sent(form: Form) -> dict[str, Any]:
     """What was sent, to be corrected."""
-    names = ("company", "headers", "signature", "filter", "changed", "fields", *_TEXTS)
-    texts = {name: form.one(name) for name in names}
+    names = ("company", "headers", "signature", "filter", "changed", "fields", "include")
+    texts = {name: form.one(name) for name in (*names, *_TEXTS)}
     return {**texts, "events": form.every("events"), "actions": form.every("actions")}
 
 
@@ -165,7 +168,7 @@ def _actions(form: Form) -> list[str]:
 
 def _changed(form: Form) -> list[str] | None:
     """What an update must have changed, as the API has it."""
-    fields = [name for one in form.one("fields").split(",") if (name := one.strip())]
+    fields = forms.names(form.one("fields"))
     match form.one("changed"):
         case "row":
             return []

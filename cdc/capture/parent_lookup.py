@@ -1,6 +1,6 @@
 """How a changed row's parents are read: the query that capture and resolve share. Pure.
 
-A few rows look their parents up, each by its key. That is no wish but the query's form: a subquery
+A few rows look their parents up, each by its key. The query's form decides that: a subquery
 with an offset can only be planned as a look-up by index, whatever the tables held when the session
 made its plan. Written as joins, the plan made for a parent of one row reads the whole parent, and
 goes on reading it when it holds a million. Many rows are joined, by a plan made for them alone.

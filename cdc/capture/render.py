@@ -30,7 +30,7 @@ DELETED = "cdc_capture_delete"
 GONE = "cdc_capture_gone"
 
 
-# A digest of the body above it tells one that was changed by hand from one of another release.
+# A digest of the body above: shows whether it was changed by hand or is of another release.
 _SEAL = (
     "-- Rendered by cdc ({}); not to be changed by hand: `cdc triggers install` would undo it.\n"
 )

@@ -60,7 +60,7 @@ def adopt(ctx: typer.Context, yes: Yes = False, as_json: AsJson = False) -> None
                 "update cdc.installation set system_identifier = %s, database_oid = %s", here
             )
     if as_json:
-        # As text: an identifier of 64 bits is no number that every JSON reader can hold.
+        # As text: an identifier of 64 bits does not fit into the numbers of every JSON reader.
         print_json({"changed": changed, "system_identifier": str(here[0]), "database_oid": here[1]})
     elif changed:
         say(

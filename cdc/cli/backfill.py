@@ -79,7 +79,7 @@ def start(
         return
     with transaction(ctx) as conn:
         made = backfills.start(conn, Actor.here(), mapping, *asked)
-    _told(made, f"Started backfill {made.id} of {event} for webhook {webhook}.", as_json)
+    _print(made, f"Started backfill {made.id} of {event} for webhook {webhook}.", as_json)
 
 
 def list_(
@@ -141,7 +141,7 @@ def pause(ctx: typer.Context, number: Number, as_json: AsJson = False) -> None:
 
     with transaction(ctx) as conn:
         found = backfills.pause(conn, Actor.here(), number)
-    _told(found, f"Paused backfill {number} after {_rows(found)}.", as_json)
+    _print(found, f"Paused backfill {number} after {_rows(found)}.", as_json)
 
 
 def resume(ctx: typer.Context, number: Number, as_json: AsJson = False) -> None:
@@ -151,7 +151,7 @@ def resume(ctx: typer.Context, number: Number, as_json: AsJson = False) -> None:
 
     with transaction(ctx) as conn:
         found = backfills.resume(conn, Actor.here(), number)
-    _told(found, f"Resumed backfill {number} after {_rows(found)}.", as_json)
+    _print(found, f"Resumed backfill {number} after {_rows(found)}.", as_json)
 
 
 def cancel(ctx: typer.Context, number: Number, yes: Yes = False, as_json: AsJson = False) -> None:
@@ -165,14 +165,14 @@ def cancel(ctx: typer.Context, number: Number, yes: Yes = False, as_json: AsJson
         common.confirm(f"Cancel backfill {number} for good, after {_rows(found)}?", yes=yes)
     with transaction(ctx) as conn:
         found = backfills.cancel(conn, Actor.here(), number)
-    _told(found, f"Cancelled backfill {number} after {_rows(found)}.", as_json)
+    _print(found, f"Cancelled backfill {number} after {_rows(found)}.", as_json)
 
 
 def _rows(found: Backfill) -> str:
     return counted(found.looked, "row")
 
 
-def _told(found: Backfill, done: str, as_json: bool) -> None:
+def _print(found: Backfill, done: str, as_json: bool) -> None:
     if as_json:
         print_json(found.shown())
     else:

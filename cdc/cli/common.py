@@ -221,7 +221,7 @@ def print_table(
     print_made(table(heads, rows, title=title, right=right))
 
 
-def facts(told: dict[str, object]) -> Table:
+def facts(named: dict[str, object]) -> Table:
     """One thing's facts, a line each; empty ones are left out."""
     from rich.table import Table
     from rich.text import Text
@@ -229,16 +229,16 @@ def facts(told: dict[str, object]) -> Table:
     made = Table.grid(padding=(0, 2))
     made.add_column(style="bold")
     made.add_column(overflow="fold")
-    for name, value in told.items():
+    for name, value in named.items():
         if value is None or value == "":
             continue
         made.add_row(name, value if isinstance(value, Text) else styled(value))
     return made
 
 
-def print_facts(told: dict[str, object]) -> None:
+def print_facts(named: dict[str, object]) -> None:
     """Prints what ``facts`` makes."""
-    print_made(facts(told))
+    print_made(facts(named))
 
 
 def print_text(text: Text) -> None:

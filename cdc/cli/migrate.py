@@ -153,7 +153,7 @@ def _look(url: str) -> None:
 
 def _plan(before: str | None, missing: list[Version], others: _Others, *, as_json: bool) -> None:
     if as_json:
-        steps = [_told(version, fresh=before is None) for version in missing]
+        steps = [_shown(version, fresh=before is None) for version in missing]
         published = others.everything or [one.name for one in others.published]
         triggers = [one.name for one in others.triggers]
         found = {"publications": published, "event_triggers": triggers}
@@ -194,7 +194,7 @@ def _plan(before: str | None, missing: list[Version], others: _Others, *, as_jso
     )
 
 
-def _told(version: Version, *, fresh: bool) -> dict[str, Any]:
+def _shown(version: Version, *, fresh: bool) -> dict[str, Any]:
     return {
         "version": version.number,
         "title": version.title,

@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from cdc.telemetry.http import HealthServer
 
 CONNECT_FIRST_S, CONNECT_LONGEST_S = 0.05, 2.0  # pauses between two tries
-CONNECTED_WELL_S = 5.0  # a connection that lasts longer is no try that failed
+CONNECTED_WELL_S = 5.0  # a connection that lasts longer does not count as a failed try
 FLUSH_WITHIN_S = 5.0
 CHECK_WITHIN_S = 1.0
 
@@ -212,7 +212,7 @@ class App:
                 checking.cancel()
 
     async def _unless_stopped(self, task: asyncio.Task[bool], grace: float) -> bool:
-        """Waits for a task, and for so long only once it was asked to stop; whether it is done."""
+        """Waits for a task, with a limit once it was asked to stop. Returns whether it is done."""
         stopped = asyncio.create_task(self._stop.wait())
         await asyncio.wait({task, stopped}, return_when=asyncio.FIRST_COMPLETED)
         stopped.cancel()

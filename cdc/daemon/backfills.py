@@ -1,4 +1,4 @@
-"""Backfills: rows that were there before a webhook was, queued a few at a time beside live changes.
+"""Backfills: rows that were there before a webhook was, queued a few at a time behind live changes.
 
 No more of them wait than half a window, and the lane starts live changes first, so those do not
 queue behind a million rows. Rows are read ahead in a session of its own: reading tables of the
@@ -108,7 +108,7 @@ class Backfills:
         state: str,
         waiting: int,
     ) -> bool:
-        """Queues the next rows of one, if there is room for them. Whether it did."""
+        """Queues the next rows of one, if its window allows. Returns whether it did."""
         shard = shard_of(webhook_id)
         fence = [job, shard, self.lease.epochs.get(shard)]
         resource = self.resources.get(event)
@@ -116,7 +116,7 @@ class Backfills:
             await self._end(conn, fence, "cancelled", "its webhook was removed")
         elif resource is None:
             await self._end(conn, fence, "cancelled", f"{event} is not in the mapping any more")
-        elif state == WebhookState.ACTIVE and (room := max(1, self.window // 2) - waiting) > 0:
+        elif state == WebhookState.ACTIVE and (places := max(1, self.window // 2) - waiting) > 0:
             try:
                 page = await self._page(job, resource, place)
             except psycopg.Error as error:
@@ -124,7 +124,7 @@ class Backfills:
                 await self._not_read(conn, fence, error)
                 return False
             self._failed.pop(job, None)
-            await self._queue(conn, fence, page, min(room, QUEUE_BATCH_ROWS))
+            await self._queue(conn, fence, page, min(places, QUEUE_BATCH_ROWS))
             return True
         return False
 

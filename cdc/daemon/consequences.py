@@ -15,9 +15,9 @@ from cdc.settings.kinds import DAY
 from cdc.telemetry import Observer
 
 BUSY_LOGGED_AFTER_S = 60.0
-"""For so long a receiver may ask to be left alone before the log names it; a little is usual."""
+"""A receiver that asks for a longer wait is named in the log; a short one is usual."""
 FAILING_KEPT_AFTER_S = 900.0
-"""Failing for so long is kept, however few the attempts; a notice says so."""
+"""Failing for this time is kept, however few the attempts; a notice says so."""
 UNABLE_PAUSE_S = 1.0
 """Between two attempts that this machine cannot make."""
 
@@ -25,7 +25,7 @@ UNABLE_PAUSE_S = 1.0
 class Consequences:
     """Of attempts that have ended, and of those that could not be made.
 
-    suspend_after_s: failing for so long suspends a webhook.
+    suspend_after_s: failing for this time suspends a webhook.
     """
 
     def __init__(

@@ -57,7 +57,7 @@ class Mode(StrEnum):
 class Wait:
     """What to do until the next look.
 
-    seconds: at most so long.
+    seconds: at most.
     listen:  wake up when the bell rings.
     """
 
@@ -178,7 +178,7 @@ class Doorbell:
 
     def _many(self, now: float) -> bool:
         # Who is overloaded looks seldom, and finds something each time. Arming the bell then would
-        # make it worse for everybody.
+        # make it worse for all.
         swamped = self._crowded and self._armed_at is None and self._full > FULL_SHARE_OF_LOOKS
         return swamped or self._more_than(BUSY_FINDS_PER_S, now)
 

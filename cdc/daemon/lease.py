@@ -12,7 +12,7 @@ from typing import NamedTuple
 from cdc.model import shard_of
 
 OWNER_IDLE_S = 3.0
-"""After so long without a statement the server ends the session that owns shards."""
+"""After this time without a statement the server ends the session that owns shards."""
 SEND_WITHIN_S = OWNER_IDLE_S - 1.0
 """Without a look answered as recently as this nothing is sent: the session's idle timeout might
 have let another daemon take over. Less than that by a margin for the request to leave."""

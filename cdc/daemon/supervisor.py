@@ -37,7 +37,7 @@ HEALTHY_AFTER_S = (
 RECORDING_GRACE_S = 10.0  # seconds that a process may take to record, beyond its time of grace
 ASK_EVERY_S = 10.0  # seconds between two questions whether a process gets on
 STUCK_AFTER_MISSED = 3  # questions in a row without a good answer after which it is started again
-PROCESS_ANSWERS_WITHIN_S = 2.0  # seconds that a process may take to tell of itself
+PROCESS_ANSWERS_WITHIN_S = 2.0  # seconds that a process may take to answer
 
 
 class Supervisor:
@@ -111,7 +111,7 @@ class Supervisor:
             backoff.double()
 
     async def _one(self, number: int) -> int:
-        """Starts a process and waits for its end, which comes by itself or is asked for."""
+        """Starts a process and waits for its end, asked for or not."""
         line, theirs = socket.socketpair()
         line.setblocking(False)
         with theirs:
@@ -167,7 +167,7 @@ class Supervisor:
         return all(answer is not None and answer[0] == 200 for answer in answers)
 
     async def page(self) -> bytes:
-        """The metrics of all; each tells the number of its process. One that does not answer has
+        """The metrics of all; each labelled with its process. One that does not answer has
         none but ``cdc_process_up 0``."""
         answers = await self._ask_all("/metrics")
         return merged(

@@ -71,14 +71,14 @@ class Trials:
                 await asyncio.sleep(CLAIM_EVERY_S)
 
     async def _claim(self, tasks: asyncio.TaskGroup) -> None:
-        """Those that there is no room for are seen by the next look, too."""
-        room = TRIALS_IN_FLIGHT - len(self._in_flight)
-        if room <= 0 or not self.lease.shards:
+        """Those above the limit are seen by the next look, too."""
+        free = TRIALS_IN_FLIGHT - len(self._in_flight)
+        if free <= 0 or not self.lease.shards:
             return
         conn = await open_session(self.url, "test")
         try:
             epochs = self.lease.epochs
-            asked = [list(epochs), list(epochs.values()), room, SENT_WITHIN_S]
+            asked = [list(epochs), list(epochs.values()), free, SENT_WITHIN_S]
             claimed = [_Claimed(*row) for row in await run(conn, "trial_claim", asked)]
             loaded = await load(conn, {one.webhook_id for one in claimed}, ())
         finally:

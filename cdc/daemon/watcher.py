@@ -202,7 +202,7 @@ class Watcher:
                 if self._lease.owns(webhook_id):
                     self.dispatcher.noticed(webhook_id, where)
                 if count % NEWS_BATCH_WEBHOOKS == 0:
-                    # Each time everything else may run: beside many deliveries that adds up.
+                    # Each time everything else may run: with many deliveries that adds up.
                     await looker.ping()
         elif seen.rows:
             self.dispatcher.came(await self._layouts.deliveries(conn, seen.rows))

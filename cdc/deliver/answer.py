@@ -1,9 +1,9 @@
 """Read a peer's answer, strictly and within bounds. Pure: bytes go in, a reply comes out.
 
 The parser is llhttp, by way of httptools, in its strict mode: no bare LF, no folded headers, one
-Content-Length, nothing beside Transfer-Encoding. What it would still let pass, and how much a
-peer may send around its answer, is decided here. The verdict does not depend on how the bytes are
-cut into pieces.
+Content-Length, none with Transfer-Encoding. What it would still let pass, and how much a peer
+may send around its answer, is decided here. The verdict does not depend on how the bytes are cut
+into pieces.
 """
 
 from __future__ import annotations

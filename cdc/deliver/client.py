@@ -38,7 +38,7 @@ class Way(NamedTuple):
 
     origin: by http; by https it depends on the certificates to trust and to show.
     secure: by https.
-    name:   host and port, to tell people.
+    name:   host and port, for people.
     start:  the request line and Host, as they are sent.
     """
 
@@ -90,7 +90,7 @@ class Client:
         self._excerpt_limit = excerpt_limit
         self._trust = trust or Trust()
         self._trust.context()
-        # The name server gets a little less than connecting as a whole, so that the detail tells
+        # The name server gets a little less than connecting as a whole, so that the detail says
         # which of the two it was.
         self._resolver = Resolver(connect_timeout * 0.8)
         self._names = Names(look or self._resolver)

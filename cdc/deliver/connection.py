@@ -20,7 +20,7 @@ class HttpConnection(asyncio.Protocol):
     """Carries one exchange at a time.
 
     limit: bytes that are read of an answer's body.
-    lost:  called once when the connection is no more.
+    lost:  called once when the connection has ended.
     ends:  when it is too old for another request (monotonic).
 
     There is one timer a connection, not one a request: it is set to the time by which something
@@ -124,7 +124,7 @@ class HttpConnection(asyncio.Protocol):
     # -- called by the event loop -----------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        # A cast: uvloop's transports are no subclass of asyncio's.
+        # A cast: uvloop's transports are not subclasses of asyncio's.
         self._transport = cast("asyncio.Transport", transport)
         self.open = True
 

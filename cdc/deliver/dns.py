@@ -76,7 +76,7 @@ class Resolver:
         )
         self._begun: dict[asyncio.Future[list[str]], asyncio.Semaphore] = {}  # those with a place
         self._silent: dict[str, None] = {}  # names without an answer last time, oldest first
-        self._under_way = 0
+        self._in_flight = 0
         self._channel: pycares.Channel | None = None  # made when it is needed: it has a thread
         self._fresh = 0.0
 
@@ -125,7 +125,7 @@ class Resolver:
         loop.call_later(LOOKUP_STARTS_S, self._leave, answer)
 
         def heard(result: pycares.AddrInfoResult | None, error: int | None) -> None:
-            self._under_way -= 1
+            self._in_flight -= 1
             self._note(name, silent=error == ares.ARES_ETIMEOUT)
             if answer.done():
                 return
@@ -134,18 +134,18 @@ class Resolver:
             else:
                 answer.set_exception(_failed(error, self._limit))
 
-        def tell(result: pycares.AddrInfoResult | None, error: int | None) -> None:
+        def answered(result: pycares.AddrInfoResult | None, error: int | None) -> None:
             # RuntimeError: the loop was closed meanwhile.
             with contextlib.suppress(RuntimeError):
                 loop.call_soon_threadsafe(heard, result, error)
 
-        self._under_way += 1
-        if self._under_way > MAX_LOOKUPS:
+        self._in_flight += 1
+        if self._in_flight > MAX_LOOKUPS:
             heard(None, ares.ARES_ENOMEM)
             return answer
         try:
             asked = name.encode("idna").decode("ascii")
-            self._open().getaddrinfo(asked, port, type=socket.SOCK_STREAM, callback=tell)
+            self._open().getaddrinfo(asked, port, type=socket.SOCK_STREAM, callback=answered)
         except UnicodeError:
             heard(None, ares.ARES_EBADNAME)
         except RuntimeError:  # it was closed

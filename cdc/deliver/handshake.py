@@ -1,7 +1,7 @@
 """Why a TLS handshake failed, as far as this side can see it.
 
 OpenSSL says which check a certificate did not pass. What the server sent, and whether there was
-anything to check it with, tells apart what looks alike: an unknown CA, a missing intermediate
+anything to check it with, distinguishes what looks alike: an unknown CA, a missing intermediate
 certificate, no CA at all.
 """
 

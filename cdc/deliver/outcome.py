@@ -61,8 +61,8 @@ class ProxyFailed(OSError):
 
 
 class Unable(Exception):
-    """This machine could not make the attempt: its limits are no receiver's failure. The text says
-    what it lacks."""
+    """This machine could not make the attempt: not a receiver's failure. The text says what it
+    lacks."""
 
 
 class TooMuch(Exception):
@@ -70,7 +70,7 @@ class TooMuch(Exception):
 
 
 class NotHttp(Exception):
-    """What the peer sent is no answer of HTTP/1.
+    """What the peer sent is not an answer of HTTP/1.
 
     code: of the cause, where that is known.
     """
@@ -92,7 +92,7 @@ class Ended(ConnectionError):
 
 
 ASKED = {"abort-message": Answer.ABORTED, "disable": Answer.GONE}
-"""What a receiver may ask for, in the header webhook-delivery of an answer that is no success."""
+"""What a receiver may ask for, in the header webhook-delivery of an answer other than success."""
 
 
 def answer_for(status: int) -> Answer:
@@ -244,7 +244,7 @@ def lacking(error: Exception) -> str | None:
         if isinstance(cause, OSError) and cause.errno in _OUR_LIMITS:
             return os.strerror(cause.errno)
         cause = cause.__cause__ or cause.__context__
-    # Name lookups and files of certificates do not tell why they failed, nor do several addresses.
+    # Name lookups and files of certificates do not say why they failed, nor do several addresses.
     untold = isinstance(error, OSError) and error.errno is None
     if untold or isinstance(error, socket.gaierror | ConfigError):
         try:

@@ -119,7 +119,7 @@ class ConnectionPool:
         idle.append(connection)
         self._origins[connection] = origin
         if len(self._origins) > IDLE_CONNECTIONS:
-            # Who has more than a fair share makes room with one of its own.
+            # A host with more than its fair share gives one up.
             mine = len(idle) > max(1, IDLE_CONNECTIONS // len(self._idle))
             self._close_idle(idle[0] if mine else next(iter(self._origins)))
 
@@ -132,7 +132,7 @@ class ConnectionPool:
         waits = False
         try:
             async with asyncio.timeout(min(self._connect_timeout, due - monotonic())):
-                # Before there is a socket to be had: names that get no answer must not hold them.
+                # Before a socket is taken: names that get no answer must not hold them.
                 hosts = await self._hosts(origin)
                 waits = True
                 await self._place()
@@ -218,7 +218,7 @@ class ConnectionPool:
             )
             self._judge(sock)
         else:
-            # A little less than connecting as a whole, so that the detail tells who was too slow.
+            # A little less than connecting as a whole, so that the detail names what was too slow.
             limit = min(self._connect_timeout, due - monotonic()) * 0.8
             sock = await proxy.dial(hosts, origin.port, self._look_proxy, limit)
         # The name goes into SNI and is what the certificate must be for.

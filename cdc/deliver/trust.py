@@ -78,7 +78,7 @@ def check_name(profile: str) -> None:
 class Trust:
     """Makes TLS contexts, one per profile, and again when their files change.
 
-    common:   for all webhooks; its CA is trusted beside the system's.
+    common:   for all webhooks; its CA is trusted in addition to the system's.
     profiles: the folder of profiles.
 
     Verification is always on. Nothing is read before a context is asked for.

@@ -152,7 +152,7 @@ def trace(conn: Connection, number: int | None, uid: str | None) -> list[dict[st
     for row in rows:
         if (row["webhook_id"], row["uid"]) not in found:
             layout, webhook = layouts.get(row["layout"], {}), webhooks.get(row["webhook_id"], {})
-            found[row["webhook_id"], row["uid"]] = _told(row, layout, webhook)
+            found[row["webhook_id"], row["uid"]] = _as_shown(row, layout, webhook)
     for row in attempts:
         one = found[row["webhook_id"], row["uid"]]
         one["attempts"].append({name: row[name] for name in _LOGGED})
@@ -163,14 +163,16 @@ def trace(conn: Connection, number: int | None, uid: str | None) -> list[dict[st
     return list(found.values())
 
 
-def _told(row: dict[str, Any], layout: dict[str, Any], webhook: dict[str, Any]) -> dict[str, Any]:
+def _as_shown(
+    row: dict[str, Any], layout: dict[str, Any], webhook: dict[str, Any]
+) -> dict[str, Any]:
     fields = layout.get("fields") or [str(n) for n in range(len(row["refs"]))]
     place = row.get("place")
     held = place in ("queued", "retrying", "parked") and webhook.get("state") in (
         "paused",
         "suspended",
     )
-    told = {
+    shown = {
         "id": row["id"],
         "webhook_id": row["uid"],
         "webhook": row["webhook_id"],
@@ -185,10 +187,10 @@ def _told(row: dict[str, Any], layout: dict[str, Any], webhook: dict[str, Any]) 
         "body": row["body"].decode(errors="replace") if row.get("body") else None,
         "attempts": [],
     }
-    return told | ({"place": place} if place else {})
+    return shown | ({"place": place} if place else {})
 
 
 def unresolved(conn: Connection, number: int) -> str | None:
-    """Why the change of this number is no delivery yet."""
+    """Why the change of this number is not a delivery yet."""
     row = conn.execute("select reason from cdc.unresolved where id = %s", [number]).fetchone()
     return row[0] if row else None

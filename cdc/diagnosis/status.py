@@ -44,10 +44,10 @@ class StatusReport:
     def webhooks(self) -> list[LaneState]:
         """Those to report, the worst first."""
         if self.company is None:
-            told = [lane for lane in self.health.lanes if not lane.quiet]
+            listed = [lane for lane in self.health.lanes if not lane.quiet]
         else:
-            told = [lane for lane in self.health.lanes if lane.company == self.company]
-        return sorted(told, key=_worst_first)
+            listed = [lane for lane in self.health.lanes if lane.company == self.company]
+        return sorted(listed, key=_worst_first)
 
     @cached_property
     def companies(self) -> list[CompanySummary]:

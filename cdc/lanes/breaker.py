@@ -97,7 +97,7 @@ class Breaker:
             self.ramp = 1
 
     def failing(self, now: float) -> None:
-        """An answer that is no success came."""
+        """An answer other than success came."""
         if self.failing_since is None:
             self.failing_since = now
 
@@ -129,7 +129,7 @@ class Breaker:
         return self._wait
 
     def probe_lost(self) -> None:
-        """The probe ended without telling anything: the next one may go when it was due."""
+        """The probe ended without a result: the next one may go when it was due."""
         self.state = BreakerState.OPEN
         self.probe = None
 

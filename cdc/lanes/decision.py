@@ -40,7 +40,7 @@ Settlement = Delivered | Dead | Retry
 
 @dataclass(frozen=True, slots=True)
 class Transition:
-    """The breaker opened, or closed again (going from open to probing and back is no transition).
+    """The breaker opened, or closed again (open to probing and back is not a transition).
 
     reason: one line for a person.
     """
@@ -54,7 +54,7 @@ class Kept(NamedTuple):
 
     failures:    in a row, since the last success.
     failing_for: since the first bad answer after the last success; None while all is well.
-    slow_for:    the receiver asked to be left alone for so long; 0.0: it did not.
+    slow_for:    the receiver asked to be left alone for this time; 0.0: it did not.
     """
 
     failures: int

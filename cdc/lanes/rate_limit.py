@@ -48,13 +48,13 @@ class SlowDown:
 
     def hit(self, started: float, retry_after: float | None, now: float) -> float:
         """Returns the seconds to wait from ``now`` on. ``started``: when the attempt began."""
-        # Answers to requests that were in flight when the lane slowed down tell nothing new.
+        # Answers to requests that were in flight when the lane slowed down say nothing new.
         if not self._wait or started >= self._since:
             self._wait = (
                 min(self._wait * 2, SLOW_DOWN_LONGEST_S) if self._wait else SLOW_DOWN_FIRST_S
             )
             self._since = now
-        # "Retry-After: 1", again and again, is no leave to hammer: such a retry uses no budget, so
+        # "Retry-After: 1", repeated, does not permit hammering: such a retry uses no budget, so
         # there would be no end to it, nor to the log of attempts.
         wait = max(self._wait, retry_after or 0.0)
         self.until = max(self.until, now + wait)

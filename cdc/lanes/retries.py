@@ -130,7 +130,7 @@ class Retries:
 
     def due_at(self, limit: int) -> float | None:
         """Earliest known due time of rows not in memory; None while it is being asked for, or
-        while so many of the ``limit`` are in memory that asking would bring few."""
+        while most of the ``limit`` are in memory, so that asking would bring few."""
         if self.plan is not None or len(self._order.retrying) * 2 > limit:
             return None
         return self._due

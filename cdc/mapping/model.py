@@ -67,7 +67,7 @@ class Company:
     """The table of the companies: where every path ends.
 
     base_url_column: column with the base URL of a company that is served under a host of its own.
-    name: column with what people call it. For commands alone, so it is no part of the fingerprint.
+    name: column with what people call it. For commands alone, so it is not part of the fingerprint.
     """
 
     table: Table
@@ -121,7 +121,7 @@ class Mapping:
     fits:     it is the default one: paths whose column a database lacks are left out
               (cdc/capture/fit.py).
     declared: fingerprint of the declaration that it was made of by that. What depends on the
-              database, parents_if_there, is no part of it.
+              database, parents_if_there, is not part of it.
     """
 
     base_url: str

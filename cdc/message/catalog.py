@@ -54,7 +54,7 @@ def example(
     included: what a webhook gets of its values.
     """
     layout = plan_joins(mapping, resource).layout
-    # Numbers that tell the resources apart; the company's is 1.
+    # Numbers that distinguish the resources; the company's is 1.
     keys = {COMPANY: "1"} | {name: str(n) for n, name in enumerate(mapping.resources, 17)}
     delivery = Delivery(
         id=1,

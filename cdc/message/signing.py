@@ -93,7 +93,7 @@ class Signer:
 
 
 def _content(uid: str, timestamp: str, body: bytes) -> bytes:
-    # surrogateescape: a receiver may be sent header bytes that are no text; they only have to
+    # surrogateescape: a receiver may be sent header bytes that are not text; they only have to
     # lead to a signature that differs.
     return f"{uid}.{timestamp}.".encode(errors="surrogateescape") + body
 
@@ -163,7 +163,7 @@ def verify(
     for secret in secrets:
         genuine = signing_keys.verifying(secret)
         for signature in given.get(signing_keys.scheme_of(secret), ()):
-            # No early end: the time taken must not tell which secret or signature matched.
+            # No early end: the time taken must not reveal which secret or signature matched.
             matched |= genuine(content, signature)
     return None if matched else SignatureProblem.MISMATCH
 
@@ -256,7 +256,7 @@ def credentials(headers: Iterable[tuple[str, str]]) -> tuple[str, ...]:
             with contextlib.suppress(binascii.Error, ValueError):
                 login = base64.b64decode(token).decode()
                 found.update((login, login.partition(":")[2]))
-    # Three letters or fewer are no secret, and taking them out would leave nothing to read.
+    # Three letters or fewer are not a secret, and taking them out would leave nothing to read.
     forms = {form for value in found if len(value) > 3 for form in _echoes(value)}
     return tuple(sorted(forms, key=len, reverse=True))
 
@@ -275,7 +275,7 @@ def _echoes(value: str) -> Iterator[str]:
 class Sealer:
     """Makes the requests of one webhook; all that stays the same is computed once.
 
-    url: the endpoint without user and password: what is called, and what the body tells.
+    url: the endpoint without user and password: what is called, and what the body says.
     receiver: the same number for the same endpoint, secrets, headers and TLS profile.
 
     Raises UsageError if the registration's secrets or headers cannot be used.

@@ -1,7 +1,7 @@
 """Times and letters from the database, whatever was written there.
 
 The owner of a table of the suite can write into the queue (their code runs as ``cdc_capture`` when
-capture reads the table): times that Python has no year for, letters that are no text. The driver
+capture reads the table): times that Python has no year for, letters that are not text. The driver
 raises for these, and one row would stop every read that it is part of.
 """
 

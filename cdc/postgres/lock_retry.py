@@ -35,7 +35,7 @@ class LockRetry:
 
     def after(self, attempt: int) -> float:
         """Seconds to pause after this try; the first is 1."""
-        # Bounded before it is raised: 1.5 to the power of 10,000 is no float.
+        # Bounded before it is raised: 1.5 to the power of 10,000 exceeds a float.
         growth: float = GROWTH ** min(attempt - 1, 20)
         return self.pause * min(growth, LONGEST)
 
@@ -58,7 +58,7 @@ def with_lock_retry(
 ) -> None:
     """Carries out ``act``, a transaction of its own, again and again until it gets its locks.
 
-    holders: tells who is in the way; asked after a try has failed.
+    holders: names what is in the way; asked after a try has failed.
     Raises DatabaseError when no try has succeeded.
     """
     for attempt in range(1, lock_retry.tries + 1):

@@ -1,4 +1,4 @@
-"""Finds and loads the files of ``sql/``: the DBA's room, which is also what the program runs.
+"""Finds and loads the files of ``sql/``: the DBA's copy, which is also what the program runs.
 
 In a checkout it is next to the package; in the wheel it is ``cdc/sql``.
 """

@@ -265,7 +265,7 @@ class _Line:
         """Which requests were in flight at the same time.
 
         A daemon that is stopped keeps its request open; its successor sends the same again and goes
-        on. That is no violation as long as the change was final before the next one came.
+        on. That is allowed as long as the change was final before the next one came.
         """
         finals = {
             place: min((r.ended for r in line if 200 <= r.status < 300), default=inf)

@@ -100,7 +100,7 @@ class Receiver:
 
     on_received: called with each POST as soon as its last byte has come, before it is answered.
     on_answered: called with it again when its answer is decided, just before that is sent.
-    keep:        record the POSTs in ``received``; without, only ``count`` and the callback tell.
+    keep:        record the POSTs in ``received``; else only ``count`` and the callback.
     seed:        of the chance in ``fail_rate``.
     """
 
@@ -151,9 +151,9 @@ class Receiver:
             self._scripts[path] = script
 
     async def start(self, host: str = "127.0.0.1", port: int = 0) -> None:
-        """Listen. Port 0 takes a free one; ``url`` tells.
+        """Listen. Port 0 takes a free one; see ``url``.
 
-        Raises CdcError if the port cannot be had.
+        Raises CdcError if the port is taken.
         """
         # The low-level server: no routes, no access log. Thousands a second are asked for.
         runner = web.ServerRunner(
@@ -190,7 +190,7 @@ class Receiver:
 
         until: a number, or a function of all received ones (asked again whenever one comes or
                was answered).
-        limit: seconds; then TimeoutError, telling how far it came.
+        limit: seconds; then TimeoutError, which says how far it came.
         """
         if isinstance(until, int):
             wanted = until
@@ -212,12 +212,12 @@ class Receiver:
             async with asyncio.timeout(limit):
                 await future
         except TimeoutError:
-            told = f"{self.count} received, {self.answered} answered"
-            raise TimeoutError(f"{told} within {limit:g} s; waited for {until}") from None
+            seen = f"{self.count} received, {self.answered} answered"
+            raise TimeoutError(f"{seen} within {limit:g} s; waited for {until}") from None
         finally:
             self._waiting.remove(entry)
 
-    def _tell(self) -> None:
+    def _wake(self) -> None:
         for holds, future in self._waiting:
             if not future.done() and holds():
                 future.set_result(None)
@@ -248,14 +248,14 @@ class Receiver:
         if self._on_received is not None:
             self._on_received(got)
         if self._waiting:
-            self._tell()
+            self._wake()
         reply = await self._reply(self._scripts.get(path, self._default_script), seen, got)
         got.status = reply.status
         self.answered += 1
         if self._on_answered is not None:
             self._on_answered(got)
         if self._waiting:
-            self._tell()
+            self._wake()
         return web.Response(
             status=reply.status, body=reply.body, headers=CIMultiDict(reply.headers)
         )

@@ -6,7 +6,7 @@ model.py      the keys, one declaration each: type, range, default, description
 kinds.py      kinds of values: networks, schedules, addresses
 load.py       reads file and environment; errors name the key
 example.py    the commented default file
-reference.py  tells people about the keys: `cdc config show`, the table in the docs
+reference.py  explains the keys: `cdc config show`, the table in the docs
 """
 
 from cdc.settings.example import default_file

@@ -129,7 +129,7 @@ def _read_environment() -> tuple[dict[str, object], tuple[LeftOut, ...]]:
 
 
 def _is_of_a_service(name: str, value: str) -> bool:
-    # CDC_HTTP_PORT is ours, and that of a Service `cdc-http`: the value tells.
+    # CDC_HTTP_PORT is ours, and that of a Service `cdc-http`: the value decides.
     address = name.endswith("_PORT") and _SERVICE_ADDRESS.fullmatch(value) is not None
     return address or _SERVICE.fullmatch(name) is not None
 

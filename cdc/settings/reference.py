@@ -81,7 +81,7 @@ def env_name(key: str) -> str:
 def redact_dsn(address: str) -> str:
     """A database address in libpq's keyword form, with ``***`` for whatever is secret.
 
-    Raises psycopg.OperationalError (with the address in its message) for what is no address.
+    Raises psycopg.OperationalError (with the address in its message) for an invalid address.
     """
     if not address:
         return ""

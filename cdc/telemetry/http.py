@@ -137,9 +137,9 @@ class HealthServer:
             return web.Response(status=405, headers={"Allow": "GET, HEAD"})
         match request.path:
             case "/healthz":
-                return _told(self._source.alive(), "alive", "stuck")
+                return _answer(self._source.alive(), "alive", "stuck")
             case "/readyz":
-                return _told(await self._ready(), "ready", "not ready")
+                return _answer(await self._ready(), "ready", "not ready")
             case "/metrics":
                 page = await self._page()
                 return web.Response(body=page, headers={"Content-Type": CONTENT_TYPE})
@@ -147,5 +147,5 @@ class HealthServer:
                 return web.Response(status=404)
 
 
-def _told(good: bool, yes: str, no: str) -> web.Response:
+def _answer(good: bool, yes: str, no: str) -> web.Response:
     return web.Response(text=f"{yes if good else no}\n", status=200 if good else 503)

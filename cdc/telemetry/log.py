@@ -26,7 +26,7 @@ def configure_logging(
 
     form: ``json``, ``text`` or ``auto`` (text on a terminal). level: a name of logging's.
 
-    process: number of this process, where one parent has several; each line tells it.
+    process: number of this process, where one parent has several; each line has it.
     """
     terminal = _terminal()
     json = is_json(form)

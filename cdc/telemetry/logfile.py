@@ -48,7 +48,7 @@ class LogFile:
     info = warning = error = critical = debug
 
     def tell_lost(self, _: WrappedLogger, __: str, event: EventDict) -> EventDict:
-        """A processor of structlog's: the first line that gets through tells how many did not."""
+        """A processor of structlog's: the first line that gets through says how many did not."""
         if self.lost:
             event["lines_lost"] = self.lost
         return event

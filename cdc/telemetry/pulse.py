@@ -36,8 +36,8 @@ class Pulse:
         return now - self._at < STUCK_AFTER_S
 
 
-async def watch_for_stillness(told: Callable[[float], None], every: float = 1.0) -> None:
-    """Tells, until cancelled, for how many seconds this process got no chance to do anything: it
+async def watch_for_stillness(report: Callable[[float], None], every: float = 1.0) -> None:
+    """Reports, until cancelled, for how many seconds this process got no chance to do anything: it
     was stopped, its host suspended or without CPU, or something of ours blocked."""
     # Of the clocks the one that also runs while a machine is suspended.
     last = time.clock_gettime(time.CLOCK_BOOTTIME)
@@ -45,5 +45,5 @@ async def watch_for_stillness(told: Callable[[float], None], every: float = 1.0)
         await asyncio.sleep(every)
         now = time.clock_gettime(time.CLOCK_BOOTTIME)
         if (still := now - last - every) > STOOD_STILL_S:
-            told(still)
+            report(still)
         last = now

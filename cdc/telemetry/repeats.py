@@ -1,4 +1,4 @@
-"""The same line again and again tells nothing new, and fills a disk while the database is down."""
+"""The same line, repeated, says nothing new and fills a disk while the database is down."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _KNOWN_LINES = 100  # different lines that are remembered
 class Repeats:
     """Of equal lines the first, then one at growing intervals, and how many were left out.
 
-    first: seconds from the first to the second; 0 tells all of them.
+    first: seconds from the first to the second; 0 logs all of them.
     """
 
     def __init__(
@@ -21,7 +21,7 @@ class Repeats:
     ) -> None:
         self._clock = clock
         self._first = first
-        # Next time to tell, the interval after that, and how many were left out since.
+        # Next time to log, the interval after that, and how many were left out since.
         self._lines: dict[tuple[str, ...], tuple[float, float, int]] = {}
 
     def worth(self, *line: str) -> int | None:

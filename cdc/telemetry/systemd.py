@@ -1,5 +1,5 @@
-"""Tells systemd how it goes (sd_notify): ready, stopping, and that we are alive. Does nothing where
-nobody asked for it."""
+"""Notifies systemd (sd_notify): ready, stopping, and that we are alive. Does nothing where that is
+not asked for."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Systemd:
 
     def __init__(self) -> None:
         self._address = os.environ.get("NOTIFY_SOCKET", "")
-        # Meant for this process alone: children are nobody's to supervise but ours.
+        # Meant for this process alone: children are ours to supervise.
         ours = os.environ.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
         limit = os.environ.get("WATCHDOG_USEC", "") if ours else ""
         self._every = int(limit) / 3e6 if limit.isdecimal() else 0.0
@@ -26,7 +26,7 @@ class Systemd:
         self._tell("STOPPING=1\nSTATUS=waiting for requests in flight")
 
     async def watch(self, alive: Callable[[], bool], status: Callable[[], str]) -> None:
-        """Tells that we are alive, as often as asked for and for as long as it is so, and how it
+        """Reports that we are alive, as often as asked for and for as long as it is so, and how it
         stands."""
         if not self._address or not self._every:
             return

@@ -1,7 +1,7 @@
 """Signing in by OpenID Connect: the authorization code flow with PKCE.
 
 `cdc serve` calls nothing but the provider that the operator has configured. Nothing is kept of a
-sign-in that is under way: state, nonce and code verifier follow from the secret in the browser's
+sign-in in progress: state, nonce and code verifier follow from the secret in the browser's
 cookie, which is a new one for each.
 """
 

@@ -31,7 +31,7 @@ T = TypeVar("T")
 
 
 class RequestPool:
-    """THREADS threads with two connections each at most, and two for what runs beside requests."""
+    """THREADS threads with two connections each at most, and two for background work."""
 
     def __init__(self, url: str) -> None:
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="cdc-serve")

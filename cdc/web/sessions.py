@@ -25,7 +25,7 @@ LIFETIME = timedelta(hours=8)
 LINK_LIFETIME = timedelta(minutes=5)
 
 Ability = Literal["replay", "manage"]
-"""What a link may allow beside looking: sending deliveries again; registering and changing."""
+"""What a link may allow beyond looking: sending deliveries again; registering and changing."""
 
 _COOKIE = re.compile(r"([a-z2-7]{12})?\.([A-Za-z0-9_-]{43})")
 _NONE = hashlib.sha256(b"no session").digest()
@@ -114,7 +114,7 @@ def begin(
 def new_link(
     conn: sa.Connection, actor: Actor, company: str, may: Collection[Ability]
 ) -> tuple[str, datetime]:
-    """A link for somebody of this company, for one use. Returns its secret, and when it ends.
+    """A link for a person of this company, for one use. Returns its secret, and when it ends.
 
     Raises UsageError for what is not a company's key.
     """
@@ -151,7 +151,7 @@ def open_link(conn: sa.Connection, link: str, source: str, request: str) -> str 
     found = _COOKIE.fullmatch(link)
     if found is None or found[1] is None:
         return None
-    # Whoever deletes it has opened it: of two at the same time, one.
+    # The request that deletes it has opened it: of two at the same time, one.
     opened = sa.delete(session).where(
         session.c.id == found[1],
         session.c.digest == keys.digest(found[2]),

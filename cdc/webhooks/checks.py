@@ -248,7 +248,7 @@ def check_ref(value: str | None) -> None:
         )
 
 
-def room(others: Sequence[Registration], new: NewWebhook, rules: Rules) -> None:
+def within_capacity(others: Sequence[Registration], new: NewWebhook, rules: Rules) -> None:
     """Refuses a duplicate of the company's others, and one too many.
 
     Raises Duplicate, LimitReached.

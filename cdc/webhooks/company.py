@@ -189,11 +189,11 @@ def gone(conn: Connection, mapping: Mapping) -> dict[str, list[int]] | None:
 
 def named(found: dict[str, list[int]]) -> str:
     """The first of them in words."""
-    told = [
+    companies = [
         f"company {company} (webhook {', '.join(map(str, webhooks[:3]))}"
         + (", ..." if len(webhooks) > 3 else "")
         + ")"
         for company, webhooks in list(found.items())[:3]
     ]
     more = f" and {len(found) - 3} more" if len(found) > 3 else ""
-    return f"{', '.join(told)}{more}"
+    return f"{', '.join(companies)}{more}"

@@ -83,7 +83,7 @@ class Secret:
     secret: str = field(repr=False)
     expires_at: datetime | None = None
     kept_scheme: Scheme | None = None
-    """How it signs, as the database has it beside an encrypted one."""
+    """How it signs, as the database has it next to an encrypted one."""
 
     @property
     def scheme(self) -> Scheme:
@@ -91,7 +91,7 @@ class Secret:
 
     @property
     def public_key(self) -> str | None:
-        """What a receiver verifies with, where that is no secret."""
+        """What a receiver verifies with, where that is not secret."""
         return public_key(self.secret) if self.scheme is Scheme.V1A else None
 
 

@@ -59,7 +59,7 @@ class Registry(RegistryReader):
         new = checks.checked(new, self.rules)
         with self._transaction() as conn:
             statements.lock_company(conn, new.company)
-            checks.room(statements.search(conn, new.company), new, self.rules)
+            checks.within_capacity(statements.search(conn, new.company), new, self.rules)
             return self._insert(conn, new)
 
     def add_all(self, news: Sequence[NewWebhook]) -> list[Added]:
@@ -78,7 +78,7 @@ class Registry(RegistryReader):
             added: list[Added] = []
             for number, new in enumerate(good, 1):
                 try:
-                    checks.room(statements.search(conn, new.company), new, self.rules)
+                    checks.within_capacity(statements.search(conn, new.company), new, self.rules)
                 except CdcError as error:
                     problems.append(f"{number}. {error.message}")
                 else:
@@ -106,7 +106,7 @@ class Registry(RegistryReader):
                     values.get("endpoint", old.endpoint),
                     ref=values.get("ref"),
                 )
-                checks.room(others, moved, self.rules)
+                checks.within_capacity(others, moved, self.rules)
             actions = checks.checked_actions(changes.actions or old.actions, events, self.rules)
             wanted_rows = old.filter if changes.filter is None else changes.filter
             checks.checked_filter(wanted_rows, events, self.rules)

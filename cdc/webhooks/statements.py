@@ -283,7 +283,7 @@ def secrets_end(conn: sa.Connection, webhook_id: int) -> datetime | None:
 
 
 def kept_scheme(conn: sa.Connection, webhook_id: int) -> Scheme | None:
-    """How a webhook signs, as it was noted beside its current secret; None: it was not."""
+    """How a webhook signs, as it was noted with its current secret; None: it was not."""
     query = (
         sa.select(webhook_secret.c.scheme)
         .where(webhook_secret.c.webhook_id == webhook_id, _IS_VALID)

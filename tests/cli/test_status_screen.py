@@ -188,7 +188,7 @@ class TestScreen:
         assert "silent" in cdc("status").out
         db.execute("select setval('cdc.bell', (extract(epoch from now()) * 1e6 + 6e7)::bigint)")
         assert status(cdc)["bell"]["armed"] is True
-        assert "armed" in cdc("status").out
+        assert "armed: no daemon hears it" in cdc("status").out
         full = reading._BELL.replace("pg_notification_queue_usage()", "0.6")
         monkeypatch.setattr(reading, "_BELL", full)
         assert any("60% full" in problem for problem in status(cdc)["problems"])

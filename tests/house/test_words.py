@@ -15,6 +15,8 @@ from tests.house.files import TOP, files, name
 
 GUIDES = [TOP / "README.md", *sorted(TOP.glob("docs/*.md")), TOP / "sql/README.md"]
 CODE = [path for path in files(".py") if name(path).startswith("cdc/")]
+PAGES = sorted(TOP.glob("cdc/web/console/templates/*.html"))
+MARKUP = re.compile(r"\{[{%#].*?[}%#]\}|<[^>]*>", re.DOTALL)
 MOST_WORDS = 2500  # a longer page is two pages
 GENERATED = re.compile(r"<!-- [^>]*written by.*?<!-- end of", re.DOTALL)
 # Name the actor; report, return or notify; "invalid X: expected ..."; again; automatically; N.
@@ -90,6 +92,13 @@ def test_a_guide_uses_the_fields_terms(path: Path) -> None:
 def test_a_guide_is_short(path: Path) -> None:
     words = [word for word in path.read_text("utf-8").split() if word != "|"]
     assert len(words) <= MOST_WORDS
+
+
+@pytest.mark.parametrize("path", PAGES, ids=name)
+def test_a_page_of_the_console_uses_the_fields_terms(path: Path) -> None:
+    text = MARKUP.sub(lambda found: re.sub(r"\S", " ", found[0]), path.read_text("utf-8"))
+    found = refused(text)
+    assert not found, places(path, found)
 
 
 def test_others_are_found() -> None:

@@ -35,10 +35,13 @@ _NUMBERS = "webhook webhooks waiting failed dead oldest"
 def drawn(seen: StatusReport, *, companies: bool = False, height: int | None = None) -> Group:
     """Everything; ``height``: lines there are, which makes it shorter rather than scroll."""
     problems, taken = _problems(seen.problems, height)
-    room = _SHOWN if height is None else max(3, height - _FIXED - taken)
+    rows_shown = _SHOWN if height is None else max(3, height - _FIXED - taken)
     parts: list[Any] = [common.facts(_facts(seen))]
     if seen.webhooks:
-        parts += [Text(), *(_companies(seen, room) if companies else _webhooks(seen, room))]
+        parts += [
+            Text(),
+            *(_companies(seen, rows_shown) if companies else _webhooks(seen, rows_shown)),
+        ]
     elif seen.company is not None:
         parts += [Text(), Text(f"Company {printable(seen.company)} has no webhook.")]
     parts += [Text(), *problems]
@@ -85,7 +88,7 @@ def _facts(seen: StatusReport) -> dict[str, object]:
         "capture": f"{good} of {len(health.capture)} tables"
         + (f" (schema {seen.schema})" if seen.schema else ""),
         "daemons": _daemons(health),
-        "bell": _bell(health.bell),
+        "bell": _bell(health.bell, heard=health.members > 0),
         "webhooks": ", ".join(f"{n} {state}" for state, n in states.items()) or "none",
         "lag": age(totals.lag) if totals.lag else f"none: {_lag(totals.oldest)}",
         "oldest": age(totals.oldest),
@@ -135,24 +138,25 @@ def _for(seconds: float | None, what: str = "") -> str:
     return "" if seconds is None else f", {what}for {age(seconds)}"
 
 
-def _bell(bell: Bell) -> str:
+def _bell(bell: Bell, *, heard: bool) -> str:
     full = f"; notification queue {bell.queue:.0%} full" if bell.queue >= 0.01 else ""
     if bell.armed:
-        return f"armed: a daemon sleeps, and writers wake it{full}"
+        rings = "a daemon sleeps, and writers wake it" if heard else "no daemon hears it"
+        return f"armed: {rings}{full}"
     if bell.prepared:
         return f"off by default: max_prepared_transactions is {bell.prepared}{full}"
     return f"silent: daemons are busy, or none runs{full}"
 
 
-def _webhooks(seen: StatusReport, room: int) -> list[Any]:
+def _webhooks(seen: StatusReport, rows_shown: int) -> list[Any]:
     heads = ["webhook", "company", "state", "waiting", "failed", "dead", "oldest", "why"]
-    rows = [_row(lane) for lane in seen.webhooks[:room]]
+    rows = [_row(lane) for lane in seen.webhooks[:rows_shown]]
     return _listed(heads, rows, len(seen.webhooks))
 
 
-def _companies(seen: StatusReport, room: int) -> list[Any]:
+def _companies(seen: StatusReport, rows_shown: int) -> list[Any]:
     heads = ["company", "webhooks", "state", "waiting", "failed", "dead", "oldest"]
-    rows = [_company(one) for one in seen.companies[:room]]
+    rows = [_company(one) for one in seen.companies[:rows_shown]]
     return _listed(heads, rows, len(seen.companies))
 
 

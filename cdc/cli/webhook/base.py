@@ -167,7 +167,7 @@ def scheme_of(signature: str | None, secret: str | None) -> Scheme | None:
     return signing_keys.Scheme(signature)
 
 
-def told(secret: str) -> dict[str, str | None]:
+def secret_fields(secret: str) -> dict[str, str | None]:
     """A new secret, for JSON. Of a key pair only the public part: the other is not needed."""
     from cdc.message import signing_keys
 
@@ -182,7 +182,7 @@ def told(secret: str) -> dict[str, str | None]:
 
 
 def told_to_people(secret: str) -> dict[str, object]:
-    shown = told(secret)
+    shown = secret_fields(secret)
     return {"secret": shown["secret"], "public key": shown.get("public_key")}
 
 

@@ -88,7 +88,7 @@ def add(
     warn_of_endpoints(registry.rules, [added.webhook.endpoint])
     warn_of_profiles(settings, [tls_profile])
     if as_json:
-        print_json({**added.webhook.shown(), **base.told(added.secret)})
+        print_json({**added.webhook.shown(), **base.secret_fields(added.secret)})
         return
     print_facts({"id": added.webhook.id, **base.told_to_people(added.secret)})
     what = (

@@ -37,7 +37,7 @@ def rotate_secret(
     with registry:
         rotated = registry.rotate_secret(webhook_id, duration(grace), own, scheme)
     if as_json:
-        new = base.told(rotated.secret)
+        new = base.secret_fields(rotated.secret)
         print_json({"id": webhook_id, **new, "old_secret_until": rotated.old_until})
         return
     shown = base.told_to_people(rotated.secret)

@@ -92,7 +92,7 @@ def import_(
             [
                 {
                     **one.webhook.shown(),
-                    **(base.told(one.secret) if one.generated else {"secret": None}),
+                    **(base.secret_fields(one.secret) if one.generated else {"secret": None}),
                 }
                 for one in added
             ]

@@ -10,7 +10,7 @@ from cdc.daemon.worker import Resting
 from cdc.model import Span, shard_of
 
 ROWLESS_ONE_IN = 4
-"""One in so many of those that are opened may have no new rows, where others have some."""
+"""One in N of those that are opened may have no new rows, where others have some."""
 
 
 class Agenda:
@@ -84,7 +84,7 @@ class Agenda:
         return self._resting.pop(webhook_id, None)
 
     def wake(self, now: float, most: int) -> float | None:
-        """Notes those whose time has come, so many at most. Returns when the next one is due."""
+        """Notes those whose time has come, up to a limit. Returns when the next one is due."""
         times = self._times
         while times:
             due, webhook_id = times[0]

@@ -266,7 +266,7 @@ class Dispatcher:
             worker.timer = asyncio.get_running_loop().call_later(delay, self.pump, worker)
 
     def _rest(self, worker: Worker) -> None:
-        """Held and nothing in flight: tell who waits for it, and free the memory."""
+        """Held and nothing in flight: notify the one that waits for it, and free the memory."""
         worker.lane.drop()
         if worker.acknowledged < worker.webhook.version:
             worker.acknowledged = worker.webhook.version

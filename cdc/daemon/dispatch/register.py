@@ -84,7 +84,7 @@ class Registrar:
         self._seal(worker)
         if worker.sealer is not None:
             before, worker.receiver = worker.receiver, worker.sealer.receiver
-            # A secret that ran out is no other endpoint: the version is as before.
+            # A secret that ran out does not make another endpoint: the version is as before.
             if changed and before is not None and before != worker.receiver:
                 self._renew(worker)
         if webhook.state is WebhookState.ACTIVE and worker.sealer is not None:

@@ -112,7 +112,7 @@ class Looker:
     async def all(self, shards: list[int], after: int, most: int) -> list[Work] | None:
         """The next webhooks of these shards, in order, and what they have to do.
 
-        None: it takes too long for so many. That of one alone is found while it is read: its rows
+        None: it takes too long for that many. For one alone it is found while reading: its rows
         begin anywhere. (While a session holds an old snapshot, the index keeps an entry for each
         delivery that was made since, and the first row that is left lies behind all of them.)
         """

@@ -25,7 +25,7 @@ OWNER_NAME = f"{socket.gethostname()}:{os.getpid()}"
 class Fleet(NamedTuple):
     """All daemons of this database, as their locks show them.
 
-    daemons: how many there are, oneself included.  owned: shards that are anybody's.
+    daemons: how many there are, oneself included.  owned: shards that have an owner.
     """
 
     daemons: int
@@ -59,7 +59,7 @@ class Ownership:
 
     def denied(self, free: list[int]) -> int:
         """How many free shards cannot be taken, each time that it has been so for a while; 0 in
-        between. Sessions that are no daemons hold their locks."""
+        between. Sessions of other programs hold their locks."""
         now = time.monotonic()
         self._denied_since = self._denied_since or now
         if now - self._denied_since < DENIED_LOGGED_AFTER_S:

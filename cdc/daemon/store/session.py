@@ -122,7 +122,7 @@ async def _refuse_pooler(conn: Connection) -> None:
     """Session locks and LISTEN need a session; a transaction pooler gives a new one each time."""
     cursor = await conn.execute(b"select pg_catalog.pg_backend_pid()", prepare=False)
     row = await cursor.fetchone()
-    # A pooler makes up the process id that it tells its clients.
+    # A pooler makes up the process id that it reports to its clients.
     if row is None or row[0] != conn.info.backend_pid:
         raise DatabaseError(
             "there is a connection pooler between the daemon and PostgreSQL: LISTEN and session "
@@ -181,7 +181,7 @@ def answering(conn: Connection, what: str) -> Iterator[None]:
             f"no answer to '{what}' within {ANSWER_WITHIN_S:.0f} s"
         ) from error
     except pg.ReadOnlySqlTransaction as error:
-        # By somebody's hand, or a managed server's, as when its disk is full: nothing of ours is
+        # By a person, or by a managed server, as when its disk is full: nothing of ours is
         # wrong, and it passes.
         raise psycopg.OperationalError(f"the server takes no writes: {error}") from error
     except psycopg.InternalError as error:
@@ -200,7 +200,7 @@ def _cut(conn: Connection) -> None:
         sock.shutdown(socket.SHUT_RDWR)
 
 
-# Of rows that no capture function of ours has written: whoever owns a table of the suite can write
+# Of rows that no capture function of ours has written: the owner of a table of the suite can write
 # into the queue. They cannot be translated, so they fail, visibly, and die.
 _UNKNOWN = Layout(-1, "unknown", ("base", "company", "key"))
 # The same for those whose references would fill our memory (windows count rows, not bytes), or

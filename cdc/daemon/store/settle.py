@@ -27,7 +27,7 @@ from cdc.telemetry import Observer
 SETTLE_BATCH_RECORDS = 1000
 # Attempts of one webhook that are set aside, above which it alone is sent nothing more.
 SET_ASIDE_LIMIT = 50
-# For so long a success waits for others: recording it is not urgent, and a full batch costs little
+# A success waits this long for others: recording it is not urgent, and a full batch costs little
 # more than one. Everything else is what a lane waits for: it is recorded at once.
 LINGER_S = 0.1
 LINGER_BELOW_RECORDS = 100  # as many do not wait for more

@@ -84,9 +84,9 @@ def replication(see: Patient) -> Result:
     if replica and not always:
         made = replica[0]
         todo = f"Reset it where changes must be sent: {made.reset}"
-        told = f"session_replication_role is replica for {made.whose}: no trigger fires there"
+        fact = f"session_replication_role is replica for {made.whose}: no trigger fires there"
         # For one role, such as a loader's, it is a decision; for all it is an accident.
-        return warn(told, todo) if made.role else fail(f"{told}, changes are lost", todo)
+        return warn(fact, todo) if made.role else fail(f"{fact}, changes are lost", todo)
     subscribed = see.rows(
         "select n.nspname || '.' || c.relname, s.subname::text"
         "  from pg_subscription_rel r join pg_subscription s on s.oid = r.srsubid"

@@ -238,11 +238,11 @@ def notifications(see: Patient) -> Result:
          order by xact_start limit 1
         """
     )
-    told = f"the notification queue is {share:.0%} full; when it is full, writers that ring fail"
+    fact = f"the notification queue is {share:.0%} full; when it is full, writers that ring fail"
     todo = "A session listens and has not read for long: look for old transactions of listeners."
     if rows:
         pid, name, user, database, seconds = rows[0]
-        told += (
+        fact += (
             f". The oldest transaction is that of process {pid} ({name}, user {user}, database "
             f"{database}), open for {age(seconds)}"
         )
@@ -250,7 +250,7 @@ def notifications(see: Patient) -> Result:
             "A session that listens does not read while its transaction is open. If it is this "
             f"one: select pg_terminate_backend({pid})"
         )
-    return (fail if share > 0.75 else warn)(told, todo)
+    return (fail if share > 0.75 else warn)(fact, todo)
 
 
 BEFORE: dict[str, Check] = {"server": server, "encoding": encoding, "schema": schema}

@@ -44,10 +44,10 @@ def connections(see: Patient) -> Result:
     free = most - used
     if limit >= 0 and limit - here < free:
         free, most = limit - here, limit
-    told = f"{max(free, 0)} of {most} connections are free"
+    fact = f"{max(free, 0)} of {most} connections are free"
     if free < SESSIONS:
         return (fail if free <= 0 else warn)(
-            f"{told}; a daemon needs up to {SESSIONS}, and waits for them after it lost its own",
+            f"{fact}; a daemon needs up to {SESSIONS}, and waits for them after it lost its own",
             "Raise max_connections (or the database's CONNECTION LIMIT), or put a pooler in front "
             "of the suite's own sessions.",
         )
@@ -57,7 +57,7 @@ def connections(see: Patient) -> Result:
             f"{name} may have {counted(own, 'connection')}; a daemon needs up to {SESSIONS}",
             f"alter role {name} connection limit -1",
         )
-    return ok(told)
+    return ok(fact)
 
 
 def sizes(see: Patient) -> Result:
@@ -75,15 +75,15 @@ def sizes(see: Patient) -> Result:
         """
     )
     largest = ", ".join(f"{name} {_bytes(size)}" for name, size, _ in rows[:4])
-    told = f"{_bytes(sum(size for _, size, _ in rows))} in all: {largest}"
+    fact = f"{_bytes(sum(size for _, size, _ in rows))} in all: {largest}"
     for name, size, count in rows:
         if name != "attempt" and size > BLOATED and count * ROW < size / 4:
             return warn(
-                f"cdc.{name} takes {_bytes(size)} for some {count} rows; {told}",
+                f"cdc.{name} takes {_bytes(size)} for some {count} rows; {fact}",
                 f"PostgreSQL reuses the space. To shrink its indexes without making sessions wait: "
                 f"reindex table concurrently cdc.{name}. Not VACUUM FULL: it makes writers wait.",
             )
-    return ok(told)
+    return ok(fact)
 
 
 def vacuum(see: Patient) -> Result:

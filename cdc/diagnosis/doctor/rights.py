@@ -124,9 +124,9 @@ def others(see: Patient) -> Result:
         return ok("no role has rights beyond those of our roles")
     who, privilege, thing, grave = rows[0]
     more = f", and {len(rows) - 1} more such" if len(rows) > 1 else ""
-    told = f"{who} has {privilege} on {thing}{more}"
+    fact = f"{who} has {privilege} on {thing}{more}"
     todo = "Revoke it; grant one of our roles to the account instead (docs/dba.md, 'Accounts')."
-    return fail(told, todo) if grave else warn(told, todo)
+    return fail(fact, todo) if grave else warn(fact, todo)
 
 
 # Admin option counts as membership: it is enough to grant oneself the rest.
@@ -211,24 +211,24 @@ def _running(see: Patient) -> Result | None:
 
 def _members(see: Patient) -> Result:
     """Roles belong to the whole server, and an account with CREATEROLE may have made ours before us
-    and keep its hold on them. The installing account needs the same, so the catalogue cannot tell
-    the two apart; the database's owner and the account that asks are not reported.
+    and keep its hold on them. The installing account needs the same, so the catalogue cannot
+    distinguish the two; the database's owner and the account that asks are not reported.
     """
     rows = see.conn.execute(_BECOMES.encode(), {"roles": list(ROLES)}).fetchall()
     if not rows:
         return ok("no account has more rights than it needs")
-    told = "; ".join(
+    fact = "; ".join(
         f"{name} can become {ours}" if ours else f"{name} can grant {of_ours} to any account"
         for name, _, ours, of_ours, _ in rows[:3]
     )
-    told += f"; and {len(rows) - 3} more" if len(rows) > 3 else ""
+    fact += f"; and {len(rows) - 3} more" if len(rows) > 3 else ""
     _, quoted, ours, of_ours, known = rows[0]
     revoke = f"revoke {of_ours} from {quoted} cascade"
     if ours:
         revoke += NEXT_TIME.format(quoted)
     if known:
-        return ok(f"{told}, which only the installation needs; afterwards: {revoke}")
-    return warn(told, f"Only the installing account needs that. As superuser: {revoke}")
+        return ok(f"{fact}, which only the installation needs; afterwards: {revoke}")
+    return warn(fact, f"Only the installing account needs that. As superuser: {revoke}")
 
 
 CHECKS: dict[str, Check] = {

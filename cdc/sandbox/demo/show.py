@@ -17,7 +17,7 @@ from cdc.wording import printable
 
 FAULTS_SHOWN = 20
 LOG_WIDTH = 100
-"""Columns where nobody can say: a log file, a pipe."""
+"""Columns of a log file or a pipe."""
 
 
 class Show:

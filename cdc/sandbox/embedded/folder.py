@@ -75,12 +75,12 @@ class PrivateFolder:
         What is next to it stays ours: root must never write where an ordinary user could put a
         link in its way.
         """
-        room = self.path / name
-        room.mkdir(mode=0o700)
+        path = self.path / name
+        path.mkdir(mode=0o700)
         if self._user is not None:
             self.path.chmod(0o711)
-            os.chown(room, self._user.uid, self._user.gid)
-        return room
+            os.chown(path, self._user.uid, self._user.gid)
+        return path
 
     def write(self, name: str, text: str) -> Path:
         """Put a file there, readable for PostgreSQL's user only, in place of an older one."""

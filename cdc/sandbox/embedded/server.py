@@ -188,7 +188,7 @@ class EmbeddedPostgres:
             self.close()
             raise DatabaseError(
                 f"PostgreSQL's initdb failed:\n{made.stdout}{made.stderr}".rstrip(),
-                "PostgreSQL needs a user with an entry in passwd, and some room on the disk.",
+                "PostgreSQL needs a user with an entry in passwd, and some free disk space.",
             )
         return folder
 

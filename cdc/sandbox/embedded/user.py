@@ -42,7 +42,7 @@ def run_as(
 ) -> subprocess.CompletedProcess[str]:
     """Run a program to its end as ``user`` (None: as ourselves), in no group but its own.
 
-    Raises what ``subprocess.run`` raises; a failing program is no error here.
+    Raises what ``subprocess.run`` raises; a failing program is not an error here.
     """
     return subprocess.run(
         command,

@@ -89,8 +89,8 @@ def replay(call: Call) -> ApiAnswer:
         raise Problem("invalid", "nothing is selected: give webhook, company, event, time or uids")
     request = {**body.model_dump(mode="json", exclude={"dry_run"}), "company": company}
     if body.dry_run:
-        with call.service.pool.autocommit() as conn, Replay(conn, call.actor) as room:
-            return ApiAnswer(_counted(room.find(wanted(request))))
+        with call.service.pool.autocommit() as conn, Replay(conn, call.actor) as replays:
+            return ApiAnswer(_counted(replays.find(wanted(request))))
     made = call.conn.execute(
         sa.insert(task)
         .values(

@@ -16,7 +16,7 @@ import json
 from collections.abc import Sequence
 from itertools import islice
 
-from cdc.capture import changed_mask
+from cdc.capture import changed_mask, company_names
 from cdc.capture.catalog import Connection
 from cdc.capture.function_bodies import unfiltered
 from cdc.capture.parent_lookup import found, tables_read, wants
@@ -63,6 +63,8 @@ def tables_granted(mapping: Mapping) -> dict[Table, tuple[str, ...]]:
     for resource in mapping.captured:
         for table, read in tables_walked(mapping, resource).items():
             columns.setdefault(table, {}).update(dict.fromkeys(read))
+    if named := company_names.columns_read(mapping):
+        columns.setdefault(mapping.company.table, {}).update(dict.fromkeys(named))
     return {table: tuple(read) for table, read in columns.items()}
 
 

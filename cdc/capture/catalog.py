@@ -232,7 +232,7 @@ def functions(conn: Connection) -> dict[str, InstalledFunction]:
           from pg_proc p join pg_namespace n on n.oid = p.pronamespace
           join pg_roles r on r.oid = p.proowner
          where n.nspname = 'cdc_capture'
-           and p.proname ~ '^(capture|resolve|backfill|gone)_'
+           and p.proname ~ '^(capture|resolve|backfill|gone|company)_'
         """,
         (options,),
     ).fetchall()

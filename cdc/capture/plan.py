@@ -70,6 +70,7 @@ def plan(conn: Connection, mapping: Mapping, relations: dict[Table, Relation]) -
     known = catalog.functions(conn)
     wanted = [f for r in mapping.captured for f in render.functions(mapping, r)]
     wanted += [function for _, function in render.keepers(mapping).values()]
+    wanted += render.naming(mapping)
     have = {row[0] for row in conn.execute("select id from cdc.layout").fetchall()}
     if not have >= {plan_joins(mapping, r).layout.id for r in mapping.captured}:
         steps.append(Step(render.layouts(mapping), "layouts of queue rows", role="cdc_owner"))

@@ -11,7 +11,7 @@ from hashlib import sha256
 from textwrap import fill
 from typing import Final
 
-from cdc.capture import backfill, function_bodies
+from cdc.capture import backfill, company_names, function_bodies
 from cdc.capture.changed_mask import OLD_ROWS
 from cdc.capture.deleted import gone, parents_of_deleted
 from cdc.capture.parent_lookup import OPTIONS
@@ -97,6 +97,7 @@ ARGUMENTS = {
     "gone": "",
     "resolve": "wanted bigint[]",
     "backfill": backfill.ARGUMENTS,
+    "company": company_names.ARGUMENTS,
 }
 """Of the functions, by the first word of their names."""
 
@@ -125,6 +126,14 @@ def functions(mapping: Mapping, resource: Resource) -> tuple[Function, Function,
             sealed(backfill.body(join_plan, mapping)),
         ),
     )
+
+
+def naming(mapping: Mapping) -> list[Function]:
+    """The function that reads names of companies, where the mapping has a column of them."""
+    if mapping.company.name is None:
+        return []
+    body = sealed(company_names.body(mapping))
+    return [Function(company_names.NAME, ARGUMENTS["company"], company_names.RETURNS, body)]
 
 
 def keepers(mapping: Mapping) -> dict[str, tuple[Table, Function]]:

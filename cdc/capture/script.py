@@ -45,7 +45,7 @@ def steps(mapping: Mapping) -> list[Step]:
         for function in render.functions(mapping, resource):
             sql = f"{function.sql}\n{function.rights}"
             made.append(Step(sql, f"function {function.signature}", role=render.RUNS_AS))
-    for _, function in render.keepers(mapping).values():
+    for function in [*(f for _, f in render.keepers(mapping).values()), *render.naming(mapping)]:
         sql = f"{function.sql}\n{function.rights}"
         made.append(Step(sql, f"function {function.signature}", role=render.RUNS_AS))
     for name, (table, _) in render.keepers(mapping).items():

@@ -211,11 +211,15 @@ class CompanyQuery(Query):
 
 class CompanyOut(Out):
     company: str
+    name: str | None = Field(description="Where the mapping says which column has it.")
     webhooks: int
 
 
 class Companies(Out):
-    items: list[CompanyOut] = Field(description="At most 50, of those that have webhooks.")
+    items: list[CompanyOut] = Field(
+        description="At most 50. With a prefix, of key or name, also those without webhooks, where "
+        "the suite's can be read."
+    )
 
 
 class StatusQuery(Query):

@@ -99,3 +99,23 @@ create table cdc.session (
   check (num_nonnulls(key_id, person) = 1 and num_nonnulls(key_id, scope) = 1)
 );
 create index session_key on cdc.session (key_id);
+
+-- Names of companies of the suite, where the mapping says which column has them: of these keys (null: of all),
+-- and of those whose key or name begins with a prefix; 50 at most. None where capture is not installed.
+-- Called by `cdc serve`. Calls the generated cdc_capture.company_names, which reads a table of the suite and so
+-- runs what its owner may have hidden there: call it in a session of its own (see cdc.resolve).
+create function cdc.company_names(keys text[], prefix text, most int)
+returns table (key text, name text)
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp
+set jit = off
+set row_security = on
+set lock_timeout = '1s'  -- a table of the suite that is locked
+as $$
+begin
+  if to_regprocedure('cdc_capture.company_names(text[], text, int)') is not null then
+    return query execute 'select f.key, f.name from cdc_capture.company_names($1, $2, $3) f'
+      using keys, prefix, least(most, 50);
+  end if;
+end
+$$;

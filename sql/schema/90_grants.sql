@@ -86,6 +86,7 @@ grant select, insert, delete on cdc.session to cdc_serve;
 grant insert, select (expires_at) on cdc.session to cdc_admin;
 grant select on cdc.registration to cdc_admin;
 grant delete on cdc.queue to cdc_serve;
+grant execute on function cdc.company_names(text[], text, int) to cdc_serve;
 grant insert on cdc.attempt to cdc_serve;
 
 -- Backfills: started by people and the API, carried out by the daemon.

@@ -29,6 +29,7 @@ FUNCTIONS = {
     "cdc.resolve": ("cdc_owner", True, ["cdc_daemon"]),
     "cdc.count_backfill": ("cdc_owner", True, ["cdc_admin", "cdc_serve"]),
     "cdc.read_backfill": ("cdc_owner", True, ["cdc_daemon"]),
+    "cdc.company_names": ("cdc_owner", True, ["cdc_serve"]),
     "cdc.new_id": ("cdc_owner", False, ["cdc_capture", "cdc_daemon"]),
     "cdc.webhook_changed": ("cdc_owner", False, []),
     "cdc_capture.capture_*": ("cdc_capture", True, []),

@@ -88,16 +88,23 @@ def events(call: Call) -> ApiAnswer:
 
 
 def companies(call: Call) -> ApiAnswer:
+    prefix = call.query.prefix
+    names = call.service.company_names(None, prefix) if prefix else {}
     column = registration.c.company
     query = (
         sa.select(column, sa.func.count())
         .where(registration.c.state != "removed", column != SYSTEM)
-        .where(column.startswith(call.query.prefix, autoescape=True))
+        .where(column.startswith(prefix, autoescape=True) | column.in_(list(names)))
         .group_by(column)
         .order_by(column)
         .limit(COMPANIES)
     )
-    found = [CompanyOut(company=name, webhooks=count) for name, count in call.conn.execute(query)]
+    webhooks = {key: count for key, count in call.conn.execute(query)}
+    names |= call.service.company_names([key for key in webhooks if key not in names])
+    keys = sorted({*webhooks, *names})[:COMPANIES]
+    found = [
+        CompanyOut(company=key, name=names.get(key), webhooks=webhooks.get(key, 0)) for key in keys
+    ]
     return ApiAnswer(Companies(items=found))
 
 

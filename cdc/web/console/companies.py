@@ -1,4 +1,4 @@
-"""Companies: found by the beginning of their key; one with its webhooks."""
+"""Companies: found by the beginning of their key or name; one with its webhooks."""
 
 from __future__ import annotations
 
@@ -18,7 +18,13 @@ def find(visit: Visit) -> Page:
     prefix = visit.query.get("prefix", "").strip()
     found = rest.companies(visit.call(query=checked(CompanyQuery, {"prefix": prefix}))).body
     assert isinstance(found, Companies)
-    return Page("companies.html", {"prefix": prefix, "found": found.items, "most": rest.COMPANIES})
+    values = {
+        "prefix": prefix,
+        "found": found.items,
+        "most": rest.COMPANIES,
+        "named": visit.service.mapping.company.name is not None,
+    }
+    return Page("companies.html", values)
 
 
 def show(visit: Visit) -> Page:
@@ -34,9 +40,11 @@ def own(visit: Visit) -> Page:
 
 
 def _page(visit: Visit, company: str) -> Page:
+    mine = visit.access.company_only is not None
     found = statements.search(visit.conn, company, removed=True, most=LISTED + 1)
     values = {
         "company": company,
+        "name": "" if mine else visit.service.company_names([company]).get(company, ""),
         "webhooks": found[:LISTED],
         "more": len(found) > LISTED,
         "lanes": lanes(visit, [one.id for one in found]),

@@ -677,6 +677,26 @@ begin
 end
 $$;
 
+-- Names of companies of the suite, where the mapping says which column has them: of these keys (null: of all),
+-- and of those whose key or name begins with a prefix; 50 at most. None where capture is not installed.
+-- Called by `cdc serve`. Calls the generated cdc_capture.company_names, which reads a table of the suite and so
+-- runs what its owner may have hidden there: call it in a session of its own (see cdc.resolve).
+create function cdc.company_names(keys text[], prefix text, most int)
+returns table (key text, name text)
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp
+set jit = off
+set row_security = on
+set lock_timeout = '1s'  -- a table of the suite that is locked
+as $$
+begin
+  if to_regprocedure('cdc_capture.company_names(text[], text, int)') is not null then
+    return query execute 'select f.key, f.name from cdc_capture.company_names($1, $2, $3) f'
+      using keys, prefix, least(most, 50);
+  end if;
+end
+$$;
+
 -- What leads on from deleted rows of parents, for the deleted rows below them: a cascade's triggers see a
 -- child when its parent is gone. Written and read by the capture functions, by each transaction its own
 -- rows alone (late capture: those of the change's transaction). Emptied by the daemon.
@@ -739,6 +759,8 @@ grant insert, select (expires_at) on cdc.session to cdc_admin;
 grant select on cdc.registration to cdc_admin;
 revoke all on function cdc.read_backfill(bigint, text, int) from public;
 revoke all on function cdc.count_backfill(bigint, text, "char", timestamptz, int) from public;
+revoke all on function cdc.company_names(text[], text, int) from public;
+grant execute on function cdc.company_names(text[], text, int) to cdc_serve;
 -- Backfills: started by people and the API, carried out by the daemon.
 grant select, insert, update on cdc.backfill to cdc_admin, cdc_serve;
 grant select, update, delete on cdc.backfill to cdc_daemon;

@@ -43,7 +43,7 @@ audit = sa.Table(
 idempotency = sa.Table(
     "idempotency",
     metadata,
-    sa.Column("key_id", C, sa.ForeignKey("cdc.api_key.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("key_id", C, primary_key=True),
     sa.Column("name", C, primary_key=True),
     sa.Column("route", C, primary_key=True),
     column("digest", BYTEA),

@@ -76,6 +76,11 @@ def end(conn: sa.Connection, key: Key, name: str, route: str, answer: Stored) ->
     )
 
 
+def undo(conn: sa.Connection, key: Key, name: str, route: str) -> None:
+    """Nothing was done: the next one with this name is the first."""
+    conn.execute(sa.delete(idempotency).where(*_is(key, name, route)))
+
+
 def forget_old(conn: sa.Connection) -> None:
     conn.execute(sa.delete(idempotency).where(idempotency.c.created_at < NOW - KEPT))
 

@@ -104,5 +104,20 @@ def hostile(served: Served) -> dict[str, object]:
         "insert into cdc.session (id, digest, key_id, expires_at) values (%s,"
         " sha256('x'), %s, now() + interval '1 h') returning id", "b" * 12, key["id"],
     )  # fmt: skip
+    ((task,),) = served.rows(
+        "insert into cdc.task (kind, state, actor, webhook_id, request, ended_at, result)"
+        " values ('test', 'done', %s, %s, '{}', now(), jsonb_build_object('ok', false, 'uid',"
+        " gen_random_uuid(), 'event', %s::text, 'status', null, 'error', 'tls', 'detail', %s::text,"
+        " 'cause', 'tls', 'sentence', %s::text, 'todo', %s::text, 'duration_ms', 3, 'excerpt',"
+        " %s::text)) returning id::text",
+        HOSTILE, number, *[long] * 5,
+    )  # fmt: skip
     asked = {"hostile": quote(HOSTILE, safe=""), "long": quote(long, safe="")}
-    return {"webhook_id": number, "uid": uid, "key_id": key["id"], "session_id": session, **asked}
+    return {
+        "webhook_id": number,
+        "uid": uid,
+        "key_id": key["id"],
+        "session_id": session,
+        "task_id": task,
+        **asked,
+    }

@@ -62,6 +62,12 @@ class TestTheHelpdesk:
         ):
             page = here.sign_in(served.client("operator").key or "")
             number, secret = registered(here, untrusted.url, "console-register")
+            here.click("Test")
+            here.click("Send a test", "button")
+            here.see("The receiver has not accepted it")
+            here.see("self-signed certificate")
+            here.picture("console-test", height=520)
+            here.click("Go on")
 
             change(served, 7)
             failed = "select from cdc.retry where webhook_id = %s and last_error = 'tls'"
@@ -83,6 +89,11 @@ class TestTheHelpdesk:
             page.reload()
             here.see("nothing keeps it from being sent to")
             here.see("delivered", "table")
+            here.click("Test")
+            here.click("Send a test", "button")
+            here.see("The receiver has accepted it: it answered 200")
+            assert verified(secret, *good.got[-1])["data"]["action"] == "test"
+            here.click("Go on")
 
             good.status = 500
             change(served, 7)
@@ -115,6 +126,15 @@ class TestTheHelpdesk:
             here.see("It is sent again, with a new retry budget.")
             until(lambda: good.got[-1][0]["webhook-id"] == uid and len(good.got) > accepted)
             verified(secret, *good.got[-1])
+            here.click("Webhook 1")
+            page.get_by_role("row", name="delivered").get_by_role("checkbox").first.check()
+            here.click("Send the ticked ones again", "button")
+            here.see("so a receiver that has it already recognises the repeat")
+            here.picture("console-replay", height=520)
+            accepted = len(good.got)
+            here.click("Send 1 delivery again", "button")
+            here.see("1 delivery queued to be sent again.")  # without a click: it refreshes
+            until(lambda: len(good.got) > accepted)
 
     def test_a_page_refreshes_and_nothing_jumps(
         self, browser: Browser, served: Served, params: dict[str, object]

@@ -36,7 +36,9 @@ def number(served: Served) -> int:
 
 
 def path(screen: Screen, number: int) -> str:
-    found = screen.path.format(webhook_id=number, uid=UID, key_id="a" * 12, session_id="b" * 12)
+    found = screen.path.format(
+        webhook_id=number, uid=UID, task_id=UID, key_id="a" * 12, session_id="b" * 12
+    )
     return found.removeprefix("/console")
 
 

@@ -120,7 +120,7 @@ async def test_the_button_needs_the_page(stack: AsyncExitStack, served: Served) 
 
 
 def _path(screen: Screen, webhook: int) -> str:
-    return screen.path.format(webhook_id=webhook, uid=UID)
+    return screen.path.format(webhook_id=webhook, uid=UID, task_id=UID)
 
 
 async def test_another_company_is_not_there(
@@ -134,11 +134,12 @@ async def test_another_company_is_not_there(
         " 1, 1 from cdc.layout where event = 'project_changed' returning uid::text",
         foreign,
     )[0][0]
+    test = served.client("operator").good("POST", f"/v1/webhooks/{foreign}/test", {})
     before = served.rows("select w::text from cdc.webhook w where id = %s", foreign)
     for screen in PORTAL_SCREENS:
         if "{" not in screen.path:
             continue
-        path = screen.path.format(webhook_id=foreign, uid=uid)
+        path = screen.path.format(webhook_id=foreign, uid=uid, task_id=test["id"])
         if screen.method == "GET":
             page = await one.get(path)
         else:

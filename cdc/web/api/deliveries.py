@@ -25,6 +25,7 @@ from cdc.web.delivery_models import (
     RetryOut,
     TaskOut,
 )
+from cdc.web.pool import LIMITS
 from cdc.web.problems import Problem
 from cdc.webhooks import audit
 from cdc.webhooks.replay import OUTCOMES, Replay, ReplayFilter, Selection
@@ -89,8 +90,10 @@ def replay(call: Call) -> ApiAnswer:
         raise Problem("invalid", "nothing is selected: give webhook, company, event, time or uids")
     request = {**body.model_dump(mode="json", exclude={"dry_run"}), "company": company}
     if body.dry_run:
-        with call.service.pool.autocommit() as conn, Replay(conn, call.actor) as replays:
-            return ApiAnswer(_counted(replays.find(wanted(request))))
+        with call.service.pool.autocommit() as conn, conn.transaction():
+            conn.execute(LIMITS)
+            with Replay(conn, call.actor) as replays:
+                return ApiAnswer(_counted(replays.find(wanted(request))))
     made = call.conn.execute(
         sa.insert(task)
         .values(

@@ -8,7 +8,7 @@ portal.py     the portal, and the links that lead to it
 screens.py    the screens of both
 visit.py      what a screen gets, and what it gives back
 forms.py      fields of a form, checked by the API's own models
-overview.py, companies.py, webhooks.py, registering.py, changes.py, deliveries.py,
+overview.py, companies.py, webhooks.py, registering.py, changes.py, deliveries.py, sending.py,
 installation.py, records.py, people.py, links.py   the screens
 for_companies.py  a webhook in sentences, for the portal
 render.py     templates/ and static/: every value is escaped

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -49,6 +50,10 @@ class Form:
     def filled(self, *names: str) -> dict[str, str]:
         """Those of the fields that hold something."""
         return {name: value for name in names if (value := self.one(name))}
+
+    def digest(self, path: str) -> bytes:
+        """Of what was sent to this path."""
+        return hashlib.sha256(repr((path, sorted(self.fields.items()))).encode()).digest()
 
     @property
     def version(self) -> int:

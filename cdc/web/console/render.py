@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from secrets import token_urlsafe
 from typing import Any
 
 import orjson
@@ -147,6 +148,7 @@ _PAGES = tuple(
         (f"cdc webhook update {_ID}.*", r"/webhooks/\1/edit"),
         (f"cdc webhook show {_ID}", r"/webhooks/\1"),
         (f"cdc delivery list --webhook {_ID}( --state dead)?", r"/webhooks/\1"),
+        (f"cdc delivery replay --webhook {_ID}", r"/webhooks/\1/replay"),
         ("cdc delivery replay ([0-9a-f-]{36})", r"/deliveries/\1/retry"),
         ("cdc doctor", "/doctor"),
     )
@@ -206,6 +208,7 @@ class Renderer:
             logo=static + self.static.add("logo", *theme.logo) if theme.logo else icon,
             brand=theme.name,
             counted=counted,
+            once=lambda: token_urlsafe(16),
             at_least=at_least,
         )
 

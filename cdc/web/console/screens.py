@@ -13,6 +13,7 @@ from cdc.web.console import (
     people,
     records,
     registering,
+    sending,
     webhooks,
 )
 from cdc.web.console.visit import Screen
@@ -29,6 +30,7 @@ Who = frozenset[ScopeKind]
 def _webhooks(root: str, see: Who, change: Who) -> tuple[Screen, ...]:
     """What there is of a webhook and its deliveries, in the console and in the portal."""
     one, delivery = f"{root}/webhooks/{{webhook_id}}", f"{root}/deliveries/{{uid}}"
+    task = f"{root}/tasks/{{task_id}}"
     manage: Ability = "manage"
     return (
         Screen("GET", f"{root}/register", registering.new, change, manage),
@@ -44,6 +46,12 @@ def _webhooks(root: str, see: Who, change: Who) -> tuple[Screen, ...]:
         Screen("POST", f"{one}/rotate", changes.rotate, change, manage),
         Screen("GET", f"{one}/remove", changes.ask_remove, change, manage),
         Screen("POST", f"{one}/remove", changes.remove, change, manage),
+        Screen("GET", f"{one}/test", sending.ask_test, change, manage),
+        Screen("POST", f"{one}/test", sending.test, change, manage),
+        Screen("GET", f"{one}/replay", sending.ask_replay, change, "replay"),
+        Screen("POST", f"{one}/replay", sending.replay, change, "replay"),
+        Screen("GET", task, sending.task, see),
+        Screen("POST", f"{task}/cancel", sending.cancel, change, "replay"),
         Screen("GET", delivery, deliveries.show, see),
         Screen("GET", f"{delivery}/retry", deliveries.ask_retry, change, "replay"),
         Screen("POST", f"{delivery}/retry", deliveries.retry, change, "replay"),

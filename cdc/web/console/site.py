@@ -7,17 +7,21 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 from urllib.parse import quote
 
+import orjson
+import sqlalchemy as sa
 from aiohttp import web
 
 from cdc.errors import CdcError
 from cdc.telemetry.requests import RequestObserver
-from cdc.web import routes, sessions
+from cdc.web import idempotency, routes, sessions
 from cdc.web.access import Access
 from cdc.web.call import Service
 from cdc.web.console.forms import Form
 from cdc.web.console.render import Renderer, headers
 from cdc.web.console.theme import Theme
 from cdc.web.console.visit import Page, Redirect, Screen, Visit
+from cdc.web.idempotency import Stored
+from cdc.web.keys import Key
 from cdc.web.limits import FailedKeys
 from cdc.web.problems import CODES, Problem, problem_of
 from cdc.web.server import query_of, read_body, response
@@ -178,14 +182,19 @@ class Site:
                 raise Problem("forbidden", "Your link does not allow this. Ask for another one.")
             actor = session.actor(asked.source, asked.number)
             bound = service.registry.within(conn, actor)
-            made = screen.handler(
-                Visit(
-                    service, conn, access, actor, bound, params, asked.query, asked.form, session.id
-                )
+            visit = Visit(
+                service, conn, access, actor, bound, params, asked.query, asked.form, session.id
             )
-        if isinstance(made, Redirect):
-            return self._redirect(made)
-        return self._page(made, asked)
+
+            def carried_out() -> web.Response:
+                made = screen.handler(visit)
+                if isinstance(made, Redirect):
+                    return self._redirect(made)
+                return self._page(made, asked)
+
+            if asked.method == "POST":
+                return _once(conn, screen, asked, session, carried_out)
+            return carried_out()
 
     # -- sessions ---------------------------------------------------------------------------------
 
@@ -246,6 +255,40 @@ class Site:
         else:
             parts += ["SameSite=Lax", *["Secure"] * self._secure]
         made.headers["Set-Cookie"] = "; ".join(parts)
+
+
+def _once(
+    conn: sa.Connection,
+    screen: Screen,
+    asked: ConsoleRequest,
+    session: Session,
+    carried_out: Callable[[], web.Response],
+) -> web.Response:
+    """A form that is sent again, by a double click or a reload, gets the answer of the first time:
+    with the secret in it that is shown once. What was refused is corrected, and sent again."""
+    name = asked.form.one("once")
+    if idempotency.FORM.fullmatch(name) is None:
+        return carried_out()
+    secret = sessions.derived(asked.cookie, "cdc console answer")
+    holder = Key(f"session:{session.id}", session.key.scope, secret)
+    route, digest = f"POST {screen.path}", asked.form.digest(asked.path)
+    try:
+        before = idempotency.begin(conn, holder, name, route, digest)
+    except Problem as reused:
+        text = "This form was sent before, with other values. Open the page again."
+        raise Problem("conflict", text) from reused
+    if before is not None:
+        headers, body = orjson.loads(before.packed)
+        return response(before.status, headers, body.encode(), asked.number)
+    made = carried_out()
+    if made.status >= 400:
+        idempotency.undo(conn, holder, name, route)
+        return made
+    assert isinstance(made.body, bytes)
+    headers = {str(name): value for name, value in made.headers.items()}
+    packed = orjson.dumps([headers, made.body.decode()])
+    idempotency.end(conn, holder, name, route, Stored(made.status, packed))
+    return made
 
 
 def _owner(session: Session) -> str:

@@ -19,7 +19,15 @@ from cdc.webhooks.audit import Actor
 from cdc.webhooks.registry import Registry
 
 _OF_THE_FORM = frozenset(
-    {"invalid", "address_refused", "duplicate", "limit_reached", "version_changed", "conflict"}
+    {
+        "invalid",
+        "address_refused",
+        "duplicate",
+        "limit_reached",
+        "version_changed",
+        "conflict",
+        "too_many_requests",
+    }
 )
 """Codes of problems that are shown with the form, to be corrected there."""
 

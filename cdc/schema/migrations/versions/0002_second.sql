@@ -342,7 +342,7 @@ create index audit_webhook on cdc.audit (webhook_id, id);
 -- Answers to requests with an Idempotency-Key, for 24 hours: a repeat gets the same. The answer is encrypted
 -- with a key made of the API key's secret, which only its holder has.
 create table cdc.idempotency (
-  key_id     text collate "C" not null references cdc.api_key on delete cascade,
+  key_id     text collate "C" not null,     -- of the API key; of a form of the console, session:<id>
   name       text collate "C" not null,     -- the Idempotency-Key
   route      text collate "C" not null,
   digest     bytea not null,                -- of the request's path and body

@@ -15,7 +15,7 @@ from cdc.mapping import JoinPlan, Mapping
 
 # Up to this many rows a statement of the suite is served by the plan cached in the session, beyond
 # by one made for it.
-FEW = 64
+SMALL_STATEMENT_ROWS = 64
 
 # Rows of larger statements are captured in batches, each kept in memory between reading and
 # writing: the first has this many rows, the others as many as make this many deliveries.
@@ -102,10 +102,10 @@ declare
   done bigint := 0;
   batch bigint := {FIRST_BATCH};{masks}
 begin
-  rows := (select count(*) from (select from new_rows limit {FEW + 1}) sample);
+  rows := (select count(*) from (select from new_rows limit {SMALL_STATEMENT_ROWS + 1}) sample);
   if rows = 0 then
     return null;
-  elsif rows > {FEW} then
+  elsif rows > {SMALL_STATEMENT_ROWS} then
     rows := (select count(*) from new_rows);
   end if;
   loop
@@ -118,7 +118,7 @@ begin
       insert into cdc.queue (id, webhook_id, layout, action, "time", refs, uid{column})
       select 0, 0, 0, action, happened, null, null{", null" * bool(column)} where false;
 {indent(unfiltered("queue", "subscription", *kept), 6)}
-      if rows <= {FEW} then
+      if rows <= {SMALL_STATEMENT_ROWS} then
 {indent(few, 8)};
       else
         -- Planned afresh for what it meets.
@@ -169,14 +169,14 @@ begin
     end;
     -- Written outside the guard: a guarded write would cost a second transaction id.
     if queued > 0 then
-      if rows > {FEW} then
+      if rows > {SMALL_STATEMENT_ROWS} then
         series := left(gen_random_uuid()::text, 24);
       end if;
       insert into cdc.queue (id, webhook_id, layout, action, "time", refs, uid{column})
       select last_id - queued + c.number, c.webhook_id, {join_plan.layout.id}, action,
              happened, c.refs,
              -- Half of all the time of many would go into random numbers; one and a count will do.
-             case when rows <= {FEW} then gen_random_uuid()
+             case when rows <= {SMALL_STATEMENT_ROWS} then gen_random_uuid()
                   else (series || lpad(to_hex(c.number), 12, '0'))::uuid
              end{column}
         from unnest(read.captured{column.replace(" ", " read.")}) with ordinality

@@ -33,7 +33,7 @@ from cdc.sandbox.records import Arrival, Change, Hook
 # A repeat follows the fault that caused it: a stalled owner is given up after 5 s, its attempts
 # take up to 4 s, a new process some seconds, and a retried delivery waits for its turn.
 SHADOW = 20.0
-SHOWN = 20  # violations of a kind that are described; all are counted
+VIOLATIONS_DESCRIBED = 20  # violations of a kind that are described; all are counted
 
 Row = tuple[str, str]  # event and key
 
@@ -92,7 +92,7 @@ class Account:
 
     def wrong(self, kind: str, webhook: int, event: str, text: str) -> None:
         self.found[kind, event] += 1
-        if sum(n for (of, _), n in self.found.items() if of == kind) <= SHOWN:
+        if sum(n for (of, _), n in self.found.items() if of == kind) <= VIOLATIONS_DESCRIBED:
             self.violations.append(Violation(kind, webhook, event, text))
 
 

@@ -22,7 +22,7 @@ from cdc.web.keys import NOW, Key
 from cdc.web.problems import Problem
 
 FORM = re.compile(r"[\x21-\x7e]{1,255}")
-KEPT = sa.text("interval '24 hours'")
+ANSWERS_KEPT = sa.text("interval '24 hours'")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ def begin(conn: sa.Connection, key: Key, name: str, route: str, digest: bytes) -
         .on_conflict_do_update(
             index_elements=["key_id", "name", "route"],
             set_={"digest": digest, "status": None, "answer": None, "created_at": NOW},
-            where=idempotency.c.created_at < NOW - KEPT,
+            where=idempotency.c.created_at < NOW - ANSWERS_KEPT,
         )
         .returning(idempotency.c.name)
     )
@@ -82,7 +82,7 @@ def undo(conn: sa.Connection, key: Key, name: str, route: str) -> None:
 
 
 def forget_old(conn: sa.Connection) -> None:
-    conn.execute(sa.delete(idempotency).where(idempotency.c.created_at < NOW - KEPT))
+    conn.execute(sa.delete(idempotency).where(idempotency.c.created_at < NOW - ANSWERS_KEPT))
 
 
 def _is(key: Key, name: str, route: str) -> tuple[sa.ColumnElement[bool], ...]:

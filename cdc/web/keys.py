@@ -27,7 +27,7 @@ ID = re.compile(r"[a-z2-7]{12}")
 _ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
 _NO_KEY = hashlib.sha256(b"no key").digest()
 
-SHOWN = (
+SHOWN_COLUMNS = (
     api_key.c.id,
     api_key.c.scope,
     api_key.c.description,
@@ -123,7 +123,7 @@ def create(
             created_by=actor.name,
             expires_at=ends,
         )
-        .returning(*SHOWN)
+        .returning(*SHOWN_COLUMNS)
     )
     row = dict(made.mappings().one())
     audit.note(
@@ -139,20 +139,25 @@ def create(
 
 def listed(conn: sa.Connection, after: str = "", limit: int = 1000) -> Sequence[dict[str, Any]]:
     """Keys by id, revoked and expired ones included."""
-    query = sa.select(*SHOWN).where(api_key.c.id > after).order_by(api_key.c.id).limit(limit)
+    query = (
+        sa.select(*SHOWN_COLUMNS).where(api_key.c.id > after).order_by(api_key.c.id).limit(limit)
+    )
     return [dict(row) for row in conn.execute(query).mappings()]
 
 
 def revoke(conn: sa.Connection, actor: Actor, number: str) -> dict[str, Any]:
     """Ends a key for good; one that was revoked stays as it is. Raises UnknownKey."""
-    query = sa.select(*SHOWN).where(api_key.c.id == number).with_for_update()
+    query = sa.select(*SHOWN_COLUMNS).where(api_key.c.id == number).with_for_update()
     row = conn.execute(query).mappings().one_or_none()
     if row is None:
         raise UnknownKey(f"unknown key: {number!r}", "`cdc key list` lists all keys.")
     if row["revoked_at"] is not None:
         return dict(row)
     made = conn.execute(
-        sa.update(api_key).where(api_key.c.id == number).values(revoked_at=NOW).returning(*SHOWN)
+        sa.update(api_key)
+        .where(api_key.c.id == number)
+        .values(revoked_at=NOW)
+        .returning(*SHOWN_COLUMNS)
     )
     audit.note(conn, actor, "key.revoke", before={"id": number, "scope": row["scope"]})
     return dict(made.mappings().one())

@@ -12,7 +12,7 @@ from cdc import __version__
 from cdc.web.call import Route
 from cdc.web.models import ProblemOut
 from cdc.web.problems import CODES, MEDIA_TYPE
-from cdc.web.routes import COUNTED, FORMS, ROUTES
+from cdc.web.routes import COUNTED_ANSWERS, FORMS, ROUTES
 
 _REF = "#/components/schemas/{model}"
 _NUMBERS = {"webhook_id", "contact_id"}
@@ -24,7 +24,7 @@ def document(url: str | None = None) -> dict[str, Any]:
     wanted: list[type[BaseModel]] = [ProblemOut]
     for route in ROUTES:
         wanted += [model for model in (route.body, route.answer) if model is not None]
-    wanted += COUNTED.values()
+    wanted += COUNTED_ANSWERS.values()
     made = {}
     for mode in ("validation", "serialization"):
         used = [(model, mode) for model in dict.fromkeys(wanted)]
@@ -64,7 +64,7 @@ def _operation(route: Route) -> dict[str, Any]:
             },
         },
     }
-    if (counted := COUNTED.get(route.name)) is not None:
+    if (counted := COUNTED_ANSWERS.get(route.name)) is not None:
         made["responses"]["200"] = _content(counted)
     if route.method == "POST":
         made["parameters"].append(

@@ -134,7 +134,7 @@ ROUTES: tuple[Route, ...] = (
           contacts.remove, CHANGERS, None, status=204),
 )  # fmt: skip
 
-COUNTED: dict[str, type[BaseModel]] = {
+COUNTED_ANSWERS: dict[str, type[BaseModel]] = {
     "POST /v1/replays": ReplayCount,
     "POST /v1/backfills": BackfillCountOut,
 }

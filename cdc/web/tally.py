@@ -20,7 +20,7 @@ from cdc.model import LOG_RING
 from cdc.web.pool import LIMITS, RequestPool
 
 HOURS = 24
-STEP = timedelta(minutes=15)
+BUCKET = timedelta(minutes=15)
 """Of the log that a statement reads; divides an hour."""
 RECORDED = timedelta(seconds=5)
 """After this time an attempt is in the log, as a rule: it is read no earlier."""
@@ -127,7 +127,7 @@ class Tally:
             self._since = self._until = end
             self._hours[_hour(end)] = _Counts()
         while self._until < end and not self._stop.is_set():
-            upto = min(end, _floor(self._until) + STEP)
+            upto = min(end, _floor(self._until) + BUCKET)
             self._count(self._until, upto)
             self._until = upto
         for old in [one for one in self._hours if one < _first(self._until)]:
@@ -166,7 +166,7 @@ def _hour(moment: datetime) -> datetime:
 
 def _floor(moment: datetime) -> datetime:
     """The beginning of its step."""
-    return moment - (moment - _hour(moment)) % STEP
+    return moment - (moment - _hour(moment)) % BUCKET
 
 
 def _first(until: datetime) -> datetime:

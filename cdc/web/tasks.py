@@ -25,8 +25,8 @@ from cdc.webhooks import trials
 from cdc.webhooks.audit import Actor
 from cdc.webhooks.replay import Replay
 
-STEP = 500
-KEPT = sa.text("interval '30 days'")
+BATCH_DELIVERIES = 500
+TASKS_KEPT = sa.text("interval '30 days'")
 """How long a task that ended can be looked at."""
 
 _OPEN = (
@@ -80,7 +80,7 @@ class TaskWorker:
         with self._pool.transaction() as conn:
             idempotency.forget_old(conn)
             sessions.forget_old(conn)
-            conn.execute(sa.delete(task).where(task.c.ended_at < NOW - KEPT))
+            conn.execute(sa.delete(task).where(task.c.ended_at < NOW - TASKS_KEPT))
 
     def _carry_out(self, conn: Connection, number: UUID) -> None:
         row = conn.execute(_BEGIN, [number]).fetchone()
@@ -101,7 +101,9 @@ class TaskWorker:
             selection = replay.find(wanted(request, before))
             if conn.execute(_STEP, [selection.total, 0, 0, number]).fetchone() is None:
                 return  # cancelled
-            for looked, changed in replay.run(selection, STEP, new_id=request["new_id"]):
+            for looked, changed in replay.run(
+                selection, BATCH_DELIVERIES, new_id=request["new_id"]
+            ):
                 going = conn.execute(_STEP, [selection.total, looked, changed, number]).fetchone()
                 if going is None or self._stop.is_set():
                     return  # cancelled, or left to another process

@@ -22,7 +22,7 @@ from cdc.wording import counted
 LETTERS = {"created": "c", "modified": "m"}
 _NAMES = {letter: name for name, letter in LETTERS.items()}
 OPEN = ("running", "paused")
-SHOWN = 50
+BACKFILLS_LISTED = 50
 COUNT_LIMIT_ROWS = 100_000
 
 
@@ -194,7 +194,7 @@ def search(
     *,
     company: str | None = None,
     before: int | None = None,
-    most: int = SHOWN,
+    most: int = BACKFILLS_LISTED,
 ) -> Sequence[Backfill]:
     """The newest first. before: only those with smaller numbers."""
     query = _backfills().order_by(backfill.c.id.desc()).limit(most)

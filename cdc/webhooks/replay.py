@@ -27,7 +27,7 @@ from cdc.postgres.connections import Connection, connect, explained
 from cdc.webhooks.audit import Actor
 
 OUTCOMES = ("dead", "delivered", "expired", "dropped", "retrying")
-AT_ONCE = 1000
+BATCH_DELIVERIES = 1000
 _NO_SLOT = -1
 
 Key = tuple[int, int, str]
@@ -166,7 +166,7 @@ class Replay:
         return selection
 
     def run(
-        self, selection: Selection, size: int = AT_ONCE, *, new_id: bool = False
+        self, selection: Selection, size: int = BATCH_DELIVERIES, *, new_id: bool = False
     ) -> Iterator[tuple[int, int]]:
         """Replays in batches, a transaction each. Yields after each how many were looked at and how
         many of them replayed; another session ended, replayed or removed the others meanwhile.
@@ -184,7 +184,7 @@ class Replay:
             yield len(keys[0]), sum(count for _, count in rows)
 
     def drop(
-        self, selection: Selection, detail: str, size: int = AT_ONCE
+        self, selection: Selection, detail: str, size: int = BATCH_DELIVERIES
     ) -> Iterator[tuple[int, int]]:
         """Gives up dead deliveries of the selection: the log has them as dropped, with ``detail``,
         and a replay can still send them. Yields as ``run`` does."""

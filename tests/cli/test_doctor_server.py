@@ -148,7 +148,7 @@ def test_who_holds_what_daemons_write(
     statement: str,
     expected: str,
 ) -> None:
-    monkeypatch.setattr("cdc.diagnosis.doctor.recording.LONG", 0.0)
+    monkeypatch.setattr("cdc.diagnosis.doctor.recording.LOCK_HELD_S", 0.0)
     # A writer of the suite is in nobody's way.
     with psycopg.connect(database) as writer:
         writer.execute("insert into company (name) values ('x')")
@@ -213,7 +213,7 @@ def test_a_commit_that_waits_for_a_standby_that_is_gone(monkeypatch: pytest.Monk
 
 def test_prepared_transactions(monkeypatch: pytest.MonkeyPatch) -> None:
     """They forbid the doorbell, and hold locks without a session."""
-    monkeypatch.setattr("cdc.diagnosis.doctor.recording.LONG", 0.0)
+    monkeypatch.setattr("cdc.diagnosis.doctor.recording.LOCK_HELD_S", 0.0)
     with EmbeddedPostgres(settings={"max_prepared_transactions": "2"}) as server:
         installation.prepare_template(server.url())
         cdc = Command({"CDC_DATABASE_URL": server.url(), "CDC_DOORBELL": "on"})

@@ -34,7 +34,7 @@ class TestWhatIsInTheWay:
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         """The receiver has it long since, and `explain` said that it is about to be sent."""
-        monkeypatch.setattr("cdc.diagnosis.doctor.recording.LONG", 0.0)
+        monkeypatch.setattr("cdc.diagnosis.doctor.recording.LOCK_HELD_S", 0.0)
         owe(db, hook, id="5")
         assert codes(cdc, 5) == ["queued"]
         with psycopg.connect(database) as other:

@@ -9,7 +9,7 @@ from collections import Counter
 from cdc.daemon.app import FLUSH_WITHIN_S
 from cdc.daemon.maintenance.measure import MEASURE_EVERY_S, MEASURE_SHARE_OF_TIME
 from cdc.diagnosis import deliveries
-from cdc.diagnosis.health.reading import MOST
+from cdc.diagnosis.health.reading import COUNT_AT_MOST
 from cdc.lanes.breaker import BreakerState
 from cdc.model import SHARDS, Outcome, WebhookState
 from cdc.settings import Settings
@@ -91,4 +91,4 @@ def test_the_numbers_told_are_the_defaults() -> None:
     assert f"expires {defaults.held_days:g} days after the suspension" in runbook
     assert f"every {MEASURE_EVERY_S:g} s (less often" in monitoring
     assert f"where that takes more than {MEASURE_SHARE_OF_TIME:.0%}" in monitoring
-    assert f"counts stop at {MOST:,} a webhook" in monitoring
+    assert f"counts stop at {COUNT_AT_MOST:,} a webhook" in monitoring

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from cdc.capture.function_bodies import FEW
+from cdc.capture.function_bodies import SMALL_STATEMENT_ROWS
 from cdc.deliver.outcome import answer_for
 from cdc.lanes.breaker import Breaker
 from cdc.lanes.order import Held
@@ -314,5 +314,5 @@ def test_the_numbers_told_are_the_defaults() -> None:
     assert "at most an hour" in told
     assert len(defaults.retry_schedule) == 9
     assert "nine times more" in told
-    assert f"a statement changed up to {FEW} rows" in told
+    assert f"a statement changed up to {SMALL_STATEMENT_ROWS} rows" in told
     assert f"as long as their log knows them ({defaults.log_days:g} days)" in told

@@ -120,7 +120,7 @@ def test_a_step_reads_its_minutes_alone(pool: RequestPool, conn: psycopg.Connect
         serve.execute("set local enable_seqscan = off")
         row = serve.execute(
             ("explain (analyze, timing off, format json)" + tally._COUNTED).encode(),
-            [int(NOW.timestamp() // 86_400) % 32, begin, begin + tally.STEP],
+            [int(NOW.timestamp() // 86_400) % 32, begin, begin + tally.BUCKET],
         ).fetchone()
     assert row is not None
     nodes = [row[0][0]["Plan"]]

@@ -15,7 +15,7 @@ from cdc.model import USUAL_ACTIONS, WebhookState
 if TYPE_CHECKING:
     from cdc.webhooks.model import Registration
 
-LISTED = 200
+WEBHOOKS_LISTED = 200
 """Webhooks that are listed unless more are asked for."""
 
 
@@ -27,7 +27,7 @@ def list_(
         str | None, typer.Option("--state", help="active, paused, suspended or removed.")
     ] = None,
     all_: Annotated[bool, typer.Option("--all", help="List removed ones, too.")] = False,
-    limit: Annotated[int, typer.Option(min=1, help="List at most this many.")] = LISTED,
+    limit: Annotated[int, typer.Option(min=1, help="List at most this many.")] = WEBHOOKS_LISTED,
     as_json: AsJson = False,
 ) -> None:
     """List webhooks, without secrets, passwords and values of headers.

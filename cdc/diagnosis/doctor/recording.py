@@ -10,7 +10,7 @@ import psycopg
 from cdc.diagnosis.doctor.check import Patient, Result, fail, ok, unseen, warn
 from cdc.wording import age
 
-LONG = 5.0
+LOCK_HELD_S = 5.0
 """Seconds that a transaction of another session may hold such a lock without being named."""
 
 # Daemons ask for a lock for moments only (0.1 s), so a wait is rarely seen: holders are looked for
@@ -96,8 +96,10 @@ class BlockingSession(NamedTuple):
 
 
 def blocking_sessions(conn: psycopg.Connection[Any]) -> list[BlockingSession]:
-    """Those that keep daemons from recording for longer than ``LONG``, whole tables first."""
-    return [BlockingSession(*row) for row in conn.execute(_HOLDERS.encode(), [LONG]).fetchall()]
+    """Those that keep daemons from recording for ``LOCK_HELD_S`` or more, whole tables first."""
+    return [
+        BlockingSession(*row) for row in conn.execute(_HOLDERS.encode(), [LOCK_HELD_S]).fetchall()
+    ]
 
 
 def recording(see: Patient) -> Result:

@@ -16,7 +16,7 @@ from cdc.diagnosis import capture_state, health
 from cdc.diagnosis.doctor.recording import blocking_sessions
 from cdc.diagnosis.explain.model import (
     AHEAD,
-    SHOWN,
+    DELIVERIES_SHOWN,
     Attempt,
     DeliveryFacts,
     Facts,
@@ -177,7 +177,7 @@ def gather(conn: Connection, mapping: Mapping, asked: Subject, company: str | No
                     "number": asked.number,
                     "resource": asked.resource.name if asked.resource else None,
                     "key": asked.key,
-                    "limit": SHOWN,
+                    "limit": DELIVERIES_SHOWN,
                 },
             ).fetchall()
         standing = capture_state.standing(conn, mapping)
@@ -272,7 +272,7 @@ def _found(conn: Connection, asked: Subject) -> list[tuple[int, int, Any]]:
             "key": asked.key,
             "since": asked.since,
         }
-    newest = f"select * from ({how}) f order by 2 desc limit {SHOWN}"  # noqa: S608 - constants
+    newest = f"select * from ({how}) f order by 2 desc limit {DELIVERIES_SHOWN}"  # noqa: S608 - constants
     return conn.execute(newest.encode(), params).fetchall()
 
 

@@ -17,7 +17,7 @@ from cdc.wording import counted, when
 
 Verdict = Literal["ok", "wait", "bad"]
 
-SHOWN = 20
+DELIVERIES_SHOWN = 20
 """Deliveries listed, the newest first."""
 AHEAD = 1000
 """Deliveries counted that stand before one in its queue."""

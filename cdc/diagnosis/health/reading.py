@@ -19,9 +19,9 @@ from cdc.postgres import publications, row_security
 from cdc.postgres.advisory_locks import LOCK_CLASS, LOG_LOST, MEMBER, clock_offset
 from cdc.webhooks import company
 
-COUNTED = 100_000
+COUNTED_ROWS = 100_000
 """Rows counted in all; shared by the webhooks that have any."""
-LEAST, MOST = 100, 10_000
+COUNT_AT_LEAST, COUNT_AT_MOST = 100, 10_000
 """Rows counted of one webhook, in one place: within these."""
 
 DETAILED = 10
@@ -162,13 +162,13 @@ _BY_INDEX = "set local enable_seqscan = off; set local enable_bitmapscan = off; 
 
 
 def lanes(conn: Connection, webhooks: Sequence[int] | None = None) -> tuple[LaneState, ...]:
-    """These webhooks, or all. Costs some probes of indexes each, and ``COUNTED`` rows (or ``LEAST``
-    each)."""
+    """These webhooks, or all. Costs some probes of indexes each, and ``COUNTED_ROWS`` rows
+    (or ``COUNT_AT_LEAST`` each)."""
     with conn.transaction():
         conn.execute(_BY_INDEX)
         row = conn.execute(_BUSY).fetchone() if webhooks is None else (len(webhooks),)
         assert row is not None
-        bound = max(LEAST, min(MOST, COUNTED // max(1, row[0])))
+        bound = max(COUNT_AT_LEAST, min(COUNT_AT_MOST, COUNTED_ROWS // max(1, row[0])))
         ask = {"bound": bound, "unusable": UNUSABLE, "webhooks": webhooks}
         rows = conn.execute(_LANES, ask).fetchall()
     return tuple(map(LaneState._make, rows))
@@ -210,8 +210,8 @@ select count(*)
 
 
 def expired(conn: Connection) -> int:
-    """Within the last day; by index, however long the log is, and counted as far as ``COUNTED``."""
-    row = conn.execute(_EXPIRED, [COUNTED]).fetchone()
+    """Within the last day; by index, however long the log is; at most ``COUNTED_ROWS``."""
+    row = conn.execute(_EXPIRED, [COUNTED_ROWS]).fetchone()
     assert row is not None
     return int(row[0])
 
@@ -225,11 +225,11 @@ select count(*), extract(epoch from clock_timestamp()
 
 
 def unresolved(conn: Connection) -> Unresolved:
-    """Counted as far as ``MOST``."""
-    row = conn.execute(_UNRESOLVED, [MOST + 1]).fetchone()
+    """Counted as far as ``COUNT_AT_MOST``."""
+    row = conn.execute(_UNRESOLVED, [COUNT_AT_MOST + 1]).fetchone()
     assert row is not None
     count, oldest, reason = row
-    return Unresolved(min(count, MOST), oldest, reason, more=count > MOST)
+    return Unresolved(min(count, COUNT_AT_MOST), oldest, reason, more=count > COUNT_AT_MOST)
 
 
 _BACKFILLS = """

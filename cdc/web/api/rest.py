@@ -32,7 +32,7 @@ from cdc.webhooks import audit, trials
 from cdc.webhooks.audit import AuditFilter
 from cdc.webhooks.notices import NoticeFilter, listed
 
-COMPANIES = 50
+COMPANIES_FOUND = 50
 
 
 def show_task(call: Call) -> ApiAnswer:
@@ -97,7 +97,7 @@ def companies(call: Call) -> ApiAnswer:
         .where(column.startswith(prefix, autoescape=True) | column.in_(list(names)))
         .group_by(column)
         .order_by(column)
-        .limit(COMPANIES)
+        .limit(COMPANIES_FOUND)
     )
     webhooks = {key: count for key, count in call.conn.execute(query)}
     names |= call.service.company_names([key for key in webhooks if key not in names])

@@ -11,7 +11,7 @@ from cdc.web.models import Companies, CompanyQuery
 from cdc.web.problems import Problem
 from cdc.webhooks import statements
 
-LISTED = 200
+WEBHOOKS_LISTED = 200
 
 
 def find(visit: Visit) -> Page:
@@ -21,7 +21,7 @@ def find(visit: Visit) -> Page:
     values = {
         "prefix": prefix,
         "found": found.items,
-        "most": rest.COMPANIES,
+        "most": rest.COMPANIES_FOUND,
         "named": visit.service.mapping.company.name is not None,
     }
     return Page("companies.html", values)
@@ -41,12 +41,12 @@ def own(visit: Visit) -> Page:
 
 def _page(visit: Visit, company: str) -> Page:
     mine = visit.access.company_only is not None
-    found = statements.search(visit.conn, company, removed=True, most=LISTED + 1)
+    found = statements.search(visit.conn, company, removed=True, most=WEBHOOKS_LISTED + 1)
     values = {
         "company": company,
         "name": "" if mine else visit.service.company_names([company]).get(company, ""),
-        "webhooks": found[:LISTED],
-        "more": len(found) > LISTED,
+        "webhooks": found[:WEBHOOKS_LISTED],
+        "more": len(found) > WEBHOOKS_LISTED,
         "lanes": lanes(visit, [one.id for one in found]),
     }
     return Page("company.html", values)

@@ -14,7 +14,7 @@ from cdc.schema.tables import unresolved
 from cdc.web import pages
 from cdc.web.console.visit import Page, Visit
 
-LISTED = 50
+CHANGES_LISTED = 50
 
 
 def doctor(visit: Visit) -> Page:
@@ -45,9 +45,9 @@ def unresolved_changes(visit: Visit) -> Page:
         )
         .where(wanted.id < int(after[0]) if after else sa.true())
         .order_by(wanted.id.desc())
-        .limit(LISTED + 1)
+        .limit(CHANGES_LISTED + 1)
     )
-    found, more = pages.cut(visit.conn.execute(query).all(), LISTED)
+    found, more = pages.cut(visit.conn.execute(query).all(), CHANGES_LISTED)
     values: dict[str, Any] = {
         "changes": [(one, cause_unresolved(one.reason)) for one in found],
         "older": urlencode({"after": pages.cursor(found[-1].id)}) if more else "",

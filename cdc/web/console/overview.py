@@ -9,9 +9,9 @@ from cdc.web.console.visit import Page, Visit
 from cdc.webhooks import notices
 from cdc.webhooks.notices import NoticeFilter
 
-LISTED = 50
+WEBHOOKS_LISTED = 50
 """Webhooks on the page, the worst first."""
-NOTICES = 8
+NOTICES_LISTED = 8
 
 
 def show(visit: Visit) -> Page:
@@ -20,9 +20,9 @@ def show(visit: Visit) -> Page:
         "report": report,
         "unread": unread,
         "day": charts.of_day(visit.service.tally),
-        "notices": notices.listed(visit.conn, NoticeFilter(limit=NOTICES)),
-        "webhooks": report.webhooks[:LISTED] if report else [],
-        "more": max(0, len(report.webhooks) - LISTED) if report else 0,
+        "notices": notices.listed(visit.conn, NoticeFilter(limit=NOTICES_LISTED)),
+        "webhooks": report.webhooks[:WEBHOOKS_LISTED] if report else [],
+        "more": max(0, len(report.webhooks) - WEBHOOKS_LISTED) if report else 0,
     }
     return Page("overview.html", values)
 

@@ -7,14 +7,14 @@ from cdc.web.console.changes import Confirmation
 from cdc.web.console.visit import Page, Redirect, Visit
 from cdc.web.problems import Problem
 
-LISTED = 200
+SESSIONS_LISTED = 200
 
 
 def sessions(visit: Visit) -> Page:
-    found = kept.listed(visit.conn, LISTED + 1)
+    found = kept.listed(visit.conn, SESSIONS_LISTED + 1)
     values = {
-        "sessions": found[:LISTED],
-        "more": len(found) > LISTED,
+        "sessions": found[:SESSIONS_LISTED],
+        "more": len(found) > SESSIONS_LISTED,
         "own": visit.session,
         "done": "The session has ended." if visit.query.get("done") == "ended" else "",
     }

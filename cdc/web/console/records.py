@@ -13,7 +13,7 @@ from cdc.web.models import AuditPage, AuditQuery, KeyIn, KeyMade
 from cdc.web.problems import Problem
 
 SCOPES = ("read", "operator", "admin", "company", "webhook")
-LISTED = 500
+KEYS_LISTED = 500
 
 
 def list_keys(visit: Visit) -> Page:
@@ -39,11 +39,11 @@ def make_key(visit: Visit) -> Page:
 
 
 def _keys(visit: Visit, attempt: FormAttempt) -> Page:
-    found = keys.listed(visit.conn, limit=LISTED + 1)
+    found = keys.listed(visit.conn, limit=KEYS_LISTED + 1)
     own = visit.access.key.id
     values = {
-        "keys": found[:LISTED],
-        "more": len(found) > LISTED,
+        "keys": found[:KEYS_LISTED],
+        "more": len(found) > KEYS_LISTED,
         "own": own,
         "scopes": SCOPES,
         "given": {n: visit.form.one(n) for n in ("kind", "value", "description", "days")},

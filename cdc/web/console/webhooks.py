@@ -19,7 +19,7 @@ from cdc.webhooks.model import Registration
 from cdc.webhooks.notices import NoticeFilter
 
 STATES = ("waiting", "dead", "delivered", "expired", "dropped")
-NOTICES = 5
+NOTICES_LISTED = 5
 DONE = {
     "paused": "Paused. Changes are collected until it is resumed.",
     "resumed": "Resumed. What waits is sent now.",
@@ -52,7 +52,9 @@ def show(visit: Visit) -> Page:
         "sentences": said,
         "unread": unread,
         "day": charts.of_day(visit.service.tally, webhook.id),
-        "notices": notices.listed(visit.conn, NoticeFilter(webhook=webhook.id, limit=NOTICES)),
+        "notices": notices.listed(
+            visit.conn, NoticeFilter(webhook=webhook.id, limit=NOTICES_LISTED)
+        ),
         "scheme": statements.kept_scheme(visit.conn, webhook.id),
         "old_secret_until": statements.secrets_end(visit.conn, webhook.id),
         "states": STATES,

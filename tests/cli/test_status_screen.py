@@ -50,7 +50,7 @@ class TestBound:
         full, few = cdc.add()["id"], cdc.add(company="2")["id"]
         fill(db, full, 5_000)
         fill(db, few, 3)
-        monkeypatch.setattr(reading, "MOST", 200)
+        monkeypatch.setattr(reading, "COUNT_AT_MOST", 200)
         found = {lane.webhook_id: lane for lane in reading.lanes(db)}
         assert (found[full].queued, found[full].more) == (200, True)
         assert (found[few].queued, found[few].more) == (3, False)
@@ -74,12 +74,12 @@ class TestBound:
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         fill(db, cdc.add()["id"], 300)
-        monkeypatch.setattr(reading, "MOST", 200)
+        monkeypatch.setattr(reading, "COUNT_AT_MOST", 200)
         found = status(cdc)
         assert found["totals"]["more"] is True
         assert found["webhooks"][0]["more"] is True
         assert "200+ queued" in cdc("status").out
-        monkeypatch.setattr(reading, "MOST", 10_000)
+        monkeypatch.setattr(reading, "COUNT_AT_MOST", 10_000)
         assert status(cdc)["totals"]["more"] is False
         assert "300 queued" in cdc("status").out
 

@@ -25,7 +25,7 @@ from cdc.webhooks import trials
 from cdc.webhooks.audit import Actor
 from cdc.webhooks.replay import Replay
 
-BATCH_DELIVERIES = 500
+TASK_BATCH_DELIVERIES = 500
 TASKS_KEPT = sa.text("interval '30 days'")
 """How long a task that ended can be looked at."""
 
@@ -102,7 +102,7 @@ class TaskWorker:
             if conn.execute(_STEP, [selection.total, 0, 0, number]).fetchone() is None:
                 return  # cancelled
             for looked, changed in replay.run(
-                selection, BATCH_DELIVERIES, new_id=request["new_id"]
+                selection, TASK_BATCH_DELIVERIES, new_id=request["new_id"]
             ):
                 going = conn.execute(_STEP, [selection.total, looked, changed, number]).fetchone()
                 if going is None or self._stop.is_set():

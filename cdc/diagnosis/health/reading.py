@@ -19,7 +19,7 @@ from cdc.postgres import publications, row_security
 from cdc.postgres.advisory_locks import LOCK_CLASS, LOG_LOST, MEMBER, clock_offset
 from cdc.webhooks import company
 
-COUNTED_ROWS = 100_000
+COUNTED_IN_ALL = 100_000
 """Rows counted in all; shared by the webhooks that have any."""
 COUNT_AT_LEAST, COUNT_AT_MOST = 100, 10_000
 """Rows counted of one webhook, in one place: within these."""
@@ -162,13 +162,13 @@ _BY_INDEX = "set local enable_seqscan = off; set local enable_bitmapscan = off; 
 
 
 def lanes(conn: Connection, webhooks: Sequence[int] | None = None) -> tuple[LaneState, ...]:
-    """These webhooks, or all. Costs some probes of indexes each, and ``COUNTED_ROWS`` rows
+    """These webhooks, or all. Costs some probes of indexes each, and ``COUNTED_IN_ALL`` rows
     (or ``COUNT_AT_LEAST`` each)."""
     with conn.transaction():
         conn.execute(_BY_INDEX)
         row = conn.execute(_BUSY).fetchone() if webhooks is None else (len(webhooks),)
         assert row is not None
-        bound = max(COUNT_AT_LEAST, min(COUNT_AT_MOST, COUNTED_ROWS // max(1, row[0])))
+        bound = max(COUNT_AT_LEAST, min(COUNT_AT_MOST, COUNTED_IN_ALL // max(1, row[0])))
         ask = {"bound": bound, "unusable": UNUSABLE, "webhooks": webhooks}
         rows = conn.execute(_LANES, ask).fetchall()
     return tuple(map(LaneState._make, rows))
@@ -210,8 +210,8 @@ select count(*)
 
 
 def expired(conn: Connection) -> int:
-    """Within the last day; by index, however long the log is; at most ``COUNTED_ROWS``."""
-    row = conn.execute(_EXPIRED, [COUNTED_ROWS]).fetchone()
+    """Within the last day; by index, however long the log is; at most ``COUNTED_IN_ALL``."""
+    row = conn.execute(_EXPIRED, [COUNTED_IN_ALL]).fetchone()
     assert row is not None
     return int(row[0])
 

@@ -101,7 +101,7 @@ def companies(call: Call) -> ApiAnswer:
     )
     webhooks = {key: count for key, count in call.conn.execute(query)}
     names |= call.service.company_names([key for key in webhooks if key not in names])
-    keys = sorted({*webhooks, *names})[:COMPANIES]
+    keys = sorted({*webhooks, *names})[:COMPANIES_FOUND]
     found = [
         CompanyOut(company=key, name=names.get(key), webhooks=webhooks.get(key, 0)) for key in keys
     ]

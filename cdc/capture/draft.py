@@ -15,6 +15,7 @@ from cdc.capture.draft_words import segment, singular, snake
 from cdc.errors import UsageError
 from cdc.mapping import Table, written
 from cdc.mapping.addresses import NOT_IN_BRACES
+from cdc.mapping.load import NAME, TAKEN
 from cdc.mapping.model import COMPANY
 from cdc.wording import printable
 
@@ -239,7 +240,7 @@ def _named(mapped: list[_Source]) -> None:
         shared = rest and prefixes.count(head) > 1 and singular(head) not in singulars
         names = [singular(rest)] if shared else []
         names += [singular(full), snake(f"{source.table.schema}_{full}")]
-        free = (n for n in names if n.isidentifier() and n not in taken)
+        free = (n for n in names if NAME.fullmatch(f"{n}_changed") and n not in {*TAKEN, *taken})
         source.name = next(free, f"resource_{len(taken)}")
         taken.add(source.name)
 

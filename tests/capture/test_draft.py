@@ -137,6 +137,19 @@ def test_keys_of_several_columns(cdc: Command, run: Run, tmp_path: Path) -> None
     planned(cdc, text, tmp_path)
 
 
+def test_a_schema_whose_names_are_all_quoted(cdc: Command, run: Run, tmp_path: Path) -> None:
+    """Names of resources and events are plain words, whatever their tables are called."""
+    run((SCHEMAS.parent / "mapping" / "other_suite.sql").read_text("utf-8"))
+    run(
+        'create table "new" (id int primary key, t text references "Talent Core"."Mandant");'
+        f'create table {"x" * 60} (id int primary key, t text references "Talent Core"."Mandant")'
+    )
+    found, text = drafted(cdc, "--company", "Mandant")
+    assert set(found.resources) >= {"geschaftsbereich", "job_posting", "topic", "clip", "score"}
+    assert {"public_new", "notiz_cdc_many_s_x_d"} <= set(found.resources)
+    planned(cdc, text, tmp_path)
+
+
 def test_several_keys_to_one_table_and_circles_are_named(cdc: Command, run: Run) -> None:
     run(
         "create table company (id bigint primary key);"

@@ -1,4 +1,4 @@
-"""Keys of several columns that cannot work are refused, naming the place, before any change."""
+"""Keys of several columns: their text, and what is refused, naming the place, before any change."""
 
 from __future__ import annotations
 
@@ -6,14 +6,36 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from cdc.capture import plan
+from cdc.capture.backfill import missing_indexes
 from cdc.capture.check import check
+from cdc.capture.sql_text import key_text
 from cdc.diagnosis.explain import suite as rows
 from cdc.errors import MappingError, UsageError
-from cdc.mapping import Mapping, parse_mapping
+from cdc.mapping import Mapping, parse_mapping, row_keys
+from cdc.message.payload import Translator, Untranslatable
+from cdc.model import Delivery
 from tests.capture.kit import Suite
 from tests.capture.test_several_columns import MAPPING, RESET, TABLES
+
+ONE = """
+base_url = "https://wide.example/"
+[company]
+table = "wide.firm"
+key = "id"
+url = "{company}/"
+[resources.job]
+table = "wide.job"
+key = "nr"
+parents = { company = "firm" }
+url = "{company}jobs/{job}/"
+event = "job_changed"
+data = ["job"]
+"""
+"""The same jobs by another key: the number alone."""
 
 
 @pytest.fixture(scope="module")
@@ -23,6 +45,62 @@ def suite(shared_database: str) -> Iterator[Suite]:
     made.install()
     yield made
     made.close()
+
+
+def test_a_key_of_one_column_may_be_written_as_a_list() -> None:
+    one = parse_mapping(ONE, "x").resources["job"]
+    listed = parse_mapping(ONE.replace('key = "nr"', 'key = ["nr"]'), "x")
+    assert listed.resources["job"] == one
+    assert listed.fingerprint == parse_mapping(ONE, "x").fingerprint
+
+
+@given(st.lists(st.text(), min_size=2))
+def test_the_text_of_a_key_is_its_own(values: list[str]) -> None:
+    assert row_keys.parts(row_keys.joined(values)) == values
+    assert row_keys.of_layout(row_keys.layout_field("a.b", values)) == ("a.b", (*values,))
+
+
+def test_sql_and_python_write_the_same(suite: Suite) -> None:
+    texts = ["", "/", "%", "%2F", "%25/", "//", "a/b%", "ü", "\\", "'"]
+    key = key_text(["a", "b"]).replace("%", "%%")
+    for one in texts:
+        (said,) = suite.all(
+            f"select array_agg({key} order by n)"
+            "  from (select %s::text as a) one, unnest(%s::text[]) with ordinality two (b, n)",
+            *(one, texts),
+        )
+        assert said[0] == [row_keys.joined([one, other]) for other in texts]
+
+
+def test_what_was_queued_under_another_key_is_not_addressed_by_it(suite: Suite) -> None:
+    """Nor, for the same columns in another order, by the wrong ones."""
+    suite.register("a")
+    suite.run("insert into wide.job values ('a', '1')")
+    (delivery,) = suite.deliveries()
+
+    def sent(mapping: str, delivery: Delivery = delivery) -> str:
+        return Translator(parse_mapping(mapping, "x")).body(delivery, "https://r.example").decode()
+
+    assert "/a/jobs/1/" in sent(MAPPING)
+    assert "/a/jobs/1/" in sent(
+        MAPPING.replace('key = ["firm", "nr"]', 'key = ["nr", "firm"]').replace(
+            'job = ["firm", "job_nr"]', 'job = ["job_nr", "firm"]'
+        )
+    )
+    with pytest.raises(Untranslatable, match="the key of job was the columns firm, nr"):
+        sent(ONE)
+    delivery.refs = (*delivery.refs[:-1], "1")
+    with pytest.raises(Untranslatable, match="a key has 1 values; expected 2"):
+        sent(MAPPING)
+
+
+def test_a_backfill_needs_an_index_of_the_whole_foreign_key(suite: Suite) -> None:
+    review = suite.mapping.resources["review"]
+    assert missing_indexes(suite.conn, suite.mapping, review) == []
+    with suite.conn.transaction(force_rollback=True):
+        suite.run("drop index wide.review_job_nr_home_idx")
+        missing = missing_indexes(suite.conn, suite.mapping, review)
+        assert missing == [(review.table, ("home", "job_nr"))]
 
 
 def wide(*edits: tuple[str, str]) -> Mapping:
@@ -157,7 +235,7 @@ def test_explain_asks_for_all_values(suite: Suite) -> None:
     rows.refuse_impossible(suite.conn, job, "a%2Fb/1%25")
     found = rows.find(suite.conn, suite.mapping, job, "a%2Fb/1%25")
     assert found == rows.FoundRow(True, "a/b")
-    assert rows.find(suite.conn, suite.mapping, job, "a/1") == rows.FoundRow(False)
+    assert rows.find(suite.conn, suite.mapping, job, "a/7") == rows.FoundRow(False)
     with pytest.raises(UsageError, match=r"the key of wide\.job is firm, nr"):
         rows.refuse_impossible(suite.conn, job, "1")
     review = suite.mapping.resources["review"]

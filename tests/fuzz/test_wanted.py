@@ -54,6 +54,13 @@ def wanted(wish: Wish, change: Change) -> bool:
     return any(differs if changed else [*differs, other != change.before[1]])
 
 
+def values(change: Change) -> dict[str, Any]:
+    """What is included of it."""
+    status = change.after[0]
+    differs = change.before is None or status != change.before[0]
+    return {"changed": ["status"] if differs else [], "fields": {"status": status}}
+
+
 class Statement(NamedTuple):
     sql: str
     after: Rows
@@ -135,6 +142,7 @@ def suite(
     )
     made.install(candidates_alone())
     register(made, *WISHES)
+    made.run("update cdc.subscription set include = '{status}' where webhook_id % 2 = 1")
     yield made
     made.close()
     admin.execute(b"drop database wanted with (force)")
@@ -161,8 +169,14 @@ def test_what_is_wanted_is_that_part_of_all(suite: Suite, data: st.DataObject) -
         rows = one.after
         assert dict(read(suite)) == rows, json.dumps(one.sql)
         for hook, wish in zip(hooks, WISHES, strict=True):
-            expected = [(c.action, str(c.key)) for c in one.changes if wanted(wish, c)]
+            of_all = [c for c in one.changes if wanted(wish, c)]
+            expected = [(c.action, str(c.key)) for c in of_all]
             assert queued(suite, hook) == sorted(expected), (wish, one.sql)
+            found = suite.all(
+                "select refs[cardinality(refs)]::int, included from cdc.queue"
+                " where webhook_id = %s", hook,
+            )  # fmt: skip
+            assert dict(found) == {c.key: values(c) if hook % 2 else None for c in of_all}, one.sql
         suite.clear()
     assert suite.unresolved() == []
 

@@ -84,6 +84,10 @@ writers-page: .venv/.installed ## what a writer sees with capture and without it
 cost: .venv/.installed ## what a change costs: time in its statement by size, bytes in our tables, memory
 	@$(CLEAN_ENV) .venv/bin/python -m tests.bench.cost
 
+.PHONY: wanted
+wanted: .venv/.installed ## what filters, changed fields, values and deletes cost a writer: docs/performance.md
+	@$(CLEAN_ENV) .venv/bin/python -m tests.bench.wanted
+
 .PHONY: bench
 bench: .venv/.installed ## all workloads and their baselines, into docs/performance.md (25 min)
 	@$(BENCH_ENV) .venv/bin/python -m tests.bench --report docs $(BENCH_ARGS)

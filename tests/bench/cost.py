@@ -7,10 +7,6 @@ turns: without triggers, with capture while nobody is registered, for one webhoo
 is the median of the statement (COMMIT is the same for all), and what it is beyond the one without
 triggers, for each row and webhook.
 
-Changed fields: processor time of the writer's backend for one UPDATE, in turns: a mapping without
-`fields`; with them, and no webhook that asks what was changed; one that asks, where all rows have
-changed; the same where none has. Ratios are medians of the pairs, so they bear a busy machine.
-
 Bytes: rows of each of our tables as capture and settling write them, with their indexes.
 
 Memory: what a daemon's process grows by when it holds deliveries whose receiver does not answer.
@@ -34,7 +30,7 @@ from typing import Any
 
 import psycopg
 
-from cdc.mapping import default_mapping, parse_mapping
+from cdc.mapping import default_mapping
 from cdc.sandbox.embedded import EmbeddedPostgres
 from cdc.sandbox.suite import tables_sql
 from tests.bench.kit import arguments
@@ -118,68 +114,6 @@ def times(server: EmbeddedPostgres, args: argparse.Namespace) -> list[dict[str, 
     for conn in conns.values():
         conn.close()
     return found
-
-
-# Fields that the mapping declares, fields that the webhook asks for, columns that are updated.
-ASKS: dict[str, tuple[str | None, list[str] | None, str]] = {
-    "no fields": (None, None, "name = name || 'x'"),
-    "declared": ('["name"]', None, "name = name || 'x'"),
-    "asked, changed": ('["name"]', ["name"], "name = name || 'x'"),
-    "asked, not changed": ('["name"]', ["name"], "project_id = project_id"),
-}
-
-
-def changed_fields(server: EmbeddedPostgres, args: argparse.Namespace) -> list[dict[str, Any]]:
-    """Of statements of one row and of all: microseconds of the backend, and ratios to the first."""
-    conns = {}
-    for number, (name, (fields, asked, _)) in enumerate(ASKS.items()):
-        conn = conns[name] = prepared(server, f"asks_{number}", 1, args.rows)
-        if fields is not None:
-            event = 'event = "candidate_changed"'
-            text = default_mapping().source.replace(event, f"{event}\nfields = {fields}")
-            installation.install(server.url(f"asks_{number}"), parse_mapping(text, "bench.toml"))
-        conn.execute("update candidate set name = ''; truncate cdc.queue")
-        conn.execute("update cdc.subscription set changed = %s", (asked,))
-    found = []
-    for size in (1, args.rows):
-        took: dict[str, list[float]] = {name: [] for name in ASKS}
-        for turn in range(args.repetitions + 1):
-            order = list(ASKS)
-            for name in order[turn % 4 :] + order[: turn % 4]:
-                us = backend_time(conns[name], ASKS[name][2], size)
-                if turn:  # the first one warms
-                    took[name].append(us)
-        base = took["no fields"]
-        found.append(
-            {
-                "rows": size,
-                **{name: median(us) for name, us in took.items()},
-                "ratios": {
-                    name: round(median(a / b for a, b in zip(us, base, strict=True)), 2)
-                    for name, us in took.items()
-                },
-            }
-        )
-    for conn in conns.values():
-        conn.close()
-    return found
-
-
-def backend_time(conn: psycopg.Connection, change: str, size: int) -> float:
-    """Microseconds of processor time of a statement of so many rows; of one row, of 200."""
-    conn.execute("truncate cdc.queue")
-    conn.execute("vacuum candidate")
-    times = 200 if size == 1 else 1
-    before = processor_time(conn.info.backend_pid)
-    for _ in range(times):
-        conn.execute(f"update candidate set {change} where id <= %s".encode(), (size,))
-    return (processor_time(conn.info.backend_pid) - before) / times
-
-
-def processor_time(pid: int) -> float:
-    """Microseconds that a process has run (Linux)."""
-    with open(f"/proc/{pid}/schedstat") as file:
-        return int(file.read().split()[0]) / 1000
 
 
 # Rows as they are written: by capture, by settling, by a failure (with a body), by the end of it.
@@ -291,7 +225,6 @@ def main() -> int:
         found: dict[str, Any] = {
             "server": server.version,
             "times": times(server, args),
-            "changed_fields": changed_fields(server, args),
             "bytes": sizes(server, args.rows),
             "memory": memory(server),
         }
@@ -303,11 +236,6 @@ def main() -> int:
     for row in found["times"]:
         ms = "".join(f"{row[name]:>10.3f}" for name in WAYS)
         print(f"{row['rows']:>8}{ms}{row['us_one']:>10.1f}{row['us_three']:>11.1f}")
-    print("us of processor time of one UPDATE, in brackets as a multiple of the first column")
-    print(f"{'rows':>8}" + "".join(f"{name:>26}" for name in ASKS))
-    for row in found["changed_fields"]:
-        cells = (f"{row[name]:.0f} ({row['ratios'][name]:.2f})" for name in ASKS)
-        print(f"{row['rows']:>8}" + "".join(f"{cell:>26}" for cell in cells))
     print("bytes a row, with indexes:", found["bytes"])
     print("memory of a daemon:", found["memory"])
     return 0

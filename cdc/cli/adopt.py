@@ -41,6 +41,8 @@ def adopt(ctx: typer.Context, yes: Yes = False, as_json: AsJson = False) -> None
     installed in. After this command they run here.
     """
     from cdc.postgres.connections import explained
+    from cdc.webhooks import audit
+    from cdc.webhooks.audit import Actor
 
     with explained(), connect(load_settings(ctx)) as conn:
         here = conn.execute(_HERE).fetchone()
@@ -49,16 +51,23 @@ def adopt(ctx: typer.Context, yes: Yes = False, as_json: AsJson = False) -> None
         ).fetchone()
         row = conn.execute("select count(*) from cdc.webhook where state = 'active'").fetchone()
         assert here is not None
+        assert known is not None
         active = row[0] if row else 0
         changed = here != known
         if changed:
             confirm(
                 f"{counted(active, 'active webhook')} will be called from here. Go on?", yes=yes
             )
-            conn.execute(_RAISE)
-            conn.execute(
-                "update cdc.installation set system_identifier = %s, database_oid = %s", here
+            names = ("system_identifier", "database_oid")
+            before, after = (
+                {n: str(v) for n, v in zip(names, x, strict=True)} for x in (known, here)
             )
+            with conn.transaction():
+                conn.execute(_RAISE)
+                conn.execute(
+                    "update cdc.installation set system_identifier = %s, database_oid = %s", here
+                )
+                audit.write(conn, Actor.here(), "installation.adopt", before, after)
     if as_json:
         # As text: an identifier of 64 bits does not fit into the numbers of every JSON reader.
         print_json({"changed": changed, "system_identifier": str(here[0]), "database_oid": here[1]})

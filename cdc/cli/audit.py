@@ -29,8 +29,8 @@ def audit(
 ) -> None:
     """Show who changed what.
 
-    Changes of webhooks, secrets and keys, and replays; by the API and by commands, the newest
-    first. Nothing secret is in it.
+    Changes of webhooks, secrets and keys, replays, and changes of the installation; by the API,
+    by commands, and by daemons that suspend a webhook; the newest first. Nothing secret is in it.
     """
     from cdc.webhooks.audit import AuditFilter, entries
 

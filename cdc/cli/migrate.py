@@ -59,6 +59,7 @@ def migrate(
     from cdc.postgres import connections
     from cdc.postgres.lock_retry import LockRetry
     from cdc.schema import migrations
+    from cdc.webhooks.audit import Actor
 
     if plan and sql:
         raise UsageError("--plan and --sql exclude each other", "Give one of them.")
@@ -88,7 +89,9 @@ def migrate(
     if others.everything:
         common.confirm("Install schema cdc nevertheless?", yes=yes)
     lock_retry = LockRetry(lock_timeout, tries, pause)
-    before, reached = migrations.upgrade(url, lock_retry, say, publish=bool(others.everything))
+    before, reached = migrations.upgrade(
+        url, lock_retry, say, publish=bool(others.everything), actor=Actor.here().name
+    )
     _look(url)
     if as_json:
         print_json({"before": before, "after": reached, "changed": before != reached})

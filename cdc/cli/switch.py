@@ -27,6 +27,8 @@ def off(ctx: typer.Context, as_sql: AsSql = False, as_json: AsJson = False) -> N
     from cdc.capture.install import carry_out, switch_off
     from cdc.capture.rights import refuse_unless_owner
     from cdc.diagnosis.capture_state import refuse_unless_migrated, version
+    from cdc.webhooks import audit
+    from cdc.webhooks.audit import Actor
 
     with common.connect(load_settings(ctx)) as conn:
         steps = switch_off(conn)
@@ -41,7 +43,9 @@ def off(ctx: typer.Context, as_sql: AsSql = False, as_json: AsJson = False) -> N
             print_script(steps, as_json=as_json)
             return
         refuse_unless_owner(conn)
-        carry_out(conn, steps, lambda _: None)
+        with conn.transaction():
+            carry_out(conn, steps, lambda _: None)
+            audit.write(conn, Actor.here(), "capture.off", None, None)
         tables = list(dict.fromkeys(str(found.table) for found in triggers(conn)))
         since = _last_gap(former_functions(conn) | functions(conn)).since
     if as_json:
@@ -59,6 +63,8 @@ def on(ctx: typer.Context, as_sql: AsSql = False, as_json: AsJson = False) -> No
     from cdc.capture.catalog import former_functions, functions, installed_mapping
     from cdc.capture.install import carry_out, switch_on
     from cdc.capture.render import OFF
+    from cdc.webhooks import audit
+    from cdc.webhooks.audit import Actor
 
     settings = load_settings(ctx)
     mapping = load_mapping(settings)
@@ -81,7 +87,10 @@ def on(ctx: typer.Context, as_sql: AsSql = False, as_json: AsJson = False) -> No
             print_script(steps, as_json=as_json)
             return
         was_off = any(found.body == OFF for found in functions(conn).values())
-        carry_out(conn, steps, lambda _: None)
+        with conn.transaction():
+            carry_out(conn, steps, lambda _: None)
+            if was_off:
+                audit.write(conn, Actor.here(), "capture.on", None, None)
         gap = _last_gap(functions(conn)) if was_off else None
     tables = [str(r.table) for r in mapping.captured]
     if as_json:

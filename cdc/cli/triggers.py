@@ -102,6 +102,8 @@ def install(
     from cdc.capture.install import carry_out, remember
     from cdc.capture.rights import refuse_unless_allowed
     from cdc.postgres.lock_retry import LockRetry
+    from cdc.webhooks import audit
+    from cdc.webhooks.audit import Actor
 
     settings = load_settings(ctx)
     mapping = load_mapping(settings)
@@ -110,7 +112,11 @@ def install(
         refuse_unless_allowed(conn, steps)
         noted = _noted(conn, mapping)
         carry_out(conn, steps, say, LockRetry(lock_timeout, tries, pause))
-        remember(conn, mapping)
+        with conn.transaction():
+            remember(conn, mapping)
+            if steps or not noted:
+                did = {"mapping": mapping.fingerprint, "steps": len(steps)}
+                audit.write(conn, Actor.here(), "capture.install", None, did)
     if as_json:
         print_json({"done": [_step(step) for step in steps], "changed": bool(steps) or not noted})
     elif steps or not noted:
@@ -168,6 +174,8 @@ def remove(
     from cdc.capture.plan import removal
     from cdc.capture.rights import refuse_unless_allowed
     from cdc.postgres.lock_retry import LockRetry
+    from cdc.webhooks import audit
+    from cdc.webhooks.audit import Actor
 
     with changing(load_settings(ctx)) as conn:
         steps = removal(conn)
@@ -178,7 +186,10 @@ def remove(
         if steps:
             common.confirm("Changes made from now on will be lost. Remove capture?", yes=yes)
         carry_out(conn, steps, say, LockRetry(lock_timeout, tries, pause))
-        forget(conn)
+        with conn.transaction():
+            forget(conn)
+            if steps:
+                audit.write(conn, Actor.here(), "capture.remove", None, {"steps": len(steps)})
     if as_json:
         print_json({"done": [_step(step) for step in steps], "changed": bool(steps)})
     else:

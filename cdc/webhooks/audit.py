@@ -10,7 +10,9 @@ from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
+from psycopg.types.json import Jsonb
 
+from cdc.postgres.connections import Connection
 from cdc.schema.tables import audit
 
 Row = Mapping[str, Any]
@@ -63,6 +65,17 @@ def note(
             before=_plain(before),
             after=_plain(after),
         )
+    )
+
+
+def write(conn: Connection, actor: Actor, action: str, before: Any, after: Any) -> None:
+    """The same on a session that speaks SQL, about the installation. Where the schema is still the
+    first release's, which has no audit, nothing is written."""
+    if conn.execute("select to_regclass('cdc.audit') is null").fetchone() == (True,):
+        return
+    conn.execute(
+        "insert into cdc.audit (actor, action, before, after) values (%s, %s, %s, %s)",
+        (actor.name, action, Jsonb(before), Jsonb(after)),
     )
 
 

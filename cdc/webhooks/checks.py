@@ -24,6 +24,7 @@ from cdc.webhooks.model import (
     Registration,
     Rules,
     Secret,
+    Wanted,
     in_order,
     same_place,
 )
@@ -60,16 +61,8 @@ def checked(new: NewWebhook, rules: Rules) -> NewWebhook:
     for secret in new.secrets:
         parse_secret(secret.secret)
     events = _only_notices(new.events) if system else checked_events(new.events, rules)
-    actions = checked_actions(new.actions, events, rules)
-    checked_filter(new.filter, events, rules)
-    return replace(
-        new,
-        endpoint=endpoint,
-        events=events,
-        actions=actions,
-        changed=checked_changed(new.changed, events, rules),
-        include=checked_include(new.include, events, rules),
-    )
+    wanted = checked_wanted(new, events, rules)
+    return replace(new, endpoint=endpoint, events=events, **wanted.parts())
 
 
 def _only_notices(events: Sequence[str]) -> tuple[str, ...]:
@@ -106,6 +99,32 @@ def known_event(event: str, known: Sequence[str]) -> None:
             f"unknown event '{event}'",
             f"Did you mean {close[0]}?" if close else f"The mapping has: {', '.join(known)}.",
         )
+
+
+def checked_wanted(given: Wanted, events: Sequence[str], rules: Rules) -> Wanted:
+    """What of these events may be asked for. Raises UsageError."""
+    actions = checked_actions(given.actions, events, rules)
+    checked_filter(given.filter, events, rules)
+    return Wanted(
+        actions=actions,
+        filter=given.filter,
+        changed=checked_changed(given.changed, events, rules),
+        include=checked_include(given.include, events, rules),
+    )
+
+
+def changed_wanted(
+    old: Registration, changes: Changes, events: Sequence[str], rules: Rules
+) -> Wanted:
+    """What a webhook wants of its events after a change. Raises UsageError."""
+    changed = None if changes.changed == "any" else changes.changed
+    given = Wanted(
+        actions=changes.actions or old.actions,
+        filter=old.filter if changes.filter is None else changes.filter,
+        changed=old.changed if changes.changed is None else changed,
+        include=old.include if changes.include is None else changes.include,
+    )
+    return checked_wanted(given, events, rules)
 
 
 def checked_actions(actions: Sequence[str], events: Sequence[str], rules: Rules) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import Any, Literal
 
@@ -95,8 +95,32 @@ class Secret:
         return public_key(self.secret) if self.scheme is Scheme.V1A else None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """Which of its events' changes a webhook is sent, and with what.
+
+    actions: what is done to a row; empty: created and modified.
+    filter:  fields and the values that a row must have in each to be sent; empty: any.
+    changed: fields of which an update must have changed one to be sent; empty: it must have changed
+             the row; None: any update.
+    include: fields whose values are sent; empty: none.
+    """
+
+    actions: tuple[str, ...] = USUAL_ACTIONS
+    filter: dict[str, list[str]] = field(default_factory=dict)
+    changed: tuple[str, ...] | None = None
+    include: tuple[str, ...] = ()
+
+    def parts(self) -> dict[str, Any]:
+        """These fields alone, of a registration too."""
+        return {part.name: getattr(self, part.name) for part in fields(Wanted)}
+
+
+ALL_CHANGES = Wanted()
+
+
 @dataclass(frozen=True, slots=True)
-class NewWebhook:
+class NewWebhook(Wanted):
     """A webhook to register.
 
     cap:     concurrent requests; None: as the settings say.
@@ -104,11 +128,6 @@ class NewWebhook:
     secrets: newest first; empty: one is made.
     scheme:  of the one that is made.
     tls_profile: which certificates to trust and to show; None: those for all.
-    actions: what is sent of its events' changes; empty: created and modified.
-    filter:  fields and the values that a row must have in each to be sent; empty: any.
-    changed: fields of which an update must have changed one to be sent; empty: it must have changed
-             the row; None: any update.
-    include: fields whose values are sent; empty: none.
     """
 
     company: str
@@ -124,10 +143,6 @@ class NewWebhook:
     reason: str = ""
     tls_profile: str | None = None
     ref: str | None = None
-    actions: tuple[str, ...] = ()
-    filter: dict[str, list[str]] = field(default_factory=dict)
-    changed: tuple[str, ...] | None = None
-    include: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +152,7 @@ class Changes:
 
     events:  all of them from now on.
     added, dropped: those that come to the ones before, or go.
-    changed: as in NewWebhook; ``any``: any update from now on.
+    changed: as in Wanted; ``any``: any update from now on.
     """
 
     events: tuple[str, ...] | None = None
@@ -156,18 +171,19 @@ class Changes:
     include: tuple[str, ...] | None = None
 
 
+def as_list(value: object) -> object:
+    """Of a tuple the list, for JSON."""
+    return list(value) if isinstance(value, tuple) else value
+
+
 @dataclass(frozen=True, slots=True)
-class Registration:
+class Registration(Wanted):
     """A webhook as registered, without its secrets.
 
     The endpoint's login and the values of headers are hidden (``***``), but where secrets were
     asked for: then they are as the database has them, encrypted, if there was a key. ``shown``
     leaves them out.
     ref: the caller's own id of it.
-    actions: what is sent of its events' changes.
-    filter:  fields and the values that a row must have in each to be sent.
-    changed: what an update must have changed to be sent, as in NewWebhook.
-    include: fields whose values are sent.
     """
 
     id: int
@@ -185,10 +201,6 @@ class Registration:
     version: int
     tls_profile: str | None
     ref: str | None = None
-    actions: tuple[str, ...] = USUAL_ACTIONS
-    filter: dict[str, list[str]] = field(default_factory=dict)
-    changed: tuple[str, ...] | None = None
-    include: tuple[str, ...] = ()
 
     def shown(self) -> dict[str, Any]:
         """All that may be printed."""
@@ -196,10 +208,7 @@ class Registration:
             "id": self.id,
             "company": self.company,
             "events": list(self.events),
-            "actions": list(self.actions),
-            "filter": self.filter,
-            "changed": None if self.changed is None else list(self.changed),
-            "include": list(self.include),
+            **{name: as_list(value) for name, value in self.parts().items()},
             "endpoint": without_login(self.endpoint),
             "description": self.description,
             "state": str(self.state),

@@ -107,17 +107,9 @@ class Registry(RegistryReader):
                     ref=values.get("ref"),
                 )
                 checks.within_capacity(others, moved, self.rules)
-            actions = checks.checked_actions(changes.actions or old.actions, events, self.rules)
-            wanted_rows = old.filter if changes.filter is None else changes.filter
-            checks.checked_filter(wanted_rows, events, self.rules)
-            asked = None if changes.changed == "any" else changes.changed
-            asked = old.changed if changes.changed is None else asked
-            changed = checks.checked_changed(asked, events, self.rules)
-            values_of = old.include if changes.include is None else changes.include
-            include = checks.checked_include(values_of, events, self.rules)
-            wanted = (events, actions, wanted_rows, changed, include)
-            if wanted != (old.events, old.actions, old.filter, old.changed, old.include):
-                statements.subscribe(conn, webhook_id, old.company, *wanted)
+            wanted = checks.changed_wanted(old, changes, events, self.rules)
+            if (events, wanted.parts()) != (old.events, old.parts()):
+                statements.subscribe(conn, webhook_id, old.company, events, wanted)
             if values.keys() & {"endpoint", "headers", "tls_profile"}:
                 statements.due_now(conn, webhook_id)
             statements.change(conn, webhook_id, values)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -14,7 +14,7 @@ from cdc.model import ACTIONS, UNUSABLE, USUAL_ACTIONS, WebhookState
 from cdc.postgres.advisory_locks import COMPANY_LOCKS
 from cdc.schema.tables import lane, retry, subscription, webhook, webhook_secret
 from cdc.schema.tables import registration as shown
-from cdc.webhooks.model import NewWebhook, Registration, Secret, UnknownWebhook
+from cdc.webhooks.model import ALL_CHANGES, NewWebhook, Registration, Secret, UnknownWebhook, Wanted
 
 # Advisory locks of ours: shards have class 0x434443, companies this one.
 
@@ -180,16 +180,7 @@ def insert(conn: sa.Connection, new: NewWebhook, cap: int) -> int:
     }
     made = conn.execute(sa.insert(webhook).values(values).returning(webhook.c.id))
     webhook_id = int(made.scalar_one())
-    subscribe(
-        conn,
-        webhook_id,
-        new.company,
-        new.events,
-        new.actions or USUAL_ACTIONS,
-        new.filter,
-        new.changed,
-        new.include,
-    )
+    subscribe(conn, webhook_id, new.company, new.events, new)
     return webhook_id
 
 
@@ -198,23 +189,20 @@ def subscribe(
     webhook_id: int,
     company: str,
     events: Sequence[str],
-    actions: Sequence[str] = USUAL_ACTIONS,
-    filter_: Mapping[str, list[str]] | None = None,
-    changed: Sequence[str] | None = None,
-    include: Sequence[str] = (),
+    wanted: Wanted = ALL_CHANGES,
 ) -> None:
     """These changes of these events from now on, and no others."""
     conn.execute(sa.delete(subscription).where(subscription.c.webhook_id == webhook_id))
-    kept = "".join(action[0] for action in ACTIONS if action in actions)
+    kept = "".join(action[0] for action in ACTIONS if action in (wanted.actions or USUAL_ACTIONS))
     rows = [
         {
             "company": company,
             "event": event,
             "webhook_id": webhook_id,
             "actions": None if kept == _ALL else kept,
-            "filter": filter_ or None,
-            "changed": None if changed is None else list(changed),
-            "include": list(include) or None,
+            "filter": wanted.filter or None,
+            "changed": None if wanted.changed is None else list(wanted.changed),
+            "include": list(wanted.include) or None,
         }
         for event in sorted(events)
     ]

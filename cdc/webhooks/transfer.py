@@ -13,7 +13,15 @@ from cdc.errors import UsageError
 from cdc.message.signing import split_endpoint
 from cdc.message.signing_keys import Scheme
 from cdc.model import USUAL_ACTIONS, WebhookState
-from cdc.webhooks.model import HIDDEN, NewWebhook, Registration, Secret, without_login
+from cdc.webhooks.model import (
+    ALL_CHANGES,
+    HIDDEN,
+    NewWebhook,
+    Registration,
+    Secret,
+    as_list,
+    without_login,
+)
 
 FORMAT = "cdc webhooks"
 VERSION = 1
@@ -30,7 +38,7 @@ class _Secret(_StrictModel):
 
 class _Webhook(_StrictModel):
     company: str
-    events: list[str]
+    events: tuple[str, ...]
     endpoint: str
     description: str = ""
     state: Literal["active", "paused", "suspended"] = "active"
@@ -40,12 +48,16 @@ class _Webhook(_StrictModel):
     headers: dict[str, str] = {}
     tls_profile: str | None = None
     ref: str | None = None
-    actions: list[str] = []
+    actions: tuple[str, ...] = USUAL_ACTIONS
     filter: dict[str, list[str]] = {}
-    changed: list[str] | None = None
-    include: list[str] = []
+    changed: tuple[str, ...] | None = None
+    include: tuple[str, ...] = ()
     signature: Scheme = Scheme.V1
     secrets: list[_Secret] = []
+
+
+_PLAIN = tuple(name for name in _Webhook.model_fields if name not in ("signature", "secrets"))
+"""Names that a file and a registration have in common."""
 
 
 class _ExportFile(_StrictModel):
@@ -74,27 +86,15 @@ def hidden(registrations: Sequence[Registration]) -> list[int]:
 
 def _dumped(one: Registration, signed: tuple[Secret, ...] | Scheme) -> dict[str, Any]:
     shown = isinstance(signed, Scheme)
-    entry: dict[str, Any] = {
-        "company": one.company,
-        "events": list(one.events),
-        "endpoint": without_login(one.endpoint) if shown else one.endpoint,
-        "description": one.description,
-        "state": str(one.state),
-        "reason": one.reason,
-        "cap": one.cap,
-        "rate": one.rate,
-        "headers": dict.fromkeys(one.headers, HIDDEN) if shown else one.headers,
-        "tls_profile": one.tls_profile,
-        "ref": one.ref,
-    }
-    if one.actions != USUAL_ACTIONS:  # a program that does not know them may read the others
-        entry["actions"] = list(one.actions)
-    if one.filter:
-        entry["filter"] = one.filter
-    if one.changed is not None:
-        entry["changed"] = list(one.changed)
-    if one.include:
-        entry["include"] = list(one.include)
+    entry = {name: as_list(getattr(one, name)) for name in _PLAIN}
+    for name, value in ALL_CHANGES.parts().items():
+        # A program that does not know these may read the others.
+        if getattr(one, name) == value:
+            del entry[name]
+    entry["state"] = str(one.state)
+    if shown:
+        entry["endpoint"] = without_login(one.endpoint)
+        entry["headers"] = dict.fromkeys(one.headers, HIDDEN)
     if isinstance(signed, Scheme):
         entry["signature"] = str(signed)
     else:
@@ -120,21 +120,8 @@ _HINT = "`cdc webhook export` writes such a file."
 
 def _parsed(entry: _Webhook) -> NewWebhook:
     return NewWebhook(
-        company=entry.company,
-        events=tuple(entry.events),
-        endpoint=entry.endpoint,
-        description=entry.description,
-        cap=entry.cap,
-        rate=entry.rate,
-        headers=entry.headers,
+        **{name: getattr(entry, name) for name in _PLAIN if name != "state"},
         secrets=tuple(Secret(s.secret, s.expires_at) for s in entry.secrets),
         scheme=entry.signature,
         state=WebhookState(entry.state),
-        reason=entry.reason,
-        tls_profile=entry.tls_profile,
-        ref=entry.ref,
-        actions=tuple(entry.actions),
-        filter=entry.filter,
-        changed=None if entry.changed is None else tuple(entry.changed),
-        include=tuple(entry.include),
     )

@@ -195,6 +195,9 @@ def test_adopt_makes_a_copy_the_real_one(database: str) -> None:
     assert cdc.json("adopt", "--yes")["changed"] is True
     assert cdc.json("adopt")["changed"] is False
     assert "Nothing to do" in cdc.good("adopt").err
+    [noted] = cdc.json("audit")
+    assert noted["action"] == "installation.adopt"
+    assert noted["before"] != noted["after"]
 
 
 def test_config_show_hides_the_password() -> None:

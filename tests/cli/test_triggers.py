@@ -151,6 +151,11 @@ def test_removal_behind_a_session_that_idles_in_a_transaction(
     assert cdc.json("triggers", "remove", "--yes")["changed"] is True
     assert set(states(cdc).values()) == {"missing"}
     assert cdc.json("triggers", "remove")["changed"] is False
+    # What was begun and given up has no entry: capture was as good as there.
+    cdc.good("triggers", "install")
+    cdc.good("triggers", "install")
+    noted = [one["action"] for one in cdc.json("audit")]
+    assert noted == ["capture.install", "capture.remove", "capture.off"]
 
 
 class TestSwitch:
@@ -175,6 +180,8 @@ class TestSwitch:
         said = cdc.good("triggers", "on").err
         assert "it was off from " in said
         assert "(postgres): changes made then are not sent" in said
+        noted = [one["action"] for one in cdc.json("audit") if "capture" in one["action"]]
+        assert noted == ["capture.on", "capture.off"] * 2
 
     def test_off_needs_no_mapping_and_no_particular_schema(
         self, cdc: Command, db: psycopg.Connection, tmp_path: Path

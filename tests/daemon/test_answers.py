@@ -183,6 +183,10 @@ async def test_failing_for_days_suspends_and_what_came_meanwhile_is_sent_in_orde
         began, *_, ended = [got.clock for got in world.came[hook.path]]
         assert ended - began >= 0.9, "it was given its time"
         assert daemon.log.all("webhook suspended", webhook=hook.id)
+        [noted] = await world.all("select actor, action, webhook_id, before, after from cdc.audit")
+        assert noted[:3] == ("daemon", "webhook.suspend", hook.id)
+        assert (noted[3]["state"], noted[4]["state"]) == ("active", "suspended")
+        assert "without one success" in noted[4]["reason"]
         await writer.change("candidate", key, other)
         await writer.change("candidate", key, other)
         world.receiver.script(hook.path, Script())

@@ -26,7 +26,8 @@ WANTED = {
         "gone": "(s)(i)", "queue": "(i)", "subscription": "s", "unresolved": "si(u)d",
     },
     "cdc_daemon": {
-        "attempt": "si", "backfill": "sud", "contact": "s(u)", "dead": "siud", "gone": "(s)d",
+        "attempt": "si", "audit": "(i)", "backfill": "sud", "contact": "s(u)", "dead": "siud",
+        "gone": "(s)d",
         "installation": "s(u)", "lane": "siud", "layout": "s", "mail": "sid",
         "notice": "sid", "queue": "siud", "retry": "siud", "schema_version": "s", "shard": "su",
         "subscription": "s", "task": "(s)(u)", "unresolved": "(s)", "webhook": "s(u)",

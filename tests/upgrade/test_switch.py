@@ -67,6 +67,9 @@ def test_between_migrating_and_installing(old_database: str, old: psycopg.Connec
     cdc.good("triggers", "off")
     cdc.good("triggers", "install")
     assert captured(old)
+    assert [one["action"] for one in cdc.json("audit")] == [
+        "capture.install", "capture.off", "capture.off", "schema.upgrade",
+    ]  # fmt: skip
 
 
 def test_numbers_go_on_with_capture_of_the_first_release(

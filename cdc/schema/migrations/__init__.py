@@ -110,11 +110,13 @@ def upgrade(
     to: str | None = None,
     *,
     publish: bool = False,
+    actor: str = "",
 ) -> tuple[str | None, str]:
     """Brings schema cdc to the newest version, or ``to`` this one. Returns the versions before and
     after.
 
     publish: make its tables also where a publication for all tables will hold them.
+    actor: for the audit, where each upgrade is written in its transaction; empty: nobody's.
 
     Raises DatabaseError as ``pending`` does, and where a lock could not be had in time: what was
     done before stays done, and another run goes on from there.
@@ -130,7 +132,7 @@ def upgrade(
             break
         prepare(url, version, lock_retry, say)
         locks = tuple(WantedLock(mode, (name,)) for name, mode in version.locks.items())
-        _transaction(url, version.number, locks, lock_retry, say)
+        _transaction(url, version.number, locks, lock_retry, say, actor=actor)
         say(f"version {version.number}: {version.title}")
     return before, target
 
@@ -174,14 +176,22 @@ def offline_sql(after: str | None = None) -> str:
     return "\n".join(text)
 
 
+_NOTED = """
+insert into cdc.audit (actor, action, after)
+values (:actor, 'schema.upgrade', jsonb_build_object('version', cast(:version as text)))
+"""
+
+
 def _transaction(
     url: str,
     target: str,
     locks: tuple[WantedLock, ...],
     lock_retry: LockRetry,
     say: Say,
+    actor: str = "",
     **options: Any,
 ) -> None:
+    import sqlalchemy as sa
     from alembic import command
 
     options["lock_timeout_ms"] = lock_retry.lock_timeout_ms
@@ -191,6 +201,8 @@ def _transaction(
         try:
             with made.begin() as connection:
                 command.upgrade(config(connection=connection, **options), target)
+                if actor:
+                    connection.execute(sa.text(_NOTED), {"actor": actor, "version": target})
         finally:
             made.dispose()
 

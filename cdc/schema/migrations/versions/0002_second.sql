@@ -752,6 +752,7 @@ grant delete on cdc.webhook_secret to cdc_serve;
 grant select, insert, delete on cdc.subscription to cdc_serve;
 grant select, insert, update, delete on cdc.retry, cdc.dead to cdc_serve;
 grant select, insert on cdc.api_key, cdc.audit to cdc_serve, cdc_admin;
+grant insert (actor, action, company, webhook_id, before, after) on cdc.audit to cdc_daemon;
 grant update (revoked_at, last_used_at) on cdc.api_key to cdc_serve, cdc_admin;
 grant select, insert, update, delete on cdc.idempotency, cdc.task to cdc_serve;
 grant select, insert, delete on cdc.session to cdc_serve;

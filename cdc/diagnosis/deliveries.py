@@ -29,8 +29,7 @@ def matching(state: str) -> tuple[str, ...]:
 class DeliveryFilter:
     """Which deliveries; None: no matter.
 
-    since:  time of the change.
-    before: time, number and webhook-id of the last one of the page before.
+    since: time of the change.
     """
 
     webhook: int | None = None
@@ -39,7 +38,6 @@ class DeliveryFilter:
     state: str | None = None
     since: datetime | None = None
     limit: int = 50
-    before: tuple[datetime, int, str] | None = None
 
 
 # An attempt comes after its change, so the log can be searched by its index on the attempt's time.
@@ -79,8 +77,6 @@ select d.id, d.uid::text as webhook_id, d.webhook_id as webhook, w.company, d.ev
    and (%(event)s::text is null or d.event = %(event)s)
    and (%(state)s::text is null or d.state = any(%(states)s::text[]))
    and (%(since)s::timestamptz is null or d."time" >= %(since)s)
-   and (%(time)s::timestamptz is null
-        or (d."time", d.id, d.uid) < (%(time)s, %(id)s::bigint, %(uid)s::uuid))
  order by d."time" desc, d.id desc, d.uid desc
  limit %(limit)s
 """
@@ -90,9 +86,7 @@ def search(conn: Connection, wanted: DeliveryFilter) -> list[dict[str, Any]]:
     """Deliveries, the newest changes first."""
     states = None if wanted.state is None else list(matching(wanted.state))
     with conn.transaction(), conn.cursor(row_factory=dict_row) as cursor:
-        time, number, uid = wanted.before or (None, None, None)
-        ask = {**asdict(wanted), "states": states, "time": time, "id": number, "uid": uid}
-        return cursor.execute(_SEARCH, ask).fetchall()
+        return cursor.execute(_SEARCH, {**asdict(wanted), "states": states}).fetchall()
 
 
 _CHANGE = 'd.webhook_id, d.uid::text, d.layout, d.action, d."time", d.refs'

@@ -9,7 +9,8 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from cdc.diagnosis import deliveries
-from cdc.diagnosis.deliveries import DeliveryFilter
+from cdc.diagnosis import newest as newest_deliveries
+from cdc.diagnosis.newest import Before
 from cdc.postgres.connections import Connection
 from cdc.schema.tables import task
 from cdc.web import pages
@@ -31,26 +32,22 @@ from cdc.webhooks import audit
 from cdc.webhooks.replay import OUTCOMES, Replay, ReplayFilter, Selection
 
 
-def newest(call: Call) -> tuple[list[DeliveryOut], str | None]:
+def newest(call: Call, state: str | None) -> tuple[list[DeliveryOut], str | None]:
     """For the console: a page of the newest changes, and the cursor of the next one."""
-    query = call.query
     number = call.access.webhook(int(call.params["webhook_id"]))
-    after = pages.place(query.after, str, int, str)
-    wanted = DeliveryFilter(
-        webhook=number,
-        event=query.event,
-        state=query.state,
-        since=query.since,
-        limit=query.limit + 1,
-        before=_moment(after) if after else None,
-    )
+    after = pages.place(call.query.after, int, int, str)
     with call.service.pool.autocommit() as conn:
-        found = deliveries.search(conn, wanted)
-    items, more = pages.cut(found, query.limit)
+        found = newest_deliveries.newest(
+            conn,
+            number,
+            call.query.limit + 1,
+            state,
+            _before(after) if after else newest_deliveries.NEWEST,
+        )
+    items, more = pages.cut(found, call.query.limit)
     following = None
     if more:
-        last = items[-1]
-        following = pages.cursor(last["time"].isoformat(), last["id"], last["webhook_id"])
+        following = pages.cursor(items[-1]["xid"], items[-1]["id"], items[-1]["webhook_id"])
     return [DeliveryOut(uid=UUID(one["webhook_id"]), **_but_uid(one)) for one in items], following
 
 
@@ -158,13 +155,13 @@ def _detail(one: dict[str, Any]) -> DeliveryDetail:
 
 
 def _but_uid(one: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in one.items() if name not in ("webhook_id", "refs")}
+    return {name: value for name, value in one.items() if name not in ("webhook_id", "refs", "xid")}
 
 
-def _moment(place: list[str | int]) -> tuple[datetime, int, str]:
-    moment, number, uid = place
+def _before(place: list[str | int]) -> Before:
+    xid, number, uid = place
     try:
-        return datetime.fromisoformat(str(moment)), int(number), str(UUID(str(uid)))
+        return Before(int(xid), int(number), str(UUID(str(uid))))
     except ValueError:
         raise pages.unknown() from None
 

@@ -38,7 +38,7 @@ def show(visit: Visit) -> Page:
     webhook = found(visit)
     asked = {name: visit.query[name] for name in ("state", "after") if visit.query.get(name)}
     query = checked(DeliveryQuery, {**asked, "limit": "25"})
-    items, following = deliveries.newest(visit.call(query=query))
+    items, following = deliveries.newest(visit.call(query=query), query.state)
     state = visit.query.get("state", "")
     lane = lanes(visit, [webhook.id])[webhook.id]
     if visit.access.company_only is not None:

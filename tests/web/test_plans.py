@@ -1,0 +1,156 @@
+"""What pages read of large tables: a few rows, by index, whatever waits or was logged.
+
+PostgreSQL counts what a transaction has read of each table, whatever the plan was.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg
+import pytest
+import sqlalchemy as sa
+
+from cdc.diagnosis import explain, health
+from cdc.diagnosis.newest import ENDED_SCAN_ROWS, QUEUE_SCAN_ROWS, Before, newest
+from cdc.mapping import default_mapping
+from cdc.postgres import connections
+from cdc.sandbox.embedded import EmbeddedPostgres
+from cdc.webhooks import audit, backfills, notices, statements
+from cdc.webhooks.audit import AuditFilter
+from cdc.webhooks.notices import NoticeFilter
+from tests.conftest import fresh_database
+from tests.daemon.test_plans import FILL
+from tests.support import installation
+
+# Of one webhook, 5: much is delivered, little is expired. Newer than what else there is.
+MORE = """
+insert into cdc.attempt (slot, at, delivery, uid, webhook_id, layout, action, "time", refs, try,
+                         outcome, xid)
+select g % 4, now() - g * interval '1 s', g, gen_random_uuid(), 5 + g % 2, 1, 'm', now(), '{x}', 1,
+       case when g % 1000 = 0 then 'expired' else 'delivered' end, '2'
+  from generate_series(1, 40000) g;
+insert into cdc.audit (actor, action, company, webhook_id)
+select 'me', 'webhook.update', (g % 100)::text, g % 100 from generate_series(1, 20000) g;
+"""
+LARGE = r"^(attempt.*|queue|retry|dead|audit|notice|backfill)$"
+LIMIT = 20
+
+
+@pytest.fixture(scope="module")
+def full(postgres: EmbeddedPostgres, admin: psycopg.Connection, template_db: str) -> Iterator[str]:
+    """Never analyzed: the queue was empty a moment ago."""
+    for url in fresh_database(postgres, admin, template_db):
+        installation.adopt(url)
+        with psycopg.connect(url, autocommit=True) as conn:
+            conn.execute("set synchronous_commit = off")
+            conn.execute((FILL + MORE).encode())
+        yield url
+
+
+class Reading:
+    """What was read of large tables in this transaction, by whole scans and by index."""
+
+    def __init__(self, url: str) -> None:
+        self._engine = connections.engine(url)
+
+    def __enter__(self) -> Reading:
+        self.sa = self._engine.connect()
+        self.sa.begin()
+        driver = self.sa.connection.driver_connection
+        assert isinstance(driver, connections.Connection)
+        self.conn: psycopg.Connection[Any] = driver
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.sa.close()
+
+    def rows(self) -> tuple[int, int]:
+        counted = sa.text(
+            "select coalesce(sum(seq_tup_read), 0), coalesce(sum(idx_tup_fetch), 0)"
+            "  from pg_stat_xact_user_tables where schemaname = 'cdc' and relname ~ :large"
+        )
+        scanned, fetched = self.sa.execute(counted, {"large": LARGE}).one()
+        return int(scanned), int(fetched)
+
+
+@pytest.mark.parametrize(
+    ("state", "bound"),
+    [
+        (None, QUEUE_SCAN_ROWS + ENDED_SCAN_ROWS + 5 * LIMIT),
+        ("waiting", QUEUE_SCAN_ROWS + 2 * LIMIT),
+        ("dead", LIMIT),
+        ("delivered", 2 * LIMIT + 32),
+        ("expired", ENDED_SCAN_ROWS),
+    ],
+)
+@pytest.mark.parametrize("webhook", [5, 199], ids=["much", "little"])
+def test_the_newest_deliveries_of_a_webhook(
+    full: str, state: str | None, bound: int, webhook: int
+) -> None:
+    """A day of a busy webhook's log took 600 ms."""
+    with Reading(full) as reading:
+        found = newest(reading.conn, webhook, LIMIT, state)
+        assert found or webhook == 199
+        assert reading.rows() <= (0, bound)
+        if found:
+            last = found[-1]
+            before = Before(last["xid"], last["id"], last["webhook_id"])
+            newest(reading.conn, webhook, LIMIT, state, before)
+        scanned, fetched = reading.rows()
+        assert scanned == 0
+        assert fetched <= 2 * bound + 2
+
+
+def test_pages_of_the_newest_have_each_delivery_once(full: str) -> None:
+    with Reading(full) as reading:
+        whole = newest(reading.conn, 3, 10_000)
+        seen: list[Any] = []
+        place = None
+        while page := newest(reading.conn, 3, 700, None, *([place] if place else [])):
+            seen += page
+            place = Before(page[-1]["xid"], page[-1]["id"], page[-1]["webhook_id"])
+        kept = "select count(*) from cdc.{} where webhook_id = 3"
+        there = [
+            reading.conn.execute(kept.format(name).encode()).fetchone() or (0,)
+            for name in ("queue", "retry", "dead", "attempt")
+        ]
+    order = [(one["xid"], one["id"], one["webhook_id"]) for one in seen]
+    assert order == sorted(set(order), reverse=True)
+    assert len(seen) == len(whole) == sum(count for (count,) in there)
+    assert {one["state"] for one in seen} >= {"queued", "retrying", "dead", "delivered"}
+
+
+def test_other_pages(full: str) -> None:
+    with Reading(full) as reading:
+        statements.search(reading.sa, "1", most=LIMIT)
+        audit.entries(reading.sa, AuditFilter(limit=LIMIT))
+        audit.entries(reading.sa, AuditFilter(limit=LIMIT, company="7"))
+        audit.entries(reading.sa, AuditFilter(limit=LIMIT, webhook=7))
+        notices.listed(reading.sa, NoticeFilter(None, None, None, LIMIT))
+        notices.listed(reading.sa, NoticeFilter(None, 7, None, LIMIT))
+        backfills.search(reading.sa, most=LIMIT)
+        health.lanes(reading.conn, [5])
+        health.expired(reading.conn)
+        scanned, fetched = reading.rows()
+        # Of a webhook or company all notices and entries may be read, to sort them.
+        assert scanned <= 1000
+        assert fetched <= 3000
+
+
+def test_a_change_is_explained_by_its_webhook_id(full: str) -> None:
+    """With 10,000,000 rows of log it took 2 s: filters of the log are priced too high."""
+    with psycopg.connect(full, autocommit=True) as conn:
+        conn.execute("select pg_stat_reset()")
+        ((uid,),) = conn.execute("select uid::text from cdc.attempt where delivery = 77 limit 1")
+    with connections.connect(full) as one:
+        explain.explain(one, default_mapping(), explain.Subject(uid=str(uuid.UUID(uid))))
+        one.execute("select pg_stat_force_next_flush()")
+        one.execute("select")
+        scans = one.execute(
+            "select coalesce(sum(seq_tup_read), 0) from pg_stat_user_tables"
+            " where relname like 'attempt%%'"
+        ).fetchone()
+    assert scans == (0,)

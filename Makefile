@@ -138,7 +138,7 @@ docs: .venv/.installed ## write the parts of docs/ that follow from the code
 
 .PHONY: pictures
 pictures: .venv/.installed ## the pictures of console.md and portal.md, taken by tests in a browser
-	@$(CLEAN_ENV) CDC_TEST_PICTURES=docs/images .venv/bin/python -m pytest -q tests/web/test_browser.py -k 'wish or company_sees'
+	@$(CLEAN_ENV) CDC_TEST_PICTURES=docs/images .venv/bin/python -m pytest -q tests/web -k 'wish or company_sees'
 
 .PHONY: audit
 audit: .venv/.installed ## known vulnerabilities of the pinned packages; says so if that cannot be found out

@@ -67,6 +67,10 @@ NOTICE_LAYOUT = 2**31 - 1
 NOTICE_FIELDS = (
     "base", "company", "notice", "kind", "since", "cause", "event", "sentence", "webhook",
 )  # fmt: skip
+CHALLENGE_EVENT = "webhook_challenge"
+"""What an endpoint has to answer before the first delivery, if its company entered it."""
+UNVERIFIED = "its endpoint is not yet verified"
+"""Why such a webhook is paused."""
 SYSTEM = ""
 """The company of the system's webhooks."""
 

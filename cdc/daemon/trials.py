@@ -20,10 +20,11 @@ from cdc.daemon.worker import load
 from cdc.deliver import Client, Crowded, Unable, Withheld
 from cdc.errors import CdcError
 from cdc.mapping import Mapping
+from cdc.message.challenge import Challenge
 from cdc.message.payload import Translator
 from cdc.message.signing import Sealer
 from cdc.message.trial import SENT_WITHIN_S, event_to_test, trial_delivery, trial_result
-from cdc.model import Webhook, WebhookState
+from cdc.model import UNVERIFIED, Webhook, WebhookState
 from cdc.telemetry import Observer
 from cdc.webhooks.vault import Vault
 
@@ -33,11 +34,14 @@ CLAIM_EVERY_S = 0.25
 
 @dataclass(frozen=True, slots=True)
 class _Claimed:
-    """A test that is ours. events: the first of them that the mapping has is sent."""
+    """A test that is ours. events: the first of them that the mapping has is sent.
+
+    challenge: it is one, and what its answer must be: "echo" or "accept"."""
 
     id: UUID
     webhook_id: int
     events: list[str]
+    challenge: str | None
 
 
 @dataclass(slots=True)
@@ -90,9 +94,11 @@ class Trials:
             task.add_done_callback(self._in_flight.discard)
 
     async def _carry_out(self, one: _Claimed, webhook: Webhook) -> None:
-        state, result, error = "done", None, None
+        state, result, error, proven = "done", None, None, None
         try:
-            result = Jsonb(await self._sent(one, webhook))
+            made = await (self._challenged if one.challenge else self._sent)(one, webhook)
+            result = Jsonb(made)
+            proven = webhook.endpoint if one.challenge and made["ok"] else None
         except CdcError as refused:
             state, error = "failed", refused.message
         except (Withheld, Crowded):
@@ -102,7 +108,7 @@ class Trials:
         try:
             conn = await open_session(self.url, "test")
             try:
-                await run(conn, "trial_end", [one.id, state, result, error])
+                await run(conn, "trial_end", [one.id, state, result, error, proven, UNVERIFIED])
             finally:
                 await conn.close()
         except (psycopg.Error, TimeoutError) as failed:
@@ -110,12 +116,25 @@ class Trials:
 
     async def _sent(self, one: _Claimed, webhook: Webhook) -> dict[str, object]:
         """Raises CdcError where no request can be made, Withheld, Crowded or Unable."""
-        if webhook.state is WebhookState.REMOVED:
-            raise CdcError("the webhook was removed")
-        self.client.check_tls(webhook.tls_profile)
-        sealer = Sealer(self.vault.opened(webhook))
+        sealer = self._sealer(webhook)
         event = event_to_test(self.mapping, webhook.id, one.events)
         delivery = trial_delivery(self.mapping, webhook, event)
         body = self.translator.body(delivery, sealer.url)
         request = sealer.seal(delivery, body, int(time.time()))
         return trial_result(delivery, await self.client.post(request))
+
+    async def _challenged(self, one: _Claimed, webhook: Webhook) -> dict[str, object]:
+        """As ``_sent``. What is to be echoed is made here, and kept nowhere."""
+        sealer = self._sealer(webhook)
+        asked = Challenge.new(webhook)
+        request = sealer.seal(asked.delivery, asked.body(sealer.url), int(time.time()))
+        heard: list[bytes] = []
+        outcome = await self.client.post(request, heard.append)
+        echoed = one.challenge == "accept" or asked.echoed(b"".join(heard))
+        return asked.result(outcome, echoed=echoed)
+
+    def _sealer(self, webhook: Webhook) -> Sealer:
+        if webhook.state is WebhookState.REMOVED:
+            raise CdcError("the webhook was removed")
+        self.client.check_tls(webhook.tls_profile)
+        return Sealer(self.vault.opened(webhook))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import time
+from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 from cdc.deliver import outcome
@@ -133,8 +134,12 @@ class Client:
             lease=lease,
         )
 
-    async def post(self, request: Request) -> Outcome:
+    async def post(
+        self, request: Request, hear: Callable[[bytes], object] | None = None
+    ) -> Outcome:
         """Send one request; never raises for what a receiver does.
+
+        hear: gets the answer's body, as far as it was read.
 
         Cancelling passes through and closes the connection. If a kept connection ends at once and
         without a byte of an answer, it had most likely been closed for idleness while we wrote:
@@ -173,6 +178,8 @@ class Client:
             if (lacking := outcome.lacking(error)) is not None:
                 raise outcome.Unable(lacking) from error
             return outcome.failed(error, host, time.monotonic() - started, waited)
+        if hear is not None:
+            hear(reply.body)
         excerpt = outcome.excerpt(reply.body, request, self._excerpt_limit)
         wait = reply.retry_after
         pause = None if wait is None else outcome.retry_after(wait, time.time(), self._cap)

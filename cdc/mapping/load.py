@@ -20,7 +20,7 @@ from cdc.errors import MappingError
 from cdc.mapping import addresses
 from cdc.mapping.model import COMPANY, Company, Mapping, Resource
 from cdc.mapping.names import Wrong, identifier, table_named
-from cdc.model import NOTICE_EVENT
+from cdc.model import CHALLENGE_EVENT, NOTICE_EVENT
 from cdc.settings.kinds import odd_in_url
 
 MOST_FIELDS = 60
@@ -281,8 +281,9 @@ class _Checker:
                     f"resources.{name}.event",
                     f"'{resource.event}' is the event of {events[resource.event]} already",
                 )
-            if resource.event == NOTICE_EVENT:
-                raise Wrong(f"resources.{name}.event", f"'{NOTICE_EVENT}' is the event of notices")
+            for taken, of in ((NOTICE_EVENT, "notices"), (CHALLENGE_EVENT, "challenges")):
+                if resource.event == taken:
+                    raise Wrong(f"resources.{name}.event", f"'{taken}' is the event of {of}")
             if resource.event is not None:
                 events[resource.event] = f"resources.{name}"
 

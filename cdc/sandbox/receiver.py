@@ -6,6 +6,7 @@ For ``cdc receive``, the demo and the tests. No server for production: it keeps 
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 import time
 from collections import Counter
@@ -19,6 +20,7 @@ from multidict import CIMultiDict
 from cdc.errors import CdcError
 from cdc.message.signing import SignatureProblem, verify
 from cdc.message.signing_keys import verifying
+from cdc.model import CHALLENGE_EVENT
 from cdc.telemetry.http import HTTP_LOG
 
 
@@ -270,7 +272,22 @@ class Receiver:
         before = got.tries if script.per_id else seen
         if before <= script.fail_first or self._chance.random() < script.fail_rate:
             return script.failure
+        if script.reply == Reply() and (text := _challenge(got)) is not None:
+            return Reply(body=text.encode())
         return script.reply
+
+
+def _challenge(got: Received) -> str | None:
+    """What a challenge has to be answered with; None: it is none, or not signed as expected."""
+    if CHALLENGE_EVENT.encode() not in got.body or got.problem not in (
+        None,
+        SignatureProblem.NO_SECRET,
+    ):
+        return None
+    try:
+        return str(json.loads(got.body)["data"]["challenge"])
+    except (ValueError, LookupError, TypeError):
+        return None
 
 
 def _counted(counts: Counter[int], what: object) -> int:

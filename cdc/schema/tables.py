@@ -69,6 +69,7 @@ webhook = sa.Table(
     column("xid", Xid8, server_default=XID),
     column("tls_profile", sa.Text, null=True),
     column("ref", C, null=True),
+    column("unverified_since", TIME, null=True),
     sa.Index("webhook_company", "company"),
     sa.Index("webhook_xid", "xid"),
     sa.Index(

@@ -253,6 +253,11 @@ class Settings(SourcedSettings):
         description="Its private key, PEM, not encrypted. Without: it stands in the certificate's "
         "file.",
     )
+    challenge: Literal["echo", "accept", "off"] = Field(
+        "echo",
+        description="How an endpoint that its company enters is proven before the first delivery: "
+        "it answers with the challenge, it accepts it with any 2xx, or not at all.",
+    )
     serve_frame_ancestors: Origins = Field(
         (),
         description="Origins whose pages may show the portal in a frame, such as "

@@ -62,6 +62,12 @@ class Empty(In):
     """A body with nothing in it; it may be left out."""
 
 
+class ResumeIn(In):
+    unverified: bool = Field(
+        False, description="Also if the endpoint is not verified; not for keys of a company."
+    )
+
+
 class Paged(Query):
     limit: Limit = 50
     after: Cursor = None
@@ -148,6 +154,9 @@ class WebhookOut(Out):
     headers: dict[str, str] = Field(description="Names; the values are hidden (`***`).")
     tls_profile: str | None
     ref: str | None
+    unverified_since: datetime | None = Field(
+        description="Nothing is sent to the endpoint before it is verified."
+    )
     created_at: datetime
     version: int
 

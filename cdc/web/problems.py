@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from cdc.deliver.guard import AddressRefused
 from cdc.errors import CdcError, DatabaseError, UsageError
-from cdc.webhooks.model import Duplicate, LimitReached, UnknownWebhook, VersionChanged
+from cdc.webhooks.model import Duplicate, LimitReached, UnknownWebhook, Unverified, VersionChanged
 from cdc.webhooks.trials import TooManyTrials
 
 MEDIA_TYPE = "application/problem+json"
@@ -58,6 +58,9 @@ CODES: Mapping[str, Kind] = {
     "in_progress": Kind(409, "Another request changes the same", "Send it again after a moment."),
     "conflict": Kind(
         409, "This is not possible in the current state", "Read the current state, then decide."
+    ),
+    "unverified": Kind(
+        409, "The endpoint is not yet verified", "Verify it: `POST /v1/webhooks/{id}/verify`."
     ),
     "version_changed": Kind(
         412, "The webhook was changed meanwhile", "Read it again, and repeat with its new version."
@@ -127,6 +130,7 @@ _BY_KIND = (
     (UnknownWebhook, "not_found"),
     (Duplicate, "duplicate"),
     (LimitReached, "limit_reached"),
+    (Unverified, "unverified"),
     (VersionChanged, "version_changed"),
     (AddressRefused, "address_refused"),
     (TooManyTrials, "too_many_requests"),

@@ -32,6 +32,10 @@ class VersionChanged(CdcError):
     """The webhook has another version than the change was meant for."""
 
 
+class Unverified(CdcError):
+    """The endpoint was entered by its company, and has not been proven."""
+
+
 class LimitReached(CdcError):
     """A company has as many of these as it may have."""
 
@@ -128,6 +132,7 @@ class NewWebhook(Wanted):
     secrets: newest first; empty: one is made.
     scheme:  of the one that is made.
     tls_profile: which certificates to trust and to show; None: those for all.
+    unverified: nothing is sent to the endpoint before it is proven.
     """
 
     company: str
@@ -143,6 +148,7 @@ class NewWebhook(Wanted):
     reason: str = ""
     tls_profile: str | None = None
     ref: str | None = None
+    unverified: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +190,7 @@ class Registration(Wanted):
     asked for: then they are as the database has them, encrypted, if there was a key. ``shown``
     leaves them out.
     ref: the caller's own id of it.
+    unverified_since: nothing is sent before the endpoint is proven; None: it may be sent to.
     """
 
     id: int
@@ -201,6 +208,7 @@ class Registration(Wanted):
     version: int
     tls_profile: str | None
     ref: str | None = None
+    unverified_since: datetime | None = None
 
     def shown(self) -> dict[str, Any]:
         """All that may be printed."""
@@ -221,6 +229,7 @@ class Registration(Wanted):
             "created_at": self.created_at,
             "version": self.version,
             "ref": self.ref,
+            "unverified_since": self.unverified_since,
         }
 
 

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from cdc.errors import CdcError, UsageError
 from cdc.message.signing import split_endpoint
 from cdc.message.signing_keys import Scheme, new_secret, parse_secret, scheme_of
-from cdc.model import WebhookState
+from cdc.model import UNVERIFIED, WebhookState
 from cdc.webhooks import audit, checks, statements
 from cdc.webhooks.audit import Actor
 from cdc.webhooks.model import (
@@ -24,6 +24,7 @@ from cdc.webhooks.model import (
     Rotated,
     Rules,
     Secret,
+    Unverified,
     VersionChanged,
 )
 from cdc.webhooks.reader import RegistryReader
@@ -86,10 +87,18 @@ class Registry(RegistryReader):
             _refuse(problems, len(news), CdcError)
             return added
 
-    def update(self, webhook_id: int, changes: Changes, version: int | None = None) -> Registration:
+    def update(
+        self,
+        webhook_id: int,
+        changes: Changes,
+        version: int | None = None,
+        *,
+        unverified: bool = False,
+    ) -> Registration:
         """Changes a registration; paused and suspended ones too.
 
         version: the one that the changes are meant for; None: any.
+        unverified: nothing is sent to another endpoint before it is proven.
 
         Raises UnknownWebhook, UsageError or Refused, Duplicate, LimitReached, VersionChanged.
         """
@@ -112,6 +121,9 @@ class Registry(RegistryReader):
                 statements.subscribe(conn, webhook_id, old.company, events, wanted)
             if values.keys() & {"endpoint", "headers", "tls_profile"}:
                 statements.due_now(conn, webhook_id)
+            if unverified and "endpoint" in values and changes.endpoint != old.endpoint:
+                values |= {"state": str(WebhookState.PAUSED), "reason": UNVERIFIED}
+                values["unverified_since"] = statements.NOW
             statements.change(conn, webhook_id, values)
             return self._noted(conn, "webhook.update", old)
 
@@ -122,16 +134,25 @@ class Registry(RegistryReader):
         checks.text("reason", reason)
         return self._move(webhook_id, WebhookState.PAUSED, reason)
 
-    def resume(self, webhook_id: int) -> Registration:
+    def resume(self, webhook_id: int, *, unverified: bool = False) -> Registration:
         """Ends a pause or a suspension; what was held is sent in order. What waits for a later
         attempt is due at once, also of an active webhook: a person says the endpoint is well again.
-        Raises UnknownWebhook."""
+
+        unverified: also of an endpoint that was not proven; it counts as proven from now on.
+        Raises UnknownWebhook, Unverified."""
         with self._transaction() as conn:
             old = statements.alive(conn, webhook_id)
+            if old.unverified_since is not None and not unverified:
+                raise Unverified(
+                    f"webhook {webhook_id} cannot be resumed: {UNVERIFIED}",
+                    "Its company verifies it in the portal or over the API. Without that: "
+                    f"`cdc webhook resume {webhook_id} --unverified`.",
+                )
             hurried = statements.due_now(conn, webhook_id)
             if not (hurried or old.state is not WebhookState.ACTIVE or old.reason):
                 return self._ordered(old)
-            statements.change(conn, webhook_id, {"state": "active", "reason": ""})
+            values = {"state": "active", "reason": "", "unverified_since": None}
+            statements.change(conn, webhook_id, values)
             return self._noted(conn, "webhook.resume", old)
 
     def remove(self, webhook_id: int, reason: str = "", version: int | None = None) -> Registration:

@@ -84,6 +84,7 @@ def registration(row: Any) -> Registration:
         filter=row.filter or {},
         changed=None if row.changed is None else tuple(row.changed),
         include=tuple(row.include or ()),
+        unverified_since=row.unverified_since,
     )
 
 
@@ -177,6 +178,7 @@ def insert(conn: sa.Connection, new: NewWebhook, cap: int) -> int:
         "headers": new.headers,
         "tls_profile": new.tls_profile,
         "ref": new.ref,
+        "unverified_since": NOW if new.unverified else None,
     }
     made = conn.execute(sa.insert(webhook).values(values).returning(webhook.c.id))
     webhook_id = int(made.scalar_one())

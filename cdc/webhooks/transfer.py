@@ -52,11 +52,13 @@ class _Webhook(_StrictModel):
     filter: dict[str, list[str]] = {}
     changed: tuple[str, ...] | None = None
     include: tuple[str, ...] = ()
+    unverified: bool = False
     signature: Scheme = Scheme.V1
     secrets: list[_Secret] = []
 
 
-_PLAIN = tuple(name for name in _Webhook.model_fields if name not in ("signature", "secrets"))
+_OWN = ("unverified", "signature", "secrets")
+_PLAIN = tuple(name for name in _Webhook.model_fields if name not in _OWN)
 """Names that a file and a registration have in common."""
 
 
@@ -92,6 +94,8 @@ def _dumped(one: Registration, signed: tuple[Secret, ...] | Scheme) -> dict[str,
         if getattr(one, name) == value:
             del entry[name]
     entry["state"] = str(one.state)
+    if one.unverified_since is not None:
+        entry["unverified"] = True
     if shown:
         entry["endpoint"] = without_login(one.endpoint)
         entry["headers"] = dict.fromkeys(one.headers, HIDDEN)
@@ -123,5 +127,6 @@ def _parsed(entry: _Webhook) -> NewWebhook:
         **{name: getattr(entry, name) for name in _PLAIN if name != "state"},
         secrets=tuple(Secret(s.secret, s.expires_at) for s in entry.secrets),
         scheme=entry.signature,
-        state=WebhookState(entry.state),
+        state=WebhookState.PAUSED if entry.unverified else WebhookState(entry.state),
+        unverified=entry.unverified,
     )

@@ -6,15 +6,17 @@ show what came of it by ``newest``, or by the task's number; none of them connec
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import sqlalchemy as sa
 
 from cdc.errors import CdcError, UsageError
 from cdc.message.trial import SENT_WITHIN_S
+from cdc.model import CHALLENGE_EVENT
 from cdc.schema.tables import task
 from cdc.webhooks import audit, statements
 from cdc.webhooks.audit import Actor
+from cdc.webhooks.model import Registration
 
 TRIALS_PER_MINUTE = 5
 """Of one webhook."""
@@ -56,30 +58,56 @@ def start(
         raise UsageError(
             f"webhook {webhook_id} has no event '{event}'", f"It has: {', '.join(found.events)}."
         )
-    _check_rate(conn, webhook_id)
+    asked = {"events": [event] if event else list(found.events)}
+    return _begun(conn, actor, found, asked, "webhook.test")
+
+
+def challenge(
+    conn: sa.Connection, actor: Actor, webhook_id: int, proof: Literal["echo", "accept", "off"]
+) -> dict[str, Any]:
+    """Has a signed challenge sent; its answer may prove the endpoint. The task, a test as others.
+
+    proof: what the answer must be; "off": any 2xx, as "accept".
+    Raises UnknownWebhook, TooManyTrials.
+    """
+    found = statements.alive(conn, webhook_id)
+    asked = {"events": [CHALLENGE_EVENT], "challenge": "echo" if proof == "echo" else "accept"}
+    return _begun(conn, actor, found, asked, "webhook.verify")
+
+
+def _begun(
+    conn: sa.Connection, actor: Actor, found: Registration, asked: dict[str, Any], action: str
+) -> dict[str, Any]:
+    _check_rate(conn, found.id)
     made = (
         sa.insert(task)
         .values(
             kind="test",
             actor=actor.name,
             company=found.company,
-            webhook_id=webhook_id,
-            request={"events": [event] if event else list(found.events)},
+            webhook_id=found.id,
+            request=asked,
         )
         .returning(task)
     )
     row = dict(conn.execute(made).mappings().one())
-    after = {"task": str(row["id"]), "event": event}
-    audit.note(conn, actor, "webhook.test", company=found.company, webhook=webhook_id, after=after)
+    after = {"task": str(row["id"]), "event": asked["events"][0]}
+    audit.note(conn, actor, action, company=found.company, webhook=found.id, after=after)
     conn.execute(sa.text("select pg_notify('cdc', '') where pg_notification_queue_usage() < 0.5"))
     return row
 
 
-def newest(conn: sa.Connection, webhook_id: int) -> dict[str, Any] | None:
-    """The webhook's newest test, as a task; None: there is none, or it was forgotten."""
+def newest(
+    conn: sa.Connection, webhook_id: int, *, challenges: bool = False
+) -> dict[str, Any] | None:
+    """The webhook's newest test, as a task; None: there is none, or it was forgotten.
+
+    challenges: of these instead.
+    """
     query = (
         sa.select(task)
         .where(task.c.kind == "test", task.c.webhook_id == webhook_id)
+        .where(task.c.request.has_key("challenge").is_(challenges))
         .order_by(task.c.created_at.desc())
         .limit(1)
     )

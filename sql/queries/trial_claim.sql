@@ -17,4 +17,5 @@ with due as materialized (
 update cdc.task t set state = 'running'
   from due
  where t.id = due.id
-returning t.id, t.webhook_id, array(select jsonb_array_elements_text(t.request -> 'events')) as events
+returning t.id, t.webhook_id, array(select jsonb_array_elements_text(t.request -> 'events')) as events,
+       t.request ->> 'challenge' as challenge

@@ -20,7 +20,9 @@ create table cdc.webhook (
   xid            xid8 not null default pg_current_xact_id(), -- of the last change: found by snapshot
   -- Which certificates to trust and to show: a name in the daemon's configuration. Null: as for all.
   tls_profile text check (tls_profile ~ '^[a-z0-9][a-z0-9_-]{0,62}$'),
-  ref         text collate "C" check (ref <> '')       -- the caller's own id of it
+  ref         text collate "C" check (ref <> ''),      -- the caller's own id of it
+  -- Since when an endpoint that its company has entered waits to be proven; until then nothing is sent to it.
+  unverified_since timestamptz check (unverified_since is null or state in ('paused', 'removed'))
 );
 create index webhook_company on cdc.webhook (company);
 create index webhook_xid on cdc.webhook (xid);

@@ -10,7 +10,7 @@ select id, company, regexp_replace(endpoint, '^(https?://)[^/?#]*@', '\1***@') a
        state, reason, since, max_concurrency, rate_limit,
        case when headers = '{}' then headers
             else (select jsonb_object_agg(name, '***') from jsonb_object_keys(headers) name) end as headers,
-       created_at, version, tls_profile, ref
+       created_at, version, tls_profile, ref, unverified_since
   from cdc.webhook;
 
 -- Keys of the API. The key itself is shown once, when it is made; kept is a SHA-256 of its secret, which is

@@ -12,7 +12,7 @@ grant select on cdc.installation, cdc.layout, cdc.webhook, cdc.webhook_secret, c
 grant select on cdc.schema_version to cdc_daemon, cdc_admin, cdc_reader;
 grant select, insert, update, delete on cdc.queue, cdc.retry, cdc.dead, cdc.lane to cdc_daemon;
 grant select, update on cdc.shard to cdc_daemon;
-grant update (state, reason, xid) on cdc.webhook to cdc_daemon;
+grant update (state, reason, xid, unverified_since) on cdc.webhook to cdc_daemon;
 grant select, insert on cdc.attempt to cdc_daemon;
 grant update (log_pruned) on cdc.installation to cdc_daemon;
 grant select, update on sequence cdc.bell, cdc.queue_id to cdc_daemon;
@@ -37,7 +37,7 @@ grant delete on cdc.queue to cdc_admin;
 
 -- Readers: the state of everything, no secrets (webhook.headers may hold a token, so not that either).
 grant select (id, company, description, state, reason, since, max_concurrency, rate_limit, created_at,
-              version, tls_profile, ref) on cdc.webhook to cdc_reader;
+              version, tls_profile, ref, unverified_since) on cdc.webhook to cdc_reader;
 grant select on cdc.installation, cdc.layout, cdc.subscription, cdc.lane, cdc.shard, cdc.bell, cdc.queue_id
   to cdc_reader;
 grant select (id, xid, webhook_id, uid, layout, action, "time", refs) on cdc.queue to cdc_reader;
@@ -68,11 +68,11 @@ grant select (id, xid), delete on cdc.gone to cdc_daemon;
 grant select on cdc.schema_version, cdc.installation, cdc.layout, cdc.queue, cdc.attempt, cdc.lane, cdc.shard,
   cdc.bell, cdc.queue_id, cdc.registration to cdc_serve;
 grant select (id, company, description, state, reason, since, max_concurrency, rate_limit, created_at,
-              version, xid, tls_profile, ref) on cdc.webhook to cdc_serve;
+              version, xid, tls_profile, ref, unverified_since) on cdc.webhook to cdc_serve;
 grant insert (company, endpoint, description, state, reason, max_concurrency, rate_limit, headers,
-              tls_profile, ref) on cdc.webhook to cdc_serve;
+              tls_profile, ref, unverified_since) on cdc.webhook to cdc_serve;
 grant update (endpoint, description, state, reason, max_concurrency, rate_limit, headers, version,
-              tls_profile, ref) on cdc.webhook to cdc_serve;
+              tls_profile, ref, unverified_since) on cdc.webhook to cdc_serve;
 grant select (webhook_id, created_at, expires_at, scheme) on cdc.webhook_secret to cdc_serve;
 grant insert (webhook_id, secret, expires_at, scheme) on cdc.webhook_secret to cdc_serve;
 grant update (expires_at) on cdc.webhook_secret to cdc_serve;

@@ -175,7 +175,7 @@ CASES = {
         ("shard_pkey",),
     ),
     "trial_claim": Case("'{{3}}', '{{0}}', 10, 30", ("task_open", "shard_pkey")),
-    "trial_end": Case("'0f6ae0b3-5c0d-4a58-9d1c-6a3a2f3e9b57', 'done', null, null", ("task_pkey",)),
+    "trial_end": Case("md5('')::uuid, 'd', null, null, 'x', ''", ("task_pkey", "webhook_pkey")),
     "mail_claim": Case("300", ("contact_pkey", "mail_pkey")),
     "mail_read": Case("1, 100", ("mail_pkey", "notice_pkey")),
     "mail_sent": Case("1, '{{1}}', 900", ("contact_pkey",)),

@@ -19,6 +19,7 @@ import psycopg
 
 from cdc.mapping import default_mapping
 from cdc.message.signing_keys import new_secret
+from cdc.model import CHALLENGE_EVENT
 from cdc.sandbox.receiver import Received, Receiver
 from tests.daemon.running import LIMIT
 
@@ -311,6 +312,8 @@ def _resource(got: Received) -> str:
     """Table and key of the changed row, out of the body."""
     payload = json.loads(got.body)
     table = payload["event"].removesuffix("_changed")
+    if table == CHALLENGE_EVENT:
+        return CHALLENGE_EVENT
     return f"{table} {payload['data'][table].rsplit('/', 2)[-2]}"
 
 

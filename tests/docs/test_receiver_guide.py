@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hmac
+import json
 import os
 import re
 import shutil
@@ -22,9 +23,10 @@ from cdc.lanes.order import Held
 from cdc.lanes.rate_limit import SlowDown
 from cdc.lanes.retry_policy import RetryPolicy
 from cdc.lanes.rules import LaneRules
+from cdc.message.challenge import Challenge
 from cdc.message.signing import Signer
 from cdc.message.signing_keys import Scheme, new_secret, public_key
-from cdc.model import Answer, Delivery, Layout, Outcome
+from cdc.model import Answer, Delivery, Layout, Outcome, Webhook, WebhookState
 from cdc.settings import Settings
 from tests.docs.pages import blocks, page, table
 from tests.house.files import TOP
@@ -108,6 +110,27 @@ def given(request: pytest.FixtureRequest) -> tuple[str, list[list[str]], list[bo
         for headers, body, _ in made.values()
     ]  # fmt: skip
     return key, lines, [genuine for _, _, genuine in made.values()]
+
+
+def test_the_answer_to_a_challenge() -> None:
+    scope: dict[str, Any] = {}
+    for kind in ("python verify", "python challenge"):
+        (block,) = blocks(GUIDE, kind)
+        exec(compile(block.text, "docs/receiver.md", "exec"), scope)
+    asked = Challenge.new(Webhook(1, "1", "https://x.example/", WebhookState.PAUSED, 1, (SECRET,)))
+    body = asked.body("https://x.example/")
+    headers = dict(Signer([SECRET]).headers(UID, int(time.time()), body))
+    status, text = scope["answer"](SECRET, headers, body)
+    assert (status, asked.echoed(text)) == (200, True)
+    assert scope["answer"](OTHER, headers, body) == (401, b"")
+    headers = dict(Signer([SECRET]).headers(UID, int(time.time()), BODY))
+    assert scope["answer"](SECRET, headers, BODY) == (200, b"")
+    # The literal one of the protocol's page has the same form.
+    (shown,) = blocks(page("docs/protocol.md"), "json challenge")
+    told, made = json.loads(shown.text), json.loads(body)
+    assert (list(told), list(told["data"]), told["event"]) == (
+        list(made), list(made["data"]), made["event"],
+    )  # fmt: skip
 
 
 def test_the_python_verifier(given: tuple[str, list[list[str]], list[bool]]) -> None:

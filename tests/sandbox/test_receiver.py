@@ -55,6 +55,18 @@ async def post(
     return await client.post(Request(url, header_lines(headers), body))
 
 
+async def test_a_challenge_is_answered_if_it_is_genuine(receiver: Receiver, client: Client) -> None:
+    body = b'{"event": "webhook_challenge", "data": {"challenge": "abc"}}'
+    receiver.expect("/own", SECRET)
+    for path, secret, text in (
+        ("/own", SECRET, "abc"),
+        ("/own", new_secret(), ""),
+        ("/any", new_secret(), "abc"),
+    ):
+        done = await post(client, receiver.url(path), "u", secret, body)
+        assert (done.status, done.excerpt) == (200, text)
+
+
 async def test_records_what_came(receiver: Receiver, client: Client) -> None:
     receiver.expect("/hook", SECRET)
     before = time.perf_counter(), time.time()

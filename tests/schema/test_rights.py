@@ -204,7 +204,8 @@ def test_the_daemon_may_suspend_and_nothing_else_of_a_registration(conn: Connect
         "   and has_column_privilege('cdc_daemon', attrelid, attnum, 'update')"
     ).fetchall()
     # xid: a restored dump may hold ids of the future, which the daemon puts right at its start.
-    assert {row[0] for row in columns} == {"state", "reason", "xid"}
+    # unverified_since: an endpoint has answered its challenge.
+    assert {row[0] for row in columns} == {"state", "reason", "xid", "unverified_since"}
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import ssl
@@ -128,10 +129,13 @@ def window(browser: Browser, url: str, root: str = "/console", **options: Any) -
 
 @dataclass(slots=True)
 class Server:
-    """A receiver, whose answer can be changed at any time. got: headers and body of each POST."""
+    """A receiver, whose answer can be changed at any time. got: headers and body of each POST.
+
+    proves: it answers challenges."""
 
     url: str
     status: int = 200
+    proves: bool = True
     got: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
 
 
@@ -141,9 +145,12 @@ def receiver(tls: ssl.SSLContext | None = None) -> Iterator[Server]:
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             made.got.append(({k.lower(): v for k, v in self.headers.items()}, body))
+            asked = json.loads(body)["data"].get("challenge", "").encode()
+            answer = asked if made.proves else b""
             self.send_response(made.status)
-            self.send_header("Content-Length", "0")
+            self.send_header("Content-Length", str(len(answer)))
             self.end_headers()
+            self.wfile.write(answer)
 
         def log_message(self, *_: object) -> None:
             pass

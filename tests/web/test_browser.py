@@ -215,56 +215,6 @@ class TestTheHelpdesk:
             here.see("No delivery is dead.")
 
 
-def test_a_company_sees_why_nothing_arrives_and_sends_again(
-    browser: Browser, served: Served
-) -> None:
-    """By a link that the suite's own server has asked for."""
-    asked = {"may": ["replay", "manage"]}
-    made = served.client("operator").good("POST", "/v1/companies/5/portal-links", asked)
-    link = made["url"][made["url"].index("/p/") :]
-    with (
-        daemon(served),
-        receiver() as good,
-        window(browser, served.url, "", java_script_enabled=False) as here,
-    ):
-        page = here.open(link)
-        here.click("Open", "button")
-        page.get_by_role("heading", name="Your webhooks").wait_for()
-        here.see("There is no webhook yet, so nothing is sent.")
-        here.click("Register a webhook")
-        page.get_by_label("Endpoint").fill(good.url)
-        page.get_by_label("project_changed").check()
-        here.click("Register", "button")
-        secret = page.locator(".secret").inner_text()
-        here.click("I have it: go on")
-        number = page.url.rpartition("/")[2]
-        good.status = 500
-        change(served, 5)
-        failed = "select from cdc.retry where webhook_id = %s and last_status = 500"
-        until(lambda: served.rows(failed, number))
-        page.reload()
-        here.see("Your server answered 500 to our last request.")
-        assert page.get_by_text("cdc ").count() == 0  # no command of an operator's
-        here.picture("portal-webhook", height=900)
-        good.status = 200
-        page.get_by_role("row", name="retrying").get_by_role("link").click()
-        here.click("Send again")
-        here.click("Send again", "button")
-        until(lambda: len(good.got) > 1)
-        assert verified(secret, *good.got[-1])["event"] == "project_changed"
-        here.open(link)
-        here.click("Open", "button")
-        here.see("A link is needed")
-    with window(browser, served.url, "") as here:
-        made = served.client("operator").good("POST", "/v1/companies/5/portal-links", asked)
-        here.open(made["url"][made["url"].index("/p/") :])
-        here.check_looks()
-        here.click("Open", "button")
-        for path in ("/", "/register", f"/webhooks/{number}", f"/webhooks/{number}/edit"):
-            here.open(f"/portal{path}")
-            here.check_looks()
-
-
 # -- each screen ----------------------------------------------------------------------------------
 
 

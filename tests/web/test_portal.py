@@ -190,11 +190,16 @@ async def test_a_company_manages_its_own(
     page = await one.post(f"{here}/edit", {**form, "description": "of the ATS"})
     assert "of the ATS" in page.text
     assert "Paused" in (await one.post(f"{here}/pause", {"reason": "a move"})).text
+    page = await one.post(f"{here}/resume", {})
+    assert (page.status, "its endpoint is not yet verified" in page.text) == (409, True)
+    asked = {"unverified": True}
+    served.client("operator").good("POST", f"/v1/webhooks/{number}/resume", asked)
+    assert "Paused" in (await one.post(f"{here}/pause", {"reason": "a move"})).text
     assert "Resumed" in (await one.post(f"{here}/resume", {})).text
     assert "whsec_" in (await one.post(f"{here}/rotate", {"grace": "3600"})).text
     assert "Removed" in (await one.post(f"{here}/remove", {})).text
-    (session,) = {row[0] for row in served.rows(
-        "select actor from cdc.audit where webhook_id = %s", number)}  # fmt: skip
+    done = "select distinct actor from cdc.audit where webhook_id = %s and actor ~ '^session:'"
+    ((session,),) = served.rows(done, number)
     begun = served.rows(
         "select company, after from cdc.audit where action = 'session.begin' and actor = %s",
         session,

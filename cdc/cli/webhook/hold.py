@@ -53,14 +53,24 @@ def pause(
         say(f"Paused {headline(paused)}; requests may still be in flight.")
 
 
-def resume(ctx: typer.Context, webhook_id: WebhookId, as_json: AsJson = False) -> None:
+def resume(
+    ctx: typer.Context,
+    webhook_id: WebhookId,
+    unverified: Annotated[
+        bool,
+        typer.Option(
+            "--unverified", help="Also if its company has entered the endpoint, and not proven it."
+        ),
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
     """End a pause or a suspension; held deliveries are sent in order, and retries are due now.
 
     Also useful for an active webhook whose endpoint works again: its retries are due at once.
     """
     registry, _, _ = open_registry(ctx)
     with registry:
-        resumed = registry.resume(webhook_id)
+        resumed = registry.resume(webhook_id, unverified=unverified)
     if as_json:
         print_json(resumed.shown())
     else:

@@ -12,7 +12,7 @@ from cdc.capture.plan import TableStatus
 from cdc.causes import Cause, cause_of
 from cdc.diagnosis.doctor.recording import BlockingSession
 from cdc.mapping import Resource
-from cdc.model import ACTIONS, UNUSABLE, USUAL_ACTIONS
+from cdc.model import ACTIONS, UNUSABLE, UNVERIFIED, USUAL_ACTIONS
 from cdc.wording import counted, when
 
 Verdict = Literal["ok", "wait", "bad"]
@@ -158,6 +158,16 @@ class WebhookFacts:
         """Why the daemon cannot use the registration; None if it can."""
         error = self.last_error or ""
         return error[len(UNUSABLE) :] if error.startswith(UNUSABLE) else None
+
+    @property
+    def resumed(self) -> str:
+        """What ends its pause or suspension."""
+        if self.reason == UNVERIFIED:
+            return (
+                "Its company verifies it in the portal or over the API; "
+                f"`cdc webhook resume {self.id} --unverified` accepts it without."
+            )
+        return f"`cdc webhook resume {self.id}` sends everything that is held, in order."
 
 
 class Failing(NamedTuple):

@@ -187,7 +187,7 @@ def of_delivery(one: DeliveryFacts, facts: Facts) -> Iterator[Sentence]:
             f"held {hook.state}",
             f"It is held: its webhook is {hook.state} since {when(hook.since)}"
             f"{': ' + hook.reason if hook.reason else ''}. It expires after CDC_HELD_DAYS.",
-            f"`cdc webhook resume {hook.id}` sends everything that is held, in order.",
+            hook.resumed,
         )
     else:
         yield from _waiting(one, facts, hook, log)

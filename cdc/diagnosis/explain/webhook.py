@@ -21,7 +21,7 @@ def of_webhook(hook: WebhookFacts, facts: Facts) -> Iterator[Sentence]:
             hook.state,
             f"It is {hook.state} since {when(hook.since)}{why}. Changes are collected, and expire "
             "after CDC_HELD_DAYS.",
-            f"`cdc webhook resume {hook.id}` sends everything that is held, in order.",
+            hook.resumed,
         )
     else:
         wrong = list(in_the_way(hook, facts))

@@ -46,6 +46,12 @@ def test_webhook(call: Call) -> ApiAnswer:
     return ApiAnswer(shown_task(call, row), 202, {"Location": f"/v1/tasks/{row['id']}"})
 
 
+def verify_webhook(call: Call) -> ApiAnswer:
+    number = call.access.webhook(int(call.params["webhook_id"]))
+    row = trials.challenge(call.conn, call.actor, number, call.service.settings.challenge)
+    return ApiAnswer(shown_task(call, row), 202, {"Location": f"/v1/tasks/{row['id']}"})
+
+
 def shown_task(call: Call, row: dict[str, Any]) -> TaskOut:
     """What to do about a failed test is for operators: a company cannot do it."""
     if row["result"] is not None and (call.access.company_only or call.access.webhook_only):

@@ -10,7 +10,7 @@ from cdc.deliver.trust import check_name
 from cdc.message import signing_keys
 from cdc.message.signing import check_headers
 from cdc.message.signing_keys import Scheme
-from cdc.model import USUAL_ACTIONS, WebhookState
+from cdc.model import UNVERIFIED, USUAL_ACTIONS, WebhookState
 from cdc.web import pages
 from cdc.web.call import ApiAnswer, Call
 from cdc.web.models import RotateOut, WebhookIn, WebhookMade, WebhookOut, WebhookPage, WebhookPatch
@@ -60,6 +60,7 @@ def add(call: Call) -> ApiAnswer:
             scheme=Scheme(body.signature),
             tls_profile=body.tls_profile,
             ref=body.ref,
+            **_unverified(call),
         )
     )
     made = WebhookMade(**shown(added.webhook).model_dump(), **secret(added.secret))
@@ -101,7 +102,8 @@ def change(call: Call) -> ApiAnswer:
     )
     if changes == Changes():
         return _answer(call.registry.get(number))
-    return _answer(call.registry.update(number, changes, call.if_match))
+    unverified = bool(_unverified(call))
+    return _answer(call.registry.update(number, changes, call.if_match, unverified=unverified))
 
 
 def pause(call: Call) -> ApiAnswer:
@@ -109,7 +111,10 @@ def pause(call: Call) -> ApiAnswer:
 
 
 def resume(call: Call) -> ApiAnswer:
-    return _answer(call.registry.resume(call.access.webhook(_id(call))))
+    if call.body.unverified and call.access.company_only is not None:
+        raise Problem("forbidden", errors={"unverified": "only an operator's key can set this"})
+    number = call.access.webhook(_id(call))
+    return _answer(call.registry.resume(number, unverified=call.body.unverified))
 
 
 def remove(call: Call) -> ApiAnswer:
@@ -165,6 +170,13 @@ def _answer(one: Registration) -> ApiAnswer:
 
 def _id(call: Call) -> int:
     return int(call.params["webhook_id"])
+
+
+def _unverified(call: Call) -> dict[str, Any]:
+    """What a company enters itself is proven before its first delivery."""
+    if call.access.company_only is None or call.service.settings.challenge == "off":
+        return {}
+    return {"state": WebhookState.PAUSED, "reason": UNVERIFIED, "unverified": True}
 
 
 def _operators_only(call: Call, body: WebhookIn | WebhookPatch) -> None:

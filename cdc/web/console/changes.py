@@ -13,7 +13,7 @@ from cdc.web.console.forms import checked
 from cdc.web.console.render import at_least
 from cdc.web.console.visit import FormAttempt, Page, Redirect, Visit
 from cdc.web.console.webhooks import found
-from cdc.web.models import Empty, Reason, RotateIn, RotateOut
+from cdc.web.models import Reason, ResumeIn, RotateIn, RotateOut
 from cdc.web.problems import Problem
 from cdc.webhooks import statements
 from cdc.webhooks.model import Registration
@@ -112,7 +112,7 @@ def _question(visit: Visit, action: str, attempt: FormAttempt) -> Page:
     return Page("confirm.html", values, attempt.status)
 
 
-def _unchanged(visit: Visit) -> int:
+def unchanged(visit: Visit) -> int:
     """The webhook's number, locked in the version that the form showed. Raises Problem."""
     number = visit.access.webhook(int(visit.params["webhook_id"]))
     if statements.alive(visit.conn, number).version != visit.form.version:
@@ -140,7 +140,7 @@ def ask_remove(visit: Visit) -> Page:
 
 def pause(visit: Visit) -> Page | Redirect:
     with visit.attempt() as attempt:
-        number = _unchanged(visit)
+        number = unchanged(visit)
         body = checked(Reason, {"reason": visit.form.one("reason")})
         api.pause(visit.call(body=body))
         return Redirect(f"/webhooks/{number}?done=paused")
@@ -149,15 +149,15 @@ def pause(visit: Visit) -> Page | Redirect:
 
 def resume(visit: Visit) -> Page | Redirect:
     with visit.attempt() as attempt:
-        number = _unchanged(visit)
-        api.resume(visit.call(body=Empty()))
+        number = unchanged(visit)
+        api.resume(visit.call(body=ResumeIn()))
         return Redirect(f"/webhooks/{number}?done=resumed")
     return _question(visit, "resume", attempt)
 
 
 def remove(visit: Visit) -> Page | Redirect:
     with visit.attempt() as attempt:
-        number = _unchanged(visit)
+        number = unchanged(visit)
         api.remove(visit.call(version=visit.form.version))
         return Redirect(f"/webhooks/{number}?done=removed")
     return _question(visit, "remove", attempt)
@@ -165,7 +165,7 @@ def remove(visit: Visit) -> Page | Redirect:
 
 def rotate(visit: Visit) -> Page | Redirect:
     with visit.attempt() as attempt:
-        number = _unchanged(visit)
+        number = unchanged(visit)
         if visit.form.one("grace") not in GRACES:
             raise Problem("invalid", errors={"grace": "choose one of the times"})
         known = statements.kept_scheme(visit.conn, number)

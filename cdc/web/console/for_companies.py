@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
+from typing import Any
 
 from cdc.diagnosis.explain import Sentence
 from cdc.diagnosis.health import LATE, LaneState
+from cdc.message.challenge import ERROR as UNANSWERED
 from cdc.wording import counted, when
 
 OURS = "This is not your server's fault; please contact us."
@@ -45,6 +47,32 @@ ANSWERED = {
 def sentences(lane: LaneState, now: datetime) -> list[Sentence]:
     """How its webhook does."""
     return [*_state(lane, now), *_dead(lane)]
+
+
+def unverified(
+    lane: LaneState, challenge: Mapping[str, Any] | None, now: datetime
+) -> list[Sentence]:
+    """Of an endpoint that the company has to prove first. challenge: the last one, as a task."""
+    text = "Nothing is sent to this address yet: it is not verified."
+    todo = "Put the signing secret into your server, then verify the address."
+    found = [Sentence("wait", "unverified", f"{text} {_waiting(lane, now)}".rstrip(), todo)]
+    if challenge is None or challenge["state"] == "cancelled":
+        return found
+    at, result = challenge["ended_at"], challenge["result"]
+    if at is None:
+        return [*found, Sentence("wait", "challenge", "A challenge is being sent.")]
+    if result is None:
+        text = f"The challenge of {when(at)} could not be sent."
+        return [*found, Sentence("bad", "challenge", text, f"Try again. {OURS}")]
+    if result["error"] == UNANSWERED:
+        text = f"Your server answered {result['status']} to the challenge, but not with its text"
+        todo = "Answer it with the text in data.challenge, and nothing else."
+    else:
+        text, todo = _met(result["error"] or "", result["status"])
+        text = text.replace("our last request", "the challenge")
+    if not result["ok"]:
+        found.append(Sentence("bad", "challenge", f"{text}, at {when(at)}.", todo))
+    return found
 
 
 def _state(lane: LaneState, now: datetime) -> Iterator[Sentence]:

@@ -26,6 +26,7 @@ _OF_THE_FORM = frozenset(
         "limit_reached",
         "version_changed",
         "conflict",
+        "unverified",
         "too_many_requests",
     }
 )

@@ -9,7 +9,7 @@ from cdc.diagnosis.explain import Sentence, explain_webhook
 from cdc.errors import CdcError
 from cdc.model import WebhookState
 from cdc.web.api import deliveries
-from cdc.web.console import charts, for_companies
+from cdc.web.console import charts, for_companies, unverified
 from cdc.web.console.companies import lanes
 from cdc.web.console.forms import checked
 from cdc.web.console.visit import Page, Visit
@@ -25,6 +25,7 @@ DONE = {
     "resumed": "Resumed. What waits is sent now.",
     "changed": "Changed.",
     "removed": "Removed for good.",
+    "challenged": "A challenge is sent now. Below is what came of it, within a minute.",
 }
 """What a page says after a change."""
 
@@ -40,11 +41,14 @@ def show(visit: Visit) -> Page:
     query = checked(DeliveryQuery, {**asked, "limit": "25"})
     items, following = deliveries.newest(visit.call(query=query), query.state)
     state = visit.query.get("state", "")
-    lane = lanes(visit, [webhook.id])[webhook.id]
+    lane, now = lanes(visit, [webhook.id])[webhook.id], datetime.now(UTC)
     if visit.access.company_only is not None:
-        said, unread = for_companies.sentences(lane, datetime.now(UTC)), ""
+        said, unread = for_companies.sentences(lane, now), ""
     else:
         said, unread = _sentences(visit, webhook.id)
+    if webhook.unverified_since is not None:  # says more than that it is paused
+        first = unverified.sentences(visit, webhook, lane, now)
+        said = [*first, *(one for one in said if one.code != "paused")]
     values = {
         "webhook": webhook,
         "alive": webhook.state is not WebhookState.REMOVED,

@@ -19,7 +19,8 @@ alter table cdc.installation
 -- Registrations.
 alter table cdc.webhook
   add column tls_profile text check (tls_profile ~ '^[a-z0-9][a-z0-9_-]{0,62}$'),
-  add column ref text collate "C" check (ref <> '');
+  add column ref text collate "C" check (ref <> ''),
+  add column unverified_since timestamptz check (unverified_since is null or state in ('paused', 'removed'));
 create unique index webhook_ref on cdc.webhook (company, ref) where state <> 'removed';
 alter table cdc.webhook_secret add column scheme text check (scheme in ('v1', 'v1a'));
 alter table cdc.subscription set (vacuum_truncate = off);
@@ -303,7 +304,7 @@ select id, company, regexp_replace(endpoint, '^(https?://)[^/?#]*@', '\1***@') a
        state, reason, since, max_concurrency, rate_limit,
        case when headers = '{}' then headers
             else (select jsonb_object_agg(name, '***') from jsonb_object_keys(headers) name) end as headers,
-       created_at, version, tls_profile, ref
+       created_at, version, tls_profile, ref, unverified_since
   from cdc.webhook;
 
 -- Keys of the API. The key itself is shown once, when it is made; kept is a SHA-256 of its secret, which is
@@ -729,7 +730,8 @@ revoke all on all sequences in schema cdc from public;
 revoke all on function cdc.unfiltered(regclass) from public;
 grant execute on function cdc.unfiltered(regclass), cdc.included(text[], text[], text[], bigint) to cdc_capture;
 grant select (layout) on cdc.attempt to cdc_reader;
-grant select (tls_profile, ref) on cdc.webhook to cdc_reader;
+grant update (unverified_since) on cdc.webhook to cdc_daemon;
+grant select (tls_profile, ref, unverified_since) on cdc.webhook to cdc_reader;
 grant execute on function cdc.brought(text[], uuid), cdc.bounded(json), cdc.new_id() to cdc_daemon;
 grant execute on function cdc.brought(text[], uuid),
   cdc.owed(bigint, xid8, bigint, int, int, smallint[], bool) to cdc_serve;
@@ -740,11 +742,11 @@ grant select (id, xid), delete on cdc.gone to cdc_daemon;
 grant select on cdc.schema_version, cdc.installation, cdc.layout, cdc.queue, cdc.attempt, cdc.lane, cdc.shard,
   cdc.bell, cdc.queue_id, cdc.registration to cdc_serve;
 grant select (id, company, description, state, reason, since, max_concurrency, rate_limit, created_at,
-              version, xid, tls_profile, ref) on cdc.webhook to cdc_serve;
+              version, xid, tls_profile, ref, unverified_since) on cdc.webhook to cdc_serve;
 grant insert (company, endpoint, description, state, reason, max_concurrency, rate_limit, headers,
-              tls_profile, ref) on cdc.webhook to cdc_serve;
+              tls_profile, ref, unverified_since) on cdc.webhook to cdc_serve;
 grant update (endpoint, description, state, reason, max_concurrency, rate_limit, headers, version,
-              tls_profile, ref) on cdc.webhook to cdc_serve;
+              tls_profile, ref, unverified_since) on cdc.webhook to cdc_serve;
 grant select (webhook_id, created_at, expires_at, scheme) on cdc.webhook_secret to cdc_serve;
 grant insert (webhook_id, secret, expires_at, scheme) on cdc.webhook_secret to cdc_serve;
 grant update (expires_at) on cdc.webhook_secret to cdc_serve;

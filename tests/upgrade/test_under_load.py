@@ -12,10 +12,12 @@ from typing import Any, Self
 
 import pytest
 
-from cdc.postgres import sqlfiles
+from cdc.postgres import connections, sqlfiles
 from cdc.sandbox.embedded import EmbeddedPostgres
 from cdc.sandbox.receiver import Reply, Script
 from cdc.schema import migrations
+from cdc.webhooks import trials
+from cdc.webhooks.audit import Actor
 from tests.capture.kit import psql
 from tests.daemon.running import Process
 from tests.daemon.world import Hook, World, Writer
@@ -146,6 +148,13 @@ async def test_nothing_is_lost(old_world: World, release: Release) -> None:
         assert [process.code for process in old] == [None, None]
         assert await world.one("select count(*) from cdc.attempt where xid = '0'")
 
+        # A webhook's test, which they do not know of, waits for one that does.
+        with connections.engine(world.url).begin() as conn:
+            trials.start(conn, Actor("test"), doomed.id)
+        await load.more()
+        assert await world.one("select state from cdc.task") == "waiting"
+        assert [process.code for process in old] == [None, None]
+
         # No table of the suite is locked: its triggers stay, what they call is exchanged.
         await command(world.url, "triggers", "install", "--tries", "200")
         await load.more()
@@ -166,6 +175,9 @@ async def test_nothing_is_lost(old_world: World, release: Release) -> None:
         # What was dead before is dead now, and can be sent once more.
         [(dead,)] = await world.all("select uid::text from cdc.dead")
         world.receiver.script(doomed.path, Script())
+        with connections.engine(world.url).begin() as conn:
+            tested = trials.start(conn, Actor("test"), doomed.id)["id"]
+        await world.until("select (result -> 'ok')::bool from cdc.task where id = %s", tested)
         await command(world.url, "delivery", "replay", dead, "--yes")
         await world.receiver.wait_for(lambda _: dead in world.done[doomed.path])
         new.signal(signal.SIGTERM)

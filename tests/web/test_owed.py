@@ -94,6 +94,29 @@ def test_the_list_is_filtered_and_has_payloads(served: Served, operator: Client)
         assert (len(found), found) == (there, sorted(set(found))), query
 
 
+def test_what_a_dump_brought_along_from_the_future_is_left_out(
+    served: Served, operator: Client
+) -> None:
+    """Of a server that had given more transaction ids: it would stand before what is new."""
+    number = hook(served, operator, "1", 6)
+    served.run(
+        "update cdc.dead set xid ="
+        " (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + 1000000)::text::xid8"
+        " where webhook_id = %s and id %% 10 > 3",
+        number,
+    )
+    found = list(pages(operator, number))
+    assert len([one for page in found for one in page["items"]]) == 3
+    served.run(DEAD, number, number * 1_000_000 + 100, 1)
+    (page,) = pages(operator, number, after=found[-1]["next"])
+    assert [one["id"] for one in page["items"]] == [number * 1_000_000 + 101]
+    uid = served.rows(
+        "select uid::text from cdc.dead where webhook_id = %s and id %% 10 = 5", number
+    )[0][0]
+    [one] = operator.good("GET", f"/v1/deliveries/{uid}")["items"]
+    assert one["state"] == "dead"
+
+
 def test_a_cursor_that_cannot_go_on_says_from_where(served: Served, operator: Client) -> None:
     number, other = hook(served, operator, "1", 4), hook(served, operator, "1", 5)
     first = next(pages(operator, number))

@@ -29,6 +29,9 @@ MOST_FIELDS = 60
 CREDENTIALS = ("*_key", "*token*", "*password*", "*secret*")
 """Names of columns that are never sent, nor compared."""
 
+_WORDS = re.compile("(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+"""Where a word of a name in camel case begins."""
+
 MOST_RESOURCES = 200
 """Of one mapping; a suite has some ten, and paths among them are followed step by step."""
 
@@ -309,7 +312,8 @@ def _fields(names: list[str] | None, place: str) -> tuple[str, ...] | None:
         return None
     fields = tuple(identifier(name, place) for name in names)
     for field in fields:
-        pattern = next((p for p in CREDENTIALS if fnmatch(field.lower(), p)), None)
+        words = _WORDS.sub("_", field).lower()  # apiKey: api_key
+        pattern = next((p for p in CREDENTIALS if fnmatch(words, p)), None)
         if pattern is not None:
             raise Wrong(
                 place,

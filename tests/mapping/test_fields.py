@@ -32,6 +32,11 @@ def test_nothing_is_declared_by_default() -> None:
     assert (candidate.fields, candidate.deleted, candidate.changed_at) == (None, False, None)
 
 
+def test_a_name_that_only_ends_like_a_credential_is_a_field() -> None:
+    found = parse_mapping(declared('fields = ["monkey", "keyword"]'), "suite.toml")
+    assert found.resources["candidate"].fields == ("monkey", "keyword")
+
+
 @pytest.mark.parametrize(
     ("line", "says"),
     [
@@ -44,6 +49,8 @@ def test_nothing_is_declared_by_default() -> None:
         ),
         ('fields = ["Activation_KEY"]', "(*_key)"),
         ("fields = ['\"API_KEY\"']", "'API_KEY' holds a credential, by its name (*_key)"),
+        ("fields = ['\"interviewKey\"']", "'interviewKey' holds a credential, by its name (*_key)"),
+        ("fields = ['\"APIKey\"']", "'APIKey' holds a credential, by its name (*_key)"),
         ('fields = ["api_tokens"]', "(*token*)"),
         ('fields = ["password_hash"]', "(*password*)"),
         ('fields = ["clientsecret"]', "(*secret*)"),

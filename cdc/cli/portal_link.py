@@ -52,4 +52,4 @@ def portal_link(
         print_json({"url": url, "expires_at": ends})
         return
     print_facts({"url": url, "expires": ends})
-    say("The link works once; opening it uses it up.")
+    say("The link works once: the button on its page signs in.")

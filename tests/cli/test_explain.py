@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 
+from cdc.diagnosis.explain.story import of_row
+from cdc.diagnosis.explain.suite import FoundRow
 from cdc.mapping import default_mapping
 from tests.cli.command import Command
 from tests.cli.test_status import daemon, log, owe
@@ -219,6 +222,12 @@ class TestRows:
     def test_a_row_that_is_not_there(self, cdc: Command, db: psycopg.Connection, hook: int) -> None:
         assert codes(cdc, "project", 99) == ["no row", "nobody"]
         assert codes(cdc, "project", 99, "--company", 1) == ["no row", "no change"]
+
+    def test_a_deleted_row_is_sent_where_the_mapping_says_so(self) -> None:
+        resource = default_mapping().events["project_changed"]
+        for deleted, says in ((False, "send nothing"), (True, "ask for deleted rows")):
+            (said,) = of_row(FoundRow(False, None), replace(resource, deleted=deleted), "99")
+            assert says in said.text
 
     def test_a_row_without_a_company(self, cdc: Command, db: psycopg.Connection, hook: int) -> None:
         db.execute("insert into rating default values")

@@ -145,7 +145,7 @@ def _bell(bell: Bell, *, heard: bool) -> str:
         return f"armed: {rings}{full}"
     if bell.prepared:
         return f"off by default: max_prepared_transactions is {bell.prepared}{full}"
-    return f"silent: daemons are busy, or none runs{full}"
+    return f"silent: {'daemons are busy' if heard else 'no daemon runs'}{full}"
 
 
 def _webhooks(seen: StatusReport, rows_shown: int) -> list[Any]:

@@ -66,12 +66,10 @@ def of_gaps(facts: Facts, resource: Resource) -> Iterator[Sentence]:
 def of_row(row: FoundRow, resource: Resource, key: str) -> Iterator[Sentence]:
     """What the suite's table says."""
     if row.exists is False:
-        yield Sentence(
-            "wait",
-            "no row",
-            f"{resource.table} has no row {key} now. Deletions send nothing; earlier changes are "
-            "listed below.",
+        wanted = (
+            "Webhooks can ask for deleted rows." if resource.deleted else "Deletions send nothing."
         )
+        yield Sentence("wait", "no row", f"{resource.table} has no row {key} now. {wanted}")
     elif row.exists and row.company is None:
         what = f"No column of row {key} of {resource.table} leads to a company"
         where = f"resources.{resource.name}"

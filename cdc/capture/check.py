@@ -209,13 +209,17 @@ def _wishes_can_be_asked(conn: Connection, mapping: Mapping) -> None:
             continue
         lacks = f"resources.{resource.name}.fields: "
         if what != "update":
-            use = {"filter": "by which {} filters {}", "include": "whose values {} gets in {}"}[
-                what
-            ]
-            raise MappingError(
-                f"{lacks}lacks {name!r}, {use.format(f'webhook {webhook}', event)}",
-                f"Declare it, or `cdc webhook update {webhook} --no-{what}` (or another --{what}).",
-            )
+            use, remedy = {
+                "filter": (
+                    f"by which webhook {webhook} filters {event}",
+                    f"`cdc webhook update {webhook} --no-filter` (or another --filter)",
+                ),
+                "include": (
+                    f"whose values webhook {webhook} gets in {event}",
+                    f"`cdc webhook update {webhook} --no-include` (or another --include)",
+                ),
+            }[what]
+            raise MappingError(f"{lacks}lacks {name!r}, {use}", f"Declare it, or {remedy}.")
         remedy = f"or `cdc webhook update {webhook} --any-update`"
         if name is not None:
             raise MappingError(

@@ -141,3 +141,18 @@ def test_refuses_what_is_no_such_file(
 def test_refuses_what_cannot_be_read(unchanged: Command, tmp_path: Path) -> None:
     assert "invalid JSON" in unchanged.refused("webhook", "import", "-", code=2, stdin="{")
     assert "cannot be read" in unchanged.refused("webhook", "import", tmp_path / "nowhere", code=2)
+
+
+def test_an_endpoint_that_is_not_verified_stays_so(filled: Command, db: psycopg.Connection) -> None:
+    waits = "update cdc.webhook set state = 'paused', unverified_since = now() where id = 1"
+    db.execute(waits)
+    assert "its endpoint is not yet verified" in filled.refused("webhook", "resume", 1)
+    exported = filled.good("webhook", "export", "--secrets").out
+    for number in (1, 2):
+        filled.good("webhook", "remove", number, "--yes")
+    filled.good("webhook", "import", "-", stdin=exported)
+    [shown] = [one for one in filled.json("webhook", "list") if one["unverified_since"]]
+    assert shown["state"] == "paused"
+    filled.good("webhook", "resume", shown["id"], "--unverified")
+    again = filled.json("webhook", "show", shown["id"])
+    assert (again["state"], again["unverified_since"]) == ("active", None)

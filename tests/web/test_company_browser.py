@@ -58,7 +58,7 @@ def test_a_company_sees_why_nothing_arrives_and_sends_again(
             until(lambda: all(row[0] for row in served.rows(ended, number)))
             page.reload()
             if not proves:
-                here.see("Your server answered 200 to the challenge, but not with its text")
+                here.see("Your server's answer did not hold the text of the challenge")
                 here.see("1 notification is waiting")
                 here.picture("portal-verify", height=700)
         sent = "select from cdc.attempt where webhook_id = %s and outcome = 'delivered'"

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from typing import Any
+from uuid import UUID
 
 import pytest
 
+from cdc.causes import companies, detail
+from cdc.causes.sentences import CLASSES, SENTENCES, STATUSES
 from cdc.diagnosis.health import LaneState
 from cdc.web.console import for_companies
+from cdc.web.delivery_models import AttemptOut, DeliveryDetail
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 QUIET = LaneState(
@@ -65,6 +70,103 @@ def test_it_is_said_in_whole_sentences(lane: dict[str, Any], said: list[str]) ->
     assert [f"{one.verdict}: {one.text} {one.todo}".strip() for one in found] == said
 
 
-def test_no_command_and_no_setting_is_in_them() -> None:
-    texts = [*for_companies.MET.values(), *for_companies.ANSWERED.values()]
-    assert not [text for text in texts if "cdc" in str(text).lower() or "`" in str(text)]
+CHALLENGED = {"state": "done", "ended_at": NOW, "result": {
+    "ok": False, "cause": "challenge", "status": 200}}  # fmt: skip
+PUT = "Put the signing secret into your server, then verify the address."
+UNPROVEN = "wait: Nothing is sent to this address yet: it is not verified."
+
+
+@pytest.mark.parametrize(
+    ("lane", "challenge", "said"),
+    [
+        ({}, None, [f"{UNPROVEN} {PUT}"]),
+        (
+            {"state": "paused", "queued": 2, "held_for": 60},
+            {"state": "waiting", "ended_at": None, "result": None},
+            [f"{UNPROVEN} Since 2026-03-01 11:59:00Z, 2 notifications are waiting; changes of the "
+             f"same row will be sent in their order. {PUT}",
+             "wait: A challenge is being sent."],
+        ),
+        (
+            {}, CHALLENGED,
+            [f"{UNPROVEN} {PUT}",
+             "bad: The challenge of 2026-03-01 12:00:00Z: Your server's answer did not hold the "
+             "text of the challenge. Answer it with the text in data.challenge, and nothing else."],
+        ),
+        (
+            {}, {"state": "failed", "ended_at": NOW, "result": None},
+            [f"{UNPROVEN} {PUT}",
+             "bad: The challenge of 2026-03-01 12:00:00Z could not be sent. Try again. This is not "
+             "your server's fault; please contact us."],
+        ),
+    ],
+)  # fmt: skip
+def test_an_address_that_is_not_verified(lane: Any, challenge: Any, said: list[str]) -> None:
+    found = for_companies.unverified(QUIET._replace(**lane), challenge, NOW)
+    assert [f"{one.verdict}: {one.text} {one.todo}".strip() for one in found] == said
+
+
+def delivery(state: str, *attempts: dict[str, Any], due: bool = False) -> DeliveryDetail:
+    base = {"at": NOW, "outcome": "failed", "status": None, "error": None, "detail": "",
+            "duration_ms": 1.0, "excerpt": ""}  # fmt: skip
+    return DeliveryDetail(
+        id=1, uid=UUID(int=1), webhook=1, company="1", event="e", action="created", key="1",
+        time=NOW, state=state, due_at=NOW if due else None, body=None,
+        attempts=[AttemptOut(**{**base, "number": n, **one}) for n, one in enumerate(attempts, 1)],
+    )  # fmt: skip
+
+
+EXPIRED = detail("tls expired", peer="ats.example.com:443")
+
+
+@pytest.mark.parametrize(
+    ("one", "said"),
+    [
+        (delivery("queued"), "wait: It waits to be sent."),
+        (delivery("parked"), "wait: An earlier change of the same row is sent first."),
+        (
+            delivery("delivered", {"outcome": "delivered", "status": 204}),
+            "ok: Your server accepted it at 2026-03-01 12:00:00Z.",
+        ),
+        (
+            delivery("retrying", {"error": "status", "status": 401}, due=True),
+            "wait: Your server answered 401. We try again at 2026-03-01 12:00:00Z. Compare the "
+            "signing secret, and the headers that your server asks for.",
+        ),
+        (
+            delivery("dead", {"error": "reset"}, {"error": "tls", "detail": EXPIRED}),
+            "bad: It is given up after 2 attempts. Your server's certificate has expired. Renew "
+            "it.",
+        ),
+        (
+            delivery("expired"),
+            "wait: It was given up, and is not sent: it was held for too long.",
+        ),
+    ],
+)
+def test_what_became_of_a_delivery(one: DeliveryDetail, said: str) -> None:
+    (found,) = for_companies.of_delivery(one)
+    assert f"{found.verdict}: {found.text} {found.todo}".strip() == said
+
+
+def test_each_cause_has_words_for_companies() -> None:
+    """Without a command, a setting, a value that is left open, or a fault that is not theirs."""
+    codes = {*SENTENCES, *CLASSES, "challenge", *(f"status {n}" for n in STATUSES if n > 99)}
+    assert {code for code in companies.MET if code != "challenge"} <= codes
+    for code in codes:
+        status = int(code.partition(" ")[2]) if code.startswith("status ") else None
+        text, todo = companies.met(code, status)
+        assert not re.search(r"[`{}]|CDC_|\bcdc\b|docs/", f"{text} {todo}"), code
+        assert text[0].isupper(), code
+        assert todo.endswith("."), code
+        assert not text.endswith("."), code
+    ours = {code for code in codes if companies.met(code, None)[1] == companies.OURS}
+    assert {code.partition(" ")[0] for code in ours if " " not in code} == {
+        "guard", "proxy", "mapping", "record", "status",
+    }  # fmt: skip
+    assert companies.met("dns no answer", None) == (
+        "The name servers of your domain did not answer",
+        "If this lasts, check the name servers of your domain.",
+    )
+    assert companies.met("reset before answer", None) == companies.MET["reset"]
+    assert companies.met("of another release", None)[1] == companies.OURS

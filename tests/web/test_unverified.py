@@ -78,7 +78,7 @@ async def test_the_pages_say_it_and_what_to_do(served: Served, company: Client) 
     number = company.good(
         "POST", "/v1/companies/6/webhooks", {**HOOK, "endpoint": "http://127.0.0.1:9/3"}
     )["id"]
-    result = {"ok": False, "error": "challenge", "status": 200, "todo": "T", "sentence": "S"}
+    result = {"ok": False, "cause": "challenge", "status": 200, "todo": "T", "sentence": "S"}
     async with person(served.url) as desk, person(served.url, root="") as one:
         await desk.sign_in(served.client("operator").key or "")
         await one.post(new_link(served, "6", "manage"), {})
@@ -95,7 +95,7 @@ async def test_the_pages_say_it_and_what_to_do(served: Served, company: Client) 
             " where webhook_id = %s", json.dumps(result), number,
         )  # fmt: skip
         page = await one.get(f"/portal/webhooks/{number}")
-        assert "Your server answered 200 to the challenge, but not with its text" in page.text
+        assert "Your server's answer did not hold the text of the challenge" in page.text
         assert "unverified" in (await one.get("/portal/")).text
         page = await desk.get(f"/webhooks/{number}")
         assert "has entered this endpoint, and has not verified it" in page.text

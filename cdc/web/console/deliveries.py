@@ -8,6 +8,7 @@ from uuid import UUID
 from cdc.diagnosis.explain import Sentence, Subject, explain
 from cdc.errors import CdcError
 from cdc.web.api import deliveries as api
+from cdc.web.console import for_companies
 from cdc.web.console.changes import Confirmation
 from cdc.web.console.visit import Page, Redirect, Visit
 from cdc.web.delivery_models import DeliveryDetail, DeliveryFound, RetryOut
@@ -28,7 +29,11 @@ def _found(visit: Visit) -> list[DeliveryDetail]:
 
 def show(visit: Visit) -> Page:
     found = _found(visit)
-    said, unread = _sentences(visit)
+    if visit.access.company_only is not None:
+        said = {(one.webhook, one.id): for_companies.of_delivery(one) for one in found}
+        unread = ""
+    else:
+        said, unread = _sentences(visit)
     values: dict[str, Any] = {
         "uid": str(found[0].uid),
         "deliveries": [(one, said.get((one.webhook, one.id), [])) for one in found],

@@ -6,42 +6,12 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
+from cdc.causes import cause_of
+from cdc.causes.companies import OURS, met
 from cdc.diagnosis.explain import Sentence
 from cdc.diagnosis.health import LATE, LaneState
-from cdc.message.challenge import ERROR as UNANSWERED
+from cdc.web.delivery_models import DeliveryDetail
 from cdc.wording import counted, when
-
-OURS = "This is not your server's fault; please contact us."
-_CHECK = "Check that your server runs, and that its firewall lets our requests in."
-MET = {
-    "tls": (
-        "A secure connection to your server could not be made",
-        "Check its certificate: the date, the name, and that a public authority issued it, with "
-        "all certificates in between.",
-    ),
-    "dns": ("The name of your server could not be found", "Check the name in the address."),
-    "refused": ("Your server took no connection", _CHECK),
-    "reset": ("Your server ended the connection without an answer", _CHECK),
-    "timeout": ("Your server did not answer in time", _CHECK),
-    "protocol": ("What answered there is not a web server", "Check the port in the address."),
-}
-"""What was met, by error class, and what the company can do; of another class it can do nothing."""
-
-_LOG = "Its log says why."
-_SIGNED = "Compare the signing secret, and the headers that your server asks for."
-_PATH = "Check the path of the address."
-ANSWERED = {
-    3: "Enter the address that it leads to: we do not follow it.",
-    4: _LOG,
-    5: _LOG,
-    401: _SIGNED,
-    403: _SIGNED,
-    404: _PATH,
-    405: _PATH,
-    410: "This means that it wants no more notifications at this address.",
-    429: "We wait for as long as it asks. A limit of requests per second prevents this.",
-}
-"""What the company can do, by status, or by its first digit."""
 
 
 def sentences(lane: LaneState, now: datetime) -> list[Sentence]:
@@ -64,14 +34,9 @@ def unverified(
     if result is None:
         text = f"The challenge of {when(at)} could not be sent."
         return [*found, Sentence("bad", "challenge", text, f"Try again. {OURS}")]
-    if result["error"] == UNANSWERED:
-        text = f"Your server answered {result['status']} to the challenge, but not with its text"
-        todo = "Answer it with the text in data.challenge, and nothing else."
-    else:
-        text, todo = _met(result["error"] or "", result["status"])
-        text = text.replace("our last request", "the challenge")
+    text, todo = met(result["cause"] or "", result["status"])
     if not result["ok"]:
-        found.append(Sentence("bad", "challenge", f"{text}, at {when(at)}.", todo))
+        found.append(Sentence("bad", "challenge", f"The challenge of {when(at)}: {text}.", todo))
     return found
 
 
@@ -87,14 +52,43 @@ def _state(lane: LaneState, now: datetime) -> Iterator[Sentence]:
         todo = "When your server accepts notifications again, resume this webhook."
         yield Sentence("bad", "suspended", f"{text} {_waiting(lane, now)}".rstrip(), todo)
     elif lane.error is not None:
-        met, todo = _met(lane.error, lane.status)
+        text, todo = met(lane.error, lane.status)
+        text += " to our last request" if lane.error == "status" else ""
         late = (lane.oldest or 0.0) > LATE
-        parts = (f"{met}.", _next_try(lane, now), _waiting(lane, now))
+        parts = (f"{text}.", _next_try(lane, now), _waiting(lane, now))
         yield Sentence("bad" if late else "wait", "failing", " ".join(filter(None, parts)), todo)
     elif lane.waiting:
         yield Sentence("wait", "waiting", f"{_many(lane.waiting, lane)} on the way.")
     else:
         yield Sentence("ok", "active", "All is well: nothing waits to be sent.")
+
+
+def of_delivery(one: DeliveryDetail) -> list[Sentence]:
+    """What became of one of its deliveries."""
+    last = one.attempts[-1] if one.attempts else None
+    if one.state == "delivered" and last is not None:
+        return [Sentence("ok", "delivered", f"Your server accepted it at {when(last.at)}.")]
+    if one.state in ("dropped", "expired"):
+        text = "It was given up, and is not sent: "
+        text += "a person decided that." if one.state == "dropped" else "it was held for too long."
+        return [Sentence("wait", one.state, text)]
+    met_, todo, found = "", "", list[Sentence]()
+    if last is not None and last.error is not None:
+        met_, todo = met(cause_of(last.error, last.status, last.detail).code, last.status)
+    if one.state == "dead":
+        text = f"It is given up after {counted(len(one.attempts), 'attempt')}."
+        found = [Sentence("bad", "dead", f"{text} {met_ and met_ + '.'}".rstrip(), todo)]
+    elif met_:
+        text = f"{met_}."
+        if one.due_at is not None:
+            text += f" We try again at {when(one.due_at)}."
+        found = [Sentence("wait", "failing", text, todo)]
+    elif one.state == "parked":
+        text = "An earlier change of the same row is sent first."
+        found = [Sentence("wait", "parked", text)]
+    elif one.state in ("queued", "held"):
+        found = [Sentence("wait", "waiting", "It waits to be sent.")]
+    return found
 
 
 def _dead(lane: LaneState) -> Iterator[Sentence]:
@@ -103,13 +97,6 @@ def _dead(lane: LaneState) -> Iterator[Sentence]:
             f"{_many(lane.dead, lane)} given up: your server did not accept them in all attempts."
         )
         yield Sentence("bad", "dead", text, "When your server works again, send them again.")
-
-
-def _met(error: str, status: int | None) -> tuple[str, str]:
-    if error == "status" and status is not None:
-        todo = ANSWERED.get(status) or ANSWERED.get(status // 100) or _LOG
-        return f"Your server answered {status} to our last request", todo
-    return MET.get(error, ("Nothing can be sent just now", OURS))
 
 
 def _next_try(lane: LaneState, now: datetime) -> str:

@@ -112,6 +112,11 @@ def hostile(served: Served) -> dict[str, object]:
         " %s::text)) returning id::text",
         HOSTILE, number, *[long] * 5,
     )  # fmt: skip
+    ((backfill,),) = served.rows(
+        "insert into cdc.backfill (webhook_id, event, action, actor, state, reason, place)"
+        " values (%s, %s, 'c', %s, 'failed', %s, array['1', %s::text]) returning id",
+        number, "e" + HOSTILE, HOSTILE, long, HOSTILE,
+    )  # fmt: skip
     asked = {"hostile": quote(HOSTILE, safe=""), "long": quote(long, safe="")}
     return {
         "webhook_id": number,
@@ -119,5 +124,6 @@ def hostile(served: Served) -> dict[str, object]:
         "key_id": key["id"],
         "session_id": session,
         "task_id": task,
+        "backfill_id": backfill,
         **asked,
     }

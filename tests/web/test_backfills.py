@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+
 import pytest
 
+from tests.web.browser import Person, person
 from tests.web.kit import Client, Served, problem
 
 
@@ -83,3 +86,77 @@ def test_a_cursor_behind_a_backfilled_row(served: Served, operator: Client) -> N
         seen += [one["key"] for one in page["items"]]
         after = f"&after={page['next']}"
     assert seen == ["1", "2", "3"]
+
+
+@pytest.fixture
+async def helpdesk(served: Served) -> AsyncIterator[Person]:
+    async with person(served.url) as one:
+        await one.sign_in(served.client("admin").key or "")
+        yield one
+
+
+async def test_the_console_counts_first_and_asks_before_each_change(
+    served: Served, operator: Client, helpdesk: Person
+) -> None:
+    hook = operator.good(
+        "POST",
+        "/v1/companies/81/webhooks",
+        {"events": ["candidate_changed", "note_changed"], "endpoint": "http://127.0.0.1:9/81"},
+    )["id"]
+    served.run("insert into company values (81)")
+    served.run("insert into project (id, company_id) values (811, 81)")
+    served.run("insert into candidate (project_id) select 811 from generate_series(1, 3)")
+    one = f"/webhooks/{hook}"
+    assert f"/console{one}/backfills" in (await helpdesk.get(one)).links
+    page = await helpdesk.get(f"{one}/backfills")
+    assert "There is none." in page.text
+    assert f"/console{one}/backfill" in page.links
+    page = await helpdesk.get(f"{one}/backfill")
+    assert "Count them" in page.text
+    assert "Start" not in page.text.replace("Start a backfill", "")
+    page = await helpdesk.get(f"{one}/backfill?event=note_changed&action=created")
+    assert "There is no row that the webhook wants." in page.text
+    page = await helpdesk.get(f"{one}/backfill?event=rating_changed&action=created")
+    assert (page.status, "is not registered for rating_changed" in page.text) == (422, True)
+    chosen = f"{one}/backfill?event=candidate_changed&action=modified"
+    page = await helpdesk.get(chosen)
+    assert "Send 3 deliveries?" in page.text
+    assert "3 rows will be read" in page.text
+    assert operator.good("GET", f"/v1/backfills?webhook={hook}")["items"] == []
+    page = await helpdesk.send(f"{one}/backfill", page.hidden.items())
+    assert (page.status, page.path.rpartition("/")[0]) == (200, "/console/backfills")
+    assert "It goes on" in page.text
+    shown = page.path.removeprefix("/console")
+    again = await helpdesk.send(f"{one}/backfill", (await helpdesk.get(chosen)).hidden.items())
+    assert (again.status, "has not ended" in again.text) == (409, True)
+    for what, state in (("pause", "paused"), ("resume", "running"), ("cancel", "cancelled")):
+        assert f"/console{shown}/{what}" in page.links
+        asked = await helpdesk.get(f"{shown}/{what}")
+        assert operator.good("GET", f"/v1{shown}")["state"] != state
+        page = await helpdesk.send(f"{shown}/{what}", asked.hidden.items())
+        assert (page.path, operator.good("GET", f"/v1{shown}")["state"]) == (
+            f"/console{shown}",
+            state,
+        )
+    late = await helpdesk.send(f"{shown}/cancel", asked.hidden.items())
+    assert late.status in (200, 409)
+    assert operator.good("GET", f"/v1{shown}")["state"] == "cancelled"
+    page = await helpdesk.get(f"{one}/backfills")
+    assert "cancelled" in page.text
+    assert f"/console{shown}" in page.links
+
+
+async def test_who_may_only_look_sees_backfills_without_buttons(
+    served: Served, operator: Client
+) -> None:
+    (found, *_) = operator.good("GET", "/v1/backfills")["items"]
+    served.run("update cdc.backfill set state = 'failed', reason = 'x' where id = %s", found["id"])
+    async with person(served.url) as reader:
+        await reader.sign_in(served.key("read"))
+        page = await reader.get(f"/backfills/{found['id']}")
+        assert "It has failed: x" in page.text
+        assert not [link for link in page.links if link.endswith(("/resume", "/cancel"))]
+        assert (await reader.get(f"/webhooks/{found['webhook_id']}/backfills")).status == 200
+        assert (await reader.get(f"/webhooks/{found['webhook_id']}/backfill")).status == 403
+        assert (await reader.get(f"/backfills/{found['id']}/resume")).status == 403
+        assert (await reader.get("/backfills/99999")).status == 404

@@ -37,7 +37,7 @@ def number(served: Served) -> int:
 
 def path(screen: Screen, number: int) -> str:
     found = screen.path.format(
-        webhook_id=number, uid=UID, task_id=UID, key_id="a" * 12, session_id="b" * 12
+        webhook_id=number, backfill_id=1, uid=UID, task_id=UID, key_id="a" * 12, session_id="b" * 12
     )
     return found.removeprefix("/console")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from cdc.web.access import ADMINS, AUDITORS, OWNERS, READERS
 from cdc.web.console import (
+    backfills,
     changes,
     companies,
     deliveries,
@@ -24,6 +25,8 @@ from cdc.web.sessions import Ability
 ROOT, PORTAL = "/console", "/portal"
 KEY = "/console/keys/{key_id}"
 SESSION = "/console/sessions/{session_id}"
+HOOK = "/console/webhooks/{webhook_id}"
+BACKFILL = "/console/backfills/{backfill_id}"
 
 Who = frozenset[ScopeKind]
 
@@ -68,6 +71,16 @@ SCREENS: tuple[Screen, ...] = (
     *_webhooks(ROOT, READERS, AUDITORS),
     Screen("GET", "/console/webhooks/{webhook_id}/accept", proving.ask_accept, AUDITORS),
     Screen("POST", "/console/webhooks/{webhook_id}/accept", proving.accept, AUDITORS),
+    Screen("GET", f"{HOOK}/backfills", backfills.listed, READERS),
+    Screen("GET", f"{HOOK}/backfill", backfills.ask_start, AUDITORS),
+    Screen("POST", f"{HOOK}/backfill", backfills.start, AUDITORS),
+    Screen("GET", BACKFILL, backfills.show, READERS),
+    Screen("GET", f"{BACKFILL}/pause", backfills.ask_pause, AUDITORS),
+    Screen("POST", f"{BACKFILL}/pause", backfills.pause, AUDITORS),
+    Screen("GET", f"{BACKFILL}/resume", backfills.ask_resume, AUDITORS),
+    Screen("POST", f"{BACKFILL}/resume", backfills.resume, AUDITORS),
+    Screen("GET", f"{BACKFILL}/cancel", backfills.ask_cancel, AUDITORS),
+    Screen("POST", f"{BACKFILL}/cancel", backfills.cancel, AUDITORS),
     Screen("GET", "/console/link", links.ask, AUDITORS),
     Screen("POST", "/console/link", links.make, AUDITORS),
     Screen("GET", "/console/doctor", installation.doctor, AUDITORS),

@@ -97,11 +97,11 @@ def _selected(webhook: Registration, asked: Any) -> dict[str, Any]:
         found["event"] = asked["event"]
     for name in ("since", "until"):
         if asked.get(name):
-            found[name] = _moment(name, asked[name])
+            found[name] = moment_of(name, asked[name])
     return found
 
 
-def _moment(name: str, text: str) -> datetime:
+def moment_of(name: str, text: str) -> datetime:
     """Of a field for a local time, in UTC."""
     try:
         return datetime.fromisoformat(text).replace(tzinfo=UTC)

@@ -96,7 +96,10 @@ def _operation(route: Route) -> dict[str, Any]:
 
 
 def _identifier(route: Route) -> str:
-    return f"{route.handler.__module__.rpartition('.')[2]}_{route.handler.__name__}"
+    """What a generated client's function is called: the thing, and what is done with it."""
+    module = route.handler.__module__.rpartition(".")[2]
+    thing = {"rest": "", "watch": "", "owed": "deliveries_"}.get(module, f"{module}_")
+    return f"{thing}{route.handler.__name__}"
 
 
 def _in_path(name: str) -> dict[str, Any]:

@@ -49,7 +49,7 @@ class Verifier {
             check.update(signed);
             return check.verify(given);
         }
-        // Not set: anybody could sign with that.
+        // Not set: anyone could sign with that.
         if (!one.startsWith("v1,") || raw.length < 24) return false;
         Mac mac = Mac.getInstance("HmacSHA256");
         mac.init(new SecretKeySpec(raw, "HmacSHA256"));

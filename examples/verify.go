@@ -23,7 +23,7 @@ func Verify(key string, header http.Header, body []byte) bool {
 	signed := bytes.Join([][]byte{[]byte(uid), []byte(stamp), body}, []byte("."))
 	_, encoded, _ := strings.Cut(key, "_")
 	raw, err := base64.StdEncoding.DecodeString(encoded)
-	if err != nil || len(raw) < 24 { // not set: anybody could sign with that
+	if err != nil || len(raw) < 24 { // not set: anyone could sign with that
 		return false
 	}
 	for _, one := range strings.Split(header.Get("webhook-signature"), " ") {

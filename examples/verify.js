@@ -16,7 +16,7 @@ function verify(key, headers, body, tolerance = 300) {
       crypto.verify(null, signed, pub, Buffer.from(one.slice(4), "base64")));
   }
   const secret = Buffer.from(key.replace(/^whsec_/, ""), "base64");
-  if (secret.length < 24) return false; // not set: anybody could sign with that
+  if (secret.length < 24) return false; // not set: anyone could sign with that
   const digest = crypto.createHmac("sha256", secret).update(signed).digest("base64");
   const wanted = Buffer.from(`v1,${digest}`);
   return given.some((one) => {

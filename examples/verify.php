@@ -10,7 +10,7 @@ function verify(string $key, array $headers, string $body, int $tolerance = 300)
     $signed = "$uid.$stamp.$body";
     $public = str_starts_with($key, 'whpk_');
     $raw = base64_decode(substr($key, $public ? 5 : 6));
-    if (strlen($raw) < 24) { // not set: anybody could sign with that
+    if (strlen($raw) < 24) { // not set: anyone could sign with that
         return false;
     }
     $wanted = 'v1,' . base64_encode(hash_hmac('sha256', $signed, $raw, true));

@@ -18,7 +18,7 @@ def verify(key, headers, body, tolerance = 300)
     end
   end
   secret = key.delete_prefix("whsec_").unpack1("m")
-  return false if secret.bytesize < 24 # not set: anybody could sign with that
+  return false if secret.bytesize < 24 # not set: anyone could sign with that
 
   wanted = "v1," + [OpenSSL::HMAC.digest("SHA256", secret, signed)].pack("m0")
   given.any? { |one| OpenSSL.secure_compare(wanted, one) }

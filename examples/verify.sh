@@ -9,7 +9,7 @@ verify() (
   dir=$(mktemp -d) && trap 'rm -r "$dir"' EXIT || exit 1
   { printf '%s.%s.' "$2" "$3" && cat "$5"; } > "$dir/signed"
   printf %s "${1#wh*_}" | openssl base64 -d -A > "$dir/raw"
-  [ "$(wc -c < "$dir/raw")" -ge 24 ] || exit 1 # not set: anybody could sign with that
+  [ "$(wc -c < "$dir/raw")" -ge 24 ] || exit 1 # not set: anyone could sign with that
   hex=$(od -An -vtx1 "$dir/raw" | tr -d ' \n')
   wanted=v1,$(openssl dgst -sha256 -mac HMAC -macopt "hexkey:$hex" -binary "$dir/signed" | openssl base64 -A)
   { printf '\060\052\060\005\006\003\053\145\160\003\041\000' && cat "$dir/raw"; } > "$dir/key"

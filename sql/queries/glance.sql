@@ -1,4 +1,4 @@
--- look, the plain case: the few rows that were not visible at the last look. A ring nearly always tells of
+-- look, the plain case: the few rows that were not visible at the last look. A ring is nearly always about
 -- one row, and this costs a third of look.sql, of which there is one four times a second while rings come.
 --
 -- $1 xmax of the last snapshot   $2 ids of transactions running then   $3 how many rows at most: when as many

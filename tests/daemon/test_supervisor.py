@@ -53,7 +53,9 @@ def samples(page: str, name: str) -> dict[str, float]:
     }
 
 
-async def test_they_share_the_work_and_one_answers_for_all(world: World, parent: Process) -> None:
+async def test_they_share_the_work_one_answers_for_all_and_none_outlives_it(
+    world: World, parent: Process
+) -> None:
     hooks = [await world.hook() for _ in range(8)]
     writer = await world.writer()
     keys = [await writer.insert("candidate", project_id=1) for _ in range(10)]
@@ -71,6 +73,11 @@ async def test_they_share_the_work_and_one_answers_for_all(world: World, parent:
     attempts = samples(page, "cdc_change_to_receipt_seconds_count")
     assert sum(attempts.values()) == 8 * 20
     assert {line.values["process"] for line in parent.log.all("connected")} == {1, 2, 3}
+    # Killed, the parent leaves none behind.
+    pids = [child.pid for child in children(parent)]
+    parent.signal(signal.SIGKILL)
+    await parent.until("stopping", times=3, reason="its parent has ended")
+    await eventually(lambda: not any(map(psutil.pid_exists, pids)), "the children have ended")
 
 
 async def test_one_that_was_killed_is_started_again_and_they_stop_together(
@@ -94,13 +101,6 @@ async def test_one_that_was_killed_is_started_again_and_they_stop_together(
     assert not [pid for pid in pids if psutil.pid_exists(pid)]
     assert len(parent.log.all("stopped")) == 3
     assert parent.other == []
-
-
-async def test_none_outlives_the_parent(world: World, parent: Process) -> None:
-    pids = [child.pid for child in children(parent)]
-    parent.signal(signal.SIGKILL)
-    await parent.until("stopping", times=3, reason="its parent has ended")
-    await eventually(lambda: not any(map(psutil.pid_exists, pids)), "the children have ended")
 
 
 async def test_what_is_refused_is_told_and_ends_all(empty_database: str) -> None:

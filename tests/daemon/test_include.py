@@ -18,6 +18,7 @@ from tests.capture.test_include import of
 from tests.cli.command import Command
 from tests.daemon.running import Running
 from tests.daemon.world import Hook, World
+from tests.house.files import TOP
 
 REFUSING = Script(reply=Reply(500))
 # A word to be found wherever it was written.
@@ -155,23 +156,38 @@ async def test_all_attempts_have_them_and_the_log_has_not(world: World, mapping:
         assert values(data(world, hook, load_mapping(mapping))) == [("created", None, None)]
 
 
+def test_what_brings_rows_bounds_their_values() -> None:
+    queries = {path.stem: path.read_text("utf-8") for path in (TOP / "sql/queries").glob("*.sql")}
+    bringing = {name for name, text in queries.items() if "cdc.brought(" in text}
+    assert bringing == {"due", "fetch", "fetch_created", "glance", "look"}
+    assert {name for name, text in queries.items() if "cdc.bounded(" in text} == bringing
+
+
+LONG = """json_build_object('fields', repeat('x', 3000000))"""
+
+
 async def test_a_row_that_capture_has_not_written(world: World, mapping: Path) -> None:
     """Its owner's code can write any: what is too long, or no object, is left out, and the next row
-    is sent."""
+    is sent. Whether it is there when the daemon starts, or comes while it looks."""
     hook = await including(world, "remark")
     await world.run(f"{INSERT} (1, 1, 1, 'first'), (2, 1, 1, 'second')")
-    for number, forged in enumerate(("to_json(repeat('x', 30000000))", "'[1, 2]'")):
+    for key, forged in {"1": LONG, "2": "'[1, 2]'"}.items():
         await world.run(
-            f"update cdc.queue set included = {forged}"
-            f" where refs[cardinality(refs)] = '{number + 1}'"
+            f"update cdc.queue set included = {forged} where refs[cardinality(refs)] = '{key}'"
         )
-    await world.run(f"{INSERT} (3, 1, 1, 'third')")
+    assert await world.one("select count(*) = 2 from cdc.queue where included is not null")
     async with Running(world.url, mapping=mapping):
-        await world.receiver.wait_for(lambda _: len(world.done[hook.path]) == 3)
+        await world.receiver.wait_for(lambda _: len(world.done[hook.path]) == 2)
         await world.settled()
-    found = data(world, hook, load_mapping(mapping))
-    assert sorted(values(found), key=str) == [
-        ("created", None, None),
-        ("created", None, None),
+        await world.run(
+            "insert into cdc.queue (webhook_id, layout, action, time, refs, included)"
+            f" select webhook_id, layout, action, time, refs, {LONG} from cdc.attempt limit 1"
+        )
+        await world.run(f"{INSERT} (3, 1, 1, 'third')")
+        await world.receiver.wait_for(lambda _: len(world.done[hook.path]) == 4)
+        await world.settled()
+    found = values(data(world, hook, load_mapping(mapping)))
+    assert found == [
+        *[("created", None, None)] * 3,
         ("created", ["remark"], {"remark": "third"}),
     ]

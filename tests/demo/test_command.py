@@ -12,6 +12,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.request import urlopen
 
 import psutil
 import psycopg
@@ -121,7 +122,10 @@ def test_kept_up_it_can_be_played_with_until_ctrl_c(temp: Path) -> None:
     url = re.search(r"(postgresql://\S+)", demo.read_until(r"psql.* postgresql://"))
     demo.read_until("cdc.* delivery list")
     assert url is not None
-    demo.read_until(r"http://127.0.0.1:\d+/console/")
+    demo.read_until(r"http://127.0.0.1:\d+/console/sign-in#cdc_")
+    portal = demo.read_until(r"http://127.0.0.1:\d+/p/").strip()
+    with urlopen(portal, timeout=WITHIN) as page:
+        assert b"<button>Open</button>" in page.read()
     key = demo.read_until("export CDC_API_KEY=").strip()
     asked = [demo.read_until("curl").strip() for _ in range(3)]
     said = [json.loads(subprocess.check_output(f"{key}; {curl}", shell=True)) for curl in asked]

@@ -98,7 +98,7 @@ async def _read(got: aiohttp.ClientResponse) -> Page:
     _Reader(page).feed(page.html)
     page.text = " ".join(page.text.split())
     if got.content_type == "text/html":
-        assert len(page.html) < 100_000
+        assert len(page.html) < 100_000, (page.path, len(page.html))
         assert not page.active, page.active
     return page
 

@@ -26,6 +26,20 @@ select (extract(epoch from at)::bigint / 86400) % 32, at, n, gen_random_uuid(), 
 """
 """The log of webhook 1."""
 
+NEWER = """
+insert into cdc.dead (webhook_id, id, uid, xid, layout, action, time, refs, event, key, attempts,
+                      tries, last_error)
+select webhook_id, id + 1, gen_random_uuid(), xid, layout, 'c', now() + interval '1 s', refs, event,
+       'newer', 1, 1, 'tls'
+  from cdc.dead where webhook_id = %s and id = 9999
+"""
+"""Another dead delivery of the hostile webhook, above the one that it has."""
+
+
+def change(served: Served, company: int) -> None:
+    served.run("insert into project (company_id) values (%s)", company)
+
+
 HIDDEN = """() => {
   window.hide = value => {
     Object.defineProperty(document, 'hidden', { value, configurable: true });

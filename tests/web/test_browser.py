@@ -16,7 +16,7 @@ from cdc.web.console.screens import SCREENS
 from tests.support.certificates import certificate
 from tests.web.chromium import CHROMIUM, Window, chromium, daemon, receiver, window
 from tests.web.kit import Served, until
-from tests.web.stories import A_DAY, HIDDEN, hostile, reach, registered, verified
+from tests.web.stories import A_DAY, HIDDEN, NEWER, change, hostile, reach, registered, verified
 from tests.web.test_console import HOSTILE
 
 pytestmark = pytest.mark.skipif(
@@ -44,10 +44,6 @@ def helpdesk(browser: Browser, served: Served) -> Iterator[Window]:
     with window(browser, served.url) as made:
         made.sign_in(served.client("operator").key or "")
         yield made
-
-
-def change(served: Served, company: int) -> None:
-    served.run("insert into project (company_id) values (%s)", company)
 
 
 class TestTheHelpdesk:
@@ -149,13 +145,7 @@ class TestTheHelpdesk:
             row = page.get_by_role("row", name="dead").first
             row.get_by_role("link").focus()
             row.evaluate("one => { window.before = one }")
-            add = (
-                "insert into cdc.dead (webhook_id, id, uid, xid, layout, action, time, refs, event,"
-                " key, attempts, tries, last_error) select webhook_id, id + 1, gen_random_uuid(),"
-                " xid, layout, 'c', now() + interval '1 s', refs, event, 'newer', 1, 1, 'tls'"
-                " from cdc.dead where webhook_id = %s and id = 9999"
-            )
-            served.run(add, number)
+            served.run(NEWER, number)
             page.clock.run_for(11_000)
             here.see("newer", "table")
             focused = "document.activeElement.closest('tr') === window.before"
@@ -201,6 +191,18 @@ class TestTheHelpdesk:
             reach(page, "Sign out")
             page.keyboard.press("Enter")
             page.get_by_role("heading", name="Sign in").wait_for()
+
+    def test_a_link_with_a_key_signs_in_by_a_click(self, browser: Browser, served: Served) -> None:
+        """As `cdc demo --keep` prints it. The address bar does not keep the key."""
+        key = served.client("operator").key or ""
+        with window(browser, served.url) as here:
+            for _ in range(2):  # also when signed in already
+                page = here.open(f"/sign-in#{key}")
+                assert key not in page.url
+                if page.get_by_label("API key").count():
+                    here.click("Sign in", "button")
+                page.get_by_role("heading", name="Overview").wait_for()
+                assert key not in page.url
 
     def test_no_script_is_needed(self, browser: Browser, served: Served) -> None:
         with window(browser, served.url, java_script_enabled=False) as here:
@@ -250,6 +252,22 @@ def test_a_screen_looks_well_whatever_its_fields_hold(
     for one in page.locator("summary").all():
         one.click()
     admin_window.check_looks()
+
+
+def test_a_delivery_is_printed(admin_window: Window, params: dict[str, object]) -> None:
+    """Request, answer and attempts; nothing to click on, and all of the body."""
+    page = admin_window.open(f"/deliveries/{params['uid']}")
+    page.emulate_media(media="print")
+    body = page.locator("h3 + pre")
+    assert HOSTILE in body.inner_text()
+    assert body.evaluate("one => getComputedStyle(one).maxHeight") == "none"
+    admin_window.see("POST http://127.0.0.1:9/")
+    admin_window.see("webhook-id:")
+    assert page.get_by_role("table").is_visible()
+    for one in ("navigation", "button"):
+        assert not page.get_by_role(one).first.is_visible()
+    assert not page.get_by_role("link", name="Send again").is_visible()
+    page.emulate_media(media="screen")
 
 
 def test_the_other_pages_look_well(browser: Browser, served: Served) -> None:

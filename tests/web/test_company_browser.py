@@ -9,8 +9,7 @@ from playwright.sync_api import Browser
 
 from tests.web.chromium import CHROMIUM, chromium, daemon, receiver, window
 from tests.web.kit import Served, until
-from tests.web.stories import verified
-from tests.web.test_browser import change
+from tests.web.stories import change, verified
 
 pytestmark = pytest.mark.skipif(
     CHROMIUM is None, reason="no browser: apt install chromium, or CDC_TEST_CHROMIUM=/path/to/it"

@@ -212,6 +212,8 @@ async def test_a_delivery_is_explained_and_sent_again(served: Served, admin_pers
     page = await admin_person.get(f"/webhooks/{made.number}?state=dead")
     assert f"/console/deliveries/{made.dead}" in page.links
     page = await admin_person.get(f"/deliveries/{made.dead}")
+    assert "POST http://127.0.0.1:9/owed/6" in page.text
+    assert "The log of its attempts was pruned." in page.text
     assert "It is dead: 1 attempt failed, the last: answered 500." in page.text
     assert made.dead in (await admin_person.get(f"/deliveries/{made.dead}/retry")).text
     page = await admin_person.post(f"/deliveries/{made.dead}/retry", {})
@@ -219,6 +221,8 @@ async def test_a_delivery_is_explained_and_sent_again(served: Served, admin_pers
     assert served.rows("select count(*) from cdc.retry where uid::text = %s", made.dead) == [(1,)]
     page = await admin_person.post(f"/deliveries/{made.dead}/retry", {})
     assert "waits already" in page.text
+    served.run("update cdc.retry set due_at = null where uid::text = %s", made.dead)  # parked
+    assert "Send again" not in (await admin_person.get(f"/deliveries/{made.dead}")).text
     gone = await admin_person.get("/deliveries/00000000-0000-0000-0000-000000000000")
     assert gone.status == 404
 

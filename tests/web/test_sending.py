@@ -130,6 +130,51 @@ async def test_a_test_is_sent_by_a_daemon_and_shown(served: Served, helpdesk: Pe
     assert "was tested 5 times within a minute" in page.text
 
 
+async def test_a_page_is_below_100_kb_however_long_its_list_is(
+    served: Served, helpdesk: Person
+) -> None:
+    """browser.py holds the size of each page that any test opens; here the lists are full."""
+    made = served.rows(
+        "insert into cdc.webhook (company, endpoint, description) select 'full', 'https://hooks."
+        "example.com/services/T024BE7LD/' || n || '/' || gen_random_uuid(), 'For the ATS, ' || n"
+        " from generate_series(1, 600) n returning id"
+    )
+    served.run(
+        "insert into cdc.subscription (webhook_id, company, event) select w.id, company, l.event"
+        " from cdc.webhook w, (select distinct event from cdc.layout where id < 100) l"
+        " where company = 'full'"
+    )
+    number = made[0][0]
+    for webhook in [one for (one,) in made[:80]]:
+        served.run(DEAD, webhook, webhook * 1_000_000, 40)
+    served.run(
+        "insert into cdc.api_key (id, digest, scope, description, created_by) select"
+        " translate(lpad(to_hex(n), 12, '0'), '0189', 'wxyz'), sha256(n::text::bytea),"
+        " 'company:full', 'The key number ' || n || ' of the company', 'key:aaaaaaaaaaaa'"
+        " from generate_series(1, 1200) n"
+    )
+    served.run(
+        "insert into cdc.session (id, digest, key_id, expires_at) select id, digest, id,"
+        " now() + interval '1 h' from cdc.api_key where scope = 'company:full'"
+    )
+    served.run(
+        "insert into cdc.audit (actor, action, company, webhook_id, before, after) select"
+        " 'session:aaaaaaaaaaaa', 'webhook.update', 'full', %s, to_jsonb(w), to_jsonb(w)"
+        " from cdc.registration w limit 300", number,
+    )  # fmt: skip
+    served.run(
+        "insert into cdc.unresolved (resource, source, key, action, time, reason) select 'rating',"
+        " 'public.rating', n::text, 'm', now(), 'row ' || n || ' has no company'"
+        " from generate_series(1, 300) n"
+    )
+    for path in ("/", "/companies?prefix=f", "/company?name=full", f"/webhooks/{number}", "/keys",
+                 "/sessions", "/audit", "/unresolved", "/doctor"):  # fmt: skip
+        page = await helpdesk.get(path)
+        assert page.status == 200, path
+    for table in ("audit", "unresolved", "dead", "session"):
+        served.run(f"delete from cdc.{table} where true")
+
+
 async def test_a_form_that_is_sent_twice_is_carried_out_once(
     served: Served, helpdesk: Person
 ) -> None:

@@ -7,6 +7,9 @@ import json
 import shlex
 import sys
 from pathlib import Path
+from urllib.parse import urlsplit
+
+import aiohttp
 
 from cdc.sandbox.demo.show import Show
 from cdc.sandbox.demo.stage import Stage
@@ -17,7 +20,8 @@ _LOOK_EVERY = 0.2  # seconds between looks at the daemon and at what came
 async def keep(stage: Stage, show: Show, stop: asyncio.Event) -> None:
     """Shows what arrives until it is stopped. Raises ProcessFailed when the daemon ends."""
     url, key = await stage.serve()
-    show.how_to_play([*_how_to_play(stage), *_over_http(stage, url, key)])
+    portal = await _portal_link(url, key)
+    show.how_to_play([*_how_to_play(stage), *_over_http(stage, url, key, portal)])
     received = stage.receiver.received
     shown = len(received)
     while not stop.is_set():
@@ -35,6 +39,18 @@ async def keep(stage: Stage, show: Show, stop: asyncio.Event) -> None:
                 await stop.wait()
         except TimeoutError:
             continue
+
+
+async def _portal_link(url: str, key: str) -> str:
+    """A link to the pages of company 1, made by the API."""
+    asked = {"may": ["replay", "manage"]}
+    headers = {"Authorization": f"Bearer {key}"}
+    async with (
+        aiohttp.ClientSession(headers=headers, raise_for_status=True) as http,
+        http.post(f"{url}/v1/companies/1/portal-links", json=asked) as answer,
+    ):
+        link: str = (await answer.json())["url"]
+    return f"{url}{urlsplit(link).path}"
 
 
 def _how_to_play(stage: Stage) -> list[tuple[str, str]]:
@@ -62,17 +78,21 @@ def _how_to_play(stage: Stage) -> list[tuple[str, str]]:
     ]
 
 
-def _over_http(stage: Stage, url: str, key: str) -> list[tuple[str, str]]:
+def _over_http(stage: Stage, url: str, key: str, portal: str) -> list[tuple[str, str]]:
     """The console, and the API by curl."""
     curl = f"curl -s -H 'Authorization: Bearer '$CDC_API_KEY {url}/v1"
     new = json.dumps({"events": ["project_changed"], "endpoint": stage.receiver.url("/mine")})
     return [
-        ("The console, for the helpdesk:", f"{url}/console/"),
         (
-            "A company's own pages, by a link that works once:",
+            "The console, for the helpdesk: open this, and click on Sign in.",
+            f"{url}/console/sign-in#{key}",
+        ),
+        ("A company's own pages, by a link that works once, within 5 minutes:", portal),
+        (
+            "and another one:",
             f"CDC_SERVE_URL={url}/ {_cdc()} portal-link --company 1 --may replay --may manage",
         ),
-        ("An administrator's key, to sign in there, and for the API:", f"export CDC_API_KEY={key}"),
+        ("An administrator's key, for the API:", f"export CDC_API_KEY={key}"),
         ("The API, for programs: the webhooks of a company,", f"{curl}/companies/1/webhooks"),
         ("what was sent to the first of them,", f"{curl}/webhooks/1/deliveries"),
         (

@@ -51,9 +51,12 @@ HOOKS = [
 ]
 _EVENT = 'event = "candidate_changed"'
 MAPPING = parse_mapping(
-    default_mapping().source.replace(_EVENT, f'{_EVENT}\nfields = ["status"]'), "suite.toml"
+    default_mapping()
+    .source.replace(_EVENT, f'{_EVENT}\nfields = ["status"]')
+    .replace("# name = ", "name = "),
+    "suite.toml",
 )
-"""The interview suite's, and a candidate's status can be asked for."""
+"""The interview suite's; a candidate's status can be asked for, and companies have names."""
 
 # What the suite holds before a webhook is registered; changes of it from then on are captured.
 SAMPLE = f"""

@@ -11,7 +11,7 @@ from cdc.web.models import Companies, CompanyQuery
 from cdc.web.problems import Problem
 from cdc.webhooks import statements
 
-WEBHOOKS_LISTED = 200
+WEBHOOKS_LISTED = 100
 
 
 def find(visit: Visit) -> Page:

@@ -37,6 +37,7 @@ def show(visit: Visit) -> Page:
     values: dict[str, Any] = {
         "uid": str(found[0].uid),
         "deliveries": [(one, said.get((one.webhook, one.id), [])) for one in found],
+        "endpoints": {one.webhook: visit.registry.get(one.webhook).endpoint for one in found},
         "unread": unread,
         "done": DONE.get(visit.query.get("done", ""), ""),
     }

@@ -7,7 +7,7 @@ from cdc.web.console.changes import Confirmation
 from cdc.web.console.visit import Page, Redirect, Visit
 from cdc.web.problems import Problem
 
-SESSIONS_LISTED = 200
+SESSIONS_LISTED = 100
 
 
 def sessions(visit: Visit) -> Page:

@@ -13,7 +13,7 @@ from cdc.web.models import AuditPage, AuditQuery, KeyIn, KeyMade
 from cdc.web.problems import Problem
 
 SCOPES = ("read", "operator", "admin", "company", "webhook")
-KEYS_LISTED = 500
+KEYS_LISTED = 100
 
 
 def list_keys(visit: Visit) -> Page:

@@ -19,11 +19,11 @@ from cdc.webhooks.model import Registration
 from cdc.wording import counted
 
 OUTCOMES = {
-    "dead": "dead: given up after the last retry",
-    "expired": "expired: held for too long",
-    "dropped": "dropped: given up by a person",
-    "delivered": "delivered: the receiver has accepted them",
-    "retrying": "being retried: they wait for a later attempt",
+    "dead": "dead",
+    "expired": "expired (held too long)",
+    "dropped": "dropped (given up)",
+    "delivered": "delivered",
+    "retrying": "being retried",
 }
 SKIPPED = {
     "waiting": "already waits to be sent",

@@ -18,7 +18,7 @@ from cdc.webhooks import notices, statements
 from cdc.webhooks.model import Registration
 from cdc.webhooks.notices import NoticeFilter
 
-STATES = ("waiting", "dead", "delivered", "expired", "dropped")
+STATES = ("waiting", "retrying", "dead", "delivered", "expired", "dropped")
 NOTICES_LISTED = 5
 DONE = {
     "paused": "Paused. Changes are collected until it is resumed.",

@@ -90,6 +90,13 @@ if ("live" in main.dataset) {
   document.addEventListener("visibilitychange", () => { if (!document.hidden) later(0); });
 }
 
+// A link with a key, as the demo prints it, fills in the form; the address bar does not keep it.
+if (location.hash.startsWith("#cdc_")) {
+  const field = document.getElementById("key");
+  if (field) field.value = location.hash.slice(1);
+  history.replaceState(null, "", location.pathname + location.search);
+}
+
 document.addEventListener("submit", event => {
   const form = event.target;
   if (form.dataset.sent) return event.preventDefault();

@@ -18,8 +18,8 @@ LONGEST_ANSWER = 4096
 """Bytes of an answer that is read as JSON."""
 ERROR = "challenge"
 TODO = (
-    "The receiver must answer with the value of data.challenge as its body: docs/receiver.md, "
-    '"The challenge".'
+    "The receiver must answer with the value of data.challenge as its body: "
+    'docs/receiver.md, "The challenge".'
 )
 
 

@@ -7,6 +7,7 @@ import re
 from base64 import urlsafe_b64decode
 from typing import Annotated, NamedTuple
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import psycopg
 from psycopg.pq import Conninfo
@@ -151,6 +152,19 @@ Origins = Annotated[
 def is_local(url: str | None) -> bool:
     """Whether a URL leads to this host; browsers trust it without TLS."""
     return url is None or urlsplit(url).hostname in _LOOPBACK
+
+
+def _zone(value: str) -> str:
+    try:
+        ZoneInfo(value)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise ValueError(
+            f"{value!r} is not a time zone that this host knows; expected one as Europe/Berlin"
+        ) from None
+    return value
+
+
+Zone = Annotated[str, AfterValidator(_zone)]
 
 
 def _proxy(value: str) -> str:

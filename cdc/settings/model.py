@@ -27,6 +27,7 @@ from cdc.settings.kinds import (
     Roles,
     Schedule,
     SmtpUrl,
+    Zone,
     is_local,
 )
 
@@ -266,6 +267,7 @@ class Settings(SourcedSettings):
     serve_theme: Path | None = Field(
         None, description="File with name, logo and accent of console and portal, TOML."
     )
+    serve_zone: Zone = Field("UTC", description="Time zone of readers whose browser names none.")
     oidc_issuer: Issuer | None = Field(
         None,
         description="OpenID Connect provider that people sign in to the console with, such as "

@@ -82,6 +82,7 @@ def embedded(
     file = folder / "theme.toml"
     file.write_text(f"name = '{NAMED}'\nlogo = 'logo.svg'\naccent = '#ffd400'\n")
     given = {"CDC_SERVE_FRAME_ANCESTORS": suite, "CDC_SERVE_THEME": str(file)}
+    given["CDC_SERVE_ZONE"] = "Asia/Kathmandu"
     with (
         account(admin, shared_database) as url,
         serving(url, shared_database, **given) as made,
@@ -97,7 +98,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def here(browser: Browser, embedded: Served) -> Iterator[Window]:
-    with window(browser, embedded.url, "") as made:
+    with window(browser, embedded.url, "", timezone_id="America/Bogota") as made:
         yield made
 
 
@@ -112,12 +113,13 @@ def test_a_company_uses_the_portal_in_a_frame(here: Window, embedded: Served, su
     frame = framed(here.page, suite, embedded.url[:-1] + new_link(embedded, "7", "manage"))
     frame.get_by_role("button", name="Open").click()
     frame.get_by_role("heading", name="Your webhooks").wait_for()
+    frame.get_by_text("Times are in America/Bogota.").wait_for()
     frame.get_by_role("link", name="Register a webhook").click()
     frame.get_by_label("Endpoint").fill("http://127.0.0.1:9/framed")
     frame.get_by_label("project_changed").check()
     frame.get_by_role("button", name="Register").click()
     frame.get_by_text("This is the signing secret. It is shown only now").wait_for()
-    (cookie,) = here.page.context.cookies()
+    (cookie,) = [one for one in here.page.context.cookies() if one["name"] == "cdc_portal"]
     assert (cookie["sameSite"], cookie["secure"], cookie["httpOnly"]) == ("None", True, True)
     assert cookie.get("partitionKey") == "http://localhost"
 
@@ -182,6 +184,9 @@ def test_headers_and_cookie_of_portal_and_console(embedded: Served, suite: str) 
     assert kept.endswith("; HttpOnly; Path=/; SameSite=None; Secure; Partitioned"), kept
     (sheet,) = re.findall(r'"(/portal/static/theme\.[0-9a-f]{16}\.css)"', page.body.decode())
     assert b":root { --accent: #" in ask("GET", sheet).body
+    assert b"Times are in Asia/Kathmandu." in page.body  # no script has said another
+    page = ask("GET", "/console/sign-in", headers={"Cookie": "cdc_zone=Asia/Tokyo"})
+    assert b"Times are in Asia/Tokyo." in page.body
     page = ask("GET", "/console/sign-in")
     assert "frame-ancestors 'none';" in page.headers["content-security-policy"]
     assert "SameSite=Lax" in page.headers["set-cookie"]
@@ -238,6 +243,7 @@ def test_a_theme_that_cannot_be_used_says_why(text: str, why: str, tmp_path: Pat
         ({"FRAME_ANCESTORS": "https://a.example; script-src *"}, "is not an origin"),
         ({"FRAME_ANCESTORS": "*"}, "is not an origin"),
         ({"FRAME_ANCESTORS": "http://suite.example.com"}, "must begin with https://"),
+        ({"ZONE": "Mars/Base"}, "'Mars/Base' is not a time zone that this host knows"),
         (
             {"FRAME_ANCESTORS": "https://*.example.com", "URL": "http://hooks.example.com/"},
             "serve_frame_ancestors is set, and serve_url begins with http://",

@@ -5,19 +5,20 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 from secrets import token_urlsafe
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import orjson
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 from cdc.causes import cause_of
 from cdc.diagnosis.health import LaneState
 from cdc.diagnosis.status import standing
 from cdc.web.console.theme import Theme
+from cdc.web.console.times import clock, in_text, moment, reading_in
 from cdc.wording import age, counted
 
 HERE = Path(__file__).parent
@@ -71,29 +72,11 @@ class Static:
         return {"Content-Type": found[0], "Cache-Control": kept}, found[1]
 
 
-def moment(time: datetime | None) -> Markup | str:
-    """A time with the name of its zone."""
-    if time is None:
-        return ""
-    utc = time.astimezone(UTC)
-    return Markup('<time datetime="{}">{}</time>').format(
-        utc.isoformat(timespec="seconds"), f"{utc:%Y-%m-%d %H:%M:%S} UTC"
-    )
-
-
-def clock(time: datetime) -> Markup:
-    """The time of day, short."""
-    utc = time.astimezone(UTC)
-    return Markup('<time datetime="{}">{}</time>').format(
-        utc.isoformat(timespec="seconds"), f"{utc:%H:%M}"
-    )
-
-
-def coded(text: str) -> Markup:
-    """What stands in backticks as code; all of it escaped."""
+def coded(text: str, *, short: bool = False) -> Markup:
+    """What stands in backticks as code, times in the reader's zone; all of it escaped."""
     parts = _parts(text)
     return Markup("").join(
-        Markup("<code>{}</code>").format(part) if number % 2 else escape(part)
+        Markup("<code>{}</code>").format(part) if number % 2 else in_text(part, short=short)
         for number, part in enumerate(parts)
     )
 
@@ -130,7 +113,9 @@ class Links:
     def _webhooks(self, text: str) -> Markup:
         parts = _WEBHOOK.split(text)
         return Markup("").join(
-            self._link(f"/webhooks/{part.rpartition(' ')[2]}", part) if number % 2 else escape(part)
+            self._link(f"/webhooks/{part.rpartition(' ')[2]}", part)
+            if number % 2
+            else in_text(part)
             for number, part in enumerate(parts)
         )
 
@@ -212,5 +197,8 @@ class Renderer:
             at_least=at_least,
         )
 
-    def page(self, template: str, values: Mapping[str, Any]) -> bytes:
-        return self._templates.get_template(template).render(values).encode()
+    def page(self, template: str, values: Mapping[str, Any], zone: ZoneInfo) -> bytes:
+        """zone: of its reader."""
+        with reading_in(zone):
+            shown = self._templates.get_template(template).render({**values, "zone": zone.key})
+        return shown.encode()

@@ -9,6 +9,7 @@ from urllib.parse import urlencode
 
 from cdc.errors import CdcError
 from cdc.web.api import deliveries, rest
+from cdc.web.console import times
 from cdc.web.console.changes import Confirmation
 from cdc.web.console.forms import checked
 from cdc.web.console.visit import Page, Redirect, Visit
@@ -61,7 +62,7 @@ def _replay(
     given = {name: asked.get(name, "") for name in _SELECTING}
     given["outcome"] = given["outcome"] or "dead"
     if not given["since"] and given["outcome"] in LOG_DAYS:
-        begin = datetime.now(UTC) - timedelta(days=LOG_DAYS[given["outcome"]])
+        begin = datetime.now(times.reader()) - timedelta(days=LOG_DAYS[given["outcome"]])
         given["since"] = f"{begin:{_LOCAL}}"
     count, uncounted = None, ""
     try:
@@ -102,10 +103,10 @@ def _selected(webhook: Registration, asked: Any) -> dict[str, Any]:
 
 
 def moment_of(name: str, text: str) -> datetime:
-    """Of a field for a local time, in UTC."""
+    """Of a field for a time in the reader's zone."""
     try:
-        return datetime.fromisoformat(text).replace(tzinfo=UTC)
-    except ValueError:
+        return datetime.fromisoformat(text).replace(tzinfo=times.reader()).astimezone(UTC)
+    except (ValueError, OverflowError):
         error = "not a time such as 2026-01-31T10:00"
         raise Problem("invalid", errors={name: error}) from None
 

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 from urllib.parse import quote
+from zoneinfo import ZoneInfo
 
 import orjson
 import sqlalchemy as sa
@@ -16,6 +17,7 @@ from cdc.telemetry.requests import RequestObserver
 from cdc.web import idempotency, routes, sessions
 from cdc.web.access import Access
 from cdc.web.call import Service
+from cdc.web.console import times
 from cdc.web.console.forms import Form
 from cdc.web.console.render import Renderer, headers
 from cdc.web.console.theme import Theme
@@ -32,7 +34,7 @@ from cdc.web.sessions import Session
 class ConsoleRequest:
     """A request as far as it has been read. target: path and query. session: once it is known.
 
-    in_frame: another page shows this one."""
+    in_frame: another page shows this one. zone: of the reader."""
 
     method: str
     path: str
@@ -44,6 +46,7 @@ class ConsoleRequest:
     form: Form = field(default_factory=Form)
     session: Session | None = None
     in_frame: bool = False
+    zone: ZoneInfo = field(default_factory=lambda: ZoneInfo("UTC"))
 
     def check_token(self) -> None:
         """Raises Problem for a form that is not of this session's pages."""
@@ -111,6 +114,8 @@ class Site:
         target = f"{path}?{query}" if query else path
         cookie = request.cookies.get(self._cookie, "")
         asked = ConsoleRequest(method, path, target, cookie, source, number)
+        default = self._service.settings.serve_zone
+        asked.zone = times.zone_of(request.cookies.get(times.COOKIE, ""), default)
         asked.in_frame = request.headers.get("Sec-Fetch-Dest", "") in ("iframe", "frame")
         try:
             return await self._answer(request, asked, seen)
@@ -187,7 +192,8 @@ class Site:
             )
 
             def carried_out() -> web.Response:
-                made = screen.handler(visit)
+                with times.reading_in(asked.zone):
+                    made = screen.handler(visit)
                 if isinstance(made, Redirect):
                     return self._redirect(made)
                 return self._page(made, asked)
@@ -231,7 +237,7 @@ class Site:
             "here": asked.path.removeprefix(self.root),
             "in_frame": asked.in_frame,
         }
-        body = self._renderer.page(page.template, {**shared, **page.values})
+        body = self._renderer.page(page.template, {**shared, **page.values}, asked.zone)
         return response(page.status, self._headers, body, asked.number)
 
     def _refused(self, problem: Problem, asked: ConsoleRequest) -> web.Response:

@@ -2,6 +2,11 @@
 // scroll position, ticks and open details. And a form that was sent cannot be sent twice.
 "use strict";
 
+// Times are shown in the browser's zone, from the next page on.
+const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
+const kept = top === self ? "SameSite=Lax" : "SameSite=None; Secure; Partitioned";
+if (zone) document.cookie = `cdc_zone=${zone}; Path=/; Max-Age=31536000; ${kept}`;
+
 const main = document.getElementById("main");
 const note = document.getElementById("stale");
 const QUIET_MS = 1500, MOST_S = 60;

@@ -19,6 +19,7 @@ from tests.bench.figures import Figure
 from tests.bench.machine import machine
 from tests.bench.place import NotHere
 from tests.bench.target import Target
+from tests.bench.work.beside import backfill, reads
 from tests.bench.work.bulk import bulk
 from tests.bench.work.doorbell import doorbell
 from tests.bench.work.drain import drain
@@ -43,6 +44,8 @@ WORKLOADS: dict[str, Workload] = {
     "processes": processes,
     "tls": tls,
     "doorbell": doorbell,
+    "backfill": backfill,
+    "reads": reads,
 }
 """In the order in which they are run and told."""
 

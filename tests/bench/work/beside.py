@@ -1,0 +1,206 @@
+"""Live changes with something beside them: a backfill, or reads of the list of deliveries."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psycopg
+
+from cdc.mapping import default_mapping
+from cdc.postgres import connections
+from cdc.sandbox.process import ProcessFailed
+from cdc.web import keys
+from cdc.web.keys import Scope
+from cdc.webhooks import backfills
+from cdc.webhooks.audit import Actor
+from tests.bench import pages
+from tests.bench.account import summed
+from tests.bench.bench import Bench
+from tests.bench.child import Child
+from tests.bench.figures import Bound, Figure, milliseconds, percentile
+from tests.bench.load.reader import RECORD, ReadPlan
+from tests.bench.place import Database
+from tests.bench.work import live
+from tests.web.kit import Served, account, serving
+
+RATE = 200
+SECONDS = 10.0
+COMPANIES = 100
+CANDIDATES = 1_000_000
+READS = 100
+LOGGED = 1_000_000
+NOT_SLOWER = Bound(1.3, 1.0, better="less")
+ENDED_WITHIN_S = 120.0
+ME = Actor("bench")
+
+
+def backfill(bench: Bench) -> list[Figure]:
+    """200 changes/s with and without a backfill of 10,000 of 1,000,000 candidates."""
+    candidates = bench.size.count(CANDIDATES)
+    seconds = bench.size.time(SECONDS)
+    alone: list[live.Lived] = []
+    beside: list[live.Lived] = []
+    whole: list[float] = []
+    with bench.server().database("captured", COMPANIES, candidates) as database:
+        for run in range(bench.size.runs):
+            for runs in (alone, beside) if run % 2 == 0 else (beside, alone):
+                database.empty()
+                database.register(bench.target.base())
+                with bench.daemon(database) as daemon:
+                    if runs is alone:
+                        alone.append(live.load(bench, database, RATE, seconds, consumer=daemon))
+                        continue
+                    with _backfilling(bench, database, daemon) as number:
+                        beside.append(live.load(bench, database, RATE, seconds, consumer=daemon))
+                        if not _ended(database, number):
+                            whole.append(_until_ended(database, number, daemon))
+            bench.say(f"  alone {live.told(alone[-1])}; beside {live.told(beside[-1])}")
+    rows = candidates // COMPANIES
+    figures = _pair("backfill", f"a backfill of {rows:,} of {candidates:,} rows", alone, beside)
+    if whole:
+        figures.append(
+            Figure(
+                "backfill",
+                f"all of a backfill of {rows:,} of {candidates:,} rows, beside that",
+                "s",
+                whole,
+                bound=Bound(ENDED_WITHIN_S, of_baseline=False, better="less"),
+            )
+        )
+    return figures
+
+
+@contextmanager
+def _backfilling(bench: Bench, database: Database, daemon: Child) -> Iterator[int]:
+    """To a webhook of its own, whose requests are not those that are measured."""
+    hook, company = COMPANIES + 1, str(COMPANIES)
+    with psycopg.connect(database.url) as conn:
+        conn.execute(
+            "insert into cdc.webhook (id, company, endpoint) values (%s, %s, %s)",
+            (hook, company, bench.target.url(hook)),
+        )
+        conn.execute(
+            "insert into cdc.webhook_secret (webhook_id, secret)"
+            " select %s, secret from cdc.webhook_secret limit 1",
+            (hook,),
+        )
+        conn.execute(
+            "insert into cdc.subscription (company, event, webhook_id)"
+            " values (%s, 'candidate_changed', %s)",
+            (company, hook),
+        )
+    with connections.engine(database.url).begin() as conn_:
+        made = backfills.start(conn_, ME, default_mapping(), hook, "candidate_changed", "modified")
+    deadline = time.monotonic() + live.STRAGGLERS
+    while not database.ask("select looked from cdc.backfill where id = %s", made.id):
+        daemon.check()
+        if time.monotonic() > deadline:
+            raise ProcessFailed("the backfill does not begin")
+        time.sleep(0.02)
+    yield made.id
+
+
+def _ended(database: Database, number: int) -> bool:
+    return bool(database.ask("select state <> 'running' from cdc.backfill where id = %s", number))
+
+
+def _until_ended(database: Database, number: int, daemon: Child) -> float:
+    """Seconds that it took, with what was measured meanwhile."""
+    deadline = time.monotonic() + ENDED_WITHIN_S
+    while not _ended(database, number):
+        daemon.check()
+        if time.monotonic() > deadline:
+            raise ProcessFailed("the backfill does not end")
+        time.sleep(0.05)
+    return float(
+        database.ask(
+            "select extract(epoch from ended_at - created_at)::float8 from cdc.backfill"
+            " where id = %s and state = 'done'",
+            number,
+        )
+    )
+
+
+def reads(bench: Bench) -> list[Figure]:
+    """100 reads/s of the list beside a daemon that delivers 200/s; latency of both."""
+    seconds = bench.size.time(SECONDS)
+    alone: list[live.Lived] = []
+    beside: list[live.Lived] = []
+    times: list[list[float]] = []
+    server = bench.server()
+    rows = live.rows(RATE, bench.size.warm_up + seconds)
+    with (
+        server.database("captured", live.HOOKS, rows) as database,
+        server.session() as admin,
+        account(admin, database.url) as address,
+        serving(address, database.url) as served,
+    ):
+        database.register(bench.target.base())
+        _log(database, bench.size.count(LOGGED))
+        plan = _plan(served, bench.size.warm_up + seconds)
+        for run in range(bench.size.runs):
+            for runs in (alone, beside) if run % 2 == 0 else (beside, alone):
+                database.run("truncate cdc.queue, cdc.retry, cdc.dead, cdc.lane")
+                with bench.daemon(database) as daemon:
+                    if runs is alone:
+                        alone.append(live.load(bench, database, RATE, seconds, consumer=daemon))
+                        continue
+                    with bench.child("reader", plan) as reader:
+                        reader.answer()
+                        reader.tell(b"go")
+                        beside.append(live.load(bench, database, RATE, seconds, consumer=daemon))
+                        found = RECORD.iter_unpack(reader.result())
+                        times.append(milliseconds(took for (took,) in found))
+            bench.say(
+                f"  alone {live.told(alone[-1])}; beside {live.told(beside[-1])}; reads p50"
+                f" {percentile(times[-1], 0.5):.1f} ms, p99 {percentile(times[-1], 0.99):.1f} ms"
+            )
+    return [
+        Figure(
+            "reads",
+            f"{READS} reads/s of the list, from when they are due, {name}",
+            "ms",
+            [percentile(run, share) for run in times],
+            bound=bound,
+        )
+        for name, share, bound in (
+            ("p50", 0.5, None),
+            ("p99", 0.99, Bound(50, of_baseline=False, better="less")),
+        )
+    ] + _pair("reads", f"{READS} reads/s of the list", alone, beside)
+
+
+def _log(database: Database, rows: int) -> None:
+    """Deliveries of the days before."""
+    asked = {"rows": rows, "webhooks": live.HOOKS, "first": 1, "last": rows}
+    layout = "(select max(id) from cdc.layout where event = 'candidate_changed')"
+    database.run(pages.LOG.format(layout=layout, **asked))
+    database.run("vacuum analyze cdc.attempt")
+
+
+def _plan(served: Served, seconds: float) -> ReadPlan:
+    engine = connections.engine(served.database)
+    with engine.begin() as conn:
+        key = keys.create(conn, ME, Scope.parse("read"))[1]
+    paths = [f"v1/webhooks/{number}/deliveries?limit=50" for number in range(1, live.HOOKS + 1)]
+    return ReadPlan(served.url, key, paths, READS, seconds)
+
+
+def _pair(
+    workload: str, what: str, alone: list[live.Lived], beside: list[live.Lived]
+) -> list[Figure]:
+    return [
+        Figure(
+            workload,
+            f"{RATE} changes/s beside {what}, {name}",
+            "ms",
+            [run.account.latency(share) for run in beside],
+            [run.account.latency(share) for run in alone],
+            "without it",
+            bound,
+            **summed(run.account for run in (*beside, *alone) if name == "p50"),
+        )
+        for name, share, bound in (("p50", 0.5, None), ("p99", 0.99, NOT_SLOWER))
+    ]

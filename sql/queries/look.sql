@@ -9,8 +9,8 @@
 --
 -- $1 xmax of the last snapshot   $2 ids of transactions running then
 -- $3 the doorbell: true arms it; false silences it, and wakes daemons that rely on it; null leaves it
--- $4 class of the daemons' advisory locks, to see who owns what; null: not this time (pg_locks reads
---    the locks of the whole server)
+-- $4 class of the daemons' advisory locks, to see who owns what, and whether tests of webhooks wait; null: not
+--    this time (pg_locks reads the locks of the whole server)
 -- $5 shards whose rows to bring, and whose tests to look for   $6 how many at most: when as many come, there may be more
 -- $7, $8 as $1 and $2, of the last look: the glances since (glance.sql) have not read registrations
 -- Reads cdc.queue and cdc.webhook by index on xid, cdc.unresolved by unresolved_due (a condition on
@@ -40,7 +40,8 @@ select pg_current_snapshot()::text as snapshot,
             else (select setval('cdc.bell', 1) from pg_notify('cdc', ''))
        end as bell,
        exists (select from cdc.unresolved u where u.retry_at <= statement_timestamp()) as unresolved,
-       exists (select from cdc.task t
+       $4::oid is not null and exists (
+               select from cdc.task t
                 where t.state = 'waiting' and t.kind = 'test'
                   and (t.webhook_id % 64)::int = any($5::int[])) as trials,
        fleet.daemons,

@@ -61,7 +61,7 @@ class Seen:
     armed:      the doorbell is armed since.
     was_armed:  it had been before.
     unresolved: changes wait in cdc.unresolved for another try.
-    trials:     tests of webhooks of these shards wait.
+    trials:     tests of webhooks of these shards wait; False where `fleet` was not asked for.
     fleet:      who owns what, where that was asked for.
     rows:       all new rows of the shards owned, in order of id; None: they are too many to be
                 brought along, and have to be fetched.

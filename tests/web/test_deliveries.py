@@ -205,24 +205,37 @@ def test_a_task_goes_on_after_its_process_was_killed(
     assert held == [(0,)]
 
 
+@pytest.mark.parametrize(
+    "table",
+    [
+        "subscription",
+        *(
+            pytest.param(name, marks=pytest.mark.long)
+            for name in ("idempotency", "webhook", "webhook_secret", "audit")
+        ),
+    ],
+)
 def test_a_process_that_is_killed_leaves_no_half_of_a_request(
-    served: Served, admin: psycopg.Connection
+    served: Served, admin: psycopg.Connection, table: str
 ) -> None:
-    """The registration waits for a lock when its process is killed; a repeat makes one webhook."""
+    """The registration waits for a lock when its process is killed, before the step that writes
+    this table; a repeat makes one webhook."""
     key = served.key("operator")
     body = {"events": ["note_changed"], "endpoint": "http://127.0.0.1:9/killed"}
-    path, head = "/v1/companies/9/webhooks", {"Idempotency-Key": "killed-1"}
+    company = f"killed-{table}"
+    path, head = f"/v1/companies/{company}/webhooks", {"Idempotency-Key": table}
+    count = "select count(*) from cdc.webhook where company = %s"
     with account(admin, served.database) as url:
         with (
             serving(url, served.database) as other,
             psycopg.connect(served.database) as conn,
         ):
-            conn.execute("lock table cdc.subscription in exclusive mode")
+            conn.execute(f"lock table cdc.{table} in exclusive mode".encode())
             sent = _in_thread(lambda: Client(other.url, key)("POST", path, body, head))
             until(
                 lambda: served.rows(
-                    "select true from pg_locks where relation = 'cdc.subscription'::regclass"
-                    " and not granted"
+                    "select true from pg_locks where relation = %s::regclass and not granted",
+                    f"cdc.{table}",
                 )
             )
             other.process.send_signal(signal.SIGKILL)
@@ -237,11 +250,11 @@ def test_a_process_that_is_killed_leaves_no_half_of_a_request(
                 )
             )
         )
-    assert served.rows("select count(*) from cdc.webhook where company = '9'") == [(0,)]
+    assert served.rows(count, company) == [(0,)]
     first = Client(served.url, key)("POST", path, body, head)
     again = Client(served.url, key)("POST", path, body, head)
     assert (first.status, first.body) == (again.status, again.body)
-    assert served.rows("select count(*) from cdc.webhook where company = '9'") == [(1,)]
+    assert served.rows(count, company) == [(1,)]
 
 
 def _in_thread(work: Any) -> Any:

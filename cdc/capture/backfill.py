@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from itertools import islice
 
 from cdc.capture import changed_mask, company_names
-from cdc.capture.catalog import Connection
+from cdc.capture.catalog import Connection, relation
 from cdc.capture.function_bodies import unfiltered
 from cdc.capture.parent_lookup import found, tables_read, wants
 from cdc.capture.sql_text import equal, indent, key_text, lines, literal, named
@@ -110,6 +110,12 @@ def missing_indexes(
         [list(column) for column in zip(*names, strict=True)] or [[], [], []],
     ).fetchall()
     return [list(wanted)[number - 1] for (number,) in rows]
+
+
+def hidden(conn: Connection, mapping: Mapping, resource: Resource) -> list[Table]:
+    """Tables of which row-level security may hide rows from the function."""
+    relations = [relation(conn, table) for table in tables_walked(mapping, resource)]
+    return [one.table for one in relations if one is not None and one.secured]
 
 
 def body(join_plan: JoinPlan, mapping: Mapping) -> str:

@@ -10,7 +10,8 @@ from typing import Any
 import psycopg
 import sqlalchemy as sa
 
-from cdc.capture.backfill import MOST_WAYS, missing_indexes, ways
+from cdc.capture.backfill import MOST_WAYS, hidden, missing_indexes, ways
+from cdc.capture.check import show_all
 from cdc.capture.fit import fitted
 from cdc.errors import CdcError, UsageError
 from cdc.mapping import Mapping, Resource
@@ -291,6 +292,12 @@ def _can_be_read(
         raise CdcError(
             f"there are more than {MOST_WAYS} ways from a company to {resource.name}",
             "Its rows cannot be read for a backfill.",
+        )
+    if out_of_sight := hidden(direct, fitted(direct, mapping), resource):
+        raise CdcError(
+            f"row-level security of {', '.join(map(str, out_of_sight))} may hide rows from "
+            "cdc_capture, which reads them for a backfill",
+            show_all(out_of_sight),
         )
     if missing := missing_indexes(direct, fitted(direct, mapping), resource):
         (table, column), *more = [(table, ", ".join(columns)) for table, columns in missing]

@@ -122,7 +122,7 @@ async def _by_whole_keys(suite: Place) -> None:
     jobs = await suite.register(
         "1", "job_changed", path="jobs", options=("--when", "title", *actions)
     )
-    await suite.register(
+    below_jobs = await suite.register(
         "1", "application_changed", "message_changed", path="below", options=actions
     )
     suite.run("set session authorization tenants_app")
@@ -171,6 +171,11 @@ async def _by_whole_keys(suite: Place) -> None:
     command.good(
         *("backfill", "start", "--webhook", jobs, "--event", "job_changed", "--as", "created")
     )
+    # Capture does not read messages: no row has one as its parent, so there is no policy for that.
+    message = ("--webhook", below_jobs, "--event", "message_changed", "--as", "created")
+    refused = command.refused("backfill", "start", *message)
+    assert "row-level security of ats.message may hide rows" in refused
+    assert 'create policy cdc_capture on "ats"."message" for select to cdc_capture' in refused
     async with suite.delivering():
         pass
     sent = 2 * sent + expected(job.format(action="created", job=5, tenant=tenant))

@@ -1,4 +1,4 @@
-"""The console: tests, deliveries sent again by selection, and forms that are sent twice."""
+"""The console: looking for deliveries, tests, sending again, and forms that are sent twice."""
 
 from __future__ import annotations
 
@@ -40,6 +40,18 @@ async def ended(one: Person, page: Page) -> Page:
             return page
         await asyncio.sleep(0.05)
     raise AssertionError(page.text)
+
+
+async def test_webhooks_and_deliveries_are_found_by_number_and_id(
+    served: Served, helpdesk: Person
+) -> None:
+    number, (uid,) = await with_dead(served, helpdesk, "2", 1)
+    assert "/console/companies" in (await helpdesk.get("/")).actions
+    page = await helpdesk.get(f"/companies?prefix={number}")
+    assert f"Webhook {number} has this number: of company 2, http://" in page.text
+    assert "has this number" not in (await helpdesk.get("/companies?prefix=99999999")).text
+    page = await helpdesk.get(f"/companies?prefix=%20{uid.upper()}")
+    assert page.path == f"/console/deliveries/{uid}"
 
 
 async def test_all_that_are_dead_are_counted_and_sent_again(

@@ -2,29 +2,48 @@
 
 from __future__ import annotations
 
+import re
+
 from cdc.diagnosis import health
 from cdc.diagnosis.health import LaneState
 from cdc.web.api import rest
 from cdc.web.console.forms import checked
-from cdc.web.console.visit import Page, Visit
+from cdc.web.console.visit import Page, Redirect, Visit
 from cdc.web.models import Companies, CompanyQuery
 from cdc.web.problems import Problem
 from cdc.webhooks import statements
+from cdc.webhooks.model import Registration
 
 WEBHOOKS_LISTED = 100
 
+_UUID = re.compile(r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
+_NUMBER = re.compile(r"[1-9][0-9]{0,17}")
 
-def find(visit: Visit) -> Page:
+
+def find(visit: Visit) -> Page | Redirect:
+    """Companies; also the webhook of this number, or the delivery with this webhook-id."""
     prefix = visit.query.get("prefix", "").strip()
+    if _UUID.fullmatch(prefix):
+        return Redirect(f"/deliveries/{prefix.lower()}")
     found = rest.companies(visit.call(query=checked(CompanyQuery, {"prefix": prefix}))).body
     assert isinstance(found, Companies)
     values = {
         "prefix": prefix,
+        "webhook": _webhook(visit, prefix),
         "found": found.items,
         "most": rest.COMPANIES_FOUND,
         "named": visit.service.mapping.company.name is not None,
     }
     return Page("companies.html", values)
+
+
+def _webhook(visit: Visit, text: str) -> Registration | None:
+    if not _NUMBER.fullmatch(text):
+        return None
+    try:
+        return visit.registry.get(visit.access.webhook(int(text)))
+    except Problem:
+        return None
 
 
 def show(visit: Visit) -> Page:

@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.house.files import TOP
 from tests.web.kit import Client, Served
 
@@ -18,6 +20,7 @@ CHECKS = (
 )  # fmt: skip
 
 
+@pytest.mark.timeout(300)  # it sends thousands of requests
 def test_schemathesis_finds_nothing(served: Served, tmp_path: Path) -> None:
     key = served.key("admin")
     # Known before the checks send keys that are not valid, from the same address.
@@ -34,7 +37,7 @@ def test_schemathesis_finds_nothing(served: Served, tmp_path: Path) -> None:
         env={**os.environ, "COLUMNS": "120"},
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=280,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
 

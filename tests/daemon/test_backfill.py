@@ -6,6 +6,8 @@ import asyncio
 import json
 import signal
 from collections import Counter
+from contextlib import suppress
+from random import Random
 from typing import Any
 
 from cdc.daemon.store.session import open_session, run
@@ -14,7 +16,7 @@ from cdc.postgres import connections
 from cdc.sandbox.receiver import Received, Script
 from cdc.webhooks import backfills
 from cdc.webhooks.audit import Actor
-from cdc.webhooks.backfills import Backfill
+from cdc.webhooks.backfills import Backfill, NotNow
 from tests.daemon.running import Process, Running, eventually
 from tests.daemon.world import Hook, World
 
@@ -111,6 +113,31 @@ async def test_a_killed_daemon_neither_loses_nor_repeats_a_page(world: World) ->
             await work.done()
     assert Counter(work.came()) == {("created", str(key)): 1 for key in range(2, 801, 2)}
     assert await world.one("select array[looked, queued] from cdc.backfill") == [400, 400]
+
+
+async def test_kills_pauses_and_hand_overs_at_any_moment(world: World) -> None:
+    """Each row is queued once, whatever happened between two of them; what is sent twice has the
+    same id."""
+    rng = Random(20261129)
+    work = await Work.of(world, 400, max_concurrency=3)
+    work.start()
+    for paused, killed in ((False, True), (True, True), (True, False)):
+        async with Process(world.url, window=40) as daemon:
+            await work.looked(min(400, work.now().looked + rng.randint(1, 50)))
+            with suppress(NotNow):  # it has ended, if we were slow
+                if paused:
+                    work.do("pause")
+            if killed:
+                daemon.signal(signal.SIGKILL)
+                await daemon.ended()
+        if work.now().state == "paused":
+            work.do("resume")
+    async with Running(world.url):
+        await work.done()
+    assert await world.one("select array[looked, queued] from cdc.backfill") == [400, 400]
+    assert Counter(work.came()) == {("created", str(key)): 1 for key in range(2, 801, 2)}
+    # One delivery for each row: those that came twice were being sent when their daemon died.
+    assert len({got.uid for got in world.came[work.hook.path]}) == 400
 
 
 async def test_pausing_resuming_and_cancelling(world: World) -> None:

@@ -40,13 +40,6 @@ class Relation:
     indexes: tuple[tuple[tuple[str, ...], bool], ...]
     secured: bool
 
-    def begins_an_index(self, key: tuple[str, ...]) -> bool:
-        """In any order."""
-        return any({*columns[: len(key)]} == {*key} for columns, _ in self.indexes)
-
-    def is_unique(self, key: tuple[str, ...]) -> bool:
-        return any(unique and {*columns} <= {*key} for columns, unique in self.indexes)
-
 
 @dataclass(frozen=True, slots=True)
 class InstalledTrigger:

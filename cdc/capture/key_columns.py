@@ -14,7 +14,7 @@ def refuse_unindexed(place: str, key: tuple[str, ...], relation: Relation) -> No
     """Raises MappingError for a parent that the trigger could find only by reading all its table.
 
     place: of the table in the mapping."""
-    if not relation.begins_an_index(key):
+    if not any({*columns[: len(key)]} == {*key} for columns, _ in relation.indexes):
         named = _listed(key)
         raise MappingError(
             f"{place}.key: no index of {relation.table} begins with {named}, so every "
@@ -40,8 +40,12 @@ def refuse_incomplete(place: str, key: tuple[str, ...], relation: Relation) -> N
 
 
 def _refuse_not_unique(place: str, key: tuple[str, ...], relation: Relation) -> None:
-    """Of a partitioned table PostgreSQL need not know it."""
-    if relation.kind == "r" and not relation.is_unique(key):
+    """Of a partitioned table PostgreSQL may know it only together with the partitions' columns."""
+    found = [{*columns} for columns, unique in relation.indexes if unique]
+    known = any(columns <= {*key} for columns in found)
+    if not known and relation.kind == "p":
+        known = len(key) == 1 or any(columns >= {*key} for columns in found)
+    if not known:
         raise MappingError(
             f"{place}.key: {_listed(key)} of {relation.table} is not unique",
             "A key identifies one row; give it a unique index.",

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from cdc.capture import plan
 from cdc.capture.backfill import missing_indexes
 from cdc.capture.check import check
+from cdc.capture.fit import fitted
 from cdc.capture.sql_text import key_text
 from cdc.diagnosis.explain import suite as rows
 from cdc.errors import MappingError, UsageError
@@ -216,6 +217,42 @@ def test_tables_that_do_not_fit_are_refused(
         with pytest.raises(MappingError) as refused:
             check(suite.conn, wide(*edits))
     assert says in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("index", "unique"),
+    [
+        ("index on wide.job (firm, nr)", False),
+        ("unique index on wide.job (firm, title)", False),
+        ("unique index on wide.job (nr, firm)", True),
+        ("unique index on wide.job (firm, nr, title)", True),  # as far as PostgreSQL can know
+    ],
+)
+def test_a_key_of_a_partitioned_table(suite: Suite, index: str, unique: bool) -> None:
+    with suite.conn.transaction(force_rollback=True):
+        suite.run(
+            f"""alter table wide.job rename to ordinary;
+                create table wide.job (firm text not null, nr text not null, title text)
+                  partition by hash (firm);
+                create {index}; create index on wide.job (firm, nr)"""
+        )
+        if unique:
+            check(suite.conn, suite.mapping, trusting=False)
+        else:
+            with pytest.raises(MappingError, match=r'"firm", "nr" of .* is not unique'):
+                check(suite.conn, suite.mapping, trusting=False)
+
+
+def test_a_parent_of_which_a_column_is_not_there_is_left_out(suite: Suite) -> None:
+    parents = 'parents = { person = ["firm", "person"], job = ["home", "job_nr"] }'
+    with_more = f'{parents}\nparents_if_there = {{ company = "firm" }}'
+    found = fitted(suite.conn, wide((parents, with_more))).resources["review"]
+    assert list(found.parents) == ["person", "job", "company"]
+    lacks = with_more.replace(', job = ["home", "job_nr"]', "").replace(
+        'company = "firm"', 'company = "firm", job = ["home", "job_no"]'
+    )
+    found = fitted(suite.conn, wide((parents, lacks))).resources["review"]
+    assert list(found.parents) == ["person", "company"]
 
 
 def test_the_plan_grants_all_columns_of_a_key(suite: Suite) -> None:

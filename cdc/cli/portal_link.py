@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, get_args
 
 import typer
 
 from cdc.cli.common import AsJson, load_settings, print_facts, print_json, say
 from cdc.cli.key import transaction
 from cdc.errors import UsageError
-
-if TYPE_CHECKING:
-    from cdc.web.sessions import Ability
 
 
 def register(app: typer.Typer) -> None:
@@ -25,9 +22,9 @@ def portal_link(
     may: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="replay|manage",
-            help="What it allows in addition to looking: send deliveries again; register and "
-            "change webhooks. Repeatable.",
+            metavar="test|replay|manage",
+            help="What it allows in addition to looking: send tests; send deliveries again; "
+            "register, change and test webhooks. Repeatable.",
         ),
     ] = None,
     as_json: AsJson = False,
@@ -38,13 +35,15 @@ def portal_link(
     hours. `cdc serve` must run; CDC_SERVE_URL says how people reach it.
     """
     from cdc.web import sessions
+    from cdc.web.sessions import Ability
     from cdc.webhooks.audit import Actor
 
     allowed: set[Ability] = set()
     for one in may or []:
-        if one not in ("replay", "manage"):
-            raise UsageError(f"invalid --may: {one!r}", "Expected replay or manage.")
-        allowed.add("replay" if one == "replay" else "manage")
+        known = next((ability for ability in get_args(Ability) if ability == one), None)
+        if known is None:
+            raise UsageError(f"invalid --may: {one!r}", "Expected test, replay or manage.")
+        allowed.add(known)
     with transaction(ctx) as conn:
         link, ends = sessions.new_link(conn, Actor.here(), company, allowed)
     url = sessions.address(load_settings(ctx), link)

@@ -248,8 +248,8 @@ class PortalLinkIn(In):
     may: list[Ability] = Field(
         default_factory=list,
         max_length=len(get_args(Ability)),
-        description="What it allows in addition to looking: `replay`, send deliveries again; "
-        "`manage`, register and change webhooks.",
+        description="What it allows in addition to looking: `test`, send tests; `replay`, send "
+        "deliveries again; `manage`, register, change and test webhooks.",
     )
 
 

@@ -94,7 +94,7 @@ create table cdc.session (
   expires_at timestamptz not null,
   person     text,  -- of the OpenID Connect provider, or the portal's; null: signed in with the key
   scope      text check (scope in ('admin', 'operator', 'read') or scope like 'company:_%'),  -- of a person
-  may        text[],  -- of the portal, beside looking: replay, manage; null: what the scope allows
+  may        text[],  -- of the portal, beside looking: test, replay, manage; null: what the scope allows
   is_link    boolean not null default false,
   check (num_nonnulls(key_id, person) = 1 and num_nonnulls(key_id, scope) = 1)
 );

@@ -67,5 +67,5 @@ def test_a_link_to_the_portal(cdc: Command) -> None:
     assert (entry["company"], entry["after"]["may"]) == ("7", ["replay"])
     refused = cdc("portal-link", "--company", "7", "--may", "all")
     assert refused.code != 0
-    assert "Expected replay or manage" in refused.err
+    assert "Expected test, replay or manage" in refused.err
     assert cdc("portal-link", "--company", "").code != 0

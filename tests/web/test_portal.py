@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 
 import pytest
@@ -154,11 +154,11 @@ async def test_another_company_is_not_there(
         assert (await one.get(path, follow=False)).status in (303, 401)
 
 
-@pytest.mark.parametrize("may", [(), ("replay",), ("manage",)])
+@pytest.mark.parametrize("may", [(), ("test",), ("replay",), ("manage", "test")])
 async def test_a_link_allows_what_it_says(
-    stack: AsyncExitStack, served: Served, own: int, may: Collection[str]
+    stack: AsyncExitStack, served: Served, own: int, may: tuple[str, ...]
 ) -> None:
-    one = await signed_in(stack, served, *may)
+    one = await signed_in(stack, served, *may[:1])
     for screen in PORTAL_SCREENS:
         path = _path(screen, own)
         if screen.method == "GET":
@@ -171,6 +171,7 @@ async def test_a_link_allows_what_it_says(
             assert page.status == 403, screen
     page = await one.get(f"/portal/webhooks/{own}")
     assert (f"/portal/webhooks/{own}/pause" in page.links) is ("manage" in may)
+    assert (f"/portal/webhooks/{own}/test" in page.links) is ("test" in may)
     assert not [link for link in page.links if "/audit" in link or "/company" in link]
 
 

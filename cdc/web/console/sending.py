@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import urlencode
 
+from cdc.causes.companies import met
 from cdc.errors import CdcError
 from cdc.web.api import deliveries, rest
 from cdc.web.console import times
@@ -177,6 +178,9 @@ def task(visit: Visit) -> Page:
     values = {
         "task": made,
         "open": made.state in ("waiting", "running"),
+        "met": met(made.result.cause or "", made.result.status)
+        if made.result and visit.access.company_only
+        else None,
         "back": back,
         "again": again,
         "query": urlencode({"state": "waiting"}),

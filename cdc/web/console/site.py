@@ -231,6 +231,7 @@ class Site:
             "scope": scope,
             "owner": _owner(asked.session) if asked.session else "",
             "changes": scope in ("admin", "operator") or "manage" in may,
+            "tests": scope in ("admin", "operator") or "test" in may,
             "resends": scope in ("admin", "operator") or "replay" in may,
             "portal": scope == "company",
             "request_id": asked.number,

@@ -60,6 +60,7 @@ def test_a_company_sees_why_nothing_arrives_and_sends_again(
                 here.see("Your server's answer did not hold the text of the challenge")
                 here.see("1 notification is waiting")
                 here.picture("portal-verify", height=700)
+        here.see("The address is verified: notifications are sent to it.")
         sent = "select from cdc.attempt where webhook_id = %s and outcome = 'delivered'"
         until(lambda: served.rows(sent, number))
         assert verified(secret, *good.got[-1])["event"] == "project_changed"  # it was kept

@@ -26,6 +26,7 @@ DONE = {
     "changed": "Changed.",
     "removed": "Removed for good.",
     "challenged": "A challenge is sent now. Below is what came of it, within a minute.",
+    "verified": "The address is verified: notifications are sent to it.",
 }
 """What a page says after a change."""
 
@@ -66,9 +67,14 @@ def show(visit: Visit) -> Page:
         "deliveries": items,
         "older": urlencode({"state": state, "after": following}) if following else "",
         "first": "after" not in asked,
-        "done": DONE.get(visit.query.get("done", ""), ""),
+        "done": DONE.get(_done(visit, webhook), ""),
     }
     return Page("webhook.html", values)
+
+
+def _done(visit: Visit, one: Registration) -> str:
+    done = visit.query.get("done", "")
+    return "verified" if done == "challenged" and one.unverified_since is None else done
 
 
 def _sentences(visit: Visit, number: int) -> tuple[list[Sentence], str]:

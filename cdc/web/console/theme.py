@@ -71,7 +71,7 @@ def _stylesheet(accent: str) -> bytes:
     light, dark = readable(accent, LIGHT, "#000000"), readable(accent, DARK, "#ffffff")
     return (
         f":root {{ --accent: {light}; }}\n"
-        f"@media (prefers-color-scheme: dark) {{ :root {{ --accent: {dark}; }} }}\n"
+        f"@media screen and (prefers-color-scheme: dark) {{ :root {{ --accent: {dark}; }} }}\n"
     ).encode()
 
 

@@ -155,6 +155,27 @@ async def test_a_resume_begins_the_days_of_failing_again(world: World) -> None:
     assert daemon.log.all("webhook suspended", webhook=resumed.id) == []
 
 
+@pytest.mark.parametrize("running", [True, False], ids=["while it runs", "before it runs"])
+async def test_the_next_owner_is_told_of_a_resume(world: World, *, running: bool) -> None:
+    """What is kept of the lane begins again, too, and counts from there."""
+    hook = await world.hook("candidate")
+    await kept(world, hook, failures=9, failing_days=4)
+    world.receiver.script(hook.path, Script(reply=Reply(500)))
+    await (await world.writer()).insert("candidate", project_id=1)
+    resume = "update cdc.webhook set reason = ''"
+    if not running:
+        await world.run(resume)
+    async with Running(world.url):
+        await world.until("select tries > 0 from cdc.retry")
+        if running:
+            assert await world.one("select failing_since < now() - interval '3 d' from cdc.lane")
+            await world.run(resume)
+        await world.until(
+            "select version = 2 and failures >= 9"
+            " and coalesce(failing_since > now() - interval '1 hour', true) from cdc.lane"
+        )
+
+
 async def test_the_days_of_failing_are_counted_across_owners(world: World) -> None:
     hook, other = await world.hook("candidate"), await world.hook("candidate")
     await kept(world, hook, failures=1, failing_days=6)

@@ -92,6 +92,9 @@ class Registrar:
             if changed or worker.lane.paused:
                 worker.lane.resume()
             worker.acknowledged = webhook.version
+            if changed and worker.noted:
+                # The time of failing begins again: the next owner has to know.
+                self._pipeline.consequences.keep(worker)
         else:
             worker.lane.pause()
 

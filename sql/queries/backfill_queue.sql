@@ -5,7 +5,7 @@
 -- (null: it stays)  $6 whether that was all  $7 how many rows were read  $8 layouts and $9 references (as text)
 -- of those to queue
 -- Returns whether it was done. Writes cdc.backfill by its key, cdc.queue; rings the bell if it is armed.
--- Numbers are below 0, and rise: so these rows come before waiting changes of their keys, and are told apart.
+-- Numbers are below 0, and rise: so these rows come before waiting changes of their keys, and are recognised.
 with own as materialized (
   select s.id from cdc.shard s where s.id = $2 and s.epoch = $3 for share skip locked
 ), moved as (

@@ -32,7 +32,7 @@ with wanted as (
   select floor(extract(epoch from clock_timestamp()) / 86400)::int % 32, clock_timestamp(), id, xid,
          uid, webhook_id, layout, action, "time", refs, tries, 'dropped', $4
     from gone
-), told as (
+), notified as (
   update cdc.webhook w set version = w.version + 1
    where w.id in (select webhook_id from gone)
 ), noted as (

@@ -78,7 +78,7 @@ with wanted as (
   select webhook_id, count(*) as count
     from (select webhook_id from moved union all select webhook_id from hurried) d
    group by webhook_id
-), told as (
+), notified as (
   update cdc.webhook w set version = w.version + 1
     from replayed where w.id = replayed.webhook_id
 ), noted as (

@@ -1,4 +1,4 @@
--- The registry: who wants which changes of which company.
+-- The registry: which webhook wants which changes of which company.
 --
 -- Written by people (`cdc webhook ...`), and by the daemon in one case: it suspends a webhook that
 -- answered 410 or failed for days. What changes often (breaker, failures) lives in cdc.lane, so that

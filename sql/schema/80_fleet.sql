@@ -1,4 +1,4 @@
--- The fleet: who owns which webhooks, and how their lanes are doing.
+-- The fleet: which daemon owns which webhooks, and how their lanes are doing.
 
 -- A webhook belongs to shard id modulo 64. A daemon owns a shard by a session advisory lock; the epoch,
 -- raised at every take-over, fences off an owner that does not know yet that it lost it: every

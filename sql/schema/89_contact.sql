@@ -18,7 +18,7 @@ create table cdc.contact (
   unique (company, email)
 );
 
--- Notices that are to be mailed.
+-- Notices that wait to be mailed.
 create table cdc.mail (
   contact_id bigint not null references cdc.contact on delete cascade,
   notice_id  bigint not null references cdc.notice on delete cascade,

@@ -4,7 +4,7 @@
 -- Only transactions below the snapshot's xmin: numbers commit out of order, and nothing else is final. A delivery that
 -- was replayed keeps transaction and number, so it keeps its place.
 -- A function, because its plans read all partitions of the log: they are made once in a session, not for each page.
--- What it costs is mostly to begin with so many partitions, so it reads them once, and a second time only while a
+-- What it costs is mostly to begin with all partitions, so it reads them once, and a second time only while a
 -- writer is open.
 --
 -- $1 webhook  $2 transaction and $3 number of the place to go on behind  $4 how many deliveries

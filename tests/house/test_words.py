@@ -15,6 +15,11 @@ from tests.house.files import TOP, files, name
 
 GUIDES = [TOP / "README.md", *sorted(TOP.glob("docs/*.md")), TOP / "sql/README.md"]
 CODE = [path for path in files(".py") if name(path).startswith("cdc/")]
+READ_BY_OTHERS = [
+    *(path for path in files(".sql") if name(path).startswith("sql/")),
+    *(path for path in files(".yml", ".service") if name(path).startswith("deploy/")),
+    *(TOP / page for page in ("ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md")),
+]
 PAGES = sorted(TOP.glob("cdc/web/console/templates/*.html"))
 MARKUP = re.compile(r"\{[{%#].*?[}%#]\}|<[^>]*>", re.DOTALL)
 MOST_WORDS = 2500  # a longer page is two pages
@@ -98,6 +103,12 @@ def test_a_guide_is_short(path: Path) -> None:
 def test_a_page_of_the_console_uses_the_fields_terms(path: Path) -> None:
     text = MARKUP.sub(lambda found: re.sub(r"\S", " ", found[0]), path.read_text("utf-8"))
     found = refused(text)
+    assert not found, places(path, found)
+
+
+@pytest.mark.parametrize("path", READ_BY_OTHERS, ids=name)
+def test_what_dbas_and_operators_read_uses_the_fields_terms(path: Path) -> None:
+    found = in_guide(path.read_text("utf-8"))
     assert not found, places(path, found)
 
 

@@ -419,7 +419,7 @@ create index notice_company on cdc.notice (company, id);
 -- Only transactions below the snapshot's xmin: numbers commit out of order, and nothing else is final. A delivery that
 -- was replayed keeps transaction and number, so it keeps its place.
 -- A function, because its plans read all partitions of the log: they are made once in a session, not for each page.
--- What it costs is mostly to begin with so many partitions, so it reads them once, and a second time only while a
+-- What it costs is mostly to begin with all partitions, so it reads them once, and a second time only while a
 -- writer is open.
 --
 -- $1 webhook  $2 transaction and $3 number of the place to go on behind  $4 how many deliveries
@@ -580,7 +580,7 @@ create table cdc.contact (
   unique (company, email)
 );
 
--- Notices that are to be mailed.
+-- Notices that wait to be mailed.
 create table cdc.mail (
   contact_id bigint not null references cdc.contact on delete cascade,
   notice_id  bigint not null references cdc.notice on delete cascade,

@@ -160,8 +160,9 @@ class TestTheHelpdesk:
             page.evaluate("hide(false)")
             page.clock.run_for(1000)
             page.get_by_text("newer").wait_for(state="detached")
-            (cookie,) = page.context.cookies()
-            served.run("delete from cdc.session where id = split_part(%s, '.', 1)", cookie["value"])
+            assert page.evaluate(focused)
+            (own,) = (c["value"] for c in page.context.cookies() if c["name"] == "cdc_console")
+            served.run("delete from cdc.session where id = split_part(%s, '.', 1)", own)
             page.clock.run_for(11_000)
             here.see("You are signed out.", "body")
 
@@ -288,9 +289,11 @@ def test_the_other_pages_look_well(browser: Browser, served: Served) -> None:
         here.click("Register", "button")
         here.see("Nothing was changed.")
         here.check_looks()
-        here.open("/keys")
-        here.click("Make a key", "button")
+        here.open("/keys").get_by_label("Description").fill("of a double click")
+        page.get_by_role("button", name="Make a key").dblclick()
         here.see("This is the key. It is shown only now.")
+        made = "select count(*) from cdc.api_key where description = 'of a double click'"
+        assert served.rows(made) == [(1,)]
         here.check_looks()
         registered(here, "http://127.0.0.1:9/looks")
         here.click("New secret")

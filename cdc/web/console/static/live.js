@@ -29,21 +29,31 @@ function patch(old, fresh) {
     if (!own.has(name) && !fresh.hasAttribute(name)) old.removeAttribute(name);
   for (const { name, value } of fresh.attributes)
     if (!own.has(name) && old.getAttribute(name) !== value) old.setAttribute(name, value);
+  const ids = new Set([...fresh.children].map(one => one.id).filter(Boolean));
   let at = old.firstChild;
   for (const child of [...fresh.childNodes]) {
     // A row that has moved is found by its id; others by their place.
     const kept = child.id ? [...old.children].find(one => one.id === child.id) : at;
     if (kept && same(kept, child)) {
+      while (at && at !== kept && !ids.has(at.id)) at = removed(at);
       if (kept === at) at = at.nextSibling;
-      else old.insertBefore(kept, at);
+      else moved(old, kept, at);
       patch(kept, child);
     } else old.insertBefore(document.importNode(child, true), at);
   }
-  while (at) {
-    const gone = at;
-    at = at.nextSibling;
-    gone.remove();
-  }
+  while (at) at = removed(at);
+}
+
+function removed(gone) {
+  const following = gone.nextSibling;
+  gone.remove();
+  return following;
+}
+
+function moved(parent, one, before) {
+  const focused = document.activeElement;
+  parent.insertBefore(one, before);
+  if (one.contains(focused)) focused.focus({ preventScroll: true }); // which it loses where it is moved
 }
 
 function busy() {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ from psycopg.pq import TransactionStatus
 
 from cdc.errors import CdcError, DatabaseError, words
 from cdc.postgres import loaders, refusal
-from cdc.postgres.session_settings import HERE, RESULTS, setting
+from cdc.postgres.session_settings import COMMAND, HERE, RESULTS, setting
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
@@ -145,11 +145,14 @@ def _lock_retry(url: str, within: int) -> dict[str, int]:
     return {"connect_timeout": within}
 
 
-def engine(url: str, role: str = "command", keep: int = 0) -> sa.Engine:
+def engine(
+    url: str, role: str = "command", keep: int = 0, limits: Mapping[str, str] | None = None
+) -> sa.Engine:
     """SQLAlchemy on connections as ``connect`` makes them.
 
     url:  as URL or in libpq's keyword form.
     keep: how many connections are kept, and there are at most; 0: none, commands are short.
+    limits: of each transaction, set with what a command sets: a round trip less.
     """
     import sqlalchemy as sa
 
@@ -170,7 +173,8 @@ def engine(url: str, role: str = "command", keep: int = 0) -> sa.Engine:
             else {"poolclass": sa.NullPool}
         ),
     )
-    sa.event.listen(made, "begin", lambda conn: conn.exec_driver_sql(HERE))
+    here = setting({**COMMAND, **limits}, local=True) if limits else HERE
+    sa.event.listen(made, "begin", lambda conn: conn.exec_driver_sql(here))
     return made
 
 

@@ -25,7 +25,8 @@ THREADS = 6
 MAX_WAITING = 200
 """Requests that wait for a thread; more are refused at once."""
 
-LIMITS = "set local statement_timeout = '10s'; set local lock_timeout = '3s'"
+LIMITED = {"statement_timeout": "10s", "lock_timeout": "3s"}
+LIMITS = "; ".join(f"set local {name} = '{value}'" for name, value in LIMITED.items())
 
 T = TypeVar("T")
 
@@ -36,7 +37,7 @@ class RequestPool:
     def __init__(self, url: str) -> None:
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="cdc-serve")
         self._url = url
-        self.engine = connections.engine(url, "serve", keep=2 * THREADS + 2)
+        self.engine = connections.engine(url, "serve", keep=2 * THREADS + 2, limits=LIMITED)
         self.waiting = 0
 
     async def run(self, work: Callable[[], T]) -> T:
@@ -55,7 +56,6 @@ class RequestPool:
         with connections.explained():
             try:
                 with self.engine.begin() as conn:
-                    conn.exec_driver_sql(LIMITS)
                     yield conn
             except sa.exc.DBAPIError as error:
                 _refuse_conflict(error.orig)

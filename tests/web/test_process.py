@@ -18,6 +18,7 @@ from urllib.request import urlopen
 import psycopg
 import pytest
 
+from cdc.web.pool import RequestPool
 from tests.support.certificates import Authority
 from tests.web.kit import Answer, Client, Served, account, problem, serving, until
 
@@ -220,3 +221,19 @@ def test_a_database_that_is_down_at_the_start_is_named_once(tmp_path: Path) -> N
     lines = [json.loads(line) for line in log.read_text().splitlines()]
     [said] = [line["error"] for line in lines if line["event"] == "not ready"]
     assert "the database cannot be reached" in said
+
+
+def test_each_transaction_of_a_request_has_its_limits(shared_database: str) -> None:
+    pool = RequestPool(shared_database)
+    for _ in range(2):
+        with pool.transaction() as conn:
+            kept = {
+                name: conn.exec_driver_sql(f"show {name}").scalar()
+                for name in ("statement_timeout", "lock_timeout", "search_path")
+            }
+        assert kept == {
+            "statement_timeout": "10s",
+            "lock_timeout": "3s",
+            "search_path": "pg_catalog, pg_temp",
+        }
+    pool.close()

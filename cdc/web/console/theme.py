@@ -70,7 +70,7 @@ def _stylesheet(accent: str) -> bytes:
         raise ValueError(f"accent {accent!r}: expected a colour such as #2450b8")
     light, dark = readable(accent, LIGHT, "#000000"), readable(accent, DARK, "#ffffff")
     return (
-        f":root {{ --accent: {light}; }}\n"
+        f"@media screen {{ :root {{ --accent: {light}; }} }}\n"
         f"@media screen and (prefers-color-scheme: dark) {{ :root {{ --accent: {dark}; }} }}\n"
     ).encode()
 

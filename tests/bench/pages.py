@@ -57,7 +57,7 @@ select 1 + g % 200, g, gen_random_uuid(), '3', {layout}, 'm', now() - interval '
   from generate_series(1, 20000) g;
 insert into cdc.dead (webhook_id, id, uid, xid, layout, action, "time", refs, event, key, body,
                       attempts, tries, died_at)
-select 1 + g % 5000, 1000000 + g, gen_random_uuid(), '3', {layout}, 'm',
+select 1 + g % 500, 1000000 + g, gen_random_uuid(), '3', {layout}, 'm',
        now() - g * interval '10 s', array['b', '1', '1', g::text], 'candidate_changed', g::text,
        'x', 1, 1, now() - g * interval '10 s'
   from generate_series(1, 100000) g;

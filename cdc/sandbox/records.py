@@ -4,9 +4,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import orjson
+
+
+class Wantable(Protocol):
+    """What a webhook may ask of a change."""
+
+    @property
+    def company(self) -> str: ...
+    @property
+    def event(self) -> str: ...
+    @property
+    def action(self) -> str: ...
+    @property
+    def became(self) -> str: ...
 
 
 class Change(NamedTuple):
@@ -67,8 +80,9 @@ class Arrival(NamedTuple):
 class Hook:
     """A registered webhook, as the account needs it.
 
-    name:   for people.
-    became: it wants only changes that gave a row this status; empty: all.
+    name:    for people.
+    became:  it wants only changes that gave a row this status; empty: all.
+    deleted: it wants rows that are deleted, too.
     """
 
     number: int
@@ -76,11 +90,13 @@ class Hook:
     events: frozenset[str]
     name: str = ""
     became: str = ""
+    deleted: bool = False
 
-    def wants(self, change: Change) -> bool:
+    def wants(self, change: Wantable) -> bool:
         """Whether the change is owed to it."""
         mine = self.company == change.company and change.event in self.events
-        return mine and self.became in ("", change.became)
+        action = self.deleted or change.action != "deleted"
+        return mine and action and self.became in ("", change.became)
 
 
 class Said(NamedTuple):

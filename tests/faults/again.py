@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import orjson
 
@@ -15,11 +16,19 @@ from cdc.sandbox.records import Hook
 from tests.faults import ledger, records
 
 
+def hooks_of(run: dict[str, Any]) -> list[Hook]:
+    """The webhooks, from run.json."""
+    return [
+        Hook(number, company, frozenset(events), became=became, deleted=deleted)
+        for number, company, events, became, deleted in run["hooks"]
+    ]
+
+
 def again(folder: Path) -> Account:
     """The account; what daemons told of their own accord is not in the files that it reads."""
     run = orjson.loads((folder / "run.json").read_bytes())
     faults = orjson.loads((folder / "faults.json").read_bytes())
-    hooks = [Hook(n, company, frozenset(events)) for n, company, events in run["hooks"]]
+    hooks = hooks_of(run)
     return account(
         ledger.read(folder / "ledger.jsonl"),
         records.read(folder / "requests.bin", dict(run["secrets"]), run["wall"]),

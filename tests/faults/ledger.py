@@ -18,13 +18,17 @@ from cdc.sandbox.records import Change
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """The rows one statement wrote: key, version and the server's time of each."""
+    """The rows one statement wrote: key, version and the server's time of each.
+
+    became: the status that it gave them all, if they have one.
+    """
 
     company: str
     event: str
     action: str
     rows: list[tuple[str, int, int]]
     until: int
+    became: str = ""
 
 
 class Ledger:
@@ -38,7 +42,8 @@ class Ledger:
     def note(self, statements: list[Statement], *, done: float, committed: bool) -> None:
         """The end of some statements is certain."""
         lines = [
-            orjson.dumps([s.company, s.event, s.action, s.rows, s.until, done, committed]) + b"\n"
+            orjson.dumps([s.company, s.event, s.action, s.rows, s.until, s.became, done, committed])
+            + b"\n"
             for s in statements
         ]
         self._file.write(b"".join(lines))
@@ -56,6 +61,9 @@ def read(path: Path) -> Iterator[Change]:
     """All changes, in the order in which their end became certain."""
     with path.open("rb") as file:
         for line in file:
-            company, event, action, rows, until, done, committed = orjson.loads(line)
+            company, event, action, rows, until, became, done, committed = orjson.loads(line)
             for key, version, since in rows:
-                yield Change(company, event, key, action, version, since, until, done, committed)
+                yield Change(
+                    *(company, event, key, action, version, since, until, done, committed),
+                    became=became,
+                )

@@ -24,7 +24,6 @@ from tests.faults.moods import MOODS, Moods, Spell
 from tests.faults.peer import Peer
 from tests.faults.silences import Silence, silences
 from tests.faults.writers import Owed, Writers
-from tests.support import installation
 
 DRAIN_WITHIN = 90.0
 UNDER_WAY = 0.02
@@ -104,11 +103,12 @@ class _Run:
 
     async def carry_out(self) -> Result:
         plan, shape, seed = self.plan, self.plan.shape, self.plan.seed
-        installation.prepare_template(self.url)
+        mapping = suite.prepare(self.url, self.folder)
         keys = suite.furnish(self.url, shape)
+        chance = random.Random(f"fleet {seed}")
         async with (
             Peer(self.folder, shape.webhooks, seed=seed) as peer,
-            Fleet(self.url, self.folder, random.Random(f"fleet {seed}")) as fleet,
+            Fleet(self.url, self.folder, chance, mapping=mapping) as fleet,
         ):
             hooks, secrets, _ = suite.register(
                 self.url, shape, peer, random.Random(f"hooks {seed}")
@@ -298,7 +298,9 @@ class _Run:
                 {
                     "seed": self.plan.seed,
                     "wall": self.wall,
-                    "hooks": [[h.number, h.company, sorted(h.events)] for h in hooks],
+                    "hooks": [
+                        [h.number, h.company, sorted(h.events), h.became, h.deleted] for h in hooks
+                    ],
                     "secrets": [[number, secret] for number, secret in secrets.items()],
                     "rejected": sorted(rejected),
                     "budget": BUDGET,
@@ -332,7 +334,7 @@ async def _reject(
 ) -> frozenset[tuple[int, str, str]]:
     """One row at each of two webhooks is refused for ever."""
     event = "candidate_changed"
-    wanting = [hook for hook in hooks if event in hook.events][:2]
+    wanting = [hook for hook in hooks if event in hook.events and not hook.became][:2]
     for hook in wanting:
         key = keys[hook.company, event][0]
         await peer.reject(hook.number, f'/candidates/{key}/"}}}}')

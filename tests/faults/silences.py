@@ -26,15 +26,16 @@ def silences(
     """For each moment the webhooks that were owed something then, and how long they waited for the
     next request."""
     out: list[list[Silence]] = [[] for _ in moments]
-    committed: dict[tuple[str, str], list[float]] = defaultdict(list)
+    committed: dict[tuple[str, str], list[Change]] = defaultdict(list)
     for change in changes:
         if change.committed:
-            committed[change.company, change.event].append(change.done)
+            committed[change.company, change.event].append(change)
     came: dict[int, list[Arrival]] = defaultdict(list)
     for request in sorted(requests, key=lambda request: request.ended):
         came[request.webhook].append(request)
     for hook in hooks:
-        dues = sorted(t for event in hook.events for t in committed[hook.company, event])
+        mine = [change for event in hook.events for change in committed[hook.company, event]]
+        dues = sorted(change.done for change in mine if hook.wants(change))
         seen: set[str] = set()
         finals = []
         for request in came[hook.number]:

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import random
+import re
 from dataclasses import dataclass
+from pathlib import Path
 
 import psycopg
+from psycopg.types.json import Jsonb
 
+from cdc.mapping import default_mapping, parse_mapping
 from cdc.message.signing_keys import new_secret
 from cdc.sandbox.records import Hook
+from cdc.sandbox.suite import tables_sql
+from cdc.schema import migrations
 from tests.faults.peer import Peer
+from tests.support import installation
 
 EVENTS = (
     "candidate_changed",
@@ -18,6 +25,24 @@ EVENTS = (
     "answervideo_changed",
     "note_changed",
 )
+
+STATUSES = ("invited", "interviewed", "expired")
+CAPTURED_WHEN_DELETED = ("rating_changed", "note_changed")
+FILTERED, CHANGED, DELETED = 0.2, 0.2, 0.4
+"""Shares of webhooks: want candidates of one status; updates that change the name; deleted rows."""
+
+_MAPPING = parse_mapping(
+    re.sub(
+        f'event = "({"|".join(CAPTURED_WHEN_DELETED)})"',
+        r"\g<0>\ndeleted = true",
+        default_mapping().source.replace(
+            'event = "candidate_changed"',
+            'event = "candidate_changed"\nfields = ["status", "name"]',
+        ),
+    ),
+    "faults.toml",
+)
+_STATUS = "alter table candidate add if not exists status text not null default 'new'"
 
 ROWS = """
 insert into company (id) select c from generate_series(1, {companies}) c;
@@ -55,10 +80,24 @@ def table_of(event: str) -> str:
     return event.removesuffix("_changed")
 
 
+def prepare(url: str, folder: Path) -> Path:
+    """Schema cdc, the suite and its triggers. Returns the file of its mapping: a candidate's status
+    can be asked for, and ratings and notes are captured when they are deleted, too."""
+    migrations.upgrade(url)
+    with psycopg.connect(url, autocommit=True) as conn:
+        conn.execute(tables_sql(_MAPPING).encode())
+        conn.execute(_STATUS.encode())
+    installation.install(url, _MAPPING)
+    file = folder / "faults.toml"
+    file.write_text(_MAPPING.source, "utf-8")
+    return file
+
+
 def furnish(url: str, shape: Shape) -> dict[tuple[str, str], list[str]]:
     """Makes the rows. Returns the keys by company and event: rows at version 0, not yet captured,
     because nobody is registered."""
     with psycopg.connect(url, autocommit=True) as conn:
+        conn.execute(_STATUS.encode())
         conn.execute(ROWS.format(companies=shape.companies, writers=shape.writers).encode())
         for event in EVENTS:
             conn.execute(NUMBERS.format(table=table_of(event)).encode())
@@ -84,6 +123,9 @@ def register(
             # Most want what changes most; all want something.
             events = {"candidate_changed"} if chance.random() < 0.8 else set()
             events |= set(chance.sample(EVENTS, chance.randint(0 if events else 1, 3)))
+            status = chance.choice(STATUSES) if chance.random() < FILTERED else ""
+            if status:
+                events = {"candidate_changed"}
             secrets[number] = new_secret()
             row = conn.execute(
                 "insert into cdc.webhook (company, endpoint) values (%s, %s) returning id",
@@ -95,9 +137,19 @@ def register(
                 "insert into cdc.webhook_secret (webhook_id, secret) values (%s, %s)",
                 (row[0], secrets[number]),
             )
+            deleted = chance.random() < DELETED
             for event in events:
+                of_candidates = event == "candidate_changed"
                 conn.execute(
-                    "insert into cdc.subscription values (%s, %s, %s)", (company, event, row[0])
+                    "insert into cdc.subscription (company, event, webhook_id, actions, filter,"
+                    " changed) values (%s, %s, %s, %s, %s, %s)",
+                    (
+                        *(company, event, row[0]),
+                        "cmd" if deleted and event in CAPTURED_WHEN_DELETED else None,
+                        Jsonb({"status": [status]}) if status and of_candidates else None,
+                        # Each update changes the name: it wants all of them.
+                        ["name"] if of_candidates and chance.random() < CHANGED else None,
+                    ),
                 )
-            hooks.append(Hook(number, company, frozenset(events)))
+            hooks.append(Hook(number, company, frozenset(events), became=status, deleted=deleted))
     return hooks, secrets, ids

@@ -60,13 +60,16 @@ async def test_a_commit_without_an_answer(database: str, tmp_path: Path, through
 
 
 def committed(changes: list[Change]) -> dict[tuple[str, str], int]:
-    """Rows that were changed, with their versions, as the ledger has it."""
+    """Rows that were changed and are there, with their versions, as the ledger has it."""
     versions: dict[tuple[str, str], int] = {}
+    gone = set()
     for change in changes:
         if change.committed:
             row = (suite.table_of(change.event), change.key)
             versions[row] = max(change.version, versions.get(row, 0))
-    return {row: version for row, version in versions.items() if version}
+            if change.action == "deleted":
+                gone.add(row)
+    return {row: version for row, version in versions.items() if version and row not in gone}
 
 
 def in_tables(url: str) -> dict[tuple[str, str], int]:

@@ -19,7 +19,7 @@ import psycopg
 
 from cdc.sandbox.records import Hook
 from tests.faults.ledger import Ledger, Statement
-from tests.faults.suite import EVENTS, table_of
+from tests.faults.suite import CAPTURED_WHEN_DELETED, EVENTS, STATUSES, table_of
 
 Connection = psycopg.AsyncConnection[tuple[Any, ...]]
 
@@ -48,16 +48,22 @@ class Owed:
     def __init__(self, hooks: list[Hook], rejected: frozenset[tuple[int, str, str]]) -> None:
         self.by_webhook = [0] * len(hooks)
         self._rejected = rejected
-        self._hooks: dict[tuple[str, str], list[int]] = defaultdict(list)
+        self._hooks: dict[tuple[str, str], list[Hook]] = defaultdict(list)
         for hook in hooks:
             for event in hook.events:
-                self._hooks[hook.company, event].append(hook.number)
+                self._hooks[hook.company, event].append(hook)
 
     def add(self, statement: Statement) -> None:
-        for number in self._hooks[statement.company, statement.event]:
-            self.by_webhook[number] += len(statement.rows)
+        for hook in self._hooks[statement.company, statement.event]:
+            if not hook.wants(statement):
+                continue
+            self.by_webhook[hook.number] += len(statement.rows)
             for key, *_ in statement.rows:
-                self.by_webhook[number] -= (number, statement.event, key) in self._rejected
+                self.by_webhook[hook.number] -= (
+                    hook.number,
+                    statement.event,
+                    key,
+                ) in self._rejected
 
     @property
     def deliveries(self) -> int:
@@ -175,16 +181,20 @@ class Writer:
         kept: list[Statement] = []
         undone: list[Statement] = []
         new: list[str] = []
+        gone: list[str] = []
         done: float | None = None
         committing = False
         try:
             await self._statements(conn, rows, kept, undone, new)
+            if rows.event in CAPTURED_WHEN_DELETED and self.chance.random() < 0.2:
+                gone = rows.keys[: self.chance.randint(1, 2)]
+                kept.append(await self._delete(conn, rows, gone))
             if self.late:
                 await asyncio.sleep(self.chance.uniform(0.1, 2.5))
             done = time.monotonic()
             if self.chance.random() < 0.1:
                 await conn.rollback()
-                undone, kept, new = undone + kept, [], []
+                undone, kept, new, gone = undone + kept, [], [], []
             else:
                 await conn.execute(
                     "update customer set name = %s where id = %s",
@@ -197,11 +207,12 @@ class Writer:
         except psycopg.OperationalError:
             await conn.close()
             if not (committing and await self._committed()):
-                undone, kept, new = undone + kept, [], []
+                undone, kept, new, gone = undone + kept, [], [], []
         self.all.transactions += 1
         self.all.ended(undone, done or time.monotonic(), committed=False)
         self.all.ended(kept, done or time.monotonic(), committed=True)
-        self.all.give_back(rows._replace(keys=rows.keys + new))
+        left = [key for key in rows.keys + new if key not in gone]
+        self.all.give_back(rows._replace(keys=left))
 
     async def _statements(
         self,
@@ -234,18 +245,31 @@ class Writer:
 
     async def _update(self, conn: Connection, rows: Rows, keys: list[str]) -> Statement:
         sql = f"update {table_of(rows.event)} set name = (name::int + 1)::text"
+        became = ""
+        if rows.event == "candidate_changed":
+            became = self.chance.choice(STATUSES)
+            sql += f", status = '{became}'"
         sql += " where id = any(%s::bigint[])" + RETURNING
-        return await self._write(conn, rows, "modified", sql, (keys,))
+        return await self._write(conn, rows, "modified", sql, (keys,), became)
+
+    async def _delete(self, conn: Connection, rows: Rows, keys: list[str]) -> Statement:
+        sql = f"delete from {table_of(rows.event)} where id = any(%s::bigint[])" + RETURNING
+        return await self._write(conn, rows, "deleted", sql, (keys,))
 
     async def _write(
-        self, conn: Connection, rows: Rows, action: str, sql: str, values: tuple[Any, ...]
+        self,
+        conn: Connection,
+        rows: Rows,
+        action: str,
+        sql: str,
+        values: tuple[Any, ...],
+        became: str = "",
     ) -> Statement:
         cursor = await conn.execute(sql.encode(), values or None)
         written = await cursor.fetchall()
         until = time.time_ns() // 1000 + 1
-        return Statement(
-            rows.company, rows.event, action, [(k, v, since) for k, v, since in written], until
-        )
+        lines = [(k, v, since) for k, v, since in written]
+        return Statement(rows.company, rows.event, action, lines, until, became)
 
     async def _committed(self) -> bool:
         """No answer came to COMMIT: whether it was done is told by the writer's own row."""

@@ -89,13 +89,16 @@ class Trials:
             await conn.close()
         webhooks = {one.webhook.id: one.webhook for one in loaded}
         for one in claimed:
-            task = tasks.create_task(self._carry_out(one, webhooks[one.webhook_id]))
+            task = tasks.create_task(self._carry_out(one, webhooks.get(one.webhook_id)))
             self._in_flight.add(task)
             task.add_done_callback(self._in_flight.discard)
 
-    async def _carry_out(self, one: _Claimed, webhook: Webhook) -> None:
+    async def _carry_out(self, one: _Claimed, webhook: Webhook | None) -> None:
         state, result, error, proven = "done", None, None, None
         try:
+            # A DBA may have deleted its row.
+            if webhook is None or webhook.state is WebhookState.REMOVED:
+                raise CdcError("the webhook was removed")
             made = await (self._challenged if one.challenge else self._sent)(one, webhook)
             result = Jsonb(made)
             proven = webhook.endpoint if one.challenge and made["ok"] else None
@@ -134,7 +137,5 @@ class Trials:
         return asked.result(outcome, echoed=echoed)
 
     def _sealer(self, webhook: Webhook) -> Sealer:
-        if webhook.state is WebhookState.REMOVED:
-            raise CdcError("the webhook was removed")
         self.client.check_tls(webhook.tls_profile)
         return Sealer(self.vault.opened(webhook))

@@ -13,7 +13,7 @@ from psycopg.conninfo import make_conninfo
 from psycopg.pq import Conninfo
 from pydantic.fields import FieldInfo
 
-from cdc.settings.kinds import Origins, Roles
+from cdc.settings.kinds import Origins, Roles, Zone
 from cdc.settings.model import Settings, Source
 
 _HIDDEN = "***"
@@ -122,6 +122,8 @@ def _type(field: FieldInfo) -> str:
     if get_origin(annotation) is Literal:
         *names, last = get_args(annotation)
         return f"{', '.join(names)} or {last}"
+    if get_args(Zone)[1] in field.metadata:
+        return "time zone"
     if get_origin(annotation) is tuple:
         part = get_args(annotation)[0]
         kind, *constraints = get_args(part) or (part,)

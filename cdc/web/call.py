@@ -54,7 +54,7 @@ class Service:
         """Names by key: of these companies, or of those whose key or name begins with the prefix.
 
         Without those that have none. None at all where the mapping has no column of them, or they
-        cannot be read now: nobody waits for a name.
+        cannot be read now: a page is not held up for a name.
         """
         if self.mapping.company.name is None or keys == []:
             return {}

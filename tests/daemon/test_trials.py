@@ -95,19 +95,22 @@ async def test_a_test_is_signed_and_leaves_nothing_behind(world: World, asked: A
 
 
 async def test_a_webhook_that_cannot_be_sent_to(world: World, asked: Asked) -> None:
-    sealed, gone = await world.hook(), await world.hook()
+    sealed, gone, erased = await world.hook(), await world.hook(), await world.hook()
     await world.run(
         "update cdc.webhook_secret set secret = 'cdc-sealed:x' where webhook_id = %s", sealed.id
     )
     asked.start(sealed)
     asked.start(gone)
+    asked.start(erased)
     await world.run("update cdc.webhook set state = 'removed' where id = %s", gone.id)
+    await world.run("delete from cdc.webhook where id = %s", erased.id)  # by a DBA
     async with Running(world.url):
         assert "CDC_SECRET_KEYS" in (await asked.ended(sealed))["error"]
-        done = await asked.ended(gone)
-    assert (done["state"], done["result"], done["error"]) == (
-        "failed", None, "the webhook was removed",
-    )  # fmt: skip
+        for hook in (gone, erased):
+            done = await asked.ended(hook)
+            assert (done["state"], done["result"], done["error"]) == (
+                "failed", None, "the webhook was removed",
+            )  # fmt: skip
     assert not world.came
 
 

@@ -116,7 +116,7 @@ def upgrade(
     after.
 
     publish: make its tables also where a publication for all tables will hold them.
-    actor: for the audit, where each upgrade is written in its transaction; empty: nobody's.
+    actor: for the audit, where each upgrade is written in its transaction; empty: without an entry.
 
     Raises DatabaseError as ``pending`` does, and where a lock could not be had in time: what was
     done before stays done, and another run goes on from there.

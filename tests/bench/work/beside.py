@@ -56,7 +56,9 @@ def backfill(bench: Bench) -> list[Figure]:
                         beside.append(live.load(bench, database, RATE, seconds, consumer=daemon))
                         if not _ended(database, number):
                             whole.append(_until_ended(database, number, daemon))
-            bench.say(f"  alone {live.told(alone[-1])}; beside {live.told(beside[-1])}")
+            bench.say(
+                f"  alone {live.latency_line(alone[-1])}; beside {live.latency_line(beside[-1])}"
+            )
     rows = candidates // COMPANIES
     figures = _pair("backfill", f"a backfill of {rows:,} of {candidates:,} rows", alone, beside)
     if whole:
@@ -154,8 +156,9 @@ def reads(bench: Bench) -> list[Figure]:
                         found = RECORD.iter_unpack(reader.result())
                         times.append(milliseconds(took for (took,) in found))
             bench.say(
-                f"  alone {live.told(alone[-1])}; beside {live.told(beside[-1])}; reads p50"
-                f" {percentile(times[-1], 0.5):.1f} ms, p99 {percentile(times[-1], 0.99):.1f} ms"
+                f"  alone {live.latency_line(alone[-1])}; beside {live.latency_line(beside[-1])};"
+                f" reads p50 {percentile(times[-1], 0.5):.1f} ms,"
+                f" p99 {percentile(times[-1], 0.99):.1f} ms"
             )
     return [
         Figure(

@@ -153,11 +153,11 @@ def pair(
             captured.empty()
             with bench.daemon(captured) as daemon:
                 ours.append(load(bench, captured, rate, seconds, consumer=daemon))
-            bench.say(f"  run {run + 1}: {told(ours[-1])}; (b) {told(plain[-1])}")
+            bench.say(f"  run {run + 1}: {latency_line(ours[-1])}; (b) {latency_line(plain[-1])}")
     return ours, plain
 
 
-def told(lived: Lived) -> str:
+def latency_line(lived: Lived) -> str:
     account = lived.account
     return (
         f"p50 {account.latency(0.5):.2f} ms, p99 {account.latency(0.99):.2f} ms"

@@ -96,7 +96,7 @@ ASKED = {"abort-message": Answer.ABORTED, "disable": Answer.GONE}
 
 
 def answer_for(status: int) -> Answer:
-    """The class of a status (ARCHITECTURE.md, "States, codes, defaults")."""
+    """The class of a status (docs/receiver.md, "Answers")."""
     if 200 <= status < 300:
         return Answer.SUCCESS
     if status == 410:

@@ -1,5 +1,5 @@
-"""What an attempt that was no success means for its delivery and its lane (ARCHITECTURE.md,
-"States, codes, defaults": the table of answers)."""
+"""What an attempt that was no success means for its delivery and its lane: the table of
+docs/receiver.md, "Answers"."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class LaneRules:
-    """Limits and delays of one lane; times in seconds (ARCHITECTURE.md, "States, codes, defaults").
+    """Limits and delays of one lane; times in seconds (docs/receiver.md, "Answers").
 
     window:           places (``Delivery.places``) of queue rows in memory at most; created rows
                       from beyond the window that belong before a modified one in it come on top.

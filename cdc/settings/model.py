@@ -1,7 +1,6 @@
 """The settings, one declaration each.
 
 Checks, error messages, `cdc config show` and the table in docs/configuration.md follow from it.
-Defaults are those of ARCHITECTURE.md, "States, codes, defaults".
 """
 
 from __future__ import annotations

@@ -126,10 +126,13 @@ class Attempts(Collector):
             "cdc_change_to_receipt_seconds",
             "Time from the change to the end of its successful attempt.",
         )
-        yield self.batches.family("cdc_settle_batch_size", "Records settled by one transaction.")
+        yield self.batches.family(
+            "cdc_settle_batch_size", "Records settled by one transaction; large under load."
+        )
         yield self.looks.family(
             "cdc_look_seconds",
-            "Time from when a look was due to its answer, which also keeps the shards.",
+            "Time from when a look at the queue was due to its answer. From 2 on the daemon stops"
+            " sending, from 3 on others take over.",
         )
 
 
@@ -163,7 +166,7 @@ class Metrics:
         self.registry.register(self.attempts)
         self.expired = Counter(
             "cdc_expired_deliveries",
-            "Deliveries that expired, held or dead for too long.",
+            "Deliveries that expired; was: held, or dead, for too long.",
             ["was"],
             registry=self.registry,
         )
@@ -173,14 +176,24 @@ class Metrics:
             ["kind"],
             registry=self.registry,
         )
-        self.mails = Counter("cdc_mails", "Mails to contacts.", ["outcome"], registry=self.registry)
+        self.mails = Counter(
+            "cdc_mails",
+            "Mails to contacts: sent, or failed and tried again.",
+            ["outcome"],
+            registry=self.registry,
+        )
         self.backfills_ended = Counter(
-            "cdc_backfills_ended", "Backfills that ended.", ["state"], registry=self.registry
+            "cdc_backfills_ended",
+            "Backfills that ended; cancelled: for lack of a webhook or event, not by an operator.",
+            ["state"],
+            registry=self.registry,
         )
         for state in ("done", "cancelled", "failed"):
             self.backfills_ended.labels(state)  # so that the first one is an increase
         self.swept = Counter(
-            "cdc_swept_rows", "Rows that only the slow sweep found.", registry=self.registry
+            "cdc_swept_rows",
+            "Rows that only the slow sweep found; 0 unless cdc has a defect.",
+            registry=self.registry,
         )
 
     def watch(self, state: Callable[[], State]) -> None:
@@ -223,12 +236,15 @@ class _States(Collector):
         state = self._state()
         # A daemon that has lost the database owns nothing, and must not count what others do.
         owned = state.shards if state.ready else 0
-        yield GaugeMetricFamily("cdc_shards_owned", "Shards of this daemon.", owned)
+        yield GaugeMetricFamily(
+            "cdc_shards_owned", "Shards of this daemon; all daemons together own all 64.", owned
+        )
         yield GaugeMetricFamily("cdc_in_flight", "Requests in flight.", state.in_flight)
         yield GaugeMetricFamily("cdc_in_memory", "Deliveries held in memory.", state.in_memory)
         lanes = GaugeMetricFamily(
             "cdc_lanes",
-            "Webhooks by circuit breaker state; held: paused or suspended.",
+            "Webhooks in memory, 5,000 at most, by circuit breaker state; held: paused, suspended"
+            " or unusable.",
             labels=["state"],
         )
         for name in ("closed", "open", "probing", "held"):
@@ -236,7 +252,8 @@ class _States(Collector):
         yield lanes
         backfills = GaugeMetricFamily(
             "cdc_backfills",
-            "Backfills that go on; backlogged: they wait for deliveries of their webhook.",
+            "Backfills of this daemon's webhooks; backlogged: as many deliveries wait as may, or"
+            " the webhook is held.",
             labels=["state"],
         )
         for name in ("running", "backlogged"):
@@ -257,7 +274,10 @@ class _States(Collector):
             "cdc_http_connections", "Open connections to receivers.", state.connections
         )
         unrecorded = GaugeMetricFamily(
-            "cdc_unrecorded", "Attempts that have ended and are not recorded yet.", labels=["state"]
+            "cdc_unrecorded",
+            "Attempts that have ended and are not recorded yet. waiting: from CDC_UNRECORDED_LIMIT"
+            " on no request is started; set_aside: blocked by a lock or an odd row.",
+            labels=["state"],
         )
         unrecorded.add_metric(["waiting"], state.unrecorded)
         unrecorded.add_metric(["set_aside"], state.set_aside)
@@ -273,7 +293,8 @@ class _States(Collector):
         if self._metrics.clock_offset is not None:
             yield GaugeMetricFamily(
                 "cdc_clock_offset_seconds",
-                "Seconds by which this host's clock is ahead of the database's.",
+                "Seconds by which this host's clock is ahead of the database's; compared every"
+                " 15 s.",
                 self._metrics.clock_offset,
             )
         if state.ready and self._metrics.backlog is not None:
@@ -282,7 +303,9 @@ class _States(Collector):
 
 def _measured(backlog: Backlog) -> Iterator[Metric]:
     waiting = GaugeMetricFamily(
-        "cdc_waiting", "Waiting deliveries of this daemon's webhooks.", labels=["state"]
+        "cdc_waiting",
+        "Deliveries that wait, paused and suspended webhooks included.",
+        labels=["state"],
     )
     for name in ("queued", "retrying", "parked"):
         waiting.add_metric([name], getattr(backlog, name))
@@ -290,13 +313,29 @@ def _measured(backlog: Backlog) -> Iterator[Metric]:
     for name, meaning, value in (
         ("cdc_held", "Waiting deliveries of paused and suspended webhooks.", backlog.held),
         ("cdc_dead", "Dead deliveries that are kept.", backlog.dead),
-        ("cdc_unresolved", "Changes without a company.", backlog.unresolved),
-        ("cdc_lag_seconds", "Age of the oldest delivery whose receiver is well.", backlog.lag),
-        ("cdc_oldest_seconds", "Age of the oldest undelivered change.", backlog.oldest),
-        ("cdc_oldest_held_seconds", "Age of the oldest held change.", backlog.oldest_held),
+        (
+            "cdc_unresolved",
+            "Changes without a company, of the whole database: take the maximum.",
+            backlog.unresolved,
+        ),
+        (
+            "cdc_lag_seconds",
+            "Age of the oldest delivery whose receiver is well; 0: none.",
+            backlog.lag,
+        ),
+        (
+            "cdc_oldest_seconds",
+            "Age of the oldest undelivered change of an active webhook, failed ones included.",
+            backlog.oldest,
+        ),
+        (
+            "cdc_oldest_held_seconds",
+            "Age of the oldest undelivered change of a paused or suspended webhook.",
+            backlog.oldest_held,
+        ),
         (
             "cdc_notification_queue_usage",
-            "Used share of PostgreSQL's notification queue.",
+            "Used share of PostgreSQL's notification queue, of the whole server: take the maximum.",
             backlog.notification_queue,
         ),
     ):

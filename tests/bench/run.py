@@ -118,7 +118,7 @@ def run(
         report.machine["postgresql"] = bench.server().version
         for name in names:
             began = time.perf_counter()
-            say(f"{name}: {(WORKLOADS[name].__doc__ or '').splitlines()[0]}")
+            say(f"{name}: {' '.join((WORKLOADS[name].__doc__ or '').split())}")
             try:
                 report.figures += WORKLOADS[name](bench)
             except NotHere as error:

@@ -1,6 +1,6 @@
 """What a lane may do with its endpoint, as a model beside it: breaker, ramp, slow-down, back-off.
 
-Written from the rules (ARCHITECTURE.md, "States, codes, defaults"), with times of its own, so that
+Written from the rules (docs/receiver.md, "Answers"), with times of its own, so that
 the state machine holds every start and every decision of the lane against it.
 """
 

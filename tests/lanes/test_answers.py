@@ -1,4 +1,4 @@
-"""The table of answers (ARCHITECTURE.md, "States, codes, defaults"), the budget, and delays."""
+"""The table of answers (docs/receiver.md, "Answers"), the budget, and delays."""
 
 from __future__ import annotations
 

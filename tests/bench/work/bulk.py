@@ -18,7 +18,8 @@ LEAST_RUNS = 3
 
 
 def bulk(bench: Bench) -> list[Figure]:
-    """One statement that updates 100,000 rows, and single-row updates after it."""
+    """One statement, in a new session, on a table without dead rows, with and without capture;
+    then 500 single-row updates before and after it in one session."""
     rows = bench.size.count(ROWS, 1000)
     runs = max(bench.size.runs, LEAST_RUNS)
     server = bench.server()

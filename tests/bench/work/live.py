@@ -166,7 +166,8 @@ def latency_line(lived: Lived) -> str:
 
 
 def live(bench: Bench) -> list[Figure]:
-    """200, 1,000 and 4,000 changes a second, an open loop."""
+    """Changes at a fixed rate by 16 sessions, an open loop, after a second of the same load. (b)
+    runs in a database of its own, in turns."""
     figures = []
     for rate, full, bounds in LOADS:
         seconds = bench.size.time(full)

@@ -74,7 +74,7 @@ select a.delivery, a.uid, a.xid, a.layout, a.action, a.refs[cardinality(a.refs)]
 """,  # noqa: S608 - constants
 }
 # Statistics of a queue are always out of date: it was empty a moment ago.
-_BY_INDEX = "set local enable_seqscan = off; set local enable_bitmapscan = off; set local jit = off"
+BY_INDEX = "set local enable_seqscan = off; set local enable_bitmapscan = off; set local jit = off"
 
 
 def newest(
@@ -95,7 +95,7 @@ def newest(
         "ended_rows": ENDED_SCAN_ROWS,
     }
     with conn.transaction(), conn.cursor(row_factory=dict_row) as cursor:
-        cursor.execute(_BY_INDEX)
+        cursor.execute(BY_INDEX)
         return cursor.execute(query(state).encode(), ask).fetchall()
 
 

@@ -8,17 +8,15 @@ from uuid import UUID
 
 from pydantic import Field
 
-from cdc.web.models import In, Moment, Name, Number, Out, Outcome, Paged
+from cdc.web.models import In, Moment, Name, Number, Out, Outcome, Paged, Text
+
+DeliveryState = Literal[
+    "queued", "retrying", "parked", "held", "waiting", "delivered", "dead", "expired", "dropped"
+]
 
 
 class DeliveryQuery(Paged):
-    state: (
-        Literal[
-            "queued", "retrying", "parked", "held", "waiting", "delivered", "dead", "expired",
-            "dropped",
-        ]
-        | None
-    ) = None  # fmt: skip
+    state: DeliveryState | None = None
     event: Name | None = None
     since: Moment | None = Field(None, description="Time of the change.")
     body: bool = Field(False, description="With the payload of each delivery.")
@@ -54,6 +52,26 @@ class DeliveryPage(Out):
     more: bool = Field(description="There is more now. If not, ask again later.")
     final_until: datetime = Field(
         description="All that was committed until then is on a page before the end of the list."
+    )
+
+
+class DeliverySearchQuery(Paged):
+    company: Text | None = None
+    webhook: Number | None = None
+    event: Name | None = None
+    row: Text | None = Field(None, description="Key of the row that was changed.")
+    state: DeliveryState | None = None
+    since: Moment | None = Field(
+        None, description="Time of the change; without: a day before `until`."
+    )
+    until: Moment | None = Field(None, description="Not included; without: now.")
+
+
+class DeliverySearchPage(Out):
+    items: list[DeliveryOut] = Field(description="The newest changes first; there may be none.")
+    next: str | None = Field(description="There may be more, even if `items` is empty.")
+    looked_until: datetime | None = Field(
+        description="This page has looked back to changes of this time; `null`: to `since`."
     )
 
 

@@ -11,7 +11,16 @@ from urllib.parse import unquote
 from pydantic import BaseModel
 
 from cdc.web.access import ADMINS, AUDITORS, CHANGERS, COMPANY, EVERY, READERS, SENDERS
-from cdc.web.api import backfills, contacts, deliveries, owed, rest, watch, webhooks
+from cdc.web.api import (
+    backfills,
+    contacts,
+    deliveries,
+    owed,
+    rest,
+    search,
+    watch,
+    webhooks,
+)
 from cdc.web.call import Route
 from cdc.web.delivery_models import (
     BackfillCountOut,
@@ -23,6 +32,8 @@ from cdc.web.delivery_models import (
     DeliveryFound,
     DeliveryPage,
     DeliveryQuery,
+    DeliverySearchPage,
+    DeliverySearchQuery,
     ReplayCount,
     ReplayIn,
     RetryOut,
@@ -87,6 +98,8 @@ ROUTES: tuple[Route, ...] = (
           rest.verify_webhook, CHANGERS, TaskOut, body=Empty, status=202),
     Route("GET", f"{ONE}/deliveries", "List all that was owed to a webhook, each delivery once.",
           owed.listed, EVERY, DeliveryPage, query=DeliveryQuery),
+    Route("GET", "/v1/deliveries", "Search deliveries of a company or webhook, the newest first.",
+          search.search, EVERY, DeliverySearchPage, query=DeliverySearchQuery),
     Route("GET", DELIVERY, "Show a delivery with its attempts.", deliveries.show, EVERY,
           DeliveryFound),
     Route("POST", f"{DELIVERY}/retry", "Send a delivery again, with a new retry budget.",

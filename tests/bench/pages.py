@@ -124,6 +124,7 @@ def pages(served: Served) -> dict[str, tuple[str, float]]:
     client = served.client("operator")
     far = client.good("GET", f"/v1/webhooks/{busy}/deliveries?limit=50&since=2000-01-01T00:00:00Z")
     day = time.strftime("%Y-%m-%dT00:00:00Z", time.gmtime(time.time() - 86400))
+    week = time.strftime("%Y-%m-%dT00:00:00Z", time.gmtime(time.time() - 7 * 86400))
     newest = quote(client.good("GET", f"/v1/webhooks/{busy}/deliveries?since={day}")["next"])
     listed = f"/v1/webhooks/{busy}/deliveries"
     one = f"/console/webhooks/{busy}"
@@ -137,6 +138,11 @@ def pages(served: Served) -> dict[str, tuple[str, float]]:
         "list, webhook without any": (f"/v1/webhooks/{quiet}/deliveries", LIST_MS),
         "delivery": (f"/v1/deliveries/{uid}", PAGE_MS),
         "webhook": (f"/v1/webhooks/{busy}", PAGE_MS),
+        "search of a company": ("/v1/deliveries?company=7", PAGE_MS),
+        "search, found little": (f"/v1/deliveries?webhook={busy}&row=nothing", PAGE_MS),
+        "search of a company, found little": ("/v1/deliveries?company=7&row=nothing", PAGE_MS),
+        "search of a time": (f"/v1/deliveries?webhook={busy}&until={week}", PAGE_MS),
+        "search of a company, of a time": (f"/v1/deliveries?company=7&until={week}", PAGE_MS),
         "webhooks of a company": ("/v1/companies/7/webhooks", PAGE_MS),
         "companies": ("/v1/companies?prefix=7", PAGE_MS),
         "audit": ("/v1/audit", PAGE_MS),
@@ -152,6 +158,7 @@ def pages(served: Served) -> dict[str, tuple[str, float]]:
         "console: webhook, expired": (f"{one}?state=expired", PAGE_MS),
         "console: webhook, waiting": (f"{one}?state=waiting", PAGE_MS),
         "console: webhook without any": (f"/console/webhooks/{quiet}", PAGE_MS),
+        "console: search": ("/console/deliveries?company=7", PAGE_MS),
         "console: delivery": (f"/console/deliveries/{uid}", PAGE_MS),
         "console: audit": ("/console/audit", PAGE_MS),
         "console: audit of an actor": ("/console/audit?actor=key:abc", PAGE_MS),

@@ -113,7 +113,14 @@ class TestTheHelpdesk:
             here.see("Resumed. What waits is sent now.")
             until(lambda: not served.rows(gone, number))
             accepted = len(good.got)
-            page.reload()
+            here.click("Deliveries")
+            here.see("Give a company or a webhook, or the webhook-id that a receiver names.")
+            page.get_by_label("Company").fill("7")
+            page.get_by_label("State").select_option("delivered")
+            here.click("Search", "button")
+            page.get_by_role("row", name="delivered").first.wait_for()
+            here.picture("console-deliveries", height=560)
+            page.get_by_role("link", name="1", exact=True).first.click()
             page.get_by_role("row", name="delivered").get_by_role("link").first.click()
             uid = page.url.rpartition("/")[2]
             here.click("Send again")
@@ -216,6 +223,10 @@ class TestTheHelpdesk:
             page.get_by_label("State").select_option("dead")
             here.click("Show", "button")
             here.see("No delivery is dead.")
+            here.click("Search by event, row and time")
+            page.get_by_label("Key of the row").fill("17")
+            here.click("Search", "button")
+            here.see("Nothing was found.")
 
 
 # -- each screen ----------------------------------------------------------------------------------
@@ -234,7 +245,9 @@ def params(served: Served) -> dict[str, object]:
 
 
 ASKED = {"/console/companies": "?prefix={hostile}", "/console/company": "?name={long}",
-         "/console/register": "?company={long}", "/console/link": "?company={long}"}  # fmt: skip
+         "/console/register": "?company={long}",
+         "/console/deliveries": "?webhook={webhook_id}&row={long}",
+         "/console/link": "?company={long}"}  # fmt: skip
 
 
 @pytest.mark.parametrize("path", [one.path for one in SCREENS if one.method == "GET"])

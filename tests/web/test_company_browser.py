@@ -96,6 +96,14 @@ def test_a_company_sees_why_nothing_arrives_and_sends_again(
         here.check_looks()
         here.click("Open", "button")
         one = f"/webhooks/{number}"
-        for path in ("/", "/register", one, f"{one}/edit", f"{one}/verify", f"{one}/rotate"):
+        for path in (
+            "/",
+            "/register",
+            "/deliveries",
+            one,
+            f"{one}/edit",
+            f"{one}/verify",
+            f"{one}/rotate",
+        ):
             here.open(f"/portal{path}")
             here.check_looks()

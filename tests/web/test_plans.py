@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import psycopg
@@ -15,6 +16,7 @@ import sqlalchemy as sa
 
 from cdc.diagnosis import explain, health
 from cdc.diagnosis.newest import ENDED_SCAN_ROWS, QUEUE_SCAN_ROWS, Before, newest
+from cdc.diagnosis.search import SCAN_ROWS, SEEK_STEPS, DeliverySearch, search
 from cdc.mapping import default_mapping
 from cdc.postgres import connections
 from cdc.sandbox.embedded import EmbeddedPostgres
@@ -121,6 +123,23 @@ def test_pages_of_the_newest_have_each_delivery_once(full: str) -> None:
     assert order == sorted(set(order), reverse=True)
     assert len(seen) == len(whole) == sum(count for (count,) in there)
     assert {one["state"] for one in seen} >= {"queued", "retrying", "dead", "delivered"}
+
+
+@pytest.mark.parametrize(
+    "webhooks", [[5], [199], list(range(1, 101))], ids=["much", "little", "100"]
+)
+@pytest.mark.parametrize("hours", [None, 2], ids=["now", "before"])
+def test_a_search_across_webhooks(full: str, webhooks: list[int], hours: int | None) -> None:
+    """Of each place a part, whatever there is, and of the partitions of the log those of the time;
+    the end of a time is sought in the log by halves."""
+    now = datetime.now(UTC)
+    until = None if hours is None else now - timedelta(hours=hours)
+    bound = 4 * max(SCAN_ROWS, 25 * len(webhooks)) + (10 * SEEK_STEPS if hours else 0)
+    with Reading(full) as reading:
+        wanted = DeliverySearch(since=now - timedelta(days=1), until=until, key="no-such")
+        found = search(reading.conn, webhooks, wanted, LIMIT)
+        assert found.items == []
+        assert reading.rows() <= (0, bound + len(webhooks) + 200)
 
 
 def test_other_pages(full: str) -> None:

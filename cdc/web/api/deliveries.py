@@ -42,13 +42,13 @@ def newest(call: Call, state: str | None) -> tuple[list[DeliveryOut], str | None
             number,
             call.query.limit + 1,
             state,
-            _before(after) if after else newest_deliveries.NEWEST,
+            before(after) if after else newest_deliveries.NEWEST,
         )
     items, more = pages.cut(found, call.query.limit)
     following = None
     if more:
         following = pages.cursor(items[-1]["xid"], items[-1]["id"], items[-1]["webhook_id"])
-    return [DeliveryOut(uid=UUID(one["webhook_id"]), **_but_uid(one)) for one in items], following
+    return [DeliveryOut(uid=UUID(one["webhook_id"]), **but_uid(one)) for one in items], following
 
 
 def show(call: Call) -> ApiAnswer:
@@ -151,14 +151,14 @@ def _found(call: Call) -> list[dict[str, Any]]:
 
 def _detail(one: dict[str, Any]) -> DeliveryDetail:
     attempts = [{**attempt, "number": attempt["try"]} for attempt in one["attempts"]]
-    return DeliveryDetail(**{**_but_uid(one), "uid": UUID(one["webhook_id"]), "attempts": attempts})
+    return DeliveryDetail(**{**but_uid(one), "uid": UUID(one["webhook_id"]), "attempts": attempts})
 
 
-def _but_uid(one: dict[str, Any]) -> dict[str, Any]:
+def but_uid(one: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in one.items() if name not in ("webhook_id", "refs", "xid")}
 
 
-def _before(place: list[str | int]) -> Before:
+def before(place: list[str | int]) -> Before:
     xid, number, uid = place
     try:
         return Before(int(xid), int(number), str(UUID(str(uid))))

@@ -9,8 +9,8 @@ portal.py     the portal, and the links that lead to it
 screens.py    the screens of both
 visit.py      what a screen gets, and what it gives back
 forms.py      fields of a form, checked by the API's own models
-overview.py, companies.py, webhooks.py, registering.py, changes.py, deliveries.py, sending.py,
-installation.py, records.py, people.py, links.py   the screens
+overview.py, companies.py, webhooks.py, registering.py, changes.py, deliveries.py, searching.py,
+sending.py, installation.py, records.py, people.py, links.py   the screens
 unverified.py     why nothing is sent to an endpoint that is not proven
 for_companies.py  a webhook in sentences, for the portal
 render.py     templates/ and static/: every value is escaped

@@ -15,6 +15,7 @@ from cdc.web.console import (
     proving,
     records,
     registering,
+    searching,
     sending,
     webhooks,
 )
@@ -58,6 +59,7 @@ def _webhooks(root: str, see: Who, change: Who) -> tuple[Screen, ...]:
         Screen("POST", f"{one}/replay", sending.replay, change, "replay"),
         Screen("GET", task, sending.task, see),
         Screen("POST", f"{task}/cancel", sending.cancel, change, "replay"),
+        Screen("GET", f"{root}/deliveries", searching.show, see),
         Screen("GET", delivery, deliveries.show, see),
         Screen("GET", f"{delivery}/retry", deliveries.ask_retry, change, "replay"),
         Screen("POST", f"{delivery}/retry", deliveries.retry, change, "replay"),

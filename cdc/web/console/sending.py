@@ -35,7 +35,7 @@ LOG_DAYS = {"delivered": 1}
 """Asked for without a time, of so many days: there may be very many."""
 
 _UID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-_LOCAL = "%Y-%m-%dT%H:%M"
+LOCAL = "%Y-%m-%dT%H:%M"
 _SELECTING = ("outcome", "event", "since", "until")
 
 
@@ -64,7 +64,7 @@ def _replay(
     given["outcome"] = given["outcome"] or "dead"
     if not given["since"] and given["outcome"] in LOG_DAYS:
         begin = datetime.now(times.reader()) - timedelta(days=LOG_DAYS[given["outcome"]])
-        given["since"] = f"{begin:{_LOCAL}}"
+        given["since"] = f"{begin:{LOCAL}}"
     count, uncounted = None, ""
     try:
         request = _selected(webhook, {**given, **dict.fromkeys(ticked, "1")})

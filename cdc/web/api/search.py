@@ -1,0 +1,59 @@
+"""A search for deliveries of a company or a webhook, the newest changes first."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import sqlalchemy as sa
+
+from cdc.diagnosis.newest import NEWEST
+from cdc.diagnosis.search import DeliverySearch
+from cdc.diagnosis.search import search as search_deliveries
+from cdc.schema.tables import registration
+from cdc.web import pages
+from cdc.web.api.deliveries import before, but_uid
+from cdc.web.call import ApiAnswer, Call
+from cdc.web.delivery_models import DeliveryOut, DeliverySearchPage, DeliverySearchQuery
+from cdc.web.problems import Problem
+
+WEBHOOKS_SEARCHED = 100
+"""Of a company: its newest."""
+SEARCHED = timedelta(days=1)
+
+
+def search(call: Call) -> ApiAnswer:
+    query: DeliverySearchQuery = call.query
+    webhooks = _webhooks(call, query)
+    after = pages.place(query.after, int, int, str)
+    wanted = DeliverySearch(
+        since=query.since or (query.until or datetime.now(UTC)) - SEARCHED,
+        until=query.until,
+        event=query.event,
+        key=query.row,
+        state=query.state,
+    )
+    with call.service.pool.autocommit() as conn:
+        place = before(after) if after else NEWEST
+        found = search_deliveries(conn, webhooks, wanted, query.limit, place)
+    items = [DeliveryOut(uid=UUID(one["webhook_id"]), **but_uid(one)) for one in found.items]
+    following = pages.cursor(*found.after) if found.after else None
+    return ApiAnswer(DeliverySearchPage(items=items, next=following, looked_until=found.looked))
+
+
+def _webhooks(call: Call, query: DeliverySearchQuery) -> list[int]:
+    """Those that are searched. Raises Problem."""
+    access = call.access
+    company = query.company if query.company is None else access.company(query.company)
+    webhook = query.webhook if query.webhook is not None else access.webhook_only
+    if company is None and webhook is None:
+        company = access.company_only
+    if company is None and webhook is None:
+        text = "give the company or the webhook whose deliveries are searched"
+        raise Problem("invalid", text, errors={"company": text})
+    chosen = sa.select(registration.c.id).order_by(registration.c.id.desc())
+    if webhook is not None:
+        chosen = chosen.where(registration.c.id == access.webhook(webhook))
+    if company is not None:
+        chosen = chosen.where(registration.c.company == company)
+    return list(call.conn.scalars(chosen.limit(WEBHOOKS_SEARCHED)))

@@ -13,13 +13,16 @@ import sqlalchemy as sa
 from cdc.errors import CdcError, UsageError
 from cdc.message.trial import SENT_WITHIN_S
 from cdc.model import CHALLENGE_EVENT
-from cdc.schema.tables import task
+from cdc.schema.tables import registration, task
 from cdc.webhooks import audit, statements
 from cdc.webhooks.audit import Actor
 from cdc.webhooks.model import Registration
+from cdc.wording import age
 
 TRIALS_PER_MINUTE = 5
 """Of one webhook."""
+CHALLENGES_PER_HOUR = 60
+"""Of all webhooks of a company, which enters any address that it likes."""
 ENDED_WITHIN_S = 360
 """One that was taken has ended by then, or its daemon has: an attempt takes 300 s at most."""
 
@@ -38,7 +41,7 @@ _NOT_RECORDED = "the daemon that sent it ended before the answer was recorded: t
 
 
 class TooManyTrials(CdcError):
-    """The webhook was tested as often as it may be. retry_after: seconds until it may be again."""
+    """As many as there may be were asked for. retry_after: seconds until there may be another."""
 
     def __init__(self, message: str, hint: str, retry_after: int) -> None:
         super().__init__(message, hint)
@@ -71,6 +74,7 @@ def challenge(
     Raises UnknownWebhook, TooManyTrials.
     """
     found = statements.alive(conn, webhook_id)
+    _check_challenges(conn, found.company)
     asked = {"events": [CHALLENGE_EVENT], "challenge": "echo" if proof == "echo" else "accept"}
     return _begun(conn, actor, found, asked, "webhook.verify")
 
@@ -129,19 +133,34 @@ def give_up(conn: sa.Connection) -> None:
 
 
 def _check_rate(conn: sa.Connection, webhook_id: int) -> None:
-    query = sa.select(
-        sa.func.count(),
-        sa.func.ceil(sa.extract("epoch", sa.func.min(task.c.created_at) - _NOW) + sa.literal(60)),
-    ).where(
-        task.c.kind == "test",
-        task.c.webhook_id == webhook_id,
-        task.c.created_at > _NOW - sa.text("interval '1 minute'"),
-    )
-    count, wait = conn.execute(query).one()
+    count, seconds = _tested(conn, 60, task.c.webhook_id == webhook_id)
     if count >= TRIALS_PER_MINUTE:
-        seconds = max(1, int(wait))
         raise TooManyTrials(
             f"webhook {webhook_id} was tested {count} times within a minute",
             f"Test it again in {seconds} s.",
             seconds,
         )
+
+
+def _check_challenges(conn: sa.Connection, company: str) -> None:
+    own = sa.select(registration.c.id).where(registration.c.company == company)
+    challenges = task.c.request.has_key("challenge")
+    count, seconds = _tested(conn, 3600, task.c.webhook_id.in_(own), challenges)
+    if count >= CHALLENGES_PER_HOUR:
+        raise TooManyTrials(
+            f"{count} challenges were sent for company {company} within an hour, as many as may be",
+            f"Verify the address in {age(seconds)}, or ask an operator to accept it without.",
+            seconds,
+        )
+
+
+def _tested(conn: sa.Connection, within_s: int, *which: sa.ColumnElement[bool]) -> tuple[int, int]:
+    """How many tests there were within this time, and in how many seconds the first is older."""
+    first = sa.extract("epoch", _NOW - sa.func.min(task.c.created_at))
+    query = sa.select(sa.func.count(), sa.func.ceil(within_s - first)).where(
+        task.c.kind == "test",
+        task.c.created_at > _NOW - sa.func.make_interval(0, 0, 0, 0, 0, 0, within_s),
+        *which,
+    )
+    count, wait = conn.execute(query).one()
+    return count, max(1, int(wait or 0))

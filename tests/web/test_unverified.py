@@ -6,10 +6,12 @@ import json
 
 import pytest
 
+from cdc.webhooks.trials import CHALLENGES_PER_HOUR
 from tests.web.browser import person
 from tests.web.kit import Client, Served, problem
 from tests.web.test_portal import new_link
 
+URL = "http://127.0.0.1:9"
 HOOK = {"events": ["project_changed"], "endpoint": "http://127.0.0.1:9/own"}
 
 
@@ -74,6 +76,52 @@ def test_another_endpoint_waits_again(served: Served, company: Client, operator:
     assert company.refused("POST", f"{path}/verify", {}) == (404, "not_found")
 
 
+def test_nothing_but_a_challenge_is_sent_to_it(
+    served: Served, company: Client, operator: Client
+) -> None:
+    """A test is a request to any address that a company likes, too."""
+    number = company.good("POST", "/v1/companies/6/webhooks", {**HOOK, "endpoint": f"{URL}/4"})[
+        "id"
+    ]
+    path = f"/v1/webhooks/{number}"
+    for key in (company, served.client(f"webhook:{number}")):
+        answer = key("POST", f"{path}/test", {})
+        assert (answer.status, problem(answer)["code"]) == (409, "unverified")
+    assert served.rows("select from cdc.task where webhook_id = %s", number) == []
+    operator.good("POST", f"{path}/test", {})
+    operator.good("POST", f"{path}/resume", {"unverified": True})
+    company.good("POST", f"{path}/test", {})
+
+
+def test_a_company_has_a_number_of_challenges_sent_an_hour(
+    served: Served, operator: Client
+) -> None:
+    """Whichever of its webhooks they are for: it would have us call any address otherwise."""
+    company = served.client("company:5")
+    first, second = (
+        company.good("POST", "/v1/companies/5/webhooks", {**HOOK, "endpoint": f"{URL}/5/{n}"})["id"]
+        for n in range(2)
+    )
+    served.run(
+        "insert into cdc.task (kind, state, actor, company, webhook_id, request, created_at)"
+        " select 'test', 'done', 'x', '5', %s, '{\"challenge\": \"echo\"}',"
+        " now() - interval '59 minutes' from generate_series(1, %s)",
+        *(first, CHALLENGES_PER_HOUR - 1),
+    )
+    operator.good("POST", f"/v1/webhooks/{second}/test", {})  # counts for its own limit alone
+    company.good("POST", f"/v1/webhooks/{second}/verify", {})
+    for client, number in ((company, first), (company, second), (operator, second)):
+        answer = client("POST", f"/v1/webhooks/{number}/verify", {})
+        assert (answer.status, problem(answer)["code"]) == (429, "too_many_requests")
+        assert "60 challenges were sent for company 5 within an hour" in problem(answer)["detail"]
+        assert 1 <= int(answer.headers["retry-after"]) <= 60
+    own = served.client("company:6")
+    other = own.good("POST", "/v1/companies/6/webhooks", {**HOOK, "endpoint": f"{URL}/6"})["id"]
+    own.good("POST", f"/v1/webhooks/{other}/verify", {})
+    served.run("update cdc.task set created_at = created_at - interval '2 min' where company = '5'")
+    company.good("POST", f"/v1/webhooks/{second}/verify", {})
+
+
 async def test_the_pages_say_it_and_what_to_do(served: Served, company: Client) -> None:
     number = company.good(
         "POST", "/v1/companies/6/webhooks", {**HOOK, "endpoint": "http://127.0.0.1:9/3"}
@@ -85,6 +133,7 @@ async def test_the_pages_say_it_and_what_to_do(served: Served, company: Client) 
         page = await one.get(f"/portal/webhooks/{number}")
         assert "Nothing is sent to this address yet: it is not verified." in page.text
         assert f"/portal/webhooks/{number}/resume" not in page.links
+        assert f"/portal/webhooks/{number}/test" not in page.links
         assert not [link for link in page.links if link.endswith("/accept")]
         assert (await one.get(f"/portal/webhooks/{number}/accept")).status == 404
         page = await one.post(f"/portal/webhooks/{number}/verify", {})

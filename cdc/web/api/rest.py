@@ -40,7 +40,12 @@ def show_task(call: Call) -> ApiAnswer:
 
 
 def test_webhook(call: Call) -> ApiAnswer:
-    number = call.access.webhook(int(call.params["webhook_id"]))
+    access = call.access
+    number = access.webhook(int(call.params["webhook_id"]))
+    outside = access.company_only is not None or access.webhook_only is not None
+    if outside and call.registry.get(number).unverified_since is not None:
+        text = "the endpoint is not yet verified: nothing but a challenge is sent to it"
+        raise Problem("unverified", f"{text}. Verify it first.")
     with about("event"):
         row = trials.start(call.conn, call.actor, number, call.body.event)
     return ApiAnswer(shown_task(call, row), 202, {"Location": f"/v1/tasks/{row['id']}"})

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from contextlib import suppress
 
 import psycopg
 
@@ -74,7 +73,6 @@ class Watcher:
         self._woken = False  # by the server, out of a sleep
         self._owes = False  # a look, within the time of one at the fleet
         self._many = False  # more rows came than a glance brings
-        self._wake = asyncio.Event()  # the server sent something, or a hand-over is ready
         self._handing = False  # a hand-over is going on
         self._handed: list[int] = []  # it is ready: nothing is in flight in these shards any more
         self._wire: Wire | None = None
@@ -110,6 +108,8 @@ class Watcher:
             raise _first(refused.subgroup(psycopg.OperationalError) or refused) from None
         finally:
             self._lease.lost()
+            if self._wire is not None:
+                self._wire.close()
             await self.dispatcher.let_go(None, LOST_GRACE_S)
             await conn.close()
 
@@ -160,7 +160,9 @@ class Watcher:
             if not wait.listen:
                 await asyncio.sleep(wait.seconds)
             elif wait.seconds and not (self._rung or wire.rung or self._handed):
-                await self._sleep(wire, FLEET_EVERY_S if self._owes else wait.seconds)
+                # A ring is read there: the look that follows answers it, and would otherwise take
+                # it for a new one, and be followed by another.
+                self._woken = await wire.listen(FLEET_EVERY_S if self._owes else wait.seconds)
             due = min(due + wait.seconds, time.monotonic())
 
     async def _look(self, looker: Looker, conn: Connection, *, fleet: bool) -> Seen:
@@ -261,7 +263,8 @@ class Watcher:
         # However long that takes: the looks go on, so they stay ours meanwhile.
         await self._settler.flushed()
         self._handed = surplus
-        self._wake.set()
+        assert self._wire is not None
+        self._wire.wake()
 
     async def _take(self, free: list[int], fleet: Fleet, conn: Connection) -> None:
         ownership, looker = self._ownership, self._looker
@@ -314,19 +317,6 @@ class Watcher:
         finally:
             flushing.cancel()
         raise psycopg.OperationalError("settling does not get through")
-
-    # -- sleeping ---------------------------------------------------------------------------------
-
-    async def _sleep(self, wire: Wire, seconds: float) -> None:
-        """Waits until the server sends something of its own accord, or for as many seconds.
-
-        That is a ring, or the end of the connection. It is read here: the look that follows answers
-        it, and would otherwise take it for a new one, and be followed by another."""
-        self._wake.clear()
-        with wire.listening(self._wake), suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._wake.wait()
-            self._woken = True
 
     def _ring(self, _: object) -> None:
         self._rung = True

@@ -12,7 +12,7 @@ from cdc.daemon import doorbell
 from cdc.daemon.lease import Lease
 from cdc.daemon.store.look import Looker
 from cdc.daemon.store.session import open_session
-from cdc.daemon.watcher import Watcher
+from cdc.daemon.store.wire import Wire
 from tests.daemon.running import Running
 from tests.daemon.world import World, Writer
 
@@ -117,10 +117,11 @@ async def test_without_the_bell_everything_arrives(world: World) -> None:
 async def test_lost_rings_cost_a_second_at_most(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def deaf(_: Watcher, conn: object, seconds: float) -> None:
+    async def deaf(_: Wire, seconds: float) -> bool:
         await asyncio.sleep(seconds)
+        return False
 
-    monkeypatch.setattr(Watcher, "_sleep", deaf)
+    monkeypatch.setattr(Wire, "listen", deaf)
     hook = await world.hook()
     writer = await world.writer()
     async with Running(world.url) as daemon:

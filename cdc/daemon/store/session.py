@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from sys import getsizeof
-from typing import Any
+from typing import Any, NoReturn
 from weakref import WeakSet
 
 import psycopg
@@ -170,31 +170,36 @@ def answering(conn: Connection, what: str) -> Iterator[None]:
     In the first case the connection is cut. Cancelling would not do: psycopg asks the server to
     cancel and waits for its answer, and a stalled connection answers neither.
     """
-    late = asyncio.get_running_loop().call_later(ANSWER_WITHIN_S, _cut, conn)
+    late = asyncio.get_running_loop().call_later(ANSWER_WITHIN_S, cut, conn)
     began = time.monotonic()
     try:
         yield
-    except psycopg.OperationalError as error:
-        if time.monotonic() - began < ANSWER_WITHIN_S:
-            raise
-        raise psycopg.OperationalError(
-            f"no answer to '{what}' within {ANSWER_WITHIN_S:.0f} s"
-        ) from error
-    except pg.ReadOnlySqlTransaction as error:
-        # By a person, or by a managed server, as when its disk is full: nothing of ours is
-        # wrong, and it passes.
-        raise psycopg.OperationalError(f"the server takes no writes: {error}") from error
-    except psycopg.InternalError as error:
-        # Transactions that stood still for too long end their session, under the codes of an
-        # invalid state (25P03, 25P04).
-        if error.diag.severity_nonlocalized != "FATAL":
-            raise
-        raise psycopg.OperationalError(str(error)) from error
+    except psycopg.Error as error:
+        reraise(error, what, began)
     finally:
         late.cancel()
 
 
-def _cut(conn: Connection) -> None:
+def reraise(error: psycopg.Error, what: str, began: float) -> NoReturn:
+    """As ``answering`` raises what was raised in its block, which was entered then (monotonic)."""
+    match error:
+        case psycopg.OperationalError() if time.monotonic() - began >= ANSWER_WITHIN_S:
+            raise psycopg.OperationalError(
+                f"no answer to '{what}' within {ANSWER_WITHIN_S:.0f} s"
+            ) from error
+        case pg.ReadOnlySqlTransaction():
+            # By a person, or by a managed server, as when its disk is full: nothing of ours is
+            # wrong, and it passes.
+            raise psycopg.OperationalError(f"the server takes no writes: {error}") from error
+        case psycopg.InternalError() if error.diag.severity_nonlocalized == "FATAL":
+            # Transactions that stood still for too long end their session, under the codes of an
+            # invalid state (25P03, 25P04).
+            raise psycopg.OperationalError(str(error)) from error
+    raise error
+
+
+def cut(conn: Connection) -> None:
+    """Ends a session that does not answer; what waits for it learns that."""
     # A copy of the descriptor: the connection is still psycopg's to close.
     with suppress(OSError), socket.socket(fileno=os.dup(conn.fileno())) as sock:
         sock.shutdown(socket.SHUT_RDWR)

@@ -27,6 +27,21 @@ FIRST_NUMBER, LAST_NUMBER = -(2**63), 2**63 - 1
 _UNKNOWN = Layout(-1, "unknown", ())
 
 
+# The columns by name: a release may add some while `cdc serve` has this prepared.
+_PAGE = """
+with own as materialized (select company, endpoint from cdc.registration where id = %(webhook)s)
+select own.company, own.endpoint, o.identity, o.pruned, o.xmin, o.reach_xid, o.reach_id,
+       o.final_until, o.xid, o.id, o.uid,
+       o.layout, l.event, l.fields, o.action, o."time", o.refs, o.state, o.tries, o.status, o.error,
+       o.due_at, o.body
+  from cdc.owed(%(webhook)s, %(xid)s::xid8, %(number)s, %(limit)s, %(scan)s, %(slots)s::smallint[],
+                %(bodies)s) o
+  left join own on true
+  left join cdc.layout l on l.id = o.layout
+ order by o.xid, o.id
+"""
+
+
 class Place(NamedTuple):
     """Behind this number of this transaction."""
 
@@ -56,6 +71,7 @@ class Owed:
 class OwedSpan:
     """A part of the list.
 
+    company, endpoint: of the webhook; empty if it was deleted at this moment.
     identity:    of the database, and of the history of its transactions.
     pruned:      the highest transaction of what was removed from the log.
     frontier:    the lowest transaction that has no place in the list yet.
@@ -64,6 +80,8 @@ class OwedSpan:
     final_until: all that was committed until then is below the frontier.
     """
 
+    company: str
+    endpoint: str
     identity: str
     pruned: int
     frontier: int
@@ -88,21 +106,21 @@ def span(
     bodies: bring those that are kept.
     """
     with conn.cursor(row_factory=dict_row) as cursor:
-        asked = [webhook, str(place.xid), place.number, limit, QUEUE_SCAN_ROWS, list(slots), bodies]
-        rows = cursor.execute(
-            "select * from cdc.owed(%s, %s::xid8, %s, %s, %s, %s::smallint[], %s)", asked
-        ).fetchall()
-        layouts = {
-            row["id"]: Layout(row["id"], row["event"], tuple(row["fields"]))
-            for row in cursor.execute(
-                "select id, event, fields from cdc.layout where id = any(%s)",
-                [list({row["layout"] for row in rows if row["id"] is not None})],
-            )
+        asked = {
+            "webhook": webhook,
+            "xid": str(place.xid),
+            "number": place.number,
+            "limit": limit,
+            "scan": QUEUE_SCAN_ROWS,
+            "slots": list(slots),
+            "bodies": bodies,
         }
+        # Its plan does not depend on the values: the function has its own.
+        rows = cursor.execute(_PAGE, asked, prepare=True, binary=True).fetchall()
     first = rows[0]
     frontier = Place(first["xmin"], FIRST_NUMBER)
     reach = Place(first["reach_xid"], first["reach_id"])
-    owed = [_owed(webhook, row, layouts) for row in rows if row["id"] is not None]
+    owed = [_owed(webhook, row) for row in rows if row["id"] is not None]
     full = len(owed) == limit
     if not full and reach < frontier:
         end = Place(reach.xid + 1, FIRST_NUMBER) if reach.number == LAST_NUMBER else reach
@@ -111,6 +129,8 @@ def span(
         # durable comes again if the server crashes.
         end = owed[-1].place if owed else place
     return OwedSpan(
+        company=first["company"] or "",
+        endpoint=first["endpoint"] or "",
         identity=first["identity"],
         pruned=first["pruned"],
         frontier=frontier.xid,
@@ -121,8 +141,10 @@ def span(
     )
 
 
-def _owed(webhook: int, row: dict[str, Any], layouts: dict[int, Layout]) -> Owed:
-    layout, refs = layouts.get(row["layout"], _UNKNOWN), tuple(row["refs"])
+def _owed(webhook: int, row: dict[str, Any]) -> Owed:
+    layout, refs = _UNKNOWN, tuple(row["refs"])
+    if row["event"] is not None:
+        layout = Layout(row["layout"], row["event"], tuple(row["fields"]))
     if len(layout.fields) != len(refs):
         layout = Layout(UNFIT, layout.event, ())
     delivery = Delivery(

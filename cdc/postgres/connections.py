@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import select
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,9 @@ from cdc.postgres.session_settings import COMMAND, HERE, RESULTS, setting
 if TYPE_CHECKING:
     import sqlalchemy as sa
     from psycopg.abc import Params, Query
+
+PREPARED_AFTER = 5
+"""Times that a statement is run in a session that is kept before it is prepared."""
 
 # Written into every connection, so that a DBA sees in pg_stat_activity who is who.
 APPLICATION = "cdc"
@@ -42,17 +46,25 @@ class Connection(psycopg.Connection[Any]):
 
     So they hold through a transaction pooler, too, which gives each transaction to another session,
     and that session to another client next. Cursors belong into ``transaction``.
+
+    keeps: the session is this connection's alone, and keeps settings and prepared statements.
     """
+
+    keeps = False
 
     def execute(
         self,
         query: Query,
         params: Params | None = None,
         *,
-        prepare: bool | None = None,
+        prepare: bool | None = False,
         binary: bool = False,
     ) -> psycopg.Cursor[Any]:
-        """Runs a statement, which outside of ``transaction`` is a transaction of its own."""
+        """Runs a statement, which outside of ``transaction`` is a transaction of its own.
+
+        prepare: once, for all that follow in a session that is kept. Not where a good plan depends
+                 on the values: as for what searches.
+        """
         with self._in_transaction():
             return super().execute(
                 query,  # type: ignore[arg-type]  # its overloads differ with psycopg's version
@@ -113,10 +125,29 @@ class Connection(psycopg.Connection[Any]):
         It has to name all with its schema, operators too: behind a pooler the session is not ours,
         and its own settings hold.
         """
-        pid = super().execute("select pg_catalog.pg_backend_pid()").fetchone()
-        if pid == (self.info.backend_pid,):
+        if self._is_direct():
             super().execute(setting(RESULTS, local=False))
         super().execute(statement.encode() if isinstance(statement, str) else statement)
+
+    def keep(self, settings: Mapping[str, str]) -> None:
+        """Sets them for the whole session, and prepares what is run often: without a pooler, whose
+        sessions others get next. For a new connection."""
+        if self._is_direct():
+            super().execute(setting(settings, local=False))
+            self.prepare_threshold = PREPARED_AFTER
+            self.keeps = True
+
+    def _is_direct(self) -> bool:
+        # A pooler makes up the process id that it reports to its clients.
+        pid = super().execute("select pg_catalog.pg_backend_pid()").fetchone()
+        return pid == (self.info.backend_pid,)
+
+    @property
+    def quiet(self) -> bool:
+        """Nothing has come from the server since the last answer: not its farewell either."""
+        poll = select.poll()
+        poll.register(self.fileno(), select.POLLIN)
+        return not poll.poll(0)
 
 
 def connect(url: str, role: str = "command", **options: Any) -> Connection:
@@ -152,16 +183,36 @@ def engine(
 
     url:  as URL or in libpq's keyword form.
     keep: how many connections are kept, and there are at most; 0: none, commands are short.
-    limits: of each transaction, set with what a command sets: a round trip less.
+    limits: of each transaction, beside what a command sets.
     """
     import sqlalchemy as sa
 
+    wanted = {**COMMAND, **(limits or {})}
+    here = setting(wanted, local=True)
+
     def connected() -> Connection:
         conn = connect(url, role)
+        if keep:
+            conn.keep(wanted)
         conn.autocommit = False
         # SQLAlchemy asks questions of its own as soon as it has a connection: in this transaction.
-        conn.execute(HERE)
+        conn.execute(here)
         return conn
+
+    def begun(conn: sa.Connection) -> None:
+        driver = conn.connection.driver_connection
+        if not (isinstance(driver, Connection) and driver.keeps):
+            conn.exec_driver_sql(here)
+
+    def checked_out(driver: Connection, *_: object) -> None:
+        # SQLAlchemy's pre-ping asks the server each time, for the same.
+        if driver.quiet:
+            return
+        try:
+            driver.execute("select")
+            driver.rollback()
+        except psycopg.Error as error:
+            raise sa.exc.DisconnectionError from error
 
     made = sa.create_engine(
         "postgresql+psycopg://",
@@ -169,13 +220,14 @@ def engine(
         use_native_hstore=False,  # spares a question at each connection
         **(
             # The one used last: a new session takes 70 ms to plan its first page of the log.
-            {"pool_size": keep, "max_overflow": 0, "pool_pre_ping": True, "pool_use_lifo": True}
+            {"pool_size": keep, "max_overflow": 0, "pool_use_lifo": True}
             if keep
             else {"poolclass": sa.NullPool}
         ),
     )
-    here = setting({**COMMAND, **limits}, local=True) if limits else HERE
-    sa.event.listen(made, "begin", lambda conn: conn.exec_driver_sql(here))
+    sa.event.listen(made, "begin", begun)
+    if keep:
+        sa.event.listen(made, "checkout", checked_out)
     return made
 
 

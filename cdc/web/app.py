@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from ipaddress import ip_address
 from pathlib import Path
 from time import monotonic
+from typing import TypeVar
 from urllib.parse import urlsplit
 
 import orjson
+import sqlalchemy as sa
 from aiohttp import web
 
 from cdc import stop_signals
@@ -24,6 +27,7 @@ from cdc.web.call import Service
 from cdc.web.console.portal import Portal
 from cdc.web.console.signing_in import BACK, Console
 from cdc.web.console.theme import load_theme
+from cdc.web.keys import Key
 from cdc.web.limits import FailedKeys
 from cdc.web.oidc import Provider
 from cdc.web.pool import RequestPool
@@ -47,6 +51,8 @@ LOOK_EVERY_S = 2.0
 COUNT_EVERY_S = 5.0
 TIDY_EVERY_S = 600.0
 OPENAPI = "/v1/openapi.json"
+
+T = TypeVar("T")
 
 
 class ServeApp:
@@ -250,29 +256,58 @@ class ServeApp:
         route, params = dispatch.route_of(request.method, path)
         seen["route"] = route.name
         headers = {name.lower(): value for name, value in request.headers.items()}
-        pool = self._service.pool
-        try:
+        with self._counting(source):
             sent = dispatch.sent_key(headers)
             if (wait := self._failed.wait(source, sent)) > 0:
                 self._observer.key_refused()
                 raise Problem("too_many_requests", headers={"Retry-After": str(int(wait) + 1)})
-            key = await pool.run(lambda: dispatch.known(self._service, sent))
-            self._failed.worked(sent)
+            if not request.content.is_eof():  # a body is waited for with a valid key alone
+                await self._with_key(sent, seen, lambda *_: None)
+            try:
+                query, body = query_of(request), await read_body(request)
+            except Problem:
+                await self._with_key(sent, seen, lambda *_: None)  # without one, that is the answer
+                raise
+            asked = dispatch.ApiRequest(request.method, path, query, headers, body, source, number)
+            done = await self._with_key(
+                sent,
+                seen,
+                lambda *with_key: dispatch.carry_out(
+                    self._service, route, params, asked, *with_key
+                ),
+            )
+        made = response(done.status, done.headers, done.body, number)
+        if "Location" in made.headers:
+            made.headers["Location"] = self._prefix + made.headers["Location"]
+        return made
+
+    @contextmanager
+    def _counting(self, source: str) -> Iterator[None]:
+        """Keys that are not valid."""
+        try:
+            yield
         except Problem as problem:
             if problem.code == "unauthorized":
                 self._observer.key_refused()
                 self._failed.failed(source)
             raise
-        seen["key"] = key.id
-        body = await read_body(request)
-        asked = dispatch.ApiRequest(
-            request.method, path, query_of(request), headers, body, source, number
-        )
-        done = await pool.run(lambda: dispatch.carry_out(self._service, route, params, asked, key))
-        made = response(done.status, done.headers, done.body, number)
-        if "Location" in made.headers:
-            made.headers["Location"] = self._prefix + made.headers["Location"]
-        return made
+
+    async def _with_key(
+        self, sent: str, seen: dict[str, str], work: Callable[[sa.Connection, Key], T]
+    ) -> T:
+        """The work, in the transaction in which the key was found to be valid. Raises Problem."""
+
+        def noted(conn: sa.Connection, key: Key) -> T:
+            seen["key"] = key.id
+            return work(conn, key)
+
+        try:
+            return await self._service.pool.run(
+                lambda: dispatch.with_key(self._service, sent, noted)
+            )
+        finally:
+            if seen["key"]:
+                self._failed.worked(sent)
 
     async def _open_to_all(self, path: str) -> web.Response:
         if path == OPENAPI:

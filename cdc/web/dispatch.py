@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
+import sqlalchemy as sa
 from pydantic import BaseModel, ValidationError
 
 from cdc.errors import CdcError
@@ -23,6 +24,8 @@ _BEARER = re.compile(r"Bearer +([\x21-\x7e]+) *", re.IGNORECASE)
 _VERSION = re.compile(r'"([1-9][0-9]{0,17})"')
 JSON = "application/json"
 MERGE_PATCH = "application/merge-patch+json"
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,44 +60,54 @@ def unauthorized() -> Problem:
     return Problem("unauthorized", headers={"WWW-Authenticate": 'Bearer realm="cdc"'})
 
 
-def known(service: Service, sent: str) -> keys.Key:
-    """Raises Problem for a key that is not valid."""
+def with_key(service: Service, sent: str, work: Callable[[sa.Connection, keys.Key], T]) -> T:
+    """The work, in the transaction in which the key was found to be valid. Raises Problem."""
     try:
         with service.pool.transaction() as conn:
-            key = keys.valid(conn, sent)
+            key = _known(conn, sent)
+            if not key.rested:
+                return work(conn, key)
+            # A transaction of its own: it stays where the work fails, and a long one does not hold
+            # the key's row.
+            keys.used(conn, key)
+        with service.pool.transaction() as conn:
+            return work(conn, _known(conn, sent))
     except CdcError as error:
         raise problem_of(error) from error
+
+
+def _known(conn: sa.Connection, sent: str) -> keys.Key:
+    key = keys.valid(conn, sent)
     if key is None:
         raise unauthorized()
     return key
 
 
 def carry_out(
-    service: Service, route: Route, params: Mapping[str, str], request: ApiRequest, key: keys.Key
+    service: Service,
+    route: Route,
+    params: Mapping[str, str],
+    request: ApiRequest,
+    conn: sa.Connection,
+    key: keys.Key,
 ) -> ApiReply:
-    """Everything in one transaction. Raises Problem."""
-    try:
-        with service.pool.transaction() as conn:
-            access = Access(key, conn)
-            access.admit(route.who)
-            query = _query(route, request)
-            body = _body(route, request)
-            version = _version(route, request)
-            name = request.headers.get("idempotency-key")
-            if route.method != "POST" or name is None:
-                return _reply(
-                    _handle(service, route, params, request, access, query, body, version)
-                )
-            idempotency.check(name)
-            digest = hashlib.sha256(request.path.encode() + b"\0" + request.body).digest()
-            before = idempotency.begin(conn, key, name, route.name, digest)
-            if before is not None:
-                return _unpacked(before)
-            made = _reply(_handle(service, route, params, request, access, query, body, version))
-            idempotency.end(conn, key, name, route.name, _packed(made))
-            return made
-    except CdcError as error:
-        raise problem_of(error) from error
+    """All of the request, in this transaction. Raises Problem, CdcError."""
+    access = Access(key, conn)
+    access.admit(route.who)
+    query = _query(route, request)
+    body = _body(route, request)
+    version = _version(route, request)
+    name = request.headers.get("idempotency-key")
+    if route.method != "POST" or name is None:
+        return _reply(_handle(service, route, params, request, access, query, body, version))
+    idempotency.check(name)
+    digest = hashlib.sha256(request.path.encode() + b"\0" + request.body).digest()
+    before = idempotency.begin(conn, key, name, route.name, digest)
+    if before is not None:
+        return _unpacked(before)
+    made = _reply(_handle(service, route, params, request, access, query, body, version))
+    idempotency.end(conn, key, name, route.name, _packed(made))
+    return made
 
 
 def _handle(

@@ -27,6 +27,14 @@ ID = re.compile(r"[a-z2-7]{12}")
 _ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
 _NO_KEY = hashlib.sha256(b"no key").digest()
 
+# The first statement of each request: as text, because SQLAlchemy takes longer to make it.
+_ASKED = """
+select digest, scope,
+       revoked_at is null and (expires_at is null or expires_at > clock_timestamp()) as alive,
+       last_used_at is null or last_used_at < clock_timestamp() - %(every)s as rested
+  from cdc.api_key where id = %(id)s
+"""
+
 SHOWN_COLUMNS = (
     api_key.c.id,
     api_key.c.scope,
@@ -74,11 +82,15 @@ class Scope:
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """A key that was sent and is valid. ``secret`` is as it was sent, for this request only."""
+    """A key that was sent and is valid. ``secret`` is as it was sent, for this request only.
+
+    rested: its last use is longer ago than what is kept of it.
+    """
 
     id: str
     scope: Scope
     secret: str = field(repr=False)
+    rested: bool = False
 
 
 class UnknownKey(CdcError):
@@ -167,29 +179,19 @@ def valid(conn: sa.Connection, sent: str) -> Key | None:
     """The key that was sent, if it is valid: known here, and neither expired nor revoked."""
     found = KEY.fullmatch(sent)
     number, secret = found.groups() if found is not None else ("", "")
-    row = conn.execute(
-        sa.select(
-            api_key.c.digest,
-            api_key.c.scope,
-            sa.and_(
-                api_key.c.revoked_at.is_(None),
-                sa.or_(api_key.c.expires_at.is_(None), api_key.c.expires_at > NOW),
-            ).label("alive"),
-            sa.or_(
-                api_key.c.last_used_at.is_(None),
-                api_key.c.last_used_at < NOW - sa.cast(USED_EVERY, sa.Interval),
-            ).label("rest"),
-        ).where(api_key.c.id == number)
-    ).one_or_none()
+    row = conn.exec_driver_sql(_ASKED, {"id": number, "every": USED_EVERY}).one_or_none()
     # Compared in constant time, whether there is such a key or not.
     same = hmac.compare_digest(digest(secret), _NO_KEY if row is None else row.digest)
     if row is None or not same or not row.alive:
         return None
-    if row.rest:
-        free = sa.select(api_key.c.id).where(api_key.c.id == number)
-        conn.execute(
-            sa.update(api_key)
-            .where(api_key.c.id == free.with_for_update(skip_locked=True).scalar_subquery())
-            .values(last_used_at=NOW)
-        )
-    return Key(number, Scope.parse(row.scope), secret)
+    return Key(number, Scope.parse(row.scope), secret, row.rested)
+
+
+def used(conn: sa.Connection, key: Key) -> None:
+    """Writes its last use, unless another does so now."""
+    free = sa.select(api_key.c.id).where(api_key.c.id == key.id)
+    conn.execute(
+        sa.update(api_key)
+        .where(api_key.c.id == free.with_for_update(skip_locked=True).scalar_subquery())
+        .values(last_used_at=NOW)
+    )

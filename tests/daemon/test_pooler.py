@@ -9,8 +9,11 @@ from psycopg.conninfo import conninfo_to_dict
 
 from cdc.errors import DatabaseError
 from cdc.mapping import default_mapping
+from cdc.postgres.connections import PREPARED_AFTER
 from cdc.sandbox.embedded import EmbeddedPostgres
 from cdc.sandbox.suite import tables_sql
+from cdc.web import keys
+from cdc.web.pool import RequestPool
 from tests.capture.kit import connect
 from tests.cli.command import Command
 from tests.daemon.running import Process, Running
@@ -97,6 +100,19 @@ def test_commands_work_through_it(pooled: str) -> None:
     cdc("explain", "project", "1")
     with connect(pooled) as suite:
         assert suite.execute(SETTINGS).fetchall() == []
+
+
+def test_serve_through_it(pooled: str) -> None:
+    """It keeps nothing in sessions that others get next, and still has its limits."""
+    pool = RequestPool(pooled)
+    for _ in range(PREPARED_AFTER + 2):
+        with pool.transaction() as conn:
+            limit = conn.exec_driver_sql("show statement_timeout").scalar()
+            assert (limit, keys.valid(conn, f"cdc_{'a' * 12}_{'b' * 43}")) == ("10s", None)
+    pool.close()  # in session mode others wait for its session
+    with connect(pooled) as suite:
+        assert suite.execute(SETTINGS).fetchall() == []
+        assert suite.execute("select count(*) from pg_prepared_statements").fetchall() == [(0,)]
 
 
 def test_an_installation_through_it(pooler: Pooler, empty_database: str) -> None:

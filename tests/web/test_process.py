@@ -18,7 +18,16 @@ from urllib.request import urlopen
 import psycopg
 import pytest
 
+from cdc.mapping import default_mapping
+from cdc.postgres.connections import PREPARED_AFTER
+from cdc.settings import Settings
+from cdc.web import dispatch
+from cdc.web.api.deliveries import driver_of
+from cdc.web.call import Service
 from cdc.web.pool import RequestPool
+from cdc.web.tally import Tally
+from cdc.webhooks.model import Rules
+from cdc.webhooks.registry import Registry
 from tests.support.certificates import Authority
 from tests.web.kit import Answer, Client, Served, account, problem, serving, until
 
@@ -175,6 +184,18 @@ def test_a_database_that_is_gone_for_a_while(served: Served) -> None:
     client.good("GET", "/v1/events")
 
 
+def test_kept_sessions_that_have_ended_are_replaced(served: Served) -> None:
+    """Without a question to the server before each request."""
+    pool = RequestPool(served.database)
+    with pool.transaction() as one, pool.transaction() as other:
+        ended = [conn.exec_driver_sql("select pg_backend_pid()").scalar() for conn in (one, other)]
+    served.run("select pg_terminate_backend(pid) from unnest(%s::int[]) pid", ended)
+    until(lambda: not served.rows("select from pg_stat_activity where pid = any(%s)", ended))
+    with pool.transaction() as one, pool.transaction() as other:
+        assert [conn.exec_driver_sql("select 1").scalar() for conn in (one, other)] == [1, 1]
+    pool.close()
+
+
 def refused(client: Client) -> Answer | None:
     answer = client("GET", "/v1/events")
     return answer if answer.status >= 500 else None
@@ -237,3 +258,37 @@ def test_each_transaction_of_a_request_has_its_limits(shared_database: str) -> N
             "search_path": "pg_catalog, pg_temp",
         }
     pool.close()
+
+
+def test_a_request_is_one_transaction_of_few_statements(
+    shared_database: str, served: Served, tmp_path: Path
+) -> None:
+    """Counted on the wire: no question before it, no settings, nothing that is planned again."""
+    made = served.client("operator").good("POST", "/v1/companies/6/webhooks", HOOK)
+    settings, mapping = Settings(database_url=shared_database), default_mapping()
+    pool = RequestPool(shared_database)
+    registry = Registry(pool.engine, Rules.of(settings, mapping))
+    service = Service(settings, mapping, pool, registry, Tally(pool))
+    path, sent = f"/v1/webhooks/{made['id']}/deliveries", served.key("operator")
+    route, params = dispatch.route_of("GET", path)
+    asked = dispatch.ApiRequest("GET", path, {}, {}, b"", "127.0.0.1", "1")
+
+    def page() -> None:
+        dispatch.with_key(
+            service, sent, lambda *key: dispatch.carry_out(service, route, params, asked, *key)
+        )
+
+    for _ in range(PREPARED_AFTER + 1):
+        page()
+    with pool.engine.connect() as conn:  # the one used last is the next that is used
+        driver = driver_of(conn)
+    with (tmp_path / "wire").open("w+") as file:
+        driver.pgconn.trace(file.fileno())
+        page()
+        driver.pgconn.untrace()
+        file.seek(0)
+        sent_kinds = [line.split("\t")[3] for line in file if line.split("\t")[1] == "F"]
+    pool.close()
+    statements = [kind for kind in sent_kinds if kind in ("Query", "Execute")]
+    # BEGIN; the key; the webhook; the page; COMMIT
+    assert (len(statements), sent_kinds.count("Parse")) == (5, 0), sent_kinds

@@ -240,6 +240,20 @@ def test_the_last_use_is_written_once_a_minute(served: Served) -> None:
     assert first[0][0] is not None
     client.good("GET", "/v1/events")
     assert served.rows(asked, number) == first
+    # What is refused is a use, too.
+    other = Client(served.url, served.key("read"))
+    assert other.refused("POST", "/v1/keys", {"scope": "read"}) == (403, "forbidden")
+    assert served.rows(asked, (other.key or "").split("_")[1])[0][0] is not None
+
+
+def test_without_a_valid_key_nothing_else_is_said(served: Served) -> None:
+    stranger = Client(served.url, f"cdc_{'a' * 12}_{'b' * 43}")
+    for path, body, head in (
+        ("/v1/keys?a=1&a=2", None, {}), ("/v1/keys", b"x" * 70_000, {}), ("/v1/keys", b"{", {}),
+        ("/v1/keys", b"{}", {"Content-Encoding": "gzip"}), ("/v1/keys?a=%ff", {}, {}),
+    ):  # fmt: skip
+        answer = stranger("POST", path, body, {"X-Forwarded-For": "198.51.100.9", **head})
+        assert problem(answer)["code"] == "unauthorized", (path, head)
 
 
 def full(scope: str, thing: Owned) -> str:

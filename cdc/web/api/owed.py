@@ -8,14 +8,12 @@ from typing import Any, NamedTuple, Self
 from uuid import UUID
 
 import orjson
-import sqlalchemy as sa
 
 from cdc.diagnosis import deliveries, owed
 from cdc.diagnosis.owed import Owed, OwedSpan, Place
 from cdc.message.payload import Translator, Untranslatable
 from cdc.message.signing import split_endpoint
 from cdc.model import LOG_RING, UNFIT
-from cdc.schema.tables import registration
 from cdc.web import pages
 from cdc.web.api.deliveries import driver_of
 from cdc.web.call import ApiAnswer, Call
@@ -76,7 +74,7 @@ def listed(call: Call) -> ApiAnswer:
     kept = max(span.pruned, end.xid if more else span.frontier)
     return ApiAnswer(
         DeliveryPage(
-            items=_shown(call, webhook, items, bodies=query.body),
+            items=_shown(call, span, items, bodies=query.body),
             next=_Cursor(identity, webhook, end, kept).text,
             more=more,
             final_until=span.final_until,
@@ -127,14 +125,12 @@ def _fits(one: Owed, query: DeliveryQuery) -> bool:
     )
 
 
-def _shown(call: Call, webhook: int, items: list[Owed], *, bodies: bool) -> list[DeliveryOut]:
+def _shown(call: Call, span: OwedSpan, items: list[Owed], *, bodies: bool) -> list[DeliveryOut]:
     if not items:
         return []  # the usual answer to a client that has read all
-    columns = sa.select(registration.c.company, registration.c.endpoint)
-    company, endpoint = call.conn.execute(columns.where(registration.c.id == webhook)).one()
-    url, _ = split_endpoint(endpoint)
+    url, _ = split_endpoint(span.endpoint)
     translator = Translator(call.service.mapping, call.service.settings.base_url)
-    return [_out(one, company, url, translator, bodies=bodies) for one in items]
+    return [_out(one, span.company, url, translator, bodies=bodies) for one in items]
 
 
 def _out(one: Owed, company: str, url: str, translator: Translator, *, bodies: bool) -> DeliveryOut:

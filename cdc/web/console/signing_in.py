@@ -172,4 +172,6 @@ def _key(conn: sa.Connection, sent: str) -> Key:
             f"A key of scope {key.scope.kind} is for programs. The console needs one of "
             "scope admin, operator or read.",
         )
+    if key.rested:
+        keys.used(conn, key)
     return key

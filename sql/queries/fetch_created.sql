@@ -14,8 +14,9 @@ select f.webhook_id, f.id, f.xid, f.uid, f.layout, f.action, f."time",
                             order by q.id) as deletes
           from cdc.queue q
          where q.xid = any($5::xid8[]) and q.action in ('c', 'd')
-           and (q.webhook_id, q.xid, q.layout, q.refs[cardinality(q.refs)])
-               in (select * from unnest($4::bigint[], $5::xid8[], $6::int[], $7::text[]))
+           -- "is true" has them hashed: as a join they would be compared each with each.
+           and ((q.webhook_id, q.xid, q.layout, q.refs[cardinality(q.refs)])
+                in (select * from unnest($4::bigint[], $5::xid8[], $6::int[], $7::text[]))) is true
            and q.id > ($2::bigint[])[array_position($1::bigint[], q.webhook_id)]
            and pg_visible_in_snapshot(q.xid, $3::pg_snapshot)) f
  where f.action = 'c' and f.deletes = 0

@@ -84,6 +84,7 @@ select 'rating', 'rating', g::text, 'c', now(), 'x', 1, now() + interval '1 hour
 ATTEMPT = "'{{3}}', '{{{id}}}', '{{{uid}}}', '{{1}}', '{{200}}', '{{1.5}}', '{{ok}}', '{{0.1}}'"
 ERRORS = ", '{{status}}', '{{bad}}', '{{1}}'"
 BODY = ", '{{abc}}', '{{candidate_changed}}', '{{3}}'"
+BACKLOG = f"'{{{{{2**62},{2**62}}}}}', '{{{{9,9}}}}'"
 ALL_SHARDS = "'{{" + ",".join(map(str, range(64))) + "}}'"
 
 
@@ -105,9 +106,8 @@ CASES = {
     ),
     "glance": Case("'{xmax}', '{{}}', 21", ("queue_xid",)),
     "look_all": Case(f"{ALL_SHARDS}, 0, 5000", ("queue_lane",), 2 * HOOKS),
-    "fetch": Case(
-        "'{{3,4}}', '{{{id},1}}', '{{{id},9}}', '{{9,9}}', '{snapshot}'", ("queue_lane",)
-    ),
+    # A backlog may be of any length: what counts is how many rows come.
+    "fetch": Case(f"'{{{{3,4}}}}', '{{{{1,1}}}}', {BACKLOG}, '{{snapshot}}'", ("queue_lane",)),
     "fetch_created": Case(
         "'{{3}}', '{{{id}}}', '{snapshot}', '{{3}}', '{{{xid}}}', '{{{layout}}}', '{{5}}'",
         ("queue_xid",),

@@ -18,6 +18,15 @@ MET = {
         "Check its certificate: the date, the name, and that a public authority issued it, with "
         "all certificates in between.",
     ),
+    "tls certificate": (
+        "Your server's certificate cannot be accepted",
+        "Check its date and its name, and that a public authority issued it.",
+    ),
+    "tls handshake": ("Your server and ours did not agree on a secure connection", _SERVER),
+    "tls handshake ended": (
+        "Your server ended the connection before it was secure",
+        "Check that it speaks HTTPS at this port, and that its firewall lets our requests in.",
+    ),
     "tls self-signed": (
         "Your server's certificate was not issued by an authority: it is self-signed",
         _AUTHORITY,
@@ -61,6 +70,12 @@ MET = {
     "tls no authorities": _NOT_OURS,
     "tls unusable files": _NOT_OURS,
     "dns": ("The name of your server could not be found", _NAME),
+    "dns unknown name": ("There is no server of the name in the address", _NAME),
+    "dns invalid name": ("The name in the address cannot be the name of a server", _NAME),
+    "dns server failure": (
+        "The name servers of your domain answered with an error",
+        "If this lasts, check the name servers of your domain.",
+    ),
     "dns no address": (
         "The name of your server has no address",
         "Check its entries in your domain (A or AAAA).",
@@ -71,18 +86,28 @@ MET = {
     ),
     "dns no server": _NOT_OURS,
     "refused": ("Your server took no connection", _CHECK),
+    "refused all addresses": ("No address of your server took a connection", _CHECK),
     "refused unreachable": ("Your server could not be reached", _CHECK),
     "reset": ("Your server ended the connection without an answer", _CHECK),
+    "reset before answer": (
+        "Your server ended the connection before its answer was complete",
+        "Its log says why.",
+    ),
     "reset in answer": (
         "Your server ended the connection in the middle of its answer",
         "Its log says why.",
     ),
     "timeout": ("Your server did not answer in time", _CHECK),
+    "timeout connection": ("Your server took no connection in time", _CHECK),
     "timeout answer": (
         "Your server did not answer in time",
         "It must answer at once, and do its work afterwards.",
     ),
     "protocol": ("What answered there is not a web server", "Check the port in the address."),
+    "protocol not http": (
+        "What answered there does not speak HTTP",
+        "Check the port in the address.",
+    ),
     "protocol http2 only": ("Your server accepts HTTP/2 alone", "It must offer HTTP/1.1, too."),
     "protocol tls": (
         "Your server speaks HTTPS at this port",
@@ -103,16 +128,28 @@ MET = {
 _LOG = "Its log says why."
 _SIGNED = "Compare the signing secret, and the headers that your server asks for."
 _PATH = "Check the path of the address."
+_BEHIND = "What is in front of it does not reach it: check that your server itself runs."
 ANSWERED = {
     3: "Enter the address that it leads to: we do not follow it.",
     4: _LOG,
     5: _LOG,
+    304: "It must answer the request itself: no copy of an earlier answer.",
+    400: "It could not read the request: its log says why.",
     401: _SIGNED,
     403: _SIGNED,
     404: _PATH,
     405: _PATH,
+    407: "What answers there is a proxy: enter the address of your server itself.",
+    408: "It waited too long for our request: look at what is in front of it.",
     410: "This means that it wants no more notifications at this address.",
+    413: "It must take requests of some kilobytes.",
+    415: "It must take JSON: the type of our requests is application/json.",
+    421: "It does not serve the name in the address: check the name.",
+    426: "It must take requests by HTTP/1.1.",
     429: "We wait for as long as it asks. A limit of requests per second prevents this.",
+    502: _BEHIND,
+    503: "It is overloaded or being maintained: we try again when it may be back.",
+    504: _BEHIND,
 }
 """What the company can do, by status, or by its first digit."""
 

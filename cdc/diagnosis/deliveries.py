@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import psycopg
 from psycopg import IsolationLevel
@@ -182,6 +182,24 @@ def _as_shown(
         "attempts": [],
     }
     return shown | ({"place": place} if place else {})
+
+
+class Failure(NamedTuple):
+    """An attempt that failed. status: of the answer."""
+
+    error: str | None
+    status: int | None
+    detail: str
+
+
+def failures(conn: Connection, webhook: int, number: int) -> list[Failure]:
+    """Of this delivery, as far as the log has them, the newest first."""
+    rows = conn.execute(
+        "select error, status, detail from cdc.attempt where delivery = %s and webhook_id = %s"
+        " and outcome in ('failed', 'dead') order by at desc, try desc limit 200",
+        [number, webhook],
+    )
+    return [Failure(*row) for row in rows]
 
 
 def unresolved(conn: Connection, number: int) -> str | None:

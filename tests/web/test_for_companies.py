@@ -11,6 +11,7 @@ import pytest
 
 from cdc.causes import companies, detail
 from cdc.causes.sentences import CLASSES, SENTENCES, STATUSES
+from cdc.diagnosis.deliveries import Failure
 from cdc.diagnosis.health import LaneState
 from cdc.web.console import for_companies
 from cdc.web.delivery_models import AttemptOut, DeliveryDetail
@@ -120,6 +121,33 @@ EXPIRED = detail("tls expired", peer="ats.example.com:443")
 
 
 @pytest.mark.parametrize(
+    ("error", "status", "failed", "said"),
+    [
+        ("status", 500, [("status", 500, "")], "Your server answered 500 to our last request."),
+        (
+            "status", 500,
+            [("status", 500, ""), ("status", 500, ""), ("timeout", None, ""), ("status", 500, "")],
+            "Your server answered 500 to each of the last 2 requests for the same notification.",
+        ),
+        (
+            "tls", None, [("tls", None, detail("tls self-signed", peer="x"))] * 12,
+            "Your server's certificate was not issued by an authority: it is self-signed, 12 times"
+            " in a row for the same notification.",
+        ),
+        ("status", 500, [("status", 503, "")], "Your server answered 500 to our last request."),
+        ("guard", None, [("guard", None, "inside")] * 3, "Nothing can be sent just now."),
+    ],
+)  # fmt: skip
+def test_how_often_it_failed_is_said_as_the_log_has_it(
+    error: str, status: int | None, failed: list[Any], said: str
+) -> None:
+    """And which of the causes of an error it was."""
+    lane = QUIET._replace(retrying=1, oldest=2, error=error, status=status)
+    (found,) = for_companies.sentences(lane, NOW, [Failure(*one) for one in failed])
+    assert found.text.startswith(said)
+
+
+@pytest.mark.parametrize(
     ("one", "said"),
     [
         (delivery("queued"), "wait: It waits to be sent."),
@@ -168,5 +196,9 @@ def test_each_cause_has_words_for_companies() -> None:
         "The name servers of your domain did not answer",
         "If this lasts, check the name servers of your domain.",
     )
-    assert companies.met("reset before answer", None) == companies.MET["reset"]
+    assert companies.met("reset of another release", None) == companies.MET["reset"]
+    # Each has its own words, but for what is not the company's to mend.
+    shared = {code for code in SENTENCES if code not in companies.MET}
+    assert {code.partition(" ")[0] for code in shared} <= {"proxy"}
+    assert {n for n in STATUSES if n > 299} <= companies.ANSWERED.keys()
     assert companies.met("of another release", None)[1] == companies.OURS

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
+from itertools import takewhile
 from typing import Any
 
 from cdc.causes import cause_of
 from cdc.causes.companies import OURS, met
+from cdc.diagnosis.deliveries import Failure
 from cdc.diagnosis.explain import Sentence
 from cdc.diagnosis.health import LATE, LaneState
 from cdc.web.delivery_models import DeliveryDetail
 from cdc.wording import counted, when
 
 
-def sentences(lane: LaneState, now: datetime) -> list[Sentence]:
-    """How its webhook does."""
-    return [*_state(lane, now), *_dead(lane)]
+def sentences(lane: LaneState, now: datetime, failed: Sequence[Failure] = ()) -> list[Sentence]:
+    """How its webhook does. failed: attempts of the one that is tried next, newest first."""
+    return [*_state(lane, now, failed), *_dead(lane)]
 
 
 def unverified(
@@ -40,7 +42,7 @@ def unverified(
     return found
 
 
-def _state(lane: LaneState, now: datetime) -> Iterator[Sentence]:
+def _state(lane: LaneState, now: datetime, failed: Sequence[Failure]) -> Iterator[Sentence]:
     why = f" ({lane.reason})" if lane.reason else ""
     if lane.state == "removed":
         yield Sentence("wait", "removed", f"This webhook was removed at {when(lane.since)}.")
@@ -52,8 +54,7 @@ def _state(lane: LaneState, now: datetime) -> Iterator[Sentence]:
         todo = "When your server accepts notifications again, resume this webhook."
         yield Sentence("bad", "suspended", f"{text} {_waiting(lane, now)}".rstrip(), todo)
     elif lane.error is not None:
-        text, todo = met(lane.error, lane.status)
-        text += " to our last request" if lane.error == "status" else ""
+        text, todo = _failing(lane, failed)
         late = (lane.oldest or 0.0) > LATE
         parts = (f"{text}.", _next_try(lane, now), _waiting(lane, now))
         yield Sentence("bad" if late else "wait", "failing", " ".join(filter(None, parts)), todo)
@@ -61,6 +62,21 @@ def _state(lane: LaneState, now: datetime) -> Iterator[Sentence]:
         yield Sentence("wait", "waiting", f"{_many(lane.waiting, lane)} on the way.")
     else:
         yield Sentence("ok", "active", "All is well: nothing waits to be sent.")
+
+
+def _failing(lane: LaneState, failed: Sequence[Failure]) -> tuple[str, str]:
+    """What was met, without a full stop, and what to do; with how often, as the log has it."""
+    alike = list(takewhile(lambda one: one[:2] == (lane.error, lane.status), failed))
+    detail = alike[0].detail if alike else ""
+    text, todo = met(cause_of(lane.error or "", lane.status, detail).code, lane.status)
+    if todo == OURS:
+        return text, todo
+    if lane.error == "status":
+        often = f"each of the last {len(alike)} requests" if len(alike) > 1 else "our last request"
+        text += f" to {often}"
+    elif len(alike) > 1:
+        text += f", {len(alike)} times in a row"
+    return (f"{text} for the same notification" if len(alike) > 1 else text), todo
 
 
 def of_delivery(one: DeliveryDetail) -> list[Sentence]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from urllib.parse import urlencode
 
+from cdc.diagnosis.deliveries import Failure, failures
 from cdc.diagnosis.explain import Sentence, explain_webhook
+from cdc.diagnosis.health import LaneState
 from cdc.errors import CdcError
 from cdc.model import WebhookState
 from cdc.web.api import deliveries
@@ -44,7 +46,8 @@ def show(visit: Visit) -> Page:
     state = visit.query.get("state", "")
     lane, now = lanes(visit, [webhook.id])[webhook.id], datetime.now(UTC)
     if visit.access.company_only is not None:
-        said, unread = for_companies.sentences(lane, now), ""
+        failed = _failed(visit, lane)
+        said, unread = for_companies.sentences(lane, now, failed), ""
     else:
         said, unread = _sentences(visit, webhook.id)
     if webhook.unverified_since is not None:  # says more than that it is paused
@@ -75,6 +78,14 @@ def show(visit: Visit) -> Page:
 def _done(visit: Visit, one: Registration) -> str:
     done = visit.query.get("done", "")
     return "verified" if done == "challenged" and one.unverified_since is None else done
+
+
+def _failed(visit: Visit, lane: LaneState) -> list[Failure]:
+    """What the log has of the delivery that is tried next."""
+    if lane.error is None or lane.delivery is None:
+        return []
+    with visit.service.pool.autocommit() as conn:
+        return failures(conn, lane.webhook_id, lane.delivery)
 
 
 def _sentences(visit: Visit, number: int) -> tuple[list[Sentence], str]:

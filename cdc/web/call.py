@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from time import monotonic
 from typing import Any
 
 import psycopg
@@ -29,6 +30,8 @@ from cdc.webhooks.registry import Registry
 NAMES = 50
 """Companies that are named at once, at most."""
 NAMES_WITHIN_MS = 2_000
+NAME_KEPT_S = 60.0
+NAMES_KEPT = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +43,7 @@ class Service:
     pool: RequestPool
     registry: Registry
     tally: Tally
+    _names: dict[str, tuple[str, float]] = field(default_factory=dict)
     _failed: Recent[list[HealthProblem]] = field(default_factory=lambda: Recent(doctor.failed))
     _examined: Recent[list[Finding]] = field(
         default_factory=lambda: Recent(lambda patient: doctor.examine(patient, doctor.SLOW))
@@ -68,6 +72,16 @@ class Service:
         except (psycopg.Error, CdcError):
             return {}
         return {key: name for key, name in rows if name is not None}
+
+    def company_name(self, company: str) -> str:
+        """Of a company whose pages are shown, as it was up to NAME_KEPT_S ago; empty without."""
+        name, until = self._names.get(company, ("", 0.0))
+        if monotonic() >= until:
+            name = self.company_names([company]).get(company, "")
+            if len(self._names) >= NAMES_KEPT:
+                self._names.clear()
+            self._names[company] = (name, monotonic() + NAME_KEPT_S)
+        return name
 
     def examined(self) -> list[Finding]:
         """What the doctor finds, without looking up names. Raises DatabaseError."""

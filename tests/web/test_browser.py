@@ -224,9 +224,13 @@ class TestTheHelpdesk:
             here.click("Show", "button")
             here.see("No delivery is dead.")
             here.click("Search by event, row and time")
-            page.get_by_label("Key of the row").fill("17")
+            page.get_by_label("Key of the row").fill("no-such-row")
             here.click("Search", "button")
             here.see("Nothing was found.")
+            here.click("Choose another zone.")
+            page.get_by_label("Times are shown in").select_option("Asia/Tokyo")
+            here.click("Choose", "button")
+            here.see("Times are in Asia/Tokyo.", "footer")
 
 
 # -- each screen ----------------------------------------------------------------------------------
@@ -260,7 +264,7 @@ def test_a_screen_looks_well_whatever_its_fields_hold(
         page.evaluate("document.querySelectorAll('script:not([src]), main img, iframe').length")
         == 0
     )
-    if path.rpartition("/")[2] not in ("", "audit", "doctor", "rotate", "retry"):
+    if path.rpartition("/")[2] not in ("", "audit", "doctor", "rotate", "retry", "zone"):
         values = page.eval_on_selector_all("input", "all => all.map(one => one.value).join()")
         assert HOSTILE in f"{page.text_content('main')} {values}"
     for one in page.locator("summary").all():

@@ -16,6 +16,7 @@ from cdc.postgres.connections import connect
 from tests.support.installation import install
 from tests.web.browser import person
 from tests.web.kit import Client, Served, account, serving
+from tests.web.test_portal import new_link
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +67,10 @@ async def test_by_the_beginning_of_key_or_name(served: Served, operator: Client)
         page = await one.get("/companies?prefix=acme")
         assert "acme two" in page.text
         assert "Company 101: Acme" in (await one.get("/company?name=101")).text
+    async with person(served.url, root="") as one:
+        page = await one.post(new_link(served, "101"), {})
+        for path in ("/portal/", "/portal/deliveries", "/portal/webhooks/4711"):
+            assert "Acme Sign out" in (await one.get(path)).text  # on each page, also if refused
 
 
 def test_a_table_that_is_locked_costs_the_names_alone(served: Served, operator: Client) -> None:

@@ -120,7 +120,7 @@ async def test_the_button_needs_the_page(stack: AsyncExitStack, served: Served) 
 
 
 def _path(screen: Screen, webhook: int) -> str:
-    return screen.path.format(webhook_id=webhook, uid=UID, task_id=UID)
+    return screen.path.format(webhook_id=webhook, uid=UID, task_id=UID, backfill_id=4711)
 
 
 async def test_another_company_is_not_there(
@@ -135,20 +135,28 @@ async def test_another_company_is_not_there(
         foreign,
     )[0][0]
     test = served.client("operator").good("POST", f"/v1/webhooks/{foreign}/test", {})
-    before = served.rows("select w::text from cdc.webhook w where id = %s", foreign)
+    ((backfill,),) = served.rows(
+        "insert into cdc.backfill (webhook_id, event, action, actor)"
+        " values (%s, 'project_changed', 'c', 'x') returning id", foreign,
+    )  # fmt: skip
+    rows = "select w::text, b::text from cdc.webhook w, cdc.backfill b where w.id = %s"
+    before = served.rows(rows, foreign)
     for screen in PORTAL_SCREENS:
         if "{" not in screen.path:
             continue
-        path = screen.path.format(webhook_id=foreign, uid=uid, task_id=test["id"])
+        path = screen.path.format(
+            webhook_id=foreign, uid=uid, task_id=test["id"], backfill_id=backfill
+        )
         if screen.method == "GET":
             page = await one.get(path)
         else:
             token = (await one.get("/portal/register")).hidden["token"]
             sent = {"token": token, "version": "1", "grace": "0", "endpoint": HOOK["endpoint"],
-                    "events": "project_changed"}  # fmt: skip
+                    "events": "project_changed", "event": "project_changed",
+                    "action": "created"}  # fmt: skip
             page = await one.send(path, sent.items())
         assert page.status == 404, screen
-    assert served.rows("select w::text from cdc.webhook w where id = %s", foreign) == before
+    assert served.rows(rows, foreign) == before
     assert served.rows("select count(*) from cdc.dead where uid = %s", uid) == [(1,)]
     for path in ("/console/", "/console/companies", "/console/keys", "/v1/webhooks/1"):
         assert (await one.get(path, follow=False)).status in (303, 401)
@@ -237,3 +245,48 @@ async def test_the_helpdesk_makes_a_link(stack: AsyncExitStack, served: Served) 
     reader = await stack.enter_async_context(person(served.url))
     await reader.sign_in(served.client("read").key or "")
     assert (await reader.get("/link?company=7")).status == 403
+
+
+async def test_a_company_sends_what_was_there_before(stack: AsyncExitStack, served: Served) -> None:
+    made = served.client("operator").good("POST", "/v1/companies/9/webhooks", HOOK)
+    served.run("insert into project (company_id) values (9), (9)")
+    one = await visitor(stack, served)
+    await one.post(new_link(served, "9", "manage"), {})
+    hook = f"/portal/webhooks/{made['id']}"
+    assert f"{hook}/backfills" in (await one.get(hook)).links
+    assert "There is none." in (await one.get(f"{hook}/backfills")).text
+    page = await one.get(f"{hook}/backfill?event=project_changed&action=created")
+    assert "Send 2 deliveries?" in page.text
+    page = await one.send(f"{hook}/backfill", page.hidden.items())
+    assert (page.status, page.path.rpartition("/")[0]) == (200, "/portal/backfills"), page.text
+    shown = page.path
+    assert "session:" not in page.text
+    assert not [link for link in page.links if "/company" in link]
+    served.run("update cdc.backfill set state = 'failed', reason = 'of table suite.inside'"
+               " where webhook_id = %s", made["id"])  # fmt: skip
+    page = await one.get(shown)
+    assert "This is not your server's fault; please contact us." in page.text
+    assert "suite.inside" not in page.html
+    page = await one.post(f"{shown}/cancel", {})
+    assert "cancelled" in page.text
+    assert served.rows("select state, actor like 'session:%%' from cdc.backfill"
+                       " where webhook_id = %s", made["id"]) == [("cancelled", True)]  # fmt: skip
+    looks = await visitor(stack, served)
+    await looks.post(new_link(served, "9"), {})
+    assert f"{hook}/backfills" not in (await looks.get(hook)).links
+
+
+async def test_a_zone_is_chosen_without_javascript(stack: AsyncExitStack, served: Served) -> None:
+    one = await signed_in(stack, served)
+    page = await one.get("/portal/")
+    assert ("Times are in UTC" in page.text, "/portal/zone" in page.links) == (True, True)
+    page = await one.get("/portal/zone")
+    assert ">Pacific/Chatham<" in page.html
+    page = await one.get("/portal/zone?zone=Pacific/Chatham", follow=False)
+    assert page.headers["Set-Cookie"] == (
+        "cdc_zone=Pacific/Chatham; Path=/; Max-Age=31536000; SameSite=Lax"
+    )
+    assert "Times are in Pacific/Chatham" in (await one.get("/portal/")).text
+    for bad in ("Mars/Base", "x%0d%0aSet-Cookie:y", "../../etc/passwd", ""):
+        page = await one.get(f"/portal/zone?zone={bad}", follow=False)
+        assert (page.status, "Set-Cookie" in page.headers) == (200, False)

@@ -13,6 +13,7 @@ overview.py, companies.py, webhooks.py, registering.py, changes.py, deliveries.p
 sending.py, installation.py, records.py, people.py, links.py   the screens
 unverified.py     why nothing is sent to an endpoint that is not proven
 for_companies.py  a webhook in sentences, for the portal
+zones.py      the reader's zone, chosen by hand
 render.py     templates/ and static/: every value is escaped
 
 A change is made by the API's own functions, in the request's transaction, and so has its checks and

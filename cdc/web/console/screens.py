@@ -18,6 +18,7 @@ from cdc.web.console import (
     searching,
     sending,
     webhooks,
+    zones,
 )
 from cdc.web.console.visit import Screen
 from cdc.web.keys import ScopeKind
@@ -26,8 +27,6 @@ from cdc.web.sessions import Ability
 ROOT, PORTAL = "/console", "/portal"
 KEY = "/console/keys/{key_id}"
 SESSION = "/console/sessions/{session_id}"
-HOOK = "/console/webhooks/{webhook_id}"
-BACKFILL = "/console/backfills/{backfill_id}"
 
 Who = frozenset[ScopeKind]
 
@@ -35,7 +34,7 @@ Who = frozenset[ScopeKind]
 def _webhooks(root: str, see: Who, change: Who) -> tuple[Screen, ...]:
     """What there is of a webhook and its deliveries, in the console and in the portal."""
     one, delivery = f"{root}/webhooks/{{webhook_id}}", f"{root}/deliveries/{{uid}}"
-    task = f"{root}/tasks/{{task_id}}"
+    task, backfill = f"{root}/tasks/{{task_id}}", f"{root}/backfills/{{backfill_id}}"
     manage: Ability = "manage"
     return (
         Screen("GET", f"{root}/register", registering.new, change, manage),
@@ -57,8 +56,19 @@ def _webhooks(root: str, see: Who, change: Who) -> tuple[Screen, ...]:
         Screen("POST", f"{one}/test", sending.test, change, "test"),
         Screen("GET", f"{one}/replay", sending.ask_replay, change, "replay"),
         Screen("POST", f"{one}/replay", sending.replay, change, "replay"),
+        Screen("GET", f"{one}/backfills", backfills.listed, see, manage),
+        Screen("GET", f"{one}/backfill", backfills.ask_start, change, manage),
+        Screen("POST", f"{one}/backfill", backfills.start, change, manage),
+        Screen("GET", backfill, backfills.show, see, manage),
+        Screen("GET", f"{backfill}/pause", backfills.ask_pause, change, manage),
+        Screen("POST", f"{backfill}/pause", backfills.pause, change, manage),
+        Screen("GET", f"{backfill}/resume", backfills.ask_resume, change, manage),
+        Screen("POST", f"{backfill}/resume", backfills.resume, change, manage),
+        Screen("GET", f"{backfill}/cancel", backfills.ask_cancel, change, manage),
+        Screen("POST", f"{backfill}/cancel", backfills.cancel, change, manage),
         Screen("GET", task, sending.task, see),
         Screen("POST", f"{task}/cancel", sending.cancel, change, "replay"),
+        Screen("GET", f"{root}/zone", zones.choose, see),
         Screen("GET", f"{root}/deliveries", searching.show, see),
         Screen("GET", delivery, deliveries.show, see),
         Screen("GET", f"{delivery}/retry", deliveries.ask_retry, change, "replay"),
@@ -73,16 +83,6 @@ SCREENS: tuple[Screen, ...] = (
     *_webhooks(ROOT, READERS, AUDITORS),
     Screen("GET", "/console/webhooks/{webhook_id}/accept", proving.ask_accept, AUDITORS),
     Screen("POST", "/console/webhooks/{webhook_id}/accept", proving.accept, AUDITORS),
-    Screen("GET", f"{HOOK}/backfills", backfills.listed, READERS),
-    Screen("GET", f"{HOOK}/backfill", backfills.ask_start, AUDITORS),
-    Screen("POST", f"{HOOK}/backfill", backfills.start, AUDITORS),
-    Screen("GET", BACKFILL, backfills.show, READERS),
-    Screen("GET", f"{BACKFILL}/pause", backfills.ask_pause, AUDITORS),
-    Screen("POST", f"{BACKFILL}/pause", backfills.pause, AUDITORS),
-    Screen("GET", f"{BACKFILL}/resume", backfills.ask_resume, AUDITORS),
-    Screen("POST", f"{BACKFILL}/resume", backfills.resume, AUDITORS),
-    Screen("GET", f"{BACKFILL}/cancel", backfills.ask_cancel, AUDITORS),
-    Screen("POST", f"{BACKFILL}/cancel", backfills.cancel, AUDITORS),
     Screen("GET", "/console/link", links.ask, AUDITORS),
     Screen("POST", "/console/link", links.make, AUDITORS),
     Screen("GET", "/console/doctor", installation.doctor, AUDITORS),

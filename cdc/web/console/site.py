@@ -34,7 +34,7 @@ from cdc.web.sessions import Session
 class ConsoleRequest:
     """A request as far as it has been read. target: path and query. session: once it is known.
 
-    in_frame: another page shows this one. zone: of the reader."""
+    in_frame: another page shows this one. zone: of the reader. company: its name, in the portal."""
 
     method: str
     path: str
@@ -46,6 +46,7 @@ class ConsoleRequest:
     form: Form = field(default_factory=Form)
     session: Session | None = None
     in_frame: bool = False
+    company: str = ""
     zone: ZoneInfo = field(default_factory=lambda: ZoneInfo("UTC"))
 
     def check_token(self) -> None:
@@ -183,6 +184,8 @@ class Site:
                 asked.check_token()
             access = Access(session.key, conn)
             access.admit(screen.who)
+            if access.company_only is not None:
+                asked.company = service.company_name(access.company_only)
             if session.may is not None and screen.needs not in (None, *session.may):
                 raise Problem("forbidden", "Your link does not allow this. Ask for another one.")
             actor = session.actor(asked.source, asked.number)
@@ -230,6 +233,7 @@ class Site:
             "token": sessions.form_token(asked.cookie),
             "scope": scope,
             "owner": _owner(asked.session) if asked.session else "",
+            "company_name": asked.company,
             "changes": scope in ("admin", "operator") or "manage" in may,
             "tests": scope in ("admin", "operator") or "test" in may,
             "resends": scope in ("admin", "operator") or "replay" in may,
@@ -248,20 +252,26 @@ class Site:
         return made
 
     def _redirect(self, to: Redirect) -> web.Response:
-        return response(303, {"Location": f"{self._prefix}{self.root}{to.to}"}, b"")
+        made = response(303, {"Location": f"{self._prefix}{self.root}{to.to}"}, b"")
+        if to.zone:
+            kept = f"{times.COOKIE}={to.zone}; Path=/; Max-Age={times.KEPT_S}; {self._same_site}"
+            made.headers["Set-Cookie"] = kept
+        return made
 
     def _keep(self, made: web.Response, cookie: str) -> None:
         """The session's cookie; an empty one takes it away."""
-        # Written by hand: http.cookies of Python 3.11 has no Partitioned. In a frame, a cookie is
-        # of the site around it alone.
         parts = [f"{self._cookie}={cookie}", "HttpOnly", "Path=/"]
         if not cookie:
             parts.append("Max-Age=0")
+        made.headers["Set-Cookie"] = "; ".join([*parts, self._same_site])
+
+    @property
+    def _same_site(self) -> str:
+        # Written by hand: http.cookies of Python 3.11 has no Partitioned. In a frame, a cookie is
+        # of the site around it alone.
         if self._framed:
-            parts += ["SameSite=None", "Secure", "Partitioned"]
-        else:
-            parts += ["SameSite=Lax", *["Secure"] * self._secure]
-        made.headers["Set-Cookie"] = "; ".join(parts)
+            return "SameSite=None; Secure; Partitioned"
+        return "SameSite=Lax; Secure" if self._secure else "SameSite=Lax"
 
 
 def _once(

@@ -1,7 +1,8 @@
 """Times in the zone of the reader, with its name.
 
-The browser's own zone comes in a cookie that live.js sets; without, it is the installation's
-(CDC_SERVE_ZONE). Sentences are made with times in UTC, as in the log; they are shown in the zone.
+The browser's own zone comes in a cookie that live.js sets, or the page zone.html; without, it is
+the installation's (CDC_SERVE_ZONE). Sentences are made with times in UTC, as in the log; they are
+shown in the zone.
 """
 
 from __future__ import annotations
@@ -11,14 +12,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
-from functools import lru_cache
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from functools import cache, lru_cache
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from markupsafe import Markup, escape
 
 COOKIE = "cdc_zone"
+KEPT_S = 365 * 86_400
 _WHOLE = "%Y-%m-%d %H:%M:%S %Z"
 _NAME = re.compile(r"[A-Za-z0-9_+-]{1,30}(?:/[A-Za-z0-9_+-]{1,30}){0,2}")
+_AREAS = ("Africa", "America", "Antarctica", "Arctic", "Asia", "Atlantic", "Australia", "Europe",
+          "Indian", "Pacific")  # fmt: skip
 _WHEN = re.compile(r"\b([0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2}Z)")
 """As wording.when() writes it."""
 
@@ -48,6 +52,13 @@ def zone_of(given: str, otherwise: str) -> ZoneInfo:
         except (ZoneInfoNotFoundError, ValueError, OSError):
             pass
     return ZoneInfo(otherwise)
+
+
+@cache
+def zones() -> tuple[str, ...]:
+    """Those that can be chosen: by area and place, and UTC."""
+    known = available_timezones()
+    return ("UTC", *sorted(name for name in known if name.partition("/")[0] in _AREAS))
 
 
 def moment(time: datetime | None) -> Markup | str:

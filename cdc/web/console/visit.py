@@ -44,9 +44,10 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class Redirect:
-    """to: a path of the console."""
+    """to: a path of the console. zone: that the reader has chosen."""
 
     to: str
+    zone: str = ""
 
 
 @dataclass(slots=True)

@@ -128,6 +128,7 @@ class TestWhereADeliveryIs:
         owe(db, hook, "retry", **waits, due_at="clock_timestamp() + interval '1 min'")
         (said,) = told(cdc, 5)
         assert said["text"].startswith("It was replayed, and comes in ")
+        assert said["todo"].startswith("It is sent within the webhook's limits (cap, rate)")
         assert again in said["text"]
         db.execute("delete from cdc.retry")
         owe(db, hook, "dead", id="5", uid=uid, tries="4", attempts="1", last_error="'timeout'")

@@ -133,6 +133,16 @@ class TestStatus:
         assert "nothing has failed" in problem
         assert "`cdc doctor`" in problem
 
+    def test_late_after_a_replay_does_not_blame_the_receiver(
+        self, cdc: Command, db: psycopg.Connection, daemon: psycopg.Connection
+    ) -> None:
+        """A replay of many is spread by the webhook's own limits."""
+        number = cdc.add()["id"]
+        owe(db, number, "retry", body="'x'", tries="1", due_at=LATE, **{'"time"': LATE})
+        (problem,) = status(cdc)["problems"]
+        assert "nothing has failed" in problem
+        assert f"`cdc webhook show {number}`: cap, rate" in problem
+
     def test_counts_what_waits_by_webhook(
         self, cdc: Command, db: psycopg.Connection, daemon: psycopg.Connection
     ) -> None:

@@ -205,16 +205,14 @@ def _waiting(
         )
     elif one.place == "retrying":
         due = "is due now" if (one.due_in or 0) <= 0 else f"comes in {age(one.due_in)}"
+        resume = f"`cdc webhook resume {hook.id}`"
         how = f"It was replayed, and {due}."
+        todo = f"It is sent within the webhook's limits (cap, rate); {resume} hurries it."
         if one.error or one.status:
             how = f"{one.failed(log)}, the last: {one.answer(log)}. The next {due}."
-        yield Sentence(
-            "wait",
-            "retrying",
-            f"{how} {delivered_before(log)}".rstrip(),
-            f"{one.cause(log).todo_for(hook.id)} When that is fixed: `cdc webhook resume "
-            f"{hook.id}` tries at once.",
-        )
+            cause = one.cause(log).todo_for(hook.id)
+            todo = f"{cause} When that is fixed: {resume} tries at once."
+        yield Sentence("wait", "retrying", f"{how} {delivered_before(log)}".rstrip(), todo)
     before = list(in_the_way(hook, facts))
     yield from before
     if facts.blocking is not None and hook.owner is not None:

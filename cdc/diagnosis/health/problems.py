@@ -285,10 +285,12 @@ def _code(lane: LaneState, details: Mapping[int, str]) -> str:
 
 def _why(lane: LaneState, detail: str, *, alone: bool) -> tuple[str, str]:
     """The cause of a late webhook, and what to do."""
-    if not lane.last_error and not lane.retrying:
+    if not lane.last_error:  # replayed ones are retried without having failed
+        number = lane.webhook_id if alone else "ID"
         return (
             "nothing has failed",
-            "Its receiver is slow, or the daemon's log and `cdc doctor` say more.",
+            "Its receiver is slow, or its limits are low (`cdc webhook show "
+            f"{number}`: cap, rate). The daemon's log and `cdc doctor` say more.",
         )
     cause = cause_of(lane.error or "", lane.status, detail)
     todo = cause.todo_for(lane.webhook_id) if alone else cause.todo

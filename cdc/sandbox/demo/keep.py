@@ -70,8 +70,8 @@ def _how_to_play(stage: Stage) -> list[tuple[str, str]]:
             f"{cdc} webhook add --company 1 --event project_changed --url {mine}",
         ),
         (
-            "Or a receiver of your own, which can fail on request: register it as "
-            "http://127.0.0.1:8081/, and with the secret that this prints:",
+            "Or a receiver of your own, which can fail on request. Register it in the same way, as "
+            "http://127.0.0.1:8081/, and start it with the secret that this prints:",
             f"{cdc} receive --port 8081 --secret whsec_... --fail-first 1",
         ),
         ("What there is to see:", f"{cdc} status;  {cdc} webhook list;  {cdc} delivery list"),

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from cdc import wording
-from cdc.cli import cancel, common, drop, known, replay
+from cdc.cli import cancel, common, known, replay
 from cdc.cli.common import (
     AsJson,
     OfCompany,
@@ -46,7 +46,7 @@ def register(app: typer.Typer) -> None:
     group.command("show")(show)
     group.command("replay")(replay.replay)
     group.command("cancel")(cancel.cancel)
-    group.command("drop")(drop.drop)
+    group.command("drop")(replay.drop)
     app.add_typer(group, name="delivery")
 
 

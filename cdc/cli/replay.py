@@ -1,10 +1,11 @@
-"""`cdc delivery replay`: send again."""
+"""`cdc delivery replay` and `drop`: send again what is selected, or give it up."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
@@ -27,7 +28,8 @@ from cdc.errors import CdcError, UsageError
 from cdc.wording import counted
 
 if TYPE_CHECKING:
-    from cdc.webhooks.replay import ReplayFilter, Selection
+    from cdc.settings import Settings
+    from cdc.webhooks.replay import Replay, ReplayFilter, Selection
 
 _SKIPPED = {
     "removed": "of a removed webhook, to which nothing is sent",
@@ -74,44 +76,116 @@ def replay(
     They are sent before later changes of their rows, with a new retry budget. Deliveries that wait
     already are left alone; those of a paused webhook wait until it is resumed.
     """
+    settings = load_settings(ctx)
+    wanted = _wanted(
+        settings, deliveries, webhook, company, event, outcome, since, until, ended_before
+    )
+    _work_off(
+        settings,
+        wanted,
+        lambda replays, selection: replays.run(selection, new_id=new_id),
+        _Words("Replay", "Replayed", "replaying", "replayed or ended"),
+        *(dry_run, yes, as_json),
+    )
+
+
+def drop(
+    ctx: typer.Context,
+    deliveries: DeliveryIds = None,
+    webhook: OfWebhook = None,
+    company: OfCompany = None,
+    event: OfEvent = None,
+    since: Since = None,
+    until: Until = None,
+    ended_before: Annotated[
+        str | None, typer.Option(help="Only what died before then: to continue an interrupted run.")
+    ] = None,
+    reason: Annotated[str, typer.Option(help="Why; the log keeps it.")] = "",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Count, and drop nothing.")] = False,
+    yes: Yes = False,
+    as_json: AsJson = False,
+) -> None:
+    """Give up dead deliveries: they are logged as dropped, and no longer reported.
+
+    Only dead ones are selected. As long as the log has them, `cdc delivery replay --outcome
+    dropped` still sends them.
+    """
+    settings = load_settings(ctx)
+    wanted = _wanted(
+        settings, deliveries, webhook, company, event, None, since, until, ended_before
+    )
+    detail = "given up" + (f": {reason}" if reason else "")
+    _work_off(
+        settings,
+        replace(wanted, outcomes=("dead",)),
+        lambda replays, selection: replays.drop(selection, detail),
+        _Words("Drop", "Dropped", "dropping", "replayed or expired"),
+        *(dry_run, yes, as_json),
+    )
+
+
+class _Words(NamedTuple):
+    """What is done, and what became meanwhile of deliveries that it was not done to."""
+
+    do: str
+    done: str
+    doing: str
+    gone: str
+
+
+def _work_off(
+    settings: Settings,
+    wanted: ReplayFilter,
+    work: Callable[[Replay, Selection], Iterator[tuple[int, int]]],
+    words: _Words,
+    dry_run: bool,
+    yes: bool,
+    as_json: bool,
+) -> None:
+    """Shows what is selected, asks, does it, and reports it."""
     from cdc.webhooks.replay import Replay
 
-    settings = load_settings(ctx)
-    company = common.company_key(settings, company)
-    wanted = selected(
-        deliveries or [], webhook, company, event, outcome or [], since, until, ended_before
-    )
-    known.refuse_unknown(settings, webhook, company, event)
     with Replay(settings.database_url) as replays:
         selection = replays.find(wanted)
-        refuse_unfound(wanted, selection)
+        _refuse_unfound(wanted, selection)
         if not as_json:
-            show(selection)
+            _show(selection)
         done = 0
         if not dry_run and selection.total:
-            common.confirm(f"Replay {many(selection.total)}?", yes=yes)
-            batches = replays.run(selection, new_id=new_id)
-            done = carried_out(batches, selection, "replaying")
+            common.confirm(f"{words.do} {many(selection.total)}?", yes=yes)
+            done = _carried_out(work(replays, selection), selection, words.doing)
     if as_json:
-        print_json(_as_json(selection, done, dry_run))
+        groups = sorted(selection.groups.items())
+        print_json(
+            {
+                "dry_run": dry_run,
+                "selected": [{**group._asdict(), "deliveries": n} for group, n in groups],
+                "total": selection.total,
+                "skipped": {reason: selection.skipped[reason] for reason in _SKIPPED},
+                words.done.lower(): done,
+                "ended_before": selection.ended_before,
+            }
+        )
     elif not dry_run and selection.total:
         rest = selection.total - done
-        left = f"; {rest} more were replayed or ended meanwhile" if rest else ""
-        say(f"Replayed {many(done)}{left}.")
+        left = f"; {rest} more were {words.gone} meanwhile" if rest else ""
+        say(f"{words.done} {many(done)}{left}.")
 
 
-def selected(
-    ids: list[str],
+def _wanted(
+    settings: Settings,
+    ids: list[str] | None,
     webhook: int | None,
     company: str | None,
     event: str | None,
-    outcomes: list[str],
+    outcomes: list[str] | None,
     since: str | None,
     until: str | None,
     ended_before: str | None,
 ) -> ReplayFilter:
     from cdc.webhooks.replay import OUTCOMES, ReplayFilter
 
+    company = common.company_key(settings, company)
     conditions = (webhook, company, event, since, until)
     if not ids and not outcomes and all(given is None for given in conditions):
         raise UsageError(
@@ -119,24 +193,26 @@ def selected(
             "Name deliveries, or select them by --webhook, --company, --event, --since and "
             "--until; --dry-run only counts.",
         )
-    for one in outcomes:
+    for one in outcomes or []:
         if one not in OUTCOMES:
             raise UsageError(f"invalid outcome '{one}': expected {', '.join(OUTCOMES)}")
-    parsed = [common.delivery_id(text) for text in ids]
-    return ReplayFilter(
+    parsed = [common.delivery_id(text) for text in ids or []]
+    wanted = ReplayFilter(
         numbers=tuple(n for n, _ in parsed if n is not None) or None,
         uids=tuple(uid for _, uid in parsed if uid is not None) or None,
         webhook=webhook,
         company=company,
         event=event,
-        outcomes=tuple(outcomes) or (OUTCOMES if ids else ("dead",)),
+        outcomes=tuple(outcomes or ()) or (OUTCOMES if ids else ("dead",)),
         since=moment(since) if since else None,
         until=moment(until) if until else None,
         ended_before=moment(ended_before) if ended_before else None,
     )
+    known.refuse_unknown(settings, webhook, company, event)
+    return wanted
 
 
-def refuse_unfound(wanted: ReplayFilter, selection: Selection) -> None:
+def _refuse_unfound(wanted: ReplayFilter, selection: Selection) -> None:
     unknown = [
         *(str(n) for n in wanted.numbers or () if n not in selection.numbers),
         *(uid for uid in wanted.uids or () if uid not in selection.uids),
@@ -150,7 +226,7 @@ def refuse_unfound(wanted: ReplayFilter, selection: Selection) -> None:
         )
 
 
-def carried_out(batches: Iterator[tuple[int, int]], selection: Selection, what: str) -> int:
+def _carried_out(batches: Iterator[tuple[int, int]], selection: Selection, what: str) -> int:
     """Goes through all batches, with a progress bar where stderr is a terminal; how many were
     done."""
     from rich.console import Console
@@ -174,7 +250,7 @@ def carried_out(batches: Iterator[tuple[int, int]], selection: Selection, what: 
     return done
 
 
-def show(selection: Selection) -> None:
+def _show(selection: Selection) -> None:
     groups = sorted(selection.groups.items())
     if groups:
         from cdc.cli.webhook.base import state
@@ -191,20 +267,6 @@ def show(selection: Selection) -> None:
     held = sum(count for group, count in groups if group.state != "active")
     if held:
         say(f"{many(held)} will wait until the webhook is resumed.")
-
-
-def _as_json(selection: Selection, done: int, dry_run: bool) -> dict[str, Any]:
-    return {
-        "dry_run": dry_run,
-        "selected": [
-            {**group._asdict(), "deliveries": count}
-            for group, count in sorted(selection.groups.items())
-        ],
-        "total": selection.total,
-        "skipped": {reason: selection.skipped[reason] for reason in _SKIPPED},
-        "replayed": done,
-        "ended_before": selection.ended_before,
-    }
 
 
 def many(count: int) -> str:

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import NamedTuple
 
 import psycopg
 from psycopg import errors as pg
 
 from cdc.capture import rights as granted
+from cdc.daemon.store.session import Connection
+from cdc.daemon.store.session import run as run_query
 from cdc.errors import DatabaseError
 from cdc.mapping import Mapping
 from cdc.postgres import refusal
 from cdc.postgres.connections import NotConnected, unreachable
 from cdc.schema import migrations
-
-Connection = psycopg.AsyncConnection[tuple[Any, ...]]
 
 __all__ = ["lacking", "refuse_if_hopeless", "run", "unreachable"]
 
@@ -35,39 +35,52 @@ async def run(conn: Connection, mapping: Mapping, doorbell: str) -> bool:
     Returns whether the doorbell can be used.
     """
     try:
-        await _primary(conn)
-        await _encoding(conn)
+        server = await _server(conn)
         await _version(conn)
-        await _account(conn)
-        await _mapping(conn, mapping)
-        await _identity(conn)
-        return await _bell(conn, doorbell)
+        if not server.member:
+            # The owner of our tables could deliver without the role; but daemons count as such,
+            # and are left their share, by it (look.sql).
+            raise DatabaseError(
+                "the daemon's account is not a member of cdc_daemon", _grant(server.account)
+            )
+        await _installation(conn, mapping)
     except pg.InsufficientPrivilege as error:
         raise await lacking(conn, error) from None
+    # PREPARE TRANSACTION refuses transactions that have used NOTIFY.
+    return doorbell == "on" or (doorbell == "auto" and server.prepared_transactions == 0)
 
 
-async def _one(conn: Connection, sql: bytes) -> tuple[Any, ...]:
-    cursor = await conn.execute(sql)
-    row = await cursor.fetchone()
-    assert row is not None
-    return row
+class _Server(NamedTuple):
+    """As server.sql returns it."""
+
+    standby: bool
+    version: int
+    encoding: str
+    prepared_transactions: int
+    member: bool
+    account: str
 
 
-async def _primary(conn: Connection) -> None:
-    """A standby may become the primary (fail-over): something to wait for, not to end at."""
-    (standby,) = await _one(conn, b"select pg_is_in_recovery()")
-    if standby:
+async def _server(conn: Connection) -> _Server:
+    """A server that can be used."""
+    server = _Server(*(await run_query(conn, "server"))[0])
+    if server.standby:
+        # It may become the primary (fail-over): something to wait for, not to end at.
         raise psycopg.OperationalError("the server is a standby; waiting until it is the primary")
+    if server.encoding != migrations.ENCODING:
+        # What receivers answer is kept for people, and only UTF-8 can hold all of it.
+        raise DatabaseError(*migrations.wrong_encoding(server.encoding))
+    if server.version < migrations.SUPPORTED * 10_000:
+        raise DatabaseError(
+            f"this is PostgreSQL {server.version // 10_000}; "
+            f"{migrations.SUPPORTED} or newer is needed"
+        )
+    return server
 
 
 async def _version(conn: Connection) -> None:
-    (number,) = await _one(conn, b"select current_setting('server_version_num')::int")
-    if number < migrations.SUPPORTED * 10_000:
-        raise DatabaseError(
-            f"this is PostgreSQL {number // 10_000}; {migrations.SUPPORTED} or newer is needed"
-        )
     try:
-        (version,) = await _one(conn, b"select max(version_num) from cdc.schema_version")
+        [(version,)] = await run_query(conn, "schema_version")
     except (pg.UndefinedTable, pg.InvalidSchemaName):
         raise DatabaseError(
             "schema cdc is not installed in this database",
@@ -79,34 +92,34 @@ async def _version(conn: Connection) -> None:
             f"schema cdc has version {version}, this program needs {head}",
             "Run `cdc migrate`; daemons of the previous release continue meanwhile.",
         )
-    if version > head:
-        # Migrated already, and this daemon comes back or is started again: is it still served?
-        (oldest,) = await _one(conn, b"select serves from cdc.installation")
-        if oldest > head:
-            raise DatabaseError(
-                f"schema cdc has version {version}, which serves programs from version {oldest} "
-                f"on; this one is of version {head}",
-                "Install the newer release here, too.",
-            )
 
 
-async def _account(conn: Connection) -> None:
-    """The owner of our tables could deliver without the role; but daemons count as such, and are
-    left their share, by it (look.sql)."""
-    member, grant = await _membership(conn)
-    if not member:
-        raise DatabaseError("the daemon's account is not a member of cdc_daemon", grant)
+async def _installation(conn: Connection, mapping: Mapping) -> None:
+    [(version, serves, installed, here)] = await run_query(conn, "installation")
+    if serves > (head := migrations.head()):
+        # Migrated already, and this daemon comes back or is started again.
+        raise DatabaseError(
+            f"schema cdc has version {version}, which serves programs from version {serves} "
+            f"on; this one is of version {head}",
+            "Install the newer release here, too.",
+        )
+    if installed is None:
+        raise DatabaseError("capture is not installed", "Run `cdc triggers install`.")
+    if installed != mapping.fingerprint:
+        raise DatabaseError(
+            "the mapping of this daemon is not the one that is installed in the database",
+            "Give it the same file (CDC_MAPPING), or run `cdc triggers install` with this one.",
+        )
+    if not here:
+        raise DatabaseError(
+            "this is a copy of the database in which capture was installed; a copy must not send",
+            "If it is the real one now, run `cdc adopt`.",
+        )
 
 
-async def _membership(conn: Connection) -> tuple[bool, str]:
-    """Whether the session's account has cdc_daemon, and the line that gives it."""
-    member, account = await _one(
-        conn,
-        b"select coalesce((select pg_has_role(session_user, oid, 'member') from pg_roles"
-        b"                  where rolname = 'cdc_daemon'), false),"
-        b"       quote_ident(session_user)",
-    )
-    return member, (
+def _grant(account: str) -> str:
+    """How to give the account what a daemon's has."""
+    return (
         f"As the account that ran `cdc migrate`, or a superuser: grant cdc_daemon to {account}. "
         "Better: an account for daemons alone (docs/dba.md, 'Accounts')."
     )
@@ -115,9 +128,9 @@ async def _membership(conn: Connection) -> tuple[bool, str]:
 async def lacking(conn: Connection, error: psycopg.Error) -> DatabaseError:
     """Which right is missing, and how to give it."""
     said = error.diag.message_primary or str(error)
-    member, grant = await _membership(conn)
-    if not member:
-        return DatabaseError(said, grant)
+    server = _Server(*(await run_query(conn, "server"))[0])
+    if not server.member:
+        return DatabaseError(said, _grant(server.account))
     sql, rights = granted.missing()
     cursor = psycopg.AsyncCursor(conn)  # the daemon's own have $1
     rows = await (await cursor.execute(sql.encode(), rights)).fetchall()
@@ -130,43 +143,3 @@ async def lacking(conn: Connection, error: psycopg.Error) -> DatabaseError:
         "The role cdc_daemon has all its rights: does the account inherit them "
         "(alter role ... inherit; since PostgreSQL 16 also grant ... with inherit true)?",
     )
-
-
-async def _encoding(conn: Connection) -> None:
-    """What receivers answer is kept for people, and only UTF-8 can hold all of it."""
-    (encoding,) = await _one(conn, b"select getdatabaseencoding()::text")
-    if encoding != migrations.ENCODING:
-        raise DatabaseError(*migrations.wrong_encoding(encoding))
-
-
-async def _mapping(conn: Connection, mapping: Mapping) -> None:
-    (installed,) = await _one(conn, b"select mapping from cdc.installation")
-    if installed is None:
-        raise DatabaseError("capture is not installed", "Run `cdc triggers install`.")
-    if installed != mapping.fingerprint:
-        raise DatabaseError(
-            "the mapping of this daemon is not the one that is installed in the database",
-            "Give it the same file (CDC_MAPPING), or run `cdc triggers install` with this one.",
-        )
-
-
-async def _identity(conn: Connection) -> None:
-    (same,) = await _one(
-        conn,
-        b"select i.system_identifier = c.system_identifier and i.database_oid = d.oid"
-        b"  from cdc.installation i, pg_control_system() c, pg_database d"
-        b" where d.datname = current_database()",
-    )
-    if not same:
-        raise DatabaseError(
-            "this is a copy of the database in which capture was installed; a copy must not send",
-            "If it is the real one now, run `cdc adopt`.",
-        )
-
-
-async def _bell(conn: Connection, doorbell: str) -> bool:
-    if doorbell == "auto":
-        # PREPARE TRANSACTION refuses transactions that have used NOTIFY.
-        (prepared,) = await _one(conn, b"select current_setting('max_prepared_transactions')::int")
-        return bool(prepared == 0)
-    return doorbell == "on"

@@ -18,6 +18,7 @@ from psycopg.conninfo import make_conninfo
 from cdc import mapping
 from cdc.daemon import preflight
 from cdc.daemon.app import App
+from cdc.daemon.store.session import Connection
 from cdc.errors import DatabaseError
 from cdc.sandbox.embedded import EmbeddedPostgres
 from cdc.schema import migrations
@@ -168,13 +169,13 @@ async def test_rights_that_are_lost_while_it_starts(
     suite_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Between two of its checks: it said `permission denied`, without the right or a remedy."""
-    check = preflight._account
+    check = preflight._installation
 
-    async def revoked(conn: preflight.Connection) -> None:
+    async def revoked(conn: Connection, installed: mapping.Mapping) -> None:
         execute(suite_url, "revoke usage on schema cdc from cdc_daemon")
-        await check(conn)
+        await check(conn, installed)
 
-    monkeypatch.setattr(preflight, "_account", revoked)
+    monkeypatch.setattr(preflight, "_installation", revoked)
     execute(suite_url, "create role losing login password 'x' in role cdc_daemon")
     try:
         error = await refused(make_conninfo(suite_url, user="losing", password="x"))

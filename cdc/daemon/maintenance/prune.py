@@ -9,21 +9,11 @@ from psycopg.errors import LockNotAvailable
 from cdc.daemon.maintenance import notices
 from cdc.daemon.store.session import Connection, answering, execute, run
 from cdc.model import LOG_RING
+from cdc.postgres import sqlfiles
 from cdc.settings.kinds import DAY
 from cdc.telemetry import Observer
 
 BACKFILLS_PRUNED_ROWS = 1_000
-
-# The list of what was owed has a gap where a client has not come beyond that transaction.
-_REMEMBER = b"""
-update cdc.installation i set log_pruned = gone.xid
-  from (select max(last.xid) as xid
-          from cdc.webhook w
-         cross join lateral (select a.xid from %s a
-                              where a.webhook_id = w.id and a.outcome <> 'failed'
-                              order by a.xid desc limit 1) last) gone
- where gone.xid > i.log_pruned
-"""
 
 
 async def run_once(conn: Connection, log_days: int, observer: Observer) -> None:
@@ -46,8 +36,8 @@ async def run_once(conn: Connection, log_days: int, observer: Observer) -> None:
             with answering(conn, "prune"):
                 async with conn.transaction():
                     await conn.execute(b"set local lock_timeout = '100ms'")
-                    await conn.execute(_REMEMBER % _table(slot))
-                    await conn.execute(b"truncate " + _table(slot))
+                    await conn.execute(_of_partition("log_forget", slot))
+                    await conn.execute(f"truncate cdc.attempt_{slot:02d}".encode())
             emptied += 1
         except LockNotAvailable as error:
             observer.care_failed("prune", psycopg.OperationalError(str(error)))
@@ -58,12 +48,11 @@ async def run_once(conn: Connection, log_days: int, observer: Observer) -> None:
 
 
 async def _day(conn: Connection, slot: int) -> int | None:
-    """The day of a partition, by any of its rows; None: it is empty. (Asked of the partition,
-    not of the log: that would wait for a lock on any of them. No parameter can name a table.)"""
-    query = b"select floor(extract(epoch from at) / 86400)::int from " + _table(slot) + b" limit 1"
-    found = await execute(conn, query, name="prune")
+    """The day of a partition; None: it is empty."""
+    found = await execute(conn, _of_partition("log_day", slot), name="prune")
     return found[0][0] if found else None
 
 
-def _table(slot: int) -> bytes:
-    return f"cdc.attempt_{slot:02d}".encode()
+def _of_partition(name: str, slot: int) -> bytes:
+    """A query of the log's partition 00, for this one: no parameter can name a table."""
+    return sqlfiles.query(name).replace("attempt_00", f"attempt_{slot:02d}").encode()

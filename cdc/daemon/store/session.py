@@ -120,7 +120,7 @@ def open_sessions() -> int:
 
 async def _refuse_pooler(conn: Connection) -> None:
     """Session locks and LISTEN need a session; a transaction pooler gives a new one each time."""
-    cursor = await conn.execute(b"select pg_catalog.pg_backend_pid()", prepare=False)
+    cursor = await conn.execute(sqlfiles.query("backend_pid").encode(), prepare=False)
     row = await cursor.fetchone()
     # A pooler makes up the process id that it reports to its clients.
     if row is None or row[0] != conn.info.backend_pid:

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -15,6 +16,7 @@ from cdc.sandbox.embedded import launch
 
 STOP_WITHIN_S = 20.0
 """Seconds that a process has to end when asked to; then it is killed."""
+READY_WITHIN_S = 30.0
 
 
 def bare_environment() -> dict[str, str]:
@@ -94,6 +96,15 @@ class ChildProcess:
     def log(self) -> str:
         """All of its log so far."""
         return self._log.read_text("utf-8", errors="replace")
+
+    def wait_for_log(self, text: str) -> None:
+        """Waits until its log has this text. Raises ProcessFailed."""
+        deadline = time.monotonic() + READY_WITHIN_S
+        while text not in self.log():
+            self.check()
+            if time.monotonic() > deadline:
+                raise self.failed(f"is not ready after {READY_WITHIN_S:.0f} s")
+            time.sleep(0.01)
 
     def log_tail(self, lines: int = 30) -> str:
         with suppress(OSError), self._log.open("rb") as log:

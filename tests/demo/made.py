@@ -11,10 +11,12 @@ from cdc.sandbox.account import Account
 from cdc.sandbox.demo import protocol
 from cdc.sandbox.demo.ledger import Ledger
 from cdc.sandbox.demo.protocol import SuiteRow, row
+from cdc.sandbox.demo.report import Report, report
 from cdc.sandbox.receiver import Received
 from cdc.sandbox.records import Change, Hook
 
-BASE = "http://receiver"
+HOST = "receiver"
+BASE = f"http://{HOST}"
 ALL = Hook(0, "1", frozenset(protocol.EVENTS), "a/all")
 RATINGS = Hook(1, "1", frozenset({"rating_changed"}), "a/ratings")
 OTHER = Hook(2, "2", frozenset(protocol.EVENTS), "b/all")
@@ -24,16 +26,22 @@ PROJECT = row(1, "projects/17")
 DORA, ERIN = row(1, "projects/17/candidates/19"), row(1, "projects/17/candidates/20")
 STARS = row(1, "projects/17/candidates/19/ratings/9")
 FOREIGN = row(2, "projects/1")
-ROWS = {(made.event, made.key): made for made in (PROJECT, DORA, ERIN, STARS, FOREIGN)}
+ROWS = [PROJECT, DORA, ERIN, STARS, FOREIGN]
 
 START = datetime(2025, 3, 16, 15, 32, 34, 174752, tzinfo=UTC)
+
+
+def body_of(row: SuiteRow, time: datetime, hook: Hook = ALL, action: str = "modified") -> bytes:
+    """What is owed; a webhook that wants a status includes it."""
+    at = round(time.timestamp() * 1_000_000)
+    return protocol.body(f"{BASE}/{hook.name}", at, row, action, hook.became)
 
 
 class World:
     """The suite writes, the receiver receives; each takes a millisecond."""
 
     def __init__(self) -> None:
-        self.ledger = Ledger(BASE, [ALL, RATINGS, OTHER, DONE], ROWS)
+        self.ledger = Ledger([ALL, RATINGS, OTHER, DONE], ROWS)
         self.received: list[Received] = []
         self.seconds = 0.0
 
@@ -80,13 +88,16 @@ class World:
         """The POST of a change comes, as it should or with something changed."""
         self.seconds += 0.001 + late
         uid = str(uuid4()) if uid is None else uid
-        stated = time if isinstance(time, str) else time.isoformat(timespec="microseconds")
-        endpoint = f"{BASE}/{hook.name}"
+        if body is None:
+            at = START if isinstance(time, str) else time
+            body = body_of(row, at, hook, action)
+            if isinstance(time, str):
+                body = body.replace(START.isoformat().encode(), time.encode())
         got = Received(
             method=method,
             path=path or f"/{hook.name}",
-            headers={**protocol.HEADERS, "webhook-id": uid, **(headers or {})},
-            body=protocol.body(endpoint, stated, row, action) if body is None else body,
+            headers={"host": HOST, **protocol.HEADERS, "webhook-id": uid, **(headers or {})},
+            body=body,
             at=self.now,
             clock=self.seconds,
             problem=problem,
@@ -105,3 +116,6 @@ class World:
 
     def account(self) -> Account:
         return self.ledger.account(self.received)
+
+    def report(self, *problems: str) -> Report:
+        return report(self.ledger, self.received, problems)

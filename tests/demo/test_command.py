@@ -150,6 +150,7 @@ def test_kept_up_it_can_be_played_with_until_ctrl_c(temp: Path) -> None:
     assert told.count('{"endpoint"') == 1
     assert told.count("POST /") > 15
     assert "verified  200  note created 5, no answervideo\n" in told
+    assert "verified  200  candidate modified 19, status interviewed\n" in told
     assert len(told.splitlines()) < 160
 
 

@@ -5,13 +5,16 @@ What the account itself finds in any writer's ledger: tests/sandbox/test_account
 
 from __future__ import annotations
 
+from io import StringIO
+
 import pytest
+from rich.console import Console
 
 from cdc.message.signing import SignatureProblem
-from cdc.sandbox.account import Account
 from cdc.sandbox.demo import protocol
 from cdc.sandbox.demo.ledger import LATE_AFTER_S
-from cdc.sandbox.demo.report import TOTAL, DemoReport, lines, percentile
+from cdc.sandbox.demo.report import percentile
+from cdc.sandbox.demo.show import Show
 from tests.demo.made import (
     ALL,
     BASE,
@@ -24,6 +27,7 @@ from tests.demo.made import (
     RATINGS,
     STARS,
     World,
+    body_of,
 )
 
 PROJECT_URL, DORA_URL = str(DORA.data["project"]), str(DORA.data["candidate"])
@@ -38,12 +42,6 @@ def kinds(world: World) -> dict[str, int]:
     return world.account().counts
 
 
-def report(world: World) -> DemoReport:
-    made = DemoReport(postgres="18.4", seconds=1.0, finished=True)
-    made.close(world.account(), world.ledger)
-    return made
-
-
 def test_everything_as_it_should_be(world: World) -> None:
     for row, action in ((PROJECT, "created"), (DORA, "created"), (DORA, "modified")):
         world.posted(row, world.wrote(row, action), action=action)
@@ -54,17 +52,15 @@ def test_everything_as_it_should_be(world: World) -> None:
     time = world.wrote(ERIN)
     world.posted(ERIN, time)
     assert kinds(world) == {}
-    made = report(world)
-    assert (made.ok, made.proven, made.rolled_back) == (True, True, 1)
-    line = lines(made.account)[TOTAL]
-    assert (line.expected, line.received, line.missing, line.wrong) == (6, 6, 0, 0)
-    assert line.p50_ms == pytest.approx(1.0)
-    by_event = lines(made.account)
-    assert list(by_event) == [*protocol.EVENTS, TOTAL]
-    assert by_event["candidate_changed"].expected == 3
-    assert by_event["rating_changed"].received == 2
-    told = made.as_json()
-    assert (told["ok"], told["kinds"]["live"]["received"]) == (True, 6)
+    made = world.report()
+    assert (made["ok"], made["rollback"]) == (True, {"forbidden": 1, "proven": True})
+    line = made["total"]
+    assert (line["expected"], line["received"], line["missing"], line["wrong"]) == (6, 6, 0, 0)
+    assert line["p50_ms"] == pytest.approx(1.0)
+    assert list(made["events"]) == list(protocol.EVENTS)
+    assert made["events"]["candidate_changed"]["expected"] == 3
+    assert made["events"]["rating_changed"]["received"] == 2
+    assert made["kinds"]["live"]["received"] == 6
 
 
 def test_webhooks_are_owed_what_they_want(world: World) -> None:
@@ -72,8 +68,8 @@ def test_webhooks_are_owed_what_they_want(world: World) -> None:
     world.wrote(FOREIGN)
     world.wrote(FOREIGN._replace(company="3"))
     world.wrote(PROJECT, committed=False)
-    world.ledger.refuse_one()
-    assert world.ledger.due == 4
+    assert world.ledger.wanted(committed=True) == 3
+    assert world.ledger.wanted(committed=False) == 1
     assert [(d.webhook, d.change.key) for d in world.account().deliveries] == [
         (ALL.number, "9"),
         (RATINGS.number, "9"),
@@ -88,7 +84,7 @@ def test_a_webhook_that_wants_a_status_is_owed_that_alone(world: World) -> None:
     world.posted(DORA, time)
     world.posted(DORA, time, DONE)
     world.posted(DORA, world.wrote(DORA))
-    assert world.ledger.due == 4
+    assert world.ledger.wanted(committed=True) == 4
     assert kinds(world) == {}
     time = world.wrote(ERIN)
     world.posted(ERIN, time)
@@ -100,40 +96,38 @@ def test_a_webhook_that_wants_a_status_is_owed_that_alone(world: World) -> None:
 
 def test_missing_at_one_of_two(world: World) -> None:
     world.posted(STARS, world.wrote(STARS), RATINGS)
-    made = report(world)
-    assert made.account.counts == {"lost": 1}
-    line = lines(made.account)["rating_changed"]
-    assert (line.expected, line.received, line.missing) == (2, 1, 1)
-    assert not made.proven
+    assert kinds(world) == {"lost": 1}
+    made = world.report()
+    line = made["events"]["rating_changed"]
+    assert (line["expected"], line["received"], line["missing"]) == (2, 1, 1)
+    assert not made["rollback"]["proven"]
 
 
 @pytest.mark.parametrize("body", [b"", b"{}", b"\xff\x00", b'{"event": "candidate_changed"}', b"1"])
 def test_garbage_is_not_owed(world: World, body: bytes) -> None:
     world.posted(DORA, world.wrote(DORA))
     world.posted(DORA, "", body=body)
-    made = report(world)
-    assert made.account.counts == {"unowed": 1}
-    assert lines(made.account)[""].wrong == lines(made.account)[TOTAL].wrong == 1
+    assert kinds(world) == {"unowed": 1}
+    made = world.report()
+    assert made["events"][""]["wrong"] == made["total"]["wrong"] == 1
 
 
 def test_what_was_rolled_back_is_recognised(world: World) -> None:
     never, time = world.wrote(DORA, committed=False), world.wrote(DORA)
     world.posted(DORA, never)
     world.posted(DORA, time)
-    made = report(world)
-    assert made.account.counts == {"rolled back": 1}
-    assert not made.proven
+    assert kinds(world) == {"rolled back": 1}
+    assert not world.report()["rollback"]["proven"]
 
 
 def test_the_rollback_is_proven_only_by_a_change_that_came(world: World) -> None:
     world.wrote(DORA, committed=False)
     time = world.wrote(DORA)
-    assert not report(world).proven
+    assert not world.report()["rollback"]["proven"]
     world.posted(DORA, time)
-    assert report(world).proven
-    made = DemoReport()  # of a story that did not come to the change after it
-    made.close(world.account(), world.ledger)
-    assert not made.proven
+    assert world.report()["rollback"]["proven"]
+    # The story did not come to the change after it.
+    assert not world.report("the daemon ended")["rollback"]["proven"]
 
 
 @pytest.mark.parametrize(
@@ -151,15 +145,13 @@ def test_the_rollback_is_proven_only_by_a_change_that_came(world: World) -> None
 )
 def test_a_body_with_other_bytes(world: World, right: str, wrong: str) -> None:
     time = world.wrote(DORA)
-    stated = time.isoformat(timespec="microseconds")
-    body = protocol.body(f"{BASE}/{ALL.name}", stated, DORA, "modified").decode()
+    body = body_of(DORA, time).decode()
     assert body.replace(right, wrong) != body
     world.posted(DORA, time, body=body.replace(right, wrong).encode())
-    made = report(world)
-    assert made.account.counts == {"altered": 1}
-    assert "owed was" in made.account.violations[0].text
-    line = lines(made.account)[TOTAL]
-    assert (line.received, line.wrong, line.missing) == (1, 1, 0)
+    assert kinds(world) == {"altered": 1}
+    assert "owed was" in world.account().violations[0].text
+    line = world.report()["total"]
+    assert (line["received"], line["wrong"], line["missing"]) == (1, 1, 0)
 
 
 @pytest.mark.parametrize(
@@ -206,11 +198,10 @@ def test_rows_of_their_own_may_come_in_any_order(world: World) -> None:
 def test_a_retry_is_counted_and_must_have_been_planned(world: World) -> None:
     got = world.posted(DORA, world.wrote(DORA), status=500)
     world.again(got)
-    made = report(world)
-    assert made.account.counts == {}
-    assert made.problems == ["1 retries; 0 POSTs were refused"]
-    world.ledger.refuse_one()
-    assert report(world).ok
+    assert kinds(world) == {}
+    assert world.report()["problems"] == ["1 retries; 0 POSTs were refused"]
+    world.ledger.refused += 1
+    assert world.report()["ok"]
 
 
 def test_a_retry_that_never_came(world: World) -> None:
@@ -232,10 +223,9 @@ def test_repeated(world: World) -> None:
     got = world.posted(DORA, world.wrote(DORA))
     world.again(got)
     world.again(got)
-    made = report(world)
-    assert made.account.counts == {"repeated without a cause": 2}
-    line = lines(made.account)[TOTAL]
-    assert (line.repeated, line.wrong, made.ok) == (2, 0, False)
+    assert kinds(world) == {"repeated without a cause": 2}
+    made = world.report()
+    assert (made["total"]["repeated"], made["total"]["wrong"], made["ok"]) == (2, 0, False)
 
 
 def test_one_id_for_two_webhooks_or_two_changes(world: World) -> None:
@@ -272,7 +262,10 @@ def test_wrong_headers_and_another_method(world: World, headers: dict[str, str])
 def test_the_latency_of_one_post(world: World) -> None:
     got = world.posted(DORA, world.wrote(DORA))
     assert world.ledger.latency(got) == pytest.approx(0.001)
-    assert world.ledger.latency(world.posted(DORA, "2025-03-16T15:32:33.000000+00:00")) is None
+    # Of a change that is not in the ledger: from the time that it says.
+    strange = world.posted(DORA, "2025-03-16T15:32:33.000000+00:00")
+    assert world.ledger.latency(strange) == pytest.approx(world.now.timestamp() - 1742139153)
+    assert world.ledger.latency(world.posted(DORA, "", body=b"{}")) is None
 
 
 def test_percentiles() -> None:
@@ -282,19 +275,31 @@ def test_percentiles() -> None:
     assert percentile([3.0], 0.99) == 3000
 
 
-def test_a_story_that_did_nothing_is_no_success() -> None:
-    assert not DemoReport(Account(), "18.4", 1.0, finished=True).ok
+def test_a_story_that_did_nothing_is_no_success(world: World) -> None:
+    assert not world.report()["ok"]
 
 
 def test_the_report_says_what_was_wrong(world: World) -> None:
     world.wrote(DORA)
-    made = report(world)
-    made.problems.append("the daemon ended")
-    made.log = "one\ntwo"
-    told = made.as_json()
-    assert (told["ok"], told["total"]["missing"]) == (False, 1)
-    (fault,) = told["faults"]
+    made = world.report("the daemon ended")
+    assert (made["ok"], made["total"]["missing"]) == (False, 1)
+    (fault,) = made["faults"]
     assert fault["kind"] == "lost"
-    assert "candidate_changed of 19: version 0 (modified)" in fault["text"]
-    assert told["daemon_log"] == ["one", "two"]
-    assert "the daemon ended" in made.verdict
+    assert "webhook 1, candidate_changed of 19: version 0 (modified)" in fault["text"]
+    console = Console(record=True, file=StringIO())
+    Show(console, quiet=True).report({**made, "daemon_log": ["[one]", "two\x1b"]})
+    shown = console.export_text()
+    assert "lost: webhook 1, candidate_changed of 19: version 0 (modified)" in shown
+    assert "Not everything was as it should be: the daemon ended." in shown
+    assert "The end of the daemon's log:\n" in shown
+    assert "[one]\n" in shown
+
+
+def test_a_status_is_owed_with_its_value(world: World) -> None:
+    time = world.wrote(DORA, became="done")
+    world.posted(DORA, time)
+    without = body_of(DORA, time, ALL).replace(ALL.name.encode(), DONE.name.encode())
+    world.posted(DORA, time, DONE, body=without)
+    assert kinds(world) == {"altered": 1}
+    owed = b', "changed": ["status"], "fields": {"status": "done"}}}'
+    assert body_of(DORA, time, DONE) == without.removesuffix(b"}}") + owed

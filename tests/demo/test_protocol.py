@@ -12,9 +12,7 @@ API = "https://interview-suite.com/api/v3/companies/1/"
 
 
 def test_the_documented_example() -> None:
-    made = protocol.body(
-        "https://abc.com/project", "2015-03-16T15:32:34.174752+00:00", PROJECT, "modified"
-    )
+    made = protocol.body("https://abc.com/project", 1_426_519_954_174_752, PROJECT, "modified")
     assert made == (
         b'{"endpoint": "https://abc.com/project", "time": "2015-03-16T15:32:34.174752+00:00", '
         b'"event": "project_changed", "data": {"action": "modified", '

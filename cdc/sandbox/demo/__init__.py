@@ -1,13 +1,10 @@
 """The demo: a change's whole path on a PostgreSQL of its own, checked by the ledger of the writer.
 
 protocol.py  the protocol's shapes, written out by hand
-ledger.py    the interview suite at work: SQL, its ledger, and what arrived read by that
-stage.py     database, registrations, receiver, daemon: up and down
-story.py     what happens, step by step
-show.py      how it looks to a person
-report.py    how it ended: for people, and as JSON
-keep.py      staying up afterwards
-run.py       all of it, from the first line to the exit code
-
-What was owed is compared with what arrived by ``cdc/sandbox/account.py``.
+story.py     what happens: the suite, its webhooks, the scenes
+ledger.py    the suite at work: its ledger, and what arrived read by that
+stage.py     database, receiver, daemon: brought up, the story played on them
+report.py    how it ended, by ``cdc/sandbox/account.py``
+show.py      all that is printed
+run.py       from the first line to the exit code, and staying up afterwards
 """

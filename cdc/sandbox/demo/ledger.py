@@ -5,11 +5,11 @@ Knows nothing of the queue.
 
 from __future__ import annotations
 
-import json
 import re
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
+from contextlib import suppress
 
 import psycopg
 
@@ -17,7 +17,7 @@ from cdc.sandbox.account import Account, account
 from cdc.sandbox.demo import protocol
 from cdc.sandbox.demo.protocol import SuiteRow
 from cdc.sandbox.receiver import Received
-from cdc.sandbox.records import Arrival, Change, Hook, said
+from cdc.sandbox.records import Arrival, Change, Hook, Said, said
 
 LATE_AFTER_S = 30.0
 """Seconds from COMMIT to receipt beyond which a delivery counts as wrong."""
@@ -25,126 +25,103 @@ LATE_AFTER_S = 30.0
 _WRITES = re.compile(r"(insert into|update) (\w+)")
 _STATUS = re.compile(r"status = '(\w+)'")
 
-Connection = psycopg.AsyncConnection[tuple[object, ...]]
-
 
 class Ledger:
     """Every change that the suite made.
 
-    hooks: the registered webhooks; each receives at ``/`` and its name.
-    due:   POSTs that are owed by now, those that the receiver refuses at first included.
+    hooks:   the registered webhooks; each receives at ``/`` and its name.
+    refused: POSTs that the receiver answers with a failure, so they come twice.
     """
 
-    def __init__(
-        self, base: str, hooks: Sequence[Hook], rows: Mapping[tuple[str, str], SuiteRow]
-    ) -> None:
-        self.hooks = hooks
+    def __init__(self, hooks: Iterable[Hook], rows: Iterable[SuiteRow]) -> None:
+        self.hooks = {f"/{hook.name}": hook for hook in hooks}
+        self.rows = {(row.event, row.key): row for row in rows}
         self.changes: list[Change] = []
-        self.due = self.refused = 0
-        self._base = base
-        self._rows = rows
+        self.refused = 0
         self._versions: Counter[tuple[str, str]] = Counter()
-        self._numbers = {f"/{hook.name}": hook.number for hook in hooks}
-
-    def refuse_one(self) -> None:
-        """The receiver answers one POST with a failure, so it comes twice."""
-        self.due += 1
-        self.refused += 1
 
     def enter(self, changes: Iterable[Change], *, committed: bool, done: float = 0.0) -> None:
         """They are about to be committed, or were rolled back."""
         for change in changes:
-            place = change.event, change.key
-            self.changes.append(
-                change._replace(committed=committed, done=done, version=self._versions[place])
-            )
-            self._versions[place] += 1
-            self.due += self.owed(change) if committed else 0
+            version = self._versions[change.event, change.key]
+            self.changes.append(change._replace(committed=committed, done=done, version=version))
+            self._versions[change.event, change.key] += 1
 
-    def owed(self, change: Change) -> int:
-        """At how many webhooks it is wanted."""
-        return sum(hook.wants(change) for hook in self.hooks)
-
-    def row(self, event: str, key: str) -> SuiteRow | None:
-        """What the protocol says of a row; None where its changes are no event."""
-        return self._rows.get((event, key))
+    def wanted(self, *, committed: bool) -> int:
+        """Deliveries that the changes owe, or would if they had not been rolled back."""
+        hooks = self.hooks.values()
+        return sum(h.wants(c) for c in self.changes if c.committed is committed for h in hooks)
 
     def arrival(self, got: Received) -> Arrival:
         """What a POST says, and in what it differs from what its row owes."""
-        number = self._numbers.get(got.path, -1)
+        says, altered = Said("", "", "", "", 0), f"another form: {got.body[:600]!r}"
+        with suppress(ValueError, LookupError, TypeError, AttributeError):
+            says = said(got.body)
+            altered = self._altered(got, says)
+        number = self.hooks[got.path].number if got.path in self.hooks else -1
         problem = "" if got.verified else str(got.problem)
         ends = (got.clock, got.clock, got.status or 0, problem)
-        try:
-            says = said(got.body)
-            stated = json.loads(got.body)["time"]
-        except (ValueError, LookupError, TypeError, AttributeError):
-            other = f"another form: {_shown(got)}"
-            return Arrival(number, got.uid, "", "", "", "", 0, *ends, other)
-        row = self.row(says.event, says.key)
-        altered = "" if row is None else self._altered(got, row, says.action, stated)
         return Arrival(number, got.uid, *says, *ends, altered, hash(got.body))
 
-    def _altered(self, got: Received, row: SuiteRow, action: str, stated: str) -> str:
-        if got.method != protocol.METHOD:
-            return f"came by {got.method}"
-        for name, value in protocol.HEADERS.items():
-            if got.headers.get(name) != value:
-                return f"header {name} is {got.headers.get(name)!r}, not {value!r}"
-        if not protocol.TIME.fullmatch(stated):
-            return f"time {stated} is not in the protocol's form"
-        owed = protocol.body(self._base + got.path, stated, row, action)
-        return "" if got.body == owed else f"owed was {owed.decode()}, but {_shown(got)} came"
+    def _altered(self, got: Received, says: Said) -> str:
+        row, hook = self.rows.get((says.event, says.key)), self.hooks.get(got.path)
+        if row is None:
+            return ""
+        status = hook.became if hook else ""
+        endpoint = f"http://{got.headers['host']}{got.path}"
+        body = protocol.body(endpoint, says.time, row, says.action, status)
+        came = (got.method, {name: got.headers.get(name) for name in protocol.HEADERS}, got.body)
+        owed = ("POST", protocol.HEADERS, body)
+        return "" if came == owed else f"owed was {owed}, but {came} came"
 
     def account(self, received: Iterable[Received]) -> Account:
         """All of it, compared."""
-        arrivals = [self.arrival(got) for got in received]
-        return account(self.changes, arrivals, self.hooks, late_after=LATE_AFTER_S)
+        arrivals = map(self.arrival, received)
+        return account(self.changes, arrivals, [*self.hooks.values()], late_after=LATE_AFTER_S)
 
     def latency(self, got: Received) -> float | None:
-        """Seconds from just before COMMIT to the receipt; None where no change owes it."""
+        """Seconds to the receipt: from just before COMMIT was sent or, where no change of the
+        ledger owes it, from the time that the POST says; None where it says none."""
         came = self.arrival(got)
         for change in reversed(self.changes):
             of_row = (change.event, change.key) == (came.event, came.key)
             if of_row and change.since <= came.time <= change.until:
                 return got.clock - change.done
-        return None
+        return got.at.timestamp() - came.time / 1e6 if came.time else None
 
 
 class SuiteSession:
     """A session of the suite, whose changes are noted in the ledger."""
 
-    def __init__(self, conn: Connection, ledger: Ledger) -> None:
+    def __init__(self, conn: psycopg.AsyncConnection, ledger: Ledger) -> None:
         self._conn = conn
         self._ledger = ledger
         self._made: list[Change] = []
         self._saved = 0
         self.in_transaction = False
 
-    async def run(self, sql: str, tag: str = "live") -> None:
+    async def run(self, sql: str, tag: str) -> None:
         """Runs a statement, in a transaction of its own unless one is open.
 
         tag: of the change, if it changes one row.
         """
-        alone = not self.in_transaction and sql != "begin"
-        if alone:
-            await self.run("begin")
-        match sql.split()[0]:
-            case "begin":
-                self.in_transaction, self._made, self._saved = True, [], 0
-            case "savepoint":
-                self._saved = len(self._made)
-            case "rollback":
-                self._ledger.enter(self._made[self._saved :], committed=False)
-                del self._made[self._saved :]
-            case "commit":
-                # Noted before the server can know: nothing arrives unnoted, and no latency is too
-                # short.
-                self._ledger.enter(self._made, committed=True, done=time.perf_counter())
-        await self._execute(sql, tag)
-        if sql in ("commit", "rollback"):
-            self.in_transaction = False
-        if alone:
-            await self.run("commit")
+        word, *to_savepoint = sql.split()
+        ends = word == "commit" or sql == "rollback"
+        self.in_transaction = not ends and (self.in_transaction or word == "begin")
+        if word == "savepoint":
+            self._saved = len(self._made)
+        elif word == "rollback":
+            kept = self._saved if to_savepoint else 0
+            self._ledger.enter(self._made[kept:], committed=False)
+            del self._made[kept:]
+        if word not in ("begin", "commit"):  # which the connection does, at the next statement
+            await self._execute(sql, tag)
+        if not self.in_transaction:
+            # Noted before the server can know: nothing arrives unnoted, and no latency is too
+            # short.
+            self._ledger.enter(self._made, committed=True, done=time.perf_counter())
+            self._made = []
+            await self._conn.commit()
 
     async def _execute(self, sql: str, tag: str) -> None:
         writes, status = _WRITES.match(sql), _STATUS.search(sql)
@@ -156,15 +133,10 @@ class SuiteSession:
         if writes is None:
             return
         action = "created" if writes[1] == "insert into" else "modified"
-        keys = [str(key) for (key,) in await cursor.fetchall()]
-        tag = "bulk" if len(keys) > 1 else tag
         became = status[1] if status else ""
+        keys = [str(key) for (key,) in await cursor.fetchall()]
         for key in keys:
-            row = self._ledger.row(f"{writes[2]}_changed", key)
-            if row is not None:
-                whose = row.company, row.event, row.key
-                self._made.append(Change(*whose, action, 0, since, until, 0.0, False, tag, became))
-
-
-def _shown(got: Received) -> str:
-    return f"{got.method} {got.path} {got.body[:600].decode(errors='replace')}"
+            # A row that the protocol does not know has no event.
+            if row := self._ledger.rows.get((f"{writes[2]}_changed", key)):
+                whose = (row.company, row.event, row.key, action, 0, since, until, 0.0, False)
+                self._made.append(Change(*whose, "bulk" if len(keys) > 1 else tag, became))

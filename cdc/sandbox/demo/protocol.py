@@ -7,14 +7,11 @@ translator is used here. Rule: the suite's webhook documentation (docs/protocol.
 from __future__ import annotations
 
 import json
-import re
+from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 API = "https://interview-suite.com/api/v3/"
-
-METHOD = "POST"
 HEADERS = {"content-type": "application/json", "user-agent": "interview suite webhook"}
-TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}\+00:00")
 
 DATA = {
     "project_changed": ("project",),
@@ -52,7 +49,13 @@ def row(company: int, path: str, *others: str) -> SuiteRow:
     return SuiteRow(str(company), event, key, {name: urls.get(name) for name in DATA[event]})
 
 
-def body(endpoint: str, time: str, of: SuiteRow, action: str) -> bytes:
-    """The exact bytes of a POST."""
-    payload = {"endpoint": endpoint, "time": time, "event": of.event}
-    return json.dumps({**payload, "data": {"action": action, **of.data}}).encode()
+def body(endpoint: str, time: int, of: SuiteRow, action: str, status: str = "") -> bytes:
+    """The exact bytes of a POST.
+
+    time:   microseconds since the epoch.
+    status: the value that the row was given, for a webhook that includes it.
+    """
+    at = datetime.fromtimestamp(0, UTC) + timedelta(microseconds=time)
+    head = {"endpoint": endpoint, "time": at.isoformat(timespec="microseconds"), "event": of.event}
+    included = {"changed": ["status"], "fields": {"status": status}} if status else {}
+    return json.dumps({**head, "data": {"action": action, **of.data, **included}}).encode()

@@ -1,48 +1,31 @@
-"""All of the demo, from the first line to the exit code."""
+"""All of the demo, from the first line to the exit code, and staying up afterwards."""
 
 from __future__ import annotations
 
 import asyncio
+import json
 import os
+import shlex
 import signal
 import sys
 import time
+from pathlib import Path
 
+import aiohttp
 import orjson
 import psycopg
 import uvloop
 from rich.console import Console
 
-from cdc import __version__
+from cdc import __version__, stop_signals
 from cdc.errors import CdcError
-from cdc.sandbox.demo.keep import keep
-from cdc.sandbox.demo.report import DemoReport
+from cdc.sandbox.demo import report as made
+from cdc.sandbox.demo.report import Report
 from cdc.sandbox.demo.show import Show
-from cdc.sandbox.demo.stage import Stage, in_thread
-from cdc.sandbox.demo.story import ROWS, Story
-from cdc.sandbox.process import ProcessFailed
+from cdc.sandbox.demo.stage import Stage
+from cdc.sandbox.process import bare_environment
 
-
-class Stop:
-    """SIGINT, SIGTERM and SIGHUP: end the demo, once; whatever comes while cleaning up is ignored.
-
-    gently: set by them instead, once the story has ended and the demo is only kept up.
-    """
-
-    def __init__(self) -> None:
-        self.number = 0
-        self.gently: asyncio.Event | None = None
-        self._task = asyncio.current_task()
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            loop.add_signal_handler(number, self._come, number)
-
-    def _come(self, number: int) -> None:
-        if self.gently is not None:
-            self.gently.set()
-        elif not self.number and self._task is not None:
-            self.number = number
-            self._task.cancel()
+KEPT_LOOK_EVERY_S = 0.2  # at the daemon and at what came, while it stays up
 
 
 def run(*, keep_up: bool = False, as_json: bool = False, quiet: bool = False) -> int:
@@ -53,65 +36,116 @@ def run(*, keep_up: bool = False, as_json: bool = False, quiet: bool = False) ->
     quiet:   print the account only.
     """
     # No database, setting or password of the environment is any business of the demo's.
-    for name in list(os.environ):
-        if name.startswith(("CDC_", "PG")) and not name.startswith("CDC_TEST_"):
+    for name in os.environ.keys() - bare_environment().keys():
+        if not name.startswith("CDC_TEST_"):
             del os.environ[name]
     show = Show(Console(highlight=False, quiet=as_json), quiet=quiet)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         code, report = runner.run(_run(show, keep_up))
-    if as_json and report is not None:
-        sys.stdout.write(orjson.dumps(report.as_json(), option=orjson.OPT_INDENT_2).decode() + "\n")
+    if as_json and report:
+        sys.stdout.write(orjson.dumps(report, option=orjson.OPT_INDENT_2).decode() + "\n")
     return code
 
 
-async def _run(show: Show, keep_up: bool) -> tuple[int, DemoReport | None]:
-    stop = Stop()
+async def _run(show: Show, keep_up: bool) -> tuple[int, Report]:
     began = time.perf_counter()
-    report = DemoReport()
+    task, signals = asyncio.current_task(), list[signal.Signals]()
+
+    def stop(name: str) -> None:
+        """At first all is taken down; further signals change nothing."""
+        signals.append(signal.Signals[name])
+        if task is not None and len(signals) == 1:
+            task.cancel()
+
+    stop_signals.call(stop)
+    report: Report = {}
     try:
         show.title(f"cdc {__version__}: from a COMMIT in the suite to a POST at every webhook")
-        async with Stage(show, ROWS) as up:
-            await _play(up, show, report, keep_up=keep_up, began=began)
-            if keep_up and report.ok:
-                stop.gently = asyncio.Event()
-                await keep(up, show, stop.gently)
-            elif report.ok:
-                show.say("With --keep it stays up, with the console and the API, to try.", "dim")
+        async with Stage(show) as stage:
+            await stage.bring_up()
+            problems = await _play(stage, keep_up)
+            report = {
+                **made.report(stage.ledger, stage.receiver.received, problems),
+                "postgres": stage.postgres.version,
+                "seconds": round(time.perf_counter() - began, 3),
+                "steps": stage.begun,
+                "daemon_log": stage.daemon.log_tail().splitlines(),
+            }
+            show.report(report)
+            if keep_up and report["ok"]:
+                await _keep(stage, show)
+            elif report["ok"]:
+                show.say("[dim]With --keep it stays up, with the console and the API, to try.[/]")
     except asyncio.CancelledError:
-        if not stop.number:
-            raise
-        name = signal.Signals(stop.number).name
-        show.verdict(False, f"Stopped by {name}; nothing is left behind.")
-        return 128 + stop.number, None
-    except CdcError as error:
-        # The stage did not come up, or the daemon ended while it was only kept up.
-        report.problems.append(error.message)
-        if isinstance(error, ProcessFailed):
-            report.log = error.hint
-            show.verdict(False, error.message)
-            show.log(report.log)
-        else:
-            show.verdict(False, f"{error.message}\n{error.hint}".rstrip())
-    report.seconds = report.seconds or time.perf_counter() - began
-    return 0 if report.ok else 1, report
+        if not report:  # else it was only kept up
+            show.stopped(signals[0].name)
+            return 128 + signals[0], report
+    return 0 if report["ok"] else 1, report
 
 
-async def _play(up: Stage, show: Show, report: DemoReport, *, keep_up: bool, began: float) -> None:
-    report.postgres = up.postgres.version
-    story = Story(up, show)
+async def _play(stage: Stage, keep_up: bool) -> list[str]:
+    """Returns what went wrong."""
     try:
-        await story.play()
-        report.finished = True
+        await stage.play()
         # What it still has in flight comes before it ends.
-        if not keep_up and (code := await in_thread(up.daemon.stop)) != 0:
-            report.problems.append(f"the daemon ended with exit code {code}")
+        if not keep_up and (code := await asyncio.to_thread(stage.daemon.stop)) != 0:
+            return [f"the daemon ended with exit code {code}"]
     except CdcError as error:
-        report.problems.append(error.message)
+        return [error.message]
     except psycopg.Error as error:
-        report.problems.append(f"the suite's own statement failed: {error}".strip())
-    report.close(up.ledger.account(up.receiver.received), up.ledger)
-    report.steps = story.begun
-    report.seconds = time.perf_counter() - began
-    if not report.ok:
-        report.log = up.daemon.log_tail()
-    show.report(report)
+        return [f"the suite's own statement failed: {error}".strip()]
+    return []
+
+
+async def _keep(stage: Stage, show: Show) -> None:
+    """Shows what arrives until it is stopped. Raises ProcessFailed when the daemon ends."""
+    url, key = stage.serve()
+    headers = {"Authorization": f"Bearer {key}"}
+    async with aiohttp.ClientSession(url, headers=headers, raise_for_status=True) as http:
+        asked = {"may": ["replay", "manage"]}
+        async with http.post("/v1/companies/1/portal-links", json=asked) as answer:
+            portal = (await answer.json())["url"]
+    show.how_to_play(_how_to_play(stage, url, key, portal))
+    while True:
+        stage.daemon.check()
+        stage.show_posts()
+        await asyncio.sleep(KEPT_LOOK_EVERY_S)
+
+
+def _how_to_play(stage: Stage, url: str, key: str, portal: str) -> str:
+    """What can be done while it stays up, and below each the line that does it."""
+    psql, beside = stage.postgres.bin_dir / "psql", Path(sys.executable).with_name("cdc")
+    cdc = shlex.join([str(beside)] if beside.is_file() else [sys.executable, "-m", "cdc"])
+    exports = " ".join(f"{name}={shlex.quote(v)}" for name, v in stage.environment.items())
+    curl = f"curl -s -H 'Authorization: Bearer '$CDC_API_KEY {url}/v1"
+    mine = stage.receiver.url("/mine")
+    new = json.dumps({"events": ["project_changed"], "endpoint": mine})
+    return f"""
+It stays up until Ctrl-C. The suite's database, as its superuser:
+{shlex.quote(str(psql)) if psql.is_file() else "psql"} {stage.dsn}
+Change something there, and see it arrive here:
+update rating set stars = 1;
+For cdc in another terminal:
+export {exports}
+One more webhook, received here:
+{cdc} webhook add --company 1 --event project_changed --url {mine}
+Or a receiver of your own, which can fail on request. Register it in the same way, as \
+http://127.0.0.1:8081/, and start it with the secret that this prints:
+{cdc} receive --port 8081 --secret whsec_... --fail-first 1
+What there is to see:
+{cdc} status;  {cdc} webhook list;  {cdc} delivery list
+The console, for the helpdesk: open this, and click on Sign in.
+{url}/console/sign-in#{key}
+A company's own pages, by a link that works once, within 5 minutes:
+{portal}
+and another one:
+CDC_SERVE_URL={url}/ {cdc} portal-link --company 1 --may replay --may manage
+An administrator's key, for the API:
+export CDC_API_KEY={key}
+The API, for programs: the webhooks of a company,
+{curl}/companies/1/webhooks
+what was sent to the first of them,
+{curl}/webhooks/1/deliveries
+and a new one, received here:
+{curl}/companies/4/webhooks -H 'Content-Type: application/json' -d '{new}'
+"""  # noqa: S608 - a statement to copy

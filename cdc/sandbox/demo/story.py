@@ -1,55 +1,94 @@
-"""What happens in the demo, step by step: the suite is used, and what that owes arrives."""
+"""What happens in the demo: the suite and its rows, the webhooks, the scenes. All of it is data."""
 
 from __future__ import annotations
 
-import asyncio
-import time
-from collections.abc import Callable
-from contextlib import suppress
 from typing import NamedTuple, Self
 
-from cdc.errors import CdcError
-from cdc.sandbox.demo.protocol import row
-from cdc.sandbox.demo.report import Line
-from cdc.sandbox.demo.show import Show, milliseconds
-from cdc.sandbox.demo.stage import BULK, CRM, Stage
-from cdc.sandbox.receiver import Received, Reply, Script
+from cdc.mapping import default_mapping, parse_mapping
+from cdc.sandbox.demo.protocol import EVENTS, row
+from cdc.sandbox.records import Hook
 
+BULK = 2000
+"""Rows of the bulk update."""
 STEADY = 150
 STEADY_PACE_S = 0.008
-READING_PACE_S = 0.15  # between steps when a person is looking on
-STEP_WITHIN_S = 40.0
-"""Seconds that the POSTs of one step may take before the demo gives up."""
 
-_LOOK_EVERY_S = 0.1  # at what came while a step waits
+COMPANIES = {1: "Acme", 2: "Blue Harbor", 3: "Cobalt Works", 4: "Dune"}
+HOOKS = [
+    Hook(0, "1", frozenset(EVENTS), "acme/everything"),
+    Hook(1, "1", frozenset({"rating_changed"}), "acme/ratings"),
+    Hook(2, "2", frozenset({"candidate_changed", "rating_changed"}), "blue-harbor/crm"),
+    Hook(3, "3", frozenset({"project_changed"}), "cobalt/projects"),
+    Hook(4, "1", frozenset({"candidate_changed"}), "acme/interviewed", "interviewed"),
+]
+_EVENT = 'event = "candidate_changed"'
+MAPPING = parse_mapping(
+    default_mapping()
+    .source.replace(_EVENT, f'{_EVENT}\nfields = ["status"]')
+    .replace("# name = ", "name = "),
+    "suite.toml",
+)
+"""The interview suite's; a candidate's status can be asked for, and companies have names."""
+
+# What the suite holds before a webhook is registered; changes of it from then on are captured.
+SAMPLE = f"""
+alter table candidate add status text not null default 'new';
+insert into company (id, name) values {", ".join(f"({i}, '{n}')" for i, n in COMPANIES.items())};
+insert into customer (id, company_id, name) values (1, 1, 'Ann'), (2, 2, 'Ben');
+insert into project (id, company_id, name)
+values (10, 1, 'Trainees'), (20, 2, 'Sailors'), (30, 3, 'Smiths'), (40, 4, 'Diggers');
+insert into candidate (id, project_id, name)
+select 1000 + n, 10, 'Applicant ' || n from generate_series(1, {BULK}) n;
+insert into candidate (id, project_id, name) values (21, 20, 'Carl');
+insert into rating (id, candidate_id, customer_id, stars) values (91, 21, 2, 3);
+"""  # noqa: S608 - all of it is the demo's own
 
 _DORA = "projects/17/candidates/19"
-ROWS = {
-    (made.event, made.key): made
-    for made in (
-        *(row(1, "projects/17"), row(2, "projects/20"), row(3, "projects/30")),
-        row(4, "projects/40"),
-        *(row(1, f"projects/17/candidates/{key}") for key in (19, 20, 66, 67)),
-        *(row(1, f"projects/10/candidates/{1000 + n}") for n in range(1, BULK + 1)),
-        row(2, "projects/20/candidates/21"),
-        row(1, f"{_DORA}/answervideos/7", "projects/17/questions/123"),
-        *(row(1, f"{_DORA}/ratings/9"), row(2, "projects/20/candidates/21/ratings/91")),
-        row(1, f"{_DORA}/notes/4", "customers/1", f"{_DORA}/answervideos/7"),
-        row(1, f"{_DORA}/notes/5", "customers/1"),
-    )
-}
+ROWS = [
+    *(row(company, f"projects/{key}") for company, key in ((1, 17), (2, 20), (3, 30), (4, 40))),
+    *(row(1, f"projects/17/candidates/{key}") for key in (19, 20, 66, 67)),
+    *(row(1, f"projects/10/candidates/{1000 + n}") for n in range(1, BULK + 1)),
+    row(2, "projects/20/candidates/21"),
+    row(1, f"{_DORA}/answervideos/7", "projects/17/questions/123"),
+    *(row(1, f"{_DORA}/ratings/9"), row(2, "projects/20/candidates/21/ratings/91")),
+    row(1, f"{_DORA}/notes/4", "customers/1", f"{_DORA}/answervideos/7"),
+    row(1, f"{_DORA}/notes/5", "customers/1"),
+]
 
 
-FAILING = "A receiver fails once"
-STEADILY = "A busy moment at three companies"
-IN_BULK = f"A bulk update: {BULK:,} rows in one statement"
-STORY = f"""
+class Scene(NamedTuple):
+    """A part of the story: statements, each in a transaction of its own where none is open.
+
+    kind: when its POSTs are shown: ``""``, after each statement; ``retry``, at its end, and the
+          receiver refuses the first; ``bulk``, they are only counted; ``steady``, too, and its
+          statements are run in turns, at a steady pace.
+    """
+
+    kind: str
+    title: str
+    note: str
+    sql: list[str]
+
+    @classmethod
+    def of(cls, text: str) -> Self:
+        """From its title behind its kind, perhaps notes, and its statements: each a line."""
+        lines = text.splitlines()
+        said = [line[2:] for line in lines if line.startswith("--")]
+        kind, _, title = said[0].partition(" ")
+        sql = lines[len(said) :]
+        if kind == "steady":
+            sql = [sql[n % len(sql)].format(n=n) for n in range(STEADY)]
+        return cls(kind, title, "".join(said[1:]).strip(), sql)
+
+
+_STORY = f"""
 -- A project is created, and then renamed
 insert into project (id, company_id, name) values (17, 1, 'Engineer')
 update project set name = 'Senior engineer' where id = 17
 
 -- A candidate applies, is interviewed, and corrects the name
--- One webhook wants only that the status becomes interviewed (--when, --filter).
+-- One webhook wants only that the status becomes interviewed, and its value (--when, --filter,
+-- --include).
 insert into candidate (id, project_id, name) values (19, 17, 'Dora')
 update candidate set status = 'interviewed' where id = 19
 update candidate set name = 'Dora D.' where id = 19
@@ -98,13 +137,13 @@ rollback to savepoint second_thoughts
 commit
 update rating set stars = 4 where id = 9
 
--- {FAILING}
+--retry A receiver fails once
 -- The first POST is answered 500 and comes again: same id, same bytes. Only its row waits.
 update candidate set name = 'Karl' where id = 21
 update candidate set name = 'Karel' where id = 21
 update rating set stars = 4 where id = 91
 
--- {STEADILY}
+--steady A busy moment at three companies
 -- {STEADY} transactions of one row each, one every {STEADY_PACE_S * 1000:.0f} ms.
 update project set name = 'Engineer {{n}}' where id = 17
 update rating set stars = 1 + {{n}} % 5 where id = 91
@@ -114,7 +153,7 @@ update rating set stars = 1 + {{n}} % 5 where id = 9
 update project set name = 'Smiths {{n}}' where id = 30
 update note set text = 'Take {{n}}' where id = 4
 
--- {IN_BULK}
+--bulk A bulk update: {BULK:,} rows in one statement
 -- While it drains, Blue Harbor's change does not wait behind it.
 update candidate set name = name || ' (invited)' where project_id = 10
 update rating set stars = 5 where id = 91
@@ -125,127 +164,5 @@ update rating set stars = 3 where id = 9
 update rating set stars = 2 where id = 91
 update project set name = 'Smiths' where id = 30
 update candidate set status = 'interviewed' where id = 1001
-"""  # noqa: S608 - its own
-"""Steps, each with its title, perhaps a note, and its statements: one a line, in a transaction of
-its own where none is open."""
-
-
-class Scene(NamedTuple):
-    """A step of the story: its title, a note, its statements."""
-
-    title: str
-    note: str
-    sql: list[str]
-
-    @classmethod
-    def of(cls, text: str) -> Self:
-        said = [line[3:] for line in text.splitlines() if line.startswith("--")]
-        sql = text.splitlines()[len(said) :]
-        return cls(said[0], " ".join(said[1:]), sql)
-
-    @property
-    def counted(self) -> bool:
-        """Whether its POSTs are counted, not shown."""
-        return self.title in (STEADILY, IN_BULK)
-
-
-class Unfinished(CdcError):
-    """Something that was owed did not come in time; the account says what."""
-
-
-class Story:
-    """The story. ``play`` raises Unfinished or ProcessFailed when it cannot go on.
-
-    begun: titles of the steps that were begun.
-    """
-
-    def __init__(self, stage: Stage, show: Show) -> None:
-        self._stage = stage
-        self._show = show
-        self.begun: list[str] = []
-        self._received = stage.receiver.received
-        self._shown = 0  # POSTs that were shown
-
-    async def play(self) -> None:
-        for step in map(Scene.of, STORY.strip().split("\n\n")):
-            self.begun.append(step.title)
-            self._show.step(step.title, step.note)
-            self._shown = len(self._received)
-            entered = len(self._stage.ledger.changes)
-            if step.title == FAILING:
-                self._stage.ledger.refuse_one()
-                self._stage.receiver.script(CRM, Script(answer=_refuse_one()))
-            await (self._steady(step) if step.title == STEADILY else self._each(step))
-            if step.counted:
-                self._sum_up(entered)
-            if self._show.watched:
-                await asyncio.sleep(READING_PACE_S)
-
-    async def _each(self, step: Scene) -> None:
-        """Runs each statement and shows the POSTs it owes, or all together at the end."""
-        look = (lambda: None) if step.counted else self._show_posts
-        failing = step.title == FAILING
-        for sql in step.sql:
-            self._show.sql(sql)
-            await self._stage.suite.run(sql, "retry" if failing else "live")
-            if not (step.counted or failing or self._stage.suite.in_transaction):
-                await self._arrived(look)
-        await self._arrived(look)
-
-    async def _steady(self, step: Scene) -> None:
-        """Runs the statements in turns, at a steady pace."""
-        start = time.perf_counter()
-        for n in range(STEADY):
-            await asyncio.sleep(start + n * STEADY_PACE_S - time.perf_counter())
-            await self._stage.suite.run(step.sql[n % len(step.sql)].format(n=n))
-        await self._arrived(lambda: None)
-
-    def _sum_up(self, entered: int) -> None:
-        """The latencies of the changes from this one on."""
-        changes = set(self._stage.ledger.changes[entered:])
-        account = self._stage.ledger.account(self._received)
-        for tag, words in (("bulk", "of the bulk update"), ("live", "of changes of one row")):
-            owed = [d for d in account.deliveries if d.change in changes and d.change.tag == tag]
-            if owed:
-                of = Line.of(owed)
-                p50, p99 = milliseconds(of.p50_ms), milliseconds(of.p99_ms)
-                latency = f"{p50} ms" if of.received == 1 else f"p50 {p50} ms, p99 {p99} ms"
-                posts = f"{of.received:,} POST{'s' * (of.received != 1)}"
-                self._show.say(f"{posts} {words}: {latency}", "magenta")
-
-    async def _arrived(self, look: Callable[[], None]) -> None:
-        """Waits until everything owed so far came and was answered; looks every now and then.
-
-        Raises Unfinished, ProcessFailed.
-        """
-        receiver, due = self._stage.receiver, self._stage.ledger.due
-        deadline = time.monotonic() + STEP_WITHIN_S
-        while receiver.answered < due:
-            self._stage.daemon.check()
-            if time.monotonic() > deadline:
-                missing = f"{due - receiver.answered} of {due} POSTs did not come"
-                raise Unfinished(f"{missing} within {STEP_WITHIN_S:.0f} s")
-            with suppress(TimeoutError):
-                await receiver.wait_for(due, _LOOK_EVERY_S)
-            look()
-        look()
-
-    def _show_posts(self) -> None:
-        for got in self._received[self._shown :]:
-            if got.status is None:
-                return
-            self._show.post(got, self._stage.ledger.latency(got))
-            self._shown += 1
-
-
-def _refuse_one() -> Callable[[Received], Reply | int]:
-    """Answers 500 to the first POST of a candidate."""
-    refused: list[str] = []
-
-    def answer(got: Received) -> Reply | int:
-        if not refused and b'"candidate_changed"' in got.body:
-            refused.append(got.uid)
-            return Reply(500, b"the CRM is being restarted")
-        return 200
-
-    return answer
+"""  # noqa: S608 - all of it is the demo's own
+SCENES = [Scene.of(text) for text in _STORY.strip().split("\n\n")]

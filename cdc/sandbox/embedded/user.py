@@ -58,4 +58,6 @@ def run_as(
         errors="replace",
         timeout=120,
         check=False,
+        # Ctrl-C in a terminal is for us; it takes a moment only.
+        start_new_session=True,
     )

@@ -52,6 +52,8 @@ def test_settings_reach_the_server_unchanged(server: EmbeddedPostgres) -> None:
 def test_tcp_asks_for_the_password(server: EmbeddedPostgres) -> None:
     with pytest.raises(psycopg.OperationalError, match="password"):
         psycopg.connect(f"postgresql://postgres:guess@127.0.0.1:{server.port}/postgres")
+    kept = str(ask(server.url(), "select rolpassword from pg_authid where rolname = 'postgres'"))
+    assert kept.startswith("SCRAM-SHA-256$1:")
 
 
 def test_survives_an_immediate_stop_on_the_same_port() -> None:

@@ -11,6 +11,7 @@ from contextlib import suppress
 from importlib import import_module
 from importlib.util import find_spec
 from itertools import count
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -25,6 +26,10 @@ from tests.support.examples import TIMES
 for name in list(os.environ):
     if name.startswith(("CDC_", "PG")) and not name.startswith("CDC_TEST_"):
         del os.environ[name]
+
+# To read the 144 authorities of the system takes each client, daemon and doctor 20 ms of CPU, and
+# no public server is called.
+os.environ.setdefault("SSL_CERT_FILE", str(Path(__file__).with_name("support") / "authority.pem"))
 
 
 def in_memory() -> str | None:

@@ -69,8 +69,9 @@ def check(conn: Connection, mapping: Mapping, *, trusting: bool = True) -> dict[
 def check_reads(conn: Connection, mapping: Mapping, relations: dict[Table, Relation]) -> None:
     """What ``check`` does beyond the catalogue where it is ``trusting``. Raises MappingError."""
     mapping = fitted(conn, mapping)
+    reads = tables_read(mapping)
     for resource in mapping.captured:
-        _read_by_index(conn, mapping, resource, relations)
+        _read_by_index(conn, mapping, resource, relations, reads)
 
 
 def _table(conn: Connection, place: str, table: Table) -> Relation:
@@ -245,12 +246,16 @@ def _wishes_can_be_asked(conn: Connection, mapping: Mapping) -> None:
 
 
 def _read_by_index(
-    conn: Connection, mapping: Mapping, resource: Resource, relations: dict[Table, Relation]
+    conn: Connection,
+    mapping: Mapping,
+    resource: Resource,
+    relations: dict[Table, Relation],
+    reads: dict[Table, tuple[str, ...]],
 ) -> None:
     """The read that the trigger will make must be possible, and use an index."""
     place = f"resources.{resource.name}"
     try:
-        plan = dry_plan.explained(conn, probe(mapping, resource), tables_read(mapping))
+        plan = dry_plan.explained(conn, probe(mapping, resource), reads)
     except psycopg.errors.InsufficientPrivilege:
         raise  # says nothing about the mapping
     except (psycopg.errors.ProgrammingError, psycopg.errors.DataError) as error:

@@ -7,6 +7,7 @@ is called and not before, so that `cdc --help` is quick.
 from __future__ import annotations
 
 import sys
+from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
 from io import TextIOWrapper
@@ -112,6 +113,7 @@ class _Root(TyperGroup):
             raise typer.Exit(ours.exit_code) from None
 
 
+@cache
 def load(name: str) -> Any:
     """The real command of this name."""
     small = typer.Typer()

@@ -11,6 +11,7 @@ import tomllib
 from collections.abc import Iterator
 from dataclasses import replace
 from fnmatch import fnmatch
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
@@ -74,6 +75,7 @@ class _MappingFile(_Strict):
     resources: dict[str, _Resource]
 
 
+@cache
 def default_mapping() -> Mapping:
     """The interview suite's own mapping, shipped with the program."""
     text = files("cdc.mapping").joinpath("interview_suite.toml").read_text(encoding="utf-8")

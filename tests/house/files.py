@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,13 +12,15 @@ _MADE_BY_TOOLS = {"__pycache__", "dist", "build"}
 
 def files(*suffixes: str) -> Iterator[Path]:
     """All files, or those with one of the suffixes; nothing that git or a tool made."""
-    for path in sorted(TOP.rglob("*")):
-        parts = path.relative_to(TOP).parts
-        hidden = any(part.startswith(".") and part != ".ci" for part in parts[:-1])
-        if path.is_dir() or hidden or _MADE_BY_TOOLS.intersection(parts):
-            continue
-        if not suffixes or path.suffix in suffixes:
-            yield path
+    found: list[Path] = []
+    for folder, below, names in os.walk(TOP):
+        below[:] = [each for each in below if each == ".ci" or not _is_foreign(each)]
+        found += [Path(folder, each) for each in names if each not in _MADE_BY_TOOLS]
+    yield from sorted(path for path in found if not suffixes or path.suffix in suffixes)
+
+
+def _is_foreign(folder: str) -> bool:
+    return folder.startswith(".") or folder in _MADE_BY_TOOLS
 
 
 def name(path: Path) -> str:

@@ -160,15 +160,11 @@ def may_make_tables(server: EmbeddedPostgres) -> Iterator[None]:
         conn.execute("revoke create on schema public from suite_owner")
 
 
-@pytest.mark.parametrize("from_wheel", [False, True], ids=["clone", "wheel"])
-def test_from_nothing_to_the_first_post(
-    clone: Path, programs: Path, tmp_path: Path, *, from_wheel: bool
-) -> None:
-    """In the clone beside the newest PostgreSQL, with nothing but the wheel beside the oldest."""
-    folder, bin_dir = clone, None
-    if from_wheel:
-        folder, bin_dir = tmp_path / "empty", OLDEST if OLDEST.exists() else None
-        shutil.copytree(clone / "dist", folder / "dist")
+def test_from_nothing_to_the_first_post(clone: Path, programs: Path, tmp_path: Path) -> None:
+    """With nothing but the wheel that was built in the clone, beside the oldest PostgreSQL; all
+    other tests are beside the newest."""
+    folder, bin_dir = tmp_path / "empty", OLDEST if OLDEST.exists() else None
+    shutil.copytree(clone / "dist", folder / "dist")
     (tmp_path / ".pgpass").touch(0o600)
     (tmp_path / ".pgpass").write_text(PGPASS.text)
     port = str(free_port())
@@ -196,12 +192,11 @@ def test_from_nothing_to_the_first_post(
                 if line.startswith("until"):
                     assert "verified  200" in shell.shows("candidate_changed modified")
                     assert "verified  200" in shell.shows("candidate_changed test")
-            if from_wheel:
-                # Guides are named as files that are there.
-                as_daemon = "CDC_DATABASE_URL=postgresql://suite_daemon@db.example.com/suite"
-                shell.type(f"! {as_daemon} cdc webhook rotate-secret 1")
-                guide = shell.shows("lists which right is needed").split()[0]
-                assert Path(guide).read_text("utf-8") == page("docs/dba.md")
+            # Guides are named as files that are there.
+            as_daemon = "CDC_DATABASE_URL=postgresql://suite_daemon@db.example.com/suite"
+            shell.type(f"! {as_daemon} cdc webhook rotate-secret 1")
+            guide = shell.shows("lists which right is needed").split()[0]
+            assert Path(guide).read_text("utf-8") == page("docs/dba.md")
         finally:
             shell.close()
         with psycopg.connect(server.url("suite")) as conn:

@@ -16,7 +16,7 @@ from tests.support.examples import examples
 from tests.support.hostile import OK, Behaviour, Hostile, keeps_saying
 
 DEADLINE = 0.15
-FUZZ = examples(30)
+FUZZ = examples(12)
 ERRORS = {None, "status", "reset", "timeout", "protocol", "refused"}
 
 HONEST = (

@@ -22,7 +22,7 @@ from tests.capture.kit import Suite, connect
 from tests.support.examples import examples
 from tests.support.installation import prepare
 
-FUZZ = examples(20)
+FUZZ = examples(8)
 LONGEST = 2000  # of a key: PostgreSQL's index takes 2704 bytes
 
 # Without NUL and lone surrogates: no text of PostgreSQL can hold them.

@@ -148,7 +148,7 @@ def suite(
     admin.execute(b"drop database wanted with (force)")
 
 
-@examples(30)
+@examples(12)
 @given(data=st.data())
 def test_what_is_wanted_is_that_part_of_all(suite: Suite, data: st.DataObject) -> None:
     """Whatever a statement does to some rows, captured at once or late."""

@@ -22,7 +22,7 @@ from tests.cli.command import Command
 from tests.support.examples import examples
 
 # No time limit for a single one: the machine may be busy. As many as are done in seconds.
-FUZZ = examples(50)
+FUZZ = examples(20)
 
 # -- the command line -----------------------------------------------------------------------------
 

@@ -227,4 +227,4 @@ class LaneMachine(RuleBasedStateMachine):
 TestLane: Any = LaneMachine.TestCase
 # In `make long` some 40 s of computing.
 TestLane.pytestmark = [pytest.mark.timeout(600)]
-TestLane.settings = settings(max_examples=100 * TIMES, stateful_step_count=50, database=None)
+TestLane.settings = settings(max_examples=40 * TIMES, stateful_step_count=50, database=None)

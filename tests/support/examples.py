@@ -1,4 +1,4 @@
-"""How many examples Hypothesis makes: few in each run, ten times as many in `make long`."""
+"""How many examples Hypothesis makes: few in each run, 25 times as many in `make long`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 
 from hypothesis import settings
 
-TIMES = 10 if "CDC_TEST_LONG" in os.environ else 1
+TIMES = 25 if "CDC_TEST_LONG" in os.environ else 1
 
 
 def examples(number: int) -> settings:

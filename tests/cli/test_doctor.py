@@ -12,15 +12,17 @@ from cdc.diagnosis.doctor import checks
 from cdc.sandbox.embedded import EmbeddedPostgres
 from cdc.webhooks.vault import new_key
 from tests.cli.command import Command
-from tests.cli.test_status import daemon
+from tests.cli.test_status import daemon, status
 from tests.support import installation
 
 __all__ = ["daemon"]  # the fixture
 
-# What is done to a database where all is well; the check that sees it; its verdict; words of it.
-HARMS = [
+# What is done to a database where all is well; the check that sees it; its verdict; words of it;
+# words of the problem that status states.
+HARMS: list[tuple[str, ...]] = [
     ("update cdc.schema_version set version_num = '0001'", "schema", "fail", "cdc migrate"),
-    ("update cdc.installation set system_identifier = 1", "identity", "fail", "cdc adopt"),
+    ("update cdc.installation set system_identifier = 1", "identity", "fail", "cdc adopt",
+     "this database is a copy"),
     ("update cdc.installation set database_oid = 1", "identity", "fail", "cdc adopt"),
     ("alter database {here} set synchronous_commit = off", "durability", "warn",
      "alter database {here} reset synchronous_commit"),
@@ -28,7 +30,7 @@ HARMS = [
      "alter table cdc.queue reset (autovacuum_enabled)"),
     ("alter database {here} connection limit 5", "connections", "warn", "CONNECTION LIMIT"),
     ("alter table cdc.attempt detach partition cdc.attempt_07", "log", "fail",
-     "attach partition cdc.attempt_07 for values in (7)"),
+     "attach partition cdc.attempt_07 for values in (7)", "partition of cdc.attempt mis"),
     ("select setval('cdc.queue_id', 9000000000000000000)", "sequences", "fail", "98%"),
     ("drop view cdc.registration; alter table cdc.webhook alter column id set data type int;"
      "select setval('cdc.webhook_id_seq', 2000000000);"
@@ -52,17 +54,21 @@ HARMS = [
     ("grant select on note to cdc_daemon", "others", "warn", "cdc_daemon has SELECT on public"),
     ("update cdc.installation set mapping = null", "mapping", "fail", "cdc triggers install"),
     ("alter table note drop column customer_id", "tables", "fail", "customer_id"),
-    ("alter table note disable trigger cdc_capture_update", "triggers", "fail", "note (disabled)"),
+    ("alter table note disable trigger cdc_capture_update", "triggers", "fail", "note (disabled)",
+     "note is disabled"),
     ("drop table note", "triggers", "fail", "note (missing)"),
     ("alter table note rename to notes", "triggers", "fail", "note (missing)"),
     ("alter table candidate enable row level security;"
-     " alter table candidate force row level security", "row security", "fail", "candidate"),
+     " alter table candidate force row level security", "row security", "fail", "candidate",
+     "row-level security of public.candidate"),
     ("alter table cdc.queue enable row level security; drop policy grants_decide on cdc.queue",
-     "row security", "fail", "cdc.queue hides rows from cdc_admin, cdc_capture"),
+     "row security", "fail", "cdc.queue hides rows from cdc_admin, cdc_capture",
+     "row-level security of cdc.queue hides"),
     ("drop policy grants_decide on cdc.lane", "row security", "warn", "95_policies.sql"),
     ("alter table cdc.lane replica identity nothing", "publications", "warn",
      "alter table cdc.lane replica identity full"),
-    ("update cdc.webhook set company = 'no such'", "companies", "fail", "company no such (webhook"),
+    ("update cdc.webhook set company = 'no such'", "companies", "fail", "company no such (webhook",
+     "company no such (webhook 1)"),
     ("alter database {here} set session_replication_role = replica", "replication", "fail",
      "alter database {here} reset session_replication_role"),
     ("alter table cdc.webhook disable trigger webhook_changed", "objects", "fail",
@@ -71,9 +77,12 @@ HARMS = [
     ("update pg_index set indisvalid = false where indexrelid = 'cdc.queue_lane'::regclass",
      "objects", "fail", "cdc.queue_lane"),
     ("alter table cdc.queue set unlogged", "objects", "fail", "cdc.queue is UNLOGGED"),
-    ("insert into rating default values", "unresolved", "fail", "1 change"),
-    ("update cdc.webhook set state = 'suspended'", "backlog", "fail", "cdc webhook resume"),
-    ("delete from cdc.webhook_secret", "secrets", "fail", "rotate-secret"),
+    ("insert into rating default values", "unresolved", "fail", "1 change",
+     "1 change without a company"),
+    ("update cdc.webhook set state = 'suspended'", "backlog", "fail", "cdc webhook resume",
+     "webhook 1 is suspended"),
+    ("delete from cdc.webhook_secret", "secrets", "fail", "rotate-secret",
+     "1 webhook without a signing secret"),
     ("update cdc.webhook_secret set expires_at = now()", "secrets", "fail", "rotate-secret"),
     ("update cdc.webhook set endpoint = 'https://10.0.0.1/'", "endpoints", "warn", "10.0.0.1"),
     ("update cdc.webhook set endpoint = 'https://nowhere.invalid/'", "endpoints", "warn",
@@ -147,7 +156,11 @@ def test_nothing_is_found_where_all_is_well(
     assert "0 failed" in cdc.good("doctor").err
 
 
-@pytest.mark.parametrize(("harm", "check", "verdict", "words"), HARMS, ids=lambda v: str(v)[:50])
+@pytest.mark.parametrize(
+    ("harm", "check", "verdict", "words", "stated"),
+    [(*harm, "")[:5] for harm in HARMS],
+    ids=lambda v: str(v)[:50],
+)
 def test_what_is_wrong_is_found(
     cdc: Command,
     db: psycopg.Connection,
@@ -156,6 +169,7 @@ def test_what_is_wrong_is_found(
     check: str,
     verdict: str,
     words: str,
+    stated: str,
 ) -> None:
     cdc.add()
     db.execute("select pg_stat_reset_single_table_counters('cdc.queue'::regclass)")
@@ -165,7 +179,8 @@ def test_what_is_wrong_is_found(
     assert found == verdict, said
     assert words.format(here=here) in said
     if verdict == "fail":  # and is not well for `cdc status`
-        assert cdc("status").code == 1
+        problems = status(cdc)["problems"]
+        assert any(stated in problem for problem in problems), problems
 
 
 def test_settings_of_a_role_are_its_own_affair_but_told(

@@ -15,7 +15,7 @@ import psycopg
 from psycopg.types.json import Jsonb
 
 from cdc.daemon.lease import Lease
-from cdc.daemon.store.session import open_session, run
+from cdc.daemon.store.session import Connection, open_session, run
 from cdc.daemon.worker import load
 from cdc.deliver import Client, Crowded, Unable, Withheld
 from cdc.errors import CdcError
@@ -25,6 +25,7 @@ from cdc.message.payload import Translator
 from cdc.message.signing import Sealer
 from cdc.message.trial import SENT_WITHIN_S, event_to_test, trial_delivery, trial_result
 from cdc.model import UNVERIFIED, Webhook, WebhookState
+from cdc.postgres.advisory_locks import TRIAL_LOCKS
 from cdc.telemetry import Observer
 from cdc.webhooks.vault import Vault
 
@@ -34,13 +35,14 @@ CLAIM_EVERY_S = 0.25
 
 @dataclass(frozen=True, slots=True)
 class _Claimed:
-    """A test that is ours. events: the first of them that the mapping has is sent.
+    """A test that is ours. events: the first of them that the mapping has is sent; None: the row
+    has another form than ``cdc serve`` writes.
 
     challenge: it is one, and what its answer must be: "echo" or "accept"."""
 
     id: UUID
     webhook_id: int
-    events: list[str]
+    events: list[str] | None
     challenge: str | None
 
 
@@ -57,6 +59,8 @@ class Trials:
     vault: Vault
     _soon: asyncio.Event = field(default_factory=asyncio.Event)
     _in_flight: set[asyncio.Task[None]] = field(default_factory=set)
+    _kept: Connection | None = None
+    _opening: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def look_soon(self) -> None:
         """A look has seen some that wait."""
@@ -64,38 +68,60 @@ class Trials:
 
     async def run(self) -> None:
         """Sends them until cancelled."""
-        async with asyncio.TaskGroup() as tasks:
-            while True:
-                await self._soon.wait()
-                self._soon.clear()
-                try:
-                    await self._claim(tasks)
-                except (psycopg.Error, TimeoutError) as error:
-                    self.observer.care_failed("test", error)
-                await asyncio.sleep(CLAIM_EVERY_S)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                while True:
+                    await self._soon.wait()
+                    self._soon.clear()
+                    try:
+                        await self._claim(tasks)
+                    except (psycopg.Error, TimeoutError) as error:
+                        self.observer.care_failed("test", error)
+                    if not self._in_flight:
+                        await self._close()
+                    await asyncio.sleep(CLAIM_EVERY_S)
+        finally:
+            await self._close()
+
+    async def _session(self) -> Connection:
+        """One for all, as long as there are some: its locks show `cdc serve` that we are at them
+        (``webhooks/trials.py``)."""
+        async with self._opening:
+            if self._kept is None or self._kept.closed:
+                self._kept = await open_session(self.url, "test")
+            return self._kept
+
+    async def _close(self) -> None:
+        conn, self._kept = self._kept, None
+        if conn is not None:
+            await conn.close()
 
     async def _claim(self, tasks: asyncio.TaskGroup) -> None:
-        """Those above the limit are seen by the next look, too."""
+        """Those above the limit are taken when one has ended."""
         free = TRIALS_IN_FLIGHT - len(self._in_flight)
         if free <= 0 or not self.lease.shards:
             return
-        conn = await open_session(self.url, "test")
-        try:
-            epochs = self.lease.epochs
-            asked = [list(epochs), list(epochs.values()), free, SENT_WITHIN_S]
-            claimed = [_Claimed(*row) for row in await run(conn, "trial_claim", asked)]
-            loaded = await load(conn, {one.webhook_id for one in claimed}, ())
-        finally:
-            await conn.close()
+        conn, epochs = await self._session(), self.lease.epochs
+        asked = [list(epochs), list(epochs.values()), free, SENT_WITHIN_S, TRIAL_LOCKS]
+        claimed = [_Claimed(*row[:4]) for row in await run(conn, "trial_claim", asked)]
+        if not claimed:
+            return
+        loaded = await load(conn, {one.webhook_id for one in claimed}, ())
         webhooks = {one.webhook.id: one.webhook for one in loaded}
         for one in claimed:
             task = tasks.create_task(self._carry_out(one, webhooks.get(one.webhook_id)))
             self._in_flight.add(task)
-            task.add_done_callback(self._in_flight.discard)
+            task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._in_flight.discard(task)
+        self._soon.set()  # more may wait; if none does, the session is closed
 
     async def _carry_out(self, one: _Claimed, webhook: Webhook | None) -> None:
         state, result, error, proven = "done", None, None, None
         try:
+            if one.events is None:
+                raise CdcError("the request in cdc.task is malformed: ask for the test again")
             # A DBA may have deleted its row.
             if webhook is None or webhook.state is WebhookState.REMOVED:
                 raise CdcError("the webhook was removed")
@@ -109,18 +135,15 @@ class Trials:
         except Unable as lacking:
             state, error = "failed", f"the daemon's machine cannot connect: {lacking}"
         try:
-            conn = await open_session(self.url, "test")
-            try:
-                await run(conn, "trial_end", [one.id, state, result, error, proven, UNVERIFIED])
-            finally:
-                await conn.close()
+            asked = [one.id, state, result, error, proven, UNVERIFIED, TRIAL_LOCKS]
+            await run(await self._session(), "trial_end", asked)
         except (psycopg.Error, TimeoutError) as failed:
             self.observer.care_failed("test", failed)
 
     async def _sent(self, one: _Claimed, webhook: Webhook) -> dict[str, object]:
         """Raises CdcError where no request can be made, Withheld, Crowded or Unable."""
         sealer = self._sealer(webhook)
-        event = event_to_test(self.mapping, webhook.id, one.events)
+        event = event_to_test(self.mapping, webhook.id, one.events or ())
         delivery = trial_delivery(self.mapping, webhook, event)
         body = self.translator.body(delivery, sealer.url)
         request = sealer.seal(delivery, body, int(time.time()))

@@ -25,6 +25,10 @@ COMPANY_LOCKS = 0x434444
 TASK_LOCKS = 0x434445
 """Class of the locks that workers of tasks hold, by a hash of the task's number."""
 
+TRIAL_LOCKS = 0x434446
+"""Class of the locks of a daemon's session on the tests of webhooks that it sends, by ``hashtext``
+of the task's number: where it is free, that session has ended."""
+
 CLOCK_OFF_S = 30.0
 """From which difference on a daemon shows it."""
 CLOCK_BAD_S = 300.0

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from cdc.errors import CdcError, UsageError
 from cdc.message.trial import SENT_WITHIN_S
 from cdc.model import CHALLENGE_EVENT
+from cdc.postgres.advisory_locks import TRIAL_LOCKS
 from cdc.schema.tables import registration, task
 from cdc.webhooks import audit, statements
 from cdc.webhooks.audit import Actor
@@ -24,15 +25,25 @@ TRIALS_PER_MINUTE = 5
 CHALLENGES_PER_HOUR = 60
 """Of all webhooks of a company, which enters any address that it likes."""
 ENDED_WITHIN_S = 360
-"""One that was taken has ended by then, or its daemon has: an attempt takes 300 s at most."""
+"""One that was taken has ended by then, or its daemon stands still: an attempt takes 300 s at most.
+"""
 
 _NOW = sa.func.clock_timestamp()
-_GIVE_UP = sa.text(
-    "update cdc.task set state = 'failed', ended_at = clock_timestamp(),"
-    " error = case state when 'waiting' then cast(:not_sent as text) else :not_recorded end"
-    " where kind = 'test' and state in ('waiting', 'running') and created_at < clock_timestamp()"
-    " - interval '1 second' * case state when 'waiting' then :sent_within else :ended_within end"
+# Of one that was taken, the daemon's session holds the lock until the answer is recorded.
+_GIVE_UP = sa.text("""
+with open as materialized (
+  select id, state, clock_timestamp() - created_at as age from cdc.task
+   where kind = 'test' and state in ('waiting', 'running')
+), over as materialized (
+  select id, state from open
+   where age > interval '1 s' * case state when 'waiting' then :sent_within else :end_within end
+      or case state when 'running' then pg_try_advisory_xact_lock(:locks, hashtext(id::text)) end
 )
+update cdc.task t set state = 'failed', ended_at = clock_timestamp(),
+       error = case over.state when 'waiting' then cast(:not_sent as text) else :not_recorded end
+  from over
+ where t.id = over.id and t.state = over.state
+""")
 _NOT_SENT = (
     f"no daemon has sent it within {SENT_WITHIN_S} s: none runs, or the one that owns the webhook"
     " is of an earlier release"
@@ -126,8 +137,9 @@ def give_up(conn: sa.Connection) -> None:
         {
             "not_sent": _NOT_SENT,
             "not_recorded": _NOT_RECORDED,
+            "locks": TRIAL_LOCKS,
             "sent_within": SENT_WITHIN_S,
-            "ended_within": ENDED_WITHIN_S,
+            "end_within": ENDED_WITHIN_S,
         },
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 from typing import Any, Literal
 
 import psycopg
@@ -13,11 +14,12 @@ from cdc.daemon.store.session import open_session, run
 from cdc.message.trial import SENT_WITHIN_S
 from cdc.model import UNVERIFIED, shard_of
 from cdc.postgres import connections
+from cdc.postgres.advisory_locks import TRIAL_LOCKS
 from cdc.sandbox.receiver import Received, Reply, Script
 from cdc.webhooks import trials
 from cdc.webhooks.audit import Actor
 from cdc.webhooks.trials import TooManyTrials
-from tests.daemon.running import Running
+from tests.daemon.running import Process, Running
 from tests.daemon.world import Hook, World
 
 ME = Actor("key:me")
@@ -159,6 +161,62 @@ async def test_of_a_daemon_that_ended_the_answer_is_not_awaited(world: World, as
     assert states == [("failed", True), ("done", False)]
 
 
+async def test_of_a_daemon_that_was_killed_it_fails_at_once(world: World, asked: Asked) -> None:
+    hook = await world.hook()
+    came, gate = asyncio.Event(), asyncio.Event()
+
+    async def answer(_: Received) -> int:
+        came.set()
+        await gate.wait()
+        return 200
+
+    world.receiver.script(hook.path, Script(answer=answer))
+    async with Process(world.url) as daemon:
+        asked.start(hook)
+        async with asyncio.timeout(30):
+            await came.wait()
+        asked.give_up()
+        assert asked.newest(hook)["state"] == "running"
+        daemon.signal(signal.SIGKILL)
+        await daemon.ended()
+    gate.set()
+    await world.until(
+        "select count(*) = 0 from pg_locks where locktype = 'advisory' and classid = %s",
+        TRIAL_LOCKS,
+    )
+    asked.give_up()
+    found = asked.newest(hook)
+    assert (found["state"], found["error"]) == (
+        "failed", "the daemon that sent it ended before the answer was recorded: test again",
+    )  # fmt: skip
+
+
+async def test_what_is_malformed_fails_alone(world: World, asked: Asked) -> None:
+    """Only the account of `cdc serve` could write such a request."""
+    hook = await world.hook()
+    odd: list[Any] = [
+        {"events": "candidate_changed"}, {"events": {"a": 1}}, [], "x", None, 7, {"events": None},
+        {"events": ["candidate_changed"], "challenge": "other"},
+        {"events": ["candidate_changed"], "challenge": {"a": "echo"}},
+        {"events": [str(n) * 40 + "".join(map(chr, range(33, 90))) for n in range(5000)]},
+        {"events": []}, {"events": [1, None, ["a"], "\u2028"]},
+    ]  # fmt: skip
+    insert = "insert into cdc.task (kind, actor, webhook_id, request) values ('test', 'me', %s, %s)"
+    for request in odd:
+        await world.run(insert, hook.id, json.dumps(request))
+    await world.run(insert, hook.id, json.dumps({"events": ["candidate_changed"]}))
+    async with Running(world.url) as daemon:
+        await asked.ended(hook)
+        # The session was for them alone.
+        await world.until(
+            "select count(*) = 0 from pg_stat_activity where application_name = 'cdc test'"
+        )
+    assert daemon.log.all("maintenance failed") == []
+    states = await world.all("select state, count(*) from cdc.task group by 1 order by 1")
+    assert states == [("done", 1), ("failed", len(odd))]
+    assert len(world.came[hook.path]) == 1
+
+
 async def test_only_the_owner_takes_it(world: World, asked: Asked) -> None:
     """The fence: an epoch that has passed takes nothing; a test is taken once."""
     hook = await world.hook()
@@ -168,10 +226,10 @@ async def test_only_the_owner_takes_it(world: World, asked: Asked) -> None:
     conn = await open_session(world.url, "test")
     try:
         await conn.execute(b"set role cdc_daemon")
-        assert await run(conn, "trial_claim", [[shard], [6], 10, 30]) == []
-        assert await run(conn, "trial_claim", [[shard + 1], [7], 10, 30]) == []
-        assert len(await run(conn, "trial_claim", [[shard], [7], 10, 30])) == 1
-        assert await run(conn, "trial_claim", [[shard], [7], 10, 30]) == []
+        assert await run(conn, "trial_claim", [[shard], [6], 10, 30, 1]) == []
+        assert await run(conn, "trial_claim", [[shard + 1], [7], 10, 30, 1]) == []
+        assert len(await run(conn, "trial_claim", [[shard], [7], 10, 30, 1])) == 1
+        assert await run(conn, "trial_claim", [[shard], [7], 10, 30, 1]) == []
     finally:
         await conn.close()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import signal
 import threading
@@ -12,7 +13,8 @@ import psycopg
 import pytest
 
 from cdc.postgres.advisory_locks import TASK_LOCKS
-from tests.web.kit import Client, Served, account, problem, serving, until
+from tests.support.proxy import Proxy
+from tests.web.kit import Answer, Client, Served, account, problem, serving, until
 
 DEAD = """
 insert into cdc.dead (webhook_id, id, uid, xid, layout, action, time, refs, event, key, attempts,
@@ -254,6 +256,66 @@ def test_a_process_that_is_killed_leaves_no_half_of_a_request(
     first = Client(served.url, key)("POST", path, body, head)
     again = Client(served.url, key)("POST", path, body, head)
     assert (first.status, first.body) == (again.status, again.body)
+    assert served.rows(count, company) == [(1,)]
+
+
+class HeldCommit(Proxy):
+    """What the server answers to the COMMIT of a session that has sent these bytes is held."""
+
+    def __init__(self, target: str, sent: bytes) -> None:
+        super().__init__(target)
+        self._sent = sent
+        self._marked: set[Any] = set()
+        self._held: set[Any] = set()
+
+    async def _pass(
+        self,
+        link: Any,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        *,
+        asks: bool = False,
+    ) -> None:
+        while piece := await reader.read(65_536):
+            if asks and self._sent in piece:
+                self._marked.add(link)
+            if asks and b"COMMIT" in piece and link in self._marked:
+                self._held.add(link)
+            if not asks and link in self._held:
+                await asyncio.Event().wait()
+            writer.write(piece)
+            await writer.drain()
+
+
+async def test_killed_between_commit_and_answer_a_repeat_gets_the_answer(
+    served: Served, admin: psycopg.Connection
+) -> None:
+    """The change is committed, and its client has heard nothing: not the secret either."""
+    key, company = served.key("operator"), "killed-committed"
+    body = {"events": ["note_changed"], "endpoint": "http://127.0.0.1:9/committed"}
+    path, head = f"/v1/companies/{company}/webhooks", {"Idempotency-Key": "committed"}
+    count = "select count(*) from cdc.webhook where company = %s"
+    answers: list[Answer] = []
+
+    def killed(url: str) -> None:
+        with serving(url, served.database) as other:
+            sent = _in_thread(
+                lambda: answers.append(Client(other.url, key)("POST", path, body, head))
+            )
+            until(lambda: served.rows(count, company) == [(1,)])
+            other.process.send_signal(signal.SIGKILL)
+            other.process.wait(20)
+            sent.join(20)
+
+    with account(admin, served.database) as url:
+        async with HeldCommit(url, company.encode()) as proxy:
+            await asyncio.to_thread(killed, proxy.url)
+    assert answers == []
+    first = Client(served.url, key)("POST", path, body, head)
+    again = Client(served.url, key)("POST", path, body, head)
+    assert (first.status, first.headers["idempotency-replayed"]) == (201, "true")
+    assert first.json["secret"].startswith("whsec_")
+    assert (first.body, first.headers["location"]) == (again.body, again.headers["location"])
     assert served.rows(count, company) == [(1,)]
 
 

@@ -62,6 +62,9 @@ def list_(
             "(the first four)."
         ),
     ] = None,
+    row: Annotated[
+        str | None, typer.Option(metavar="KEY", help="Of the row with this key.")
+    ] = None,
     since: Since = None,
     limit: Annotated[int, typer.Option(min=1, max=100_000, help="List at most this many.")] = 50,
     as_json: AsJson = False,
@@ -78,7 +81,7 @@ def list_(
     settings = load_settings(ctx)
     company = common.company_key(settings, company)
     wanted = deliveries.DeliveryFilter(
-        webhook, company, event, state, moment(since) if since else None, limit
+        webhook, company, event, state, moment(since) if since else None, limit, row
     )
     known.refuse_unknown(settings, webhook, company, event)
     with explained(), common.connect(settings) as conn:

@@ -46,6 +46,7 @@ EXAMPLES = {
     "backfill cancel": ("cdc backfill cancel 1 --yes",),
     "delivery list": (
         "cdc delivery list --webhook 1 --state dead",
+        "cdc delivery list --event candidate_changed --row 17",
         "cdc delivery list --company 1 --since 2d --limit 1000 --json",
     ),
     "delivery show": ("cdc delivery show 4711",),

@@ -29,7 +29,7 @@ def matching(state: str) -> tuple[str, ...]:
 class DeliveryFilter:
     """Which deliveries; None: no matter.
 
-    since: time of the change.
+    since: time of the change. row: its key.
     """
 
     webhook: int | None = None
@@ -38,6 +38,7 @@ class DeliveryFilter:
     state: str | None = None
     since: datetime | None = None
     limit: int = 50
+    row: str | None = None
 
 
 # An attempt comes after its change, so the log can be searched by its index on the attempt's time.
@@ -75,6 +76,7 @@ select d.id, d.uid::text as webhook_id, d.webhook_id as webhook, w.company, d.ev
  where (%(webhook)s::bigint is null or d.webhook_id = %(webhook)s)
    and (%(company)s::text is null or w.company = %(company)s)
    and (%(event)s::text is null or d.event = %(event)s)
+   and (%(row)s::text is null or d.key = %(row)s)
    and (%(state)s::text is null or d.state = any(%(states)s::text[]))
    and (%(since)s::timestamptz is null or d."time" >= %(since)s)
  order by d."time" desc, d.id desc, d.uid desc

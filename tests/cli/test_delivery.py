@@ -61,6 +61,8 @@ class TestList:
         assert set(states(everywhere, "--company", 2)) == {4}
         assert set(states(everywhere, "--event", "project_changed")) == set(STATES)
         assert states(everywhere, "--event", "note_changed") == {}
+        assert set(states(everywhere, "--row", "9")) == {4}
+        assert states(everywhere, "--row", "9", "--webhook", 1) == {}
         assert len(states(everywhere, "--limit", 3)) == 3
 
     def test_since_is_a_time_or_a_length_of_time(

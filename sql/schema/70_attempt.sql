@@ -29,7 +29,8 @@ create table cdc.attempt (
 create index attempt_delivery on cdc.attempt (delivery);
 create index attempt_at on cdc.attempt using brin (at) with (pages_per_range = 32, autosummarize);
 -- The history of a webhook-id. A B-tree on random ids would make settling half as expensive again; these
--- are one filter for each 128 pages, made in the background, and cost it nothing.
+-- are one filter for each 128 pages, made in the background, and cost it nothing but in the first 128 of a day,
+-- where the filter is there from the start: 45 us a row.
 create index attempt_uid on cdc.attempt using brin (uid uuid_bloom_ops) with (autosummarize);
 -- What ended without reaching its receiver, to count and to replay it.
 create index attempt_ended on cdc.attempt (at) where outcome in ('expired', 'dropped');

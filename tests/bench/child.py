@@ -15,6 +15,7 @@ import orjson
 from cdc.sandbox.process import ChildProcess
 
 ROOT = Path(__file__).resolve().parents[2]
+CALM_CPU_S, CALM_FOR_S = 0.005, 0.5  # seconds of CPU, in as many seconds
 
 
 class Child(ChildProcess):
@@ -112,6 +113,14 @@ class Child(ChildProcess):
     def cpu(self) -> float:
         """Seconds of CPU used so far."""
         return sum(_cpu(pid) for pid in _tree(self.pid))
+
+    def calm(self, within: float = 10.0) -> None:
+        """Waits until it uses next to nothing: what its start takes is over."""
+        deadline = time.monotonic() + within
+        used = -CALM_CPU_S
+        while self.cpu() - used >= CALM_CPU_S and time.monotonic() < deadline:
+            used = self.cpu()
+            time.sleep(CALM_FOR_S)
 
     def peak_memory(self) -> int:
         """Most resident memory so far, in bytes."""

@@ -149,9 +149,11 @@ def pair(
         connections = best_for_plain(bench, notify)
         for run in range(runs):
             with listening(bench, notify, connections) as child:
+                child.calm()
                 plain.append(load(bench, notify, rate, seconds, consumer=child))
             captured.empty()
             with bench.daemon(captured) as daemon:
+                daemon.calm()
                 ours.append(load(bench, captured, rate, seconds, consumer=daemon))
             bench.say(f"  run {run + 1}: {latency_line(ours[-1])}; (b) {latency_line(plain[-1])}")
     return ours, plain

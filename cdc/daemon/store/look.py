@@ -141,19 +141,16 @@ class Looker:
         last, looked = self._lease.snapshot, self._looked
         assert looked is not None, "begin() comes first"
         sent = boottime()
-        about, *rows = await run(
-            self._conn,
+        about, *rows = await self._run(
             "look",
-            [
-                str(last.xmax),
-                "{" + ",".join(map(str, last.running)) + "}",
-                arm,
-                LOCK_CLASS if fleet else None,
-                plain(shards),
-                BROUGHT_ROWS + 1,
-                str(looked.xmax),
-                "{" + ",".join(map(str, looked.running)) + "}",
-            ],
+            str(last.xmax),
+            plain(last.running),
+            None if arm is None else str(arm),
+            str(LOCK_CLASS) if fleet else None,
+            plain(shards),
+            str(BROUGHT_ROWS + 1),
+            str(looked.xmax),
+            plain(looked.running),
         )
         text, webhooks, lowest, highest, touched, was_armed, bell, *more = about[:ABOUT_COLUMNS]
         unresolved, trials, daemons, owned = more
@@ -180,16 +177,10 @@ class Looker:
 
         None: there may be more of them than it brings; nothing is known then.
         """
-        assert self._wire is not None
         last = self._lease.snapshot
         sent = boottime()
-        [(text, armed, *_), *rows] = await self._wire.run(
-            "glance",
-            [
-                b"%d" % last.xmax,
-                b"{%s}" % b",".join([b"%d" % xid for xid in last.running]),
-                b"%d" % (GLANCED_ROWS + 1),
-            ],
+        [(text, armed, *_), *rows] = await self._run(
+            "glance", str(last.xmax), plain(last.running), str(GLANCED_ROWS + 1)
         )
         if len(rows) > GLANCED_ROWS:
             return None
@@ -209,6 +200,12 @@ class Looker:
             fleet=None,
             rows=[row for row in found if self._lease.owns(row[0])],
         )
+
+    async def _run(self, name: str, *params: str | None) -> list[Row]:
+        """Runs a query, with parameters as text; by the wire, if there is one."""
+        if self._wire is None:
+            return await run(self._conn, name, params)
+        return await self._wire.run(name, params)
 
     async def take_xid(self) -> int:
         """A transaction id of our own, over as soon as it is taken."""

@@ -62,9 +62,10 @@ class Wire:
             self._timer.cancel()
             self._timer = None
 
-    async def run(self, name: str, params: Sequence[bytes | None]) -> list[Row]:
+    async def run(self, name: str, params: Sequence[str | None]) -> list[Row]:
         """Runs a query of ``sql/queries``, with parameters as text. Raises as ``session.run``."""
         statement, pgconn = name.encode(), self._pgconn
+        values = [None if value is None else value.encode() for value in params]
         began = monotonic()
         try:
             if name not in self._prepared:
@@ -73,7 +74,7 @@ class Wire:
                 self._prepared.add(name)
             answer = await self._ask(
                 lambda: pgconn.send_query_prepared(
-                    statement, params, result_format=pq.Format.BINARY
+                    statement, values, result_format=pq.Format.BINARY
                 ),
                 began,
             )

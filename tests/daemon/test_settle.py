@@ -13,16 +13,17 @@ import pytest
 from psycopg.errors import LockNotAvailable
 
 from cdc.daemon.lease import Lease
+from cdc.daemon.store import settle
 from cdc.daemon.store.batch import Found
 from cdc.daemon.store.fetch import Fetcher
 from cdc.daemon.store.look import Looker
 from cdc.daemon.store.records import Parked, Promote, Record, Settled, Suspend
 from cdc.daemon.store.session import Layouts, open_session, run
 from cdc.daemon.store.settle import SETTLE_BATCH_RECORDS, Settler
-from cdc.lanes import Dead, Decision, Delivered, FetchPlan, Lane, LaneRules, Retry
+from cdc.lanes import PLAIN_SUCCESS, Dead, Decision, Delivered, FetchPlan, Lane, LaneRules, Retry
 from cdc.model import SHARDS, Answer, Delivery, Outcome, Span
 from cdc.telemetry import Observer
-from tests.daemon.running import LIMIT, Log
+from tests.daemon.running import LIMIT, Log, eventually
 from tests.daemon.world import Hook, World
 
 OK = Outcome(Answer.SUCCESS, 204, None, "", 0.0125, "thanks")
@@ -232,6 +233,30 @@ async def test_thousands_are_settled_in_batches(world: World, hook: Hook) -> Non
         assert len(made.confirmed) == 3
     assert await world.one("select count(*) from cdc.queue") == 0
     assert await world.one("select count(*) from cdc.attempt") == len(rows)
+
+
+async def test_successes_wait_longer_for_others_where_many_come(
+    world: World, hook: Hook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(settle, "LINGER_S", 0.01)
+    monkeypatch.setattr(settle, "STEADY_LINGER_S", 0.4)
+    rows = await fetched(world, hook, settle.STEADY_RECORDS + 2)
+    lane = lane_of(hook)
+    async with desk(world) as made:
+
+        async def recorded(these: list[Delivery]) -> float:
+            """Seconds until they are."""
+            began, before = time.monotonic(), len(made.confirmed)
+            for row in these:
+                made.submit(lane, row, OK, PLAIN_SUCCESS)
+            await eventually(lambda: len(made.confirmed) > before, "they are recorded")
+            return time.monotonic() - began
+
+        await recorded(rows[2:])
+        assert await recorded(rows[:1]) >= 0.4
+        monkeypatch.setattr(settle, "STEADY_LINGER_S", 3600.0)
+        await recorded(rows[1:2])  # one came before it, so it waits for a moment only
+    assert await world.one("select count(*) from cdc.queue") == 0
 
 
 async def test_flushed_waits_only_for_what_was_submitted_before(world: World, hook: Hook) -> None:

@@ -30,6 +30,8 @@ SET_ASIDE_LIMIT = 50
 # A success waits this long for others: recording it is not urgent, and a full batch costs little
 # more than one. Everything else is what a lane waits for: it is recorded at once.
 LINGER_S = 0.1
+STEADY_LINGER_S = 0.3  # where as many as STEADY_RECORDS came together the last time
+STEADY_RECORDS = 10
 LINGER_BELOW_RECORDS = 100  # as many do not wait for more
 RECONNECT_FIRST_S, RECONNECT_LONGEST_S = 0.05, 1.0
 
@@ -62,6 +64,7 @@ class Settler:
         self._aside = Aside()
         self.unrecorded = 0
         self._writing = 0  # the first of the records are being written
+        self._linger = LINGER_S
         self._over = 0
         self._advanced = asyncio.Event()
         self._work = asyncio.Event()
@@ -145,7 +148,7 @@ class Settler:
                 await self._work.wait()
         if self._work.is_set():
             with suppress(TimeoutError):
-                async with asyncio.timeout(LINGER_S):
+                async with asyncio.timeout(self._linger):
                     await self._hurry.wait()
 
     async def _record(self) -> None:
@@ -157,6 +160,7 @@ class Settler:
             self._observer.settled(0)
             return
         self._writing = len(batch)
+        self._linger = LINGER_S if len(batch) < STEADY_RECORDS else STEADY_LINGER_S
         try:
             await self._recorder.record(batch)
         finally:

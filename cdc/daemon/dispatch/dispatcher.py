@@ -251,7 +251,9 @@ class Dispatcher:
             self._defect = error
             self._work.set()
             return
-        self.pump(worker)
+        lane = worker.lane
+        if lane.waiting or lane.paused or lane.wants_fetch:
+            self.pump(worker)  # else there is nothing to do before it is recorded
 
     def _alarm(self, worker: Worker, now: float) -> None:
         times = [t for t in (worker.lane.wake_at(now), worker.lane.due_at()) if t is not None]

@@ -168,14 +168,8 @@ _DONE = {"pause": api.pause, "resume": api.resume, "cancel": api.cancel}
 
 def _question(visit: Visit, what: str, problem: Problem | None = None) -> Page:
     one = _one(visit)
-    values = {
-        "asked": _ASKED[what](one),
-        "action": f"/backfills/{one.id}/{what}",
-        "back": f"/backfills/{one.id}",
-        "version": 0,
-        "problem": problem,
-    }
-    return Page("confirm.html", values, problem.status if problem else 200)
+    path = f"/backfills/{one.id}"
+    return _ASKED[what](one).page(f"{path}/{what}", path, problem=problem)
 
 
 def _done(visit: Visit, what: str) -> Page | Redirect:

@@ -40,6 +40,14 @@ class Confirmation:
     text: tuple[str, str] | None = None
     choices: tuple[str, str, Mapping[str, str]] | None = None
 
+    def page(
+        self, action: str, back: str, version: int = 0, problem: Problem | None = None
+    ) -> Page:
+        """Asks it. action, back: paths of the console, where the answers lead to."""
+        where = {"action": action, "back": back, "version": version}
+        values = {"asked": self, **where, "problem": problem}
+        return Page("confirm.html", values, problem.status if problem else 200)
+
 
 def _pause(visit: Visit, one: Registration, lane: LaneState) -> Confirmation:
     days = f"{visit.service.settings.held_days:g} days"
@@ -102,14 +110,9 @@ _ASKED = {"pause": _pause, "resume": _resume, "rotate": _rotate, "remove": _remo
 def _question(visit: Visit, action: str, attempt: FormAttempt) -> Page:
     webhook = found(visit)
     lane = lanes(visit, [webhook.id])[webhook.id]
-    values = {
-        "asked": _ASKED[action](visit, webhook, lane),
-        "action": f"/webhooks/{webhook.id}/{action}",
-        "back": f"/webhooks/{webhook.id}",
-        "version": webhook.version,
-        "problem": attempt.problem,
-    }
-    return Page("confirm.html", values, attempt.status)
+    path = f"/webhooks/{webhook.id}"
+    asked = _ASKED[action](visit, webhook, lane)
+    return asked.page(f"{path}/{action}", path, webhook.version, attempt.problem)
 
 
 def unchanged(visit: Visit) -> int:

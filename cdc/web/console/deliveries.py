@@ -55,14 +55,8 @@ def ask_retry(visit: Visit) -> Page:
     ]
     if any(one.state in ("queued", "parked", "held") for one in found):
         what.append("One that waits already is left as it is.")
-    values = {
-        "asked": Confirmation("Send a delivery again", what, "Send again"),
-        "action": f"/deliveries/{uid}/retry",
-        "back": f"/deliveries/{uid}",
-        "version": 0,
-        "problem": None,
-    }
-    return Page("confirm.html", values)
+    asked = Confirmation("Send a delivery again", what, "Send again")
+    return asked.page(f"/deliveries/{uid}/retry", f"/deliveries/{uid}")
 
 
 def retry(visit: Visit) -> Redirect:

@@ -35,14 +35,8 @@ def ask_end(visit: Visit) -> Page:
             what.append(f"Its key {one['key_id']} is described as: {one['description']}")
         prevent = f"to prevent that, revoke the key {one['key_id']}"
         what.append(f"Its owner can sign in again; {prevent}.")
-    values = {
-        "asked": Confirmation("End a session", what, "End it"),
-        "action": f"/sessions/{number}/end",
-        "back": "/sessions",
-        "version": 0,
-        "problem": None,
-    }
-    return Page("confirm.html", values)
+    asked = Confirmation("End a session", what, "End it")
+    return asked.page(f"/sessions/{number}/end", "/sessions")
 
 
 def end(visit: Visit) -> Redirect:

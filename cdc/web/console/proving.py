@@ -38,14 +38,8 @@ def accept(visit: Visit) -> Page | Redirect:
 def _question(visit: Visit, action: str, attempt: FormAttempt) -> Page:
     webhook = found(visit)
     asked = _accept(webhook) if action == "accept" else _verify(visit, webhook)
-    values = {
-        "asked": asked,
-        "action": f"/webhooks/{webhook.id}/{action}",
-        "back": f"/webhooks/{webhook.id}",
-        "version": webhook.version,
-        "problem": attempt.problem,
-    }
-    return Page("confirm.html", values, attempt.status)
+    path = f"/webhooks/{webhook.id}"
+    return asked.page(f"{path}/{action}", path, webhook.version, attempt.problem)
 
 
 def _verify(visit: Visit, one: Registration) -> Confirmation:

@@ -67,14 +67,8 @@ def ask_revoke(visit: Visit) -> Page:
         what.append("It is the key that you are signed in with.")
     if found["description"]:
         what.insert(1, f"It is described as: {found['description']}")
-    values = {
-        "asked": Confirmation("Revoke a key", what, "Revoke for good", danger=True),
-        "action": f"/keys/{number}/revoke",
-        "back": "/keys",
-        "version": 0,
-        "problem": None,
-    }
-    return Page("confirm.html", values)
+    asked = Confirmation("Revoke a key", what, "Revoke for good", danger=True)
+    return asked.page(f"/keys/{number}/revoke", "/keys")
 
 
 def revoke(visit: Visit) -> Redirect:

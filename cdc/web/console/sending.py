@@ -153,19 +153,10 @@ def _test(visit: Visit, webhook: Registration, problem: Problem | None = None) -
         "whatever else waits. No row of the suite is named in it.",
         "The next page shows what the receiver answers.",
     ]
-    values = {
-        "asked": Confirmation(
-            f"Test webhook {webhook.id}",
-            what,
-            "Send a test",
-            choices=("event", "As the event", {one: one for one in webhook.events}),
-        ),
-        "action": f"/webhooks/{webhook.id}/test",
-        "back": f"/webhooks/{webhook.id}",
-        "version": webhook.version,
-        "problem": problem,
-    }
-    return Page("confirm.html", values, problem.status if problem else 200)
+    choices = ("event", "As the event", {one: one for one in webhook.events})
+    asked = Confirmation(f"Test webhook {webhook.id}", what, "Send a test", choices=choices)
+    path = f"/webhooks/{webhook.id}"
+    return asked.page(f"{path}/test", path, webhook.version, problem)
 
 
 def task(visit: Visit) -> Page:

@@ -60,7 +60,8 @@ async def _run(show: Show, keep_up: bool) -> tuple[int, Report]:
     stop_signals.call(stop)
     report: Report = {}
     try:
-        show.title(f"cdc {__version__}: from a COMMIT in the suite to a POST at every webhook")
+        title = f"cdc {__version__}: from a COMMIT in the suite to a POST at every webhook"
+        show.say(f"[bold]{title}[/]", 0)
         async with Stage(show) as stage:
             await stage.bring_up()
             problems = await _play(stage, keep_up)
@@ -78,7 +79,8 @@ async def _run(show: Show, keep_up: bool) -> tuple[int, Report]:
                 show.say("[dim]With --keep it stays up, with the console and the API, to try.[/]")
     except asyncio.CancelledError:
         if not report:  # else it was only kept up
-            show.stopped(signals[0].name)
+            stopped = f"Stopped by {signals[0].name}; nothing is left behind."
+            show.say(f"\n[bold red]{stopped}[/]", always=True)
             return 128 + signals[0], report
     return 0 if report["ok"] else 1, report
 

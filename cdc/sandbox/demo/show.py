@@ -46,12 +46,6 @@ class Show:
             line.rstrip()
             self._console.print(Text(" " * by if line else "") + line, soft_wrap=True)
 
-    def title(self, text: str) -> None:
-        self.say(f"[bold]{text}[/]", 0)
-
-    def stopped(self, signal: str) -> None:
-        self.say(f"\n[bold red]Stopped by {signal}; nothing is left behind.[/]", always=True)
-
     def part(self, what: str, detail: str, seconds: float) -> None:
         """A part of the stage is up."""
         self.say(f"[cyan]{what:<13}[/]{escape(detail):<71}[dim]{seconds:6.2f} s[/]", 2)
@@ -110,18 +104,17 @@ class Show:
             style = "bold red" if wrong else "bold" if event == "total" else "default"
             cells = "".join(f"{_shown(number):>10}" for number in figures.values())
             lines.append(f"[{style}]{escape(event) or '(none we know)':<20}{cells}[/]")
+        never = f"{report['rollback']['forbidden']} deliveries that must never be"
         lines += [
-            "",
-            "Latency: of changes of one row each, from just before COMMIT is sent to the ",
+            "\nLatency: from just before COMMIT to the receipt, of changes of one row each.",
+            f"Rollback: {never}; none came, and later changes of these webhooks did."
+            if report["rollback"]["proven"]
+            else "Rollback: NOT proven that nothing of it was sent.",
+            *(
+                f"[bold red]{fault['kind']}:[/] {escape(fault['text'])}"
+                for fault in report["faults"]
+            ),
         ]
-        lines[-1] += "receiver's last byte."
-        if report["rollback"]["proven"]:
-            never = f"{report['rollback']['forbidden']} deliveries that must never be"
-            lines.append(f"Rollback: {never}; none came, and later changes of these webhooks did.")
-        else:
-            lines.append("Rollback: NOT proven that nothing of it was sent.")
-        for fault in report["faults"]:
-            lines.append(f"[bold red]{fault['kind']}:[/] {escape(printable(fault['text']))}")
         if report["ok"]:
             owed = f"{report['total']['expected']:,} deliveries arrived exactly as owed"
             took = f"({report['seconds']:.1f} s in all)"
@@ -130,8 +123,8 @@ class Show:
             problems = escape("; ".join(report["problems"]) or "see the faults above")
             lines += [f"\n[bold red]Not everything was as it should be: {problems}.[/]"]
             lines += ["\n[bold]The end of the daemon's log:[/]"]
-            lines += [f"  {escape(printable(line))}" for line in report["daemon_log"]]
-        self.say("\n".join(lines), always=True)
+            lines += [f"  {escape(line)}" for line in report["daemon_log"]]
+        self.say(printable("\n".join(lines), lines=True), always=True)
 
     def how_to_play(self, text: str) -> None:
         """Lines that say what can be done, and after each the one that does it, to be copied."""

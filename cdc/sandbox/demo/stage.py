@@ -26,7 +26,7 @@ from cdc.sandbox.receiver import Receiver, Script
 from cdc.sandbox.suite import tables_sql
 from cdc.schema import migrations
 from cdc.settings import Settings
-from cdc.webhooks.model import NewWebhook, Rules
+from cdc.webhooks.model import ALL_CHANGES, NewWebhook, Rules
 from cdc.webhooks.registry import Registry
 
 SCENE_WITHIN_S = 40.0
@@ -89,10 +89,8 @@ class Stage(AsyncExitStack):
         roles = ROLES.format(password=self._password)
         with psycopg.connect(self.dsn) as conn:
             conn.execute(f"{roles}{tables_sql(story.MAPPING)}{story.SAMPLE}".encode())
-        yield (
-            "sample suite",
-            f"8 tables, {len(story.COMPANIES)} companies, {story.BULK:,} applicants",
-        )
+        held = f"{len(story.COMPANIES)} companies, {story.BULK:,} applicants"
+        yield "sample suite", f"8 tables, {held}"
 
         with connections.connect(self.dsn) as conn:
             steps = plan.plan(conn, story.MAPPING, check.check(conn, story.MAPPING))
@@ -107,10 +105,8 @@ class Stage(AsyncExitStack):
         yield "receiver", f"{self.receiver.url()}: verifies signatures, keeps what comes"
 
         self._register()
-        yield (
-            "webhooks",
-            f"{len(story.HOOKS)} of {len({hook.company for hook in story.HOOKS})} companies",
-        )
+        companies = {hook.company for hook in story.HOOKS}
+        yield "webhooks", f"{len(story.HOOKS)} of {len(companies)} companies"
 
         self._folder = self.enter_context(PrivateFolder(None))
         mapping = self._folder.write("suite.toml", story.MAPPING.source)
@@ -124,19 +120,13 @@ class Stage(AsyncExitStack):
         yield "daemon", f"`cdc run`, process {self.daemon.pid}, no right on the suite's tables"
 
     def _register(self) -> None:
-        settings = Settings(
-            database_url=self.dsn, allow_http=True, allowed_networks=(ip_network(NETWORK),)
-        )
+        network = ip_network(NETWORK)
+        settings = Settings(database_url=self.dsn, allow_http=True, allowed_networks=(network,))
         with Registry(self.dsn, Rules.of(settings, story.MAPPING)) as registry:
             for hook in story.HOOKS:
                 new = NewWebhook(
-                    company=hook.company,
-                    events=tuple(sorted(hook.events)),
-                    endpoint=self.receiver.url(f"/{hook.name}"),
-                    actions=("modified",) if hook.became else (),
-                    changed=("status",) if hook.became else None,
-                    filter={"status": [hook.became]} if hook.became else {},
-                    include=("status",) if hook.became else (),
+                    *(hook.company, tuple(sorted(hook.events)), self.receiver.url(f"/{hook.name}")),
+                    **(story.INTERVIEWED if hook.became else ALL_CHANGES).parts(),
                 )
                 self.receiver.expect(f"/{hook.name}", registry.add(new).secret)
 
@@ -194,8 +184,8 @@ class Stage(AsyncExitStack):
                 return
             self.daemon.check()
             if time.monotonic() > deadline:
-                late = f"{missing} of {due} POSTs did not come within {SCENE_WITHIN_S:.0f} s"
-                raise CdcError(late)
+                within = f"within {SCENE_WITHIN_S:.0f} s"
+                raise CdcError(f"{missing} of {due} POSTs did not come {within}")
             with suppress(TimeoutError):
                 await self.receiver.wait_for(due, LOOK_EVERY_S)
 

@@ -7,6 +7,7 @@ from typing import NamedTuple, Self
 from cdc.mapping import default_mapping, parse_mapping
 from cdc.sandbox.demo.protocol import EVENTS, row
 from cdc.sandbox.records import Hook
+from cdc.webhooks.model import Wanted
 
 BULK = 2000
 """Rows of the bulk update."""
@@ -21,6 +22,14 @@ HOOKS = [
     Hook(3, "3", frozenset({"project_changed"}), "cobalt/projects"),
     Hook(4, "1", frozenset({"candidate_changed"}), "acme/interviewed", "interviewed"),
 ]
+INTERVIEWED = Wanted(
+    actions=("modified",),
+    changed=("status",),
+    filter={"status": ["interviewed"]},
+    include=("status",),
+)
+"""What the last of them asks for."""
+
 _EVENT = 'event = "candidate_changed"'
 MAPPING = parse_mapping(
     default_mapping()

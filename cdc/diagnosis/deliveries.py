@@ -91,20 +91,53 @@ def search(conn: Connection, wanted: DeliveryFilter) -> list[dict[str, Any]]:
         return cursor.execute(_SEARCH, {**asdict(wanted), "states": states}).fetchall()
 
 
+# Of a webhook-id. The log has filters, and of what it has the number is known then: found by index.
+_LOGGED_UID = (
+    "select distinct webhook_id, delivery, uid::text from cdc.attempt where uid = %s::uuid"
+)
+_WAITING_UID = " union ".join(
+    f"select webhook_id, id, uid::text from cdc.{table} where uid = %(uid)s::uuid"  # noqa: S608 - names of ours
+    for table in ("queue", "retry", "dead")
+)
+BY_INDEX = "set local enable_seqscan = off; set local jit = off"
+"""Filters in the log are priced too high, and statistics of a queue are out of date."""
+
+
+class DeliveryKey(NamedTuple):
+    """Identifies a delivery."""
+
+    webhook: int
+    number: int
+    uid: str
+
+
+def located(conn: Connection, uid: str) -> list[DeliveryKey]:
+    """The deliveries of this webhook-id: one, as a rule. Of one that was never tried the whole
+    queue is read, which has no index for it: it would cost every writer."""
+    with conn.transaction():
+        conn.execute(BY_INDEX)
+        rows = conn.execute(_LOGGED_UID, [uid]).fetchall()
+        rows = rows or conn.execute(_WAITING_UID.encode(), {"uid": uid}).fetchall()
+    return [DeliveryKey(*row) for row in rows]
+
+
 _CHANGE = 'd.webhook_id, d.uid::text, d.layout, d.action, d."time", d.refs'
-_WHERE = "where d.id = %(number)s or d.uid = %(uid)s::uuid"
+_ANYWHERE = "d.id = %(number)s or d.uid = %(uid)s::uuid"
+_LOGGED_TOO = (
+    "d.webhook_id = any(%(webhooks)s) and d.id = any(%(numbers)s) and d.uid = %(uid)s::uuid"
+)
 
 _PLACES = f"""
 select d.id, 'queued' as place, {_CHANGE}, 0 as tries, 0 as attempts, null::timestamptz as due_at,
        null::bytea as body
-  from cdc.queue d {_WHERE}
+  from cdc.queue d where {{which}}
 union all
 select d.id, case when d.due_at is null then 'parked' else 'retrying' end, {_CHANGE}, d.tries,
        d.attempts, d.due_at, d.body
-  from cdc.retry d {_WHERE}
+  from cdc.retry d where {{which}}
 union all
 select d.id, 'dead', {_CHANGE}, d.tries, d.attempts, null, d.body
-  from cdc.dead d {_WHERE}
+  from cdc.dead d where {{which}}
 """  # noqa: S608 - put together of the constants above
 
 _ATTEMPTS = """
@@ -121,14 +154,17 @@ _LOGGED = ("at", "try", "outcome", "status", "error", "detail", "duration_ms", "
 def trace(conn: Connection, number: int | None, uid: str | None) -> list[dict[str, Any]]:
     """Where the deliveries of this number, or this webhook-id, are, each with its attempts.
 
-    By webhook-id the whole queue is read, which has no index for it: it would cost every writer.
+    By webhook-id as ``located`` finds it; by number the whole queue is read.
     """
-    ask = {"number": number, "uid": uid}
+    ask: dict[str, Any] = {"number": number, "uid": uid}
     conn.isolation_level = IsolationLevel.REPEATABLE_READ  # a delivery is in one place at a time
     with conn.transaction(), conn.cursor(row_factory=dict_row) as cursor:
-        cursor.execute("set local enable_seqscan = off")  # filters in the log are priced too high
-        places = cursor.execute(_PLACES.encode(), ask).fetchall()
+        cursor.execute(BY_INDEX)
         attempts = cursor.execute(_ATTEMPTS, ask).fetchall()
+        which = _ANYWHERE if uid is None or not attempts else _LOGGED_TOO
+        ask["webhooks"] = [row["webhook_id"] for row in attempts]
+        ask["numbers"] = [row["id"] for row in attempts]
+        places = cursor.execute(_PLACES.format(which=which).encode(), ask).fetchall()
         rows = [*places, *attempts]
         layouts = {
             row["id"]: row

@@ -28,11 +28,11 @@ class Before(NamedTuple):
 NEWEST = Before(2**63 - 1, 2**63 - 1, "ffffffff-ffff-ffff-ffff-ffffffffffff")
 
 _BEFORE = "(%(xid)s::text::xid8, %(number)s::bigint, %(uid)s::uuid)"
-_ATTEMPT = f"""
+_LOGGED = f"""
 select a.delivery, a.uid, a.xid, a.layout, a.action, a.refs[cardinality(a.refs)], a."time",
        a.outcome, a.try, a.status, a.error, null::timestamptz
   from cdc.attempt a
- where a.webhook_id = %(webhook)s and a.outcome <> 'failed' and a.outcome = 'delivered'
+ where a.webhook_id = %(webhook)s and a.outcome <> 'failed' and a.outcome {{ended}}
    and (a.xid, a.delivery, a.uid) < {_BEFORE}
  order by a.xid desc, a.delivery desc limit %(limit)s
 """  # noqa: S608 - put together of constants, as those below
@@ -64,7 +64,8 @@ select d.id, d.uid, d.xid, d.layout, d.action, d.key, d."time", 'dead', d.tries,
  where d.webhook_id = %(webhook)s and (d.xid, d.id, d.uid) < {_BEFORE}
  order by d.xid desc, d.id desc limit %(limit)s
 """,  # noqa: S608 - constants
-    "delivered": _ATTEMPT,
+    "delivered": _LOGGED.format(ended="= 'delivered'"),
+    "any": _LOGGED.format(ended="in ('delivered', 'expired', 'dropped')"),
     "ended": f"""
 select a.delivery, a.uid, a.xid, a.layout, a.action, a.refs[cardinality(a.refs)], a."time",
        a.outcome, a.try, a.status, a.error, null
@@ -118,7 +119,7 @@ select d.id, d.uid::text as webhook_id, %(webhook)s::bigint as webhook, h.compan
 
 def _places(state: str | None) -> list[str]:
     if state is None:
-        return list(_PARTS)
+        return ["queue", "retry", "dead", "any"]
     if set(matching(state)) <= set(WAITING):
         return ["queue", "retry"]
-    return [state if state in _PARTS else "ended"]
+    return [state if state in ("dead", "delivered") else "ended"]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
 
@@ -28,6 +29,7 @@ class StatusReport:
     company:  only this one's webhooks are listed.
     database: which one was looked at; with several hosts in its address, the one that was found.
     failed:   what the doctor found wrong, beyond that.
+    at:       when it was read.
     """
 
     health: Health
@@ -35,6 +37,7 @@ class StatusReport:
     company: str | None = None
     database: str | None = None
     failed: tuple[HealthProblem, ...] = ()
+    at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     @cached_property
     def problems(self) -> list[HealthProblem]:
@@ -65,6 +68,7 @@ class StatusReport:
     def as_json(self) -> dict[str, Any]:
         seen = self.health
         return {
+            "at": self.at,
             "ok": not self.problems,
             "problems": [str(problem) for problem in self.problems],
             "schema": self.schema,

@@ -219,8 +219,10 @@ attempt = sa.Table(
     sa.Index(
         *("attempt_uid", "uid"),
         postgresql_using="brin",
-        postgresql_ops={"uid": "uuid_bloom_ops"},
-        postgresql_with={"autosummarize": True},
+        postgresql_ops={
+            "uid": "uuid_bloom_ops(n_distinct_per_range = 3000, false_positive_rate = 0.001)"
+        },
+        postgresql_with={"pages_per_range": 64, "autosummarize": True},
     ),
     sa.Index("attempt_ended", "at", postgresql_where=sa.text("outcome in ('expired', 'dropped')")),
     sa.Index(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from time import monotonic
 from typing import Any
 
@@ -11,8 +11,9 @@ import psycopg
 import sqlalchemy as sa
 from pydantic import BaseModel
 
-from cdc.diagnosis import doctor, status
+from cdc.diagnosis import doctor, explain, status
 from cdc.diagnosis.doctor.check import Finding, Patient
+from cdc.diagnosis.explain import CommonFacts
 from cdc.diagnosis.health import HealthProblem
 from cdc.diagnosis.status import StatusReport
 from cdc.errors import CdcError
@@ -44,15 +45,33 @@ class Service:
     registry: Registry
     tally: Tally
     _names: dict[str, tuple[str, float]] = field(default_factory=dict)
-    _failed: Recent[list[HealthProblem]] = field(default_factory=lambda: Recent(doctor.failed))
-    _examined: Recent[list[Finding]] = field(
-        default_factory=lambda: Recent(lambda patient: doctor.examine(patient, doctor.SLOW))
-    )
+    _status: Recent[StatusReport] = field(default_factory=Recent)
+    _failed: Recent[list[HealthProblem]] = field(default_factory=Recent)
+    _common: Recent[CommonFacts] = field(default_factory=Recent)
+    _examined: Recent[list[Finding]] = field(default_factory=Recent)
 
     def status(self, company: str | None) -> StatusReport:
-        """One look at everything. Raises DatabaseError."""
-        with self.pool.autocommit() as conn:
-            return status.read(conn, self.settings, self.mapping, company, self._failed)
+        """One look at everything, a moment ago. Raises DatabaseError."""
+
+        def read() -> StatusReport:
+            with self.pool.autocommit() as conn:
+                return status.read(conn, self.settings, self.mapping, None, failed)
+
+        def failed(patient: Patient) -> list[HealthProblem]:
+            return self._failed(lambda: doctor.failed(patient))
+
+        report = self._status(read)
+        return report if company is None else replace(report, company=company)
+
+    def common(self) -> CommonFacts:
+        """What sentences about any delivery or webhook have in common, read a moment ago. Raises
+        DatabaseError."""
+
+        def read() -> CommonFacts:
+            with self.pool.autocommit() as conn:
+                return explain.common(conn, self.mapping)
+
+        return self._common(read)
 
     def company_names(self, keys: list[str] | None, prefix: str = "") -> dict[str, str]:
         """Names by key: of these companies, or of those whose key or name begins with the prefix.
@@ -85,8 +104,12 @@ class Service:
 
     def examined(self) -> list[Finding]:
         """What the doctor finds, without looking up names. Raises DatabaseError."""
-        with self.pool.autocommit() as conn:
-            return self._examined(Patient(conn, self.settings, self.mapping))
+
+        def read() -> list[Finding]:
+            with self.pool.autocommit() as conn:
+                return doctor.examine(Patient(conn, self.settings, self.mapping), doctor.SLOW)
+
+        return self._examined(read)
 
 
 @dataclass(frozen=True, slots=True)

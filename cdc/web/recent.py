@@ -1,4 +1,4 @@
-"""What the doctor found a moment ago, for all requests of this process."""
+"""What was read a moment ago, for all requests of this process."""
 
 from __future__ import annotations
 
@@ -7,26 +7,26 @@ from threading import Lock
 from time import monotonic
 from typing import Generic, TypeVar
 
-from cdc.diagnosis.doctor.check import Patient
-
 KEPT_S = 10.0
+"""Seconds that it is kept at most."""
+SHARE = 0.02
+"""Of the time, that is spent on making it again and again, however many ask."""
 
 T = TypeVar("T")
 
 
 class Recent(Generic[T]):
-    """The doctor's checks are three quarters of what a status costs, and their verdicts change
-    slowly. One request at a time makes them; those that come meanwhile get what was found before,
-    and only the first ones of a process wait."""
+    """For what costs much to read and changes slowly: the state of the installation, the doctor's
+    checks. It is kept 50 times as long as it took to make. One request at a time makes it; those
+    that come meanwhile get what was found before, and only the first ones of a process wait."""
 
-    def __init__(self, make: Callable[[Patient], T]) -> None:
-        self._make = make
+    def __init__(self) -> None:
         self._lock = Lock()
         self._found: T | None = None
         self._until = 0.0
 
-    def __call__(self, patient: Patient) -> T:
-        """What was made up to KEPT_S ago (and the time that it takes)."""
+    def __call__(self, make: Callable[[], T]) -> T:
+        """What was made a moment ago, or is made now."""
         found = self._found
         if found is not None and monotonic() < self._until:
             return found
@@ -35,8 +35,11 @@ class Recent(Generic[T]):
             return found
         try:
             if self._found is None or monotonic() >= self._until:
-                self._found = self._make(patient)
-                self._until = monotonic() + KEPT_S
+                begun = monotonic()
+                self._found = made = make()
+                ended = monotonic()
+                self._until = ended + min(KEPT_S, (ended - begun) / SHARE)
+                return made
             return self._found
         finally:
             self._lock.release()

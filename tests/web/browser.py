@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -68,6 +69,13 @@ class Person:
     async def get(self, path: str, *, follow: bool = True) -> Page:
         async with self.http.get(f"{self.url}{self.root}{path}", allow_redirects=follow) as got:
             return await _read(got)
+
+    async def see(self, path: str, text: str) -> Page:
+        """Opens the page until it has this text: the overview is kept for a moment."""
+        deadline = time.monotonic() + (WITHIN.total or 0)
+        while text not in (page := await self.get(path)).text:
+            assert time.monotonic() < deadline, page.text
+        return page
 
     async def post(self, path: str, fields: Any, *, follow: bool = True) -> Page:
         """Opens the page of the form, fills it in, sends it."""

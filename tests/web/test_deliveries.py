@@ -7,6 +7,7 @@ import json
 import signal
 import threading
 from contextlib import suppress
+from datetime import UTC, datetime
 from typing import Any
 
 import psycopg
@@ -130,8 +131,11 @@ def test_a_replay_is_counted_then_carried_out(served: Served, operator: Client) 
 def test_status_and_explain_are_those_of_the_commands(served: Served, operator: Client) -> None:
     number = hook(served, operator, "7", 1)
     ((uid,),) = served.rows("select uid::text from cdc.dead where webhook_id = %s", number)
-    found = operator.good("GET", "/v1/status?company=7")
+    asked = "/v1/status?company=7"  # is kept for a moment
+    until(lambda: operator.good("GET", asked)["webhooks"])
+    found = operator.good("GET", asked)
     assert found["ok"] is False
+    assert datetime.fromisoformat(found["at"]) <= datetime.now(UTC)
     assert [one["webhook_id"] for one in found["webhooks"]] == [number]
     explained = operator.good("GET", f"/v1/explain?what={uid}")
     assert [one["uid"] for one in explained["deliveries"]] == [uid]

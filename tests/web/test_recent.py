@@ -1,66 +1,69 @@
-"""The doctor's checks in `cdc serve`: made once, for all requests."""
+"""What is costly to read in `cdc serve`: read once, for all requests."""
 
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier, Event
-from typing import cast
 
 import pytest
 
-from cdc.diagnosis.doctor.check import Patient
-from cdc.diagnosis.health import HealthProblem
 from cdc.web import recent
 from cdc.web.recent import Recent
 from tests.web.kit import WITHIN
 
-NO_ONE = cast(Patient, None)
 
-
-def test_one_request_at_a_time_makes_the_checks(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_request_at_a_time_makes_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    takes = [0.1, 3600.0]
     made: list[int] = []
     go, begun = Event(), Event()
+    now = 100.0
+    monkeypatch.setattr(recent, "monotonic", lambda: now)
 
-    def failed(_: Patient) -> list[HealthProblem]:
+    def make() -> str:
+        nonlocal now
+        now += takes[len(made)]
         made.append(len(made))
         begun.set()
         assert go.wait(WITHIN)
-        return [HealthProblem(f"number {len(made)}", "")]
+        return f"number {len(made)}"
 
-    now = 100.0
-    monkeypatch.setattr(recent, "monotonic", lambda: now)
-    checks, together = Recent(failed), Barrier(4)
+    found, together = Recent[str](), Barrier(4)
 
     def visit() -> str:
         together.wait(WITHIN)
-        return checks(NO_ONE)[0].text
+        return found(make)
 
     with ThreadPoolExecutor(4) as threads:
         visits = [threads.submit(visit) for _ in range(4)]
         go.set()
         assert {one.result(WITHIN) for one in visits} == {"number 1"}  # all waited for the first
-        now += recent.KEPT_S - 0.1
-        assert checks(NO_ONE)[0].text == "number 1"
+        now += 0.1 / recent.SHARE - 0.1
+        assert found(make) == "number 1"
         now += 0.2
         go.clear()
         begun.clear()
-        slow = threads.submit(checks, NO_ONE)
+        slow = threads.submit(found, make)
         assert begun.wait(WITHIN)
-        assert checks(NO_ONE)[0].text == "number 1"  # does not wait for them
+        assert found(make) == "number 1"  # does not wait for it
         go.set()
-        assert slow.result(WITHIN)[0].text == "number 2"
+        assert slow.result(WITHIN) == "number 2"
+    now += recent.KEPT_S - 0.1
+    assert found(make) == "number 2"
+    now += 0.2
+    with pytest.raises(IndexError):
+        found(make)
     assert len(made) == 2
 
 
-def test_checks_that_raise_are_made_again() -> None:
+def test_what_raises_is_made_again() -> None:
     results: list[Exception | None] = [ConnectionError(), None]
 
-    def failed(_: Patient) -> list[HealthProblem]:
+    def make() -> list[int]:
         if (error := results.pop(0)) is not None:
             raise error
         return []
 
-    checks = Recent(failed)
+    found = Recent[list[int]]()
     with pytest.raises(ConnectionError):
-        checks(NO_ONE)
-    assert checks(NO_ONE) == []
+        found(make)
+    assert found(make) == []

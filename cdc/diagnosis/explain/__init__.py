@@ -9,6 +9,16 @@ explanation.py  all of it: ``explain``
 """
 
 from cdc.diagnosis.explain.explanation import Explanation, explain, explain_webhook, subject_of
-from cdc.diagnosis.explain.model import Sentence, Subject
+from cdc.diagnosis.explain.facts import common
+from cdc.diagnosis.explain.model import CommonFacts, Sentence, Subject
 
-__all__ = ["Explanation", "Sentence", "Subject", "explain", "explain_webhook", "subject_of"]
+__all__ = [
+    "CommonFacts",
+    "Explanation",
+    "Sentence",
+    "Subject",
+    "common",
+    "explain",
+    "explain_webhook",
+    "subject_of",
+]

@@ -12,7 +12,14 @@ import psycopg
 
 from cdc.diagnosis.explain import facts as known_facts
 from cdc.diagnosis.explain import story, suite, webhook
-from cdc.diagnosis.explain.model import Attempt, DeliveryFacts, Facts, Sentence, Subject
+from cdc.diagnosis.explain.model import (
+    Attempt,
+    CommonFacts,
+    DeliveryFacts,
+    Facts,
+    Sentence,
+    Subject,
+)
 from cdc.diagnosis.explain.suite import FoundRow
 from cdc.errors import CdcError, UsageError
 from cdc.guides import located
@@ -56,15 +63,24 @@ class Explanation:
         }
 
 
-def explain(conn: psycopg.Connection[Any], mapping: Mapping, subject: Subject) -> Explanation:
-    """Raises UsageError for a key that cannot be one, CdcError for what is unknown."""
+def explain(
+    conn: psycopg.Connection[Any],
+    mapping: Mapping,
+    subject: Subject,
+    shared: CommonFacts | None = None,
+) -> Explanation:
+    """shared: what is the same for all, read a moment ago; None: it is read.
+
+    Raises UsageError for a key that cannot be one, CdcError for what is unknown.
+    """
+    shared = shared or known_facts.common(conn, mapping)
     if subject.webhook is not None:
-        return _of_webhook(conn, subject, subject.webhook)
+        return _of_webhook(conn, subject, subject.webhook, shared)
     row = None
     if subject.resource is not None and subject.key is not None:
         suite.refuse_impossible(conn, subject.resource, subject.key)
         row = suite.find(conn, mapping, subject.resource, subject.key)
-    known = known_facts.gather(conn, mapping, subject, row.company if row else None)
+    known = known_facts.gather(conn, subject, row.company if row else None, shared)
     if subject.resource is None and not known.deliveries and not known.unresolved:
         raise CdcError(
             f"unknown delivery {subject.number or subject.uid}",
@@ -75,13 +91,17 @@ def explain(conn: psycopg.Connection[Any], mapping: Mapping, subject: Subject) -
     return Explanation(subject, known, general, stories)
 
 
-def explain_webhook(conn: psycopg.Connection[Any], number: int) -> list[Sentence]:
+def explain_webhook(
+    conn: psycopg.Connection[Any], number: int, shared: CommonFacts
+) -> list[Sentence]:
     """How a webhook stands, and why. Raises CdcError for an unknown one."""
-    return _of_webhook(conn, Subject(webhook=number), number).general
+    return _of_webhook(conn, Subject(webhook=number), number, shared).general
 
 
-def _of_webhook(conn: psycopg.Connection[Any], subject: Subject, number: int) -> Explanation:
-    known = known_facts.of_webhook(conn, number)
+def _of_webhook(
+    conn: psycopg.Connection[Any], subject: Subject, number: int, shared: CommonFacts
+) -> Explanation:
+    known = known_facts.of_webhook(conn, number, shared)
     hook = known.hooks.get(number)
     if hook is None or subject.company not in (None, hook.company):
         whose = f" of company {subject.company}" if subject.company is not None else ""

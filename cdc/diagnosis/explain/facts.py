@@ -13,11 +13,13 @@ from psycopg.rows import class_row
 
 from cdc.capture.catalog import Gap, functions, gaps
 from cdc.diagnosis import capture_state, health
+from cdc.diagnosis.deliveries import BY_INDEX, DeliveryKey, located
 from cdc.diagnosis.doctor.recording import blocking_sessions
 from cdc.diagnosis.explain.model import (
     AHEAD,
     DELIVERIES_SHOWN,
     Attempt,
+    CommonFacts,
     DeliveryFacts,
     Facts,
     Failing,
@@ -30,20 +32,14 @@ from cdc.model import SHARDS
 
 Connection = psycopg.Connection[Any]
 
-# Everything below reads by index, but for a row's deliveries and for a webhook-id: only people ask
-# for those, so no index is kept for them, and the whole queue is read.
+# Everything below reads by index, but for a row's deliveries: only people ask for those, so no
+# index is kept for them, and the whole queue is read.
 _BY_NUMBER = """
 select w.id, q.id, q.uid from cdc.webhook w
   join lateral (select id, uid from cdc.queue where webhook_id = w.id and id = %(number)s) q on true
 union select webhook_id, id, uid from cdc.retry where id = %(number)s
 union select webhook_id, id, uid from cdc.dead where id = %(number)s
 union select webhook_id, delivery, uid from cdc.attempt where delivery = %(number)s
-"""
-_BY_UID = """
-select webhook_id, id, uid from cdc.queue where uid = %(uid)s::uuid
-union select webhook_id, id, uid from cdc.retry where uid = %(uid)s::uuid
-union select webhook_id, id, uid from cdc.dead where uid = %(uid)s::uuid
-union select webhook_id, delivery, uid from cdc.attempt where uid = %(uid)s::uuid
 """
 _BY_ROW = """
 select webhook_id, id, uid from cdc.queue
@@ -148,9 +144,21 @@ select id, resource, key, action::text, "time", reason, tries from cdc.unresolve
 """
 
 
-def gather(conn: Connection, mapping: Mapping, asked: Subject, company: str | None) -> Facts:
-    """company: whose row it is, as far as is known otherwise. Raises DatabaseError."""
+def common(conn: Connection, mapping: Mapping) -> CommonFacts:
+    """Raises DatabaseError."""
     capture_state.refuse_unless_migrated(conn)
+    members, daemons, _ = health.fleet(conn)
+    return CommonFacts(
+        capture=capture_state.standing(conn, mapping),
+        daemons=members,
+        owners={shard: daemon.owner for daemon in daemons for shard in daemon.shards},
+        copy=capture_state.is_copy(conn),
+        blocking=next(iter(blocking_sessions(conn)), None),
+    )
+
+
+def gather(conn: Connection, asked: Subject, company: str | None, shared: CommonFacts) -> Facts:
+    """company: whose row it is, as far as is known otherwise. Raises DatabaseError."""
     conn.isolation_level = IsolationLevel.REPEATABLE_READ  # a delivery is in one place at a time
     with conn.transaction():
         found = _found(conn, asked)
@@ -169,7 +177,7 @@ def gather(conn: Connection, mapping: Mapping, asked: Subject, company: str | No
                     [keys["webhooks"]],
                 )
             ]
-        members, hooks = _hooks(conn, keys["webhooks"], companies)
+        hooks = _hooks(conn, keys["webhooks"], companies, shared.owners)
         with conn.cursor(row_factory=class_row(UnresolvedFacts)) as cursor:
             unresolved = cursor.execute(
                 _UNRESOLVED,
@@ -180,11 +188,8 @@ def gather(conn: Connection, mapping: Mapping, asked: Subject, company: str | No
                     "limit": DELIVERIES_SHOWN,
                 },
             ).fetchall()
-        standing = capture_state.standing(conn, mapping)
         off = _gaps(conn, asked)
         (mapped_at,) = conn.execute("select mapped_at from cdc.installation").fetchone() or (None,)
-        copy = capture_state.is_copy(conn)
-        blocking = next(iter(blocking_sessions(conn)), None)
         failing = _failing(conn, [hook.id for hook in hooks.values() if hook.breaker != "closed"])
     placed = {(d.webhook, d.id, d.uid) for d in deliveries}
     logged = {(a.webhook, a.id, a.uid): a for a in attempts}
@@ -198,27 +203,25 @@ def gather(conn: Connection, mapping: Mapping, asked: Subject, company: str | No
         attempts=attempts,
         unresolved=unresolved,
         hooks=hooks,
-        capture=standing,
-        daemons=members,
+        capture=shared.capture,
+        daemons=shared.daemons,
         gaps=off,
         mapped_at=mapped_at,
-        copy=copy,
-        blocking=blocking,
+        copy=shared.copy,
+        blocking=shared.blocking,
         failing=failing,
     )
 
 
-def of_webhook(conn: Connection, number: int) -> Facts:
+def of_webhook(conn: Connection, number: int, shared: CommonFacts) -> Facts:
     """What is known about a webhook and of what stops all of them. Raises DatabaseError."""
-    capture_state.refuse_unless_migrated(conn)
     conn.isolation_level = IsolationLevel.REPEATABLE_READ
     with conn.transaction():
-        members, hooks = _hooks(conn, [number], [])
         return Facts(
-            hooks=hooks,
-            daemons=members,
-            copy=capture_state.is_copy(conn),
-            blocking=next(iter(blocking_sessions(conn)), None),
+            hooks=_hooks(conn, [number], [], shared.owners),
+            daemons=shared.daemons,
+            copy=shared.copy,
+            blocking=shared.blocking,
             failing=_failing(conn, [number]),
         )
 
@@ -257,10 +260,13 @@ def _gaps(conn: Connection, asked: Subject) -> list[Gap]:
     return [gap for gap in found if gap.until is None or gap.until > after]
 
 
-def _found(conn: Connection, asked: Subject) -> list[tuple[int, int, Any]]:
+def _found(conn: Connection, asked: Subject) -> list[DeliveryKey]:
+    if asked.uid:
+        conn.execute(BY_INDEX)
+        return list(asked.known or located(conn, asked.uid))
     if asked.resource is None:
-        how = _BY_UID if asked.uid else _BY_NUMBER
-        params: dict[str, object] = {"number": asked.number, "uid": asked.uid}
+        how = _BY_NUMBER
+        params: dict[str, object] = {"number": asked.number}
     else:
         layouts = conn.execute(
             "select id from cdc.layout where event = %s", [asked.resource.event]
@@ -272,10 +278,8 @@ def _found(conn: Connection, asked: Subject) -> list[tuple[int, int, Any]]:
             "key": asked.key,
             "since": asked.since,
         }
-    if asked.uid:
-        conn.execute("set local enable_seqscan = off")  # filters in the log are priced too high
     newest = f"select * from ({how}) f order by 2 desc limit {DELIVERIES_SHOWN}"  # noqa: S608 - constants
-    return conn.execute(newest.encode(), params).fetchall()
+    return [DeliveryKey(*row) for row in conn.execute(newest.encode(), params)]
 
 
 def _deliveries(conn: Connection, keys: dict[str, list[Any]]) -> list[DeliveryFacts]:
@@ -293,16 +297,14 @@ def _attempts(conn: Connection, keys: dict[str, list[Any]]) -> list[Attempt]:
 
 
 def _hooks(
-    conn: Connection, ids: Sequence[int], companies: Sequence[str]
-) -> tuple[int, dict[int, WebhookFacts]]:
+    conn: Connection, ids: Sequence[int], companies: Sequence[str], owners: dict[int, str]
+) -> dict[int, WebhookFacts]:
     signable = _SIGNABLE if _may(conn, "cdc.webhook_secret", "expires_at") else "null"
-    members, daemons, _ = health.fleet(conn)
-    owners = {shard: daemon.owner for daemon in daemons for shard in daemon.shards}
     with conn.cursor(row_factory=class_row(_made(owners))) as cursor:
         rows = cursor.execute(
             _HOOKS.format(signable=signable).encode(), {"ids": ids, "companies": companies}
         ).fetchall()
-    return members, {hook.id: hook for hook in rows}
+    return {hook.id: hook for hook in rows}
 
 
 def _made(owners: dict[int, str]) -> Any:

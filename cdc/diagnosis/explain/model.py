@@ -10,6 +10,7 @@ from typing import Literal, NamedTuple
 from cdc.capture.catalog import Gap
 from cdc.capture.plan import TableStatus
 from cdc.causes import Cause, cause_of
+from cdc.diagnosis.deliveries import DeliveryKey
 from cdc.diagnosis.doctor.recording import BlockingSession
 from cdc.mapping import Resource
 from cdc.model import ACTIONS, UNUSABLE, UNVERIFIED, USUAL_ACTIONS
@@ -232,8 +233,22 @@ class Facts:
 
 
 @dataclass(frozen=True, slots=True)
+class CommonFacts:
+    """What is the same for all deliveries. owners: of shards. Others: as in ``Facts``."""
+
+    capture: list[TableStatus]
+    daemons: int
+    owners: dict[int, str]
+    copy: bool
+    blocking: BlockingSession | None
+
+
+@dataclass(frozen=True, slots=True)
 class Subject:
-    """A row (resource and key), a webhook, or a delivery by its number or webhook-id."""
+    """A row (resource and key), a webhook, or a delivery by its number or webhook-id.
+
+    known: where the deliveries of the webhook-id are, if they were looked up already.
+    """
 
     number: int | None = None
     uid: str | None = None
@@ -242,6 +257,7 @@ class Subject:
     since: datetime | None = None
     company: str | None = None
     webhook: int | None = None
+    known: tuple[DeliveryKey, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

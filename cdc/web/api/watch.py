@@ -18,8 +18,9 @@ def show_status(call: Call) -> ApiAnswer:
 def explain_change(call: Call) -> ApiAnswer:
     query, mapping = call.query, call.service.mapping
     subject = explain.subject_of(mapping, query.what, query.key, query.company, query.since)
+    shared = call.service.common()
     with call.service.pool.autocommit() as conn:
-        found = explain.explain(conn, mapping, subject)
+        found = explain.explain(conn, mapping, subject, shared)
     return ApiAnswer(_document(found.as_json()))
 
 

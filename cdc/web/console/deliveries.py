@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from typing import Any
-from uuid import UUID
 
+from cdc.diagnosis.deliveries import DeliveryKey
 from cdc.diagnosis.explain import Sentence, Subject, explain
 from cdc.errors import CdcError
 from cdc.web.api import deliveries as api
@@ -33,7 +33,7 @@ def show(visit: Visit) -> Page:
         said = {(one.webhook, one.id): for_companies.of_delivery(one) for one in found}
         unread = ""
     else:
-        said, unread = _sentences(visit)
+        said, unread = _sentences(visit, found)
     values: dict[str, Any] = {
         "uid": str(found[0].uid),
         "deliveries": [(one, said.get((one.webhook, one.id), [])) for one in found],
@@ -65,12 +65,16 @@ def retry(visit: Visit) -> Redirect:
     return Redirect(f"/deliveries/{visit.params['uid']}?done={min(done.retried, 1)}")
 
 
-def _sentences(visit: Visit) -> tuple[dict[tuple[int, int], list[Sentence]], str]:
+def _sentences(
+    visit: Visit, found: list[DeliveryDetail]
+) -> tuple[dict[tuple[int, int], list[Sentence]], str]:
     """Of each delivery; or why they cannot be made."""
-    subject = Subject(uid=str(UUID(visit.params["uid"])))
+    known = tuple(DeliveryKey(one.webhook, one.id, str(one.uid)) for one in found)
+    subject = Subject(uid=known[0].uid, known=known)
     try:
+        shared = visit.service.common()
         with visit.service.pool.autocommit() as conn:
-            told = explain(conn, visit.service.mapping, subject)
+            told = explain(conn, visit.service.mapping, subject, shared)
     except CdcError as error:
         return {}, error.message
     return {(one.webhook, one.id): [*said, *told.general] for one, said in told.deliveries}, ""

@@ -13,16 +13,12 @@ WEBHOOKS_LISTED = 50
 """Webhooks on the page, the worst first."""
 NOTICES_LISTED = 8
 
-MANY_WEBHOOKS = 2000
-"""More than these are looked at once a minute by an open page: it costs PostgreSQL 7 us each."""
-
 
 def show(visit: Visit) -> Page:
     report, unread = _report(visit)
     values = {
         "report": report,
         "unread": unread,
-        "refresh": 60 if report and report.totals.webhooks > MANY_WEBHOOKS else 10,
         "day": charts.of_day(visit.service.tally),
         "notices": notices.listed(visit.conn, NoticeFilter(limit=NOTICES_LISTED)),
         "webhooks": report.webhooks[:WEBHOOKS_LISTED] if report else [],

@@ -91,7 +91,8 @@ def _failed(visit: Visit, lane: LaneState) -> list[Failure]:
 def _sentences(visit: Visit, number: int) -> tuple[list[Sentence], str]:
     """Or why they cannot be made."""
     try:
+        shared = visit.service.common()
         with visit.service.pool.autocommit() as conn:
-            return explain_webhook(conn, number), ""
+            return explain_webhook(conn, number, shared), ""
     except CdcError as error:
         return [], error.message

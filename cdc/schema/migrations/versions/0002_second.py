@@ -26,7 +26,9 @@ ONLINE = (
             ),
             Index(
                 f"{name}_uid_idx",
-                f"cdc.{name} using brin (uid pg_catalog.uuid_bloom_ops) with (autosummarize)",
+                f"cdc.{name} using brin (uid pg_catalog.uuid_bloom_ops("
+                "n_distinct_per_range = 3000, false_positive_rate = 0.001))"
+                " with (pages_per_range = 64, autosummarize)",
             ),
             Index(
                 f"{name}_at_idx1",

@@ -63,7 +63,8 @@ alter table cdc.dead set (
 -- The log. (Its new column: done before.)
 drop index cdc.attempt_at;
 create index attempt_at on cdc.attempt using brin (at) with (pages_per_range = 32, autosummarize);
-create index attempt_uid on cdc.attempt using brin (uid pg_catalog.uuid_bloom_ops) with (autosummarize);
+create index attempt_uid on cdc.attempt using brin (uid pg_catalog.uuid_bloom_ops(n_distinct_per_range = 3000, false_positive_rate = 0.001))
+  with (pages_per_range = 64, autosummarize);
 create index attempt_ended on cdc.attempt (at) where outcome in ('expired', 'dropped');
 create index attempt_list on cdc.attempt (webhook_id, xid, delivery) where outcome <> 'failed';
 do $names$

@@ -24,7 +24,11 @@ def silences(
     moments: Sequence[float],
 ) -> list[list[Silence]]:
     """For each moment the webhooks that were owed something then, and how long they waited for the
-    next request."""
+    next request.
+
+    What had reached the receiver then, and was answered well, is owed no more, though the answer
+    came later: there may be nothing else to send for half a minute.
+    """
     out: list[list[Silence]] = [[] for _ in moments]
     committed: dict[tuple[str, str], list[Change]] = defaultdict(list)
     for change in changes:
@@ -37,15 +41,16 @@ def silences(
         mine = [change for event in hook.events for change in committed[hook.company, event]]
         dues = sorted(change.done for change in mine if hook.wants(change))
         seen: set[str] = set()
-        finals = []
+        reached = []  # when the requests that were answered well were received
         for request in came[hook.number]:
             if 200 <= request.status < 300 and request.uid not in seen:
                 seen.add(request.uid)
-                finals.append(request.ended)
+                reached.append(request.received)
+        reached.sort()
         receipts = sorted(request.received for request in came[hook.number])
         for place, moment in enumerate(moments):
             following = bisect_left(receipts, moment)
-            if bisect_left(dues, moment) > bisect_left(finals, moment) and (
+            if bisect_left(dues, moment) > bisect_left(reached, moment) and (
                 following < len(receipts)
             ):
                 out[place].append(Silence(hook.number, receipts[following] - moment))

@@ -169,6 +169,23 @@ def test_silence_is_measured_where_something_was_owed() -> None:
         )
         for start in (1.0, 4.0)
     ]
-    at_two, at_five = silences(changes, came, [webhook], [2.0, 5.0])
+    at_two, at_four, at_five = silences(changes, came, [webhook], [2.0, 4.05, 5.0])
     assert [(found.webhook, found.seconds) for found in at_two] == [(0, 2.0)]
-    assert at_five == []
+    assert at_four == at_five == []
+
+
+def test_what_the_receiver_has_already_is_not_waited_for() -> None:
+    """A kill found a webhook with its last request at the receiver, which answered a moment later;
+    the next change came after 29 s, and these counted as a silence."""
+    webhook = Hook(0, "1", frozenset({"rating_changed"}))
+    changes = [
+        Change("1", "rating_changed", "9", "modified", n, n, n, made, True)
+        for n, made in enumerate((0.5, 30.0))
+    ]
+    came = [
+        Arrival(
+            0, f"id-{start}", "1", "rating_changed", "9", "modified", 0, start, start + 0.2, 204
+        )
+        for start in (0.9, 30.1)
+    ]
+    assert silences(changes, came, [webhook], [1.0, 30.05]) == [[], [(0, 30.1 - 30.05)]]

@@ -24,6 +24,8 @@ SCAN_ROWS = 1000
 """Rows of each place (queue, retried, dead, log) that a page looks at, of all webhooks together."""
 WEBHOOK_ROWS = 25
 """But of each webhook as many as these."""
+OWING_WEBHOOKS = 25
+"""Where no webhook is named: so many that owe something are looked at."""
 LONGEST_TRANSACTION = timedelta(minutes=1)
 """Changes of one that took longer may be left out at the ends of a time that is searched."""
 SEEK_STEPS = 64
@@ -80,25 +82,34 @@ class DeliverySearch:
 @dataclass(frozen=True, slots=True)
 class DeliveriesFound:
     """after: the place to go on from; None: that is all.
-    looked: back to changes of this time; None: to the beginning of the time that is searched."""
+    looked: back to changes of this time; None: to the beginning of the time that is searched.
+    webhooks: how many were looked at."""
 
     items: list[dict[str, Any]]
+    webhooks: int
     after: Before | None = None
     looked: datetime | None = None
 
 
 def search(
     conn: psycopg.Connection[Any],
-    webhooks: Sequence[int],
+    webhooks: Sequence[int] | None,
     wanted: DeliverySearch,
     limit: int,
     before: Before = NEWEST,
 ) -> DeliveriesFound:
-    """A page of at most ``limit`` deliveries of these webhooks."""
-    if not webhooks:
-        return DeliveriesFound([])
+    """A page of at most ``limit`` deliveries of these webhooks.
+
+    None: of those that owe something, what waits or is dead: the log has no order of all.
+    """
+    places = [one for one in _places(wanted.state) if webhooks is not None or one != "log"]
     with conn.transaction(), conn.cursor(row_factory=dict_row) as cursor:
         cursor.execute(BY_INDEX)
+        if webhooks is None:
+            owing = cursor.execute(_owing(places).encode(), [OWING_WEBHOOKS])
+            webhooks = [row["id"] for row in owing]
+        if not webhooks:
+            return DeliveriesFound([], 0)
         if before == NEWEST and wanted.until is not None:
             before = _seek(cursor, webhooks, wanted.until)
         ask = {
@@ -110,14 +121,32 @@ def search(
             "scan": max(SCAN_ROWS // len(webhooks), WEBHOOK_ROWS),
         }
         # Not prepared: its plan is for these partitions of the log.
-        statement = query(wanted.state).encode()
+        statement = _query(places).encode()
         rows = cursor.execute(statement, ask, prepare=False).fetchall()
-    return _merged(rows, wanted, limit)
+    items, edge = _merged(rows, wanted, limit)
+    if edge is None:
+        return DeliveriesFound(items, len(webhooks))
+    return DeliveriesFound(items, len(webhooks), Before(*_place(edge)), edge["time"])
 
 
-def query(state: str | None) -> str:
-    """It reads those places only that have deliveries in this state."""
-    parts = " union all ".join(f"({_PARTS[name]})" for name in _places(state))
+def _owing(places: Sequence[str]) -> str:
+    """Webhooks that have something there, found from one to the next by index."""
+    each = " union ".join(
+        f"""(with recursive busy (id) as (
+  (select webhook_id from cdc.{place} order by webhook_id limit 1)
+  union all
+  select (select t.webhook_id from cdc.{place} t
+           where t.webhook_id > busy.id order by t.webhook_id limit 1)
+    from busy where busy.id is not null
+)
+select id from busy where id is not null limit {OWING_WEBHOOKS})"""  # noqa: S608 - names of ours
+        for place in places
+    )
+    return f"select id from ({each}) b order by id limit %s"  # noqa: S608 - names of ours
+
+
+def _query(places: Sequence[str]) -> str:
+    parts = " union all ".join(f"({_PARTS[place]})" for place in places)
     return f"""
 with w as materialized (
   select id, company, state in ('paused', 'suspended') as held
@@ -143,6 +172,7 @@ select * from found where wanted or edge
 
 
 def _places(state: str | None) -> list[str]:
+    """Those that have deliveries in this state."""
     if state is None:
         return list(_PARTS)
     if set(matching(state)) <= set(WAITING):
@@ -150,8 +180,11 @@ def _places(state: str | None) -> list[str]:
     return ["log"] if state in ENDS else [state]
 
 
-def _merged(rows: list[dict[str, Any]], wanted: DeliverySearch, limit: int) -> DeliveriesFound:
-    """What is behind the first place at which a list was left is for the next page."""
+def _merged(
+    rows: list[dict[str, Any]], wanted: DeliverySearch, limit: int
+) -> tuple[list[dict[str, Any]], dict[str, Any] | None]:
+    """What is behind the first place at which a list was left is for the next page: which begins
+    behind this row, None for no next page."""
     edge = max((row for row in rows if row["edge"]), key=_place, default=None)
     # Where it waits counts for more than how it ended before; of ends, the last.
     rows.sort(key=lambda row: row["ended"] or datetime.max.replace(tzinfo=UTC), reverse=True)
@@ -164,9 +197,7 @@ def _merged(rows: list[dict[str, Any]], wanted: DeliverySearch, limit: int) -> D
         edge, items = items[limit - 1], items[:limit]
     elif edge is not None and edge["time"] < wanted.since - LONGEST_TRANSACTION:
         edge = None
-    if edge is None:
-        return DeliveriesFound(items)
-    return DeliveriesFound(items, Before(*_place(edge)), edge["time"])
+    return items, edge
 
 
 _place = itemgetter("xid", "id", "webhook_id")

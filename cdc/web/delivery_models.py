@@ -56,7 +56,9 @@ class DeliveryPage(Out):
 
 
 class DeliverySearchQuery(Paged):
-    company: Text | None = None
+    company: Text | None = Field(
+        None, description="Without it and `webhook`: what waits or is dead, of all."
+    )
     webhook: Number | None = None
     event: Name | None = None
     row: Text | None = Field(None, description="Key of the row that was changed.")
@@ -72,6 +74,9 @@ class DeliverySearchPage(Out):
     next: str | None = Field(description="There may be more, even if `items` is empty.")
     looked_until: datetime | None = Field(
         description="This page has looked back to changes of this time; `null`: to `since`."
+    )
+    webhooks: int = Field(
+        description="How many were looked at: of a company 100 at most, without one 25."
     )
 
 

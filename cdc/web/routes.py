@@ -98,7 +98,7 @@ ROUTES: tuple[Route, ...] = (
           rest.verify_webhook, CHANGERS, TaskOut, body=Empty, status=202),
     Route("GET", f"{ONE}/deliveries", "List all that was owed to a webhook, each delivery once.",
           owed.listed, EVERY, DeliveryPage, query=DeliveryQuery),
-    Route("GET", "/v1/deliveries", "Search deliveries of a company or webhook, the newest first.",
+    Route("GET", "/v1/deliveries", "Search deliveries, the newest changes first.",
           search.search, EVERY, DeliverySearchPage, query=DeliverySearchQuery),
     Route("GET", DELIVERY, "Show a delivery with its attempts.", deliveries.show, EVERY,
           DeliveryFound),

@@ -138,6 +138,7 @@ def pages(served: Served) -> dict[str, tuple[str, float]]:
         "list, webhook without any": (f"/v1/webhooks/{quiet}/deliveries", LIST_MS),
         "delivery": (f"/v1/deliveries/{uid}", PAGE_MS),
         "webhook": (f"/v1/webhooks/{busy}", PAGE_MS),
+        "search of all": ("/v1/deliveries", PAGE_MS),
         "search of a company": ("/v1/deliveries?company=7", PAGE_MS),
         "search, found little": (f"/v1/deliveries?webhook={busy}&row=nothing", PAGE_MS),
         "search of a company, found little": ("/v1/deliveries?company=7&row=nothing", PAGE_MS),

@@ -114,7 +114,7 @@ class TestTheHelpdesk:
             until(lambda: not served.rows(gone, number))
             accepted = len(good.got)
             here.click("Deliveries")
-            here.see("Give a company or a webhook, or the webhook-id that a receiver names.")
+            here.see("Of all companies, what waits or is dead is listed.")
             page.get_by_label("Company").fill("7")
             page.get_by_label("State").select_option("delivered")
             here.click("Search", "button")

@@ -17,7 +17,14 @@ import sqlalchemy as sa
 from cdc.diagnosis import deliveries, explain, health
 from cdc.diagnosis.deliveries import DeliveryKey
 from cdc.diagnosis.newest import ENDED_SCAN_ROWS, QUEUE_SCAN_ROWS, Before, newest
-from cdc.diagnosis.search import SCAN_ROWS, SEEK_STEPS, DeliverySearch, search
+from cdc.diagnosis.search import (
+    OWING_WEBHOOKS,
+    SCAN_ROWS,
+    SEEK_STEPS,
+    WEBHOOK_ROWS,
+    DeliverySearch,
+    search,
+)
 from cdc.mapping import default_mapping
 from cdc.postgres import connections
 from cdc.sandbox.embedded import EmbeddedPostgres
@@ -141,6 +148,16 @@ def test_a_search_across_webhooks(full: str, webhooks: list[int], hours: int | N
         found = search(reading.conn, webhooks, wanted, LIMIT)
         assert found.items == []
         assert reading.rows() <= (0, bound + len(webhooks) + 200)
+
+
+def test_a_search_of_what_all_owe(full: str) -> None:
+    with Reading(full) as reading:
+        since = datetime.now(UTC) - timedelta(days=1)
+        assert search(reading.conn, None, DeliverySearch(since), LIMIT).items
+        scanned, fetched = reading.rows()
+        assert scanned == 0
+        sorted_at_once = 32  # rows of an incremental sort, at least
+        assert fetched <= 3 * OWING_WEBHOOKS * (WEBHOOK_ROWS + sorted_at_once) + 200
 
 
 def test_other_pages(full: str) -> None:

@@ -135,6 +135,19 @@ def test_it_is_narrowed(operator: Client, webhooks: Logged) -> None:
         assert [one["key"] for one in found(operator, f"company=4&state={state}")] == [key]
 
 
+def test_without_a_company_it_is_what_all_owe(operator: Client, webhooks: Logged) -> None:
+    for query, there in (
+        ("", ["dead", "dead", "queued", "queued", "retrying", "retrying"]),
+        ("state=dead", ["dead"] * 2), ("state=waiting&row=retried", ["retrying"] * 2),
+        ("event=rating_changed", []), (f"until={ago(20, webhooks.at)}", []),
+    ):  # fmt: skip
+        for limit in (1, 50):
+            items = found(operator, query, limit)
+            mine = [one["state"] for one in items if one["company"] in ("4", "5")]
+            assert sorted(mine) == there, query
+    assert operator.good("GET", "/v1/deliveries?company=4")["webhooks"] == 2
+
+
 def test_a_delivery_that_was_sent_again_is_where_it_waits(
     served: Served, operator: Client, webhooks: Logged
 ) -> None:
@@ -189,7 +202,8 @@ def test_a_busy_webhook_does_not_hide_a_quiet_one(served: Served, operator: Clie
 def test_a_search_says_of_what(served: Served, operator: Client) -> None:
     number = hook(operator, "7", 7)
     for query, field in (
-        ("", "company"), ("event=note_changed", "company"), ("company=4&state=lost", "state"),
+        ("state=delivered", "company"), ("state=dropped&row=1", "company"),
+        ("company=4&state=lost", "state"),
         ("company=4&since=yesterday", "since"), ("webhook=x", "webhook"),
     ):  # fmt: skip
         answer = operator("GET", f"/v1/deliveries?{query}")
@@ -212,7 +226,12 @@ async def test_the_console_searches(served: Served, webhooks: Logged) -> None:
     async with person(served.url) as one:
         await one.sign_in(served.client("read").key or "")
         page = await one.get("/deliveries")
-        assert "Give a company or a webhook" in page.text
+        assert "Of all companies, what waits or is dead is listed." in page.text
+        assert page.text.count("candidate_changed, modified") >= 4
+        page = await one.get("/deliveries?state=delivered")
+        assert (page.status, "without, only what waits or is dead is searched" in page.text) == (
+            422, True,
+        )  # fmt: skip
         page = await one.get("/company?name=4")
         assert "/console/deliveries?company=4" in page.links
         page = await one.get(

@@ -1,4 +1,4 @@
-"""A search for deliveries of a company or a webhook, the newest changes first."""
+"""A search for deliveries, the newest changes first: of a company or a webhook, or what all owe."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
+from cdc.diagnosis.deliveries import ENDS
 from cdc.diagnosis.newest import NEWEST
 from cdc.diagnosis.search import DeliverySearch
 from cdc.diagnosis.search import search as search_deliveries
@@ -38,18 +39,23 @@ def search(call: Call) -> ApiAnswer:
         found = search_deliveries(conn, webhooks, wanted, query.limit, place)
     items = [DeliveryOut(uid=UUID(one["webhook_id"]), **but_uid(one)) for one in found.items]
     following = pages.cursor(*found.after) if found.after else None
-    return ApiAnswer(DeliverySearchPage(items=items, next=following, looked_until=found.looked))
+    page = DeliverySearchPage(
+        items=items, next=following, looked_until=found.looked, webhooks=found.webhooks
+    )
+    return ApiAnswer(page)
 
 
-def _webhooks(call: Call, query: DeliverySearchQuery) -> list[int]:
-    """Those that are searched. Raises Problem."""
+def _webhooks(call: Call, query: DeliverySearchQuery) -> list[int] | None:
+    """Those that are searched; None: all that owe something. Raises Problem."""
     access = call.access
     company = query.company if query.company is None else access.company(query.company)
     webhook = query.webhook if query.webhook is not None else access.webhook_only
     if company is None and webhook is None:
         company = access.company_only
     if company is None and webhook is None:
-        text = "give the company or the webhook whose deliveries are searched"
+        if query.state not in ENDS:
+            return None
+        text = "give a company or a webhook: without, only what waits or is dead is searched"
         raise Problem("invalid", text, errors={"company": text})
     chosen = sa.select(registration.c.id).order_by(registration.c.id.desc())
     if webhook is not None:

@@ -1,4 +1,4 @@
-"""Deliveries of a company or a webhook: by time, event, row, state; or the one with an id."""
+"""Deliveries by company, webhook, time, event, row, state; or the one with an id."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 from urllib.parse import urlencode
 from uuid import UUID
 
+from cdc.diagnosis.search import OWING_WEBHOOKS
 from cdc.web.api import search
 from cdc.web.console import times
 from cdc.web.console.forms import checked
@@ -27,11 +28,9 @@ def show(visit: Visit) -> Page | Redirect:
     try:
         if uid:
             return Redirect(f"/deliveries/{_uid(uid)}")
-        # The company of a session of the portal is known: its search begins with all it has.
-        if visit.access.company_only is not None or given["company"] or given["webhook"]:
-            made = search.search(visit.call(query=_asked(given, after))).body
-            assert isinstance(made, DeliverySearchPage)
-            found = made
+        made = search.search(visit.call(query=_asked(given, after))).body
+        assert isinstance(made, DeliverySearchPage)
+        found = made
     except Problem as refused:
         if refused.code not in ("invalid", "not_found"):
             raise
@@ -44,6 +43,8 @@ def show(visit: Visit) -> Page | Redirect:
         "states": STATES,
         "events": sorted(visit.service.mapping.events),
         "found": found,
+        "everywhere": visit.access.company_only is None and not given["company"] + given["webhook"],
+        "most": OWING_WEBHOOKS,
         "older": _address(given, found.next) if found and found.next else "",
         "newest": _address(given) if after else "",
         "problem": problem,

@@ -31,7 +31,7 @@ _UNKNOWN = Layout(-1, "unknown", ())
 _PAGE = """
 with own as materialized (select company, endpoint from cdc.registration where id = %(webhook)s)
 select own.company, own.endpoint, o.identity, o.pruned, o.xmin, o.reach_xid, o.reach_id,
-       o.final_until, o.xid, o.id, o.uid,
+       o.final_until, o.final_until = statement_timestamp() as final, o.xid, o.id, o.uid,
        o.layout, l.event, l.fields, o.action, o."time", o.refs, o.state, o.tries, o.status, o.error,
        o.due_at, o.body
   from cdc.owed(%(webhook)s, %(xid)s::xid8, %(number)s, %(limit)s, %(scan)s, %(slots)s::smallint[],
@@ -78,6 +78,7 @@ class OwedSpan:
     end:         where to go on.
     more:        there may be more below the frontier.
     final_until: all that was committed until then is below the frontier.
+    final:       that is now: what is not below the frontier is not committed.
     """
 
     company: str
@@ -89,6 +90,7 @@ class OwedSpan:
     end: Place
     more: bool
     final_until: datetime
+    final: bool
 
 
 def span(
@@ -138,6 +140,7 @@ def span(
         end=end,
         more=full or reach < frontier,
         final_until=first["final_until"],
+        final=first["final"],
     )
 
 

@@ -125,8 +125,11 @@ def pages(served: Served) -> dict[str, tuple[str, float]]:
     far = client.good("GET", f"/v1/webhooks/{busy}/deliveries?limit=50&since=2000-01-01T00:00:00Z")
     day = time.strftime("%Y-%m-%dT00:00:00Z", time.gmtime(time.time() - 86400))
     week = time.strftime("%Y-%m-%dT00:00:00Z", time.gmtime(time.time() - 7 * 86400))
-    newest = quote(client.good("GET", f"/v1/webhooks/{busy}/deliveries?since={day}")["next"])
     listed = f"/v1/webhooks/{busy}/deliveries"
+    page = client.good("GET", f"{listed}?since={day}&limit=200")
+    while page["more"]:
+        page = client.good("GET", f"{listed}?limit=200&after={quote(page['next'])}")
+    newest = quote(client.good("GET", f"{listed}?after={quote(page['next'])}")["next"])
     one = f"/console/webhooks/{busy}"
     return {
         "list, from the beginning": (listed, LIST_MS),

@@ -102,6 +102,34 @@ def test_no_more_than_fifty(served: Served) -> None:
     assert len(rows) == 50
 
 
+def test_names_are_read_by_index_where_there_is_one(served: Served) -> None:
+    """Counted by PostgreSQL, whatever the plan was: rows read one by one, and by index."""
+    served.run(
+        "insert into company (id, name) select g, 'Firm ' || g from generate_series(10001, 30000) g"
+    )
+
+    def read(*asked: object) -> tuple[int, int, int]:
+        with psycopg.connect(served.database) as conn:
+            found = conn.execute("select * from cdc.company_names(%s, %s, 50)", asked).fetchall()
+            scanned, fetched = conn.execute(
+                "select seq_tup_read, idx_tup_fetch from pg_stat_xact_user_tables"
+                " where relid = 'public.company'::regclass"
+            ).fetchone() or (0, 0)
+        return len(found), scanned, fetched
+
+    keys = [str(key) for key in range(10_001, 10_041)]
+    assert read([*keys, "010050", "x", "9" * 40, ""], "") == (40, 0, 41)  # 010050 is read, too
+    found, scanned, _ = read(None, "firm")
+    assert (found, scanned > 20_000) == (50, True)
+    # As docs/mapping.md has them.
+    served.run("create index on company (lower(name) text_pattern_ops)")
+    served.run("create index on company ((id::text) text_pattern_ops)")
+    served.run("analyze company")
+    for prefix, there in (("FIRM", 50), ("firm 2999", 10), ("2999", 10), ("1", 50), ("none", 0)):
+        found, scanned, fetched = read(None, prefix)
+        assert (found, scanned, fetched <= 2 * 50) == (there, 0, True), (prefix, fetched)
+
+
 def test_installed_once_and_removed_with_the_rest(
     served: Served, tmp_path_factory: pytest.TempPathFactory
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 
 from tests.house.files import TOP, files, name
@@ -67,6 +68,16 @@ def test_every_query_is_used() -> None:
         if not re.search(rf"""["']{path.stem}["']""", code) and not path.stem.startswith(prefixes)
     ]
     assert not unused
+
+
+def test_the_daemon_has_no_statement_in_its_code() -> None:
+    """They are files of sql/queries, where their plans are tested."""
+    statement = re.compile(r"\s*(with|select|insert|update|delete) .*", re.DOTALL)
+    for path in (TOP / "cdc" / "daemon").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Constant) and isinstance(node.value, (str, bytes)):
+                text = node.value if isinstance(node.value, str) else node.value.decode()
+                assert not statement.fullmatch(text), f"{name(path)}:{node.lineno}"
 
 
 def test_no_constant_of_the_daemon_is_defined_elsewhere_too() -> None:

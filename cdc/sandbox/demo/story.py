@@ -22,12 +22,7 @@ HOOKS = [
     Hook(3, "3", frozenset({"project_changed"}), "cobalt/projects"),
     Hook(4, "1", frozenset({"candidate_changed"}), "acme/interviewed", "interviewed"),
 ]
-INTERVIEWED = Wanted(
-    actions=("modified",),
-    changed=("status",),
-    filter={"status": ["interviewed"]},
-    include=("status",),
-)
+INTERVIEWED = Wanted(changed=("status",), filter={"status": ["interviewed"]}, include=("status",))
 """What the last of them asks for."""
 
 _EVENT = 'event = "candidate_changed"'

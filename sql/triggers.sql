@@ -134,8 +134,9 @@ as $cdc$
 #variable_conflict use_variable
 -- Queues the changes of public.project for the webhooks that want project_changed.
 -- Fired after each statement; reads parents, writes cdc.queue, rings the bell if it is armed.
--- Locks: ROW EXCLUSIVE on cdc.queue until the end of the transaction. Those of reading are released
--- at once, and waited for 10 ms at the most. Never raises for what rows hold.
+-- Locks until the end of the transaction: ROW EXCLUSIVE on cdc.queue and on the two sequences that
+-- are read. Those of reading tables are released at once, and waited for 10 ms at the
+-- most, each. Never raises for what rows hold.
 declare
   action constant "char" := case tg_op when 'INSERT' then 'c' else 'm' end;
   happened constant timestamptz := clock_timestamp();
@@ -152,7 +153,78 @@ declare
   rows bigint;
   done bigint := 0;
   batch bigint := 5000;
+  -- Of a single row:
+  hooks bigint[];
+  refs text[];
+  placed boolean;
+  rings boolean;
 begin
+  -- A single row, as nearly always. Several rows or none, one without a place, and errors: below.
+  begin
+    -- In one expression: each is prepared again in each transaction.
+    if set_config('lock_timeout', '10ms', true) is null
+       or row_security_active('cdc.queue'::regclass) or
+          row_security_active('cdc.subscription'::regclass) then
+      perform cdc.unfiltered('cdc.queue'),
+              cdc.unfiltered('cdc.subscription');
+    end if;
+    insert into cdc.queue (id, webhook_id, layout, action, "time", refs, uid)
+    select 0, 0, 0, action, happened, null, null where false;
+    select found.refs,
+           found.placed and not exists (select from new_rows offset 1),
+           array(
+             select s.webhook_id
+               from cdc.subscription s
+              where s.company = found.company and s.event = 'project_changed'
+                and (s.actions is null or strpos(s.actions, action::text) > 0)),
+           pg_sequence_last_value('cdc.queue_id'::regclass),
+           pg_sequence_last_value('cdc.bell'::regclass)
+             > extract(epoch from happened) * 1000000
+      into refs, placed, hooks, base, rings
+      from (
+        select null::bigint as source,
+               own."id"::text as key,
+               own."company_id"::text collate "C" as company,
+               array[null,
+                     own."company_id"::text,
+                     own."id"::text] as refs,
+               (own."company_id" is null or
+                earlier.waits) is not true as placed
+          from new_rows own
+          left join lateral (
+            select true as waits from cdc.unresolved u
+             where u.key = own."id"::text collate "C" and u.source = 'public.project' and u.tries < 10
+             limit 1 offset 0) earlier on true
+      ) found;
+    last_id := base + (pg_logical_emit_message(false, 'cdc', repeat('.', (
+      case when placed then nullif(cardinality(hooks), 0) end)::int)) - '0/0'::pg_lsn)::bigint;
+    raise sqlstate 'CDC00';
+  exception
+    when sqlstate 'CDC00' then
+      null;
+    when serialization_failure then
+      raise;
+    when others then
+      placed := false;
+  end;
+  if placed and last_id is not null then
+    if cardinality(hooks) = 1 then
+      insert into cdc.queue (id, webhook_id, layout, action, "time", refs, uid)
+      values (last_id - 1, hooks[1], 1688101114, action, happened, refs,
+              gen_random_uuid());
+    else
+      insert into cdc.queue (id, webhook_id, layout, action, "time", refs, uid)
+      select last_id - cardinality(hooks) + h.number, h.webhook_id, 1688101114, action,
+             happened, refs, gen_random_uuid()
+        from unnest(hooks) with ordinality h (webhook_id, number);
+    end if;
+    if rings then
+      perform pg_notify('cdc', '');
+    end if;
+    return null;
+  elsif placed and base is not null then
+    return null;  -- no webhook wants it
+  end if;
   rows := (select count(*) from (select from new_rows limit 65) sample);
   if rows = 0 then
     return null;
@@ -336,7 +408,7 @@ begin
   end loop;
   return null;
 end
--- Rendered by cdc (a4fac499ad489b6f); not to be changed by hand: `cdc triggers install` would undo it.
+-- Rendered by cdc (2fcdc7fd53550355); not to be changed by hand: `cdc triggers install` would undo it.
 $cdc$;
 revoke all on function cdc_capture.capture_project() from public;
 set local role cdc_owner;
@@ -565,8 +637,9 @@ as $cdc$
 #variable_conflict use_variable
 -- Queues the changes of public.candidate for the webhooks that want candidate_changed.
 -- Fired after each statement; reads parents, writes cdc.queue, rings the bell if it is armed.
--- Locks: ROW EXCLUSIVE on cdc.queue until the end of the transaction. Those of reading are released
--- at once, and waited for 10 ms at the most. Never raises for what rows hold.
+-- Locks until the end of the transaction: ROW EXCLUSIVE on cdc.queue and on the two sequences that
+-- are read. Those of reading tables are released at once, and waited for 10 ms at the
+-- most, each. Never raises for what rows hold.
 declare
   action constant "char" := case tg_op when 'INSERT' then 'c' else 'm' end;
   happened constant timestamptz := clock_timestamp();
@@ -583,7 +656,84 @@ declare
   rows bigint;
   done bigint := 0;
   batch bigint := 5000;
+  -- Of a single row:
+  hooks bigint[];
+  refs text[];
+  placed boolean;
+  rings boolean;
 begin
+  -- A single row, as nearly always. Several rows or none, one without a place, and errors: below.
+  begin
+    -- In one expression: each is prepared again in each transaction.
+    if set_config('lock_timeout', '10ms', true) is null
+       or row_security_active('cdc.queue'::regclass) or
+          row_security_active('cdc.subscription'::regclass) then
+      perform cdc.unfiltered('cdc.queue'),
+              cdc.unfiltered('cdc.subscription');
+    end if;
+    insert into cdc.queue (id, webhook_id, layout, action, "time", refs, uid)
+    select 0, 0, 0, action, happened, null, null where false;
+    select found.refs,
+           found.placed and not exists (select from new_rows offset 1),
+           array(
+             select s.webhook_id
+               from cdc.subscription s
+              where s.company = found.company and s.event = 'candidate_changed'
+                and (s.actions is null or strpos(s.actions, action::text) > 0)),
+           pg_sequence_last_value('cdc.queue_id'::regclass),
+           pg_sequence_last_value('cdc.bell'::regclass)
+             > extract(epoch from happened) * 1000000
+      into refs, placed, hooks, base, rings
+      from (
+        select null::bigint as source,
+               own."id"::text as key,
+               "project"."company_id"::text collate "C" as company,
+               array[null,
+                     "project"."company_id"::text,
+                     own."project_id"::text,
+                     own."id"::text] as refs,
+               ("project"."company_id" is null or
+                (own."project_id" is not null and "project"."id" is null) or
+                earlier.waits) is not true as placed
+          from new_rows own
+          left join lateral (
+            select "project"."id", "project"."company_id"
+              from "public"."project" "project"
+             where "project"."id" = own."project_id" offset 0) "project" on true
+          left join lateral (
+            select true as waits from cdc.unresolved u
+             where u.key = own."id"::text collate "C" and u.source = 'public.candidate' and u.tries < 10
+             limit 1 offset 0) earlier on true
+      ) found;
+    last_id := base + (pg_logical_emit_message(false, 'cdc', repeat('.', (
+      case when placed then nullif(cardinality(hooks), 0) end)::int)) - '0/0'::pg_lsn)::bigint;
+    raise sqlstate 'CDC00';
+  exception
+    when sqlstate 'CDC00' then
+      null;
+    when serialization_failure then
+      raise;
+    when others then
+      placed := false;
+  end;
+  if placed and last_id is not null then
+    if cardinality(hooks) = 1 then
+      insert into cdc.queue (id, webhook_id, layout, action, "time", refs, uid)
+      values (last_id - 1, hooks[1], 750384663, action, happened, refs,
+              gen_random_uuid());
+    else
+      insert into cdc.queue (id, webhook_id, layout, action, "time", refs, uid)
+      select last_id - cardinality(hooks) + h.number, h.webhook_id, 750384663, action,
+             happened, refs, gen_random_uuid()
+        from unnest(hooks) with ordinality h (webhook_id, number);
+    end if;
+    if rings then
+      perform pg_notify('cdc', '');
+    end if;
+    return null;
+  elsif placed and base is not null then
+    return null;  -- no webhook wants it
+  end if;
   rows := (select count(*) from (select from new_rows limit 65) sample);
   if rows = 0 then
     return null;
@@ -776,7 +926,7 @@ begin
   end loop;
   return null;
 end
--- Rendered by cdc (5b195410c8436a18); not to be changed by hand: `cdc triggers install` would undo it.
+-- Rendered by cdc (c325fc793561ba24); not to be changed by hand: `cdc triggers install` would undo it.
 $cdc$;
 revoke all on function cdc_capture.capture_candidate() from public;
 set local role cdc_owner;
@@ -1033,8 +1183,9 @@ as $cdc$
 #variable_conflict use_variable
 -- Queues the changes of public.answervideo for the webhooks that want answervideo_changed.
 -- Fired after each statement; reads parents, writes cdc.queue, rings the bell if it is armed.
--- Locks: ROW EXCLUSIVE on cdc.queue until the end of the transaction. Those of reading are released
--- at once, and waited for 10 ms at the most. Never raises for what rows hold.
+-- Locks until the end of the transaction: ROW EXCLUSIVE on cdc.queue and on the two sequences that
+-- are read. Those of reading tables are released at once, and waited for 10 ms at the
+-- most, each. Never raises for what rows hold.
 declare
   action constant "char" := case tg_op when 'INSERT' then 'c' else 'm' end;
   happened constant timestamptz := clock_timestamp();
@@ -1051,7 +1202,97 @@ declare
   rows bigint;
   done bigint := 0;
   batch bigint := 5000;
+  -- Of a single row:
+  hooks bigint[];
+  refs text[];
+  placed boolean;
+  rings boolean;
 begin
+  -- A single row, as nearly always. Several rows or none, one without a place, and errors: below.
+  begin
+    -- In one expression: each is prepared again in each transaction.
+    if set_config('lock_timeout', '10ms', true) is null
+       or row_security_active('cdc.queue'::regclass) or
+          row_security_active('cdc.subscription'::regclass) then
+      perform cdc.unfiltered('cdc.queue'),
+              cdc.unfiltered('cdc.subscription');
+    end if;
+    insert into cdc.queue (id, webhook_id, layout, action, "time", refs, uid)
+    select 0, 0, 0, action, happened, null, null where false;
+    select found.refs,
+           found.placed and not exists (select from new_rows offset 1),
+           array(
+             select s.webhook_id
+               from cdc.subscription s
+              where s.company = found.company and s.event = 'answervideo_changed'
+                and (s.actions is null or strpos(s.actions, action::text) > 0)),
+           pg_sequence_last_value('cdc.queue_id'::regclass),
+           pg_sequence_last_value('cdc.bell'::regclass)
+             > extract(epoch from happened) * 1000000
+      into refs, placed, hooks, base, rings
+      from (
+        select null::bigint as source,
+               own."id"::text as key,
+               "project"."company_id"::text collate "C" as company,
+               array[null,
+                     "project"."company_id"::text,
+                     coalesce("candidate"."project_id", "question"."project_id")::text,
+                     own."candidate_id"::text,
+                     own."question_id"::text,
+                     "question"."project_id"::text,
+                     own."id"::text] as refs,
+               ("project"."company_id" is null or
+                (own."candidate_id" is not null and "candidate"."id" is null) or
+                (own."question_id" is not null and "question"."id" is null) or
+                (coalesce("candidate"."project_id", "question"."project_id") is not null and "project"."id" is null) or
+                earlier.waits) is not true as placed
+          from new_rows own
+          left join lateral (
+            select "candidate"."id", "candidate"."project_id"
+              from "public"."candidate" "candidate"
+             where "candidate"."id" = own."candidate_id" offset 0) "candidate" on true
+          left join lateral (
+            select "question"."id", "question"."project_id"
+              from "public"."question" "question"
+             where "question"."id" = own."question_id" offset 0) "question" on true
+          left join lateral (
+            select "project"."id", "project"."company_id"
+              from "public"."project" "project"
+             where "project"."id" = coalesce("candidate"."project_id", "question"."project_id") offset 0) "project" on true
+          left join lateral (
+            select true as waits from cdc.unresolved u
+             where u.key = own."id"::text collate "C" and u.source = 'public.answervideo' and u.tries < 10
+             limit 1 offset 0) earlier on true
+      ) found;
+    last_id := base + (pg_logical_emit_message(false, 'cdc', repeat('.', (
+      case when placed then nullif(cardinality(hooks), 0) end)::int)) - '0/0'::pg_lsn)::bigint;
+    raise sqlstate 'CDC00';
+  exception
+    when sqlstate 'CDC00' then
+      null;
+    when serialization_failure then
+      raise;
+    when others then
+      placed := false;
+  end;
+  if placed and last_id is not null then
+    if cardinality(hooks) = 1 then
+      insert into cdc.queue (id, webhook_id, layout, action, "time", refs, uid)
+      values (last_id - 1, hooks[1], 2064936391, action, happened, refs,
+              gen_random_uuid());
+    else
+      insert into cdc.queue (id, webhook_id, layout, action, "time", refs, uid)
+      select last_id - cardinality(hooks) + h.number, h.webhook_id, 2064936391, action,
+             happened, refs, gen_random_uuid()
+        from unnest(hooks) with ordinality h (webhook_id, number);
+    end if;
+    if rings then
+      perform pg_notify('cdc', '');
+    end if;
+    return null;
+  elsif placed and base is not null then
+    return null;  -- no webhook wants it
+  end if;
   rows := (select count(*) from (select from new_rows limit 65) sample);
   if rows = 0 then
     return null;
@@ -1267,7 +1508,7 @@ begin
   end loop;
   return null;
 end
--- Rendered by cdc (97fde561402ad3f8); not to be changed by hand: `cdc triggers install` would undo it.
+-- Rendered by cdc (18a3609a7d3b921d); not to be changed by hand: `cdc triggers install` would undo it.
 $cdc$;
 revoke all on function cdc_capture.capture_answervideo() from public;
 set local role cdc_owner;
@@ -1611,8 +1852,9 @@ as $cdc$
 #variable_conflict use_variable
 -- Queues the changes of public.rating for the webhooks that want rating_changed.
 -- Fired after each statement; reads parents, writes cdc.queue, rings the bell if it is armed.
--- Locks: ROW EXCLUSIVE on cdc.queue until the end of the transaction. Those of reading are released
--- at once, and waited for 10 ms at the most. Never raises for what rows hold.
+-- Locks until the end of the transaction: ROW EXCLUSIVE on cdc.queue and on the two sequences that
+-- are read. Those of reading tables are released at once, and waited for 10 ms at the
+-- most, each. Never raises for what rows hold.
 declare
   action constant "char" := case tg_op when 'INSERT' then 'c' else 'm' end;
   happened constant timestamptz := clock_timestamp();
@@ -1629,7 +1871,95 @@ declare
   rows bigint;
   done bigint := 0;
   batch bigint := 5000;
+  -- Of a single row:
+  hooks bigint[];
+  refs text[];
+  placed boolean;
+  rings boolean;
 begin
+  -- A single row, as nearly always. Several rows or none, one without a place, and errors: below.
+  begin
+    -- In one expression: each is prepared again in each transaction.
+    if set_config('lock_timeout', '10ms', true) is null
+       or row_security_active('cdc.queue'::regclass) or
+          row_security_active('cdc.subscription'::regclass) then
+      perform cdc.unfiltered('cdc.queue'),
+              cdc.unfiltered('cdc.subscription');
+    end if;
+    insert into cdc.queue (id, webhook_id, layout, action, "time", refs, uid)
+    select 0, 0, 0, action, happened, null, null where false;
+    select found.refs,
+           found.placed and not exists (select from new_rows offset 1),
+           array(
+             select s.webhook_id
+               from cdc.subscription s
+              where s.company = found.company and s.event = 'rating_changed'
+                and (s.actions is null or strpos(s.actions, action::text) > 0)),
+           pg_sequence_last_value('cdc.queue_id'::regclass),
+           pg_sequence_last_value('cdc.bell'::regclass)
+             > extract(epoch from happened) * 1000000
+      into refs, placed, hooks, base, rings
+      from (
+        select null::bigint as source,
+               own."id"::text as key,
+               coalesce("customer"."company_id", "project"."company_id")::text collate "C" as company,
+               array[null,
+                     coalesce("customer"."company_id", "project"."company_id")::text,
+                     "candidate"."project_id"::text,
+                     own."candidate_id"::text,
+                     own."id"::text] as refs,
+               (coalesce("customer"."company_id", "project"."company_id") is null or
+                (own."candidate_id" is not null and "candidate"."id" is null) or
+                (own."customer_id" is not null and "customer"."id" is null) or
+                ("candidate"."project_id" is not null and "project"."id" is null) or
+                earlier.waits) is not true as placed
+          from new_rows own
+          left join lateral (
+            select "candidate"."id", "candidate"."project_id"
+              from "public"."candidate" "candidate"
+             where "candidate"."id" = own."candidate_id" offset 0) "candidate" on true
+          left join lateral (
+            select "customer"."id", "customer"."company_id"
+              from "public"."customer" "customer"
+             where "customer"."id" = own."customer_id" offset 0) "customer" on true
+          left join lateral (
+            select "project"."id", "project"."company_id"
+              from "public"."project" "project"
+             where "project"."id" = "candidate"."project_id" offset 0) "project" on true
+          left join lateral (
+            select true as waits from cdc.unresolved u
+             where u.key = own."id"::text collate "C" and u.source = 'public.rating' and u.tries < 10
+             limit 1 offset 0) earlier on true
+      ) found;
+    last_id := base + (pg_logical_emit_message(false, 'cdc', repeat('.', (
+      case when placed then nullif(cardinality(hooks), 0) end)::int)) - '0/0'::pg_lsn)::bigint;
+    raise sqlstate 'CDC00';
+  exception
+    when sqlstate 'CDC00' then
+      null;
+    when serialization_failure then
+      raise;
+    when others then
+      placed := false;
+  end;
+  if placed and last_id is not null then
+    if cardinality(hooks) = 1 then
+      insert into cdc.queue (id, webhook_id, layout, action, "time", refs, uid)
+      values (last_id - 1, hooks[1], 82425801, action, happened, refs,
+              gen_random_uuid());
+    else
+      insert into cdc.queue (id, webhook_id, layout, action, "time", refs, uid)
+      select last_id - cardinality(hooks) + h.number, h.webhook_id, 82425801, action,
+             happened, refs, gen_random_uuid()
+        from unnest(hooks) with ordinality h (webhook_id, number);
+    end if;
+    if rings then
+      perform pg_notify('cdc', '');
+    end if;
+    return null;
+  elsif placed and base is not null then
+    return null;  -- no webhook wants it
+  end if;
   rows := (select count(*) from (select from new_rows limit 65) sample);
   if rows = 0 then
     return null;
@@ -1841,7 +2171,7 @@ begin
   end loop;
   return null;
 end
--- Rendered by cdc (030cb5179fcc9b0a); not to be changed by hand: `cdc triggers install` would undo it.
+-- Rendered by cdc (8d10f1a128868cd0); not to be changed by hand: `cdc triggers install` would undo it.
 $cdc$;
 revoke all on function cdc_capture.capture_rating() from public;
 set local role cdc_owner;
@@ -2168,8 +2498,9 @@ as $cdc$
 #variable_conflict use_variable
 -- Queues the changes of public.note for the webhooks that want note_changed.
 -- Fired after each statement; reads parents, writes cdc.queue, rings the bell if it is armed.
--- Locks: ROW EXCLUSIVE on cdc.queue until the end of the transaction. Those of reading are released
--- at once, and waited for 10 ms at the most. Never raises for what rows hold.
+-- Locks until the end of the transaction: ROW EXCLUSIVE on cdc.queue and on the two sequences that
+-- are read. Those of reading tables are released at once, and waited for 10 ms at the
+-- most, each. Never raises for what rows hold.
 declare
   action constant "char" := case tg_op when 'INSERT' then 'c' else 'm' end;
   happened constant timestamptz := clock_timestamp();
@@ -2186,7 +2517,114 @@ declare
   rows bigint;
   done bigint := 0;
   batch bigint := 5000;
+  -- Of a single row:
+  hooks bigint[];
+  refs text[];
+  placed boolean;
+  rings boolean;
 begin
+  -- A single row, as nearly always. Several rows or none, one without a place, and errors: below.
+  begin
+    -- In one expression: each is prepared again in each transaction.
+    if set_config('lock_timeout', '10ms', true) is null
+       or row_security_active('cdc.queue'::regclass) or
+          row_security_active('cdc.subscription'::regclass) then
+      perform cdc.unfiltered('cdc.queue'),
+              cdc.unfiltered('cdc.subscription');
+    end if;
+    insert into cdc.queue (id, webhook_id, layout, action, "time", refs, uid)
+    select 0, 0, 0, action, happened, null, null where false;
+    select found.refs,
+           found.placed and not exists (select from new_rows offset 1),
+           array(
+             select s.webhook_id
+               from cdc.subscription s
+              where s.company = found.company and s.event = 'note_changed'
+                and (s.actions is null or strpos(s.actions, action::text) > 0)),
+           pg_sequence_last_value('cdc.queue_id'::regclass),
+           pg_sequence_last_value('cdc.bell'::regclass)
+             > extract(epoch from happened) * 1000000
+      into refs, placed, hooks, base, rings
+      from (
+        select null::bigint as source,
+               own."id"::text as key,
+               coalesce("customer"."company_id", "project"."company_id")::text collate "C" as company,
+               array[null,
+                     coalesce("customer"."company_id", "project"."company_id")::text,
+                     coalesce("candidate"."project_id", "question"."project_id")::text,
+                     own."customer_id"::text,
+                     own."answervideo_id"::text,
+                     coalesce(own."candidate_id", "answervideo"."candidate_id")::text,
+                     "answervideo"."candidate_id"::text,
+                     "answervideo.candidate"."project_id"::text,
+                     own."id"::text] as refs,
+               (coalesce("customer"."company_id", "project"."company_id") is null or
+                (own."answervideo_id" is not null and "answervideo"."id" is null) or
+                (own."customer_id" is not null and "customer"."id" is null) or
+                (coalesce(own."candidate_id", "answervideo"."candidate_id") is not null and "candidate"."id" is null) or
+                ("answervideo"."question_id" is not null and "question"."id" is null) or
+                (coalesce("candidate"."project_id", "question"."project_id") is not null and "project"."id" is null) or
+                ("answervideo"."candidate_id" is not null and "answervideo.candidate"."id" is null) or
+                earlier.waits) is not true as placed
+          from new_rows own
+          left join lateral (
+            select "answervideo"."id", "answervideo"."candidate_id", "answervideo"."question_id"
+              from "public"."answervideo" "answervideo"
+             where "answervideo"."id" = own."answervideo_id" offset 0) "answervideo" on true
+          left join lateral (
+            select "customer"."id", "customer"."company_id"
+              from "public"."customer" "customer"
+             where "customer"."id" = own."customer_id" offset 0) "customer" on true
+          left join lateral (
+            select "candidate"."id", "candidate"."project_id"
+              from "public"."candidate" "candidate"
+             where "candidate"."id" = coalesce(own."candidate_id", "answervideo"."candidate_id") offset 0) "candidate" on true
+          left join lateral (
+            select "question"."id", "question"."project_id"
+              from "public"."question" "question"
+             where "question"."id" = "answervideo"."question_id" offset 0) "question" on true
+          left join lateral (
+            select "project"."id", "project"."company_id"
+              from "public"."project" "project"
+             where "project"."id" = coalesce("candidate"."project_id", "question"."project_id") offset 0) "project" on true
+          left join lateral (
+            select "answervideo.candidate"."id", "answervideo.candidate"."project_id"
+              from "public"."candidate" "answervideo.candidate"
+             where "answervideo.candidate"."id" = "answervideo"."candidate_id" offset 0) "answervideo.candidate" on true
+          left join lateral (
+            select true as waits from cdc.unresolved u
+             where u.key = own."id"::text collate "C" and u.source = 'public.note' and u.tries < 10
+             limit 1 offset 0) earlier on true
+      ) found;
+    last_id := base + (pg_logical_emit_message(false, 'cdc', repeat('.', (
+      case when placed then nullif(cardinality(hooks), 0) end)::int)) - '0/0'::pg_lsn)::bigint;
+    raise sqlstate 'CDC00';
+  exception
+    when sqlstate 'CDC00' then
+      null;
+    when serialization_failure then
+      raise;
+    when others then
+      placed := false;
+  end;
+  if placed and last_id is not null then
+    if cardinality(hooks) = 1 then
+      insert into cdc.queue (id, webhook_id, layout, action, "time", refs, uid)
+      values (last_id - 1, hooks[1], 676882923, action, happened, refs,
+              gen_random_uuid());
+    else
+      insert into cdc.queue (id, webhook_id, layout, action, "time", refs, uid)
+      select last_id - cardinality(hooks) + h.number, h.webhook_id, 676882923, action,
+             happened, refs, gen_random_uuid()
+        from unnest(hooks) with ordinality h (webhook_id, number);
+    end if;
+    if rings then
+      perform pg_notify('cdc', '');
+    end if;
+    return null;
+  elsif placed and base is not null then
+    return null;  -- no webhook wants it
+  end if;
   rows := (select count(*) from (select from new_rows limit 65) sample);
   if rows = 0 then
     return null;
@@ -2430,7 +2868,7 @@ begin
   end loop;
   return null;
 end
--- Rendered by cdc (bb75fde568e81e3b); not to be changed by hand: `cdc triggers install` would undo it.
+-- Rendered by cdc (0e8a23f48a0f08dd); not to be changed by hand: `cdc triggers install` would undo it.
 $cdc$;
 revoke all on function cdc_capture.capture_note() from public;
 set local role cdc_owner;

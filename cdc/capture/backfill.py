@@ -18,7 +18,7 @@ from itertools import islice
 
 from cdc.capture import changed_mask, company_names
 from cdc.capture.catalog import Connection, relation
-from cdc.capture.function_bodies import unfiltered
+from cdc.capture.guard import unfiltered
 from cdc.capture.parent_lookup import found, tables_read, wants
 from cdc.capture.sql_text import equal, indent, key_text, lines, literal, named
 from cdc.mapping import JoinPlan, Mapping, Resource, Table

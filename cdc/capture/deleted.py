@@ -7,7 +7,7 @@ behind it.
 
 from __future__ import annotations
 
-from cdc.capture.function_bodies import READ_DONE, READ_LOCK_MS, unfiltered
+from cdc.capture.guard import READ_DONE, READ_LOCK_MS, unfiltered
 from cdc.capture.parent_lookup import LONGEST_BASE, columns_read, table_of
 from cdc.capture.sql_text import indent, json_object, key_text, literal, named
 from cdc.mapping import Mapping, Table, plan_joins

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from functools import partial
 
-from cdc.capture import changed_mask, included, sql_text
+from cdc.capture import changed_mask, included, single_row, sql_text
+from cdc.capture.guard import READ_DONE, READ_LOCK_MS, reserve, unfiltered
 from cdc.capture.parent_lookup import BLOCKING_TRIES, found, kept_of, wanted_few, wanted_many
 from cdc.capture.sql_text import dollar_quoted, indent, key_text, literal, literals, named, not_null
 from cdc.mapping import JoinPlan, Mapping
@@ -21,12 +22,7 @@ SMALL_STATEMENT_ROWS = 64
 # writing: the first has this many rows, the others as many as make this many deliveries.
 FIRST_BATCH = 5_000
 BATCH_DELIVERIES = 100_000
-# How long a statement of the suite waits for a lock on what capture reads; then, late capture.
-READ_LOCK_MS = 10
 WANTED = "wants.webhook_id is not null"
-# Raised at the end of each read, and caught: that releases its locks. Of a class that PostgreSQL
-# leaves to applications.
-READ_DONE = "CDC00"
 
 
 def capture(join_plan: JoinPlan, mapping: Mapping) -> str:
@@ -83,8 +79,9 @@ select wanted.*,
 #variable_conflict use_variable
 -- Queues the changes of {resource.table} for the webhooks that want {resource.event}.
 -- Fired after each statement; reads parents, writes cdc.queue, rings the bell if it is armed.
--- Locks: ROW EXCLUSIVE on cdc.queue until the end of the transaction. Those of reading are released
--- at once, and waited for {READ_LOCK_MS} ms at the most. Never raises for what rows hold.
+-- Locks until the end of the transaction: ROW EXCLUSIVE on cdc.queue and on the two sequences that
+-- are read. Those of reading tables are released at once, and waited for {READ_LOCK_MS} ms at the
+-- most, each. Never raises for what rows hold.
 declare
   action constant "char" := case tg_op {done} else 'm' end;
   happened constant timestamptz := clock_timestamp();
@@ -100,8 +97,8 @@ declare
   setting text;
   rows bigint;
   done bigint := 0;
-  batch bigint := {FIRST_BATCH};{masks}
-begin
+  batch bigint := {FIRST_BATCH};{masks}{single_row.variables(resource)}
+begin{single_row.attempt(join_plan, mapping)}
   rows := (select count(*) from (select from new_rows limit {SMALL_STATEMENT_ROWS + 1}) sample);
   if rows = 0 then
     return null;
@@ -130,7 +127,7 @@ begin
       unplaced := read.unplaced;
       base := read.base;
       bell := read.bell;
-      last_id := {_reserve("nullif(queued, 0)")};
+      last_id := {reserve("nullif(queued, 0)")};
       raise sqlstate '{READ_DONE}';
     exception
       when sqlstate '{READ_DONE}' then
@@ -189,7 +186,7 @@ begin
 {indent(unfiltered("unresolved"), 8)}
         base := (select last_value from cdc.queue_id);
         bell := (select last_value from cdc.bell);
-        last_id := {_reserve("cardinality(unplaced)")};
+        last_id := {reserve("cardinality(unplaced)")};
         raise sqlstate '{READ_DONE}';
       exception
         when sqlstate '{READ_DONE}' then
@@ -218,22 +215,6 @@ begin
   return null;
 end
 """
-
-
-def unfiltered(*tables: str) -> str:
-    """Raises where a policy of others hides or refuses rows of these tables of ours."""
-    return "\n".join(
-        f"if row_security_active('cdc.{table}'::regclass) then\n"
-        f"  perform cdc.unfiltered('cdc.{table}');\n"
-        f"end if;"
-        for table in tables
-    )
-
-
-def _reserve(of: str) -> str:
-    """The last of as many numbers for the queue as ``of`` says; cdc.new_id() for many."""
-    message = f"pg_logical_emit_message(false, 'cdc', repeat('.', ({of})::int))"
-    return f"base + ({message} - '0/0'::pg_lsn)::bigint"
 
 
 def resolve(join_plan: JoinPlan, mapping: Mapping) -> str:

@@ -59,10 +59,10 @@ def found(
     masks: str = "",
     changed: str = "",
     known: str = "",
+    plain: bool = False,
 ) -> str:
     """Selects, of changed rows (alias ``own``), ``source, key, company, refs, own``, and ``more``;
-    of a resource that declares fields, their values (as text, and as JSON) and the bits of what was
-    changed, too.
+    of a resource that declares fields, their values (as text, and as JSON) and what was changed.
 
     A row has its place when it has a company and none of its parents' rows is missing; until then
     ``own`` is what to keep of it.
@@ -75,6 +75,7 @@ def found(
     masks:  the bits by number of the row, to be kept of one that has no place;
     changed: or the bits themselves.
     known:  of kept rows, what the values as JSON come from (see ``included.values``).
+    plain:  whether to select only if a row has its place (``placed``), no ``own``.
     """
     resource = join_plan.resource
 
@@ -128,11 +129,13 @@ def found(
         # A row that may be without a company is left out, unless a parent of it is only late.
         without = [] if resource.optional else [f"{company} is null"]
         waits = [*without, *missing, "earlier.waits"]
-        own = (
-            f",\n       case when {lines(waits, ' or', 17)}\n"
-            f"            then {kept_of(resource, 17, masks)}\n"
-            f"       end as own"
-        )
+        own = f",\n       ({lines(waits, ' or', 8)}) is not true as placed"
+        if not plain:
+            own = (
+                f",\n       case when {lines(waits, ' or', 17)}\n"
+                f"            then {kept_of(resource, 17, masks)}\n"
+                f"       end as own"
+            )
         joins.append(_earlier(resource, key, many))
     extra = "".join(f",\n       {one}" for one in (*more, *_asked(resource, masks, changed, known)))
     return "\n".join(

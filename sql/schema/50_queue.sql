@@ -11,6 +11,8 @@
 -- The log of another server, or of a restored copy, may be behind the rows of the queue. So positions
 -- count from cdc.queue_id, which nothing but the daemon's start, `cdc adopt` and `cdc migrate` raises.
 create sequence cdc.queue_id;
+-- Capture reads it by pg_sequence_last_value(), which is null before the first one.
+do $$ begin perform setval('cdc.queue_id', 1); end $$;
 create function cdc.new_id() returns bigint
 language sql volatile
 return (select last_value from cdc.queue_id)

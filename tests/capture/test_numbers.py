@@ -62,6 +62,32 @@ def test_numbers_rise_and_are_unique(own_suite: Suite) -> None:
         assert sorted(mine[40:]) == list(range(first, first + 100))
 
 
+def test_one_row_for_several_webhooks(own_suite: Suite) -> None:
+    """In one statement, each under a number and an id of its own."""
+    for _ in range(3):
+        own_suite.register("1", "rating_changed")
+    own_suite.run("update rating set stars = 1; update rating set stars = 2")
+    found = own_suite.all(
+        "select count(*), count(distinct id), count(distinct uid), count(distinct webhook_id)"
+        " from cdc.queue"
+    )
+    assert found == [(6, 6, 6, 3)]
+
+
+@pytest.mark.parametrize(
+    "lacking",
+    [
+        "select setval('cdc.queue_id', 1, false)",  # as in a copy of the schema alone
+        "select setval('cdc.bell', 1, false)",  # as after a crash
+    ],
+)
+def test_a_sequence_without_a_value_loses_nothing(own_suite: Suite, lacking: str) -> None:
+    own_suite.register("1", "rating_changed")
+    own_suite.run(lacking)
+    own_suite.run("update rating set stars = 1")
+    assert own_suite.changes() == [("m", "9")]
+
+
 def test_many_are_numbered_in_the_order_of_their_rows(own_suite: Suite) -> None:
     """In more batches than one."""
     own_suite.register("1", "rating_changed")

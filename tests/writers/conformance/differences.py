@@ -22,7 +22,9 @@ class Difference:
 
 
 ALLOWED: Final[dict[str, Difference]] = {
-    "Locks on schema cdc": Difference(r"locks: \+\d+: cdc\.(queue|unresolved)\w* RowExclusiveLock"),
+    "Locks on schema cdc": Difference(
+        r"locks: \+\d+: cdc\.(queue|unresolved|bell)\w* RowExclusiveLock"
+    ),
     "Predicate locks": Difference(r"locks: \+\d+: (public|cdc)\.\w+ SIReadLock"),
     "Command ids": Difference(r"rows: .*cmin.*", statement="command ids"),
     "EXPLAIN ANALYZE": Difference(r"(rows|count): .*", statement="explain analyze"),

@@ -723,6 +723,8 @@ grant select, insert, delete on cdc.unresolved to cdc_capture;
 grant update (tries, reason, retry_at) on cdc.unresolved to cdc_capture;
 grant select on cdc.subscription, cdc.bell to cdc_capture;
 grant select on cdc.queue_id to cdc_capture;
+-- Capture reads it by pg_sequence_last_value(), which is null before the first one.
+do $$ begin perform setval('cdc.queue_id', last_value) from cdc.queue_id; end $$;
 grant update on sequence cdc.queue_id to cdc_admin;
 grant insert on cdc.attempt to cdc_admin, cdc_serve;
 grant delete on cdc.queue to cdc_admin, cdc_serve;

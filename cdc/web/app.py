@@ -34,6 +34,7 @@ from cdc.web.pool import RequestPool
 from cdc.web.problems import Problem
 from cdc.web.server import (
     ApiServer,
+    headers_of,
     query_of,
     read_body,
     refusal,
@@ -242,8 +243,10 @@ class ServeApp:
         self, request: web.BaseRequest, number: str, source: str, seen: dict[str, str]
     ) -> web.Response:
         path = self._path(request)
-        if request.method in ("GET", "HEAD") and path in ("/healthz", "/readyz", OPENAPI):
+        if path in ("/healthz", "/readyz", OPENAPI):
             seen["route"] = f"GET {path}"
+            if request.method not in ("GET", "HEAD"):
+                raise Problem("method_not_allowed", headers={"Allow": "GET, HEAD"})
             return await self._open_to_all(path)
         for site in self._sites:
             if site.serves(path):
@@ -255,7 +258,7 @@ class ServeApp:
             return response(*page, number)
         route, params = dispatch.route_of(request.method, path)
         seen["route"] = route.name
-        headers = {name.lower(): value for name, value in request.headers.items()}
+        headers = headers_of(request)
         with self._counting(source):
             sent = dispatch.sent_key(headers)
             if (wait := self._failed.wait(source, sent)) > 0:

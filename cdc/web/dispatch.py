@@ -142,6 +142,8 @@ def _body(route: Route, request: ApiRequest) -> BaseModel | None:
         return None
     if not request.body and not any(f.is_required() for f in route.body.model_fields.values()):
         return route.body()
+    if not request.body:
+        raise Problem("invalid", errors={"body": "this request needs one: a JSON object"})
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != JSON and not (route.patch and kind == MERGE_PATCH):
         accepted = f"{MERGE_PATCH} or {JSON}" if route.patch else JSON
@@ -157,8 +159,10 @@ def _checked(model: type[BaseModel], given: bytes | dict[str, str]) -> BaseModel
     except ValidationError as error:
         found = error.errors(include_url=False, include_input=False, include_context=False)
         if any(one["type"] == "json_invalid" for one in found):
-            raise Problem("bad_request", f"invalid JSON: {found[0]['msg']}") from None
-        errors = {".".join(map(str, one["loc"])) or "body": one["msg"] for one in found[:50]}
+            text = found[0]["msg"].removeprefix("Invalid JSON: ")
+            raise Problem("bad_request", f"invalid JSON: {text}") from None
+        whole = "body" if isinstance(given, bytes) else "query"
+        errors = {".".join(map(str, one["loc"])) or whole: one["msg"] for one in found[:50]}
         raise Problem("invalid", errors=errors) from None
 
 

@@ -21,11 +21,13 @@ from cdc.telemetry.http import HTTP_LOG
 from cdc.web.problems import MEDIA_TYPE, Problem
 
 MAX_BODY = 65_536
+MAX_PARAMETERS = 30
 MAX_CONNECTIONS = 1000
 HEAD_S, BODY_S, REQUEST_S, KEEP_S = 10.0, 10.0, 30.0, 20.0
 """Seconds for the head of a request, its body, all of it, and until the next one begins."""
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_DECISIVE = ("Authorization", "Idempotency-Key", "If-Match", "Content-Encoding")
 _ALWAYS = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
@@ -166,13 +168,25 @@ async def read_body(request: web.BaseRequest) -> bytes:
     return bytes(read)
 
 
+def headers_of(request: web.BaseRequest) -> dict[str, str]:
+    """By name in lower case. Raises Problem where one that decides something was sent twice: a
+    proxy may have looked at the other."""
+    for name in _DECISIVE:
+        if len(request.headers.getall(name, ())) > 1:
+            raise Problem("bad_request", f"the header {name} was sent more than once")
+    return {name.lower(): value for name, value in request.headers.items()}
+
+
 def query_of(request: web.BaseRequest) -> dict[str, str]:
     """Raises Problem for one that is malformed, or gives a parameter twice."""
     text = request.rel_url.raw_query_string
     try:
-        found = parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=30)
+        found = parse_qsl(
+            text, keep_blank_values=True, errors="strict", max_num_fields=MAX_PARAMETERS
+        )
     except ValueError:
-        raise Problem("bad_request", "the query is malformed") from None
+        expected = f"expected UTF-8, percent-encoded, and at most {MAX_PARAMETERS} parameters"
+        raise Problem("bad_request", f"the query is malformed: {expected}") from None
     names = [name for name, _ in found]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise Problem("invalid", errors=dict.fromkeys(twice, "given more than once"))

@@ -218,6 +218,26 @@ def test_what_is_malformed_gets_a_problem_document(served: Served) -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "values"),
+    [("Authorization", ["{key}", "Bearer x"]), ("If-Match", ['"999"', "*"]),
+     ("Idempotency-Key", ["a", "b"]), ("Content-Encoding", ["identity", "identity"])],
+)  # fmt: skip
+def test_a_header_that_decides_is_sent_once(
+    served: Served, operator: Client, name: str, values: list[str]
+) -> None:
+    """Of two the last counted: a proxy that checks one may have seen the other."""
+    key = f"Bearer {operator.key}"
+    lines = [f"{name}: {value.format(key=key)}" for value in values]
+    lines += [] if name == "Authorization" else [f"Authorization: {key}"]
+    sent = "PATCH /v1/webhooks/1 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+    head, _, body = raw(served, (sent + "\r\n".join(lines) + "\r\n\r\n").encode()).partition(
+        b"\r\n\r\n"
+    )
+    assert b" 400 " in head.split(b"\r\n")[0], head
+    assert json.loads(body)["detail"] == f"the header {name} was sent more than once"
+
+
+@pytest.mark.parametrize(
     "path",
     ["/v1/../v1/keys", "//v1/keys", "/v1/keys/", "/v1/%6beys", "/V1/keys", "/v1/keys;x",
      "/v1/keys%00", "/v1/companies/%ff/webhooks"],

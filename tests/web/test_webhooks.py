@@ -245,6 +245,22 @@ def test_pages_end_where_the_next_begins(operator: Client) -> None:
         assert operator.refused("GET", f"{path}&after={bad}") == (400, "invalid_cursor")
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "body", "detail"),
+    [("GET", f"/v1/events?{'a=1&' * 40}", None, "at most 30 parameters"),
+     ("GET", "/v1/audit?=1", None, "query: Extra inputs"),
+     ("POST", "/v1/companies/1/webhooks", None, "body: this request needs one"),
+     ("POST", "/v1/companies/1/webhooks", b"{", "invalid JSON: EOF"),
+     ("PUT", "/v1/openapi.json", None, "`Allow`")],
+)  # fmt: skip
+def test_a_refusal_says_what_was_expected(
+    operator: Client, method: str, path: str, body: bytes | None, detail: str
+) -> None:
+    found = problem(operator(method, path, body))
+    fields = [f"{one['field']}: {one['message']}" for one in found["errors"]]
+    assert detail in "\n".join([found["detail"], *fields])
+
+
 def test_a_repeat_gets_the_same_answer_with_its_secret(served: Served, operator: Client) -> None:
     body = {**HOOK, "endpoint": "http://127.0.0.1:9/once"}
     path = "/v1/companies/6/webhooks"

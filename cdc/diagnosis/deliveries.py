@@ -99,8 +99,12 @@ _WAITING_UID = " union ".join(
     f"select webhook_id, id, uid::text from cdc.{table} where uid = %(uid)s::uuid"  # noqa: S608 - names of ours
     for table in ("queue", "retry", "dead")
 )
-BY_INDEX = "set local enable_seqscan = off; set local jit = off"
-"""Filters in the log are priced too high, and statistics of a queue are out of date."""
+BY_INDEX = (
+    "set local enable_seqscan = off; set local jit = off;"
+    " set local plan_cache_mode = force_generic_plan"
+)
+"""Filters in the log are priced too high, and statistics of a queue are out of date. The partitions of
+the log are planned once a session, where statements are prepared."""
 
 
 class DeliveryKey(NamedTuple):

@@ -217,6 +217,7 @@ def of_webhook(conn: Connection, number: int, shared: CommonFacts) -> Facts:
     """What is known about a webhook and of what stops all of them. Raises DatabaseError."""
     conn.isolation_level = IsolationLevel.REPEATABLE_READ
     with conn.transaction():
+        conn.execute(BY_INDEX)
         return Facts(
             hooks=_hooks(conn, [number], [], shared.owners),
             daemons=shared.daemons,

@@ -103,8 +103,8 @@ BY_INDEX = (
     "set local enable_seqscan = off; set local jit = off;"
     " set local plan_cache_mode = force_generic_plan"
 )
-"""Filters in the log are priced too high, and statistics of a queue are out of date. The partitions of
-the log are planned once a session, where statements are prepared."""
+"""Filters in the log are priced too high, and statistics of a queue are out of date. The partitions
+of the log are planned once a session, where statements are prepared."""
 
 
 class DeliveryKey(NamedTuple):
@@ -127,9 +127,7 @@ def located(conn: Connection, uid: str) -> list[DeliveryKey]:
 
 _CHANGE = 'd.webhook_id, d.uid::text, d.layout, d.action, d."time", d.refs'
 _ANYWHERE = "d.id = %(number)s or d.uid = %(uid)s::uuid"
-_LOGGED_TOO = (
-    "d.webhook_id = any(%(webhooks)s) and d.id = any(%(numbers)s) and d.uid = %(uid)s::uuid"
-)
+_KNOWN = "d.webhook_id = any(%(webhooks)s) and d.id = any(%(numbers)s) and d.uid = %(uid)s::uuid"
 
 _PLACES = f"""
 select d.id, 'queued' as place, {_CHANGE}, 0 as tries, 0 as attempts, null::timestamptz as due_at,
@@ -148,26 +146,33 @@ _ATTEMPTS = """
 select a.delivery as id, a.webhook_id, a.uid::text, a.layout, a.action, a."time", a.refs, a.at,
        a.try, a.outcome, a.status, a.error, a.detail, a.duration_ms, a.excerpt
   from cdc.attempt a
- where a.delivery = %(number)s or a.uid = %(uid)s::uuid
+ where {which}
  order by a.at, a.try
 """
+_ANY_ATTEMPT = "a.delivery = %(number)s or a.uid = %(uid)s::uuid"
+_ITS_ATTEMPTS = "a.webhook_id = %(webhook)s and a.delivery = %(number)s and a.uid = %(uid)s::uuid"
 
 _LOGGED = ("at", "try", "outcome", "status", "error", "detail", "duration_ms", "excerpt")
 
 
-def trace(conn: Connection, number: int | None, uid: str | None) -> list[dict[str, Any]]:
+def trace(
+    conn: Connection, number: int | None, uid: str | None, webhook: int | None = None
+) -> list[dict[str, Any]]:
     """Where the deliveries of this number, or this webhook-id, are, each with its attempts.
 
-    By webhook-id as ``located`` finds it; by number the whole queue is read.
+    By webhook-id as ``located`` finds it; by number the whole queue is read. The one of this
+    webhook, number and webhook-id is found by index.
     """
-    ask: dict[str, Any] = {"number": number, "uid": uid}
+    known = None not in (webhook, number, uid)
+    ask: dict[str, Any] = {"number": number, "uid": uid, "webhook": webhook}
     conn.isolation_level = IsolationLevel.REPEATABLE_READ  # a delivery is in one place at a time
     with conn.transaction(), conn.cursor(row_factory=dict_row) as cursor:
         cursor.execute(BY_INDEX)
-        attempts = cursor.execute(_ATTEMPTS, ask).fetchall()
-        which = _ANYWHERE if uid is None or not attempts else _LOGGED_TOO
-        ask["webhooks"] = [row["webhook_id"] for row in attempts]
-        ask["numbers"] = [row["id"] for row in attempts]
+        which = _ITS_ATTEMPTS if known else _ANY_ATTEMPT
+        attempts = cursor.execute(_ATTEMPTS.format(which=which).encode(), ask).fetchall()
+        which = _KNOWN if known or (uid is not None and attempts) else _ANYWHERE
+        ask["webhooks"] = [webhook] if known else [row["webhook_id"] for row in attempts]
+        ask["numbers"] = [number] if known else [row["id"] for row in attempts]
         places = cursor.execute(_PLACES.format(which=which).encode(), ask).fetchall()
         rows = [*places, *attempts]
         layouts = {
@@ -187,8 +192,8 @@ def trace(conn: Connection, number: int | None, uid: str | None) -> list[dict[st
     found: dict[tuple[int, str], dict[str, Any]] = {}
     for row in rows:
         if (row["webhook_id"], row["uid"]) not in found:
-            layout, webhook = layouts.get(row["layout"], {}), webhooks.get(row["webhook_id"], {})
-            found[row["webhook_id"], row["uid"]] = _as_shown(row, layout, webhook)
+            layout, hook = layouts.get(row["layout"], {}), webhooks.get(row["webhook_id"], {})
+            found[row["webhook_id"], row["uid"]] = _as_shown(row, layout, hook)
     for row in attempts:
         one = found[row["webhook_id"], row["uid"]]
         one["attempts"].append({name: row[name] for name in _LOGGED})

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from pydantic import Field
 
-from cdc.web.models import In, Moment, Name, Number, Out, Outcome, Paged, Text
+from cdc.web.models import In, Moment, Name, Number, Out, Outcome, Paged, Query, Text
 
 DeliveryState = Literal[
     "queued", "retrying", "parked", "held", "waiting", "delivered", "dead", "expired", "dropped"
@@ -20,6 +20,13 @@ class DeliveryQuery(Paged):
     event: Name | None = None
     since: Moment | None = Field(None, description="Time of the change.")
     body: bool = Field(False, description="With the payload of each delivery.")
+
+
+class PlaceQuery(Query):
+    """Where the list has it: found by index then."""
+
+    webhook: Number | None = Field(None, description="As the list has it; with `id` it costs less.")
+    id: int | None = Field(None, ge=-(2**63), lt=2**63, description="As the list has it.")
 
 
 class DeliveryOut(Out):

@@ -26,6 +26,7 @@ from rich.console import Console
 from rich.table import Table
 
 from cdc.sandbox.embedded import EmbeddedPostgres
+from cdc.web.recent import KEPT_S
 from tests.bench.kit import arguments
 from tests.support import installation
 from tests.web.browser import Person, person
@@ -36,6 +37,9 @@ STEP_ROWS = 1_000_000
 WARMED = 8
 """Requests before it counts: each connection of serve plans a statement some times."""
 LIST_MS, PAGE_MS = 1.0, 10.0
+READING = "status, a reading for all"
+"""What overview and status show is read once for all requests: this waits until it is too old."""
+READINGS = 3
 
 FILL = """
 set synchronous_commit = off;
@@ -120,7 +124,10 @@ def pages(served: Served) -> dict[str, tuple[str, float]]:
         "(select webhook_id from cdc.attempt where slot = 5 group by 1 order by count(*) desc"
         "  limit 1) union all (select max(id) from cdc.webhook)"
     )
-    ((uid,),) = served.rows("select uid::text from cdc.attempt where webhook_id = 5 limit 1")
+    ((uid, number),) = served.rows(
+        "select uid::text, delivery from cdc.attempt where webhook_id = 5 limit 1"
+    )
+    linked = f"{uid}?webhook=5&id={number}"
     client = served.client("operator")
     far = client.good("GET", f"/v1/webhooks/{busy}/deliveries?limit=50&since=2000-01-01T00:00:00Z")
     day = time.strftime("%Y-%m-%dT00:00:00Z", time.gmtime(time.time() - 86400))
@@ -140,6 +147,7 @@ def pages(served: Served) -> dict[str, tuple[str, float]]:
         "list, webhook 5": ("/v1/webhooks/5/deliveries", LIST_MS),
         "list, webhook without any": (f"/v1/webhooks/{quiet}/deliveries", LIST_MS),
         "delivery": (f"/v1/deliveries/{uid}", PAGE_MS),
+        "delivery, as linked": (f"/v1/deliveries/{linked}", PAGE_MS),
         "webhook": (f"/v1/webhooks/{busy}", PAGE_MS),
         "search of all": ("/v1/deliveries", PAGE_MS),
         "search of a company": ("/v1/deliveries?company=7", PAGE_MS),
@@ -154,6 +162,7 @@ def pages(served: Served) -> dict[str, tuple[str, float]]:
         "notices": ("/v1/notices", PAGE_MS),
         "backfills": ("/v1/backfills", PAGE_MS),
         "status": ("/v1/status", PAGE_MS),
+        READING: ("/v1/status", PAGE_MS),
         "console: overview": ("/console/", PAGE_MS),
         "console: companies": ("/console/companies", PAGE_MS),
         "console: company": ("/console/company?name=7", PAGE_MS),
@@ -164,6 +173,7 @@ def pages(served: Served) -> dict[str, tuple[str, float]]:
         "console: webhook without any": (f"/console/webhooks/{quiet}", PAGE_MS),
         "console: search": ("/console/deliveries?company=7", PAGE_MS),
         "console: delivery": (f"/console/deliveries/{uid}", PAGE_MS),
+        "console: delivery, as linked": (f"/console/deliveries/{linked}", PAGE_MS),
         "console: audit": ("/console/audit", PAGE_MS),
         "console: audit of an actor": ("/console/audit?actor=key:abc", PAGE_MS),
         "console: unresolved": ("/console/unresolved", PAGE_MS),
@@ -183,7 +193,10 @@ async def measure(
             if only not in name:
                 continue
             made = []
-            for turn in range(WARMED + repeats):
+            turns = WARMED + (READINGS if name == READING else repeats)
+            for turn in range(turns):
+                if name == READING and turn >= WARMED:
+                    await asyncio.sleep(KEPT_S + 1)
                 before, began = _cpu(served), time.perf_counter()
                 await _ask(one, client.key or "", path)
                 took, after = time.perf_counter() - began, _cpu(served)

@@ -64,6 +64,9 @@ def test_a_delivery_with_its_attempts_is_sent_again(served: Served, operator: Cl
         uid,
     )
     (found,) = operator.good("GET", f"/v1/deliveries/{uid}")["items"]
+    for webhook in (found["webhook"], found["webhook"] + 1):  # where the list has it; and not there
+        place = f"webhook={webhook}&id={found['id']}"
+        assert operator.good("GET", f"/v1/deliveries/{uid}?{place}")["items"] == [found]
     assert (found["state"], found["webhook"], found["company"]) == ("dead", number, "2")
     (attempt,) = found["attempts"]
     assert (attempt["number"], attempt["status"], attempt["excerpt"]) == (1, 500, "oops")

@@ -229,6 +229,8 @@ def test_what_was_tried_is_found_by_its_webhook_id(full: str) -> None:
         (found,) = deliveries.trace(one, None, uid)
         assert len(found["attempts"]) == 1
         place = DeliveryKey(found["webhook"], found["id"], uid)
+        assert deliveries.trace(one, place.number, uid, place.webhook) == [found]
+        assert deliveries.trace(one, place.number, uid, place.webhook + 1) == []
         assert deliveries.located(one, uid) == [place]
         known = explain.Subject(uid=uid, known=(place,))
         both = [known, replace(known, known=())]

@@ -20,6 +20,7 @@ from cdc.web.delivery_models import (
     DeliveryDetail,
     DeliveryFound,
     DeliveryOut,
+    PlaceQuery,
     ReplayCount,
     ReplayGroup,
     ReplayIn,
@@ -52,7 +53,7 @@ def newest(call: Call, state: str | None) -> tuple[list[DeliveryOut], str | None
 
 
 def show(call: Call) -> ApiAnswer:
-    found = call.access.deliveries(_found(call))
+    found = call.access.deliveries(_found(call, call.query))
     return ApiAnswer(DeliveryFound(items=[_detail(one) for one in found]))
 
 
@@ -144,9 +145,14 @@ def _company_of(call: Call, webhook: int | None) -> str | None:
     return None if webhook is None else call.registry.get(webhook).company
 
 
-def _found(call: Call) -> list[dict[str, Any]]:
+def _found(call: Call, place: PlaceQuery | None = None) -> list[dict[str, Any]]:
+    uid = str(UUID(call.params["uid"]))
     with call.service.pool.autocommit() as conn:
-        return deliveries.trace(conn, None, str(UUID(call.params["uid"])))
+        if place is not None and None not in (place.webhook, place.id):
+            found = deliveries.trace(conn, place.id, uid, place.webhook)
+            if found:
+                return found
+        return deliveries.trace(conn, None, uid)
 
 
 def _detail(one: dict[str, Any]) -> DeliveryDetail:

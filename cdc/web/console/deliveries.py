@@ -10,8 +10,9 @@ from cdc.errors import CdcError
 from cdc.web.api import deliveries as api
 from cdc.web.console import for_companies
 from cdc.web.console.changes import Confirmation
+from cdc.web.console.forms import checked
 from cdc.web.console.visit import Page, Redirect, Visit
-from cdc.web.delivery_models import DeliveryDetail, DeliveryFound, RetryOut
+from cdc.web.delivery_models import DeliveryDetail, DeliveryFound, PlaceQuery, RetryOut
 from cdc.web.models import Empty
 from cdc.wording import counted
 
@@ -22,7 +23,8 @@ DONE = {
 
 
 def _found(visit: Visit) -> list[DeliveryDetail]:
-    body = api.show(visit.call()).body
+    place = {name: visit.query[name] for name in PlaceQuery.model_fields if visit.query.get(name)}
+    body = api.show(visit.call(query=checked(PlaceQuery, place))).body
     assert isinstance(body, DeliveryFound)
     return body.items
 

@@ -29,7 +29,7 @@ for name in list(os.environ):
 
 # To read the 144 authorities of the system takes each client, daemon and doctor 20 ms of CPU, and
 # no public server is called.
-os.environ.setdefault("SSL_CERT_FILE", str(Path(__file__).with_name("support") / "authority.pem"))
+os.environ["SSL_CERT_FILE"] = str(Path(__file__).with_name("support") / "authority.pem")
 
 
 def in_memory() -> str | None:

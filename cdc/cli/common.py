@@ -5,6 +5,7 @@ Data goes to stdout, everything else to stderr. Heavy imports stay inside functi
 
 from __future__ import annotations
 
+import gc
 import os
 import re
 import sys
@@ -97,6 +98,12 @@ def company_key(settings: Settings, given: str | None) -> str | None:
 
 
 # -- errors ---------------------------------------------------------------------------------------
+
+
+def keep_modules() -> None:
+    """What a process that runs for long has imported stays, and is not looked through again."""
+    gc.collect()
+    gc.freeze()
 
 
 def translated(error: Exception) -> CdcError | None:

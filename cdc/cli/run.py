@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
 import resource
 import sys
@@ -104,7 +103,7 @@ def _start(
 def _run(work: Coroutine[object, object, None]) -> None:
     import uvloop
 
-    _keep_modules()
+    common.keep_modules()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(work)
 
@@ -154,12 +153,6 @@ async def _parent(
     given = ctx.find_object(common.Global) or common.Global()
     arguments = [] if given.config is None else ["--config", str(given.config)]
     await run_until_signalled(Supervisor(settings, processes, arguments, observer))
-
-
-def _keep_modules() -> None:
-    """What is imported stays, and is not looked through again."""
-    gc.collect()
-    gc.freeze()
 
 
 def _more_files() -> None:

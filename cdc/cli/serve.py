@@ -76,5 +76,6 @@ def _run(settings: Settings, bootstrap_key: Path | None) -> None:
 
     for left_out in settings.left_out:
         common.warn(f"{left_out.message}. {left_out.hint}")
+    common.keep_modules()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(work())

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import psycopg
@@ -80,19 +77,17 @@ def test_a_workload_that_fails_is_told_and_keeps_no_other_from_its_own(
     assert not report.ok
 
 
-def test_the_command_measures_on_a_server_of_its_own(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.bench", "--short", "--workload", "bulk", "--json"],
-        env={**os.environ, "TMPDIR": str(tmp_path), "CDC_DATABASE_URL": "postgresql://nobody@x/y"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout)
+def test_the_command_measures_on_a_server_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("tests.bench.__main__.SHORT", TINY)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setenv("CDC_DATABASE_URL", "postgresql://nobody@x/y")
+    assert main(["--short", "--workload", "bulk", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
     assert [figure["workload"] for figure in told["figures"]] == ["bulk", "bulk"]
     assert all(figure["verdict"] for figure in told["figures"])
-    assert told["short"] is True
     left = [path.name for path in tmp_path.iterdir() if not path.name.startswith("cdc-postgresql-")]
     assert not left
 

@@ -12,7 +12,7 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
-from cdc.schema.tables import registration, task
+from cdc.schema.tables import task
 from cdc.web.keys import Key, ScopeKind
 from cdc.web.problems import Problem
 from cdc.webhooks import backfills
@@ -26,6 +26,8 @@ CHANGERS: frozenset[ScopeKind] = frozenset({"admin", "operator", "company"})
 SENDERS: frozenset[ScopeKind] = frozenset({"admin", "operator", "company", "webhook"})
 AUDITORS: frozenset[ScopeKind] = frozenset({"admin", "operator"})
 ADMINS: frozenset[ScopeKind] = frozenset({"admin"})
+
+_COMPANY = "select company from cdc.registration where id = %(webhook)s"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +65,10 @@ class Access:
 
     def webhook(self, number: int) -> int:
         """Raises Problem for a webhook that is not there for this key."""
-        query = sa.select(registration.c.company).where(registration.c.id == number)
-        if not self.sees(number, self.conn.scalar(query) if 0 < number < 2**63 else None):
+        company = None
+        if 0 < number < 2**63:
+            company = self.conn.exec_driver_sql(_COMPANY, {"webhook": number}).scalar()
+        if not self.sees(number, company):
             raise Problem("not_found")
         return number
 

@@ -178,7 +178,7 @@ def _version(route: Route, request: ApiRequest) -> int | None:
 
 
 def _reply(answer: ApiAnswer) -> ApiReply:
-    body = b"" if answer.body is None else orjson.dumps(answer.body.model_dump(mode="json"))
+    body = b"" if answer.body is None else answer.body.model_dump_json().encode()
     kind = {} if answer.body is None else {"Content-Type": JSON}
     return ApiReply(answer.status, {**kind, **answer.headers}, body)
 

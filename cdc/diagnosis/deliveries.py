@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from time import time
 from typing import Any, NamedTuple
 
 import psycopg
@@ -11,7 +12,7 @@ from psycopg import IsolationLevel
 from psycopg.rows import dict_row
 
 from cdc.mapping.row_keys import of_layout
-from cdc.model import ACTION_NAMES
+from cdc.model import ACTION_NAMES, LOG_RING
 
 Connection = psycopg.Connection[Any]
 
@@ -92,12 +93,15 @@ def search(conn: Connection, wanted: DeliveryFilter) -> list[dict[str, Any]]:
 
 
 # Of a webhook-id. The log has filters, and of what it has the number is known then: found by index.
-_LOGGED_UID = (
-    "select distinct webhook_id, delivery, uid::text from cdc.attempt where uid = %s::uuid"
-)
+_LOGGED_UID = """
+select distinct webhook_id, delivery, uid::text from cdc.attempt
+ where uid = %s::uuid and (slot between %s and %s or slot between %s and %s)
+"""
+_DAYS = ((-2, 1), (-30, -3))
+"""Of the log, from today: the newest are looked into first, most questions are of them."""
 _WAITING_UID = " union ".join(
-    f"select webhook_id, id, uid::text from cdc.{table} where uid = %(uid)s::uuid"  # noqa: S608 - names of ours
-    for table in ("queue", "retry", "dead")
+    f"select webhook_id, id, uid::text from cdc.{name} where uid = %(uid)s::uuid"  # noqa: S608 - ours
+    for name in ("queue", "retry", "dead")
 )
 BY_INDEX = (
     "set local enable_seqscan = off; set local jit = off;"
@@ -120,13 +124,23 @@ def located(conn: Connection, uid: str) -> list[DeliveryKey]:
     queue is read, which has no index for it: it would cost every writer."""
     with conn.transaction():
         conn.execute(BY_INDEX)
-        rows = conn.execute(_LOGGED_UID, [uid]).fetchall()
-        rows = rows or conn.execute(_WAITING_UID.encode(), {"uid": uid}).fetchall()
+        for days in _DAYS:
+            if rows := conn.execute(_LOGGED_UID, [uid, *_slots(*days)]).fetchall():
+                break
+        else:
+            rows = conn.execute(_WAITING_UID.encode(), {"uid": uid}).fetchall()
     return [DeliveryKey(*row) for row in rows]
 
 
+def _slots(first: int, last: int) -> tuple[int, int, int, int]:
+    """Partitions of these days from today: from, to, and again from, to."""
+    today = int(time() // 86_400)
+    first, last = (today + first) % LOG_RING, (today + last) % LOG_RING
+    return (first, last, 1, 0) if first <= last else (first, LOG_RING - 1, 0, last)
+
+
 _CHANGE = 'd.webhook_id, d.uid::text, d.layout, d.action, d."time", d.refs'
-_ANYWHERE = "d.id = %(number)s or d.uid = %(uid)s::uuid"
+_NUMBERED = "d.id = %(number)s"
 _KNOWN = "d.webhook_id = any(%(webhooks)s) and d.id = any(%(numbers)s) and d.uid = %(uid)s::uuid"
 
 _PLACES = f"""
@@ -149,8 +163,10 @@ select a.delivery as id, a.webhook_id, a.uid::text, a.layout, a.action, a."time"
  where {which}
  order by a.at, a.try
 """
-_ANY_ATTEMPT = "a.delivery = %(number)s or a.uid = %(uid)s::uuid"
-_ITS_ATTEMPTS = "a.webhook_id = %(webhook)s and a.delivery = %(number)s and a.uid = %(uid)s::uuid"
+_NUMBERED_ATTEMPTS = "a.delivery = %(number)s"
+_KNOWN_ATTEMPTS = (
+    "a.webhook_id = any(%(webhooks)s) and a.delivery = any(%(numbers)s) and a.uid = %(uid)s::uuid"
+)
 
 _LOGGED = ("at", "try", "outcome", "status", "error", "detail", "duration_ms", "excerpt")
 
@@ -163,17 +179,21 @@ def trace(
     By webhook-id as ``located`` finds it; by number the whole queue is read. The one of this
     webhook, number and webhook-id is found by index.
     """
-    known = None not in (webhook, number, uid)
-    ask: dict[str, Any] = {"number": number, "uid": uid, "webhook": webhook}
+    ask: dict[str, Any] = {"number": number, "uid": uid}
+    attempted, placed = _NUMBERED_ATTEMPTS, _NUMBERED
     conn.isolation_level = IsolationLevel.REPEATABLE_READ  # a delivery is in one place at a time
     with conn.transaction(), conn.cursor(row_factory=dict_row) as cursor:
         cursor.execute(BY_INDEX)
-        which = _ITS_ATTEMPTS if known else _ANY_ATTEMPT
-        attempts = cursor.execute(_ATTEMPTS.format(which=which).encode(), ask).fetchall()
-        which = _KNOWN if known or (uid is not None and attempts) else _ANYWHERE
-        ask["webhooks"] = [webhook] if known else [row["webhook_id"] for row in attempts]
-        ask["numbers"] = [number] if known else [row["id"] for row in attempts]
-        places = cursor.execute(_PLACES.format(which=which).encode(), ask).fetchall()
+        if uid is not None:
+            attempted, placed = _KNOWN_ATTEMPTS, _KNOWN
+            if webhook is None or number is None:
+                keys = located(conn, uid)
+            else:
+                keys = [DeliveryKey(webhook, number, uid)]
+            ask["webhooks"] = [key.webhook for key in keys]
+            ask["numbers"] = [key.number for key in keys]
+        attempts = cursor.execute(_ATTEMPTS.format(which=attempted).encode(), ask).fetchall()
+        places = cursor.execute(_PLACES.format(which=placed).encode(), ask).fetchall()
         rows = [*places, *attempts]
         layouts = {
             row["id"]: row

@@ -124,9 +124,9 @@ def pages(served: Served) -> dict[str, tuple[str, float]]:
         "(select webhook_id from cdc.attempt where slot = 5 group by 1 order by count(*) desc"
         "  limit 1) union all (select max(id) from cdc.webhook)"
     )
-    ((uid, number),) = served.rows(
-        "select uid::text, delivery from cdc.attempt where webhook_id = 5 limit 1"
-    )
+    one_of = "select uid::text, delivery from cdc.attempt where webhook_id = 5 order by at"
+    ((old, _),) = served.rows(f"{one_of} limit 1")
+    ((uid, number),) = served.rows(f"{one_of} desc limit 1")
     linked = f"{uid}?webhook=5&id={number}"
     client = served.client("operator")
     far = client.good("GET", f"/v1/webhooks/{busy}/deliveries?limit=50&since=2000-01-01T00:00:00Z")
@@ -147,6 +147,7 @@ def pages(served: Served) -> dict[str, tuple[str, float]]:
         "list, webhook 5": ("/v1/webhooks/5/deliveries", LIST_MS),
         "list, webhook without any": (f"/v1/webhooks/{quiet}/deliveries", LIST_MS),
         "delivery": (f"/v1/deliveries/{uid}", PAGE_MS),
+        "delivery of 28 days ago": (f"/v1/deliveries/{old}", PAGE_MS),
         "delivery, as linked": (f"/v1/deliveries/{linked}", PAGE_MS),
         "webhook": (f"/v1/webhooks/{busy}", PAGE_MS),
         "search of all": ("/v1/deliveries", PAGE_MS),

@@ -64,9 +64,6 @@ settings.load_profile("suite")
 if odd.ODD:
     odd.spare_tests()
 
-# Some 400,000 objects are made while tests are collected, and none is garbage.
-gc.disable()
-
 _numbers = count(1)
 
 TEARDOWN_WITHIN_S = 300
@@ -142,6 +139,7 @@ LONGEST = (
         "docs/test_first_steps",
         "cli/test_verdicts",
         "demo/test_command",
+        "web/test_browser",
     ),
     *("cli/test_doctor", "upgrade/test_under_load", "daemon/test_connection", "faults/test_faults"),
     *("daemon/test_supervisor", "writers/test_locks", "daemon/test_fleet", "daemon/test_pooler"),
@@ -155,12 +153,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: place.get(item.nodeid.partition("::")[0], len(place)))
 
 
-@pytest.hookimpl(trylast=True)
-def pytest_collection_finish() -> None:
-    """What was imported and collected stays, and is not looked through again."""
-    gc.collect()
-    gc.freeze()
-    gc.enable()
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """Of the 400,000 objects that are made none is garbage; and they stay, so that no collection
+    of garbage looks through them later."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.collect()
+        gc.freeze()
+        gc.enable()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -96,7 +96,8 @@ def newest(
         "ended_rows": ENDED_SCAN_ROWS,
     }
     with conn.transaction(), conn.cursor(row_factory=dict_row) as cursor:
-        cursor.execute(BY_INDEX)
+        # The partitions of the log are planned once a session, where statements are prepared.
+        cursor.execute(f"{BY_INDEX}; set local plan_cache_mode = force_generic_plan")
         return cursor.execute(query(state).encode(), ask).fetchall()
 
 

@@ -150,6 +150,8 @@ async def test_it_and_psycopg_take_turns(database: str) -> None:
         for _ in range(3):
             await wire.run("ping", [])
             assert await run(conn, "clock")
+            await conn.execute("begin")
+            await conn.execute("rollback")  # psycopg deallocates all statements after that
             writer.execute("notify cdc")
             for _ in range(3):
                 await asyncio.sleep(0)

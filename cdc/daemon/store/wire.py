@@ -64,20 +64,15 @@ class Wire:
 
     async def run(self, name: str, params: Sequence[str | None]) -> list[Row]:
         """Runs a query of ``sql/queries``, with parameters as text. Raises as ``session.run``."""
-        statement, pgconn = name.encode(), self._pgconn
         values = [None if value is None else value.encode() for value in params]
         began = monotonic()
         try:
-            if name not in self._prepared:
-                text = sqlfiles.query(name).encode()
-                await self._ask(lambda: pgconn.send_prepare(statement, text), began)
-                self._prepared.add(name)
-            answer = await self._ask(
-                lambda: pgconn.send_query_prepared(
-                    statement, values, result_format=pq.Format.BINARY
-                ),
-                began,
-            )
+            try:
+                answer = await self._execute(name, values, began)
+            except pg.InvalidSqlStatementName:
+                # psycopg has used the session and rolled back: then it deallocates all there are.
+                self._prepared.clear()
+                answer = await self._execute(name, values, began)
         except psycopg.Error as error:
             reraise(error, name, began)
         loaders = self._loaders.get(name)
@@ -102,6 +97,19 @@ class Wire:
         """Ends ``listen``."""
         if self._waiter is not None and not self._asks:
             self._came(True)
+
+    async def _execute(
+        self, name: str, values: Sequence[bytes | None], began: float
+    ) -> pq.abc.PGresult:
+        statement, pgconn = name.encode(), self._pgconn
+        if name not in self._prepared:
+            text = sqlfiles.query(name).encode()
+            await self._ask(lambda: pgconn.send_prepare(statement, text), began)
+            self._prepared.add(name)
+        return await self._ask(
+            lambda: pgconn.send_query_prepared(statement, values, result_format=pq.Format.BINARY),
+            began,
+        )
 
     async def _ask(self, send: Callable[[], None], began: float) -> pq.abc.PGresult:
         pgconn = self._pgconn

@@ -22,12 +22,16 @@ from cdc.errors import words
 from cdc.model import WebhookState, shard_of
 from cdc.telemetry import Observer
 
-TURN_EVERY_S = 0.25
+TURN_EVERY_S = 0.025
 IDLE_TURN_EVERY_S = 1.0  # where nothing may be queued, and between two looks for nothing
 MISSED_EVERY_S = 60.0
 """A backfill that starts changes its webhook's version, which the watcher sees; this is for what
 was missed."""
-QUEUE_BATCH_ROWS = 100
+QUEUE_BATCH_ROWS = 10
+"""Few and often, 400 a second at most: what is queued at once is sent at once, and a live change
+that comes then waits for the processor behind it."""
+IDLE_SHARE = 0.75
+"""Of the time at least, however many there are."""
 READ_AHEAD_ROWS = 2_000
 """Where many rows lie below one parent, a page costs a walk through all of them."""
 READ_GOOD_FOR_S = 30.0
@@ -93,7 +97,8 @@ class Backfills:
                 queued = [await self._turn(conn, *job) for job in jobs]
                 self.observer.backfilling(sum(queued), len(jobs) - sum(queued))
                 pause = TURN_EVERY_S if any(queued) else IDLE_TURN_EVERY_S
-                await asyncio.sleep(max(0.0, pause - (time.monotonic() - began)))
+                took = time.monotonic() - began
+                await asyncio.sleep(max(pause - took, took * IDLE_SHARE / (1 - IDLE_SHARE)))
         finally:
             self.observer.backfilling(0, 0)
             await conn.close()

@@ -166,7 +166,6 @@ async def test_it_and_psycopg_take_turns(database: str) -> None:
 async def test_a_statement_without_an_answer_ends_the_session(
     database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cdc.daemon.store.wire.ANSWER_WITHIN_S", 0.2)
     monkeypatch.setattr("cdc.daemon.store.session.ANSWER_WITHIN_S", 0.2)
     async with Proxy(database) as proxy:
         conn = await open_session(proxy.url, "watch")

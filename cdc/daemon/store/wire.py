@@ -17,7 +17,8 @@ from psycopg import abc, pq
 from psycopg import errors as pg
 from psycopg.adapt import Transformer
 
-from cdc.daemon.store.session import ANSWER_WITHIN_S, Connection, Row, cut, reraise
+from cdc.daemon.store import session
+from cdc.daemon.store.session import Connection, Row, cut, reraise
 from cdc.postgres import sqlfiles
 
 SEND_AGAIN_S = 0.001
@@ -118,14 +119,14 @@ class Wire:
         while pgconn.flush():  # noqa: ASYNC110
             await asyncio.sleep(SEND_AGAIN_S)
         first: pq.abc.PGresult | None = None
-        due = began + ANSWER_WITHIN_S
+        due = began + session.ANSWER_WITHIN_S
         self._asks = True
         try:
             while True:
                 while pgconn.is_busy():
                     if not await self._wait(due):
                         cut(self._conn)  # and read its end
-                        due = monotonic() + ANSWER_WITHIN_S
+                        due = monotonic() + session.ANSWER_WITHIN_S
                 result = pgconn.get_result()
                 if result is None:
                     break

@@ -76,7 +76,9 @@ def _sentences(
     try:
         shared = visit.service.common()
         with visit.service.pool.autocommit() as conn:
-            told = explain(conn, visit.service.mapping, subject, shared)
+            explained = explain(conn, visit.service.mapping, subject, shared)
     except CdcError as error:
         return {}, error.message
-    return {(one.webhook, one.id): [*said, *told.general] for one, said in told.deliveries}, ""
+    return {
+        (one.webhook, one.id): [*said, *explained.general] for one, said in explained.deliveries
+    }, ""

@@ -112,7 +112,7 @@ class Child(ChildProcess):
 
     def cpu(self) -> float:
         """Seconds of CPU used so far."""
-        return sum(_cpu(pid) for pid in _tree(self.pid))
+        return sum(cpu_of(pid) for pid in _tree(self.pid))
 
     def calm(self, within: float = 10.0) -> None:
         """Waits until it uses next to nothing: what its start takes is over."""
@@ -132,7 +132,7 @@ def cpu_of_all(pid: int) -> float:
     with suppress(OSError):
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         ended = sum(map(int, fields[13:15])) / os.sysconf("SC_CLK_TCK")
-        return ended + sum(_cpu(one) for one in _tree(pid))
+        return ended + sum(cpu_of(one) for one in _tree(pid))
     return 0.0
 
 
@@ -144,7 +144,8 @@ def _tree(pid: int) -> list[int]:
     return [pid]
 
 
-def _cpu(pid: int) -> float:
+def cpu_of(pid: int) -> float:
+    """Seconds of CPU that a process has used; 0 where it has ended."""
     with suppress(OSError):
         # The kernel's number of the clock that counts this process's CPU (clock_getcpuclockid).
         return time.clock_gettime((~pid << 3) | 2)

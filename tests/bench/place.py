@@ -22,10 +22,12 @@ from cdc.sandbox.embedded import EmbeddedPostgres
 from cdc.sandbox.suite import tables_sql
 from cdc.schema import migrations
 from tests.bench.child import cpu_of_all
+from tests.bench.constant import TRIGGER as CONSTANT
 from tests.bench.load.plain import TRIGGER
 
-Kind = Literal["bare", "notify", "captured"]
-"""The suite's tables without triggers; with a row trigger that notifies; with capture."""
+Kind = Literal["bare", "notify", "constant", "captured"]
+"""The suite's tables without triggers; with a row trigger that notifies, or that inserts a row of
+constants; with capture."""
 
 ROLES = ("cdc_daemon", "cdc_admin", "cdc_reader", "cdc_serve", "cdc_capture", "cdc_owner")
 PREFIX = "cdc_bench_"
@@ -87,11 +89,14 @@ class Server:
         finally:
             server._drop_roles()
 
+    @property
+    def pid(self) -> int | None:
+        """Its main process; None: it is not ours."""
+        return None if self._embedded is None else self._embedded.pid
+
     def cpu(self) -> float | None:
-        """Seconds of CPU that the server has used so far; None: it is not on this machine."""
-        if self._embedded is None or self._embedded.pid is None:
-            return None
-        return cpu_of_all(self._embedded.pid)
+        """Seconds of CPU that the server has used so far; None: it is not ours."""
+        return None if self.pid is None else cpu_of_all(self.pid)
 
     @contextmanager
     def database(self, kind: Kind, companies: int, candidates: int) -> Iterator[Database]:
@@ -147,7 +152,7 @@ class Database:
     hooks: int
 
     def prepare(self, kind: Kind, candidates: int) -> None:
-        if kind == "captured":
+        if kind in ("captured", "constant"):
             migrations.upgrade(self.url)
             self.run(PAST_FIRST_PAGES)
         with psycopg.connect(self.url, autocommit=True) as conn:
@@ -163,6 +168,8 @@ class Database:
                 conn.execute(sql.SQL(statement).format(self.hooks, candidates))
             if kind == "notify":
                 conn.execute(TRIGGER.encode())
+            if kind == "constant":
+                conn.execute(CONSTANT.encode())
         if kind == "captured":
             with connections.connect(self.url) as command:
                 steps = plan.plan(command, mapping, check.check(command, mapping))

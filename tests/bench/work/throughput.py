@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+from pathlib import Path
 from typing import NamedTuple
 
 from psycopg.conninfo import conninfo_to_dict
@@ -17,6 +18,7 @@ from tests.bench.bench import Bench
 from tests.bench.figures import by_second
 from tests.bench.load import writer
 from tests.bench.place import Database, Server, pgbench
+from tests.bench.sharing import Shares, shared
 
 ROWS = 10_000
 SPARE = 60  # seconds that it may take beyond its time
@@ -32,11 +34,15 @@ _VARIABLES = {"host": "HOST", "port": "PORT", "user": "USER", "password": "PASSW
 
 
 class Throughput(NamedTuple):
-    """rate: transactions a second.  done: how many.  over_time: a second, second by second."""
+    """rate: transactions a second.  done: how many.  over_time: a second, second by second.
+
+    shares: of processor time; None: the server is not ours.
+    """
 
     rate: float
     done: int
     over_time: list[float]
+    shares: Shares | None = None
 
 
 def throughput(
@@ -44,8 +50,17 @@ def throughput(
 ) -> Throughput:
     """Updates random ones of the first 10,000 candidates for so many whole seconds."""
     program = pgbench(server)
-    if program is None:
-        return _by_writer(bench, database, clients, seconds)
+    with shared(server, database) as shares:
+        if program is None:
+            found = _by_writer(bench, database, clients, seconds)
+        else:
+            found = _by_pgbench(bench, program, database, clients, seconds)
+    return found._replace(shares=shares())
+
+
+def _by_pgbench(
+    bench: Bench, program: Path, database: Database, clients: int, seconds: int
+) -> Throughput:
     script = bench.folder / "update.sql"
     script.write_text(_SCRIPT)
     parts = conninfo_to_dict(database.url)

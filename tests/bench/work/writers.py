@@ -18,6 +18,7 @@ from tests.bench.work.throughput import ROWS, Throughput, throughput
 
 HOOKS = 50
 BARE = "(a) no triggers"
+CONSTANT = "(e) a constant into a queue"
 FLUSH = (0.9, 2.0)  # milliseconds that a lone commit may take, to count as a flush of 1 ms
 QUIET_AFTER = 5  # seconds after a daemon was killed in which writers may still ring
 STRAGGLERS = 90.0
@@ -41,6 +42,8 @@ class Writers:
         self._seconds = seconds
         self._databases: dict[Kind, Database] = {}
         self.lost = self.repeated = 0
+        self.delivery: list[tuple[float, float]] = []
+        """Processor seconds of daemon and receiver, while it delivers beside writers."""
 
     def bare(self) -> Throughput:
         """Tables without triggers."""
@@ -49,6 +52,12 @@ class Writers:
     def notify(self) -> Throughput:
         """A row trigger that notifies; nobody listens."""
         return self._load(self._database("notify"))
+
+    def constant(self) -> Throughput:
+        """A row trigger that inserts constants into a table like the queue."""
+        database = self._database("constant")
+        database.run("truncate constant_queue")
+        return self._load(database)
 
     def silent(self) -> Throughput:
         """Capture; no daemon, nobody has armed the bell."""
@@ -61,7 +70,9 @@ class Writers:
         database, target = self._fresh(), self._bench.target
         target.clear()
         with self._bench.daemon(database) as daemon:
+            before = daemon.cpu(), target.cpu()
             found = self._load(database)
+            self.delivery.append((daemon.cpu() - before[0], target.cpu() - before[1]))
             target.wait_for(found.done, STRAGGLERS, daemon.check)
         lost, repeated = tally(found.done, target.receipts())
         self.lost += lost
@@ -169,13 +180,16 @@ def _over_time(runs: list[Throughput]) -> dict[str, object]:
 
 
 def writers(bench: Bench) -> list[Figure]:
-    """The same with 8 clients and no flush, so the processors are the limit: capture alone, and
-    with a daemon."""
+    """The same with 8 clients and no flush, so the processors are the limit: capture alone, with a
+    daemon, and with a trigger that inserts one row of constants into a table like the queue, which
+    no capture into a queue can beat. Then how processor time is shared."""
     server = bench.server()
     seconds = max(2, round(bench.size.time(8)))
     with ExitStack() as stack:
         some = Writers(bench, server, stack, 8, seconds)
-        found = _in_turns(bench, [some.bare, some.silent, some.delivering, some.notify])
+        found = _in_turns(
+            bench, [some.bare, some.silent, some.delivering, some.notify, some.constant]
+        )
     bare = [run.rate for run in found["bare"]]
 
     def figure(name: str, way: str, bound: Bound | None) -> Figure:
@@ -189,4 +203,72 @@ def writers(bench: Bench) -> list[Figure]:
         figure("8 clients, no flush: capture alone", "silent", Bound(0.68, 0.8)),
         delivering,
         figure("... with a row trigger that calls pg_notify", "notify", None),
+        figure("... with a row trigger that inserts constants", "constant", None),
+        Figure(
+            "writers",
+            "capture alone, compared with that",
+            "/s",
+            [run.rate for run in found["silent"]],
+            [run.rate for run in found["constant"]],
+            CONSTANT,
+        ),
+        *_shares(found, some.delivery),
     ]
+
+
+def _shares(
+    found: dict[str, list[Throughput]], delivery: list[tuple[float, float]]
+) -> list[Figure]:
+    """Where processor time goes: what a change costs the writers' backends, and what is left to
+    writers while a daemon delivers. None where the server is not ours."""
+    bare = _a_change(found["bare"])
+    if not bare:
+        return []
+    ways = {
+        "a row trigger that inserts constants": "constant",
+        "capture alone": "silent",
+        "with a daemon delivering": "delivering",
+    }
+    made = [
+        Figure(
+            "writers",
+            f"CPU of the writers' backends, a change: {what}",
+            "us",
+            _a_change(found[way]),
+            bare,
+            BARE,
+        )
+        for what, way in ways.items()
+    ]
+    parts = [
+        {
+            "clients": run.shares.clients,
+            "writers": run.shares.writers,
+            "daemon": daemon,
+            "sessions": run.shares.sessions,
+            "receiver": receiver,
+            "background": run.shares.background,
+        }
+        for run, (daemon, receiver) in zip(found["delivering"], delivery, strict=True)
+        if run.shares is not None
+    ]
+    of_writers = ("clients", "writers")
+    made.append(
+        Figure(
+            "writers",
+            "processor time that writers and their backends get meanwhile",
+            "%",
+            [100 * sum(one[p] for p in of_writers) / sum(one.values()) for one in parts],
+            more={
+                "percent": {
+                    part: round(median(100 * one[part] / sum(one.values()) for one in parts), 1)
+                    for part in parts[0]
+                }
+            },
+        )
+    )
+    return made
+
+
+def _a_change(runs: list[Throughput]) -> list[float]:
+    return [run.shares.writers / run.done * 1e6 for run in runs if run.shares is not None]

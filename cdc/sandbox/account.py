@@ -294,6 +294,16 @@ class _Line:
         self.result.wrong(kind, self.number, self.row[0], f"{_row(self.row)}: {text}")
 
 
+def percentile(sorted_values: Sequence[float], share: float) -> float:
+    """The smallest value that at least ``share`` of all are at or below.
+
+    Raises ValueError where there is none.
+    """
+    if not sorted_values:
+        raise ValueError("there is no value")
+    return sorted_values[max(0, -int(-len(sorted_values) * share // 1) - 1)]
+
+
 def _row(row: Row) -> str:
     return f"{row[0]} of {row[1]}"
 

@@ -1,14 +1,15 @@
-"""A small stand-in for the interview suite: the mapping's tables, for demo, tests and docs.
-
-Pure: renders SQL, touches no database.
-"""
+"""A small stand-in for the interview suite: the mapping's tables, for demo, tests and docs."""
 
 from __future__ import annotations
 
 from typing import Literal
 
+from cdc.capture.check import check
+from cdc.capture.install import carry_out, remember
+from cdc.capture.plan import Step, plan
 from cdc.mapping import Mapping, Resource, Table
 from cdc.mapping.model import COMPANY, quote
+from cdc.postgres import connections
 
 KeyType = Literal["bigint", "uuid", "text"]
 
@@ -54,6 +55,15 @@ def tables_sql(mapping: Mapping, key_type: KeyType = "bigint") -> str:
         parts.append(_table(resource.table, key, key_type, parents, payload))
         parts += [f"create index on {resource.table.sql} ({quote(c)});" for c in parents]
     return "\n".join(parts) + "\n"
+
+
+def capture(url: str, mapping: Mapping) -> list[Step]:
+    """What `cdc triggers install` does. Returns what was to be done."""
+    with connections.connect(url) as conn:
+        steps = plan(conn, mapping, check(conn, mapping))
+        carry_out(conn, steps, lambda _: None)
+        remember(conn, mapping)
+    return steps
 
 
 def _table(

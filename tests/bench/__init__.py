@@ -7,7 +7,7 @@ place.py     the databases: on a PostgreSQL of our own, or beside the user's own
 child.py     a process that ends with us; its CPU and memory
 daemon.py    `cdc run`, as in production
 account.py   pure: what arrived held against what was written: lost, repeated, latencies
-figures.py   pure: percentiles, medians, a figure beside its baseline and what it has to reach
+figures.py   pure: medians, a figure beside its baseline and what it has to reach
 bench.py     what every workload has at hand
 report.py    the table for people; document.py: docs/performance.md, charts.py: its SVG
 

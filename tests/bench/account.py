@@ -9,7 +9,7 @@ from typing import NamedTuple, TypedDict
 
 from cdc.sandbox import account
 from cdc.sandbox.records import Arrival, Change, Hook
-from tests.bench.figures import milliseconds, percentile
+from tests.bench.figures import milliseconds
 from tests.bench.load.wire import hook_of
 from tests.bench.target import Receipt
 
@@ -45,7 +45,7 @@ class Account:
 
     def latency(self, share: float) -> float:
         """Percentile in milliseconds; infinite where nothing came."""
-        return percentile(self.latencies, share) if self.latencies else float("inf")
+        return account.percentile(self.latencies, share) if self.latencies else float("inf")
 
 
 def match(

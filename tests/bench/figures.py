@@ -13,16 +13,6 @@ SECOND = 1_000_000_000
 Better = Literal["more", "less"]
 
 
-def percentile(sorted_values: Sequence[float], share: float) -> float:
-    """The smallest value that at least ``share`` of all are at or below.
-
-    Raises ValueError where there is none.
-    """
-    if not sorted_values:
-        raise ValueError("there is no value")
-    return sorted_values[max(0, -int(-len(sorted_values) * share // 1) - 1)]
-
-
 def rate(times: Sequence[int]) -> float:
     """Events a second between the first and the last, given in nanoseconds and in order; 0 where
     there is no such time."""

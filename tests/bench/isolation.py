@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import math
 import random
 import sys
 import tempfile
@@ -31,6 +30,7 @@ from rich.console import Console
 from rich.table import Table
 
 from cdc.message.signing_keys import new_secret
+from cdc.sandbox.account import percentile
 from cdc.sandbox.embedded import EmbeddedPostgres
 from cdc.sandbox.records import Arrival
 from tests.bench.kit import arguments
@@ -72,11 +72,6 @@ class Measured:
     missing: int
     p50: float
     p99: float
-
-
-def percentile(values: list[float], share: float) -> float:
-    """The smallest value that so large a share does not exceed."""
-    return sorted(values)[math.ceil(len(values) * share) - 1]
 
 
 class Bench:
@@ -203,7 +198,7 @@ class Bench:
                     waits.append((line.pop().received - sent) * 1000)
                 else:
                     missing += 1
-        return Measured(len(waits), missing, percentile(waits, 0.5), percentile(waits, 0.99))
+        return Measured(len(waits), missing, *(percentile(sorted(waits), s) for s in (0.5, 0.99)))
 
 
 async def measure(args: argparse.Namespace, seed: int) -> dict[str, list[Measured]]:

@@ -14,12 +14,11 @@ import psycopg
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
-from cdc.capture import check, install, plan
 from cdc.errors import CdcError, DatabaseError
 from cdc.mapping import default_mapping
 from cdc.postgres import connections
 from cdc.sandbox.embedded import EmbeddedPostgres
-from cdc.sandbox.suite import tables_sql
+from cdc.sandbox.suite import capture, tables_sql
 from cdc.schema import migrations
 from tests.bench.child import cpu_of_all
 from tests.bench.constant import TRIGGER as CONSTANT
@@ -171,10 +170,7 @@ class Database:
             if kind == "constant":
                 conn.execute(CONSTANT.encode())
         if kind == "captured":
-            with connections.connect(self.url) as command:
-                steps = plan.plan(command, mapping, check.check(command, mapping))
-                install.carry_out(command, steps, lambda _: None)
-                install.remember(command, mapping)
+            capture(self.url, mapping)
 
     def register(self, base: str, hooks: int | None = None, *, cap: int = 10) -> None:
         """Registers webhooks 1, 2, 3, ..., one for each company, whoever was registered before.

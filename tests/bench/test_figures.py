@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.bench.figures import SECOND, Bound, Figure, by_second, percentile, rate
+from cdc.sandbox.account import percentile
+from tests.bench.figures import SECOND, Bound, Figure, by_second, rate
 
 
 def test_a_percentile_is_one_of_the_values() -> None:

@@ -21,9 +21,9 @@ import psycopg
 
 from cdc.mapping import default_mapping, parse_mapping
 from cdc.sandbox.embedded import EmbeddedPostgres
+from cdc.sandbox.suite import capture
 from tests.bench.cost import SETTINGS, prepared
 from tests.bench.kit import arguments
-from tests.support import installation
 
 UPDATE = "update candidate set name = case name when 'a' then 'b' else 'a' end where id <= %s"
 SAME = "update candidate set name = name where id <= %s"
@@ -65,7 +65,7 @@ def measured(server: EmbeddedPostgres, args: argparse.Namespace) -> list[dict[st
         if case.declared:
             event = 'event = "candidate_changed"'
             text = default_mapping().source.replace(event, f"{event}\n{case.declared}")
-            installation.install(server.url(f"wanted_{number}"), parse_mapping(text, "bench.toml"))
+            capture(server.url(f"wanted_{number}"), parse_mapping(text, "bench.toml"))
         conn.execute("update candidate set name = 'a'; truncate cdc.queue")
         if case.asked:
             column, value = case.asked

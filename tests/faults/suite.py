@@ -13,10 +13,9 @@ from psycopg.types.json import Jsonb
 from cdc.mapping import default_mapping, parse_mapping
 from cdc.message.signing_keys import new_secret
 from cdc.sandbox.records import Hook
-from cdc.sandbox.suite import tables_sql
+from cdc.sandbox.suite import capture, tables_sql
 from cdc.schema import migrations
 from tests.faults.peer import Peer
-from tests.support import installation
 
 EVENTS = (
     "candidate_changed",
@@ -87,7 +86,7 @@ def prepare(url: str, folder: Path) -> Path:
     with psycopg.connect(url, autocommit=True) as conn:
         conn.execute(tables_sql(_MAPPING).encode())
         conn.execute(_STATUS.encode())
-    installation.install(url, _MAPPING)
+    capture(url, _MAPPING)
     file = folder / "faults.toml"
     file.write_text(_MAPPING.source, "utf-8")
     return file

@@ -8,13 +8,14 @@ import pytest
 from cdc.mapping import default_mapping
 from cdc.postgres import publications
 from cdc.sandbox.embedded import EmbeddedPostgres
+from cdc.sandbox.suite import capture
 from cdc.schema import migrations
 from tests.capture.kit import Suite, connect, psql
 from tests.cli.command import Command
 from tests.daemon.running import Running
 from tests.daemon.world import World
 from tests.postgres.conftest import Pair, until
-from tests.support.installation import adopt, install
+from tests.support.installation import adopt
 
 EVERYTHING = "create publication everything for all tables"
 
@@ -134,7 +135,7 @@ def test_the_publication_of_the_suite_alone(pair: Pair) -> None:
         copy.execute("alter subscription copy set publication suite with (refresh = false)")
         suite.execute("drop publication everything")
         assert "publication" not in cdc.good("migrate").err
-        install(pair.publisher, default_mapping())
+        capture(pair.publisher, default_mapping())
         suite.execute("insert into company (id) values (1)")
         until(copy, "select exists (select from company where id = 1)")
         assert publications.ours(suite) == ()
@@ -145,7 +146,7 @@ async def test_deliveries_are_recorded_and_come_out_of_pgoutput(pair: Pair) -> N
     with connect(pair.publisher) as suite:
         suite.execute(EVERYTHING)
     migrations.upgrade(pair.publisher, publish=True)
-    install(pair.publisher, default_mapping())
+    capture(pair.publisher, default_mapping())
     adopt(pair.publisher)
     with connect(pair.publisher) as suite:
         suite.execute("select pg_create_logical_replication_slot('reader', 'pgoutput')")

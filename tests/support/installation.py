@@ -6,12 +6,9 @@ import re
 
 import psycopg
 
-from cdc.capture.check import check
-from cdc.capture.install import carry_out, remember
-from cdc.capture.plan import plan
 from cdc.mapping import Mapping, default_mapping
-from cdc.postgres import connections, sqlfiles
-from cdc.sandbox.suite import KeyType, tables_sql
+from cdc.postgres import sqlfiles
+from cdc.sandbox.suite import KeyType, capture, tables_sql
 from cdc.schema import migrations
 
 
@@ -25,14 +22,7 @@ def prepare(url: str, mapping: Mapping, key_type: KeyType = "bigint") -> None:
     migrations.upgrade(url)
     with psycopg.connect(url, autocommit=True) as conn:
         conn.execute(tables_sql(mapping, key_type).encode())
-    install(url, mapping)
-
-
-def install(url: str, mapping: Mapping) -> None:
-    """What `cdc triggers install` does."""
-    with connections.connect(url) as conn:
-        carry_out(conn, plan(conn, mapping, check(conn, mapping)), lambda _: None)
-        remember(conn, mapping)
+    capture(url, mapping)
 
 
 def adopt(url: str) -> None:

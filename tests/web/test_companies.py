@@ -13,7 +13,7 @@ from cdc.capture.install import carry_out
 from cdc.capture.script import offline
 from cdc.mapping import default_mapping, load_mapping
 from cdc.postgres.connections import connect
-from tests.support.installation import install
+from cdc.sandbox.suite import capture
 from tests.web.browser import person
 from tests.web.kit import Client, Served, account, serving
 from tests.web.test_portal import new_link
@@ -31,7 +31,7 @@ def served(
             "insert into public.company (id, name) values (101, 'Acme'), (102, 'acme two')"
         )
         conn.execute("insert into public.company (id, name) values (103, 'Beta'), (104, '%')")
-    install(shared_database, load_mapping(file))
+    capture(shared_database, load_mapping(file))
     with (
         account(admin, shared_database) as url,
         serving(url, shared_database, CDC_MAPPING=str(file)) as made,

@@ -10,6 +10,7 @@ import psycopg
 
 from cdc.mapping import default_mapping
 from cdc.postgres import connections
+from cdc.sandbox.account import percentile
 from cdc.sandbox.process import ProcessFailed
 from cdc.web import keys
 from cdc.web.keys import Scope
@@ -19,7 +20,7 @@ from tests.bench import pages
 from tests.bench.account import summed
 from tests.bench.bench import Bench
 from tests.bench.child import Child
-from tests.bench.figures import Bound, Figure, milliseconds, percentile
+from tests.bench.figures import Bound, Figure, milliseconds
 from tests.bench.load.reader import RECORD, ReadPlan
 from tests.bench.place import Database
 from tests.bench.work import live

@@ -6,12 +6,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import NamedTuple
 
+from cdc.sandbox.account import percentile
 from cdc.sandbox.process import ProcessFailed
 from tests.bench.account import Account, match, summed
 from tests.bench.bench import Bench
 from tests.bench.child import Child
 from tests.bench.daemon import Daemon
-from tests.bench.figures import Bound, Figure, by_second, percentile
+from tests.bench.figures import Bound, Figure, by_second
 from tests.bench.load import writer
 from tests.bench.place import Database
 

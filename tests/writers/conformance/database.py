@@ -11,8 +11,9 @@ import psycopg
 
 from cdc.mapping import load_mapping
 from cdc.sandbox.embedded import EmbeddedPostgres
+from cdc.sandbox.suite import capture
 from cdc.schema import migrations
-from tests.support import installation, odd
+from tests.support import odd
 from tests.writers.conformance.model import Variant
 
 HERE = Path(__file__).parent
@@ -94,7 +95,7 @@ def pair(server: EmbeddedPostgres) -> Iterator[tuple[Database, Database]]:
         with psycopg.connect(server.url("without_capture"), autocommit=True) as conn:
             conn.execute((HERE / "suite.sql").read_bytes())
         admin.execute("create database with_capture template without_capture")
-    installation.install(server.url("with_capture"), MAPPING)
+    capture(server.url("with_capture"), MAPPING)
     databases = (
         Database(server.socket_url("without_capture")),
         Database(server.socket_url("with_capture")),

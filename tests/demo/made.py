@@ -59,12 +59,13 @@ class World:
         *,
         committed: bool = True,
         became: str = "",
+        tag: str = "live",
     ) -> datetime:
         """One statement in its own transaction. Returns the time that its bodies have."""
         since = self._microseconds()
         self.seconds += 0.001
         until = self._microseconds()
-        change = Change(*row[:3], action, 0, since, until, 0.0, False, "live", became)
+        change = Change(*row[:3], action, 0, since, until, 0.0, False, tag, became)
         self.seconds += 0.001
         self.ledger.enter([change], committed=committed, done=self.seconds)
         return self.now - timedelta(microseconds=1500)
@@ -118,4 +119,4 @@ class World:
         return self.ledger.account(self.received)
 
     def report(self, *problems: str) -> Report:
-        return report(self.ledger, self.received, problems)
+        return report(self.account(), self.ledger.refused, problems)

@@ -5,7 +5,6 @@ Knows nothing of the queue.
 
 from __future__ import annotations
 
-import re
 import time
 from collections import Counter
 from collections.abc import Iterable
@@ -21,9 +20,6 @@ from cdc.sandbox.records import Arrival, Change, Hook, Said, said
 
 LATE_AFTER_S = 30.0
 """Seconds from COMMIT to receipt beyond which a delivery counts as wrong."""
-
-_WRITES = re.compile(r"(insert into|update) (\w+)")
-_STATUS = re.compile(r"status = '(\w+)'")
 
 
 class Ledger:
@@ -47,20 +43,24 @@ class Ledger:
             self.changes.append(change._replace(committed=committed, done=done, version=version))
             self._versions[change.event, change.key] += 1
 
-    def wanted(self, *, committed: bool) -> int:
-        """Deliveries that the changes owe, or would if they had not been rolled back."""
+    def due(self) -> int:
+        """POSTs that are owed, those included that are refused at first."""
         hooks = self.hooks.values()
-        return sum(h.wants(c) for c in self.changes if c.committed is committed for h in hooks)
+        return self.refused + sum(h.wants(c) for c in self.changes if c.committed for h in hooks)
 
-    def arrival(self, got: Received) -> Arrival:
+    def account(self, received: Iterable[Received]) -> Account:
+        """All of it, compared."""
+        arrivals = map(self._arrival, received)
+        return account(self.changes, arrivals, [*self.hooks.values()], late_after=LATE_AFTER_S)
+
+    def _arrival(self, got: Received) -> Arrival:
         """What a POST says, and in what it differs from what its row owes."""
         says, altered = Said("", "", "", "", 0), f"another form: {got.body[:600]!r}"
         with suppress(ValueError, LookupError, TypeError, AttributeError):
             says = said(got.body)
             altered = self._altered(got, says)
         number = self.hooks[got.path].number if got.path in self.hooks else -1
-        problem = "" if got.verified else str(got.problem)
-        ends = (got.clock, got.clock, got.status or 0, problem)
+        ends = (got.clock, got.clock, got.status or 0, got.problem or "")
         return Arrival(number, got.uid, *says, *ends, altered, hash(got.body))
 
     def _altered(self, got: Received, says: Said) -> str:
@@ -73,21 +73,6 @@ class Ledger:
         came = (got.method, {name: got.headers.get(name) for name in protocol.HEADERS}, got.body)
         owed = ("POST", protocol.HEADERS, body)
         return "" if came == owed else f"owed was {owed}, but {came} came"
-
-    def account(self, received: Iterable[Received]) -> Account:
-        """All of it, compared."""
-        arrivals = map(self.arrival, received)
-        return account(self.changes, arrivals, [*self.hooks.values()], late_after=LATE_AFTER_S)
-
-    def latency(self, got: Received) -> float | None:
-        """Seconds to the receipt: from just before COMMIT was sent or, where no change of the
-        ledger owes it, from the time that the POST says; None where it says none."""
-        came = self.arrival(got)
-        for change in reversed(self.changes):
-            of_row = (change.event, change.key) == (came.event, came.key)
-            if of_row and change.since <= came.time <= change.until:
-                return got.clock - change.done
-        return got.at.timestamp() - came.time / 1e6 if came.time else None
 
 
 class SuiteSession:
@@ -103,19 +88,20 @@ class SuiteSession:
     async def run(self, sql: str, tag: str) -> None:
         """Runs a statement, in a transaction of its own unless one is open.
 
-        tag: of the change, if it changes one row.
+        tag: of the changes it makes.
         """
-        word, *to_savepoint = sql.split()
-        ends = word == "commit" or sql == "rollback"
-        self.in_transaction = not ends and (self.in_transaction or word == "begin")
+        word, *names = sql.split()
+        if word in ("begin", "commit"):  # the connection begins at the next statement
+            self.in_transaction = word == "begin"
+        else:
+            await self._execute(sql, word, names, tag)
         if word == "savepoint":
             self._saved = len(self._made)
         elif word == "rollback":
-            kept = self._saved if to_savepoint else 0
+            self.in_transaction = bool(names)
+            kept = self._saved if names else 0
             self._ledger.enter(self._made[kept:], committed=False)
             del self._made[kept:]
-        if word not in ("begin", "commit"):  # which the connection does, at the next statement
-            await self._execute(sql, tag)
         if not self.in_transaction:
             # Noted before the server can know: nothing arrives unnoted, and no latency is too
             # short.
@@ -123,20 +109,19 @@ class SuiteSession:
             self._made = []
             await self._conn.commit()
 
-    async def _execute(self, sql: str, tag: str) -> None:
-        writes, status = _WRITES.match(sql), _STATUS.search(sql)
+    async def _execute(self, sql: str, word: str, names: list[str], tag: str) -> None:
+        writes = word in ("insert", "update")
         since = time.time_ns() // 1000
         # Bytes, because psycopg wants no text that was put together; all of it is the demo's own.
-        shown = f"{sql} returning id::text" if writes else sql
-        cursor = await self._conn.execute(shown.encode())
+        cursor = await self._conn.execute(f"{sql}{' returning id::text' * writes}".encode())
         until = time.time_ns() // 1000 + 1
-        if writes is None:
+        if not writes:
             return
-        action = "created" if writes[1] == "insert into" else "modified"
-        became = status[1] if status else ""
-        keys = [str(key) for (key,) in await cursor.fetchall()]
-        for key in keys:
+        event = f"{names[word == 'insert']}_changed"
+        action = "created" if word == "insert" else "modified"
+        became = sql.partition("status = '")[2].partition("'")[0]
+        for (key,) in await cursor.fetchall():
             # A row that the protocol does not know has no event.
-            if row := self._ledger.rows.get((f"{writes[2]}_changed", key)):
-                whose = (row.company, row.event, row.key, action, 0, since, until, 0.0, False)
-                self._made.append(Change(*whose, "bulk" if len(keys) > 1 else tag, became))
+            if row := self._ledger.rows.get((event, str(key))):
+                whose = (row.company, event, row.key, action, 0, since, until, 0.0, False)
+                self._made.append(Change(*whose, tag, became))

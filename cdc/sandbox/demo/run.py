@@ -49,12 +49,12 @@ def run(*, keep_up: bool = False, as_json: bool = False, quiet: bool = False) ->
 
 async def _run(show: Show, keep_up: bool) -> tuple[int, Report]:
     began = time.perf_counter()
-    task, signals = asyncio.current_task(), list[signal.Signals]()
+    task, asked = asyncio.current_task(), list[str]()
 
     def stop(name: str) -> None:
         """At first all is taken down; further signals change nothing."""
-        signals.append(signal.Signals[name])
-        if task is not None and len(signals) == 1:
+        asked.append(name)
+        if task is not None and len(asked) == 1:
             task.cancel()
 
     stop_signals.call(stop)
@@ -65,8 +65,9 @@ async def _run(show: Show, keep_up: bool) -> tuple[int, Report]:
         async with Stage(show) as stage:
             await stage.bring_up()
             problems = await _play(stage, keep_up)
+            account = stage.ledger.account(stage.receiver.received)
             report = {
-                **made.report(stage.ledger, stage.receiver.received, problems),
+                **made.report(account, stage.ledger.refused, problems),
                 "postgres": stage.postgres.version,
                 "seconds": round(time.perf_counter() - began, 3),
                 "steps": stage.begun,
@@ -79,9 +80,9 @@ async def _run(show: Show, keep_up: bool) -> tuple[int, Report]:
                 show.say("[dim]With --keep it stays up, with the console and the API, to try.[/]")
     except asyncio.CancelledError:
         if not report:  # else it was only kept up
-            stopped = f"Stopped by {signals[0].name}; nothing is left behind."
+            stopped = f"Stopped by {asked[0]}; nothing is left behind."
             show.say(f"\n[bold red]{stopped}[/]", always=True)
-            return 128 + signals[0], report
+            return 128 + signal.Signals[asked[0]], report
     return 0 if report["ok"] else 1, report
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
 import orjson
@@ -11,7 +12,8 @@ from rich.text import Text
 
 from cdc.message.signing import SignatureProblem
 from cdc.sandbox.demo.protocol import EVENTS
-from cdc.sandbox.demo.report import Figures, Report
+from cdc.sandbox.demo.report import Report, share_of
+from cdc.sandbox.demo.story import Scene
 from cdc.sandbox.receiver import Received
 from cdc.sandbox.records import Hook, said
 from cdc.wording import printable
@@ -31,7 +33,7 @@ class Show:
         if not console.is_terminal:
             console.width = LOG_WIDTH
         self._quiet = quiet
-        self._scenes = 0
+        self._last = time.perf_counter()  # when a part was up
         self._seen_a_body = False
 
     def say(self, markup: str, by: int = 3, *, always: bool = False) -> None:
@@ -46,49 +48,45 @@ class Show:
             line.rstrip()
             self._console.print(Text(" " * by if line else "") + line, soft_wrap=True)
 
-    def part(self, what: str, detail: str, seconds: float) -> None:
+    def part(self, what: str, detail: str) -> None:
         """A part of the stage is up."""
-        self.say(f"[cyan]{what:<13}[/]{escape(detail):<71}[dim]{seconds:6.2f} s[/]", 2)
+        now = time.perf_counter()
+        self.say(f"[cyan]{what:<13}[/]{escape(detail):<71}[dim]{now - self._last:6.2f} s[/]", 2)
+        self._last = now
 
-    def hooks(self, hooks: Sequence[Hook], companies: dict[int, str]) -> None:
-        """Who wants what."""
-        self.say(f"\n[bold]{'company':<17}{'webhook':<21}events[/]")
-        for number, name in companies.items():
-            mine = [hook for hook in hooks if hook.company == str(number)]
-            for hook in mine:
-                events = ", ".join(event for event in EVENTS if event in hook.events)
-                wants = "all five" if len(hook.events) == len(EVENTS) else events
-                wants += f", status becomes {hook.became}" if hook.became else ""
-                self.say(f"{number} {name:<15}/{hook.name:<20}{wants}")
-            if not mine:
-                self.say(f"{number} {name:<15}[dim]none[/]")
+    def hooks(self, hooks: Sequence[Hook]) -> None:
+        """Which webhook wants what."""
+        self.say(f"\n[bold]{'company':<9}{'webhook':<21}events[/]")
+        for hook in hooks:
+            events = [event for event in EVENTS if event in hook.events]
+            wants = "all five" if len(events) == len(EVENTS) else ", ".join(events)
+            wants += f", status becomes {hook.became}" if hook.became else ""
+            self.say(f"{hook.company:<9}/{hook.name:<20}{wants}")
 
-    def scene(self, title: str, note: str) -> None:
-        self._scenes += 1
-        self.say(f"\n[bold]{self._scenes}. {title}[/]", 0)
-        if note:
-            self.say(f"[dim]{note}[/]")
+    def scene(self, number: int, scene: Scene) -> None:
+        self.say(f"\n[bold]{number}. {scene.title}[/]", 0)
+        self.say(f"[dim]{scene.note}[/]")
 
     def sql(self, text: str) -> None:
         """A statement of the suite."""
         self.say(f"[green]suite>[/] {escape(text)};")
 
-    def counted(self, figures: Figures) -> None:
-        """In place of POSTs that are too many to show."""
-        came, p50, p99 = (_shown(figures[name]) for name in ("received", "p50_ms", "p99_ms"))
-        self.say(f"[magenta]{came} POSTs: p50 {p50} ms, p99 {p99} ms[/]")
+    def counted(self, took: Sequence[float]) -> None:
+        """In place of POSTs that are too many to show. took: their milliseconds."""
+        p50, p99 = (_shown(share_of(took, share)) for share in (0.5, 0.99))
+        self.say(f"[magenta]{len(took):,} POSTs: p50 {p50} ms, p99 {p99} ms[/]")
 
-    def post(self, got: Received, latency: float | None) -> None:
+    def post(self, got: Received) -> None:
         """A POST that came, the first one with its body whole, the others with what it says."""
         verdict = "[green]verified[/]" if got.verified else f"[bold red]{got.problem}[/]"
         if got.problem is SignatureProblem.NO_SECRET:
             verdict = "[yellow]signed; secret unknown here[/]"
-        took = _shown(latency and latency * 1000)
         status = f"[{'green' if got.status == 200 else 'bold yellow'}]{got.status}[/]"
         again = f"  [yellow]try {got.tries}[/]" if got.tries > 1 else ""
-        path, says = (escape(printable(text)) for text in (got.path, _in_short(got.body)[:200]))
+        says, took = _in_short(got)
+        path, says = (escape(printable(text)) for text in (got.path, says[:200]))
         self.say(
-            f"[bold]POST {path:<20}[/] [magenta]{took:>6} ms[/]  {verdict}  {status}{again}"
+            f"[bold]POST {path:<20}[/] [magenta]{_shown(took):>6} ms[/]  {verdict}  {status}{again}"
             f"  [cyan]{says}[/]"
         )
         if not self._seen_a_body:
@@ -98,22 +96,20 @@ class Show:
     def report(self, report: Report) -> None:
         """The closing table, what is to be said below it, and the verdict."""
         head = "".join(f"{name.replace('_', ' '):>10}" for name in report["total"])
-        lines = ["", "[bold]The account[/]", "", f"{'event':<20}{head}", "-" * 90]
+        lines = ["", "[bold]The account[/]", "", f"{'event':<20}{head}", "-" * 60]
         for event, figures in [*report["events"].items(), ("total", report["total"])]:
-            wrong = figures["missing"] or figures["wrong"] or figures["repeated"]
-            style = "bold red" if wrong else "bold" if event == "total" else "default"
+            whole = "bold" if event == "total" else "default"
+            style = whole if figures["received"] == figures["expected"] else "bold red"
             cells = "".join(f"{_shown(number):>10}" for number in figures.values())
-            lines.append(f"[{style}]{escape(event) or '(none we know)':<20}{cells}[/]")
-        never = f"{report['rollback']['forbidden']} deliveries that must never be"
+            lines.append(f"[{style}]{event:<20}{cells}[/]")
+        never = f"{report['rollback']['forbidden']} changes that must never be sent"
         lines += [
             "\nLatency: from just before COMMIT to the receipt, of changes of one row each.",
             f"Rollback: {never}; none came, and later changes of these webhooks did."
             if report["rollback"]["proven"]
             else "Rollback: NOT proven that nothing of it was sent.",
-            *(
-                f"[bold red]{fault['kind']}:[/] {escape(fault['text'])}"
-                for fault in report["faults"]
-            ),
+            *(f"[bold red]{number} {kind}[/]" for kind, number in report["found"].items()),
+            *(f"[bold red]{one['kind']}:[/] {escape(one['text'])}" for one in report["faults"]),
         ]
         if report["ok"]:
             owed = f"{report['total']['expected']:,} deliveries arrived exactly as owed"
@@ -138,12 +134,14 @@ def _shown(number: float | None) -> str:
     return "-" if number is None else f"{number:,}" if number == int(number) else f"{number:,.1f}"
 
 
-def _in_short(body: bytes) -> str:
-    """What a body of the protocol says: ``rating created 9``, and what of it is null."""
+def _in_short(got: Received) -> tuple[str, float | None]:
+    """What a body of the protocol says, ``rating created 9``, and what of it is null; and the
+    milliseconds from its statement to its receipt."""
     try:
-        says, data = said(body), orjson.loads(body)["data"]
+        says, data = said(got.body), orjson.loads(got.body)["data"]
         more = [f", no {name}" for name, value in data.items() if value is None]
         more += [f", {name} {value}" for name, value in data.get("fields", {}).items()]
     except (ValueError, TypeError, LookupError, AttributeError):
-        return "(another form)"
-    return f"{says.event.removesuffix('_changed')} {says.action} {says.key}{''.join(more)}"
+        return "(another form)", None
+    short = f"{says.event.removesuffix('_changed')} {says.action} {says.key}{''.join(more)}"
+    return short, got.at.timestamp() * 1000 - says.time / 1000

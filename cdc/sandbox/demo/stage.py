@@ -5,25 +5,23 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, suppress
 from ipaddress import ip_network
 
 import psycopg
 
-from cdc.capture import check, install, plan
+from cdc.capture.plan import TRIGGER_LOCK
 from cdc.errors import CdcError
-from cdc.postgres import connections
 from cdc.sandbox.demo import story
 from cdc.sandbox.demo.ledger import Ledger, SuiteSession
-from cdc.sandbox.demo.report import figures
+from cdc.sandbox.demo.report import latencies
 from cdc.sandbox.demo.show import Show
 from cdc.sandbox.embedded import EmbeddedPostgres
 from cdc.sandbox.embedded.folder import PrivateFolder
 from cdc.sandbox.embedded.server import free_port
 from cdc.sandbox.process import ChildProcess
 from cdc.sandbox.receiver import Receiver, Script
-from cdc.sandbox.suite import tables_sql
+from cdc.sandbox.suite import capture, tables_sql
 from cdc.schema import migrations
 from cdc.settings import Settings
 from cdc.webhooks.model import ALL_CHANGES, NewWebhook, Rules
@@ -68,45 +66,29 @@ class Stage(AsyncExitStack):
         self._password = secrets.token_urlsafe(18)
 
     async def bring_up(self) -> None:
-        began = time.perf_counter()
-        async for what, detail in self._parts():
-            self._show.part(what, detail, time.perf_counter() - began)
-            # What brings them up blocks the loop: here it learns of a signal that came meanwhile.
-            await asyncio.sleep(0.001)
-            began = time.perf_counter()
-        self._show.hooks(story.HOOKS, story.COMPANIES)
+        self.callback(self.postgres.close)
+        self.postgres.start()
+        self.dsn = self.postgres.url()
+        where = f"127.0.0.1:{self.postgres.port}, for this demo only"
+        await self._up("PostgreSQL", f"{self.postgres.version} on {where}")
 
-    async def _parts(self) -> AsyncIterator[tuple[str, str]]:
-        """Each with what there is to say of it, when it is up."""
-        postgres = self.postgres
-        self.callback(postgres.close)
-        postgres.start()
-        self.dsn = postgres.url()
-        yield "PostgreSQL", f"{postgres.version} on 127.0.0.1:{postgres.port}, for this demo only"
+        await self._up("migrations", f"schema cdc, version {migrations.upgrade(self.dsn)[1]}")
 
-        yield "migrations", f"schema cdc, version {migrations.upgrade(self.dsn)[1]}"
-
-        roles = ROLES.format(password=self._password)
         with psycopg.connect(self.dsn) as conn:
+            roles = ROLES.format(password=self._password)
             conn.execute(f"{roles}{tables_sql(story.MAPPING)}{story.SAMPLE}".encode())
-        held = f"{len(story.COMPANIES)} companies, {story.BULK:,} applicants"
-        yield "sample suite", f"8 tables, {held}"
+        await self._up("sample suite", f"8 tables, 4 companies, {story.BULK:,} applicants")
 
-        with connections.connect(self.dsn) as conn:
-            steps = plan.plan(conn, story.MAPPING, check.check(conn, story.MAPPING))
-            install.carry_out(conn, steps, lambda line: None)
-            install.remember(conn, story.MAPPING)
-        made = sum(step.lock == plan.TRIGGER_LOCK for step in steps)
-        yield "triggers", f"{made} on {len(story.MAPPING.captured)} tables"
+        made = sum(step.lock == TRIGGER_LOCK for step in capture(self.dsn, story.MAPPING))
+        await self._up("triggers", f"{made} on {len(story.MAPPING.captured)} tables")
 
         self.push_async_callback(self.receiver.stop)
         await self.receiver.start()
         self.receiver.script("/blue-harbor/crm", Script(fail_first=1, per_id=False))
-        yield "receiver", f"{self.receiver.url()}: verifies signatures, keeps what comes"
+        await self._up("receiver", f"{self.receiver.url()}: verifies signatures, keeps what comes")
 
         self._register()
-        companies = {hook.company for hook in story.HOOKS}
-        yield "webhooks", f"{len(story.HOOKS)} of {len(companies)} companies"
+        await self._up("webhooks", f"{len(story.HOOKS)} of 3 companies")
 
         self._folder = self.enter_context(PrivateFolder(None))
         mapping = self._folder.write("suite.toml", story.MAPPING.source)
@@ -117,7 +99,14 @@ class Stage(AsyncExitStack):
         conn_of_suite = await psycopg.AsyncConnection.connect(self._login("suite"))
         self.push_async_callback(conn_of_suite.close)
         self._suite = SuiteSession(conn_of_suite, self.ledger)
-        yield "daemon", f"`cdc run`, process {self.daemon.pid}, no right on the suite's tables"
+        started = f"`cdc run`, process {self.daemon.pid}, no right on the suite's tables"
+        await self._up("daemon", started)
+        self._show.hooks(story.HOOKS)
+
+    async def _up(self, what: str, detail: str) -> None:
+        self._show.part(what, detail)
+        # What brings them up blocks the loop: here it learns of a signal that came meanwhile.
+        await asyncio.sleep(0.001)
 
     def _register(self) -> None:
         network = ip_network(NETWORK)
@@ -157,37 +146,35 @@ class Stage(AsyncExitStack):
         """The story. Raises CdcError when it cannot go on."""
         for scene in story.SCENES:
             self.begun.append(scene.title)
-            self._show.scene(scene.title, scene.note)
+            self._show.scene(len(self.begun), scene)
             self.ledger.refused += scene.kind == "retry"
-            hidden = HIDDEN.get(scene.kind)
             start = time.perf_counter()
             for n, sql in enumerate(scene.sql):
                 if scene.kind == "steady":
                     await asyncio.sleep(start + n * story.STEADY_PACE_S - time.perf_counter())
                 else:
                     self._show.sql(sql)
-                await self._suite.run(sql, "retry" if scene.kind == "retry" else "live")
-                if not (scene.kind or self._suite.in_transaction):
+                await self._suite.run(sql, scene.kind)
+                if scene.kind == "live" and not self._suite.in_transaction:
                     await self._arrived()
-            await self._arrived(hidden)
-            if hidden is not None:
-                made = self.ledger.account(self.receiver.received).deliveries
-                self._show.counted(figures([owed for owed in made if owed.change.done >= start]))
+            await self._arrived(HIDDEN.get(scene.kind))
+            if scene.kind in HIDDEN:
+                owed = self.ledger.account(self.receiver.received).deliveries
+                self._show.counted(latencies(owed, scene.kind))
 
     async def _arrived(self, hidden: bytes | None = None) -> None:
         """Waits until everything owed so far came and was answered."""
-        due = self.ledger.wanted(committed=True) + self.ledger.refused
+        due = self.ledger.due()
         deadline = time.monotonic() + SCENE_WITHIN_S
-        while True:
-            self.show_posts(hidden)
-            if (missing := due - self.receiver.answered) <= 0:
-                return
-            self.daemon.check()
-            if time.monotonic() > deadline:
-                within = f"within {SCENE_WITHIN_S:.0f} s"
-                raise CdcError(f"{missing} of {due} POSTs did not come {within}")
+        while self.receiver.answered < due:
             with suppress(TimeoutError):
                 await self.receiver.wait_for(due, LOOK_EVERY_S)
+            self.show_posts(hidden)
+            self.daemon.check()
+            if time.monotonic() > deadline:
+                missing = f"{due - self.receiver.answered} of {due} POSTs"
+                raise CdcError(f"{missing} did not come within {SCENE_WITHIN_S:.0f} s")
+        self.show_posts(hidden)
 
     def show_posts(self, hidden: bytes | None = None) -> None:
         """Shows those that were answered since the last time, but those that contain ``hidden``."""
@@ -196,4 +183,4 @@ class Stage(AsyncExitStack):
                 return
             self._shown += 1
             if hidden is None or hidden not in got.body:
-                self._show.post(got, self.ledger.latency(got))
+                self._show.post(got)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, Self
+from pathlib import Path
+from typing import NamedTuple
 
 from cdc.mapping import default_mapping, parse_mapping
 from cdc.sandbox.demo.protocol import EVENTS, row
@@ -14,7 +15,6 @@ BULK = 2000
 STEADY = 150
 STEADY_PACE_S = 0.008
 
-COMPANIES = {1: "Acme", 2: "Blue Harbor", 3: "Cobalt Works", 4: "Dune"}
 HOOKS = [
     Hook(0, "1", frozenset(EVENTS), "acme/everything"),
     Hook(1, "1", frozenset({"rating_changed"}), "acme/ratings"),
@@ -34,36 +34,24 @@ MAPPING = parse_mapping(
 )
 """The interview suite's; a candidate's status can be asked for, and companies have names."""
 
-# What the suite holds before a webhook is registered; changes of it from then on are captured.
-SAMPLE = f"""
-alter table candidate add status text not null default 'new';
-insert into company (id, name) values {", ".join(f"({i}, '{n}')" for i, n in COMPANIES.items())};
-insert into customer (id, company_id, name) values (1, 1, 'Ann'), (2, 2, 'Ben');
-insert into project (id, company_id, name)
-values (10, 1, 'Trainees'), (20, 2, 'Sailors'), (30, 3, 'Smiths'), (40, 4, 'Diggers');
-insert into candidate (id, project_id, name)
-select 1000 + n, 10, 'Applicant ' || n from generate_series(1, {BULK}) n;
-insert into candidate (id, project_id, name) values (21, 20, 'Carl');
-insert into rating (id, candidate_id, customer_id, stars) values (91, 21, 2, 3);
-"""  # noqa: S608 - all of it is the demo's own
-
 _DORA = "projects/17/candidates/19"
 ROWS = [
     *(row(company, f"projects/{key}") for company, key in ((1, 17), (2, 20), (3, 30), (4, 40))),
     *(row(1, f"projects/17/candidates/{key}") for key in (19, 20, 66, 67)),
     *(row(1, f"projects/10/candidates/{1000 + n}") for n in range(1, BULK + 1)),
-    row(2, "projects/20/candidates/21"),
+    *(row(2, f"projects/20/candidates/21{rating}") for rating in ("", "/ratings/91")),
     row(1, f"{_DORA}/answervideos/7", "projects/17/questions/123"),
-    *(row(1, f"{_DORA}/ratings/9"), row(2, "projects/20/candidates/21/ratings/91")),
+    row(1, f"{_DORA}/ratings/9"),
     row(1, f"{_DORA}/notes/4", "customers/1", f"{_DORA}/answervideos/7"),
     row(1, f"{_DORA}/notes/5", "customers/1"),
 ]
+"""Those whose changes have an event."""
 
 
 class Scene(NamedTuple):
     """A part of the story: statements, each in a transaction of its own where none is open.
 
-    kind: when its POSTs are shown: ``""``, after each statement; ``retry``, at its end, and the
+    kind: when its POSTs are shown: ``live``, after each statement; ``retry``, at its end, and the
           receiver refuses the first; ``bulk``, they are only counted; ``steady``, too, and its
           statements are run in turns, at a steady pace.
     """
@@ -73,100 +61,19 @@ class Scene(NamedTuple):
     note: str
     sql: list[str]
 
-    @classmethod
-    def of(cls, text: str) -> Self:
-        """From its title behind its kind, perhaps notes, and its statements: each a line."""
-        lines = text.splitlines()
-        said = [line[2:] for line in lines if line.startswith("--")]
-        kind, _, title = said[0].partition(" ")
-        sql = lines[len(said) :]
-        if kind == "steady":
-            sql = [sql[n % len(sql)].format(n=n) for n in range(STEADY)]
-        return cls(kind, title, "".join(said[1:]).strip(), sql)
+
+def _scene(text: str) -> Scene:
+    lines = text.splitlines()
+    said = [line.removeprefix("-- ") for line in lines if line.startswith("--")]
+    kind, title = said[0].split(": ", 1)
+    sql = lines[len(said) :]
+    if kind == "steady":
+        sql = [sql[n % len(sql)].format(n=n) for n in range(STEADY)]
+    return Scene(kind, title, " ".join(said[1:]), sql)
 
 
-_STORY = f"""
--- A project is created, and then renamed
-insert into project (id, company_id, name) values (17, 1, 'Engineer')
-update project set name = 'Senior engineer' where id = 17
-
--- A candidate applies, is interviewed, and corrects the name
--- One webhook wants only that the status becomes interviewed, and its value (--when, --filter,
--- --include).
-insert into candidate (id, project_id, name) values (19, 17, 'Dora')
-update candidate set status = 'interviewed' where id = 19
-update candidate set name = 'Dora D.' where id = 19
-
--- An answer on video
--- A question alone has no event: nothing is sent for it.
-insert into question (id, project_id, name) values (123, 17, 'Why us?')
-insert into answervideo (id, candidate_id, question_id) values (7, 19, 123)
-update answervideo set seconds = 58 where id = 7
-
--- A rating, and second thoughts
--- Two webhooks of this company want ratings.
-insert into rating (id, candidate_id, customer_id, stars) values (9, 19, 1, 4)
-update rating set stars = 5 where id = 9
-
--- Two notes, one on the video and one on the candidate
--- The first finds its candidate by its video; the second has none, so the payload says null.
-insert into note (id, customer_id, answervideo_id, text) values (4, 1, 7, 'Hm')
-insert into note (id, customer_id, candidate_id, text) values (5, 1, 19, 'Call')
-update note set text = 'Very clear' where id = 4
-
--- Changes that no webhook wants
--- Dune has no webhook, and Blue Harbor none for projects: not a row is written.
-update project set name = 'Deep diggers' where id = 40
-update project set name = 'Old sailors' where id = 20
-
--- One transaction, three changes of one row
--- Each is delivered, in this order: the next is sent once the last was accepted.
-begin
-insert into candidate (id, project_id, name) values (20, 17, 'Erin')
-update candidate set name = 'Erin E.' where id = 20
-update candidate set name = 'Erin F.' where id = 20
-commit
-
--- Rolled back: a transaction, and a savepoint
--- Only what was committed may arrive. A later change at the same webhooks proves it.
-begin
-insert into candidate (id, project_id, name) values (66, 17, 'Ghost')
-update rating set stars = 1 where id = 9
-rollback
-begin
-update candidate set name = 'Dora' where id = 19
-savepoint second_thoughts
-insert into candidate (id, project_id, name) values (67, 17, 'Phantom')
-rollback to savepoint second_thoughts
-commit
-update rating set stars = 4 where id = 9
-
---retry A receiver fails once
--- The first POST is answered 500 and comes again: same id, same bytes. Only its row waits.
-update candidate set name = 'Karl' where id = 21
-update candidate set name = 'Karel' where id = 21
-update rating set stars = 4 where id = 91
-
---steady A busy moment at three companies
--- {STEADY} transactions of one row each, one every {STEADY_PACE_S * 1000:.0f} ms.
-update project set name = 'Engineer {{n}}' where id = 17
-update rating set stars = 1 + {{n}} % 5 where id = 91
-update candidate set name = 'Dora {{n}}' where id = 19
-update answervideo set seconds = {{n}} where id = 7
-update rating set stars = 1 + {{n}} % 5 where id = 9
-update project set name = 'Smiths {{n}}' where id = 30
-update note set text = 'Take {{n}}' where id = 4
-
---bulk A bulk update: {BULK:,} rows in one statement
--- While it drains, Blue Harbor's change does not wait behind it.
-update candidate set name = name || ' (invited)' where project_id = 10
-update rating set stars = 5 where id = 91
-
--- A last change for each webhook
--- Whatever was sent too much before would be here by now.
-update rating set stars = 3 where id = 9
-update rating set stars = 2 where id = 91
-update project set name = 'Smiths' where id = 30
-update candidate set status = 'interviewed' where id = 1001
-"""  # noqa: S608 - all of it is the demo's own
-SCENES = [Scene.of(text) for text in _STORY.strip().split("\n\n")]
+_STORY = Path(__file__).with_name("story.sql").read_text("utf-8")
+SAMPLE, *_SCENES = (
+    _STORY.strip().format(bulk=BULK, steady=STEADY, pace_ms=STEADY_PACE_S * 1000).split("\n\n")
+)
+SCENES = [_scene(text) for text in _SCENES]

@@ -81,7 +81,7 @@ def test_the_numbers_told_are_the_defaults() -> None:
     defaults = Settings()
     assert f"end within {defaults.stop_grace:g} s (`CDC_STOP_GRACE`)" in run
     assert defaults.stop_grace + FLUSH_WITHIN_S + CLOSE_WITHIN_S < 30
-    assert "it 30 s before it kills" in run
+    assert "for 30 s before it kills" in run
     assert f"spread over {SHARDS} shards" in run
     assert f"that for {STUCK_AFTER_S:g} s has neither" in run
     assert f"{defaults.breaker_failures} failures in a row" in webhooks

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from uuid import UUID
 
@@ -135,10 +136,12 @@ class Trials:
         except Unable as lacking:
             state, error = "failed", f"the daemon's machine cannot connect: {lacking}"
         try:
-            asked = [one.id, state, result, error, proven, UNVERIFIED, TRIAL_LOCKS]
+            asked = [one.id, state, result, error, proven, UNVERIFIED]
             await run(await self._session(), "trial_end", asked)
         except (psycopg.Error, TimeoutError) as failed:
             self.observer.care_failed("test", failed)
+        with suppress(psycopg.Error, TimeoutError):  # with the session the lock has gone, too
+            await run(await self._session(), "trial_release", [one.id, TRIAL_LOCKS])
 
     async def _sent(self, one: _Claimed, webhook: Webhook) -> dict[str, object]:
         """Raises CdcError where no request can be made, Withheld, Crowded or Unable."""

@@ -150,6 +150,44 @@ async def test_of_a_daemon_that_was_killed_it_fails_at_once(world: World, asked:
     )  # fmt: skip
 
 
+@pytest.mark.parametrize("meanwhile", ["nothing", "cancelled", "row locked"])
+async def test_the_lock_of_a_test_ends_with_it(world: World, asked: Asked, meanwhile: str) -> None:
+    """Another one goes on in the same session, whose lock stays."""
+    hook, other = await world.hook(), await world.hook()
+    gates = {one.path: asyncio.Event() for one in (hook, other)}
+
+    async def answer(got: Received) -> int:
+        await gates[got.path].wait()
+        return 200
+
+    for path in gates:
+        world.receiver.script(path, Script(answer=answer))
+    async with Running(world.url) as daemon:
+        first = asked.start(hook)
+        second = asked.start(other)
+        await world.receiver.wait_for(lambda got: len(got) == 2)
+        if meanwhile == "cancelled":
+            await world.run("update cdc.task set state = 'cancelled' where id = %s", first)
+        conn = await world.connect()
+        async with conn.transaction():
+            if meanwhile == "row locked":
+                await conn.execute("select from cdc.task where id = %s for update", [first])
+            gates[hook.path].set()
+            await world.until(
+                "select array_agg(objid) = array[(hashtext(%s)::bigint & 4294967295)::oid]"
+                "  from pg_locks where locktype = 'advisory' and classid = %s",
+                str(second),
+                TRIAL_LOCKS,
+            )
+        assert bool(daemon.log.all("maintenance failed")) == (meanwhile == "row locked")
+        asked.give_up()
+        ended = {"nothing": "done", "cancelled": "cancelled", "row locked": "failed"}[meanwhile]
+        assert asked.newest(hook)["state"] == ended
+        assert asked.newest(other)["state"] == "running"
+        gates[other.path].set()
+        assert (await asked.ended(other))["result"]["ok"]
+
+
 async def test_what_is_malformed_fails_alone(world: World, asked: Asked) -> None:
     """Only the account of `cdc serve` could write such a request."""
     hook = await world.hook()

@@ -13,7 +13,7 @@ from cdc.daemon.store.session import Connection
 from cdc.daemon.store.session import run as run_query
 from cdc.errors import DatabaseError
 from cdc.mapping import Mapping
-from cdc.postgres import refusal
+from cdc.postgres import builtins, refusal
 from cdc.postgres.connections import NotConnected, unreachable
 from cdc.schema import migrations
 
@@ -131,6 +131,8 @@ async def lacking(conn: Connection, error: psycopg.Error) -> DatabaseError:
     server = _Server(*(await run_query(conn, "server"))[0])
     if not server.member:
         return DatabaseError(said, _grant(server.account))
+    if taken_away := builtins.grant_for(said):
+        return DatabaseError(said, taken_away)
     sql, rights = granted.missing()
     cursor = psycopg.AsyncCursor(conn)  # the daemon's own have $1
     rows = await (await cursor.execute(sql.encode(), rights)).fetchall()

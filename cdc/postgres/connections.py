@@ -16,7 +16,7 @@ from psycopg.conninfo import conninfo_to_dict
 from psycopg.pq import TransactionStatus
 
 from cdc.errors import CdcError, DatabaseError, words
-from cdc.postgres import loaders, refusal
+from cdc.postgres import builtins, loaders, refusal
 from cdc.postgres.session_settings import COMMAND, HERE, RESULTS, setting
 
 if TYPE_CHECKING:
@@ -320,7 +320,8 @@ def explained() -> Iterator[None]:
         ) from None
     except pg.InsufficientPrivilege as error:
         raise DatabaseError(
-            _line(error), "docs/dba.md lists which right is needed for which command."
+            line := _line(error),
+            builtins.grant_for(line) or "docs/dba.md lists the rights that each command needs.",
         ) from None
     except (pg.LockNotAvailable, pg.QueryCanceled) as error:
         raise DatabaseError(

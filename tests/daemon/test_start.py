@@ -23,7 +23,7 @@ from cdc.errors import DatabaseError
 from cdc.sandbox.embedded import EmbeddedPostgres
 from cdc.schema import migrations
 from tests.cli.command import Command
-from tests.daemon.running import Process, settings
+from tests.daemon.running import Process, Running, settings
 from tests.daemon.world import World
 from tests.support import installation
 
@@ -163,6 +163,23 @@ async def test_rights_that_are_lost(
         assert (error.message, error.hint) == (line.values["error"], line.values["hint"])
     finally:
         execute(suite_url, "drop role losing")
+
+
+async def test_a_function_of_postgresql_that_was_taken_away(suite_url: str) -> None:
+    """The hint was about members that do not inherit."""
+    execute(suite_url, "create role hardened login password 'x' in role cdc_daemon")
+    url = make_conninfo(suite_url, user="hardened", password="x")
+    try:
+        execute(suite_url, "revoke execute on function pg_control_system() from public")
+        error = await refused(url)
+        assert error.message == "permission denied for function pg_control_system"
+        assert "grant execute on function pg_control_system() to cdc_daemon," in error.hint
+        statement = error.hint.partition("database: ")[2].partition(";")[0]
+        execute(suite_url, statement)
+        async with Running(url):
+            pass
+    finally:
+        execute(suite_url, "drop role hardened")
 
 
 async def test_rights_that_are_lost_while_it_starts(

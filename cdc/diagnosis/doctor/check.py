@@ -16,6 +16,7 @@ from cdc.diagnosis import capture_state
 from cdc.errors import CdcError, DatabaseError
 from cdc.guides import located
 from cdc.mapping import Mapping, Table
+from cdc.postgres import builtins
 from cdc.settings import Settings
 
 Verdict = Literal["ok", "warn", "fail"]
@@ -166,4 +167,5 @@ def run(name: str, check: Check, patient: Patient) -> Finding:
 
 
 def _not_seen(why: str) -> Result:
-    return warn(f"{_NOT_MADE}{why}", "Run `cdc doctor` with an account that has the right.")
+    todo = builtins.grant_for(why) or "Run `cdc doctor` with an account that has the right."
+    return warn(f"{_NOT_MADE}{why}", todo)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from cdc.capture import rights as granted
 from cdc.diagnosis.doctor.check import Check, Patient, Result, fail, ok, warn
+from cdc.postgres import builtins
 from cdc.postgres.row_security import ROLES
 from cdc.wording import counted
 
@@ -59,6 +60,13 @@ def roles(see: Patient) -> Result:
     return ok(f"all {len(ROLES)} are as installed")
 
 
+_MAY_NOT_CALL = """
+select rolname::text from pg_roles
+ where rolname = any(%s) and not has_function_privilege(oid, to_regprocedure(%s), 'execute')
+ order by array_position(array['cdc_daemon'], rolname::text), 1
+"""
+
+
 def grants(see: Patient) -> Result:
     """each role has the rights that sql/schema gives it"""
     rights = granted.demanded()
@@ -74,6 +82,10 @@ def grants(see: Patient) -> Result:
             " order by 1"
         )
     ]
+    for function, callers in builtins.CALLERS.items():
+        if without := see.rows(_MAY_NOT_CALL, list(callers), f"pg_catalog.{function}"):
+            names = ", ".join(role for (role,) in without)
+            return fail(f"{names} may not execute {function}", builtins.grant(function))
     if lacking:
         more = f", and {len(lacking) - 3} more" if len(lacking) > 3 else ""
         return fail(

@@ -31,6 +31,7 @@ ARGUMENTS = (
 RETURNS = "table (place text[], layout int, refs text[])"
 MOST_WAYS = 32
 """Ways from a company to a resource. Where each table has two parents they double with each."""
+INDEXES_NAMED = 5
 PAGE_S = 1
 """A page ends after as many seconds, with what was found so far."""
 
@@ -72,7 +73,7 @@ def missing_indexes(
     conn: Connection, mapping: Mapping, resource: Resource
 ) -> list[tuple[Table, tuple[str, ...]]]:
     """Foreign keys on these ways that no index begins with: reading would go through all rows of
-    the table, of all companies."""
+    the table, of all companies. Of a table with partitions, those of them that lack one."""
     wanted = dict.fromkeys(
         (mapping.resources[step.resource].table, step.columns)
         for way in ways(mapping, resource)
@@ -92,8 +93,9 @@ def missing_indexes(
             from tree t join pg_inherits i on i.inhparent = t.oid
             join pg_class c on c.oid = i.inhrelid
         )
-        select distinct t.number
+        select t.number, n.nspname::text, c.relname::text
           from tree t
+          join pg_class c on c.oid = t.oid join pg_namespace n on n.oid = c.relnamespace
          where t.kind = 'r'
            and not exists (
              select from pg_index i
@@ -105,11 +107,23 @@ def missing_indexes(
                  where k.place <= least(cardinality(t.columns), i.indnkeyatts)) lead
               where i.indrelid = t.oid and i.indisvalid and i.indpred is null
                 and m.amname = 'btree' and lead.columns @> t.columns)
-         order by 1
+         order by 1, 2, 3
         """,
         [list(column) for column in zip(*names, strict=True)] or [[], [], []],
     ).fetchall()
-    return [list(wanted)[number - 1] for (number,) in rows]
+    columns_of = [columns for _, columns in wanted]
+    return [(Table(schema, name), columns_of[n - 1]) for n, schema, name in rows]
+
+
+def create_index(table: Table, columns: Sequence[str]) -> str:
+    """The statement that makes one of them, while the suite works."""
+    return f"create index concurrently on {table.sql} ({', '.join(map(quote, columns))})"
+
+
+def create_indexes(missing: Sequence[tuple[Table, Sequence[str]]]) -> str:
+    """Those that make the first of them, and how many more there are."""
+    more = f"; and {len(missing) - INDEXES_NAMED} more" if len(missing) > INDEXES_NAMED else ""
+    return "; ".join(create_index(*one) for one in missing[:INDEXES_NAMED]) + more
 
 
 def hidden(conn: Connection, mapping: Mapping, resource: Resource) -> list[Table]:

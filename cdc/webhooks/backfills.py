@@ -10,7 +10,7 @@ from typing import Any
 import psycopg
 import sqlalchemy as sa
 
-from cdc.capture.backfill import MOST_WAYS, hidden, missing_indexes, ways
+from cdc.capture.backfill import MOST_WAYS, create_indexes, hidden, missing_indexes, ways
 from cdc.capture.check import show_all
 from cdc.capture.fit import fitted
 from cdc.errors import CdcError, UsageError
@@ -300,12 +300,12 @@ def _can_be_read(
             show_all(out_of_sight),
         )
     if missing := missing_indexes(direct, fitted(direct, mapping), resource):
-        (table, column), *more = [(table, ", ".join(columns)) for table, columns in missing]
-        others = f", nor of {', '.join(f'{t} ({c})' for t, c in more)}" if more else ""
+        first, *more = [f"{table} begins with {', '.join(columns)}" for table, columns in missing]
+        others = f" (nor of {counted(len(more), 'more table')})" if more else ""
         raise CdcError(
-            f"no index of {table} begins with {column}{others}: the rows of one company could be "
-            "found only by reading those of all",
-            f"Have it made: create index concurrently on {table.sql} ({column})",
+            f"no index of {first}{others}: the rows of one company could be found only by reading "
+            "those of all",
+            f"Create it: {create_indexes(missing)}",
         )
     _is_installed(conn, resource)
     return resource

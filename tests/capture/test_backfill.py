@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from cdc.capture.backfill import missing_indexes
+from cdc.capture.backfill import create_index, missing_indexes
 from cdc.mapping import default_mapping, parse_mapping
 from cdc.sandbox.suite import KeyType
 from tests.capture.kit import Suite
@@ -188,9 +188,27 @@ def test_a_foreign_key_without_an_index(own_suite: Suite) -> None:
     assert missing() == ["candidate.project_id"]
     own_suite.run("create index on candidate (project_id, id)")
     own_suite.run("create table more () inherits (candidate)")
-    assert missing() == ["candidate.project_id"]
+    assert missing() == ["more.project_id"]
     own_suite.run("create index on more (project_id)")
     assert missing() == []
+
+
+def test_partitions_without_an_index_are_named(own_suite: Suite) -> None:
+    """Of the whole table none can be made CONCURRENTLY."""
+    own_suite.run(
+        "drop table candidate cascade;"
+        " create table candidate (id bigint, project_id bigint, primary key (id))"
+        " partition by range (id);"
+        " create table candidate_1 partition of candidate for values from (1) to (9);"
+        " create schema old;"
+        ' create table old."C 2" partition of candidate for values from (9) to (99)'
+    )
+    rating = own_suite.mapping.resources["rating"]
+    found = missing_indexes(own_suite.conn, own_suite.mapping, rating)
+    assert [str(table) for table, _ in found] == ["old.C 2", "public.candidate_1"]
+    for one in found:
+        own_suite.conn.execute(create_index(*one).encode())
+    assert missing_indexes(own_suite.conn, own_suite.mapping, rating) == []
 
 
 def test_where_deleted_rows_are_captured(own_suite: Suite) -> None:

@@ -44,6 +44,12 @@ HARMS: list[tuple[str, ...]] = [
     ("revoke execute on function cdc.resolve(bigint[]) from cdc_daemon", "grants", "fail",
      "execute on cdc.resolve(bigint[])"),
     ("revoke select on cdc.queue_id from cdc_capture", "grants", "fail", "cdc.queue_id"),
+    ("revoke execute on function pg_control_system() from public", "grants", "fail",
+     "grant execute on function pg_control_system() to cdc_daemon",
+     "cdc_daemon, cdc_admin, cdc_reader, cdc_serve may not execute pg_control_system()"),
+    ("drop index candidate_project_id_idx, project_company_id_idx", "foreign keys", "warn",
+     'create index concurrently on "public"."project" ("company_id"); create index concurrently on '
+     '"public"."candidate" ("project_id")'),
     ("revoke usage on schema cdc from cdc_admin", "grants", "fail", "usage on cdc"),
     ("revoke truncate on cdc.attempt_03 from cdc_daemon", "grants", "fail", "cdc.attempt_03"),
     ("grant select on cdc.webhook_secret to public", "others", "fail", "every role (public)"),
@@ -287,3 +293,16 @@ def test_what_an_account_may_not_see_is_no_failure(
         assert found[name]["verdict"] == "warn"
     for name in ("triggers", "grants", "roles", "others", "objects", "replication"):
         assert found[name]["verdict"] == "ok", found[name]
+
+
+def test_a_function_of_postgresql_that_was_taken_away(
+    db: psycopg.Connection, as_role: Callable[[str], Command]
+) -> None:
+    """Another account does not help: the daemons' lacks it, too."""
+    reader = as_role("cdc_reader")
+    db.execute("revoke execute on function pg_control_system() from public")
+    grant = "grant execute on function pg_control_system() to cdc_daemon, cdc_admin, cdc_reader"
+    verdict, said = told(reader, "identity")
+    assert verdict == "warn"
+    assert grant in said
+    assert grant in reader("status").err

@@ -27,7 +27,7 @@ _READ_TOO = "companies notifications"
 _SLOW = "endpoints encryption"
 SLOW = frozenset(_SLOW.split())
 _WARNINGS = "pooler wire durability transactions snapshots sizes files"
-NOT_FOR_STATUS = frozenset(f"{_READ} {_READ_TOO} {_SLOW} {_WARNINGS}".split())
+NOT_FOR_STATUS = frozenset([*f"{_READ} {_READ_TOO} {_SLOW} {_WARNINGS}".split(), "foreign keys"])
 
 STOPS = frozenset({"recording", "connections", "log", "grants", "roles", "proxy", "tls", "objects"})
 """Checks of what keeps daemons from sending to any webhook."""

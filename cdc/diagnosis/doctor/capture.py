@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from cdc.capture.backfill import create_indexes, missing_indexes
 from cdc.capture.catalog import installed_mapping
 from cdc.capture.catalog import triggers as found_triggers
 from cdc.capture.check import check, check_reads
+from cdc.capture.fit import fitted
 from cdc.capture.plan import TableStatus
 from cdc.capture.trusted_owners import owners_trusted
 from cdc.diagnosis.doctor.check import Check, Patient, Result, fail, ok, warn
 from cdc.diagnosis.health import unresolved as read_unresolved
 from cdc.diagnosis.health.problems import fate, of_unresolved
+from cdc.mapping import Table
 from cdc.postgres import sqlfiles
 
 
@@ -148,6 +151,24 @@ def objects(see: Patient) -> Result:
     return ok("triggers, indexes and tables of schema cdc are as installed")
 
 
+def foreign_keys(see: Patient) -> Result:
+    """indexes lead from a company to its rows, for backfills (a warning)"""
+    fitting = fitted(see.conn, see.mapping)
+    wanted: dict[tuple[Table, tuple[str, ...]], list[str]] = {}
+    for event, resource in fitting.events.items():
+        for one in missing_indexes(see.conn, fitting, resource):
+            wanted.setdefault(one, []).append(event)
+    if not wanted:
+        return ok("indexes lead from a company to its rows")
+    (table, columns), events = next(iter(wanted.items()))
+    more = f", and {len(wanted) - 1} more such" if len(wanted) > 1 else ""
+    return warn(
+        f"no index of {table} begins with {', '.join(columns)}, so rows of {', '.join(events)} "
+        f"cannot be read for a backfill{more}",
+        f"For backfills: {create_indexes(list(wanted))}",
+    )
+
+
 def unresolved(see: Patient) -> Result:
     """every change has found its company"""
     found = read_unresolved(see.conn)
@@ -179,5 +200,6 @@ CHECKS: dict[str, Check] = {
     "partitions": partitions,
     "replication": replication,
     "objects": objects,
+    "foreign keys": foreign_keys,
     "unresolved": unresolved,
 }

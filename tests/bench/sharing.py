@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import resource
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,8 @@ from tests.bench.place import Database, Server
 
 SAMPLED_EVERY_S = 0.1
 """A worker of autovacuum that ends in between is seen this long before."""
+
+ENDED_WITHIN_S = 10.0
 
 DAEMONS = (
     "select pid from pg_stat_activity"
@@ -63,9 +66,11 @@ def shared(server: Server, database: Database) -> Iterator[Callable[[], Shares |
     finally:
         ended.set()
         sampler.join()
+    sessions |= _sessions(database)
+    _ended(pid, {one for one, name in used if not name} - sessions - {one for one, _ in before})
     total, clients = (server.cpu() or 0.0) - total, _clients() - clients
     used.update(_used(pid))
-    found.append(split(total, clients, before, used, sessions | _sessions(database)))
+    found.append(split(total, clients, before, used, sessions))
 
 
 def split(
@@ -86,9 +91,19 @@ def split(
     return Shares(clients, total - daemon - background, daemon, background)
 
 
+def _ended(server: int, backends: set[int]) -> None:
+    """Waits until they count as the server's: what they used is nowhere while they end."""
+    deadline = time.monotonic() + ENDED_WITHIN_S
+    while backends & set(_children(server)) and time.monotonic() < deadline:
+        time.sleep(0.01)
+
+
+def _children(server: int) -> list[int]:
+    return [int(one) for one in Path(f"/proc/{server}/task/{server}/children").read_text().split()]
+
+
 def _used(server: int) -> dict[tuple[int, str], float]:
-    children = Path(f"/proc/{server}/task/{server}/children").read_text().split()
-    return {(pid, _background(pid)): cpu_of(pid) for pid in map(int, children)}
+    return {(pid, _background(pid)): cpu_of(pid) for pid in _children(server)}
 
 
 def _background(pid: int) -> str:

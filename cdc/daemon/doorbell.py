@@ -4,9 +4,9 @@ Writers that ring commit one after another, so the bell is rung only while a dae
 
 * quiet:   the daemon arms the bell and sleeps; a slow poll once a second arms it again and finds
            what the bell did not report. Correctness never rests on the bell.
-* busy:    looks find something more than ``BUSY_FINDS_PER_S`` times a second, and other writers are
+* busy:    looks find more than ``BUSY_FINDS_PER_S`` transactions a second, and other writers are
            about to commit when they do (they would wait for each other), or more than
-           ``SWAMPED_FINDS_PER_S`` times; and from then on for as long as most looks find
+           ``SWAMPED_FINDS_PER_S``; and from then on for as long as most looks find
            something, however few they are: no daemon arms, each polls: after each look for as long
            as it took, within half a millisecond and two, so that looking costs half of the time at
            most. A daemon that gets busy silences the bell, or writers would wait for each other
@@ -24,7 +24,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-BUSY_FINDS_PER_S = 30  # productive looks per second above which none sleeps if writers would wait
+BUSY_FINDS_PER_S = 30  # transactions found per second above which none sleeps if writers would wait
 SWAMPED_FINDS_PER_S = 300  # ... and above which no daemon sleeps in any case
 CROWDED_TRANSACTIONS = (
     1.0  # transactions running at a productive look, on average, from which on they would
@@ -104,7 +104,7 @@ class Doorbell:
         self,
         sent: float,
         *,
-        found: bool,
+        found: int,
         armed: bool,
         was_armed: bool,
         xmin: int,
@@ -113,7 +113,7 @@ class Doorbell:
     ) -> None:
         """A look has come back.
 
-        sent:  when it was sent.  found: it saw rows that were new.
+        sent:  when it was sent.  found: of how many transactions it saw rows that were new.
         armed: the bell is armed since.  was_armed: it had been before (it may have run out, or
         another daemon has silenced it).  xmin: of its snapshot.
         running: transactions that were open in it.  took: seconds until it was answered.
@@ -146,18 +146,19 @@ class Doorbell:
         return fresh and self.mode is Mode.SLEEPING and not self._busy(now)
 
     def glanced(
-        self, sent: float, *, found: bool, running: int = 0, took: float = BUSY_POLL_S
+        self, sent: float, *, found: int, running: int = 0, took: float = BUSY_POLL_S
     ) -> None:
         """A look has come back that left the bell alone; as for ``looked``."""
         self._count(sent, found, running, took)
         if self._armed_at is None:
             self._interval = BUSY_POLL_S if found else min(self._interval * 1.5, DEAF_POLL_S)
 
-    def _count(self, sent: float, found: bool, running: int, took: float) -> None:
+    def _count(self, sent: float, found: int, running: int, took: float) -> None:
         self._poll = min(max(took, QUICK_POLL_S), BUSY_POLL_S)
-        self._full += (found - self._full) / FULL_OVER_LOOKS
+        self._full += (bool(found) - self._full) / FULL_OVER_LOOKS
         if found:
-            self._finds.append(sent)
+            # Transactions, not looks: the slower a daemon looks, the more wait for each other.
+            self._finds.extend([sent] * min(found, SWAMPED_FINDS_PER_S + 1))
             self._crowd += (min(running, CROWD_LIMIT_TRANSACTIONS) - self._crowd) / BUSY_FINDS_PER_S
             # Once the bell is silent no writer waits, and the crowd thins out: it is asked for
             # again only when the load has gone down. Armed under load, writers would wait again.

@@ -177,7 +177,8 @@ class Watcher:
             if glanced is not None:
                 found = bool(glanced.webhooks)
                 took = time.monotonic() - sent
-                bell.glanced(sent, found=found, running=len(glanced.snapshot.running), took=took)
+                running = len(glanced.snapshot.running)
+                bell.glanced(sent, found=glanced.transactions, running=running, took=took)
                 # A ring may be for another reason than rows; mostly a glance was quicker than it.
                 self._owes = self._owes or (woken and not found)
                 if glanced.was_armed or not bell.sleeps:
@@ -188,7 +189,7 @@ class Watcher:
         seen = await self._pipeline.look(looker, arm=bell.arms(sent), fleet=fleet)
         bell.looked(
             sent,
-            found=bool(seen.webhooks),
+            found=seen.transactions,
             armed=seen.armed,
             was_armed=seen.was_armed,
             xmin=seen.snapshot.xmin,

@@ -127,6 +127,19 @@ def test_very_many_commits_are_a_load_whoever_waits() -> None:
     assert played.armed_until < played.now
 
 
+def test_a_slow_daemon_finds_many_transactions_at_once_and_polls() -> None:
+    bell = Doorbell(mode=Mode.SLEEPING)
+    transactions, looks_per_s = 20, SWAMPED_FINDS_PER_S / 20 + 5
+    for n in range(round(looks_per_s) + 1):
+        now = n / looks_per_s
+        if not bell.arms(now):
+            break
+        bell.looked(now, found=transactions, armed=True, was_armed=True, xmin=1)
+    assert bell.arms(now) is False, "as many rings as transactions, however few looks"
+    bell.looked(now, found=transactions, armed=False, was_armed=True, xmin=1)
+    assert bell.mode is Mode.POLLING
+
+
 def test_when_daemons_disagree_whoever_sleeps_is_rung() -> None:
     played = Played()
     crowded, quiet = Daemon(played), Daemon(played)

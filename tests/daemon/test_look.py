@@ -6,8 +6,10 @@ import asyncio
 import random
 from collections import Counter
 
-from cdc.daemon.lease import Lease
-from cdc.daemon.store.look import Looker, Work
+import pytest
+
+from cdc.daemon.lease import Lease, Snapshot
+from cdc.daemon.store.look import TRANSACTION_BYTES, Looker, Work, written
 from cdc.daemon.store.session import Connection, open_session
 from cdc.sandbox.embedded import EmbeddedPostgres
 from tests.daemon.running import Running
@@ -62,6 +64,45 @@ async def test_looks_see_every_committed_row_once(world: World) -> None:
     assert out_of_order > 0
     assert looks > 50
     assert len(everything) == len(world.ledger.entries)
+
+
+@pytest.mark.parametrize("glance", [False, True], ids=["look", "glance"])
+async def test_a_look_counts_the_transactions_that_it_finds(world: World, glance: bool) -> None:
+    await world.hook("candidate")
+    await world.hook("candidate")
+    writer = await world.writer()
+    conn = await open_session(world.url, "test")
+    looker = Looker(conn, Lease())
+    await looker.begin()
+
+    async def found() -> int:
+        seen = await looker.glance() if glance else await looker.look(arm=None, shards=SHARDS)
+        assert seen is not None
+        return seen.transactions
+
+    assert await found() == 0
+    for _ in range(3):
+        await writer.insert("candidate", project_id=1)
+    assert await found() == 3
+    async with writer.transaction():
+        for _ in range(4):
+            await writer.insert("candidate", project_id=1)
+    await writer.conn.execute(b"insert into company (name) values ('c')")
+    assert await found() == 1
+    await conn.close()
+
+
+def test_of_too_many_rows_transactions_are_bounded_by_ids_and_snapshots() -> None:
+    def snapshot(text: str) -> Snapshot:
+        return Snapshot.parse(text)
+
+    bulk = snapshot("10:10:"), snapshot("11:11:"), [100], [100_000]
+    assert written(*bulk) == 1
+    # Of other transactions there may be any number.
+    assert written(snapshot("10:10:"), snapshot("900:900:"), [100, 200], [100, 200]) == 2
+    assert written(snapshot("10:10:"), snapshot("900:900:"), [0], [9 * TRANSACTION_BYTES]) == 10
+    assert written(snapshot("8:10:8,9"), snapshot("10:10:"), [100], [100_000]) == 2
+    assert written(snapshot("10:10:"), snapshot("900:900:"), [], []) == 0
 
 
 async def _write(writer: Writer, key: str, seed: int) -> None:

@@ -22,6 +22,8 @@ BROUGHT_ROWS = 200  # rows that a look brings along at most
 TAKE_OVER_STEP_S = 0.1  # of asking what the webhooks of shards taken over have to do
 TAKE_OVER_WEBHOOKS = (500, 5_000)  # asked for in the first step, and in one at most
 ABOUT_COLUMNS = 11  # columns about everything, before those of a row
+# Ids are positions in the write-ahead log: a captured transaction writes as many bytes at least.
+TRANSACTION_BYTES = 256
 _id = itemgetter(1)
 
 
@@ -65,6 +67,8 @@ class Seen:
     fleet:      who owns what, where that was asked for.
     rows:       all new rows of the shards owned, in order of id; None: they are too many to be
                 brought along, and have to be fetched.
+    transactions: how many wrote what is new. Bounded by what is known (``written``) where rows are
+                not all brought along.
     """
 
     snapshot: Snapshot
@@ -78,11 +82,21 @@ class Seen:
     trials: bool
     fleet: Fleet | None
     rows: list[Row] | None
+    transactions: int = 0
 
     def news(self) -> Iterator[tuple[int, Span]]:
         """Each webhook with new rows, and where they lie. It may be all of them."""
         for webhook_id, first, last in zip(self.webhooks, self.lowest, self.highest, strict=True):
             yield webhook_id, Span(first, last)
+
+
+def written(last: Snapshot, now: Snapshot, lowest: Sequence[int], highest: Sequence[int]) -> int:
+    """How many transactions wrote rows that lie there, between two snapshots; the same for each
+    daemon, whosever the rows are. No more than have ended, and than have room there."""
+    ended = now.xmax - last.xmax + len(last.running)
+    spans = zip(lowest, highest, strict=True)
+    room = sum(1 + (end - start) // TRANSACTION_BYTES for start, end in spans)
+    return min(max(1, ended), room)
 
 
 class Looker:
@@ -156,6 +170,9 @@ class Looker:
         unresolved, trials, daemons, owned = more
         self._looked = Snapshot.parse(text)
         self._lease.answered(sent, self._looked)
+        brought = None
+        if len(rows) <= BROUGHT_ROWS:
+            brought = sorted((row[ABOUT_COLUMNS:] for row in rows), key=_id)
         return Seen(
             self._looked,
             webhooks,
@@ -167,9 +184,10 @@ class Looker:
             unresolved,
             trials,
             Fleet(daemons, frozenset(owned)) if fleet else None,
-            sorted((row[ABOUT_COLUMNS:] for row in rows), key=_id)
-            if len(rows) <= BROUGHT_ROWS
-            else None,
+            brought,
+            len({row[2] for row in brought or ()})
+            if len({row[0] for row in brought or ()}) == len(webhooks)
+            else written(last, self._looked, lowest, highest),
         )
 
     async def glance(self) -> Seen | None:
@@ -199,6 +217,7 @@ class Looker:
             trials=False,
             fleet=None,
             rows=[row for row in found if self._lease.owns(row[0])],
+            transactions=len({row[2] for row in found}),
         )
 
     async def _run(self, name: str, *params: str | None) -> list[Row]:

@@ -33,6 +33,11 @@ def one_line(text: str, most: int = 100) -> str:
     return shown if len(shown) <= most else shown[: most - 3] + "..."
 
 
+def bracketed(host: str) -> str:
+    """A host as an address has it: of IPv6 in brackets."""
+    return f"[{host}]" if ":" in host else host
+
+
 def printable(text: str, *, lines: bool = False) -> str:
     """A text that came from elsewhere: it must not steer the terminal. lines: keep its breaks."""
     return "".join(c if c.isprintable() or (lines and c == "\n") else " " for c in text)

@@ -9,7 +9,6 @@ import typer
 from cdc.cli import common
 from cdc.cli.common import AsJson, Yes, load_settings, print_json, say
 from cdc.cli.replay import many
-from cdc.errors import CdcError
 
 
 def cancel(
@@ -36,10 +35,7 @@ def cancel(
     with explained(), common.connect(settings) as conn:
         found = deliveries.trace(conn, number, uid)
     if not found:
-        raise CdcError(
-            f"unknown delivery {delivery}",
-            "The log keeps deliveries that have ended for CDC_LOG_DAYS.",
-        )
+        raise deliveries.UnknownDelivery(delivery)
     open_ = [one for one in found if one["state"] in (*deliveries.WAITING, "dead")]
     done = 0
     if open_:

@@ -138,10 +138,7 @@ def show(
         kept = "has found no company" if cause.code == "unresolved" else "is not captured yet"
         raise CdcError(f"change {delivery} {kept}: {cause.text}", cause.todo)
     if not found:
-        raise CdcError(
-            f"unknown delivery {delivery}",
-            "The log keeps deliveries that have ended for CDC_LOG_DAYS.",
-        )
+        raise deliveries.UnknownDelivery(delivery)
     if as_json:
         print_json(found)
         return

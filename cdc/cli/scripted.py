@@ -24,7 +24,10 @@ AsSql = Annotated[
 def print_script(steps: Sequence[Step], *, as_json: bool) -> None:
     from cdc.capture.install import script as as_script
 
-    text = "\n".join(as_script(steps, None))
+    print_sql("\n".join(as_script(steps, None)), as_json=as_json)
+
+
+def print_sql(text: str, *, as_json: bool) -> None:
     if as_json:
         print_json({"sql": text})
     elif text:

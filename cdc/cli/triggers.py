@@ -10,7 +10,7 @@ from cdc import wording
 from cdc.cli import common, switch
 from cdc.cli.common import AsJson, Yes, load_mapping, load_settings, print_json, say
 from cdc.cli.lock_options import LockTimeout, Pause, Tries
-from cdc.cli.scripted import AsSql, changing, print_script
+from cdc.cli.scripted import AsSql, changing, print_script, print_sql
 from cdc.errors import DatabaseError
 
 if TYPE_CHECKING:
@@ -220,10 +220,7 @@ def sql(
     else:
         name = settings.mapping.name if settings.mapping else "interview_suite.toml"
         text = script.offline(mapping, name).rstrip("\n")
-    if as_json:
-        print_json({"sql": text})
-    elif text:
-        typer.echo(text)
+    print_sql(text, as_json=as_json)
 
 
 def _planned(conn: Connection, mapping: Mapping, lock_timeout: int = 5000) -> Sequence[Step]:

@@ -22,6 +22,7 @@ from cdc.deliver.proxy import Proxy
 from cdc.deliver.trust import Trust
 from cdc.model import Outcome, Request
 from cdc.settings import Settings
+from cdc.wording import bracketed
 
 
 class Withheld(Exception):
@@ -210,7 +211,7 @@ class Client:
         self._guard.check_url(endpoint)
         target = urls.parse(endpoint)
         secure = target.scheme == "https"
-        name = f"[{target.host}]" if ":" in target.host else target.host
+        name = bracketed(target.host)
         host = name if target.port == (443 if secure else 80) else f"{name}:{target.port}"
         start = f"POST {target.path} HTTP/1.1\r\nHost: {host}\r\n".encode("ascii")
         origin = Origin(target.host, target.port, None)

@@ -24,7 +24,7 @@ from cdc.deliver import url as urls
 from cdc.deliver.guard import AddressRefused
 from cdc.errors import CdcError, ConfigError, UsageError
 from cdc.model import Answer, Outcome, Request
-from cdc.wording import printable
+from cdc.wording import bracketed, printable
 
 EXCERPT_BYTES = 1024
 """Bytes of an answer's body that are kept."""
@@ -123,7 +123,7 @@ def answered(
     answer = answer_for(status)
     if answer is Answer.SUCCESS:
         return Outcome(answer, status, None, "", duration, excerpt)
-    said = f"answered {status} {_phrase(status)}".rstrip()
+    said = f"answered {status} {phrase(status)}".rstrip()
     if asks is not None and (wish := asks.strip().lower()) in ASKED:
         answer = ASKED[wish]
         said += f", webhook-delivery: {wish}"
@@ -145,13 +145,13 @@ def leads_to(location: str | None, endpoint: str) -> str:
     except (ValueError, UsageError):
         return "leads to an address that is invalid; "
     port = "" if new.port == (443 if new.scheme == "https" else 80) else f":{new.port}"
-    host = f"[{new.host}]" if ":" in new.host else new.host
-    path = {old.path: "the same path", f"{old.path}/": "the same path with a slash at its end"}
-    return f"leads to {new.scheme}://{host}{port}, {path.get(new.path, 'another path')}; "
+    paths = {old.path: "the same path", f"{old.path}/": "the same path with a slash at its end"}
+    path = paths.get(new.path, "another path")
+    return f"leads to {new.scheme}://{bracketed(new.host)}{port}, {path}; "
 
 
-def _phrase(status: int) -> str:
-    # Not the receiver's own words: they are its to choose.
+def phrase(status: int) -> str:
+    """Of a status: not the receiver's own words, which are its to choose."""
     try:
         return HTTPStatus(status).phrase
     except ValueError:

@@ -20,8 +20,9 @@ import aiohappyeyeballs
 
 from cdc.causes import detail
 from cdc.deliver.dns import Lookup
-from cdc.deliver.outcome import ProxyFailed
+from cdc.deliver.outcome import ProxyFailed, phrase
 from cdc.settings.kinds import split_exempt
+from cdc.wording import bracketed
 
 PROXY_HEAD_BYTES = 8192
 """Bytes of its answer to CONNECT; an honest one has some hundred."""
@@ -65,7 +66,7 @@ class Proxy:
         self.resolves = resolves
         self._host = parts.hostname or ""
         self._port = parts.port or 80
-        self.name = f"{_bracketed(self._host)}:{self._port}"
+        self.name = f"{bracketed(self._host)}:{self._port}"
         self._login = ""
         if parts.username is not None:
             login = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
@@ -105,7 +106,7 @@ class Proxy:
         raise failed
 
     def _refusal(self, head: _Head) -> str:
-        said = f"{head.status} {_phrase(head.status)}".rstrip()
+        said = f"{head.status} {phrase(head.status)}".rstrip()
         if head.status not in _LOGIN:
             code = "proxy no way" if head.status in _NO_WAY else "proxy denied"
             return detail(code, proxy=self.name, status=said)
@@ -151,7 +152,7 @@ class Proxy:
 
     async def _ask(self, sock: socket.socket, host: str, port: int) -> _Head:
         """Its answer to CONNECT; behind it nothing has been read."""
-        target = f"{_bracketed(host)}:{port}"
+        target = f"{bracketed(host)}:{port}"
         ask = f"CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n{self._login}\r\n"
         loop = asyncio.get_running_loop()
         head = b""
@@ -211,14 +212,3 @@ def _exemption(entry: str) -> _Exemption:
             return _Exemption("", None, port, inside=False)
         inside = name.startswith((".", "*."))
         return _Exemption(name.removeprefix("*").removeprefix("."), None, port, inside)
-
-
-def _bracketed(host: str) -> str:
-    return f"[{host}]" if ":" in host else host
-
-
-def _phrase(status: int) -> str:
-    try:
-        return HTTPStatus(status).phrase
-    except ValueError:
-        return ""

@@ -11,6 +11,7 @@ import psycopg
 from psycopg import IsolationLevel
 from psycopg.rows import dict_row
 
+from cdc.errors import CdcError
 from cdc.mapping.row_keys import of_layout
 from cdc.model import ACTION_NAMES, LOG_RING
 
@@ -19,6 +20,14 @@ Connection = psycopg.Connection[Any]
 WAITING = ("queued", "retrying", "parked", "held")
 ENDS = ("delivered", "expired", "dropped")
 STATES = (*WAITING, "delivered", "dead", "expired", "dropped", "waiting")
+
+
+class UnknownDelivery(CdcError):
+    """It neither waits nor is in the log."""
+
+    def __init__(self, which: object) -> None:
+        hint = "The log keeps deliveries that have ended for CDC_LOG_DAYS."
+        super().__init__(f"unknown delivery {which}", hint)
 
 
 def matching(state: str) -> tuple[str, ...]:

@@ -8,11 +8,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 
 from cdc.errors import CdcError
 from cdc.sandbox.embedded import launch
+from cdc.sandbox.embedded.folder import tail
 
 STOP_WITHIN_S = 20.0
 """Seconds that a process has to end when asked to; then it is killed."""
@@ -107,7 +107,4 @@ class ChildProcess:
             time.sleep(0.01)
 
     def log_tail(self, lines: int = 30) -> str:
-        with suppress(OSError), self._log.open("rb") as log:
-            log.seek(max(0, log.seek(0, os.SEEK_END) - 500 * lines))
-            return "\n".join(log.read().decode(errors="replace").splitlines()[-lines:])
-        return ""
+        return tail(self._log, lines)

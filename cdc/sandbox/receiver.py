@@ -22,6 +22,7 @@ from cdc.message.signing import SignatureProblem, verify
 from cdc.message.signing_keys import verifying
 from cdc.model import CHALLENGE_EVENT
 from cdc.telemetry.http import HTTP_LOG
+from cdc.wording import bracketed
 
 
 @dataclass(slots=True)
@@ -174,8 +175,7 @@ class Receiver:
             ) from error
         self._runner = runner
         bound = runner.addresses[0]
-        name = f"[{bound[0]}]" if ":" in bound[0] else bound[0]
-        self._base = f"http://{name}:{bound[1]}"
+        self._base = f"http://{bracketed(bound[0])}:{bound[1]}"
 
     async def stop(self) -> None:
         """Stop listening and close all connections."""

@@ -47,6 +47,7 @@ from cdc.web.tally import Tally
 from cdc.web.tasks import TaskWorker
 from cdc.webhooks.model import Rules
 from cdc.webhooks.registry import Registry
+from cdc.wording import bracketed
 
 LOOK_EVERY_S = 2.0
 COUNT_EVERY_S = 5.0
@@ -163,8 +164,7 @@ class ServeApp:
         self.port = int(runner.addresses[0][1])
         if tls is None and not settings.serve_trusted_proxies and not _loopback(host):
             self._observer.exposed_port(host)
-        shown = f"[{host}]" if ":" in host else host
-        plain = f"http{'s' if tls else ''}://{shown}:{self.port}/"
+        plain = f"http{'s' if tls else ''}://{bracketed(host)}:{self.port}/"
         self._observer.serving(settings.serve_url or plain, host, self.port)
 
     async def _each(self, seconds: float, work: Callable[[], Awaitable[None]]) -> None:

@@ -20,6 +20,7 @@ from cdc.web import keys
 from cdc.web.keys import NOW, Key, Scope
 from cdc.webhooks import audit, checks
 from cdc.webhooks.audit import Actor
+from cdc.wording import bracketed
 
 LIFETIME = timedelta(hours=8)
 LINK_LIFETIME = timedelta(minutes=5)
@@ -141,8 +142,8 @@ def new_link(
 
 def address(settings: Settings, link: str) -> str:
     """Where a link is opened."""
-    host = f"[{settings.serve_host}]" if ":" in settings.serve_host else settings.serve_host
-    url = settings.serve_url or f"http://{host}:{settings.serve_port}/"
+    here = f"http://{bracketed(settings.serve_host)}:{settings.serve_port}/"
+    url = settings.serve_url or here
     return f"{url.rstrip('/')}/p/{link}"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Iterable, Mapping
+from collections.abc import Awaitable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -14,8 +14,8 @@ import psycopg
 from cdc.daemon.mail import Mailer
 from cdc.daemon.maintenance import drop_removed, expire, late_capture, notices, prune, sweep
 from cdc.daemon.maintenance.measure import Measure
+from cdc.daemon.maintenance.sweep import SweptLanes
 from cdc.daemon.store.session import Connection, open_session
-from cdc.model import Span
 from cdc.settings.kinds import DAY
 from cdc.telemetry import Observer
 
@@ -28,20 +28,12 @@ EXPIRE_EVERY_S = 600.0
 PRUNE_EVERY_S = 600.0
 
 
-class Lanes(Protocol):
+class Lanes(SweptLanes, Protocol):
     """What maintenance needs to know of the lanes."""
 
     def removed(self) -> list[int]: ...
 
     def dropped(self, webhook_id: int) -> None: ...
-
-    def missing(self, webhook_id: int, delivery_id: int, uid: str) -> bool: ...
-
-    def noticed(self, webhook_id: int, where: Span) -> None: ...
-
-    def touched(self, webhook_ids: Iterable[int]) -> None: ...
-
-    def shards(self) -> list[int]: ...
 
     def epochs(self) -> Mapping[int, int]: ...
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import psycopg
 
+from cdc.diagnosis.deliveries import UnknownDelivery
 from cdc.diagnosis.explain import facts as known_facts
 from cdc.diagnosis.explain import story, suite, webhook
 from cdc.diagnosis.explain.model import (
@@ -21,7 +22,7 @@ from cdc.diagnosis.explain.model import (
     Subject,
 )
 from cdc.diagnosis.explain.suite import FoundRow
-from cdc.errors import CdcError, UsageError
+from cdc.errors import UsageError
 from cdc.guides import located
 from cdc.mapping import Mapping, Resource
 from cdc.webhooks.model import UnknownWebhook
@@ -82,10 +83,7 @@ def explain(
         row = suite.find(conn, mapping, subject.resource, subject.key)
     known = known_facts.gather(conn, subject, row.company if row else None, shared)
     if subject.resource is None and not known.deliveries and not known.unresolved:
-        raise CdcError(
-            f"unknown delivery {subject.number or subject.uid}",
-            "The log keeps deliveries that have ended for CDC_LOG_DAYS.",
-        )
+        raise UnknownDelivery(subject.number or subject.uid)
     general = _located(_general(subject, known, row, mapping))
     stories = [(one, _located(story.of_delivery(one, known))) for one in known.deliveries]
     return Explanation(subject, known, general, stories)

@@ -39,6 +39,14 @@ def temp_root(user: RunUser | None) -> Path:
     )
 
 
+def tail(log: Path, lines: int) -> str:
+    """The last lines of a log, empty when there is none."""
+    with suppress(OSError), log.open("rb") as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - 500 * lines))
+        return "\n".join(file.read().decode(errors="replace").splitlines()[-lines:])
+    return ""
+
+
 def _safe_for_root(folder: Path) -> bool:
     """Whether all may pass through, and only root may replace what is inside."""
     info = folder.stat()

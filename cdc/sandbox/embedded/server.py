@@ -25,7 +25,7 @@ import psycopg
 
 from cdc.errors import DatabaseError
 from cdc.sandbox.embedded.binaries import find_binaries, programs_for
-from cdc.sandbox.embedded.folder import PrivateFolder
+from cdc.sandbox.embedded.folder import PrivateFolder, tail
 from cdc.sandbox.embedded.user import run_as, run_user
 
 _START_TIMEOUT = 60.0
@@ -103,10 +103,7 @@ class EmbeddedPostgres:
 
     def log_tail(self, lines: int = 20) -> str:
         """The last lines of the log, empty when there is none."""
-        with suppress(OSError), self.log_path.open("rb") as log:
-            log.seek(max(0, log.seek(0, os.SEEK_END) - 200 * lines))
-            return "\n".join(log.read().decode(errors="replace").splitlines()[-lines:])
-        return ""
+        return tail(self.log_path, lines)
 
     def url(self, dbname: str = "postgres") -> str:
         """Address of a database by TCP, with the password."""

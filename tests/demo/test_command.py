@@ -120,11 +120,13 @@ def test_the_whole_road(temp: Path) -> None:
 def test_kept_up_it_can_be_played_with_until_ctrl_c(temp: Path) -> None:
     demo = Demo(temp, "--keep")
     url = re.search(r"(postgresql://\S+)", demo.read_until(r"psql.* postgresql://"))
+    export = demo.read_until("export CDC_DATABASE_URL").strip()
     demo.read_until("cdc.* delivery list")
     assert url is not None
     demo.read_until(r"http://127.0.0.1:\d+/console/sign-in#cdc_")
-    portal = demo.read_until(r"http://127.0.0.1:\d+/p/").strip()
-    with urlopen(portal, timeout=WITHIN) as page:
+    portal = f"{export}; {demo.read_until('cdc.* portal-link').strip()} --json"
+    link = json.loads(subprocess.check_output(portal, shell=True))["url"]
+    with urlopen(link, timeout=WITHIN) as page:
         assert b"<button>Open</button>" in page.read()
     key = demo.read_until("export CDC_API_KEY=").strip()
     asked = [demo.read_until("curl").strip() for _ in range(3)]

@@ -11,7 +11,6 @@ import sys
 import time
 from pathlib import Path
 
-import aiohttp
 import orjson
 import psycopg
 import uvloop
@@ -103,19 +102,14 @@ async def _play(stage: Stage, keep_up: bool) -> list[str]:
 async def _keep(stage: Stage, show: Show) -> None:
     """Shows what arrives until it is stopped. Raises ProcessFailed when the daemon ends."""
     url, key = stage.serve()
-    headers = {"Authorization": f"Bearer {key}"}
-    async with aiohttp.ClientSession(url, headers=headers, raise_for_status=True) as http:
-        asked = {"may": ["replay", "manage"]}
-        async with http.post("/v1/companies/1/portal-links", json=asked) as answer:
-            portal = (await answer.json())["url"]
-    show.how_to_play(_how_to_play(stage, url, key, portal))
+    show.how_to_play(_how_to_play(stage, url, key))
     while True:
         stage.daemon.check()
         stage.show_posts()
         await asyncio.sleep(KEPT_LOOK_EVERY_S)
 
 
-def _how_to_play(stage: Stage, url: str, key: str, portal: str) -> str:
+def _how_to_play(stage: Stage, url: str, key: str) -> str:
     """What can be done while it stays up, and below each the line that does it."""
     psql, beside = stage.postgres.bin_dir / "psql", Path(sys.executable).with_name("cdc")
     cdc = shlex.join([str(beside)] if beside.is_file() else [sys.executable, "-m", "cdc"])
@@ -139,10 +133,8 @@ What there is to see:
 {cdc} status;  {cdc} webhook list;  {cdc} delivery list
 The console, for the helpdesk: open this, and click on Sign in.
 {url}/console/sign-in#{key}
-A company's own pages, by a link that works once, within 5 minutes:
-{portal}
-and another one:
-CDC_SERVE_URL={url}/ {cdc} portal-link --company 1 --may replay --may manage
+A company's own pages, by a link that this prints; it works once, within 5 minutes:
+{cdc} portal-link --company 1 --may replay --may manage
 An administrator's key, for the API:
 export CDC_API_KEY={key}
 The API, for programs: the webhooks of a company,

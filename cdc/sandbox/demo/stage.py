@@ -128,7 +128,9 @@ class Stage(AsyncExitStack):
         arguments = ("serve", "--bootstrap-key-file", str(key))
         api = self._start("the API", "cdc_demo_serve", *arguments, CDC_SERVE_PORT=str(port))
         api.wait_for_log("] ready")
-        return f"http://127.0.0.1:{port}", key.read_text("utf-8").strip()
+        url = f"http://127.0.0.1:{port}"
+        self.environment["CDC_SERVE_URL"] = f"{url}/"
+        return url, key.read_text("utf-8").strip()
 
     def _start(self, name: str, role: str, *arguments: str, **settings: str) -> ChildProcess:
         own = {"CDC_DATABASE_URL": self._login(role), "CDC_LOG_FORMAT": "text", **settings}

@@ -8,7 +8,7 @@ Writers that ring commit one after another, so the bell is rung only while a dae
            about to commit when they do (they would wait for each other), or more than
            ``SWAMPED_FINDS_PER_S``; and from then on for as long as most looks find
            something, however few they are: no daemon arms, each polls: after each look for as long
-           as it took, within half a millisecond and two, so that looking costs half of the time at
+           as it took, within a millisecond and two, so that looking costs half of the time at
            most. A daemon that gets busy silences the bell, or writers would wait for each other
            until it has run out. A look sees the rows of all webhooks, so an idle daemon and a busy
            one conclude the same without talking. Where they do not, none is deaf either: silencing
@@ -34,8 +34,9 @@ FULL_SHARE_OF_LOOKS = (
 )
 FULL_OVER_LOOKS = 16  # looks over which that is averaged
 CROWD_LIMIT_TRANSACTIONS = 10  # a crowd that is gone is to be forgotten within a second
+# Polls, in whole milliseconds: the event loop rounds, and half of one is no pause at all.
 BUSY_POLL_S = 0.002
-QUICK_POLL_S = 0.0005
+QUICK_POLL_S = 0.001
 SLOW_POLL_S = 1.0
 ARMED_S = 3.0  # look.sql arms for as long
 # With less left of ARMED_S than this the bell counts as having been silent in between.

@@ -112,7 +112,7 @@ class Child(ChildProcess):
 
     def cpu(self) -> float:
         """Seconds of CPU used so far."""
-        return sum(cpu_of(pid) for pid in _tree(self.pid))
+        return sum(cpu_of(pid) for pid in tree(self.pid))
 
     def calm(self, within: float = 10.0) -> None:
         """Waits until it uses next to nothing: what its start takes is over."""
@@ -124,7 +124,7 @@ class Child(ChildProcess):
 
     def peak_memory(self) -> int:
         """Most resident memory so far, in bytes."""
-        return sum(_status(pid, "VmHWM") for pid in _tree(self.pid))
+        return sum(_status(pid, "VmHWM") for pid in tree(self.pid))
 
 
 def cpu_of_all(pid: int) -> float:
@@ -132,15 +132,15 @@ def cpu_of_all(pid: int) -> float:
     with suppress(OSError):
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         ended = sum(map(int, fields[13:15])) / os.sysconf("SC_CLK_TCK")
-        return ended + sum(cpu_of(one) for one in _tree(pid))
+        return ended + sum(cpu_of(one) for one in tree(pid))
     return 0.0
 
 
-def _tree(pid: int) -> list[int]:
+def tree(pid: int) -> list[int]:
     """The process and its children, theirs included."""
     with suppress(OSError):
         told = Path(f"/proc/{pid}/task/{pid}/children").read_text()
-        return [pid, *(found for child in told.split() for found in _tree(int(child)))]
+        return [pid, *(found for child in told.split() for found in tree(int(child)))]
     return [pid]
 
 

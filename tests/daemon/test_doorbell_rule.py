@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
+
+import pytest
+import uvloop
+
 from cdc.daemon.doorbell import (
     ARMED_S,
     BUSY_FINDS_PER_S,
@@ -95,10 +101,22 @@ def test_a_quick_answer_is_asked_for_again_sooner() -> None:
         bell.looked(n * 0.001, found=True, armed=False, was_armed=False, xmin=1, took=0.0)
     assert bell.mode is Mode.POLLING
     assert bell.wait() == Wait(QUICK_POLL_S, listen=False)
-    bell.looked(0.4, found=True, armed=False, was_armed=False, xmin=1, took=0.001)
-    assert bell.wait() == Wait(0.001, listen=False)
+    between = (QUICK_POLL_S + BUSY_POLL_S) / 2
+    bell.looked(0.4, found=True, armed=False, was_armed=False, xmin=1, took=between)
+    assert bell.wait() == Wait(between, listen=False)
     bell.looked(0.4, found=True, armed=False, was_armed=False, xmin=1, took=1.0)
     assert bell.wait() == Wait(BUSY_POLL_S, listen=False)
+
+
+@pytest.mark.parametrize("seconds", [QUICK_POLL_S, BUSY_POLL_S, (QUICK_POLL_S + BUSY_POLL_S) / 2])
+def test_the_event_loop_makes_no_poll_interval_shorter(seconds: float) -> None:
+    async def polls() -> float:
+        began = time.perf_counter()
+        for _ in range(50):
+            await asyncio.sleep(seconds)
+        return (time.perf_counter() - began) / 50
+
+    assert uvloop.run(polls()) > QUICK_POLL_S / 2
 
 
 def test_writers_who_would_not_wait_for_each_other_go_on_ringing() -> None:

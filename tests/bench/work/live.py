@@ -46,12 +46,14 @@ class Lived(NamedTuple):
 
     over_time: receipts a second, second by second, from when they count.
     cpu: microseconds a change of what delivers, and of the server with its writers; None: unknown.
+    span: from when they count to the last of them, monotonic seconds.
     """
 
     account: Account
     written: float
     over_time: list[float]
     cpu: tuple[float, float] | None = None
+    span: tuple[float, float] = (0.0, 0.0)
 
 
 def load(
@@ -85,10 +87,10 @@ def load(
     counted = [change for change in written if change.done >= since]
     if not counted:
         raise ProcessFailed("the writers got nothing done")
-    took = (max(change.done for change in counted) - since) / 1e9
+    until = max(change.done for change in counted)
     return Lived(
         match(written, receipts, database.hooks, since),
-        len(counted) / took,
+        len(counted) / (until - since) * 1e9,
         by_second([receipt.at for receipt in receipts], since),
         None
         if before is None or after is None
@@ -96,6 +98,7 @@ def load(
             (after[0] - before[0]) / len(written) * 1e6,
             (after[1] - before[1]) / len(written) * 1e6,
         ),
+        (since / 1e9, until / 1e9),
     )
 
 

@@ -36,6 +36,9 @@ logging.getLogger("psycopg").addHandler(logging.NullHandler())
 # Its name stands in each BEGIN: the database's default may be another.
 ISOLATION = psycopg.IsolationLevel.READ_COMMITTED
 
+ALONE = {"default_transaction_isolation": "read committed"}
+"""For a session that is kept: a statement outside of a transaction has no BEGIN that says it."""
+
 CONNECT_WITHIN = 10
 """Seconds that a command waits for a server, unless its address says otherwise: one that takes the
 connection and then hangs would keep it for ever."""
@@ -193,7 +196,7 @@ def engine(
     def connected() -> Connection:
         conn = connect(url, role)
         if keep:
-            conn.keep(wanted)
+            conn.keep({**wanted, **ALONE})
         conn.autocommit = False
         # SQLAlchemy asks questions of its own as soon as it has a connection: in this transaction.
         conn.execute(here)
@@ -229,6 +232,13 @@ def engine(
     if keep:
         sa.event.listen(made, "checkout", checked_out)
     return made
+
+
+def driver_of(conn: sa.Connection) -> Connection:
+    """The same session, for what speaks SQL of its own: in the transaction of ``conn``."""
+    driver = conn.connection.driver_connection
+    assert isinstance(driver, Connection)
+    return driver
 
 
 async def connect_async(

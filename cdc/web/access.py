@@ -65,9 +65,12 @@ class Access:
 
     def webhook(self, number: int) -> int:
         """Raises Problem for a webhook that is not there for this key."""
-        company = None
-        if 0 < number < 2**63:
+        if number in self.key.companies:
+            company = self.key.companies[number]
+        elif 0 < number < 2**63:
             company = self.conn.exec_driver_sql(_COMPANY, {"webhook": number}).scalar()
+        else:
+            company = None
         if not self.sees(number, company):
             raise Problem("not_found")
         return number

@@ -272,12 +272,15 @@ class ServeApp:
                 await self._with_key(sent, seen, lambda *_: None)  # without one, that is the answer
                 raise
             asked = dispatch.ApiRequest(request.method, path, query, headers, body, source, number)
+            named = params.get("webhook_id")
             done = await self._with_key(
                 sent,
                 seen,
                 lambda *with_key: dispatch.carry_out(
                     self._service, route, params, asked, *with_key
                 ),
+                None if named is None else int(named),
+                one_read=route.one_read,
             )
         made = response(done.status, done.headers, done.body, number)
         if "Location" in made.headers:
@@ -296,7 +299,13 @@ class ServeApp:
             raise
 
     async def _with_key(
-        self, sent: str, seen: dict[str, str], work: Callable[[sa.Connection, Key], T]
+        self,
+        sent: str,
+        seen: dict[str, str],
+        work: Callable[[sa.Connection, Key], T],
+        webhook: int | None = None,
+        *,
+        one_read: bool = False,
     ) -> T:
         """The work, in the transaction in which the key was found to be valid. Raises Problem."""
 
@@ -306,7 +315,7 @@ class ServeApp:
 
         try:
             return await self._service.pool.run(
-                lambda: dispatch.with_key(self._service, sent, noted)
+                lambda: dispatch.with_key(self._service, sent, noted, webhook, one_read=one_read)
             )
         finally:
             if seen["key"]:

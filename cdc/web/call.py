@@ -147,6 +147,7 @@ class Route:
     answer:   model of the answer's body; None: none.
     status:   of success.
     patch:    the body is a JSON merge patch.
+    one_read: its handler reads with one statement, so it needs no transaction.
     """
 
     method: str
@@ -160,6 +161,7 @@ class Route:
     status: int = 200
     patch: bool = False
     if_match: bool = False
+    one_read: bool = False
 
     @property
     def name(self) -> str:

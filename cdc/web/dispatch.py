@@ -60,24 +60,37 @@ def unauthorized() -> Problem:
     return Problem("unauthorized", headers={"WWW-Authenticate": 'Bearer realm="cdc"'})
 
 
-def with_key(service: Service, sent: str, work: Callable[[sa.Connection, keys.Key], T]) -> T:
-    """The work, in the transaction in which the key was found to be valid. Raises Problem."""
+def with_key(
+    service: Service,
+    sent: str,
+    work: Callable[[sa.Connection, keys.Key], T],
+    webhook: int | None = None,
+    *,
+    one_read: bool = False,
+) -> T:
+    """The work, in the transaction in which the key was found to be valid. Raises Problem.
+
+    webhook:  that the request is about.
+    one_read: the work is one statement that reads; it comes after the one that reads the key.
+    """
+    begin = service.pool.statements if one_read else service.pool.transaction
     try:
-        with service.pool.transaction() as conn:
-            key = _known(conn, sent)
+        with begin() as conn:
+            key = _known(conn, sent, webhook)
             if not key.rested:
                 return work(conn, key)
-            # A transaction of its own: it stays where the work fails, and a long one does not hold
-            # the key's row.
-            keys.used(conn, key)
+        # A transaction of its own: it stays where the work fails, and a long one does not hold
+        # the key's row.
         with service.pool.transaction() as conn:
-            return work(conn, _known(conn, sent))
+            keys.used(conn, key)
+        with begin() as conn:
+            return work(conn, _known(conn, sent, webhook))
     except CdcError as error:
         raise problem_of(error) from error
 
 
-def _known(conn: sa.Connection, sent: str) -> keys.Key:
-    key = keys.valid(conn, sent)
+def _known(conn: sa.Connection, sent: str, webhook: int | None) -> keys.Key:
+    key = keys.valid(conn, sent, webhook)
     if key is None:
         raise unauthorized()
     return key

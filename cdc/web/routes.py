@@ -98,7 +98,7 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", f"{ONE}/verify", "Have a daemon send a challenge, which proves the endpoint.",
           rest.verify_webhook, CHANGERS, TaskOut, body=Empty, status=202),
     Route("GET", f"{ONE}/deliveries", "List all that was owed to a webhook, each delivery once.",
-          owed.listed, EVERY, DeliveryPage, query=DeliveryQuery),
+          owed.listed, EVERY, DeliveryPage, query=DeliveryQuery, one_read=True),
     Route("GET", "/v1/deliveries", "Search deliveries, the newest changes first.",
           search.search, EVERY, DeliverySearchPage, query=DeliverySearchQuery),
     Route("GET", DELIVERY, "Show a delivery with its attempts.", deliveries.show, EVERY,

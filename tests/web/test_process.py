@@ -19,10 +19,9 @@ import psycopg
 import pytest
 
 from cdc.mapping import default_mapping
-from cdc.postgres.connections import PREPARED_AFTER
+from cdc.postgres.connections import PREPARED_AFTER, Connection, driver_of
 from cdc.settings import Settings
 from cdc.web import dispatch
-from cdc.web.api.deliveries import driver_of
 from cdc.web.call import Service
 from cdc.web.pool import RequestPool
 from cdc.web.tally import Tally
@@ -260,7 +259,36 @@ def test_each_transaction_of_a_request_has_its_limits(shared_database: str) -> N
     pool.close()
 
 
-def test_a_request_is_one_transaction_of_few_statements(
+@pytest.mark.parametrize("direct", [True, False], ids=["direct", "pooler"])
+def test_statements_without_a_transaction_have_its_settings(
+    shared_database: str, served: Served, monkeypatch: pytest.MonkeyPatch, direct: bool
+) -> None:
+    """Whatever the database's defaults are. Behind a pooler there is a transaction: settings last
+    no longer."""
+    monkeypatch.setattr(Connection, "_is_direct", lambda _: direct)
+    name = served.rows("select current_database()")[0][0]
+    default = f'alter database "{name}" set default_transaction_isolation = '
+    served.run(f"{default}'serializable'")
+    pool = RequestPool(shared_database)
+    try:
+        for _ in range(2):
+            with pool.statements() as conn:
+                kept = [
+                    conn.exec_driver_sql(f"show {name}").scalar()
+                    for name in ("statement_timeout", "search_path", "transaction_isolation")
+                ]
+                begun = [conn.exec_driver_sql("select now()").scalar() for _ in range(2)]
+            assert kept == ["10s", "pg_catalog, pg_temp", "read committed"]
+            assert (begun[0] == begun[1]) == (not direct)
+            with pool.transaction() as conn:  # in the same session
+                begun = [conn.exec_driver_sql("select now()").scalar() for _ in range(2)]
+            assert begun[0] == begun[1]
+    finally:
+        pool.close()
+        served.run(f"{default}default")
+
+
+def test_a_page_of_the_list_is_two_statements(
     shared_database: str, served: Served, tmp_path: Path
 ) -> None:
     """Counted on the wire: no question before it, no settings, nothing that is planned again."""
@@ -275,7 +303,11 @@ def test_a_request_is_one_transaction_of_few_statements(
 
     def page() -> None:
         dispatch.with_key(
-            service, sent, lambda *key: dispatch.carry_out(service, route, params, asked, *key)
+            service,
+            sent,
+            lambda *key: dispatch.carry_out(service, route, params, asked, *key),
+            made["id"],
+            one_read=route.one_read,
         )
 
     for _ in range(PREPARED_AFTER + 1):
@@ -290,5 +322,5 @@ def test_a_request_is_one_transaction_of_few_statements(
         sent_kinds = [line.split("\t")[3] for line in file if line.split("\t")[1] == "F"]
     pool.close()
     statements = [kind for kind in sent_kinds if kind in ("Query", "Execute")]
-    # BEGIN; the key; the webhook; the page; COMMIT
-    assert (len(statements), sent_kinds.count("Parse")) == (5, 0), sent_kinds
+    # The key, with the webhook's company; the page.
+    assert (len(statements), sent_kinds.count("Parse")) == (2, 0), sent_kinds

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from cdc.diagnosis import deliveries
 from cdc.diagnosis import newest as newest_deliveries
 from cdc.diagnosis.newest import Before
-from cdc.postgres.connections import Connection
+from cdc.postgres.connections import driver_of
 from cdc.schema.tables import task
 from cdc.web import pages
 from cdc.web.call import ApiAnswer, Call
@@ -170,10 +170,3 @@ def before(place: list[str | int]) -> Before:
         return Before(int(xid), int(number), str(UUID(str(uid))))
     except ValueError:
         raise pages.unknown() from None
-
-
-def driver_of(conn: sa.Connection) -> Connection:
-    """The same session, for what speaks SQL of files: in the request's transaction."""
-    driver = conn.connection.driver_connection
-    assert isinstance(driver, Connection)
-    return driver

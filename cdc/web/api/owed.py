@@ -14,8 +14,8 @@ from cdc.diagnosis.owed import Owed, OwedSpan, Place
 from cdc.message.payload import Translator, Untranslatable
 from cdc.message.signing import split_endpoint
 from cdc.model import LOG_RING, UNFIT
+from cdc.postgres.connections import driver_of
 from cdc.web import pages
-from cdc.web.api.deliveries import driver_of
 from cdc.web.call import ApiAnswer, Call
 from cdc.web.delivery_models import DeliveryOut, DeliveryPage, DeliveryQuery
 from cdc.web.problems import Problem

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from urllib.request import urlopen
 
@@ -95,6 +96,10 @@ def temp() -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix="cdc-t-"))
     folder.chmod(0o755)
     yield folder
+    for process in psutil.process_iter():  # of a test that failed
+        with suppress(psutil.Error):
+            if _works_in(process, folder):
+                process.kill()
     shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -121,7 +126,11 @@ def test_kept_up_it_can_be_played_with_until_ctrl_c(temp: Path) -> None:
     demo = Demo(temp, "--keep")
     url = re.search(r"(postgresql://\S+)", demo.read_until(r"psql.* postgresql://"))
     export = demo.read_until("export CDC_DATABASE_URL").strip()
-    demo.read_until("cdc.* delivery list")
+    commands = demo.read_until("cdc.* status; .* delivery list").strip()
+    printed = subprocess.check_output(f"{export}; {commands}", shell=True, text=True)
+    assert "All is well." in printed
+    assert "not checked" not in printed  # the account may look at the suite's companies
+    assert "1 (Acme)" in printed
     assert url is not None
     demo.read_until(r"http://127.0.0.1:\d+/console/sign-in#cdc_")
     portal = f"{export}; {demo.read_until('cdc.* portal-link').strip()} --json"

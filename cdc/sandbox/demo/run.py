@@ -118,7 +118,7 @@ def _how_to_play(stage: Stage, url: str, key: str) -> str:
     mine = stage.receiver.url("/mine")
     new = json.dumps({"events": ["project_changed"], "endpoint": mine})
     return f"""
-It stays up until Ctrl-C. The suite's database, as its superuser:
+It stays up until Ctrl-C. The suite's database, as its owner:
 {shlex.quote(str(psql)) if psql.is_file() else "psql"} {stage.dsn}
 Change something there, and see it arrive here:
 update rating set stars = 1;

@@ -35,12 +35,15 @@ HIDDEN = {"steady": b"", "bulk": b'"candidate_changed"'}
 """What is in the POSTs that are too many to show, by the kind of scene."""
 
 NETWORK = "127.0.0.0/8"
-ROLES = """
-create role suite login password '{password}';
+# As README.md installs it: the suite's owner does all, daemons have accounts of their own.
+OWNER = """
+create role suite login createrole password '{password}';
+grant create on database postgres to suite;
+grant create on schema public to suite;
+"""
+DAEMONS = """
 create role cdc_demo login password '{password}' in role cdc_daemon;
 create role cdc_demo_serve login password '{password}' in role cdc_serve;
-grant create on schema public to suite;
-set role suite;
 """
 # A failed delivery is tried again after a moment: the demonstration goes on soon.
 RETRY_SOON = {"CDC_RETRY_SCHEDULE": "0.4,0.8,2,5", "CDC_RETRY_JITTER": "0"}
@@ -49,7 +52,7 @@ RETRY_SOON = {"CDC_RETRY_SCHEDULE": "0.4,0.8,2,5", "CDC_RETRY_JITTER": "0"}
 class Stage(AsyncExitStack):
     """All that is up. Nothing of it stays behind when it is left.
 
-    dsn:         the superuser's address of the database.
+    dsn:         the suite's database, as its owner.
     environment: what a command line needs to work with it.
     begun:       titles of the scenes that were begun.
     """
@@ -68,16 +71,16 @@ class Stage(AsyncExitStack):
     async def bring_up(self) -> None:
         self.callback(self.postgres.close)
         self.postgres.start()
-        self.dsn = self.postgres.url()
+        self._execute(self.postgres.url(), OWNER.format(password=self._password))
+        self.dsn = self._login("suite")
         where = f"127.0.0.1:{self.postgres.port}, for this demo only"
         await self._up("PostgreSQL", f"{self.postgres.version} on {where}")
 
-        await self._up("migrations", f"schema cdc, version {migrations.upgrade(self.dsn)[1]}")
-
-        with psycopg.connect(self.dsn) as conn:
-            roles = ROLES.format(password=self._password)
-            conn.execute(f"{roles}{tables_sql(story.MAPPING)}{story.SAMPLE}".encode())
+        self._execute(self.dsn, f"{tables_sql(story.MAPPING)}{story.SAMPLE}")
         await self._up("sample suite", f"8 tables, 4 companies, {story.BULK:,} applicants")
+
+        await self._up("migrations", f"schema cdc, version {migrations.upgrade(self.dsn)[1]}")
+        self._execute(self.dsn, DAEMONS.format(password=self._password))
 
         made = sum(step.lock == TRIGGER_LOCK for step in capture(self.dsn, story.MAPPING))
         await self._up("triggers", f"{made} on {len(story.MAPPING.captured)} tables")
@@ -96,12 +99,16 @@ class Stage(AsyncExitStack):
         self.environment = {"CDC_DATABASE_URL": self.dsn, **rules, "CDC_MAPPING": str(mapping)}
         self.daemon = self._start("the daemon", "cdc_demo", "run", **RETRY_SOON)
         self.daemon.wait_for_log("] connected")
-        conn_of_suite = await psycopg.AsyncConnection.connect(self._login("suite"))
+        conn_of_suite = await psycopg.AsyncConnection.connect(self.dsn)
         self.push_async_callback(conn_of_suite.close)
         self._suite = SuiteSession(conn_of_suite, self.ledger)
         started = f"`cdc run`, process {self.daemon.pid}, no right on the suite's tables"
         await self._up("daemon", started)
         self._show.hooks(story.HOOKS)
+
+    def _execute(self, dsn: str, sql: str) -> None:
+        with psycopg.connect(dsn) as conn:
+            conn.execute(sql.encode())
 
     async def _up(self, what: str, detail: str) -> None:
         self._show.part(what, detail)

@@ -41,7 +41,7 @@ SLOW_POLL_S = 1.0
 ARMED_S = 3.0  # look.sql arms for as long
 # With less left of ARMED_S than this the bell counts as having been silent in between.
 REARM_MARGIN_S = 0.5
-GLANCE_WITHIN_S = 0.5  # after the look that armed it the bell may be left alone
+GLANCE_WITHIN_S = 0.75  # after the look that armed it the bell may be left alone
 DEAF_POLL_S = 0.1  # the longest interval where the bell cannot be used
 
 

@@ -37,6 +37,7 @@ PING_EVERY_S = 0.5
 # How often to see who owns what, at most: a shard without an owner is found within this time while
 # there is work, else within the slow poll.
 FLEET_EVERY_S = 0.25
+ALONE_EVERY_S = 0.5  # where there is no other daemon, whose shards could be without an owner
 HAND_OVER_GRACE_S = 1.0
 LOST_GRACE_S = 1.0
 IDLE_LOGGED_AFTER_S = 5.0  # without a shard the log says why
@@ -79,6 +80,7 @@ class Watcher:
         self._looker: Looker | None = None
         self._ownership: Ownership | None = None
         self._flags: Flags | None = None
+        self._count_every = FLEET_EVERY_S
         self._idle_since: float | None = None
         self._arrival: TakeOver | None = None  # shards taken over of which not all is known yet
         self._layouts = Layouts()
@@ -137,7 +139,7 @@ class Watcher:
         while True:
             sent = time.monotonic()
             wire.rung = self._rung = False
-            fleet = bool(self._handed) or sent - counted >= FLEET_EVERY_S
+            fleet = bool(self._handed) or sent - counted >= self._count_every
             seen = await self._look(looker, conn, fleet=fleet)
             self._observer.looked(time.monotonic() - due)
             await self._notice(seen, looker, conn)
@@ -145,6 +147,8 @@ class Watcher:
                 bell.guard(await looker.take_xid())
             if seen.fleet is not None:
                 counted = sent
+                alone = seen.fleet.daemons == 1
+                self._count_every = ALONE_EVERY_S if alone else FLEET_EVERY_S
                 await self._rebalance(seen.fleet, conn, tasks)
                 await self._idle(seen.fleet, sent)
             if bell.mode is not mode:
@@ -162,7 +166,7 @@ class Watcher:
             elif wait.seconds and not (self._rung or wire.rung or self._handed):
                 # A ring is read there: the look that follows answers it, and would otherwise take
                 # it for a new one, and be followed by another.
-                self._woken = await wire.listen(FLEET_EVERY_S if self._owes else wait.seconds)
+                self._woken = await wire.listen(self._count_every if self._owes else wait.seconds)
             due = min(due + wait.seconds, time.monotonic())
 
     async def _look(self, looker: Looker, conn: Connection, *, fleet: bool) -> Seen:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from collections.abc import Sequence
 
 import pytest
 
 from cdc.daemon import watcher
+from cdc.daemon.store.look import Looker, Seen
 from cdc.deliver import Guard
 from cdc.sandbox.receiver import Received, Reply, Script
 from cdc.webhooks.model import Rules
@@ -54,6 +56,33 @@ async def shared(*daemons: Running) -> None:
         lambda: all(d.owned <= fair for d in daemons) and sum(d.owned for d in daemons) == 64,
         "the shards are shared",
     )
+
+
+async def test_a_daemon_alone_looks_seldom_at_the_fleet(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = 0
+    look = Looker.look
+
+    async def counted(
+        looker: Looker, *, arm: bool | None, fleet: bool = False, shards: Sequence[int] = ()
+    ) -> Seen:
+        nonlocal looks
+        looks += fleet
+        return await look(looker, arm=arm, fleet=fleet, shards=shards)
+
+    monkeypatch.setattr(Looker, "look", counted)
+    await world.hook()
+    async with Running(world.url) as first, Load(world) as load:
+        async with Running(world.url) as second:
+            await shared(first, second)
+            monkeypatch.setattr(watcher, "ALONE_EVERY_S", 3600.0)
+            until = looks + 6
+            await eventually(lambda: looks >= until, "each may have to take over from the other")
+        await shared(first)
+        alone = looks
+        await load.more(20)
+        assert looks == alone
 
 
 async def test_one_who_joins_gets_half_and_one_who_leaves_gives_it_back(world: World) -> None:

@@ -242,7 +242,7 @@ async def test_successes_wait_longer_for_others_where_many_come(
 ) -> None:
     monkeypatch.setattr(settle, "LINGER_S", 0.01)
     monkeypatch.setattr(settle, "STEADY_LINGER_S", 0.4)
-    rows = await fetched(world, hook, settle.STEADY_RECORDS + 2)
+    rows = await fetched(world, hook, 4)
     lane = lane_of(hook)
     async with desk(world) as made:
 

@@ -31,7 +31,7 @@ SET_ASIDE_LIMIT = 50
 # more than one. Everything else is what a lane waits for: it is recorded at once.
 LINGER_S = 0.1
 STEADY_LINGER_S = 0.3  # where as many as STEADY_RECORDS came together the last time
-STEADY_RECORDS = 10
+STEADY_RECORDS = 2
 LINGER_BELOW_RECORDS = 100  # as many do not wait for more
 RECONNECT_FIRST_S, RECONNECT_LONGEST_S = 0.05, 1.0
 

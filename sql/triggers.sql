@@ -390,7 +390,7 @@ begin
             from unnest(unplaced) with ordinality u (kept, number);
         when lock_not_available or deadlock_detected or serialization_failure then
           -- Another session has locked the table whole, and the writer's own limit ends its
-          -- waiting: to go on would lose the change.
+          -- waiting: continuing would lose the change.
           raise;
         when others then
           -- A table or a right of ours was taken away.
@@ -408,7 +408,7 @@ begin
   end loop;
   return null;
 end
--- Rendered by cdc (2fcdc7fd53550355); not to be changed by hand: `cdc triggers install` would undo it.
+-- Rendered by cdc (db9654a3b6290e89); not to be changed by hand: `cdc triggers install` would undo it.
 $cdc$;
 revoke all on function cdc_capture.capture_project() from public;
 set local role cdc_owner;
@@ -908,7 +908,7 @@ begin
             from unnest(unplaced) with ordinality u (kept, number);
         when lock_not_available or deadlock_detected or serialization_failure then
           -- Another session has locked the table whole, and the writer's own limit ends its
-          -- waiting: to go on would lose the change.
+          -- waiting: continuing would lose the change.
           raise;
         when others then
           -- A table or a right of ours was taken away.
@@ -926,7 +926,7 @@ begin
   end loop;
   return null;
 end
--- Rendered by cdc (c325fc793561ba24); not to be changed by hand: `cdc triggers install` would undo it.
+-- Rendered by cdc (09ead70b2105178e); not to be changed by hand: `cdc triggers install` would undo it.
 $cdc$;
 revoke all on function cdc_capture.capture_candidate() from public;
 set local role cdc_owner;
@@ -1490,7 +1490,7 @@ begin
             from unnest(unplaced) with ordinality u (kept, number);
         when lock_not_available or deadlock_detected or serialization_failure then
           -- Another session has locked the table whole, and the writer's own limit ends its
-          -- waiting: to go on would lose the change.
+          -- waiting: continuing would lose the change.
           raise;
         when others then
           -- A table or a right of ours was taken away.
@@ -1508,7 +1508,7 @@ begin
   end loop;
   return null;
 end
--- Rendered by cdc (18a3609a7d3b921d); not to be changed by hand: `cdc triggers install` would undo it.
+-- Rendered by cdc (85f86749648a8a59); not to be changed by hand: `cdc triggers install` would undo it.
 $cdc$;
 revoke all on function cdc_capture.capture_answervideo() from public;
 set local role cdc_owner;
@@ -2153,7 +2153,7 @@ begin
             from unnest(unplaced) with ordinality u (kept, number);
         when lock_not_available or deadlock_detected or serialization_failure then
           -- Another session has locked the table whole, and the writer's own limit ends its
-          -- waiting: to go on would lose the change.
+          -- waiting: continuing would lose the change.
           raise;
         when others then
           -- A table or a right of ours was taken away.
@@ -2171,7 +2171,7 @@ begin
   end loop;
   return null;
 end
--- Rendered by cdc (8d10f1a128868cd0); not to be changed by hand: `cdc triggers install` would undo it.
+-- Rendered by cdc (85ae53b5027ffc79); not to be changed by hand: `cdc triggers install` would undo it.
 $cdc$;
 revoke all on function cdc_capture.capture_rating() from public;
 set local role cdc_owner;
@@ -2850,7 +2850,7 @@ begin
             from unnest(unplaced) with ordinality u (kept, number);
         when lock_not_available or deadlock_detected or serialization_failure then
           -- Another session has locked the table whole, and the writer's own limit ends its
-          -- waiting: to go on would lose the change.
+          -- waiting: continuing would lose the change.
           raise;
         when others then
           -- A table or a right of ours was taken away.
@@ -2868,7 +2868,7 @@ begin
   end loop;
   return null;
 end
--- Rendered by cdc (0e8a23f48a0f08dd); not to be changed by hand: `cdc triggers install` would undo it.
+-- Rendered by cdc (6dcd0995231fa734); not to be changed by hand: `cdc triggers install` would undo it.
 $cdc$;
 revoke all on function cdc_capture.capture_note() from public;
 set local role cdc_owner;

@@ -256,7 +256,7 @@ def _link(root: _Source, mapped: list[_Source]) -> list[_Source]:
         if parent in child.parents:
             child.spare.append((columns, f"{parent.name}, too"))
         elif child is parent or child in _above(parent):
-            child.spare.append((columns, f"{parent.name}: that would be a circle"))
+            child.spare.append((columns, f"{parent.name}: that would be a cycle"))
         else:
             child.parents[parent] = columns
     return sorted(mapped, key=lambda one: len(_above(one)))
@@ -313,7 +313,7 @@ def _company_columns(root: _Source) -> Iterable[str]:
     text = [name for name, (_, kind, _) in root.columns.items() if kind in ("text", "varchar")]
     host = next((name for name in _HOSTS if name in text), None)
     if host is not None:
-        yield "# guessed: companies have a host of their own; null stands for base_url's"
+        yield "# guessed: companies have a host of their own; null means base_url's"
         yield f"base_url_column = {_text(written(host))}"
     name = next((name for name in _NAMES if name in text), None)
     if name is not None:

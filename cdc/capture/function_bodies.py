@@ -196,7 +196,7 @@ begin{single_row.attempt(join_plan, mapping)}
             from unnest(unplaced) with ordinality u (kept, number);
         when lock_not_available or deadlock_detected or serialization_failure then
           -- Another session has locked the table whole, and the writer's own limit ends its
-          -- waiting: to go on would lose the change.
+          -- waiting: continuing would lose the change.
           raise;
         when others then
           -- A table or a right of ours was taken away.

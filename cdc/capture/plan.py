@@ -271,7 +271,7 @@ def status(
             elif rows[same[0]].state == "installed":
                 rows[same[0]] = replace(rows[same[0]], state=state, detail=detail)
     for left in triggers.values():
-        detail = f"{left.name}, on a table (or under a name) that the mapping does not know"
+        detail = f"{left.name}, on a table (or under a name) that is not in the mapping"
         resource_name = re.sub(r"^(cdc\.)?(capture|gone)_", "", left.function)
         rows.append(TableStatus(left.table, resource_name, "", "stray", detail))
     return rows

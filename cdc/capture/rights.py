@@ -33,8 +33,8 @@ _MAY = {
 }
 _WHAT = {
     TRIGGER_LOCK: "put a trigger on",
-    DROP_LOCK: "take a trigger off",
-    "": "give or take the right to read",
+    DROP_LOCK: "remove a trigger from",
+    "": "grant or revoke the right to read",
 }
 
 

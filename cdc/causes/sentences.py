@@ -84,7 +84,7 @@ SENTENCES: dict[str, tuple[str, str]] = {
         "Correct the endpoint's port, or register it with http:// where CDC_ALLOW_HTTP permits it.",
     ),
     "tls old version": (
-        "{peer} has no TLS version that is safe: 1.2 or newer is required",
+        "{peer} offers no safe TLS version: 1.2 or newer is required",
         "The receiver must offer TLS 1.2 or 1.3.",
     ),
     "tls no common cipher": (
@@ -137,7 +137,7 @@ SENTENCES: dict[str, tuple[str, str]] = {
         "Check this host's network and routes: others may be unreachable too.",
     ),
     "refused all addresses": (
-        "no address of {peer} takes a connection: {why}",
+        "no address of {peer} accepts a connection: {why}",
         "Each address has its own cause: a firewall, a host that is down, or a network that this "
         "host has no route to.",
     ),
@@ -202,7 +202,7 @@ SENTENCES: dict[str, tuple[str, str]] = {
         "between that speaks {schemes}.",
     ),
     "proxy no way": (
-        "the proxy {proxy} refused to connect: it answered {status}, and found no way to the "
+        "the proxy {proxy} refused to connect: it answered {status}, and could not reach the "
         "endpoint",
         "The endpoint may be down, or the proxy cannot resolve or reach it: look at the proxy's "
         "log.",
@@ -252,7 +252,7 @@ UNRESOLVED = {
 CLASSES = {
     "tls": ("TLS with the endpoint fails", TALK),
     "dns": ("the endpoint's name cannot be resolved", _NAMESERVER),
-    "refused": ("the endpoint takes no connection", SENTENCES["refused"][1]),
+    "refused": ("the endpoint accepts no connection", SENTENCES["refused"][1]),
     "reset": ("the endpoint ends the connection", SENTENCES["reset"][1]),
     "timeout": ("the endpoint does not answer in time", SENTENCES["timeout answer"][1]),
     "protocol": ("the endpoint does not answer in HTTP/1", SENTENCES["protocol not http"][1]),
@@ -306,7 +306,7 @@ STATUSES: dict[int, tuple[str, str]] = {
         "client certificate is missing. " + TALK,
     ),
     404: ("there is nothing at the endpoint's path", _URL),
-    405: ("the endpoint's path takes no POST", _URL),
+    405: ("the endpoint's path does not accept POST", _URL),
     407: ("a proxy requires a login", "The endpoint itself answers as a proxy. " + _URL),
     408: ("the receiver waited too long for the request", _BROKEN),
     410: (
@@ -315,7 +315,7 @@ STATUSES: dict[int, tuple[str, str]] = {
         "`cdc webhook resume ID`; or remove it: `cdc webhook remove ID`.",
     ),
     413: ("the receiver finds the request too large", "Bodies have a few hundred bytes. " + TALK),
-    415: ("the receiver does not take JSON", TALK),
+    415: ("the receiver does not accept JSON", TALK),
     421: ("the server does not serve this host name", _URL),
     426: ("the receiver requires another protocol; webhooks are sent by HTTP/1.1", TALK),
     429: ("the receiver asks for fewer requests", _BUSY),

@@ -56,7 +56,7 @@ def adopt(ctx: typer.Context, yes: Yes = False, as_json: AsJson = False) -> None
         changed = here != known
         if changed:
             confirm(
-                f"{counted(active, 'active webhook')} will be called from here. Go on?", yes=yes
+                f"{counted(active, 'active webhook')} will be called from here. Continue?", yes=yes
             )
             names = ("system_identifier", "database_oid")
             before, after = (

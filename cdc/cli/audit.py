@@ -22,8 +22,10 @@ def audit(
     actor: Annotated[
         str | None, typer.Option(help="Only changes by this actor: key:<id>, cli:<user>@<host>.")
     ] = None,
-    action: Annotated[str | None, typer.Option(help="Only these, such as webhook.update.")] = None,
-    since: Annotated[str | None, typer.Option(help="30m or 7d ago, or a time.")] = None,
+    action: Annotated[
+        str | None, typer.Option(help="Only this action, e.g. webhook.update.")
+    ] = None,
+    since: Annotated[str | None, typer.Option(help="Only entries since then: 30m, 7d.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=10_000, help="Entries at most.")] = 50,
     as_json: AsJson = False,
 ) -> None:

@@ -145,7 +145,7 @@ def pause(ctx: typer.Context, number: Number, as_json: AsJson = False) -> None:
 
 
 def resume(ctx: typer.Context, number: Number, as_json: AsJson = False) -> None:
-    """Go on where it was, after a pause or a failure."""
+    """Continue after a pause or a failure."""
     from cdc.webhooks import backfills
     from cdc.webhooks.audit import Actor
 

@@ -23,8 +23,8 @@ def cancel(
     """Give up a delivery that waits or is dead: it is not sent, and logged as dropped.
 
     A number means the deliveries of one change to all webhooks, a webhook-id one of them. An
-    attempt that is in flight goes on. What waits behind the delivery is sent next. As long as the
-    log has it, `cdc delivery replay --outcome dropped ID` still sends it.
+    attempt in flight ends, and is not recorded. What waits behind the delivery is sent next. As
+    long as the log has it, `cdc delivery replay --outcome dropped ID` still sends it.
     """
     from cdc.diagnosis import deliveries
     from cdc.postgres.connections import explained

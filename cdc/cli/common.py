@@ -101,7 +101,7 @@ def company_key(settings: Settings, given: str | None) -> str | None:
 
 
 def keep_modules() -> None:
-    """What a process that runs for long has imported stays, and is not looked through again."""
+    """What a long-running process has imported stays, and is not looked through again."""
     gc.collect()
     gc.freeze()
 

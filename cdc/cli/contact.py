@@ -36,7 +36,7 @@ def add(
     email: Annotated[str, typer.Option(help="The address.")],
     as_json: AsJson = False,
 ) -> None:
-    """Add an address. It gets notices once it is confirmed by the code that is mailed to it.
+    """Add an address. It gets notices once it is confirmed by the mailed link or code.
 
     Daemons send mail where CDC_SMTP_URL is set.
     """

@@ -69,5 +69,5 @@ def refuse_unknown_company(settings: Settings, company: str | None) -> None:
             f"company {company!r} has no webhook",
             f"Companies with webhooks: {named}{more}; `cdc webhook list` shows all of them."
             if named
-            else "No company has one: `cdc webhook add` registers it.",
+            else "No company has one yet: `cdc webhook add` registers one.",
         )

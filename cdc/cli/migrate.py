@@ -98,7 +98,9 @@ def migrate(
     elif before == reached:
         say(f"Nothing to do: schema cdc has version {reached} already.")
     else:
-        came = f"brought from version {before} to {reached}" if before else f"installed ({reached})"
+        came = (
+            f"upgraded from version {before} to {reached}" if before else f"installed ({reached})"
+        )
         say(f"Schema cdc is {came}. Next: `cdc triggers plan`, then `cdc triggers install`.")
 
 
@@ -122,12 +124,12 @@ class _Others:
             common.warn(
                 f"publication {', '.join(names)} {'will send' if self.everything else 'sends'} the "
                 "tables of schema cdc to its subscribers, signing secrets included. A subscriber "
-                "that has no such tables stops at their first change, with all that it replicates"
+                "that has no such tables stops replicating at their first change"
                 f"{readers if self.slots else ''}. docs/database.md, 'Logical replication', says "
                 "what to do before."
             )
         for one in self.triggers:
-            say(f"The {one} runs at this.")
+            say(f"The {one} will fire.")
 
 
 def _others(url: str, *, fresh: bool) -> _Others:
@@ -169,8 +171,8 @@ def _plan(before: str | None, missing: list[Version], others: _Others, *, as_jso
         return
     if before is None:
         say(
-            "Schema cdc and its roles are made, in one transaction, without a lock on anything that"
-            " is there. `cdc migrate --sql` prints it; nothing was changed."
+            "Creates schema cdc and its roles, in one transaction, without a lock on existing"
+            " objects. `cdc migrate --sql` prints it; nothing was changed."
         )
         return
     for version in missing:

@@ -244,7 +244,7 @@ def _carried_out(batches: Iterator[tuple[int, int]], selection: Selection, what:
     except BaseException:
         say(
             f"Interrupted after {many(done)} of {selection.total}. The same command with "
-            f"--ended-before {before} goes on, and does nothing twice."
+            f"--ended-before {before} continues, and does nothing twice."
         )
         raise
     return done

@@ -152,7 +152,7 @@ def status(ctx: typer.Context, as_json: AsJson = False) -> None:
         elif not noted:
             say("The mapping is not the installed one; `cdc triggers install` installs it.")
         if misfit:
-            say(f"The mapping does not fit the tables any more: {misfit}")
+            say(f"The mapping no longer fits the tables: {misfit}")
     if wrong or misfit or not noted:
         raise typer.Exit(1)
 
@@ -243,13 +243,13 @@ def _planned(conn: Connection, mapping: Mapping, lock_timeout: int = 5000) -> Se
             steps = plan(conn, mapping, check(conn, mapping))
     except pg.InsufficientPrivilege as error:
         raise DatabaseError(
-            f"{error.diag.message_primary}: how capture would read it cannot be tried out", BY_OWNER
+            f"{error.diag.message_primary}: cannot test how capture would read it", BY_OWNER
         ) from None
     except pg.LockNotAvailable:
         tables = {*tables_read(mapping), *(r.table for r in mapping.resources.values())}
         who = holders(conn, [WantedLock("ACCESS SHARE", tuple(table.sql for table in tables))])
         raise DatabaseError(
-            "a table of the mapping is locked whole, and cannot be looked at: gave up after "
+            "another session has locked a table of the mapping: gave up after "
             f"{lock_timeout} ms" + (f"; {who}" if who else ""),
             advice(who),
         ) from None

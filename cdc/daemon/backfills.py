@@ -120,7 +120,7 @@ class Backfills:
         if state == WebhookState.REMOVED:
             await self._end(conn, fence, "cancelled", "its webhook was removed")
         elif resource is None:
-            await self._end(conn, fence, "cancelled", f"{event} is not in the mapping any more")
+            await self._end(conn, fence, "cancelled", f"{event} is no longer in the mapping")
         elif state == WebhookState.ACTIVE and (places := max(1, self.window // 2) - waiting) > 0:
             try:
                 page = await self._page(job, resource, place)

@@ -207,7 +207,7 @@ class Mailer:
         return (
             "This address was entered to get notices about webhooks: when deliveries fail, and "
             f"when they work again.\n\n{how}\n\nIt is valid for 7 days. If you do not want "
-            "notices, do nothing: no other mail comes.\n"
+            "notices, do nothing: no further mail is sent.\n"
         )
 
 

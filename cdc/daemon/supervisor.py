@@ -201,7 +201,7 @@ class StartRefused(CdcError):
     """One of the processes does not run, and has said why: there is nothing to add."""
 
     def __init__(self, code: int) -> None:
-        super().__init__("a process refused to run; its message stands above")
+        super().__init__("a process refused to run; see its message above")
         self.exit_code = code
 
 
@@ -259,7 +259,7 @@ async def _get(conn: socket.socket, path: str) -> tuple[int, str]:
         head, _, body = (await reader.read()).partition(b"\r\n\r\n")
         length = _LENGTH.search(head + b"\r\n")
         if length is None or int(length[1]) != len(body):
-            raise ValueError("the answer is not whole")
+            raise ValueError("the answer is incomplete")
         return int(head.split(b" ", 2)[1]), body.decode()
     finally:
         writer.close()

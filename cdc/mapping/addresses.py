@@ -62,7 +62,7 @@ def _template(
     literal, first = template.parts[0] if template.parts else ("", None)
     begins = first in resources and first != own and not literal
     if any(name not in (columns or (own,)) for name in template.names[1 if begins else 0 :]):
-        raise Wrong(place, f"'{text}': another resource's address can only stand at the beginning")
+        raise Wrong(place, f"'{text}': another resource's address must be at the beginning")
     return replace(template, parent=first if begins else None)
 
 

@@ -53,7 +53,7 @@ class UrlTemplate:
         for literal, name, spec, conversion in string.Formatter().parse(text):
             plain = name is None or name.isidentifier() or name in columns
             if not plain or spec or conversion:
-                raise ValueError("between braces stands the name of a resource, and nothing else")
+                raise ValueError("expected only the name of a resource between braces")
             parts.append((literal, name))
         return cls(text, tuple(parts))
 

@@ -280,12 +280,11 @@ _HINTS = {
 }
 _WHERE = "CDC_DATABASE_URL says where it is: postgresql://user:password@host:port/database"
 _HANGS = (
-    "Something takes the connection and does not answer: a server that hangs, or a firewall in "
-    "between."
+    "The connection is accepted, but not answered: a server that hangs, or a firewall in between."
 )
 _STANDBYS = (
-    "None of these takes writes: standbys, until one of them is promoted. Daemons wait for it, and "
-    "continue automatically."
+    "None of these accepts writes: standbys, until one of them is promoted. Daemons wait for it, "
+    "and continue automatically."
 )
 
 
@@ -304,7 +303,7 @@ def unreachable(error: Exception, codes: Sequence[str] = ()) -> DatabaseError:
 
 def _no_writes() -> DatabaseError:
     return DatabaseError(
-        "the server takes no writes: it is a standby, or was made read-only",
+        "the server accepts no writes: it is a standby, or was made read-only",
         "Give CDC_DATABASE_URL an address that leads to the primary (of several hosts, "
         "target_session_attrs=read-write finds it). On the primary: show "
         "default_transaction_read_only",

@@ -83,7 +83,7 @@ def named(conn: Connection) -> Iterator[None]:
             named = [one for one in there if one.function in context]
             for one in named or [one for one in there if f" {one.plain} " in f"{context} "]:
                 raise DatabaseError(
-                    f"{one} does not let it be done: {original.diag.message_primary}", advice(one)
+                    f"{one} refuses this: {original.diag.message_primary}", advice(one)
                 ) from None
         raise
 

@@ -96,8 +96,7 @@ class Settings(SourcedSettings):
     )
     tls_key_file: Path | None = Field(
         None,
-        description="Its private key, PEM, not encrypted. Without: it stands in the certificate's "
-        "file.",
+        description="Its private key, PEM, not encrypted. Without: in the certificate's file.",
     )
     tls_profiles: Path | None = Field(
         None,
@@ -117,8 +116,8 @@ class Settings(SourcedSettings):
         None,
         gt=0,
         le=DAY,
-        description="Age in seconds of the oldest delivery that no receiver is in the way of, "
-        "above which `/readyz` answers 503. Without: no bound.",
+        description="Age in seconds of the oldest delivery whose receiver is healthy, above which "
+        "`/readyz` answers 503. Without: no bound.",
     )
     traces: bool = Field(
         False,
@@ -250,8 +249,7 @@ class Settings(SourcedSettings):
     )
     serve_tls_key_file: Path | None = Field(
         None,
-        description="Its private key, PEM, not encrypted. Without: it stands in the certificate's "
-        "file.",
+        description="Its private key, PEM, not encrypted. Without: in the certificate's file.",
     )
     challenge: Literal["echo", "accept", "off"] = Field(
         "echo",

@@ -62,7 +62,7 @@ class Observer:
 
     def left_out(self, message: str, hint: str) -> None:
         """Of the environment: variables that look like settings and are not."""
-        self.log.warning("environment variables left out", detail=message, hint=hint)
+        self.log.warning("environment variables ignored", detail=message, hint=hint)
 
     def no_authorities(self, message: str, hint: str) -> None:
         self.log.warning("no CA certificates", detail=message, hint=hint)
@@ -77,7 +77,7 @@ class Observer:
         self.log.error("process ended", process=number, how=how, again_in=round(again_in, 2))
 
     def process_stuck(self, number: int) -> None:
-        self.log.error("process stands still, starting another", process=number)
+        self.log.error("process does not respond, starting another", process=number)
 
     def connected(self, shards: int, waiting: int) -> None:
         self.repeats.forget()
@@ -94,7 +94,7 @@ class Observer:
     def stood_still(self, seconds: float) -> None:
         """The process was stopped, its host suspended, or it got no CPU: it explains what is lost
         and taken over at the same time."""
-        self.log.warning("this process stood still", seconds=round(seconds, 1))
+        self.log.warning("this process was stalled", seconds=round(seconds, 1))
 
     def clock(self, offset: float, *, off: bool) -> None:
         """Seconds by which this host's clock is ahead of the database's; off: that is too much."""

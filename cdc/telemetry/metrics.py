@@ -320,7 +320,7 @@ def _measured(backlog: Backlog) -> Iterator[Metric]:
         ),
         (
             "cdc_lag_seconds",
-            "Age of the oldest delivery whose receiver is well; 0: none.",
+            "Age of the oldest delivery whose receiver is healthy; 0: none.",
             backlog.lag,
         ),
         (

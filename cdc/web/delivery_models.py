@@ -185,7 +185,7 @@ class TaskOut(Out):
     error: str | None = Field(description="Why it has failed: of a test, why it was not sent.")
     created_at: datetime
     ended_at: datetime | None
-    result: TrialOut | None = Field(description="What came of a test that was sent.")
+    result: TrialOut | None = Field(description="The result of a test.")
 
 
 class BackfillIn(In):

@@ -151,7 +151,7 @@ def _query(route: Route, request: ApiRequest) -> BaseModel | None:
 def _body(route: Route, request: ApiRequest) -> BaseModel | None:
     if route.body is None:
         if request.body:
-            raise Problem("invalid", "this request takes no body")
+            raise Problem("invalid", "this request must not have a body")
         return None
     if not request.body and not any(f.is_required() for f in route.body.model_fields.values()):
         return route.body()

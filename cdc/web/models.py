@@ -254,7 +254,7 @@ class PortalLinkIn(In):
 
 
 class PortalLinkMade(Out):
-    url: str = Field(description="Good for one use, within 5 minutes; shown only now.")
+    url: str = Field(description="Valid for one use, within 5 minutes; shown only now.")
     expires_at: datetime
 
 
@@ -328,7 +328,7 @@ class ProblemOut(Out):
     detail: str
     errors: list[FieldError]
     request_id: str
-    restart: str = Field("", description="Of `cursor_gone` only: the cursor to go on from.")
+    restart: str = Field("", description="Of `cursor_gone` only: the cursor to continue from.")
 
 
 class Document(Out):

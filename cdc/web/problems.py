@@ -30,7 +30,7 @@ CODES: Mapping[str, Kind] = {
     "cursor_gone": Kind(
         410,
         "The list cannot be continued from this cursor",
-        "Go on from `restart`, a cursor; what `detail` says is missing or comes again.",
+        "Continue from `restart`, a cursor; what `detail` says is missing or comes again.",
     ),
     "invalid": Kind(422, "A value is not accepted", "Correct the fields that `errors` names."),
     "address_refused": Kind(

@@ -171,8 +171,8 @@ def _can_be(
         )
     if action not in owner.actions:
         raise UsageError(
-            f"webhook {webhook_id} does not want what is {action}: nothing would be sent",
-            f"It wants {', '.join(owner.actions)}.",
+            f"webhook {webhook_id} is not registered for action {action}: nothing would be sent",
+            f"It is registered for {', '.join(owner.actions)}.",
         )
     return _can_be_read(conn, mapping, event, since)
 
@@ -278,7 +278,7 @@ def _can_be_read(
 ) -> Resource:
     """Raises CdcError where the daemon could not read the rows, or only all rows of a table."""
     if event not in mapping.events:
-        raise CdcError(f"{event} is not in the mapping any more", "`cdc events` lists its events.")
+        raise CdcError(f"{event} is no longer in the mapping", "`cdc events` lists its events.")
     direct: Any = conn.connection.driver_connection
     resource = fitted(direct, mapping).events[event]
     if since is not None and resource.changed_at is None:

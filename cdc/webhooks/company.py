@@ -77,7 +77,7 @@ def _must_match(conn: Connection, mapping: Mapping, company: str, kind: str) -> 
             "names can be given, too, once `name` in the mapping's [company] says which column "
             "has them (docs/mapping.md)"
             if mapping.company.name is None
-            else "or a name as it stands in the column of names, where this account can read it"
+            else "or a name as in the column of names, where this account can read it"
         )
         raise UsageError(
             f"invalid company {company!r}: expected a value of {where}, of type {kind}",

@@ -1,4 +1,4 @@
--- backfill: it cannot go on. Only the owner of its shard says so (fence.sql).
+-- backfill: it cannot continue. Only the owner of its shard says so (fence.sql).
 --
 -- $1 backfill  $2 shard  $3 the epoch in which we own it  $4 its state and $5 the reason
 -- Writes cdc.backfill by its key.

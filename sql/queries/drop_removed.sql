@@ -3,7 +3,7 @@
 --
 -- $1 webhook  $2, $3 after these ids of queue and retry table  $4 how many. Returns how many were dropped,
 -- and the last ids looked at (null: there were no more).
--- Writes cdc.queue, cdc.retry, cdc.attempt. Leaves out what is locked. Goes on from the last ids: while
+-- Writes cdc.queue, cdc.retry, cdc.attempt. Leaves out what is locked. Continues from the last ids: while
 -- a session holds an old snapshot, the indexes keep an entry of each row that was dropped before.
 with next_queued as (
   select l.webhook_id, l.id, l.uid from cdc.queue l

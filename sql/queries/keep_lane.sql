@@ -1,4 +1,4 @@
--- settle: a lane's breaker opened or closed, it slows down or is well again, or its owner acts on a new
+-- settle: a lane's breaker opened or closed, it slows down or recovers, or its owner acts on a new
 -- version of the registration.
 --
 -- $1 webhook  $2 breaker  $3 failures  $4 failing for seconds (null: not)  $5 slow for seconds

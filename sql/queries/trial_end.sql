@@ -1,4 +1,4 @@
--- tests: what came of one. Nothing is written where it was cancelled or given up in the meantime.
+-- tests: the result of one. Nothing is written where it was cancelled or given up in the meantime.
 --
 -- $1 task  $2 its state  $3 the result, null if it was not sent, and $4 why  $5 the endpoint that a challenge has
 -- proven, as registered; null: none  $6 why a webhook was paused that waited for it

@@ -16,7 +16,7 @@ begin
 end
 $schemas$;
 -- Refuses where a publication for all tables would take ours along: a subscriber that has no such tables
--- stops at their first change, and signing secrets are among them. To go on nevertheless:
+-- stops at their first change, and signing secrets are among them. To install nevertheless:
 -- set cdc.publish = 'yes'
 -- Names the event triggers of others, which run at what follows.
 do $others$
@@ -31,7 +31,7 @@ begin
     raise exception 'publication % is for all tables, and would send those of schema cdc too', other.pubname
       using hint = 'A subscriber that has no such tables stops at their first change, with all that it replicates, and'
         ' signing secrets are among them. docs/database.md, "Logical replication", says what to do before.'
-        ' To go on as it is: `cdc migrate --yes`, or set cdc.publish = ''yes''';
+        ' To install nevertheless: `cdc migrate --yes`, or set cdc.publish = ''yes''';
   end loop;
   for other in
     select evtname, evtfoid::regprocedure as function, pg_catalog.pg_get_userbyid(evtowner) as owner

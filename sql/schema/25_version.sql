@@ -1,4 +1,4 @@
--- The version of this schema, in the form in which Alembic keeps it, so that `cdc migrate` goes on
+-- The version of this schema, in the form in which Alembic keeps it, so that `cdc migrate` continues
 -- from an installation made with psql.
 create table cdc.schema_version (
   version_num varchar(32) not null,

@@ -13,7 +13,7 @@ create table cdc.installation (
   mapped_at          timestamptz,
   serves             text not null default '0001', -- programs of this version and newer can use this schema
   -- The highest transaction of a delivery that pruning has removed from the log: a list of what was owed
-  -- that goes on below it has a gap.
+  -- that continues below it has a gap.
   log_pruned         xid8 not null default '0'
 );
 

@@ -163,8 +163,8 @@ def test_several_keys_to_one_table_and_circles_are_named(cdc: Command, run: Run)
     assert found.resources["person"].parents == {"company": ("company_id",)}
     assert found.resources["job"].parents == {"person": ("owner_id",)}
     assert "# not used: deputy_id leads to person, too" in text
-    assert "# not used: boss leads to person: that would be a circle" in text
-    assert "# not used: job_id leads to job: that would be a circle" in text
+    assert "# not used: boss leads to person: that would be a cycle" in text
+    assert "# not used: job_id leads to job: that would be a cycle" in text
 
 
 def test_what_does_not_lead_to_the_company_is_listed(cdc: Command, run: Run) -> None:

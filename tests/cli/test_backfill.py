@@ -88,7 +88,7 @@ def test_what_cannot_be(cdc: Command, db: psycopg.Connection) -> None:
     db.execute("drop function cdc_capture.backfill_candidate")
     assert "Run `cdc triggers install`." in refused()
     db.execute("update cdc.subscription set actions = 'm'")
-    assert "webhook 1 does not want what is created" in refused(code=2)
+    assert "webhook 1 is not registered for action created" in refused(code=2)
     assert "unknown backfill 7" in cdc.refused("backfill", "show", 7)
     cdc.good("webhook", "remove", number, "--yes")
     assert "webhook 1 was removed" in refused()

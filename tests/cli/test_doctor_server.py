@@ -127,7 +127,7 @@ def test_a_standby_and_a_server_that_flushes() -> None:
         assert "a standby" in said
         # Commands say so as well, and not what exactly cannot be done there.
         for words in (("status",), ("webhook", "pause", 1)):
-            assert "takes no writes: it is a standby" in cdc.refused(*words)
+            assert "accepts no writes: it is a standby" in cdc.refused(*words)
 
 
 @pytest.mark.parametrize(

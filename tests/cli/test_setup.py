@@ -138,7 +138,7 @@ def test_install_gives_up_on_a_locked_table_and_says_who_to_look_for(bare: Comma
         assert "pg_terminate_backend" in told
         conn.execute("lock table candidate in access exclusive mode")
         told = bare.refused("triggers", "install", "--lock-timeout", 20, "--tries", 1)
-        assert "is locked whole, and cannot be looked at: gave up after 20 ms; pid" in told
+        assert "has locked a table of the mapping: gave up after 20 ms; pid" in told
     assert "Capture is installed" in bare.good("triggers", "install").err
 
 

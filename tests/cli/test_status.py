@@ -113,7 +113,7 @@ class TestStatus:
         fails(db, number, "10 seconds")
         out = cdc.good("status").out
         assert "All is well" not in out
-        assert "Nothing is late yet; 1 receiver does not answer well." in out
+        assert "Nothing is late yet; 1 receiver is failing." in out
 
     def test_since_when_a_late_webhook_fails_and_that_it_is_tried(
         self, cdc: Command, db: psycopg.Connection, daemon: psycopg.Connection
@@ -122,7 +122,9 @@ class TestStatus:
         owe(db, number, **{'"time"': LATE})
         fails(db, number, "30 minutes")
         (problem,) = status(cdc)["problems"]
-        assert "waits for 2 min: the endpoint takes no connection (refused), for 30 min." in problem
+        assert (
+            "waits for 2 min: the endpoint accepts no connection (refused), for 30 min." in problem
+        )
         assert problem.endswith("It is tried again automatically, at least once a minute.")
 
     def test_late_without_a_failure_says_where_to_look(

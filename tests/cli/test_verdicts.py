@@ -169,7 +169,7 @@ def test_one_cause_is_stated_once(cdc: Command, db: Connection, daemon: Connecti
     (problem,) = status(cdc)["problems"]
     assert problem.startswith(
         "12 webhooks (1, 2, 3, 4, 5, ...) are late, one of webhook 1 waits for 8 min: the "
-        "endpoint takes no connection (refused), for 9 min."
+        "endpoint accepts no connection (refused), for 9 min."
     )
     daemon.close()
     (problem,) = status(cdc)["problems"]

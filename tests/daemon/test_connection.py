@@ -292,7 +292,7 @@ async def test_a_server_that_takes_no_writes_for_a_while_is_waited_for(world: Wo
             "select pg_terminate_backend(pid) from pg_stat_activity"
             " where application_name like 'cdc %' and datname = current_database()"
         )
-        await eventually(lambda: "takes no writes" in str(daemon.log.lines), "it says why")
+        await eventually(lambda: "accepts no writes" in str(daemon.log.lines), "it says why")
         await writer.insert("candidate", project_id=1)
         await world.run(f"alter database {name} reset default_transaction_read_only")
         await world.arrived(hook)

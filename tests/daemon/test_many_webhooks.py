@@ -121,6 +121,6 @@ async def test_each_has_something_waiting(world: World, webhooks: int) -> None:
         assert not slow
         assert daemon.peak_mb() < MEMORY_MB
         assert not daemon.process.log.all("connection lost")
-        assert not daemon.process.log.all("this process stood still")
+        assert not daemon.process.log.all("this process was stalled")
     assert crowd.came() == dict.fromkeys(range(1, webhooks + 1), 3)
     await crowd.close()

@@ -167,7 +167,7 @@ async def test_one_that_stands_still_is_started_anew(
                     """It does not serve yet."""
         stopped, _ = (c for c in psutil.Process().children() if "--child" in c.cmdline())
         stopped.suspend()
-        await log.seen("process stands still, starting another")
+        await log.seen("process does not respond, starting another")
         ended = await log.seen("process ended")
         assert ended.values["how"] == "killed by SIGKILL"
     finally:

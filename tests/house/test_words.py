@@ -24,12 +24,16 @@ PAGES = sorted(TOP.glob("cdc/web/console/templates/*.html"))
 MARKUP = re.compile(r"\{[{%#].*?[}%#]\}|<[^>]*>", re.DOTALL)
 MOST_WORDS = 2500  # a longer page is two pages
 GENERATED = re.compile(r"<!-- [^>]*written by.*?<!-- end of", re.DOTALL)
-# Name the actor; report, return or notify; "invalid X: expected ..."; again; automatically; N.
+# Name the actor; report, return or notify; "invalid X: expected ..."; again; automatically; N;
+# continue; result or outcome; hangs; healthy; holds vacuum back; accepts; for example.
 REFUSED = re.compile(
     r"(?<!there\s)\b(?:is|are)\s+no\s+(?!longer\b)\w+"
     r"|(?:(?<=[.!?:]\s)|^)(?:Who|Whoever)\b"
     r"|\b(?:told|whoever|(?:no|every|some|any)body|anew|once\s+more|by\s+itself|under\s+way|so\s+many)\b"
-    r"|\b(?:is|are|has|have)\s+to\s+be\b|\bto\s+be\s+had\b",
+    r"|\b(?:is|are|has|have)\s+to\s+be\b|\bto\s+be\s+had\b"
+    r"|\bgo(?:es)?\s+on\b|\b(?:came|comes|becomes?|became)\s+of\b|\b(?:stands?|stood)\s+still\b"
+    r"|(?<!all\s)(?<!everything\s)\bis\s+well\b|\bkeeps?\s+vacuum\s+back\b|\bfor\s+long\b"
+    r"|\b(?:takes?|took)\s+(?:no|a)\s+connections?\b|,\s+say\b|\bas\s+ever\b|\bgood\s+for\b",
     re.IGNORECASE,
 )
 
@@ -118,6 +122,11 @@ def test_others_are_found() -> None:
     assert not in_guide("<!-- x: written by `y` -->\nunder way\n<!-- end of x -->")
     assert in_guide("It has to be read.") == [(1, "has to be")]
     assert not in_guide("There is no order, and it is no longer kept.")
+    for planted in ("It goes on.", "What came of it", "a daemon that stands still", "it is well"):
+        assert in_guide(planted), planted
+    for planted in ("No row, say.", "takes no connection", "open for long", "keeps vacuum back"):
+        assert in_guide(planted), planted
+    assert not in_guide("All is well. It takes no lock, and is open for longer than an hour.")
     planted = '"""Is no docstring."""\nraise E(f"{x} is no time. Who asks?")\n'
     assert in_code(planted, helped=False) == [(2, "is no time"), (2, "Who")]
     assert in_code(planted, helped=True)[0] == (1, "Is no docstring")

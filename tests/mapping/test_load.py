@@ -137,12 +137,12 @@ def refused(text: str) -> str:
         (
             "{project}candidates/{candidate}/",
             "c/{candidate}/{project}",
-            "another resource's address can only stand at the beginning",
+            "another resource's address must be at the beginning",
         ),
         (
             "{project}candidates/{candidate}/",
             "x/{project}c/{candidate}/",
-            "another resource's address can only stand at the beginning",
+            "another resource's address must be at the beginning",
         ),
         (
             "{project}candidates/{candidate}/",
@@ -152,12 +152,12 @@ def refused(text: str) -> str:
         (
             "{project}candidates/{candidate}/",
             "{project}candidates/{candidate.id}/",
-            "between braces stands the name of a resource, and nothing else",
+            "expected only the name of a resource between braces",
         ),
         (
             "{project}candidates/{candidate}/",
             "{project}candidates/{candidate!r}/",
-            "between braces stands the name of a resource, and nothing else",
+            "expected only the name of a resource between braces",
         ),
         ('url = "{company}projects/{project}/"', "url = []", "resources.project.url: is empty"),
         (

@@ -90,7 +90,7 @@ def test_a_standby(german: EmbeddedPostgres) -> None:
     signal.touch()
     german.start()
     for words in (("status",), ("webhook", "pause", 1)):
-        assert "takes no writes: it is a standby" in cdc.refused(*words)
+        assert "accepts no writes: it is a standby" in cdc.refused(*words)
     german.stop()
     signal.unlink()
     german.start()

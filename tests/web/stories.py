@@ -61,7 +61,7 @@ def registered(here: Window, endpoint: str, picture: str = "") -> tuple[int, str
     here.click("Register", "button")
     here.see("This is the signing secret. It is shown only now")
     secret = page.locator(".secret").inner_text()
-    here.click("I have it: go on")
+    here.click("I have it: continue")
     page.get_by_role("heading", name="Deliveries").wait_for()
     return int(page.url.rpartition("/")[2]), secret
 

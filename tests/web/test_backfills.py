@@ -125,7 +125,7 @@ async def test_the_console_counts_first_and_asks_before_each_change(
     assert operator.good("GET", f"/v1/backfills?webhook={hook}")["items"] == []
     page = await helpdesk.send(f"{one}/backfill", page.hidden.items())
     assert (page.status, page.path.rpartition("/")[0]) == (200, "/console/backfills")
-    assert "It goes on" in page.text
+    assert "It continues" in page.text
     shown = page.path.removeprefix("/console")
     again = await helpdesk.send(f"{one}/backfill", (await helpdesk.get(chosen)).hidden.items())
     assert (again.status, "has not ended" in again.text) == (409, True)

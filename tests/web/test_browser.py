@@ -63,7 +63,7 @@ class TestTheHelpdesk:
             here.see("The receiver has not accepted it")
             here.see("self-signed certificate")
             here.picture("console-test", height=520)
-            here.click("Go on")
+            here.click("Continue")
 
             change(served, 7)
             failed = "select from cdc.retry where webhook_id = %s and last_error = 'tls'"
@@ -71,7 +71,7 @@ class TestTheHelpdesk:
             page.reload()
             here.see("is refused: self-signed certificate (tls)")
             here.see("Otherwise the receiver needs a certificate of a public CA.")
-            assert page.get_by_text("nothing keeps it from being sent to").count() == 0
+            assert page.get_by_text("It is active: deliveries are sent to it").count() == 0
             here.picture("console-webhook", height=1000)
 
             here.click("Edit")
@@ -83,13 +83,13 @@ class TestTheHelpdesk:
             gone = "select from cdc.retry where webhook_id = %s"
             until(lambda: not served.rows(gone, number))
             page.reload()
-            here.see("nothing keeps it from being sent to")
+            here.see("It is active: deliveries are sent to it")
             here.see("delivered", "table")
             here.click("Test")
             here.click("Send a test", "button")
             here.see("The receiver has accepted it: it answered 200")
             assert verified(secret, *good.got[-1])["data"]["action"] == "test"
-            here.click("Go on")
+            here.click("Continue")
 
             good.status = 500
             change(served, 7)
@@ -193,7 +193,7 @@ class TestTheHelpdesk:
             page.keyboard.press("Space")  # the first event
             page.keyboard.press("Enter")
             here.see("This is the signing secret. It is shown only now")
-            reach(page, "I have it: go on")
+            reach(page, "I have it: continue")
             page.keyboard.press("Enter")
             here.see("http://127.0.0.1:9/keyboard")
             reach(page, "Sign out")

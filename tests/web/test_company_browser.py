@@ -54,7 +54,7 @@ def test_a_company_sees_why_nothing_arrives_and_sends_again(
         page.get_by_label("project_changed").check()
         here.click("Register", "button")
         secret = page.locator(".secret").inner_text()
-        here.click("I have it: go on")
+        here.click("I have it: continue")
         number = page.url.rpartition("/")[2]
         here.see("Nothing is sent to this address yet: it is not verified.")
         change(served, 5)

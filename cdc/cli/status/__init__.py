@@ -29,7 +29,7 @@ def register(app: typer.Typer) -> None:
 def status(
     ctx: typer.Context,
     company: Annotated[
-        str | None, typer.Option(help="List all webhooks of this company, and no others.")
+        str | None, typer.Option(help="Only this company: list all its webhooks.")
     ] = None,
     companies: Annotated[
         bool, typer.Option("--companies", help="One line per company instead of per webhook.")

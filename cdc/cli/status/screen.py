@@ -72,8 +72,8 @@ def _and_more(hidden: int) -> str:
 
 def _well(failing: int) -> Text:
     if failing:
-        they = wording.counted(failing, "receiver does", "receivers do")
-        return styled(f"Nothing is late yet; {they} not answer well.", common.SO_SO)
+        they = wording.counted(failing, "receiver is", "receivers are")
+        return styled(f"Nothing is late yet; {they} failing.", common.SO_SO)
     return styled("All is well.", common.GOOD)
 
 

@@ -167,7 +167,7 @@ def update(
     if event and (add_event or remove_event):
         raise UsageError(
             "--event names all events: it contradicts --add-event and --remove-event",
-            "Give either the one or the others.",
+            "Use --event alone, or the others.",
         )
     if filter_ and no_filter:
         raise UsageError("--filter and --no-filter contradict each other")
@@ -182,9 +182,7 @@ def update(
     if tls_profile is not None and no_tls_profile:
         raise UsageError("--tls-profile and --no-tls-profile contradict each other")
     if tls_profile == "":
-        raise UsageError(
-            "invalid TLS profile '': expected a name", "--no-tls-profile takes it off."
-        )
+        raise UsageError("invalid TLS profile '': expected a name", "--no-tls-profile removes it.")
     endpoint = base.line_of(url)
     headers = {} if no_headers else base.headers_of(header) if header else None
     changes = Changes(

@@ -58,9 +58,7 @@ def resume(
     webhook_id: WebhookId,
     unverified: Annotated[
         bool,
-        typer.Option(
-            "--unverified", help="Also if its company has entered the endpoint, and not proven it."
-        ),
+        typer.Option("--unverified", help="Resume even if the company's endpoint is not verified."),
     ] = False,
     as_json: AsJson = False,
 ) -> None:

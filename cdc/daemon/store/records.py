@@ -41,7 +41,7 @@ class Promote:
 
 @dataclass(slots=True)
 class KeepLane:
-    """The lane's breaker opened or closed, it slows down or is well again, or its owner acts on a
+    """The lane's breaker opened or closed, it slows down or recovers, or its owner acts on a
     version of the registration."""
 
     lane: Lane

@@ -190,7 +190,7 @@ def reraise(error: psycopg.Error, what: str, began: float) -> NoReturn:
         case pg.ReadOnlySqlTransaction():
             # By a person, or by a managed server, as when its disk is full: nothing of ours is
             # wrong, and it passes.
-            raise psycopg.OperationalError(f"the server takes no writes: {error}") from error
+            raise psycopg.OperationalError(f"the server accepts no writes: {error}") from error
         case psycopg.InternalError() if error.diag.severity_nonlocalized == "FATAL":
             # Transactions that stood still for too long end their session, under the codes of an
             # invalid state (25P03, 25P04).

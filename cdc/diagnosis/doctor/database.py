@@ -183,7 +183,7 @@ def transactions(see: Patient) -> Result:
 
 
 def snapshots(see: Patient) -> Result:
-    """no session, replication slot, standby or prepared transaction keeps vacuum back
+    """no session, replication slot, standby or prepared transaction holds vacuum back
 
     Vacuum removes nothing that the oldest snapshot may still see."""
     rows = see.rows(
@@ -214,12 +214,12 @@ def snapshots(see: Patient) -> Result:
     if rows and rows[0][1] > HELD_BACK:
         who, held, todo = rows[0]
         return warn(
-            f"{who} keeps vacuum back: {held} transactions have begun since its snapshot",
+            f"{who} holds vacuum back: {held} transactions have begun since its snapshot",
             f"Our tables grow meanwhile; no session waits for it. {todo}",
         )
     if not see.sees_sessions:
         return unseen("snapshots of other accounts")
-    return ok("no session keeps vacuum back for long")
+    return ok("no session holds vacuum back for a long time")
 
 
 def notifications(see: Patient) -> Result:
@@ -238,8 +238,8 @@ def notifications(see: Patient) -> Result:
          order by xact_start limit 1
         """
     )
-    fact = f"the notification queue is {share:.0%} full; when it is full, writers that ring fail"
-    todo = "A session listens and has not read for long: look for old transactions of listeners."
+    fact = f"the notification queue is {share:.0%} full; writers that notify fail when it is full"
+    todo = "A session listens and has not read lately: look for old transactions of listeners."
     if rows:
         pid, name, user, database, seconds = rows[0]
         fact += (

@@ -116,7 +116,7 @@ def vacuum(see: Patient) -> Result:
         name, dead = rows[0]
         return warn(
             f"cdc.{name} has {dead} dead rows that were not vacuumed",
-            "An old transaction keeps vacuum back (see the checks 'transactions' and 'snapshots'), "
+            "An old transaction holds vacuum back (see the checks 'transactions' and 'snapshots'), "
             f"or autovacuum does not keep up: vacuum (verbose) cdc.{name}",
         )
     return ok("our tables are vacuumed")

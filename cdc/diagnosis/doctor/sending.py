@@ -32,7 +32,7 @@ def doorbell(see: Patient) -> Result:
     if wanted == "on" and prepared:
         return fail(
             f"the doorbell is on, and max_prepared_transactions is {prepared}: PREPARE refuses "
-            "transactions that have rung it",
+            "transactions that have sent NOTIFY",
             "Set CDC_DOORBELL=auto, unless no application uses prepared transactions.",
         )
     if wanted == "off" or prepared:
@@ -68,7 +68,7 @@ def backlog(see: Patient) -> Result:
         what = counted(len(wrong), "webhook waits for a daemon", "webhooks wait for a daemon")
         return fail(what, "See the check 'daemons'.")
     if not found:
-        return ok("nothing waits for long, is dead, or expires")
+        return ok("nothing is late, dead, or about to expire")
     more = f"; and {len(found) - 1} more, which `cdc status` lists" if len(found) > 1 else ""
     return fail(f"{found[0].text}{more}", found[0].todo)
 

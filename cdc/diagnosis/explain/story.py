@@ -296,7 +296,7 @@ def in_the_way(hook: WebhookFacts, facts: Facts) -> Iterator[Sentence]:
         yield Sentence(
             "bad",
             "lane open",
-            f"The endpoint does not answer well{since} ({hook.failures} failures in a row"
+            f"The endpoint fails{since} ({hook.failures} failures in a row"
             f"{', the last: ' + last if last else ''}): its circuit breaker "
             f"is {hook.breaker}, and only one delivery at a time probes the endpoint.",
             f"{cause.todo_for(hook.id)} Probes continue automatically, at least once a minute.",

@@ -40,7 +40,7 @@ def of_webhook(hook: WebhookFacts, facts: Facts) -> Iterator[Sentence]:
             wrong.append(_of_failing(hook, failing))
             yield wrong[-1]
         if not wrong:
-            yield Sentence("ok", "active", "It is active, and nothing keeps it from being sent to.")
+            yield Sentence("ok", "active", "It is active: deliveries are sent to it.")
 
 
 def _of_failing(hook: WebhookFacts, failing: Failing) -> Sentence:

@@ -104,7 +104,7 @@ def _refuse_gone(after: _Cursor, span: OwedSpan, identity: str) -> None:
         raise Problem(
             "cursor_gone",
             "deliveries behind the cursor were removed, because the log keeps them for a limited"
-            " time. `restart` goes on with what is left",
+            " time. `restart` continues with what is left",
             restart=after._replace(kept=span.pruned).text,
         )
 

@@ -60,7 +60,7 @@ def ask_revoke(visit: Visit) -> Page:
     if found is None:
         raise Problem("not_found")
     what = [
-        f"The key {number} ({found['scope']}) is worth nothing from now on, for good.",
+        f"The key {number} ({found['scope']}) is revoked for good.",
         "Sessions of this console that began with it end.",
     ]
     if number == visit.access.key.id:

@@ -27,7 +27,7 @@ DONE = {
     "resumed": "Resumed. What waits is sent now.",
     "changed": "Changed.",
     "removed": "Removed for good.",
-    "challenged": "A challenge is sent now. Below is what came of it, within a minute.",
+    "challenged": "A challenge is sent now. Its result appears below within a minute.",
     "verified": "The address is verified: notifications are sent to it.",
 }
 """What a page says after a change."""

@@ -423,7 +423,7 @@ create index notice_company on cdc.notice (company, id);
 -- What it costs is mostly to begin with all partitions, so it reads them once, and a second time only while a
 -- writer is open.
 --
--- $1 webhook  $2 transaction and $3 number of the place to go on behind  $4 how many deliveries
+-- $1 webhook  $2 transaction and $3 number of the place to continue behind  $4 how many deliveries
 -- $5 how many rows of the queue are looked at; where more wait for the webhook, the page may end at what was seen
 -- $6 partitions of the log: from, to, and again from, to (a list cannot be pruned by)  $7 whether bodies are wanted
 -- Reads cdc.queue by queue_lane and queue_xid, the others by retry_list, dead_list and attempt_list, from the place on:

@@ -19,7 +19,6 @@ from cdc.daemon.backfills import Backfills
 from cdc.daemon.consequences import Consequences
 from cdc.daemon.dispatch import Dispatcher
 from cdc.daemon.lease import Lease
-from cdc.daemon.mail import Mailer, MailServer
 from cdc.daemon.maintenance import Maintenance
 from cdc.daemon.pipeline import Pipeline
 from cdc.daemon.store.session import open_session, open_sessions
@@ -46,6 +45,7 @@ from cdc.telemetry.metrics import UNREADY_AFTER_S
 from cdc.webhooks.vault import Vault
 
 if TYPE_CHECKING:
+    from cdc.daemon.mail import Mailer, MailServer
     from cdc.telemetry.http import HealthServer
 
 CONNECT_FIRST_S, CONNECT_LONGEST_S = 0.05, 2.0  # pauses between two tries
@@ -108,6 +108,8 @@ class App:
         if settings.traces:
             check_traces()
         if settings.smtp_url is not None:
+            from cdc.daemon.mail import MailServer
+
             self._mail_server = MailServer.of(settings)
         metrics = self.observer.metrics
         metrics.watch(self._state)
@@ -279,6 +281,8 @@ class App:
         server, sender = self._mail_server, self.settings.smtp_sender
         if server is None or sender is None:
             return None
+        from cdc.daemon.mail import Mailer
+
         return Mailer(url, self.observer, server, sender, self.settings.serve_url)
 
     async def _wind_down(self, settler: Settler) -> None:

@@ -8,7 +8,6 @@ from typing import NamedTuple
 import psycopg
 from psycopg import errors as pg
 
-from cdc.capture import rights as granted
 from cdc.daemon.store.session import Connection
 from cdc.daemon.store.session import run as run_query
 from cdc.errors import DatabaseError
@@ -133,6 +132,8 @@ async def lacking(conn: Connection, error: psycopg.Error) -> DatabaseError:
         return DatabaseError(said, _grant(server.account))
     if taken_away := builtins.grant_for(said):
         return DatabaseError(said, taken_away)
+    from cdc.capture import rights as granted
+
     sql, rights = granted.missing()
     cursor = psycopg.AsyncCursor(conn)  # the daemon's own have $1
     rows = await (await cursor.execute(sql.encode(), rights)).fetchall()

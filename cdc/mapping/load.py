@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from dataclasses import replace
 from fnmatch import fnmatch
 from functools import cache
-from importlib.resources import files
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -78,8 +77,8 @@ class _MappingFile(_Strict):
 @cache
 def default_mapping() -> Mapping:
     """The interview suite's own mapping, shipped with the program."""
-    text = files("cdc.mapping").joinpath("interview_suite.toml").read_text(encoding="utf-8")
-    return replace(parse_mapping(text, "interview_suite.toml"), fits=True)
+    path = Path(__file__).with_name("interview_suite.toml")
+    return replace(parse_mapping(path.read_text("utf-8"), path.name), fits=True)
 
 
 def load_mapping(path: Path | None, base_url: str | None = None) -> Mapping:

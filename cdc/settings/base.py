@@ -5,21 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import PrivateAttr
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic import BaseModel, ConfigDict, PrivateAttr
 
 from cdc.settings.kinds import LeftOut
 
 Source = Literal["default", "file", "environment"]
 
 
-class SourcedSettings(BaseSettings):
+class SourcedSettings(BaseModel):
     """Settings that know their sources; ``load`` fills them in."""
 
-    model_config = SettingsConfigDict(
-        env_prefix="CDC_",
-        env_ignore_empty=True,
+    model_config = ConfigDict(
         extra="forbid",
+        validate_default=True,
         frozen=True,
         allow_inf_nan=False,
         # An input may hold a password, and pydantic's own message is not for people anyway.
@@ -45,15 +43,3 @@ class SourcedSettings(BaseSettings):
     def left_out(self) -> tuple[LeftOut, ...]:
         """What the environment has that looks like a setting and is not one."""
         return self._left_out
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        # load() reads the environment itself, to know what came from where.
-        return (init_settings,)

@@ -12,7 +12,6 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import psycopg
 from psycopg.pq import Conninfo
 from pydantic import AfterValidator, BeforeValidator, Field
-from pydantic_settings import NoDecode
 
 from cdc.postgres.refusal import invalid
 
@@ -39,11 +38,10 @@ def _network(value: object) -> object:
 
 
 Networks = Annotated[
-    tuple[Annotated[Network, BeforeValidator(_network)], ...], NoDecode, BeforeValidator(_split)
+    tuple[Annotated[Network, BeforeValidator(_network)], ...], BeforeValidator(_split)
 ]
 Schedule = Annotated[
     tuple[Annotated[float, Field(ge=0.001, le=31 * DAY)], ...],
-    NoDecode,
     BeforeValidator(_split),
 ]
 
@@ -59,7 +57,7 @@ def _are_keys(value: tuple[str, ...]) -> tuple[str, ...]:
     return value
 
 
-Keys = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split), AfterValidator(_are_keys)]
+Keys = Annotated[tuple[str, ...], BeforeValidator(_split), AfterValidator(_are_keys)]
 
 
 def _role(value: object) -> object:
@@ -68,9 +66,7 @@ def _role(value: object) -> object:
     return value
 
 
-Roles = Annotated[
-    tuple[Annotated[str, BeforeValidator(_role)], ...], NoDecode, BeforeValidator(_split)
-]
+Roles = Annotated[tuple[Annotated[str, BeforeValidator(_role)], ...], BeforeValidator(_split)]
 
 _HOST = re.compile(r"\*|(\*?\.)?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\.?")
 
@@ -97,9 +93,7 @@ def _exempt(value: object) -> object:
     return value
 
 
-Exempt = Annotated[
-    tuple[Annotated[str, BeforeValidator(_exempt)], ...], NoDecode, BeforeValidator(_split)
-]
+Exempt = Annotated[tuple[Annotated[str, BeforeValidator(_exempt)], ...], BeforeValidator(_split)]
 
 
 def odd_in_url(value: str) -> str | None:
@@ -144,9 +138,7 @@ def _origin(value: object) -> object:
     return value
 
 
-Origins = Annotated[
-    tuple[Annotated[str, BeforeValidator(_origin)], ...], NoDecode, BeforeValidator(_split)
-]
+Origins = Annotated[tuple[Annotated[str, BeforeValidator(_origin)], ...], BeforeValidator(_split)]
 
 
 def is_local(url: str | None) -> bool:

@@ -7,17 +7,19 @@ import time
 from collections.abc import Awaitable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import psycopg
 
-from cdc.daemon.mail import Mailer
 from cdc.daemon.maintenance import drop_removed, expire, late_capture, notices, prune, sweep
 from cdc.daemon.maintenance.measure import Measure
 from cdc.daemon.maintenance.sweep import SweptLanes
 from cdc.daemon.store.session import Connection, open_session
 from cdc.settings.kinds import DAY
 from cdc.telemetry import Observer
+
+if TYPE_CHECKING:
+    from cdc.daemon.mail import Mailer
 
 REMOVED_EVERY_S = 5.0
 LATE_CAPTURE_EVERY_S = 0.1

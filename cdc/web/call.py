@@ -114,9 +114,9 @@ class Service:
 
 @dataclass(frozen=True, slots=True)
 class ApiAnswer:
-    """body: a model, or None for none."""
+    """body: a model, or the JSON of one; None for none."""
 
-    body: BaseModel | None
+    body: BaseModel | bytes | None
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
 

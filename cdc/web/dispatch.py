@@ -191,9 +191,11 @@ def _version(route: Route, request: ApiRequest) -> int | None:
 
 
 def _reply(answer: ApiAnswer) -> ApiReply:
-    body = b"" if answer.body is None else answer.body.model_dump_json().encode()
-    kind = {} if answer.body is None else {"Content-Type": JSON}
-    return ApiReply(answer.status, {**kind, **answer.headers}, body)
+    body = answer.body
+    if body is None:
+        return ApiReply(answer.status, answer.headers, b"")
+    written = body if isinstance(body, bytes) else body.model_dump_json().encode()
+    return ApiReply(answer.status, {"Content-Type": JSON, **answer.headers}, written)
 
 
 def _packed(reply: ApiReply) -> Stored:

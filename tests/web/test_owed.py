@@ -11,6 +11,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from cdc.web.delivery_models import DeliveryPage
 from tests.web.kit import Answer, Client, Served, problem, until
 from tests.web.test_deliveries import DEAD, hook
 
@@ -50,6 +51,30 @@ def test_each_delivery_is_on_one_page(served: Served, operator: Client) -> None:
     served.run(DEAD, number, number * 1_000_000 + 100, 1)
     (page,) = pages(operator, number, after=page["next"])
     assert [one["id"] for one in page["items"]] == [number * 1_000_000 + 101]
+
+
+def test_a_page_is_written_as_its_model_would_write_it(served: Served, operator: Client) -> None:
+    """Byte by byte: fields, their order, forms of times and of what is left out."""
+    number = hook(served, operator, "2", 6)
+    served.run(
+        "update cdc.dead set time = %s where webhook_id = %s and id %% 10 = 2",
+        *("2026-01-31T10:00:00Z", number),
+    )
+    served.run(
+        "update cdc.dead set refs = %s where webhook_id = %s and id %% 10 = 3",
+        *(["b", "1", "é\u2028", '"\\/'], number),
+    )
+    served.run(
+        "update cdc.dead set refs = '{x}', body = %s where webhook_id = %s and id %% 10 = 4",
+        *(b"\xff", number),
+    )
+    (first, *_) = (one for page in pages(operator, number) for one in page["items"])
+    operator.good("POST", f"/v1/deliveries/{first['uid']}/retry")
+    for query in ("", "?body=true"):
+        answer = operator("GET", f"/v1/webhooks/{number}/deliveries{query}")
+        page = DeliveryPage.model_validate_json(answer.body)
+        assert len(page.items) == 6
+        assert page.model_dump_json().encode() == answer.body
 
 
 def test_a_replayed_delivery_keeps_its_place(served: Served, operator: Client) -> None:

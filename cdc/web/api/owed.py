@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from datetime import UTC, datetime
 from typing import Any, NamedTuple, Self
-from uuid import UUID
 
 import orjson
 
@@ -17,7 +16,7 @@ from cdc.model import LOG_RING, UNFIT
 from cdc.postgres.connections import driver_of
 from cdc.web import pages
 from cdc.web.call import ApiAnswer, Call
-from cdc.web.delivery_models import DeliveryOut, DeliveryPage, DeliveryQuery
+from cdc.web.delivery_models import DeliveryQuery
 from cdc.web.problems import Problem
 
 FILTER_SCAN = 1000
@@ -80,13 +79,21 @@ def listed(call: Call) -> ApiAnswer:
         # What is not read yet will be committed later, and ends after that.
         day = _day(span.final_until)
     return ApiAnswer(
-        DeliveryPage(
-            items=_shown(call, span, items, bodies=query.body),
-            next=_Cursor(identity, webhook, end, kept, day).text,
-            more=more,
-            final_until=span.final_until,
+        _page(
+            {
+                "items": _shown(call, span, items, bodies=query.body),
+                "next": _Cursor(identity, webhook, end, kept, day).text,
+                "more": more,
+                "final_until": span.final_until,
+            }
         )
     )
+
+
+def _page(page: dict[str, Any]) -> bytes:
+    """A DeliveryPage, as that would be written: a model for each delivery takes three times as long
+    as all the rest of it."""
+    return orjson.dumps(page, option=orjson.OPT_UTC_Z)
 
 
 def _refuse_gone(after: _Cursor, span: OwedSpan, identity: str) -> None:
@@ -137,7 +144,7 @@ def _fits(one: Owed, query: DeliveryQuery) -> bool:
     )
 
 
-def _shown(call: Call, span: OwedSpan, items: list[Owed], *, bodies: bool) -> list[DeliveryOut]:
+def _shown(call: Call, span: OwedSpan, items: list[Owed], *, bodies: bool) -> list[dict[str, Any]]:
     if not items:
         return []  # the usual answer to a client that has read all
     url, _ = split_endpoint(span.endpoint)
@@ -145,30 +152,33 @@ def _shown(call: Call, span: OwedSpan, items: list[Owed], *, bodies: bool) -> li
     return [_out(one, span.company, url, translator, bodies=bodies) for one in items]
 
 
-def _out(one: Owed, company: str, url: str, translator: Translator, *, bodies: bool) -> DeliveryOut:
+def _out(
+    one: Owed, company: str, url: str, translator: Translator, *, bodies: bool
+) -> dict[str, Any]:
+    """A DeliveryOut: its fields, in their order."""
     delivery = one.delivery
     try:
         body = delivery.body or translator.body(delivery, url)
     except Untranslatable:
         body = None
     readable = delivery.layout.id != UNFIT
-    return DeliveryOut(
-        id=delivery.id,
-        uid=UUID(delivery.uid),
-        webhook=delivery.webhook_id,
-        company=company,
-        event=delivery.layout.event,
-        action=delivery.action,
-        key=delivery.refs[-1] if readable else None,
-        time=delivery.time,
-        state=one.state,
-        tries=delivery.tries,
-        status=one.status,
-        error=one.error,
-        due_at=one.due_at,
-        data=_data(body),
-        body=body.decode(errors="replace") if bodies and body is not None else None,
-    )
+    return {
+        "id": delivery.id,
+        "uid": delivery.uid,
+        "webhook": delivery.webhook_id,
+        "company": company,
+        "event": delivery.layout.event,
+        "action": delivery.action,
+        "key": delivery.refs[-1] if readable else None,
+        "time": delivery.time,
+        "state": one.state,
+        "tries": delivery.tries,
+        "status": one.status,
+        "error": one.error,
+        "due_at": one.due_at,
+        "data": _data(body),
+        "body": body.decode(errors="replace") if bodies and body is not None else None,
+    }
 
 
 def _data(body: bytes | None) -> dict[str, Any] | None:

@@ -235,7 +235,6 @@ def test_the_numbers_told_are_the_defaults() -> None:
     assert given["tries"].default == lock_retry.tries
     assert f"PostgreSQL {SUPPORTED} or newer" in told
     assert f"after {defaults.log_days} days (`CDC_LOG_DAYS`)" in told
-    assert f"after {defaults.held_days:g} days (`CDC_HELD_DAYS`)" in told
 
 
 def test_what_lies_unresolved_is_red() -> None:

@@ -16,6 +16,7 @@ from cdc.daemon.app import App
 from cdc.settings import Settings
 from cdc.telemetry import Observer
 from cdc.telemetry.repeats import Repeats
+from tests.support.forked import Forked
 
 # Nothing here takes long, but a machine with other things to do needs some time only to start a
 # process: beside six busy processes on two cores, 15 s were not enough to start one and share.
@@ -176,7 +177,8 @@ class Process:
     """The daemon as a process of its own (``cdc run``), for signals.
 
     options: of `cdc run`. release: the folder of another release than this one. log_to: where its
-    log goes instead of here.
+    log goes instead of here. fresh: it imports all that it needs (its memory is its own, it can be
+    stopped meanwhile); otherwise it is forked from a process that has.
     """
 
     def __init__(
@@ -186,9 +188,11 @@ class Process:
         options: Sequence[str] = (),
         release: Path | None = None,
         log_to: Path | None = None,
+        fresh: bool = False,
         **values: Any,
     ) -> None:
         self._log_to = log_to
+        self._fresh = fresh or release is not None
         self._options = options
         self._folder = release
         self._env = {
@@ -205,35 +209,46 @@ class Process:
             self._env["PYTHONPATH"] = str(release)
         self.log = Log()
         self.other: list[str] = []
-        self._process: asyncio.subprocess.Process | None = None
+        self._process: asyncio.subprocess.Process | Forked | None = None
         self._reading: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
-        log_to = os.open(self._log_to, os.O_WRONLY) if self._log_to else asyncio.subprocess.PIPE
-        self._process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "cdc", "run", *self._options),
+        reading, log_to = (None, os.open(self._log_to, os.O_WRONLY)) if self._log_to else os.pipe()
+        try:
+            self._process = await self._start(log_to)
+        finally:
+            os.close(log_to)
+        self._reading = asyncio.create_task(self._read(reading))
+        return self
+
+    async def _start(self, log_to: int) -> asyncio.subprocess.Process | Forked:
+        arguments = ("run", *self._options)
+        if not self._fresh:
+            return Forked(arguments, self._env, log_to)
+        return await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "cdc", *arguments),
             env=self._env,
             cwd=self._folder,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.DEVNULL,
             stderr=log_to,
         )
-        if self._log_to:
-            os.close(log_to)
-        self._reading = asyncio.create_task(self._read())
-        return self
 
-    async def _read(self) -> None:
-        assert self._process is not None
-        if self._process.stderr is None:
+    async def _read(self, reading: int | None) -> None:
+        if reading is None:
             return
-        async for line in self._process.stderr:
+        lines = asyncio.StreamReader()
+        transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(lines), os.fdopen(reading, "rb")
+        )
+        async for line in lines:
             try:
                 values = orjson.loads(line)
             except orjson.JSONDecodeError:
                 self.other.append(line.decode().rstrip())
                 continue
             self.log._write(values.pop("level", ""), values.pop("event", ""), values)
+        transport.close()
 
     async def until(self, event: str, *, limit: float = LIMIT, **values: Any) -> Line:
         try:
@@ -251,6 +266,8 @@ class Process:
     def code(self) -> int | None:
         """Its exit code, None while it runs."""
         assert self._process is not None
+        if isinstance(self._process, Forked):
+            return self._process.poll()
         return self._process.returncode
 
     def signal(self, number: signal.Signals) -> None:
@@ -262,15 +279,20 @@ class Process:
         assert self._process is not None
         assert self._reading is not None
         async with asyncio.timeout(limit):
-            code = await self._process.wait()
+            if isinstance(self._process, Forked):
+                code = await self._process.ended()
+            else:
+                code = await self._process.wait()
             await self._reading
         return code
 
     async def __aexit__(self, *_: object) -> None:
         assert self._process is not None
-        if self._process.returncode is None:
+        if self.code is None:
             self._process.kill()
         await self.ended()
+        if isinstance(self._process, Forked):
+            self._process.close()
 
 
 async def eventually(

@@ -47,7 +47,7 @@ class Daemon(NamedTuple):
 
 @asynccontextmanager
 async def running(world: World) -> AsyncIterator[Daemon]:
-    async with Process(world.url, http_port=0) as process:
+    async with Process(world.url, http_port=0, fresh=True) as process:
         line = await process.until("serving health and metrics")
         yield Daemon(process, line.values["port"])
 

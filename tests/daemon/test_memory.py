@@ -33,7 +33,7 @@ async def test_long_keys_do_not_fill_the_memory(world: World, down: str) -> None
         hook = await world.hook("candidate", company="2", path=f"/down{number}")
         await world.run("update cdc.webhook set endpoint = %s where id = %s", down, hook.id)
     writer = await world.writer()
-    async with Process(world.url, total_window=PLACES, retry_schedule="1000") as daemon:
+    async with Process(world.url, total_window=PLACES, retry_schedule="1000", fresh=True) as daemon:
         await daemon.until("connected")
         await writer.insert("candidate", project_id=1)
         await world.arrived(good)

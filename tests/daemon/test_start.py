@@ -151,7 +151,7 @@ async def test_rights_that_are_lost(
     execute(suite_url, "create role losing login password 'x' in role cdc_daemon")
     url = make_conninfo(suite_url, user="losing", password="x")
     try:
-        async with Process(url, options=options) as daemon:
+        async with Process(url, options=options, fresh=True) as daemon:
             await daemon.until("connected")
             execute(suite_url, f"revoke {revoke}")
             assert await daemon.ended() == 1
@@ -220,7 +220,7 @@ async def test_the_owner_of_everything_without_the_daemons_role(suite_url: str) 
 
 async def test_stopped_while_it_waits_for_the_database(suite_url: str) -> None:
     """It was asked to end, so it ends well: exit code 0."""
-    async with Process(make_conninfo(suite_url, port=1)) as daemon:
+    async with Process(make_conninfo(suite_url, port=1), fresh=True) as daemon:
         await daemon.until("connection lost")
         daemon.signal(signal.SIGTERM)
         assert await daemon.ended() == 0
@@ -292,7 +292,7 @@ async def test_a_log_that_cannot_be_written_stops_nothing(
     """A full disk under the log: the daemon used to end with its first line."""
     hook = await world.hook()
     await (await world.writer()).insert("candidate", project_id=1)
-    async with Process(world.url, options=options, log_to=Path("/dev/full")) as daemon:
+    async with Process(world.url, options=options, log_to=Path("/dev/full"), fresh=True) as daemon:
         await world.arrived(hook)
         assert daemon.code is None
         daemon.signal(signal.SIGTERM)

@@ -7,7 +7,6 @@ import os
 import queue
 import ssl
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -25,6 +24,7 @@ from cdc.postgres import connections
 from cdc.web import keys
 from cdc.web.keys import Scope
 from cdc.webhooks.audit import Actor
+from tests.support.forked import Forked
 
 WITHIN = 20.0
 LOCAL = {"CDC_ALLOW_HTTP": "true", "CDC_ALLOWED_NETWORKS": "127.0.0.0/8"}
@@ -104,7 +104,7 @@ class Served:
 
     url: str
     database: str
-    process: subprocess.Popen[str]
+    process: Forked
     lines: list[dict[str, Any]] = field(default_factory=list)
     clients: dict[str, Client] = field(default_factory=dict)
     user: str = ""
@@ -148,22 +148,21 @@ def serving(url: str, database: str, *arguments: str | Path, **settings: str) ->
     """A process of `cdc serve` with this address of the database, once it is ready."""
     env = {k: v for k, v in os.environ.items() if not k.startswith(("CDC_", "PG"))}
     given = {"CDC_DATABASE_URL": url, "CDC_SERVE_PORT": "0", "CDC_LOG_FORMAT": "json", **LOCAL}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "cdc", "serve", *map(str, arguments)],
-        env={**env, **given, **settings},
-        stderr=subprocess.PIPE,
-        stdin=subprocess.DEVNULL,
-        text=True,
-    )
+    reading, writing = os.pipe()
+    try:
+        process = Forked(["serve", *map(str, arguments)], {**env, **given, **settings}, writing)
+    finally:
+        os.close(writing)
     lines: list[dict[str, Any]] = []
     seen: queue.Queue[dict[str, Any] | None] = queue.Queue()
 
     def read() -> None:
-        assert process.stderr is not None
-        for line in process.stderr:
-            told = json.loads(line) if line.startswith("{") else {"event": "plain", "line": line}
-            lines.append(told)
-            seen.put(told)
+        with os.fdopen(reading) as said:
+            for line in said:
+                structured = line.startswith("{")
+                told = json.loads(line) if structured else {"event": "plain", "line": line}
+                lines.append(told)
+                seen.put(told)
         seen.put(None)
 
     reader = threading.Thread(target=read, daemon=True)
@@ -187,8 +186,7 @@ def serving(url: str, database: str, *arguments: str | Path, **settings: str) ->
             process.kill()
             process.wait(WITHIN)
         reader.join(WITHIN)
-        assert process.stderr is not None
-        process.stderr.close()
+        process.close()
 
 
 def until(condition: Any, within: float = WITHIN) -> Any:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
-
-from cdc.sandbox.receiver import Received, Reply, Script
+from cdc.sandbox.receiver import Reply, Script
 from cdc.webhooks.replay import Replay
+from tests.daemon.gate import Gate
 from tests.daemon.running import Running
 from tests.daemon.world import Hook, World
 
@@ -31,14 +30,8 @@ async def log(world: World, number: int) -> list[str]:
 
 async def test_what_its_owner_has_in_memory_is_not_sent(world: World) -> None:
     """One request is in flight, two wait in the lane: of rows that were read from the queue."""
-    gate = asyncio.Event()
-
-    async def held(_: Received) -> Reply:
-        await gate.wait()
-        return Reply()
-
     hook = await world.hook("candidate", max_concurrency=1)
-    world.receiver.script(hook.path, Script(answer=held))
+    gate = Gate(world, hook.path)
     writer = await world.writer()
     async with Running(world.url) as daemon:
         await daemon.until("connected")
@@ -52,7 +45,7 @@ async def test_what_its_owner_has_in_memory_is_not_sent(world: World) -> None:
         assert await cancel(world, hook, ids[0]) == 1
         assert await world.version(hook) == version + 2
         await daemon.until("registration changed", webhook=hook.id, version=version + 2)
-        gate.set()
+        gate.open()
         await world.receiver.wait_for(lambda _: len(world.came[hook.path]) == 3)
         await world.settled()
         # A later change of the row is sent.

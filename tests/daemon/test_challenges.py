@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from typing import Any
 
@@ -12,6 +11,7 @@ import pytest
 from cdc.model import UNVERIFIED
 from cdc.sandbox.receiver import Received, Reply, Script
 from tests.daemon.asked import Asked
+from tests.daemon.gate import Gate
 from tests.daemon.running import Running
 from tests.daemon.world import World
 
@@ -102,23 +102,15 @@ async def test_an_endpoint_that_was_changed_meanwhile_is_not_proven(
     world: World, asked: Asked
 ) -> None:
     hook = await world.hook()
-    came, gate = asyncio.Event(), asyncio.Event()
-
-    async def answer(got: Received) -> Reply:
-        came.set()
-        await gate.wait()
-        return Reply(body=asks(got).encode())
-
-    world.receiver.script(hook.path, Script(answer=answer))
+    gate = Gate(world, hook.path, lambda got: Reply(body=asks(got).encode()))
     await world.run(WAITS, UNVERIFIED, hook.id)
     async with Running(world.url):
         asked.challenge(hook)
-        async with asyncio.timeout(20):
-            await came.wait()
+        await gate.reached()
         await world.run(
             "update cdc.webhook set endpoint = endpoint || '/other' where id = %s", hook.id
         )
-        gate.set()
+        gate.open()
         assert (await asked.ended(hook))["result"]["ok"]
         state = "select state, reason from cdc.webhook where unverified_since is not null"
         assert await world.all(state) == [("paused", UNVERIFIED)]

@@ -2,31 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import signal
 import time
 
 import pytest
 
 from cdc import stop_signals
-from cdc.sandbox.receiver import Received, Script
+from tests.daemon.gate import Gate
 from tests.daemon.running import Process, Running, eventually
 from tests.daemon.world import World
 from tests.support.proxy import Proxy
-
-
-class Gate:
-    """A receiver that takes a request and answers when it is told to."""
-
-    def __init__(self, world: World, path: str) -> None:
-        self.came = asyncio.Event()
-        self.opened = asyncio.Event()
-        world.receiver.script(path, Script(answer=self._answer))
-
-    async def _answer(self, _: Received) -> int:
-        self.came.set()
-        await self.opened.wait()
-        return 204
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
@@ -37,11 +22,11 @@ async def test_a_signal_lets_what_is_under_way_end(world: World, number: signal.
     async with Process(world.url, stop_grace=10) as daemon:
         await daemon.until("connected")
         key = await writer.insert("candidate", project_id=1)
-        await gate.came.wait()
+        await gate.reached()
         await writer.change("candidate", key)  # is not started any more
         daemon.signal(number)
         await daemon.until("stopping", in_flight=1)
-        gate.opened.set()
+        gate.open()
         assert await daemon.ended() == 0, daemon.other
         assert daemon.other == []
         assert daemon.log.lines[-1].event == "stopped"
@@ -59,11 +44,11 @@ async def test_what_hangs_longer_is_sent_again_under_the_same_id(world: World) -
     writer = await world.writer()
     async with Running(world.url, stop_grace=0.1) as daemon:
         await writer.insert("candidate", project_id=1)
-        await gate.came.wait()
+        await gate.reached()
         await daemon.stop()
         assert daemon.log.lines[-1].values["abandoned"] == 1
     assert await world.one("select count(*) from cdc.attempt") == 0
-    gate.opened.set()
+    gate.open()
     async with Running(world.url):
         await world.receiver.wait_for(2)
         await world.settled()
@@ -97,11 +82,11 @@ async def test_it_stops_while_the_database_is_away(world: World) -> None:
     writer = await world.writer()
     async with Proxy(world.url) as proxy, Running(proxy.url) as daemon:
         await writer.insert("candidate", project_id=1)
-        await gate.came.wait()
+        await gate.reached()
         proxy.refuse()
         proxy.cut()
         await daemon.until("connection lost")
-        gate.opened.set()
+        gate.open()
         await daemon.stop()
     # Nobody has written down that it arrived.
     async with Running(world.url):
@@ -128,7 +113,7 @@ async def test_a_connection_lost_while_stopping_costs_nothing(world: World) -> N
         await daemon.until("stopping", in_flight=2)
         proxy.cut("watch")
         await eventually(lambda: "watch" not in proxy.roles, "the connection is cut")
-        gate.opened.set()
+        gate.open()
         await daemon.end()
         assert len(daemon.log.all("connected")) == 1
     assert len(world.came[hook.path]) == 2

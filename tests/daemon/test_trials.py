@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import signal
 from typing import Any
@@ -13,10 +12,11 @@ from cdc.daemon.store.session import open_session, run
 from cdc.message.trial import SENT_WITHIN_S
 from cdc.model import shard_of
 from cdc.postgres.advisory_locks import TRIAL_LOCKS
-from cdc.sandbox.receiver import Received, Reply, Script
+from cdc.sandbox.receiver import Reply, Script
 from cdc.webhooks import trials
 from cdc.webhooks.trials import TooManyTrials
 from tests.daemon.asked import Asked
+from tests.daemon.gate import Gate
 from tests.daemon.running import Process, Running
 from tests.daemon.world import World
 
@@ -94,25 +94,17 @@ async def test_a_test_that_is_late_is_given_up_and_never_sent(world: World, aske
 
 async def test_of_a_daemon_that_ended_the_answer_is_not_awaited(world: World, asked: Asked) -> None:
     hook = await world.hook()
-    came, gate = asyncio.Event(), asyncio.Event()
-
-    async def answer(_: Received) -> int:
-        came.set()
-        await gate.wait()
-        return 200
-
-    world.receiver.script(hook.path, Script(answer=answer))
+    gate = Gate(world, hook.path)
     async with Running(world.url):
         asked.start(hook)
-        async with asyncio.timeout(30):
-            await came.wait()
+        await gate.reached()
         await world.run(AGED, SENT_WITHIN_S + 1)
         asked.give_up()
         assert asked.newest(hook)["state"] == "running"
         await world.run(AGED, trials.ENDED_WITHIN_S)
         asked.give_up()
         assert asked.newest(hook)["state"] == "failed"
-        gate.set()
+        gate.open()
         # An answer that comes after all changes nothing.
         asked.start(hook)
         assert (await asked.ended(hook))["result"]["ok"]
@@ -122,23 +114,15 @@ async def test_of_a_daemon_that_ended_the_answer_is_not_awaited(world: World, as
 
 async def test_of_a_daemon_that_was_killed_it_fails_at_once(world: World, asked: Asked) -> None:
     hook = await world.hook()
-    came, gate = asyncio.Event(), asyncio.Event()
-
-    async def answer(_: Received) -> int:
-        came.set()
-        await gate.wait()
-        return 200
-
-    world.receiver.script(hook.path, Script(answer=answer))
+    gate = Gate(world, hook.path)
     async with Process(world.url) as daemon:
         asked.start(hook)
-        async with asyncio.timeout(30):
-            await came.wait()
+        await gate.reached()
         asked.give_up()
         assert asked.newest(hook)["state"] == "running"
         daemon.signal(signal.SIGKILL)
         await daemon.ended()
-    gate.set()
+    gate.open()
     await world.until(
         "select count(*) = 0 from pg_locks where locktype = 'advisory' and classid = %s",
         TRIAL_LOCKS,
@@ -154,14 +138,7 @@ async def test_of_a_daemon_that_was_killed_it_fails_at_once(world: World, asked:
 async def test_the_lock_of_a_test_ends_with_it(world: World, asked: Asked, meanwhile: str) -> None:
     """Another one goes on in the same session, whose lock stays."""
     hook, other = await world.hook(), await world.hook()
-    gates = {one.path: asyncio.Event() for one in (hook, other)}
-
-    async def answer(got: Received) -> int:
-        await gates[got.path].wait()
-        return 200
-
-    for path in gates:
-        world.receiver.script(path, Script(answer=answer))
+    gate, gate_of_other = Gate(world, hook.path), Gate(world, other.path)
     async with Running(world.url) as daemon:
         first = asked.start(hook)
         second = asked.start(other)
@@ -172,7 +149,7 @@ async def test_the_lock_of_a_test_ends_with_it(world: World, asked: Asked, meanw
         async with conn.transaction():
             if meanwhile == "row locked":
                 await conn.execute("select from cdc.task where id = %s for update", [first])
-            gates[hook.path].set()
+            gate.open()
             await world.until(
                 "select array_agg(objid) = array[(hashtext(%s)::bigint & 4294967295)::oid]"
                 "  from pg_locks where locktype = 'advisory' and classid = %s",
@@ -184,7 +161,7 @@ async def test_the_lock_of_a_test_ends_with_it(world: World, asked: Asked, meanw
         ended = {"nothing": "done", "cancelled": "cancelled", "row locked": "failed"}[meanwhile]
         assert asked.newest(hook)["state"] == ended
         assert asked.newest(other)["state"] == "running"
-        gates[other.path].set()
+        gate_of_other.open()
         assert (await asked.ended(other))["result"]["ok"]
 
 

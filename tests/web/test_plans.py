@@ -32,8 +32,8 @@ from cdc.webhooks import audit, backfills, notices, statements
 from cdc.webhooks.audit import AuditFilter
 from cdc.webhooks.notices import NoticeFilter
 from tests.conftest import fresh_database
-from tests.daemon.test_plans import FILL
 from tests.support import installation
+from tests.support.filled import FILL
 
 # Of one webhook, 5: much is delivered, little is expired. Newer than what else there is.
 MORE = """

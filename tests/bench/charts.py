@@ -9,9 +9,6 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-import matplotlib
-from matplotlib import figure as drawing
-
 from tests.bench.figures import Figure
 
 PERCENTILES = ("p50", "p90", "p99", "p999", "max")
@@ -44,6 +41,10 @@ class Chart:
 
     def save(self, file: Path) -> None:
         """Draws it as SVG."""
+        # It takes longer to import than all the rest of the benchmark.
+        import matplotlib
+        from matplotlib import figure as drawing
+
         house = matplotlib.rc_context(
             {
                 "axes.grid": True,

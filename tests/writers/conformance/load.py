@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from tests.writers.conformance.model import LOOK, Copy, Other, Statement, Step, Variant
+from tests.writers.conformance.model import LOOK, Copy, Other, Statement, Step, Variant, repeated
 
 FILES = Path(__file__).parent / "statements"
 SIZES = (1, 64, 65)
@@ -79,20 +79,8 @@ def _steps(found: re.Match[str]) -> Iterator[Step]:
         yield Other(found["other"])
     elif found["copy"]:
         types = tuple((found["types"] or "").split())
-        lines = (row for line in found["data"].splitlines() for row in _repeated(line))
-        rows = (tuple(map(int if types else str, line.split("\t"))) for line in lines)
-        yield Copy(found["copy"], tuple(rows), types)
+        yield Copy(found["copy"], tuple(found["data"].splitlines()), types)
     elif found["block"] or found["sql"]:
-        yield from _repeated(found["block"] or found["sql"])
+        yield from repeated(found["block"] or found["sql"])
     else:
         yield LOOK
-
-
-def _repeated(text: str) -> Iterator[str]:
-    """``@3 s{}`` is s0, s1, s2."""
-    times = re.match(r"@(\d+) ", text)
-    if times is None:
-        yield text
-    else:
-        for number in range(int(times[1])):
-            yield text[times.end() :].replace("{}", str(number))

@@ -2,19 +2,35 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
 
 @dataclass(frozen=True, slots=True)
 class Copy:
-    """COPY FROM STDIN with its rows."""
+    """COPY FROM STDIN with its rows: lines in the text format. types: for the binary one."""
 
     sql: str
-    rows: tuple[tuple[object, ...], ...]
+    lines: tuple[str, ...]
     types: tuple[str, ...] = ()
-    """For the binary format."""
+
+    def rows(self) -> Iterator[tuple[object, ...]]:
+        for one in self.lines:
+            for line in repeated(one):
+                yield tuple(map(int if self.types else str, line.split("\t")))
+
+
+def repeated(text: str) -> Iterator[str]:
+    """``@3 s{}`` is s0, s1, s2."""
+    times = re.match(r"@(\d+) ", text)
+    if times is None:
+        yield text
+    else:
+        for number in range(int(times[1])):
+            yield text[times.end() :].replace("{}", str(number))
 
 
 @dataclass(frozen=True, slots=True)

@@ -137,7 +137,7 @@ class Writer:
         with cursor.copy(step.sql.encode()) as copy:
             if step.types:
                 copy.set_types(step.types)
-            for row in step.rows:
+            for row in step.rows():
                 copy.write_row(row)
 
     def _pipelined(self, steps: list[Any]) -> None:

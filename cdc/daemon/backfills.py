@@ -148,7 +148,8 @@ class Backfills:
     async def _queue(
         self, conn: Connection, fence: list[int | None], page: _Page, most: int
     ) -> None:
-        now, rest = page.rows[:most], page.rows[most:]
+        taken = _up_to(page.rows, most)
+        now, rest = page.rows[:taken], page.rows[taken:]
         ended = bool(now) and now[-1][0] is None
         places = [row[0] for row in now if row[0] is not None]
         wanted = [row for row in now if row[2] is not None]
@@ -206,3 +207,14 @@ class Backfills:
         if self._reading is not None:
             conn, self._reading = self._reading, None
             await conn.close()
+
+
+def _up_to(rows: list[Row], most: int) -> int:
+    """How many of them go before the next that is wanted would be too many: those that a filter
+    leaves out cost nothing."""
+    wanted = 0
+    for number, (_, _, refs) in enumerate(rows):
+        wanted += refs is not None
+        if wanted > most:
+            return number
+    return len(rows)

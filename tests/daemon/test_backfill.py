@@ -10,6 +10,9 @@ from contextlib import suppress
 from random import Random
 from typing import Any
 
+import pytest
+
+from cdc.daemon import backfills as daemons
 from cdc.daemon.store.session import open_session, run
 from cdc.mapping import default_mapping
 from cdc.postgres import connections
@@ -190,6 +193,19 @@ async def test_live_changes_go_first_and_rows_keep_their_order(world: World) -> 
     assert work.came()[:6] == [*first, ("modified", "10"), ("modified", "26")]
     assert Counter(work.came())["created", "8"] == 1
     assert len(work.came()) == 44
+
+
+async def test_rows_that_are_not_wanted_take_no_turns(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ten went at a time, whether they were sent or not."""
+    monkeypatch.setattr(daemons, "TURN_EVERY_S", 3600.0)
+    work = await Work.of(world, 300)
+    work.start()
+    await world.run("update cdc.subscription set actions = 'm'")
+    async with Running(world.url):
+        await work.done()
+    assert await world.one("select array[looked, queued] from cdc.backfill") == [300, 0]
 
 
 async def test_a_row_whose_change_is_being_retried(world: World) -> None:

@@ -265,11 +265,11 @@ class ServeApp:
                 self._observer.key_refused()
                 raise Problem("too_many_requests", headers={"Retry-After": str(int(wait) + 1)})
             if not request.content.is_eof():  # a body is waited for with a valid key alone
-                await self._with_key(sent, seen, lambda *_: None)
+                await self._with_key(sent, seen)
             try:
                 query, body = query_of(request), await read_body(request)
             except Problem:
-                await self._with_key(sent, seen, lambda *_: None)  # without one, that is the answer
+                await self._with_key(sent, seen)  # without one, that is the answer
                 raise
             asked = dispatch.ApiRequest(request.method, path, query, headers, body, source, number)
             named = params.get("webhook_id")
@@ -282,6 +282,7 @@ class ServeApp:
                 None if named is None else int(named),
                 one_read=route.one_read,
             )
+        assert done is not None
         made = response(done.status, done.headers, done.body, number)
         if "Location" in made.headers:
             made.headers["Location"] = self._prefix + made.headers["Location"]
@@ -302,20 +303,21 @@ class ServeApp:
         self,
         sent: str,
         seen: dict[str, str],
-        work: Callable[[sa.Connection, Key], T],
+        work: Callable[[sa.Connection, Key], T] | None = None,
         webhook: int | None = None,
         *,
         one_read: bool = False,
-    ) -> T:
+    ) -> T | None:
         """The work, in the transaction in which the key was found to be valid. Raises Problem."""
 
-        def noted(conn: sa.Connection, key: Key) -> T:
+        def noted(conn: sa.Connection, key: Key) -> T | None:
             seen["key"] = key.id
-            return work(conn, key)
+            return work(conn, key) if work is not None else None
 
         try:
             return await self._service.pool.run(
-                lambda: dispatch.with_key(self._service, sent, noted, webhook, one_read=one_read)
+                lambda: dispatch.with_key(self._service, sent, noted, webhook, one_read=one_read),
+                sent if work is not None else "",
             )
         finally:
             if seen["key"]:

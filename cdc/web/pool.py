@@ -8,9 +8,10 @@ second registry.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 import psycopg
@@ -25,10 +26,22 @@ THREADS = 6
 MAX_WAITING = 200
 """Requests that wait for a thread; more are refused at once."""
 
+THREADS_EACH = THREADS // 2
+"""Of one key or session, so that slow requests of one hold up no other."""
+WAITING_EACH = MAX_WAITING // 4
+
 LIMITED = {"statement_timeout": "10s", "lock_timeout": "3s"}
 LIMITS = "; ".join(f"set local {name} = '{value}'" for name, value in LIMITED.items())
 
 T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class _Share:
+    """Requests of one key or session: how many there are, and their turns."""
+
+    waiting: int = 0
+    threads: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(THREADS_EACH))
 
 
 class RequestPool:
@@ -39,16 +52,43 @@ class RequestPool:
         self._url = url
         self.engine = connections.engine(url, "serve", keep=2 * THREADS + 2, limits=LIMITED)
         self.waiting = 0
+        self._shares: dict[str, _Share] = {}
 
-    async def run(self, work: Callable[[], T]) -> T:
-        """Runs it in a thread. Raises Problem where too many wait."""
+    async def run(self, work: Callable[[], T], whose: str = "") -> T:
+        """Runs it in a thread. Raises Problem where too many wait.
+
+        whose: the key or session that it is for; empty: what ends soon.
+        """
         if self.waiting >= MAX_WAITING:
             raise Problem("unavailable", "too many requests wait", headers={"Retry-After": "1"})
         self.waiting += 1
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+            async with self._shared(whose):
+                return await asyncio.get_running_loop().run_in_executor(self._threads, work)
         finally:
             self.waiting -= 1
+
+    @asynccontextmanager
+    async def _shared(self, whose: str) -> AsyncIterator[None]:
+        """Waits until fewer than THREADS_EACH of the same are at work. Raises Problem."""
+        if not whose:
+            yield
+            return
+        share = self._shares.setdefault(whose, _Share())
+        if share.waiting >= WAITING_EACH:
+            raise Problem(
+                "too_many_requests",
+                f"{WAITING_EACH} requests of yours wait already",
+                headers={"Retry-After": "1"},
+            )
+        share.waiting += 1
+        try:
+            async with share.threads:
+                yield
+        finally:
+            share.waiting -= 1
+            if not share.waiting:
+                self._shares.pop(whose, None)
 
     @contextmanager
     def transaction(self) -> Iterator[sa.Connection]:

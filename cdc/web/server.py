@@ -57,7 +57,10 @@ def refusal(problem: Problem, request_id: str = "") -> web.Response:
 class _Protocol(RequestHandler):
     """Answers what cannot be parsed with a problem document, too."""
 
-    __slots__ = ()
+    __slots__ = ("waits_since",)
+    waits_since: float | None
+    """When it began to wait for its client: for a request, the rest of a body, or to send an
+    answer. None: the client waits for us."""
 
     def handle_error(
         self,
@@ -76,7 +79,8 @@ class _Protocol(RequestHandler):
 
 
 class ApiServer(web.Server):
-    """Ends connections that are too slow, and of too many those that do nothing."""
+    """Ends connections that are too slow, and of too many the one that has kept us waiting
+    longest."""
 
     def __init__(self, answer: Answering) -> None:
         super().__init__(
@@ -98,9 +102,10 @@ class ApiServer(web.Server):
     def connection_made(self, handler: RequestHandler, transport: asyncio.Transport) -> None:
         super().connection_made(handler, transport)
         self._due[handler] = self._loop.time() + HEAD_S
+        _waits(handler, since=self._loop.time())
         if len(self._due) > MAX_CONNECTIONS:
-            idle = [one for one in self._due if one not in self._busy]
-            _abort(min(idle, key=self._due.__getitem__))  # this one, if all others are busy
+            since = {one: at for one in self._due if (at := _waits_since(one)) is not None}
+            _abort(min(since, key=since.__getitem__))  # this one, if we work for all others
 
     def connection_lost(self, handler: RequestHandler, exc: BaseException | None = None) -> None:
         self._due.pop(handler, None)
@@ -129,12 +134,23 @@ class ApiServer(web.Server):
             raise ConnectionError("the connection has ended")
         self._due[handler] = self._loop.time() + REQUEST_S
         self._busy.add(handler)
+        _waits(handler, since=None)
         try:
             return await self._then(request)
         finally:
             self._busy.discard(handler)
+            _waits(handler, since=self._loop.time())
             if handler in self._due:
                 self._due[handler] = self._loop.time() + KEEP_S
+
+
+def _waits(handler: object, *, since: float | None) -> None:
+    if isinstance(handler, _Protocol):
+        handler.waits_since = since
+
+
+def _waits_since(handler: object) -> float | None:
+    return handler.waits_since if isinstance(handler, _Protocol) else None
 
 
 def _abort(handler: RequestHandler) -> None:
@@ -155,6 +171,7 @@ async def read_body(request: web.BaseRequest) -> bytes:
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         request.writer.output_size = 0
     read = bytearray()
+    _waits(request.protocol, since=asyncio.get_running_loop().time())
     try:
         async with asyncio.timeout(BODY_S):
             while part := await request.content.readany():
@@ -165,6 +182,8 @@ async def read_body(request: web.BaseRequest) -> bytes:
         raise Problem("timeout") from None
     except (web.RequestPayloadError, ConnectionError):
         raise Problem("bad_request", "the body is incomplete or malformed") from None
+    finally:
+        _waits(request.protocol, since=None)
     return bytes(read)
 
 

@@ -143,7 +143,7 @@ def count(
              code of their owners.
     Raises UnknownWebhook, UsageError or CdcError for what cannot be.
     """
-    resource = _can_be(conn, mapping, webhook_id, event, action, since)
+    resource = _can_be(conn, mapping, webhook_id, event, action, since, lock=False)
     asked = [webhook_id, resource.name, LETTERS[action], since, COUNT_LIMIT_ROWS]
     row = reading.execute(
         'select * from cdc.count_backfill(%s, %s, %s::"char", %s, %s)', asked
@@ -159,11 +159,16 @@ def _can_be(
     event: str,
     action: str,
     since: datetime | None,
+    *,
+    lock: bool = True,
 ) -> Resource:
-    """Raises UnknownWebhook, UsageError or CdcError for what cannot be."""
+    """Raises UnknownWebhook, UsageError or CdcError for what cannot be.
+
+    lock: the webhook, until COMMIT. Not while rows are counted, for seconds.
+    """
     if action not in LETTERS:
         raise UsageError(f"invalid action '{action}': expected {' or '.join(LETTERS)}")
-    owner = statements.alive(conn, webhook_id)
+    owner = statements.alive(conn, webhook_id, lock=lock)
     if event not in owner.events:
         raise UsageError(
             f"webhook {webhook_id} is not registered for {event}",

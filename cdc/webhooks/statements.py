@@ -125,9 +125,11 @@ def fetch(
     return registration(row)
 
 
-def alive(conn: sa.Connection, webhook_id: int, *, whole: bool = False) -> Registration:
+def alive(
+    conn: sa.Connection, webhook_id: int, *, whole: bool = False, lock: bool = True
+) -> Registration:
     """The registration, locked. Raises UnknownWebhook for a removed one too."""
-    found = fetch(conn, webhook_id, lock=True, whole=whole)
+    found = fetch(conn, webhook_id, lock=lock, whole=whole)
     if found.state is WebhookState.REMOVED:
         raise UnknownWebhook(
             f"webhook {webhook_id} was removed", "`cdc webhook add` registers a new one."

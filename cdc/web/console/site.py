@@ -152,7 +152,9 @@ class Site:
             kind = request.headers.get("Content-Type", "")
             asked.form = Form.parse(kind, await read_body(request))
         if screen is not None:
-            return await self._service.pool.run(lambda: self._visited(screen, params, asked))
+            return await self._service.pool.run(
+                lambda: self._visited(screen, params, asked), asked.cookie
+            )
         assert door is not None
         return await door(asked)
 

@@ -102,8 +102,11 @@ class RequestPool:
         are two more round trips. Raises as ``transaction`` does."""
         with _explained(), self.engine.connect() as conn:
             # Behind a pooler our settings hold within a transaction alone.
-            keeps = connections.driver_of(conn).keeps
-            yield conn.execution_options(isolation_level="AUTOCOMMIT") if keeps else conn
+            driver = connections.driver_of(conn)
+            if driver.keeps:
+                driver.rollback()  # a new one has begun a transaction, with our settings
+                conn.execution_options(isolation_level="AUTOCOMMIT")
+            yield conn
 
     @contextmanager
     def autocommit(self) -> Iterator[Connection]:

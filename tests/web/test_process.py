@@ -288,6 +288,17 @@ def test_statements_without_a_transaction_have_its_settings(
         served.run(f"{default}default")
 
 
+def test_requests_at_once_read_in_sessions_of_their_own(shared_database: str) -> None:
+    """Also in those that are new: the first of an engine is not as the others are."""
+    pool = RequestPool(shared_database)
+    with pool.statements() as one, pool.statements() as other, pool.statements() as third:
+        found = [
+            conn.exec_driver_sql("select pg_backend_pid()").scalar() for conn in (one, other, third)
+        ]
+    assert len(set(found)) == 3
+    pool.close()
+
+
 def test_a_page_of_the_list_is_two_statements(
     shared_database: str, served: Served, tmp_path: Path
 ) -> None:

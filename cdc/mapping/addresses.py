@@ -90,7 +90,7 @@ def end(company: Company, resources: dict[str, Resource]) -> None:
     def visit(name: str, trail: tuple[str, ...]) -> None:
         place = "company.url" if name == COMPANY else f"resources.{name}.url"
         if name in trail:
-            raise Wrong(place, f"a circle: {' -> '.join((*trail, name))}")
+            raise Wrong(place, f"a cycle: {' -> '.join((*trail, name))}")
         if name in done:
             return
         done.add(name)

@@ -241,8 +241,8 @@ class _Checker:
 
         def visit(name: str, trail: tuple[str, ...]) -> None:
             if name in trail:
-                circle = " -> ".join((*trail[trail.index(name) :], name))
-                raise Wrong(f"resources.{trail[-1]}.parents.{name}", f"a circle: {circle}")
+                cycle = " -> ".join((*trail[trail.index(name) :], name))
+                raise Wrong(f"resources.{trail[-1]}.parents.{name}", f"a cycle: {cycle}")
             if name in done or name == COMPANY:
                 return
             for parent in (*resources[name].parents, *resources[name].parents_if_there):

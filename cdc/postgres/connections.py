@@ -280,7 +280,7 @@ _HINTS = {
 }
 _WHERE = "CDC_DATABASE_URL says where it is: postgresql://user:password@host:port/database"
 _HANGS = (
-    "The connection is accepted, but not answered: a server that hangs, or a firewall in between."
+    "The server accepts the connection and does not answer: it hangs, or a firewall is in between."
 )
 _STANDBYS = (
     "None of these accepts writes: standbys, until one of them is promoted. Daemons wait for it, "

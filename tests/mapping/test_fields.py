@@ -62,7 +62,7 @@ def test_a_name_that_only_ends_like_a_credential_is_a_field() -> None:
             "parents_if_there.job: unknown resource 'job'",
         ),
         ('parents_if_there = { project = "p" }', "parents_if_there.project: is one of its parents"),
-        ('parents_if_there = { candidate = "c" }', "parents.candidate: a circle"),
+        ('parents_if_there = { candidate = "c" }', "parents.candidate: a cycle"),
         ('changd_at = "a"', "changd_at: unknown key, did you mean 'changed_at'?"),
     ],
 )

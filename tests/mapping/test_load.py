@@ -208,12 +208,12 @@ def refused(text: str) -> str:
         (
             '{ project = "project_id" }',
             '{ candidate = "parent_id", project = "project_id" }',
-            "resources.candidate.parents.candidate: a circle: candidate -> candidate",
+            "resources.candidate.parents.candidate: a cycle: candidate -> candidate",
         ),
         (
             '{ company = "company_id" }',
             '{ company = "company_id", candidate = "candidate_id" }',
-            "a circle: project -> candidate -> project",
+            "a cycle: project -> candidate -> project",
         ),
         (
             '{ company = "company_id" }',
@@ -229,7 +229,7 @@ def refused(text: str) -> str:
         (
             "companies/{company}/",
             "{project}c/{company}/",
-            "a circle: company -> project -> company",
+            "a cycle: company -> project -> company",
         ),
     ],
 )

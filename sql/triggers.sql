@@ -140,20 +140,10 @@ as $cdc$
 declare
   action constant "char" := case tg_op when 'INSERT' then 'c' else 'm' end;
   happened constant timestamptz := clock_timestamp();
-  problem text;
   -- Nothing of ours is named here: it would be looked up before anything is guarded.
-  read record;
-  queued bigint;  -- of them
-  unplaced jsonb[];  -- keys, and what to keep
   base bigint;  -- see sql/schema/50_queue.sql
-  bell bigint;
   last_id bigint;
-  series text;
   setting text;
-  rows bigint;
-  done bigint := 0;
-  batch bigint := 5000;
-  -- Of a single row:
   hooks bigint[];
   refs text[];
   placed boolean;
@@ -161,7 +151,6 @@ declare
 begin
   -- A single row, as nearly always. Several rows or none, one without a place, and errors: below.
   begin
-    -- In one expression: each is prepared again in each transaction.
     if set_config('lock_timeout', '10ms', true) is null
        or row_security_active('cdc.queue'::regclass) or
           row_security_active('cdc.subscription'::regclass) then
@@ -170,8 +159,9 @@ begin
     end if;
     insert into cdc.queue (id, webhook_id, layout, action, "time", refs, uid)
     select 0, 0, 0, action, happened, null, null where false;
+    -- Strict: several rows raise, too.
     select found.refs,
-           found.placed and not exists (select from new_rows offset 1),
+           found.placed,
            array(
              select s.webhook_id
                from cdc.subscription s
@@ -180,7 +170,7 @@ begin
            pg_sequence_last_value('cdc.queue_id'::regclass),
            pg_sequence_last_value('cdc.bell'::regclass)
              > extract(epoch from happened) * 1000000
-      into refs, placed, hooks, base, rings
+      into strict refs, placed, hooks, base, rings
       from (
         select null::bigint as source,
                own."id"::text as key,
@@ -225,6 +215,18 @@ begin
   elsif placed and base is not null then
     return null;  -- no webhook wants it
   end if;
+<<several>>
+declare
+  problem text;
+  read record;
+  queued bigint;  -- of them
+  unplaced jsonb[];  -- keys, and what to keep
+  bell bigint;
+  series text;
+  rows bigint;
+  done bigint := 0;
+  batch bigint := 5000;
+begin
   rows := (select count(*) from (select from new_rows limit 65) sample);
   if rows = 0 then
     return null;
@@ -236,22 +238,22 @@ begin
     -- A guarded read: whatever the suite did to its tables, its writers must not fail because of
     -- us. It always ends by raising, which releases its locks; the variables keep what was read.
     begin
-      setting := set_config('lock_timeout', '10ms', true);
+      if set_config('lock_timeout', '10ms', true) is null
+         or row_security_active('cdc.queue'::regclass) or
+            row_security_active('cdc.subscription'::regclass) then
+        perform cdc.unfiltered('cdc.queue'),
+                cdc.unfiltered('cdc.subscription');
+      end if;
       -- Of no row: what the insert below would wait for, or fail at, is found out here.
       insert into cdc.queue (id, webhook_id, layout, action, "time", refs, uid)
       select 0, 0, 0, action, happened, null, null where false;
-      if row_security_active('cdc.queue'::regclass) then
-        perform cdc.unfiltered('cdc.queue');
-      end if;
-      if row_security_active('cdc.subscription'::regclass) then
-        perform cdc.unfiltered('cdc.subscription');
-      end if;
       if rows <= 64 then
         select array_agg((found.source, wants.webhook_id, found.refs)::cdc.captured)
                  filter (where wants.webhook_id is not null) as captured,
                array_agg(jsonb_build_array(found.key, found.own)) filter (where found.own is not null)
                  as unplaced,
-               (select last_value from cdc.queue_id) as base, (select last_value from cdc.bell) as bell
+               pg_sequence_last_value('cdc.queue_id'::regclass) as base,
+               pg_sequence_last_value('cdc.bell'::regclass) as bell
           into read
           from (
             select null::bigint as source,
@@ -317,6 +319,9 @@ begin
       queued := coalesce(cardinality(read.captured), 0);
       unplaced := read.unplaced;
       base := read.base;
+      if base is null then  -- never raised
+        base := (select last_value from cdc.queue_id);
+      end if;
       bell := read.bell;
       last_id := base + (pg_logical_emit_message(false, 'cdc', repeat('.', (nullif(queued, 0))::int)) - '0/0'::pg_lsn)::bigint;
       raise sqlstate 'CDC00';
@@ -407,8 +412,9 @@ begin
     batch := 1 + 100000 * batch / greatest(batch, queued);
   end loop;
   return null;
+end several;
 end
--- Rendered by cdc (db9654a3b6290e89); not to be changed by hand: `cdc triggers install` would undo it.
+-- Rendered by cdc (d934852f20d1aa89); not to be changed by hand: `cdc triggers install` would undo it.
 $cdc$;
 revoke all on function cdc_capture.capture_project() from public;
 set local role cdc_owner;
@@ -643,20 +649,10 @@ as $cdc$
 declare
   action constant "char" := case tg_op when 'INSERT' then 'c' else 'm' end;
   happened constant timestamptz := clock_timestamp();
-  problem text;
   -- Nothing of ours is named here: it would be looked up before anything is guarded.
-  read record;
-  queued bigint;  -- of them
-  unplaced jsonb[];  -- keys, and what to keep
   base bigint;  -- see sql/schema/50_queue.sql
-  bell bigint;
   last_id bigint;
-  series text;
   setting text;
-  rows bigint;
-  done bigint := 0;
-  batch bigint := 5000;
-  -- Of a single row:
   hooks bigint[];
   refs text[];
   placed boolean;
@@ -664,7 +660,6 @@ declare
 begin
   -- A single row, as nearly always. Several rows or none, one without a place, and errors: below.
   begin
-    -- In one expression: each is prepared again in each transaction.
     if set_config('lock_timeout', '10ms', true) is null
        or row_security_active('cdc.queue'::regclass) or
           row_security_active('cdc.subscription'::regclass) then
@@ -673,8 +668,9 @@ begin
     end if;
     insert into cdc.queue (id, webhook_id, layout, action, "time", refs, uid)
     select 0, 0, 0, action, happened, null, null where false;
+    -- Strict: several rows raise, too.
     select found.refs,
-           found.placed and not exists (select from new_rows offset 1),
+           found.placed,
            array(
              select s.webhook_id
                from cdc.subscription s
@@ -683,7 +679,7 @@ begin
            pg_sequence_last_value('cdc.queue_id'::regclass),
            pg_sequence_last_value('cdc.bell'::regclass)
              > extract(epoch from happened) * 1000000
-      into refs, placed, hooks, base, rings
+      into strict refs, placed, hooks, base, rings
       from (
         select null::bigint as source,
                own."id"::text as key,
@@ -734,6 +730,18 @@ begin
   elsif placed and base is not null then
     return null;  -- no webhook wants it
   end if;
+<<several>>
+declare
+  problem text;
+  read record;
+  queued bigint;  -- of them
+  unplaced jsonb[];  -- keys, and what to keep
+  bell bigint;
+  series text;
+  rows bigint;
+  done bigint := 0;
+  batch bigint := 5000;
+begin
   rows := (select count(*) from (select from new_rows limit 65) sample);
   if rows = 0 then
     return null;
@@ -745,22 +753,22 @@ begin
     -- A guarded read: whatever the suite did to its tables, its writers must not fail because of
     -- us. It always ends by raising, which releases its locks; the variables keep what was read.
     begin
-      setting := set_config('lock_timeout', '10ms', true);
+      if set_config('lock_timeout', '10ms', true) is null
+         or row_security_active('cdc.queue'::regclass) or
+            row_security_active('cdc.subscription'::regclass) then
+        perform cdc.unfiltered('cdc.queue'),
+                cdc.unfiltered('cdc.subscription');
+      end if;
       -- Of no row: what the insert below would wait for, or fail at, is found out here.
       insert into cdc.queue (id, webhook_id, layout, action, "time", refs, uid)
       select 0, 0, 0, action, happened, null, null where false;
-      if row_security_active('cdc.queue'::regclass) then
-        perform cdc.unfiltered('cdc.queue');
-      end if;
-      if row_security_active('cdc.subscription'::regclass) then
-        perform cdc.unfiltered('cdc.subscription');
-      end if;
       if rows <= 64 then
         select array_agg((found.source, wants.webhook_id, found.refs)::cdc.captured)
                  filter (where wants.webhook_id is not null) as captured,
                array_agg(jsonb_build_array(found.key, found.own)) filter (where found.own is not null)
                  as unplaced,
-               (select last_value from cdc.queue_id) as base, (select last_value from cdc.bell) as bell
+               pg_sequence_last_value('cdc.queue_id'::regclass) as base,
+               pg_sequence_last_value('cdc.bell'::regclass) as bell
           into read
           from (
             select null::bigint as source,
@@ -835,6 +843,9 @@ begin
       queued := coalesce(cardinality(read.captured), 0);
       unplaced := read.unplaced;
       base := read.base;
+      if base is null then  -- never raised
+        base := (select last_value from cdc.queue_id);
+      end if;
       bell := read.bell;
       last_id := base + (pg_logical_emit_message(false, 'cdc', repeat('.', (nullif(queued, 0))::int)) - '0/0'::pg_lsn)::bigint;
       raise sqlstate 'CDC00';
@@ -925,8 +936,9 @@ begin
     batch := 1 + 100000 * batch / greatest(batch, queued);
   end loop;
   return null;
+end several;
 end
--- Rendered by cdc (09ead70b2105178e); not to be changed by hand: `cdc triggers install` would undo it.
+-- Rendered by cdc (59a953f35a909e39); not to be changed by hand: `cdc triggers install` would undo it.
 $cdc$;
 revoke all on function cdc_capture.capture_candidate() from public;
 set local role cdc_owner;
@@ -1189,20 +1201,10 @@ as $cdc$
 declare
   action constant "char" := case tg_op when 'INSERT' then 'c' else 'm' end;
   happened constant timestamptz := clock_timestamp();
-  problem text;
   -- Nothing of ours is named here: it would be looked up before anything is guarded.
-  read record;
-  queued bigint;  -- of them
-  unplaced jsonb[];  -- keys, and what to keep
   base bigint;  -- see sql/schema/50_queue.sql
-  bell bigint;
   last_id bigint;
-  series text;
   setting text;
-  rows bigint;
-  done bigint := 0;
-  batch bigint := 5000;
-  -- Of a single row:
   hooks bigint[];
   refs text[];
   placed boolean;
@@ -1210,7 +1212,6 @@ declare
 begin
   -- A single row, as nearly always. Several rows or none, one without a place, and errors: below.
   begin
-    -- In one expression: each is prepared again in each transaction.
     if set_config('lock_timeout', '10ms', true) is null
        or row_security_active('cdc.queue'::regclass) or
           row_security_active('cdc.subscription'::regclass) then
@@ -1219,8 +1220,9 @@ begin
     end if;
     insert into cdc.queue (id, webhook_id, layout, action, "time", refs, uid)
     select 0, 0, 0, action, happened, null, null where false;
+    -- Strict: several rows raise, too.
     select found.refs,
-           found.placed and not exists (select from new_rows offset 1),
+           found.placed,
            array(
              select s.webhook_id
                from cdc.subscription s
@@ -1229,7 +1231,7 @@ begin
            pg_sequence_last_value('cdc.queue_id'::regclass),
            pg_sequence_last_value('cdc.bell'::regclass)
              > extract(epoch from happened) * 1000000
-      into refs, placed, hooks, base, rings
+      into strict refs, placed, hooks, base, rings
       from (
         select null::bigint as source,
                own."id"::text as key,
@@ -1293,6 +1295,18 @@ begin
   elsif placed and base is not null then
     return null;  -- no webhook wants it
   end if;
+<<several>>
+declare
+  problem text;
+  read record;
+  queued bigint;  -- of them
+  unplaced jsonb[];  -- keys, and what to keep
+  bell bigint;
+  series text;
+  rows bigint;
+  done bigint := 0;
+  batch bigint := 5000;
+begin
   rows := (select count(*) from (select from new_rows limit 65) sample);
   if rows = 0 then
     return null;
@@ -1304,22 +1318,22 @@ begin
     -- A guarded read: whatever the suite did to its tables, its writers must not fail because of
     -- us. It always ends by raising, which releases its locks; the variables keep what was read.
     begin
-      setting := set_config('lock_timeout', '10ms', true);
+      if set_config('lock_timeout', '10ms', true) is null
+         or row_security_active('cdc.queue'::regclass) or
+            row_security_active('cdc.subscription'::regclass) then
+        perform cdc.unfiltered('cdc.queue'),
+                cdc.unfiltered('cdc.subscription');
+      end if;
       -- Of no row: what the insert below would wait for, or fail at, is found out here.
       insert into cdc.queue (id, webhook_id, layout, action, "time", refs, uid)
       select 0, 0, 0, action, happened, null, null where false;
-      if row_security_active('cdc.queue'::regclass) then
-        perform cdc.unfiltered('cdc.queue');
-      end if;
-      if row_security_active('cdc.subscription'::regclass) then
-        perform cdc.unfiltered('cdc.subscription');
-      end if;
       if rows <= 64 then
         select array_agg((found.source, wants.webhook_id, found.refs)::cdc.captured)
                  filter (where wants.webhook_id is not null) as captured,
                array_agg(jsonb_build_array(found.key, found.own)) filter (where found.own is not null)
                  as unplaced,
-               (select last_value from cdc.queue_id) as base, (select last_value from cdc.bell) as bell
+               pg_sequence_last_value('cdc.queue_id'::regclass) as base,
+               pg_sequence_last_value('cdc.bell'::regclass) as bell
           into read
           from (
             select null::bigint as source,
@@ -1416,6 +1430,9 @@ begin
       queued := coalesce(cardinality(read.captured), 0);
       unplaced := read.unplaced;
       base := read.base;
+      if base is null then  -- never raised
+        base := (select last_value from cdc.queue_id);
+      end if;
       bell := read.bell;
       last_id := base + (pg_logical_emit_message(false, 'cdc', repeat('.', (nullif(queued, 0))::int)) - '0/0'::pg_lsn)::bigint;
       raise sqlstate 'CDC00';
@@ -1507,8 +1524,9 @@ begin
     batch := 1 + 100000 * batch / greatest(batch, queued);
   end loop;
   return null;
+end several;
 end
--- Rendered by cdc (85f86749648a8a59); not to be changed by hand: `cdc triggers install` would undo it.
+-- Rendered by cdc (12e3b5cbaf900658); not to be changed by hand: `cdc triggers install` would undo it.
 $cdc$;
 revoke all on function cdc_capture.capture_answervideo() from public;
 set local role cdc_owner;
@@ -1858,20 +1876,10 @@ as $cdc$
 declare
   action constant "char" := case tg_op when 'INSERT' then 'c' else 'm' end;
   happened constant timestamptz := clock_timestamp();
-  problem text;
   -- Nothing of ours is named here: it would be looked up before anything is guarded.
-  read record;
-  queued bigint;  -- of them
-  unplaced jsonb[];  -- keys, and what to keep
   base bigint;  -- see sql/schema/50_queue.sql
-  bell bigint;
   last_id bigint;
-  series text;
   setting text;
-  rows bigint;
-  done bigint := 0;
-  batch bigint := 5000;
-  -- Of a single row:
   hooks bigint[];
   refs text[];
   placed boolean;
@@ -1879,7 +1887,6 @@ declare
 begin
   -- A single row, as nearly always. Several rows or none, one without a place, and errors: below.
   begin
-    -- In one expression: each is prepared again in each transaction.
     if set_config('lock_timeout', '10ms', true) is null
        or row_security_active('cdc.queue'::regclass) or
           row_security_active('cdc.subscription'::regclass) then
@@ -1888,8 +1895,9 @@ begin
     end if;
     insert into cdc.queue (id, webhook_id, layout, action, "time", refs, uid)
     select 0, 0, 0, action, happened, null, null where false;
+    -- Strict: several rows raise, too.
     select found.refs,
-           found.placed and not exists (select from new_rows offset 1),
+           found.placed,
            array(
              select s.webhook_id
                from cdc.subscription s
@@ -1898,7 +1906,7 @@ begin
            pg_sequence_last_value('cdc.queue_id'::regclass),
            pg_sequence_last_value('cdc.bell'::regclass)
              > extract(epoch from happened) * 1000000
-      into refs, placed, hooks, base, rings
+      into strict refs, placed, hooks, base, rings
       from (
         select null::bigint as source,
                own."id"::text as key,
@@ -1960,6 +1968,18 @@ begin
   elsif placed and base is not null then
     return null;  -- no webhook wants it
   end if;
+<<several>>
+declare
+  problem text;
+  read record;
+  queued bigint;  -- of them
+  unplaced jsonb[];  -- keys, and what to keep
+  bell bigint;
+  series text;
+  rows bigint;
+  done bigint := 0;
+  batch bigint := 5000;
+begin
   rows := (select count(*) from (select from new_rows limit 65) sample);
   if rows = 0 then
     return null;
@@ -1971,22 +1991,22 @@ begin
     -- A guarded read: whatever the suite did to its tables, its writers must not fail because of
     -- us. It always ends by raising, which releases its locks; the variables keep what was read.
     begin
-      setting := set_config('lock_timeout', '10ms', true);
+      if set_config('lock_timeout', '10ms', true) is null
+         or row_security_active('cdc.queue'::regclass) or
+            row_security_active('cdc.subscription'::regclass) then
+        perform cdc.unfiltered('cdc.queue'),
+                cdc.unfiltered('cdc.subscription');
+      end if;
       -- Of no row: what the insert below would wait for, or fail at, is found out here.
       insert into cdc.queue (id, webhook_id, layout, action, "time", refs, uid)
       select 0, 0, 0, action, happened, null, null where false;
-      if row_security_active('cdc.queue'::regclass) then
-        perform cdc.unfiltered('cdc.queue');
-      end if;
-      if row_security_active('cdc.subscription'::regclass) then
-        perform cdc.unfiltered('cdc.subscription');
-      end if;
       if rows <= 64 then
         select array_agg((found.source, wants.webhook_id, found.refs)::cdc.captured)
                  filter (where wants.webhook_id is not null) as captured,
                array_agg(jsonb_build_array(found.key, found.own)) filter (where found.own is not null)
                  as unplaced,
-               (select last_value from cdc.queue_id) as base, (select last_value from cdc.bell) as bell
+               pg_sequence_last_value('cdc.queue_id'::regclass) as base,
+               pg_sequence_last_value('cdc.bell'::regclass) as bell
           into read
           from (
             select null::bigint as source,
@@ -2079,6 +2099,9 @@ begin
       queued := coalesce(cardinality(read.captured), 0);
       unplaced := read.unplaced;
       base := read.base;
+      if base is null then  -- never raised
+        base := (select last_value from cdc.queue_id);
+      end if;
       bell := read.bell;
       last_id := base + (pg_logical_emit_message(false, 'cdc', repeat('.', (nullif(queued, 0))::int)) - '0/0'::pg_lsn)::bigint;
       raise sqlstate 'CDC00';
@@ -2170,8 +2193,9 @@ begin
     batch := 1 + 100000 * batch / greatest(batch, queued);
   end loop;
   return null;
+end several;
 end
--- Rendered by cdc (85ae53b5027ffc79); not to be changed by hand: `cdc triggers install` would undo it.
+-- Rendered by cdc (a8af6d25374e31aa); not to be changed by hand: `cdc triggers install` would undo it.
 $cdc$;
 revoke all on function cdc_capture.capture_rating() from public;
 set local role cdc_owner;
@@ -2504,20 +2528,10 @@ as $cdc$
 declare
   action constant "char" := case tg_op when 'INSERT' then 'c' else 'm' end;
   happened constant timestamptz := clock_timestamp();
-  problem text;
   -- Nothing of ours is named here: it would be looked up before anything is guarded.
-  read record;
-  queued bigint;  -- of them
-  unplaced jsonb[];  -- keys, and what to keep
   base bigint;  -- see sql/schema/50_queue.sql
-  bell bigint;
   last_id bigint;
-  series text;
   setting text;
-  rows bigint;
-  done bigint := 0;
-  batch bigint := 5000;
-  -- Of a single row:
   hooks bigint[];
   refs text[];
   placed boolean;
@@ -2525,7 +2539,6 @@ declare
 begin
   -- A single row, as nearly always. Several rows or none, one without a place, and errors: below.
   begin
-    -- In one expression: each is prepared again in each transaction.
     if set_config('lock_timeout', '10ms', true) is null
        or row_security_active('cdc.queue'::regclass) or
           row_security_active('cdc.subscription'::regclass) then
@@ -2534,8 +2547,9 @@ begin
     end if;
     insert into cdc.queue (id, webhook_id, layout, action, "time", refs, uid)
     select 0, 0, 0, action, happened, null, null where false;
+    -- Strict: several rows raise, too.
     select found.refs,
-           found.placed and not exists (select from new_rows offset 1),
+           found.placed,
            array(
              select s.webhook_id
                from cdc.subscription s
@@ -2544,7 +2558,7 @@ begin
            pg_sequence_last_value('cdc.queue_id'::regclass),
            pg_sequence_last_value('cdc.bell'::regclass)
              > extract(epoch from happened) * 1000000
-      into refs, placed, hooks, base, rings
+      into strict refs, placed, hooks, base, rings
       from (
         select null::bigint as source,
                own."id"::text as key,
@@ -2625,6 +2639,18 @@ begin
   elsif placed and base is not null then
     return null;  -- no webhook wants it
   end if;
+<<several>>
+declare
+  problem text;
+  read record;
+  queued bigint;  -- of them
+  unplaced jsonb[];  -- keys, and what to keep
+  bell bigint;
+  series text;
+  rows bigint;
+  done bigint := 0;
+  batch bigint := 5000;
+begin
   rows := (select count(*) from (select from new_rows limit 65) sample);
   if rows = 0 then
     return null;
@@ -2636,22 +2662,22 @@ begin
     -- A guarded read: whatever the suite did to its tables, its writers must not fail because of
     -- us. It always ends by raising, which releases its locks; the variables keep what was read.
     begin
-      setting := set_config('lock_timeout', '10ms', true);
+      if set_config('lock_timeout', '10ms', true) is null
+         or row_security_active('cdc.queue'::regclass) or
+            row_security_active('cdc.subscription'::regclass) then
+        perform cdc.unfiltered('cdc.queue'),
+                cdc.unfiltered('cdc.subscription');
+      end if;
       -- Of no row: what the insert below would wait for, or fail at, is found out here.
       insert into cdc.queue (id, webhook_id, layout, action, "time", refs, uid)
       select 0, 0, 0, action, happened, null, null where false;
-      if row_security_active('cdc.queue'::regclass) then
-        perform cdc.unfiltered('cdc.queue');
-      end if;
-      if row_security_active('cdc.subscription'::regclass) then
-        perform cdc.unfiltered('cdc.subscription');
-      end if;
       if rows <= 64 then
         select array_agg((found.source, wants.webhook_id, found.refs)::cdc.captured)
                  filter (where wants.webhook_id is not null) as captured,
                array_agg(jsonb_build_array(found.key, found.own)) filter (where found.own is not null)
                  as unplaced,
-               (select last_value from cdc.queue_id) as base, (select last_value from cdc.bell) as bell
+               pg_sequence_last_value('cdc.queue_id'::regclass) as base,
+               pg_sequence_last_value('cdc.bell'::regclass) as bell
           into read
           from (
             select null::bigint as source,
@@ -2775,6 +2801,9 @@ begin
       queued := coalesce(cardinality(read.captured), 0);
       unplaced := read.unplaced;
       base := read.base;
+      if base is null then  -- never raised
+        base := (select last_value from cdc.queue_id);
+      end if;
       bell := read.bell;
       last_id := base + (pg_logical_emit_message(false, 'cdc', repeat('.', (nullif(queued, 0))::int)) - '0/0'::pg_lsn)::bigint;
       raise sqlstate 'CDC00';
@@ -2867,8 +2896,9 @@ begin
     batch := 1 + 100000 * batch / greatest(batch, queued);
   end loop;
   return null;
+end several;
 end
--- Rendered by cdc (6dcd0995231fa734); not to be changed by hand: `cdc triggers install` would undo it.
+-- Rendered by cdc (28fb9c64edc3534f); not to be changed by hand: `cdc triggers install` would undo it.
 $cdc$;
 revoke all on function cdc_capture.capture_note() from public;
 set local role cdc_owner;

@@ -11,6 +11,8 @@ Only for resources that declare ``fields``: the triggers of others get no old ro
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from functools import partial
 
 from cdc.capture.sql_text import key_text, lines, literal, named
 from cdc.mapping import Resource
@@ -49,8 +51,7 @@ def compare(resource: Resource) -> str:
     loop. Done for COMPARED rows at a time, not for each batch, as it reads all old and new rows.
     """
 
-    def key(alias: str) -> str:
-        return f'{key_text(named(alias, resource.key))} collate "C"'
+    key = partial(_key, resource)
 
     def of_row(alias: str, column: int) -> str:
         columns = [f"{alias}.*::record as whole", f"{key(alias)} as key"]
@@ -58,11 +59,8 @@ def compare(resource: Resource) -> str:
         columns += [f"{alias}.{quote(name)} as f{bit}" for bit, name in fields]
         return lines(columns, ",", column)
 
-    differ = ["(own.whole *<> old_.whole)::int::bigint"]
-    differ += [
-        f"((row(own.f{bit})::record *<> row(old_.f{bit})::record)::int::bigint << {bit})"
-        for bit in range(1, len(resource.fields or ()) + 1)
-    ]
+    columns = range(1, len(resource.fields or ()) + 1)
+    differ = _differ("own.whole", "old_.whole", [(f"own.f{n}", f"old_.f{n}") for n in columns])
     return f"""\
 masks := null;
 if tg_nargs > 0 and exists (
@@ -95,6 +93,32 @@ if tg_nargs > 0 and exists (
   batch := least(batch, compared - done);
   masks := changes[done - compared + {COMPARED} + 1 : done - compared + {COMPARED} + batch];
 end if;"""
+
+
+def of_single(resource: Resource, column: int) -> str:
+    """The bits of the only row ``n`` that a statement has changed, which was ``o`` before."""
+    fields = [(f"n.{quote(name)}", f"o.{quote(name)}") for name in resource.fields or ()]
+    differ = _differ("n.*::record", "o.*::record", fields)
+    same = f"{_key(resource, 'n')} = {_key(resource, 'o')}"
+    return (
+        f"case when {same}\n{' ' * column}     then {lines(differ, ' +', column + 10)}\n"
+        f"{' ' * column}     else {ALL} end"
+    )
+
+
+def _differ(new: str, old: str, fields: Sequence[tuple[str, str]]) -> list[str]:
+    """SQL for the bits of a row, each a number."""
+    return [
+        f"({new} *<> {old})::int::bigint",
+        *(
+            f"((row({one})::record *<> row({other})::record)::int::bigint << {bit})"
+            for bit, (one, other) in enumerate(fields, 1)
+        ),
+    ]
+
+
+def _key(resource: Resource, alias: str) -> str:
+    return f'{key_text(named(alias, resource.key))} collate "C"'
 
 
 def kept(resource: Resource, masks: str) -> str:

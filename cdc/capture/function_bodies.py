@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import partial
 
 from cdc.capture import changed_mask, included, single_row, sql_text
-from cdc.capture.guard import READ_DONE, READ_LOCK_MS, reserve, unfiltered
+from cdc.capture.guard import READ_DONE, READ_LOCK_MS, limited, reserve, unfiltered
 from cdc.capture.parent_lookup import BLOCKING_TRIES, found, kept_of, wanted_few, wanted_many
 from cdc.capture.sql_text import dollar_quoted, indent, key_text, literal, literals, named, not_null
 from cdc.mapping import JoinPlan, Mapping
@@ -38,7 +38,8 @@ def capture(join_plan: JoinPlan, mapping: Mapping) -> str:
 select {included.queued(resource, WANTED)},
        array_agg(jsonb_build_array(found.key, found.own)) filter (where found.own is not null)
          as unplaced,
-       (select last_value from cdc.queue_id) as base, (select last_value from cdc.bell) as bell
+       pg_sequence_last_value('cdc.queue_id'::regclass) as base,
+       pg_sequence_last_value('cdc.bell'::regclass) as bell
   into read
   from (
 {indent(read(rows=changed_mask.numbered(resource), masks="masks"), 4)}
@@ -85,20 +86,23 @@ select wanted.*,
 declare
   action constant "char" := case tg_op {done} else 'm' end;
   happened constant timestamptz := clock_timestamp();
-  problem text;
   -- Nothing of ours is named here: it would be looked up before anything is guarded.
+  base bigint;  -- see sql/schema/50_queue.sql
+  last_id bigint;
+  setting text;{single_row.variables(resource)}
+begin{single_row.attempt(join_plan, mapping)}
+<<several>>
+declare
+  problem text;
   read record;
   queued bigint;  -- of them
   unplaced jsonb[];  -- keys, and what to keep
-  base bigint;  -- see sql/schema/50_queue.sql
   bell bigint;
-  last_id bigint;
   series text;
-  setting text;
   rows bigint;
   done bigint := 0;
-  batch bigint := {FIRST_BATCH};{masks}{single_row.variables(resource)}
-begin{single_row.attempt(join_plan, mapping)}
+  batch bigint := {FIRST_BATCH};{masks}
+begin
   rows := (select count(*) from (select from new_rows limit {SMALL_STATEMENT_ROWS + 1}) sample);
   if rows = 0 then
     return null;
@@ -110,11 +114,10 @@ begin{single_row.attempt(join_plan, mapping)}
     -- A guarded read: whatever the suite did to its tables, its writers must not fail because of
     -- us. It always ends by raising, which releases its locks; the variables keep what was read.
     begin
-      setting := set_config('lock_timeout', '{READ_LOCK_MS}ms', true);{forms}{compare}
+{indent(limited("queue", "subscription", *kept), 6)}{forms}{compare}
       -- Of no row: what the insert below would wait for, or fail at, is found out here.
       insert into cdc.queue (id, webhook_id, layout, action, "time", refs, uid{column})
       select 0, 0, 0, action, happened, null, null{", null" * bool(column)} where false;
-{indent(unfiltered("queue", "subscription", *kept), 6)}
       if rows <= {SMALL_STATEMENT_ROWS} then
 {indent(few, 8)};
       else
@@ -126,6 +129,9 @@ begin{single_row.attempt(join_plan, mapping)}
       queued := coalesce(cardinality(read.captured), 0);
       unplaced := read.unplaced;
       base := read.base;
+      if base is null then  -- never raised
+        base := (select last_value from cdc.queue_id);
+      end if;
       bell := read.bell;
       last_id := {reserve("nullif(queued, 0)")};
       raise sqlstate '{READ_DONE}';
@@ -213,6 +219,7 @@ begin{single_row.attempt(join_plan, mapping)}
     batch := 1 + {BATCH_DELIVERIES} * batch / greatest(batch, queued);
   end loop;
   return null;
+end several;
 end
 """
 

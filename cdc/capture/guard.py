@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from cdc.capture.sql_text import lines
+
 READ_LOCK_MS = 10
 """How long a statement of the suite waits for a lock on what capture reads; then, late capture."""
 
@@ -18,6 +20,18 @@ def unfiltered(*tables: str) -> str:
         f"end if;"
         for table in tables
     )
+
+
+def limited(*tables: str) -> str:
+    """The same, and from here on READ_LOCK_MS. In one expression: each is prepared again in each
+    transaction."""
+    active = [f"row_security_active('cdc.{table}'::regclass)" for table in tables]
+    checks = [f"cdc.unfiltered('cdc.{table}')" for table in tables]
+    return f"""\
+if set_config('lock_timeout', '{READ_LOCK_MS}ms', true) is null
+   or {lines(active, " or", 6)} then
+  perform {lines(checks, ",", 10)};
+end if;"""
 
 
 def reserve(of: str) -> str:

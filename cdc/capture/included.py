@@ -60,10 +60,15 @@ def queued(resource: Resource, where: str = "") -> str:
         f"array_agg((found.source, wants.webhook_id, found.refs)::cdc.captured){only} as captured"
     ]
     if resource.fields:
-        names = f"array[{literals(resource.fields)}]"
-        found.append(
-            f"array_agg(case when wants.include is not null then\n"
-            f"         cdc.included({names}, found.vals, wants.include, found.changed)\n"
-            f"       end){only} as included"
-        )
+        found.append(f"array_agg({of_webhook(resource)}){only} as included")
     return lines(found, ",", 7)
+
+
+def of_webhook(resource: Resource) -> str:
+    """What one of ``wants`` includes of a row of ``found``."""
+    names = f"array[{literals(resource.fields or ())}]"
+    return (
+        f"case when wants.include is not null then\n"
+        f"         cdc.included({names}, found.vals, wants.include, found.changed)\n"
+        f"       end"
+    )

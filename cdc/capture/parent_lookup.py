@@ -137,7 +137,7 @@ def found(
                 f"       end as own"
             )
         joins.append(_earlier(resource, key, many))
-    extra = "".join(f",\n       {one}" for one in (*more, *_asked(resource, masks, changed, known)))
+    extra = "".join(f",\n       {one}" for one in (*more, *asked(resource, masks, changed, known)))
     return "\n".join(
         [
             f"select {source} as source,",
@@ -279,7 +279,7 @@ def kept_of(resource: Resource, column: int, masks: str) -> str:
     return f"{kept}\n{' ' * column}|| {changed_mask.kept(resource, masks)}"
 
 
-def _asked(resource: Resource, masks: str, changed: str, known: str) -> tuple[str, ...]:
+def asked(resource: Resource, masks: str, changed: str, known: str) -> tuple[str, ...]:
     """What registrations are held against. Values as text: none can make that fail."""
     if resource.fields is None:
         return ()

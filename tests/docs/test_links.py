@@ -40,7 +40,12 @@ def test_every_page_can_be_reached_from_the_first() -> None:
 
 PATH = re.compile(r"`((?:[\w.-]+/)*[\w.-]+(?:/|\.(?:py|sql|toml|md|yml)))`")
 SECTION = re.compile(r"""((?:docs/)?[\w-]+\.md),[\s"]*['"]([^'"]+)['"]""")
-OF_DEVELOPERS = ["ARCHITECTURE.md", "docs/decisions.md", "docs/decisions-network.md"]
+OF_DEVELOPERS = [
+    "ARCHITECTURE.md",
+    "docs/decisions.md",
+    "docs/decisions-network.md",
+    "docs/decisions-capture.md",
+]
 
 
 @pytest.mark.parametrize("page", OF_DEVELOPERS)

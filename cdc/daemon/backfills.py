@@ -34,6 +34,9 @@ IDLE_SHARE = 0.75
 """Of the time at least, however many there are."""
 READ_AHEAD_ROWS = 2_000
 """Where many rows lie below one parent, a page costs a walk through all of them."""
+READ_AHEAD_MIN_ROWS = 50
+READ_SLOW_S = 1.5
+"""A page that took longer, or too long, is followed by one of half as many rows."""
 READ_GOOD_FOR_S = 30.0
 """What was read longer ago is read again: rows are deleted, and their values change."""
 TRIES = 3
@@ -64,6 +67,7 @@ class Backfills:
     _soon: asyncio.Event = field(default_factory=asyncio.Event)
     _pages: dict[int, _Page] = field(default_factory=dict)
     _failed: dict[int, int] = field(default_factory=dict)
+    _rows: dict[int, int] = field(default_factory=dict)  # of a backfill's next page
     _reading: Connection | None = None
 
     def look_soon(self) -> None:
@@ -93,6 +97,7 @@ class Backfills:
         try:
             while jobs := await run(conn, "backfills", [self.lease.shards, self.window]):
                 self._pages = {job[0]: p for job in jobs if (p := self._pages.get(job[0]))}
+                self._rows = {job[0]: n for job in jobs if (n := self._rows.get(job[0]))}
                 began = time.monotonic()
                 queued = [await self._turn(conn, *job) for job in jobs]
                 self.observer.backfilling(sum(queued), len(jobs) - sum(queued))
@@ -139,8 +144,14 @@ class Backfills:
         if page is None or not page.rows or page.place != place or page.until < time.monotonic():
             if self._reading is None:
                 self._reading = await open_session(self.url, "backfill read")
-            asked = [job, resource, READ_AHEAD_ROWS]
-            rows = await run(self._reading, "backfill_read", asked)
+            most = self._rows.get(job, READ_AHEAD_ROWS)
+            began = time.monotonic()
+            try:
+                rows = await run(self._reading, "backfill_read", [job, resource, most])
+            finally:
+                slow = time.monotonic() - began > READ_SLOW_S
+                most = max(READ_AHEAD_MIN_ROWS, most // 2) if slow else most * 2
+                self._rows[job] = min(most, READ_AHEAD_ROWS)
             page = _Page(place, rows, time.monotonic() + READ_GOOD_FOR_S)
             self._pages[job] = page
         return page

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from cdc.daemon import backfills as daemons
+from cdc.daemon.store import session
 from cdc.daemon.store.session import open_session, run
 from cdc.mapping import default_mapping
 from cdc.postgres import connections
@@ -247,6 +248,26 @@ async def test_what_cannot_be_read_fails_and_can_be_resumed(world: World) -> Non
         assert "column own.project_id does not exist" in work.now().reason
         await world.run("alter table candidate rename its_project to project_id")
         work.do("resume")
+        await work.done()
+    assert len(work.came()) == 40
+
+
+async def test_pages_that_take_too_long_get_shorter(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server ends a page of 2,000 rows each time, and of a quarter of that none."""
+    monkeypatch.setitem(session._SESSION, "statement_timeout", "800ms")
+    monkeypatch.setattr(daemons, "READ_SLOW_S", 0.5)
+    work = await Work.of(world, 40)
+    work.start()
+    await world.run(
+        "alter function cdc.read_backfill rename to read_at_once;"
+        " create function cdc.read_backfill(job bigint, resource text, most int)"
+        " returns table (place text[], layout int, refs text) language plpgsql security definer"
+        " as $$ begin perform pg_sleep(most * 0.0006);"
+        " return query select * from cdc.read_at_once(job, resource, most); end $$"
+    )
+    async with Running(world.url):
         await work.done()
     assert len(work.came()) == 40
 

@@ -198,9 +198,9 @@ async def measure(
             for turn in range(turns):
                 if name == READING and turn >= WARMED:
                     await asyncio.sleep(KEPT_S + 1)
-                before, began = _cpu(served), time.perf_counter()
+                before, began = cpu(served), time.perf_counter()
                 await _ask(one, client.key or "", path)
-                took, after = time.perf_counter() - began, _cpu(served)
+                took, after = time.perf_counter() - began, cpu(served)
                 if turn >= WARMED:
                     made.append((after[0] - before[0], after[1] - before[1], took * 1000))
             postgres, serve, ms = (round(median(each), 2) for each in zip(*made, strict=True))
@@ -217,7 +217,7 @@ async def _ask(one: Person, key: str, path: str) -> None:
         assert got.status == 200, (path, got.status, await got.text())
 
 
-def _cpu(served: Served) -> tuple[float, float]:
+def cpu(served: Served) -> tuple[float, float]:
     """Milliseconds, of the server's sessions for serve, and of serve."""
     pids = served.rows("select pid from pg_stat_activity where usename = %s", served.user)
     return sum(_of(f"/proc/{pid}") for (pid,) in pids), sum(

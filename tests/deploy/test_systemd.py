@@ -14,11 +14,13 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 from cdc.daemon.app import FLUSH_WITHIN_S
 from cdc.settings import Settings, load
 from cdc.telemetry import Systemd, pulse
 from cdc.telemetry.otel import CLOSE_WITHIN_S
+from tests.bench.work import beside
 from tests.daemon.running import LIMIT, Process, Running
 from tests.daemon.world import World
 from tests.docs.test_commands import accepted
@@ -77,6 +79,20 @@ def test_the_unit_of_the_api_differs_in_what_it_runs(monkeypatch: pytest.MonkeyP
     for name, value in re.findall(r"^([A-Z_]+)=(.*)$", text, re.MULTILINE):
         monkeypatch.setenv(name, value)
     assert load().serve_url == "https://hooks.internal/"
+
+
+def test_the_api_gives_way_to_the_daemon(service: configparser.SectionProxy) -> None:
+    """By the same share in the unit, in the compose file, and as the benchmark runs it."""
+    found = re.search(r"^CPUWeight=(\d+)$", SERVE.read_text(), re.MULTILINE)
+    assert found is not None
+    share = int(found[1]) / 100
+    assert share <= 0.5
+    assert "CPUWeight" not in service
+    services = yaml.safe_load((TOP / "docker-compose.yml").read_text())["services"]
+    shares = {name: one["cpu_shares"] for name, one in services.items() if "cpu_shares" in one}
+    assert shares == {"api": round(1024 * share)}
+    # A step of niceness is a quarter of weight.
+    assert pytest.approx(share, rel=0.1) == 1.25**-beside.NICENESS
 
 
 class Manager:

@@ -21,6 +21,7 @@ from tests.daemon.world import World
 
 SMALL, LARGE = 5_000, 100_000
 MEMORY_MB = 200
+REGISTERED_MB = 100
 LIMIT = 600.0  # seconds for 100,000 deliveries, with all that the machine has to do beside
 
 SIZES = [SMALL, pytest.param(LARGE, marks=[pytest.mark.long, pytest.mark.timeout(1800)])]
@@ -34,10 +35,15 @@ class Daemon(NamedTuple):
 
     def slow_looks(self, seconds: int) -> tuple[float, float]:
         """Looks that were answered later than that after they were due, and all of them."""
-        page = urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics").read().decode()
+        page = self.metrics()
         (quick,) = re.findall(rf'cdc_look_seconds_bucket\{{le="{seconds}"\}} (\S+)', page)
         (all_,) = re.findall(r"cdc_look_seconds_count (\S+)", page)
         return float(all_) - float(quick), float(all_)
+
+    def metrics(self) -> str:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics") as answer:
+            page: str = answer.read().decode()
+        return page
 
     def peak_mb(self) -> float:
         status = Path(f"/proc/{self.process.pid}/status").read_text()
@@ -94,6 +100,25 @@ class Crowd:
             LIMIT,
             pause=0.05,
         )
+
+
+@pytest.mark.parametrize("webhooks", SIZES)
+async def test_registered_webhooks_without_changes_take_no_memory(
+    world: World, webhooks: int
+) -> None:
+    """A worker is opened for those that have something to do, and for 5,000 at most."""
+    crowd = Crowd(world)
+    await crowd.open(webhooks)
+    other = await world.hook("candidate", company="2", id=webhooks + 1)
+    writer = await world.writer()
+    async with running(world) as daemon:
+        project = await writer.insert("project", company_id=2)
+        await writer.insert("candidate", project_id=int(project))
+        await world.arrived(other)
+        print(f"{webhooks} registered: VmHWM {daemon.peak_mb():.0f} MB")
+        assert daemon.peak_mb() < REGISTERED_MB
+        assert 'cdc_lanes{state="closed"} 1.0' in daemon.metrics()
+    await crowd.close()
 
 
 @pytest.mark.parametrize("webhooks", SIZES)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,6 +14,8 @@ from cdc.daemon.dispatch import Dispatcher
 from cdc.daemon.lease import Lease, Snapshot
 from cdc.daemon.pipeline import Pipeline
 from cdc.daemon.store.fetch import FetchedWindow, Fetcher
+from cdc.daemon.store.recorder import Recorder
+from cdc.daemon.store.records import Record
 from cdc.daemon.store.settle import Settler
 from cdc.daemon.worker import ActiveRegistration, Worker
 from cdc.deliver import Client, Guard
@@ -107,6 +110,46 @@ async def test_who_gets_no_socket_has_not_failed(
         may_answer.set()
         await world.arrived(late, other)
     assert world.repeats(other) == 0
+
+
+async def test_a_webhook_waits_once_for_what_is_not_recorded(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was looked through for more to send at the end of each of its attempts, and twice when
+    recording had caught up: with 2,000 slow requests in flight once a delivery, all in vain."""
+    in_flight, rows = 40, 200
+    hook = await world.hook("candidate", max_concurrency=in_flight)
+    writer = await world.writer()
+    for _ in range(rows):
+        await writer.insert("candidate", project_id=1)
+    looked_through: Counter[str] = Counter()
+    may_record = asyncio.Event()
+    pump, record = Dispatcher.pump, Recorder.record
+
+    def pumped(self: Dispatcher, worker: Worker) -> None:
+        looked_through["behind" if worker in self._behind else "free"] += 1
+        pump(self, worker)
+
+    async def held(self: Recorder, records: list[Record]) -> None:
+        await may_record.wait()
+        await record(self, records)
+
+    monkeypatch.setattr(Dispatcher, "pump", pumped)
+    monkeypatch.setattr(Recorder, "record", held)
+    async with Running(world.url, unrecorded_limit=10) as daemon:
+        await daemon.until("connected")
+        settler, watcher = daemon.app._settler, daemon.app._watcher
+        assert settler is not None
+        assert watcher is not None
+        await eventually(
+            lambda: settler.unrecorded >= 10 and not watcher.dispatcher.in_flight,
+            "all that was started has ended",
+        )
+        assert looked_through["behind"] == 0
+        may_record.set()
+        await world.arrived(hook)
+        await world.settled()
+    assert looked_through["behind"] == 0
 
 
 async def test_a_mistake_of_ours_ends_the_daemon_loudly(

@@ -225,12 +225,13 @@ class Dispatcher:
                 record.lane.settled(record.delivery)
         for record in records:
             self._promoted(record, found)
+        # Each once: those that waited come first.
+        workers, self._behind = self._behind, {}
         for lane in {record.lane for record in records}:
             worker = self.workers.get(lane.webhook_id)
             if worker is not None and worker.lane is lane:
-                self.pump(worker)
-        behind, self._behind = self._behind, {}
-        for worker in behind:
+                workers[worker] = None
+        for worker in workers:
             self.pump(worker)
 
     def _promoted(self, record: Record, found: Found) -> None:
@@ -252,6 +253,8 @@ class Dispatcher:
             self._work.set()
             return
         lane = worker.lane
+        if worker in self._behind and not lane.paused:
+            return  # it is pumped when recording has caught up
         if lane.waiting or lane.paused or lane.wants_fetch:
             self.pump(worker)  # else there is nothing to do before it is recorded
 

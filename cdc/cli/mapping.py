@@ -14,8 +14,9 @@ def register(app: typer.Typer) -> None:
     """Adds the group."""
     group = typer.Typer(
         no_args_is_help=True,
-        help="The mapping file: what the suite's tables mean.\n\nNeeded for suites with other "
-        "names of tables and columns; CDC_MAPPING names it, and `cdc config check` checks it.",
+        help="The mapping file: what the suite's tables mean.\n\nNeeded if tables or columns have "
+        "other names, or if companies have hosts of their own (base_url_column). CDC_MAPPING names "
+        "it, and `cdc config check` checks it.",
     )
     group.command("default")(default)
     group.command("init")(init)

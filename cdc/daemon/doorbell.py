@@ -4,18 +4,18 @@ Writers that ring commit one after another, so the bell is rung only while a dae
 
 * quiet:   the daemon arms the bell and sleeps; a slow poll once a second arms it again and finds
            what the bell did not report. Correctness never rests on the bell.
-* busy:    looks find more than ``BUSY_FINDS_PER_S`` transactions a second, and other writers are
-           about to commit when they do (they would wait for each other), or more than
-           ``SWAMPED_FINDS_PER_S``; and from then on for as long as most looks find
-           something, however few they are: no daemon arms, each polls: after each look for as long
-           as it took, within a millisecond and two, so that looking costs half of the time at
-           most. A daemon that gets busy silences the bell, or writers would wait for each other
-           until it has run out. A look sees the rows of all webhooks, so an idle daemon and a busy
-           one conclude the same without talking. Where they do not, none is deaf either: silencing
-           wakes those that sleep, to arm it again.
-* falling asleep: after arming, writers may be open that saw the bell unarmed. Take a transaction id
-           of your own and look until none older is running; behind a long writer, at growing
-           intervals.
+* busy:    begins when looks find more than ``BUSY_FINDS_PER_S`` transactions a second while other
+           writers are about to commit (they would wait for each other), or more than
+           ``SWAMPED_FINDS_PER_S`` in any case. It lasts while most looks find something. No daemon
+           arms the bell; each polls, after a pause as long as its look took, 1 to 2 ms, so that
+           looking costs half of the time at most. A daemon that gets busy silences the bell, or
+           writers would wait for each other until it has run out.
+           A look sees the rows of all webhooks, so an idle daemon and a busy one conclude the same
+           without talking. Where they do not, changes are still noticed: silencing wakes those
+           that sleep, and they arm it again.
+* falling asleep: after arming, writers may be open that saw the bell unarmed. The daemon takes a
+           transaction id and looks until no older one is running; behind a long writer, at
+           growing intervals.
 """
 
 from __future__ import annotations
@@ -26,12 +26,11 @@ from enum import StrEnum
 
 BUSY_FINDS_PER_S = 30  # transactions found per second above which none sleeps if writers would wait
 SWAMPED_FINDS_PER_S = 300  # ... and above which no daemon sleeps in any case
-CROWDED_TRANSACTIONS = (
-    1.0  # transactions running at a productive look, on average, from which on they would
-)
-FULL_SHARE_OF_LOOKS = (
-    0.5  # share of looks that find something from which on a load is none the less for fewer looks
-)
+# Writers would wait for each other from this many running transactions on: the average of looks
+# that find something.
+CROWDED_TRANSACTIONS = 1.0
+# A busy daemon stays busy while a larger share of its looks finds something, however few they are.
+FULL_SHARE_OF_LOOKS = 0.5
 FULL_OVER_LOOKS = 16  # looks over which that is averaged
 CROWD_LIMIT_TRANSACTIONS = 10  # a crowd that is gone is to be forgotten within a second
 # Polls, in whole milliseconds: the event loop rounds, and half of one is no pause at all.

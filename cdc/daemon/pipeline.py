@@ -8,9 +8,9 @@
     decide    outcome -> decision, by the lane's rules  |                dispatcher starts
     record    decision -> one fenced transaction, in batches             the settler
 
-Each step is a method below, in this order. Between fetch and payload a delivery waits in its lane
-(cdc/lanes) until order, concurrency, rate limit and breaker let it start; once it is recorded it
-returns there (``Dispatcher.recorded``).
+Each step is a method below, in this order; ``permit`` comes before the payload. Between fetch and
+payload a delivery waits in its lane (cdc/lanes) until order, concurrency, rate limit and breaker
+let it start; once it is recorded it returns there (``Dispatcher.recorded``).
 """
 
 from __future__ import annotations
@@ -68,11 +68,11 @@ class Pipeline:
     # -- for many lanes at once -------------------------------------------------------------------
 
     async def look(self, looker: Looker, *, arm: bool | None, fleet: bool) -> Seen:
-        """What came since the last look: few rows as they are, of many where they lie."""
+        """Rows that came since the last look: few are brought along, of many where they lie."""
         return await looker.look(arm=arm, fleet=fleet, shards=self.lease.shards)
 
     async def glance(self, looker: Looker) -> Seen | None:
-        """The same where little comes, for less; None: it is too much for that."""
+        """A cheaper look, for new rows only. None: many came, so a full look is needed."""
         return await looker.glance()
 
     async def fetch(self, filler: Filler, lanes: Sequence[Lane], share: int) -> None:
@@ -101,7 +101,7 @@ class Pipeline:
         return await self.client.post(request)
 
     def no_payload(self, delivery: Delivery, error: Untranslatable) -> Outcome:
-        """The row cannot be sent: it fails as if its receiver had refused it, and is seen."""
+        """The row has no payload: a failed attempt, so that it is retried, and shown."""
         self.observer.untranslatable(delivery, error)
         return Outcome(Answer.FAILURE, None, "mapping", f"{error.message}. {error.hint}", 0.0)
 

@@ -72,7 +72,7 @@ class Watcher:
         self._bell = Doorbell(usable=use_bell)
         self._rung = False
         self._woken = False  # by the server, out of a sleep
-        self._owes = False  # a look, within the time of one at the fleet
+        self._owes = False  # a full look is owed, after a ring without rows
         self._many = False  # more rows came than a glance brings
         self._handing = False  # a hand-over is going on
         self._handed: list[int] = []  # it is ready: nothing is in flight in these shards any more
@@ -164,8 +164,8 @@ class Watcher:
             if not wait.listen:
                 await asyncio.sleep(wait.seconds)
             elif wait.seconds and not (self._rung or wire.rung or self._handed):
-                # A ring is read there: the look that follows answers it, and would otherwise take
-                # it for a new one, and be followed by another.
+                # The notification is read there, and the next look answers it. If that look read
+                # it, it would count as a new one and cause another look.
                 self._woken = await wire.listen(self._count_every if self._owes else wait.seconds)
             due = min(due + wait.seconds, time.monotonic())
 
@@ -240,7 +240,7 @@ class Watcher:
             await self._take(free, fleet, conn)
 
     async def _idle(self, fleet: Fleet, now: float) -> None:
-        """Another session has what is ours: the log says which."""
+        """Logs now and then which session holds the shards, while this daemon has none."""
         ownership = self._ownership
         assert ownership is not None
         if self._lease.shards or self._arrival is not None:

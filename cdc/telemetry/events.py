@@ -237,7 +237,7 @@ class Observer:
     def unusable(self, webhook_id: int, error: Exception) -> None:
         self.log.error("registration cannot be used", webhook=webhook_id, error=words(error))
 
-    # -- settling and care ------------------------------------------------------------------------
+    # -- settling and maintenance ------------------------------------------------------------------
 
     def settled(self, records: int) -> None:
         """One transaction has recorded these; 0: there was nothing left to record. Logged only

@@ -26,13 +26,13 @@ LATENCY_BUCKETS_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1, 5, 60, 
 UNREADY_AFTER_S = 30.0
 # Seconds of a look: from 2 on nothing is sent, from 3 on other daemons take over.
 LOOK_BUCKETS_S = (0.01, 0.05, 0.1, 0.2, 0.5, 1, 2, 3)
-# Outcomes recorded by one transaction: up to queue/settle.py's BATCH.
+# Outcomes recorded by one transaction: up to SETTLE_BATCH_RECORDS of daemon/store/settle.py.
 BATCH_BUCKETS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """What waits for the webhooks of this daemon, as it was measured last (care/measure.py).
+    """What waits for the webhooks of this daemon, as daemon/maintenance/measure.py found it last.
 
     Ages are seconds, 0 where nothing waits. Counts have a bound.
     lag:    the oldest delivery that no receiver is in the way of.

@@ -15,7 +15,7 @@ STOOD_STILL_S = 3.0
 
 
 class Pulse:
-    """Alive is who has done something since: a look was answered, or a connection tried again. (A
+    """Alive: a look was answered, or a connection tried, within ``STUCK_AFTER_S``. (A
     database that is down does not justify a restart of the daemon; one that stands still does.)
 
     steps: counts what has been done.

@@ -1,4 +1,4 @@
--- care: deletes backfills that ended long ago, some at a time.
+-- maintenance: deletes backfills that ended long ago, some at a time.
 --
 -- $1 seconds   $2 how many at a time. Writes cdc.backfill.
 delete from cdc.backfill

@@ -1,4 +1,4 @@
--- care: how much waits for the webhooks of some shards, and for how long; for people and alarms.
+-- maintenance: how much waits for the webhooks of some shards, and for how long; for people and alarms.
 --
 -- $1 shards   $2 rows counted of one webhook in one place, at most: beyond, a count means "at least"
 -- Walks the indexes from one webhook that has rows to the next, so it costs nothing for those that

@@ -1,4 +1,4 @@
--- care: what was queued for a removed webhook is logged as dropped, some rows at a time. Strays of
+-- maintenance: what was queued for a removed webhook is logged as dropped, some rows at a time. Strays of
 -- writers that were open at the removal are swept by the same.
 --
 -- $1 webhook  $2, $3 after these ids of queue and retry table  $4 how many. Returns how many were dropped,

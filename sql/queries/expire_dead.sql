@@ -1,4 +1,4 @@
--- care: what has been dead for too long goes, and is logged as expired.
+-- maintenance: what has been dead for too long goes, and is logged as expired.
 --
 -- $1 seconds  $2 died then or later  $3 how many at a time. Returns how many expired, and when the last
 -- of them died: the next are looked for from there, not behind all that expired before.

@@ -1,4 +1,4 @@
--- care: what has waited too long in the queue of a held webhook is logged as expired, the oldest first.
+-- maintenance: what has waited too long in the queue of a held webhook is logged as expired, the oldest first.
 --
 -- $1 webhook  $2 seconds  $3 after this id  $4 how many at a time. Returns how many expired, and the last
 -- id of them: the next are looked for behind it, not behind all that expired before (drop_removed.sql).

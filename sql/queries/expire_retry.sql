@@ -1,4 +1,4 @@
--- care: the same for the retry table: what was moved (or replayed) there too long ago. What was
+-- maintenance: the same for the retry table: what was moved (or replayed) there too long ago. What was
 -- parked behind it is promoted in the same transaction (promote.sql).
 --
 -- $1 webhook  $2 seconds  $3 after this id  $4 how many to look at. Returns the last id looked at (null:

@@ -1,4 +1,4 @@
--- care: webhooks held long enough that what waits for them may have expired. Held means: paused or
+-- maintenance: webhooks held long enough that what waits for them may have expired. Held means: paused or
 -- suspended.
 --
 -- $1 seconds. Reads cdc.webhook, one row of each held one by queue_lane, one by the key of cdc.retry.

@@ -1,4 +1,4 @@
--- care: what was kept of deleted parents. That it is seen says that its transaction has ended: only late
+-- maintenance: what was kept of deleted parents. That it is seen says that its transaction has ended: only late
 -- capture may read it now, where a change of that transaction waits.
 --
 -- $1 transaction from which on  $2 how many at most. Returns how many went, and the last one's transaction:

@@ -1,4 +1,4 @@
--- care: writes notices, and a delivery of each to every webhook of the system, but of those about a webhook of
+-- maintenance: writes notices, and a delivery of each to every webhook of the system, but of those about a webhook of
 -- the system: they would go in circles. One statement with the fence (fence.sql): a daemon that has lost a shard without
 -- knowing it writes nothing, and its next owner sees what was written before.
 --

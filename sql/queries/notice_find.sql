@@ -1,4 +1,4 @@
--- care: what has begun or ended with the webhooks of some shards, and has no notice yet.
+-- maintenance: what has begun or ended with the webhooks of some shards, and has no notice yet.
 --
 -- $1 shards   $2 webhooks whose last attempt succeeded   $3 after how many seconds of failing
 -- $4 seconds of failing after which a webhook is suspended, and $5 how many before it is announced

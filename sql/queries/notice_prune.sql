@@ -1,4 +1,4 @@
--- care: deletes old notices, some at a time. The newest of each kind of a webhook stays, unless that is
+-- maintenance: deletes old notices, some at a time. The newest of each kind of a webhook stays, unless that is
 -- removed: it says what was reported already.
 --
 -- $1 seconds   $2 how many at a time. Writes cdc.notice.

@@ -1,4 +1,4 @@
--- care: the oldest rows of the queue, for the owner to compare with what it holds.
+-- maintenance: the oldest rows of the queue, for the owner to compare with what it holds.
 -- Heals what was not foreseen; it should never find anything.
 --
 -- $1 shards  $2 seconds: rows older than this

@@ -1,4 +1,4 @@
--- care: resources whose first row in the retry table is parked, behind none: it is due now.
+-- maintenance: resources whose first row in the retry table is parked, behind none: it is due now.
 -- Heals what was not foreseen; it should never find anything.
 --
 -- $1 shards  $2 seconds: rows parked for longer than this. Returns webhook and id of those.

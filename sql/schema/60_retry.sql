@@ -34,7 +34,7 @@ create index retry_due on cdc.retry (webhook_id, due_at) where due_at is not nul
 create index retry_resource on cdc.retry (webhook_id, event, key, id);
 -- promote: created goes before modified within a transaction, unless the row was deleted in between.
 create index retry_created on cdc.retry (webhook_id, event, key, xid) where action <> 'm';
--- The list of what was owed (owed.sql); as those of cdc.dead and cdc.attempt.
+-- The list of what was owed (89_owed.sql); as those of cdc.dead and cdc.attempt.
 create index retry_list on cdc.retry (webhook_id, xid, id);
 
 -- Deliveries whose budget is used up. Kept for a time, can be replayed.

@@ -195,7 +195,7 @@ def test_from_nothing_to_the_first_post(clone: Path, programs: Path, tmp_path: P
             # Guides are named as files that are there.
             as_daemon = "CDC_DATABASE_URL=postgresql://suite_daemon@db.example.com/suite"
             shell.type(f"! {as_daemon} cdc webhook rotate-secret 1")
-            guide = shell.shows("lists which right is needed").split()[0]
+            guide = shell.shows("lists the rights that each command needs").split()[0]
             assert Path(guide).read_text("utf-8") == page("docs/dba.md")
         finally:
             shell.close()

@@ -83,12 +83,13 @@ def test_the_numbers_told_are_the_defaults() -> None:
     assert defaults.stop_grace + FLUSH_WITHIN_S + CLOSE_WITHIN_S < 30
     assert "for 30 s before it kills" in run
     assert f"spread over {SHARDS} shards" in run
-    assert f"that for {STUCK_AFTER_S:g} s has neither" in run
+    assert "hangs: 45 s after it stopped running" in run
+    assert f"or {STUCK_AFTER_S + 45:g} s after the last answer" in run
     assert f"{defaults.breaker_failures} failures in a row" in webhooks
     assert f"failed for {defaults.suspend_after_days:g} days" in webhooks
     assert f"failed for {defaults.suspend_after_days:g} days" in runbook
     assert webhooks.count(f"for {defaults.held_days:g} days") >= 2
-    assert f"expires {defaults.held_days:g} days after the suspension" in runbook
+    assert f"it and the suspension are {defaults.held_days:g} days old" in runbook
     assert f"every {MEASURE_EVERY_S:g} s (less often" in monitoring
     assert f"where that takes more than {MEASURE_SHARE_OF_TIME:.0%}" in monitoring
     assert f"counts stop at {COUNT_AT_MOST:,} a webhook" in monitoring

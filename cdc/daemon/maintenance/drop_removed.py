@@ -9,7 +9,7 @@ from cdc.telemetry import Observer
 
 DROP_BATCH_ROWS = 1000
 DROP_TURN_S = 3.0
-"""The other processes have their turn after that; late capture is one of them."""
+"""The other jobs have their turn after that; late capture is one of them."""
 FIRST_ID = -(2**63)
 
 

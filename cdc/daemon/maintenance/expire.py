@@ -19,7 +19,7 @@ from cdc.telemetry import Observer
 
 EXPIRE_BATCH_ROWS = 1000
 EXPIRE_TURN_S = 3.0
-"""The other processes have their turn after that; late capture is one of them."""
+"""The other jobs have their turn after that; late capture is one of them."""
 
 
 async def run_once(

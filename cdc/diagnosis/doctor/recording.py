@@ -21,7 +21,8 @@ _HOLDERS = """
 with ours as (
   select a.pid from pg_stat_activity a
    where a.datname = current_database()
-     and a.application_name in ('cdc watch', 'cdc fetch', 'cdc settle', 'cdc care')
+     and a.application_name in ('cdc watch', 'cdc fetch', 'cdc settle', 'cdc care',
+                                'cdc backfill', 'cdc backfill read', 'cdc test', 'cdc mail')
 ), blocking as (
   select b.pid, null::text as gid, 'what a daemon waits for just now' as what, false as whole
     from pg_stat_activity a cross join unnest(pg_blocking_pids(a.pid)) b (pid)

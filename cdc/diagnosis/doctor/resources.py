@@ -6,8 +6,8 @@ from cdc.diagnosis.doctor.check import Check, Patient, Result, fail, ok, warn
 from cdc.model import LOG_RING
 from cdc.wording import counted
 
-SESSIONS = 4
-"""Of a daemon, at the most."""
+SESSIONS = 8
+"""Of a daemon, at the most: four are kept, two are for backfills, one for tests, one for mail."""
 
 DEAD_ROWS = 200_000
 """Of one table: vacuum comes at 10,000 of the queue."""
@@ -22,8 +22,8 @@ NEARLY = 0.8
 
 
 def connections(see: Patient) -> Result:
-    """there is room for a daemon's four connections: on the server, in the database, for its
-    account"""
+    """there is room for a daemon's connections, eight at most: on the server, in the database, for
+    its account"""
     most, used, limit, here = see.row(
         """
         select current_setting('max_connections')::int

@@ -46,7 +46,7 @@ def figures(owed: Sequence[OwedDelivery]) -> dict[str, int | float | None]:
     took = latencies(owed, *TIMED)
     return {
         **{"expected": len(owed), "received": sum(d.first is not None for d in owed)},
-        **{"p50_ms": share_of(took, 0.5), "p99_ms": share_of(took, 0.99)},
+        **{"p50_ms": percentile_of(took, 0.5), "p99_ms": percentile_of(took, 0.99)},
     }
 
 
@@ -56,5 +56,5 @@ def latencies(owed: Iterable[OwedDelivery], *tags: str) -> list[float]:
     return sorted((first - change.done) * 1000 for first, change in came if change.tag in tags)
 
 
-def share_of(took: Sequence[float], share: float) -> float | None:
+def percentile_of(took: Sequence[float], share: float) -> float | None:
     return round(percentile(took, share), 3) if took else None

@@ -51,7 +51,7 @@ async def _run(show: Show, keep_up: bool) -> tuple[int, Report]:
     task, asked = asyncio.current_task(), list[str]()
 
     def stop(name: str) -> None:
-        """At first all is taken down; further signals change nothing."""
+        """The first signal takes everything down; later ones are ignored."""
         asked.append(name)
         if task is not None and len(asked) == 1:
             task.cancel()

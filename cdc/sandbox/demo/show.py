@@ -12,7 +12,7 @@ from rich.text import Text
 
 from cdc.message.signing import SignatureProblem
 from cdc.sandbox.demo.protocol import EVENTS
-from cdc.sandbox.demo.report import Report, share_of
+from cdc.sandbox.demo.report import Report, percentile_of
 from cdc.sandbox.demo.story import Scene
 from cdc.sandbox.receiver import Received
 from cdc.sandbox.records import Hook, said
@@ -73,7 +73,7 @@ class Show:
 
     def counted(self, took: Sequence[float]) -> None:
         """In place of POSTs that are too many to show. took: their milliseconds."""
-        p50, p99 = (_shown(share_of(took, share)) for share in (0.5, 0.99))
+        p50, p99 = (_shown(percentile_of(took, share)) for share in (0.5, 0.99))
         self.say(f"[magenta]{len(took):,} POSTs: p50 {p50} ms, p99 {p99} ms[/]")
 
     def post(self, got: Received) -> None:

@@ -1,4 +1,4 @@
-"""What happens in the demo: the suite and its rows, the webhooks, the scenes. All of it is data."""
+"""What happens in the demo: the suite's rows, the webhooks, and the scenes, from story.sql."""
 
 from __future__ import annotations
 
@@ -52,8 +52,8 @@ class Scene(NamedTuple):
     """A part of the story: statements, each in a transaction of its own where none is open.
 
     kind: when its POSTs are shown: ``live``, after each statement; ``retry``, at its end, and the
-          receiver refuses the first; ``bulk``, they are only counted; ``steady``, too, and its
-          statements are run in turns, at a steady pace.
+          receiver refuses the first; ``bulk``, they are only counted; ``steady``, they are only
+          counted, and the statements run in turns, at a steady pace.
     """
 
     kind: str

@@ -85,7 +85,7 @@ update candidate set name = name || ' (invited)' where project_id = 10
 update rating set stars = 5 where id = 91
 
 -- live: A last change for each webhook
--- Whatever was sent too much before would be here by now.
+-- Anything sent too often would have arrived by now.
 update rating set stars = 3 where id = 9
 update rating set stars = 2 where id = 91
 update project set name = 'Smiths' where id = 30

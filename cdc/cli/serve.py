@@ -16,7 +16,7 @@ from cdc.guides import located
 
 if TYPE_CHECKING:
     from cdc.settings import Settings
-    from cdc.telemetry.requests import RequestObserver
+    from cdc.telemetry.serve import RequestObserver
 
 
 def register(app: typer.Typer) -> None:
@@ -61,7 +61,7 @@ def serve(
 
 
 def _observer() -> RequestObserver:
-    from cdc.telemetry.requests import RequestObserver
+    from cdc.telemetry.serve import RequestObserver
 
     return RequestObserver()
 

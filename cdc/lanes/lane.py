@@ -26,8 +26,8 @@ from cdc.lanes.decision import (
 )
 from cdc.lanes.order import ResourceOrder
 from cdc.lanes.rest import RESTING_AFTER_S, Rest
-from cdc.lanes.retries import OVERDUE, Retries, sooner
 from cdc.lanes.retry_policy import RetryPolicy
+from cdc.lanes.retry_rows import OVERDUE, Retries, sooner
 from cdc.lanes.rules import LaneRules
 from cdc.lanes.sending import Limits, Sending
 from cdc.lanes.window import Window

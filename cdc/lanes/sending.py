@@ -8,7 +8,7 @@ from cdc.lanes.breaker import Breaker, BreakerState
 from cdc.lanes.decision import Transition
 from cdc.lanes.order import ResourceOrder
 from cdc.lanes.rate_limit import RateLimit, SlowDown
-from cdc.lanes.retries import Retries
+from cdc.lanes.retry_rows import Retries
 from cdc.lanes.rules import LaneRules
 from cdc.model import Delivery
 

@@ -21,8 +21,8 @@ from cdc.mapping import load_mapping
 from cdc.settings import Settings
 from cdc.telemetry import Systemd
 from cdc.telemetry.http import HealthServer
-from cdc.telemetry.requests import RequestObserver
-from cdc.web import bootstrap, confirm, dispatch, openapi
+from cdc.telemetry.serve import RequestObserver
+from cdc.web import bootstrap, contact_page, dispatch, openapi
 from cdc.web.call import Service
 from cdc.web.console.portal import Portal
 from cdc.web.console.signing_in import BACK, Console
@@ -251,10 +251,10 @@ class ServeApp:
         for site in self._sites:
             if site.serves(path):
                 return await site.answer(request, path, number, source, seen)
-        if path.startswith(confirm.PATH):
-            seen["route"] = f"{request.method} {confirm.PATH}"
+        if path.startswith(contact_page.PATH):
+            seen["route"] = f"{request.method} {contact_page.PATH}"
             given = (self._service, request.method, path, source, number)
-            page = await self._service.pool.run(lambda: confirm.answer(*given))
+            page = await self._service.pool.run(lambda: contact_page.answer(*given))
             return response(*page, number)
         route, params = dispatch.route_of(request.method, path)
         seen["route"] = route.name

@@ -14,7 +14,7 @@ from cdc.mapping import default_mapping
 from cdc.message import catalog
 from cdc.settings import default_file, describe
 from cdc.telemetry import Backlog, Observer, State
-from cdc.telemetry.requests import RequestMetrics
+from cdc.telemetry.serve import RequestMetrics
 from tests.bench.run import WORKLOADS
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -80,7 +80,7 @@ TABLES: dict[Path, list[Table]] = {
     DOCS / "monitoring.md": [
         ("checks", "cdc/diagnosis/doctor", doctor),
         ("metrics", "cdc/telemetry/metrics.py", daemon_metrics),
-        ("metrics of cdc serve", "cdc/telemetry/requests.py", serve_metrics),
+        ("metrics of cdc serve", "cdc/telemetry/serve.py", serve_metrics),
     ],
 }
 

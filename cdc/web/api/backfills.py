@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-from cdc.web import pages
+from cdc.web import cursors
 from cdc.web.call import ApiAnswer, Call
 from cdc.web.delivery_models import BackfillCountOut, BackfillIn, BackfillOut, BackfillPage
 from cdc.web.problems import about
@@ -27,7 +27,7 @@ def start(call: Call) -> ApiAnswer:
 
 def listed(call: Call) -> ApiAnswer:
     query, access = call.query, call.access
-    after = pages.place(query.after, int)
+    after = cursors.place(query.after, int)
     found = backfills.search(
         call.conn,
         access.webhook_only if query.webhook is None else access.webhook(query.webhook),
@@ -35,8 +35,8 @@ def listed(call: Call) -> ApiAnswer:
         before=int(after[0]) if after else None,
         most=query.limit + 1,
     )
-    items, more = pages.cut(found, query.limit)
-    following = pages.cursor(items[-1].id) if more else None
+    items, more = cursors.cut(found, query.limit)
+    following = cursors.cursor(items[-1].id) if more else None
     return ApiAnswer(BackfillPage(items=[_shown(one) for one in items], next=following))
 
 

@@ -13,7 +13,7 @@ from cdc.diagnosis import newest as newest_deliveries
 from cdc.diagnosis.newest import Before
 from cdc.postgres.connections import driver_of
 from cdc.schema.tables import task
-from cdc.web import pages
+from cdc.web import cursors
 from cdc.web.call import ApiAnswer, Call
 from cdc.web.delivery_models import (
     CancelOut,
@@ -36,7 +36,7 @@ from cdc.webhooks.replay import OUTCOMES, Replay, ReplayFilter, Selection
 def newest(call: Call, state: str | None) -> tuple[list[DeliveryOut], str | None]:
     """For the console: a page of the newest changes, and the cursor of the next one."""
     number = call.access.webhook(int(call.params["webhook_id"]))
-    after = pages.place(call.query.after, int, int, str)
+    after = cursors.place(call.query.after, int, int, str)
     with call.service.pool.autocommit() as conn:
         found = newest_deliveries.newest(
             conn,
@@ -45,10 +45,10 @@ def newest(call: Call, state: str | None) -> tuple[list[DeliveryOut], str | None
             state,
             before(after) if after else newest_deliveries.NEWEST,
         )
-    items, more = pages.cut(found, call.query.limit)
+    items, more = cursors.cut(found, call.query.limit)
     following = None
     if more:
-        following = pages.cursor(items[-1]["xid"], items[-1]["id"], items[-1]["webhook_id"])
+        following = cursors.cursor(items[-1]["xid"], items[-1]["id"], items[-1]["webhook_id"])
     return [DeliveryOut(uid=UUID(one["webhook_id"]), **but_uid(one)) for one in items], following
 
 
@@ -169,4 +169,4 @@ def before(place: list[str | int]) -> Before:
     try:
         return Before(int(xid), int(number), str(UUID(str(uid))))
     except ValueError:
-        raise pages.unknown() from None
+        raise cursors.unknown() from None

@@ -14,7 +14,7 @@ from cdc.message.payload import Translator, Untranslatable
 from cdc.message.signing import split_endpoint
 from cdc.model import LOG_RING, UNFIT
 from cdc.postgres.connections import driver_of
-from cdc.web import pages
+from cdc.web import cursors
 from cdc.web.call import ApiAnswer, Call
 from cdc.web.delivery_models import DeliveryQuery
 from cdc.web.problems import Problem
@@ -40,17 +40,17 @@ class _Cursor(NamedTuple):
     @classmethod
     def read(cls, text: str | None, webhook: int) -> Self | None:
         """Raises Problem for one that is not of this webhook's list."""
-        found: list[Any] | None = pages.place(text, str, int, int, int, int, int)
+        found: list[Any] | None = cursors.place(text, str, int, int, int, int, int)
         if found is None:
             return None
         identity, own, xid, number, kept, day = found
         if own != webhook or min(xid, kept, day) < 0:
-            raise pages.unknown()
+            raise cursors.unknown()
         return cls(identity, own, Place(xid, number), kept, day)
 
     @property
     def text(self) -> str:
-        return pages.cursor(self.identity, self.webhook, *self.place, self.kept, self.day)
+        return cursors.cursor(self.identity, self.webhook, *self.place, self.kept, self.day)
 
 
 def listed(call: Call) -> ApiAnswer:

@@ -12,7 +12,7 @@ from cdc.diagnosis.newest import NEWEST
 from cdc.diagnosis.search import DeliverySearch
 from cdc.diagnosis.search import search as search_deliveries
 from cdc.schema.tables import registration
-from cdc.web import pages
+from cdc.web import cursors
 from cdc.web.api.deliveries import before, but_uid
 from cdc.web.call import ApiAnswer, Call
 from cdc.web.delivery_models import DeliveryOut, DeliverySearchPage, DeliverySearchQuery
@@ -26,7 +26,7 @@ SEARCHED = timedelta(days=1)
 def search(call: Call) -> ApiAnswer:
     query: DeliverySearchQuery = call.query
     webhooks = _webhooks(call, query)
-    after = pages.place(query.after, int, int, str)
+    after = cursors.place(query.after, int, int, str)
     wanted = DeliverySearch(
         since=query.since or (query.until or datetime.now(UTC)) - SEARCHED,
         until=query.until,
@@ -38,7 +38,7 @@ def search(call: Call) -> ApiAnswer:
         place = before(after) if after else NEWEST
         found = search_deliveries(conn, webhooks, wanted, query.limit, place)
     items = [DeliveryOut(uid=UUID(one["webhook_id"]), **but_uid(one)) for one in found.items]
-    following = pages.cursor(*found.after) if found.after else None
+    following = cursors.cursor(*found.after) if found.after else None
     page = DeliverySearchPage(
         items=items, next=following, looked_until=found.looked, webhooks=found.webhooks
     )

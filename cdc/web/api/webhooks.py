@@ -11,7 +11,7 @@ from cdc.message import signing_keys
 from cdc.message.signing import check_headers
 from cdc.message.signing_keys import Scheme
 from cdc.model import UNVERIFIED, USUAL_ACTIONS, WebhookState
-from cdc.web import pages
+from cdc.web import cursors
 from cdc.web.call import ApiAnswer, Call
 from cdc.web.models import RotateOut, WebhookIn, WebhookMade, WebhookOut, WebhookPage, WebhookPatch
 from cdc.web.problems import Problem, about
@@ -22,7 +22,7 @@ from cdc.webhooks.model import Changes, NewWebhook, Registration
 def listed(call: Call) -> ApiAnswer:
     query = call.query
     company = call.access.company(call.params["company"])
-    after = pages.place(query.after, int)
+    after = cursors.place(query.after, int)
     found = statements.search(
         call.conn,
         company,
@@ -32,8 +32,8 @@ def listed(call: Call) -> ApiAnswer:
         after=int(after[0]) if after else 0,
         most=query.limit + 1,
     )
-    items, more = pages.cut(found, query.limit)
-    following = pages.cursor(items[-1].id) if more else None
+    items, more = cursors.cut(found, query.limit)
+    following = cursors.cursor(items[-1].id) if more else None
     return ApiAnswer(WebhookPage(items=[shown(one) for one in items], next=following))
 
 

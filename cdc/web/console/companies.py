@@ -6,7 +6,7 @@ import re
 
 from cdc.diagnosis import health
 from cdc.diagnosis.health import LaneState
-from cdc.web.api import rest
+from cdc.web.api import installation
 from cdc.web.console.forms import checked
 from cdc.web.console.visit import Page, Redirect, Visit
 from cdc.web.models import Companies, CompanyQuery
@@ -25,13 +25,13 @@ def find(visit: Visit) -> Page | Redirect:
     prefix = visit.query.get("prefix", "").strip()
     if _UUID.fullmatch(prefix):
         return Redirect(f"/deliveries/{prefix.lower()}")
-    found = rest.companies(visit.call(query=checked(CompanyQuery, {"prefix": prefix}))).body
+    found = installation.companies(visit.call(query=checked(CompanyQuery, {"prefix": prefix}))).body
     assert isinstance(found, Companies)
     values = {
         "prefix": prefix,
         "webhook": _webhook(visit, prefix),
         "found": found.items,
-        "most": rest.COMPANIES_FOUND,
+        "most": installation.COMPANIES_FOUND,
         "named": visit.service.mapping.company.name is not None,
     }
     return Page("companies.html", values)

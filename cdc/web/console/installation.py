@@ -11,7 +11,7 @@ from cdc.causes import cause_unresolved
 from cdc.diagnosis.doctor.check import Finding
 from cdc.errors import CdcError
 from cdc.schema.tables import unresolved
-from cdc.web import pages
+from cdc.web import cursors
 from cdc.web.console.visit import Page, Visit
 
 CHANGES_LISTED = 50
@@ -35,7 +35,7 @@ def doctor(visit: Visit) -> Page:
 
 
 def unresolved_changes(visit: Visit) -> Page:
-    after = pages.place(visit.query.get("after"), int)
+    after = cursors.place(visit.query.get("after"), int)
     wanted = unresolved.c
     moment = sa.case((sa.func.isfinite(wanted.time), wanted.time))
     query = (
@@ -47,10 +47,10 @@ def unresolved_changes(visit: Visit) -> Page:
         .order_by(wanted.id.desc())
         .limit(CHANGES_LISTED + 1)
     )
-    found, more = pages.cut(visit.conn.execute(query).all(), CHANGES_LISTED)
+    found, more = cursors.cut(visit.conn.execute(query).all(), CHANGES_LISTED)
     values: dict[str, Any] = {
         "changes": [(one, cause_unresolved(one.reason)) for one in found],
-        "older": urlencode({"after": pages.cursor(found[-1].id)}) if more else "",
+        "older": urlencode({"after": cursors.cursor(found[-1].id)}) if more else "",
         "first": not after,
     }
     return Page("unresolved.html", values)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cdc.web.api import rest
+from cdc.web.api import installation
 from cdc.web.console.forms import checked
 from cdc.web.console.visit import Page, Visit
 from cdc.web.models import PortalLinkIn, PortalLinkMade
@@ -17,7 +17,7 @@ def make(visit: Visit) -> Page:
     company = visit.form.one("company")
     with visit.attempt() as attempt:
         body = checked(PortalLinkIn, {"may": visit.form.every("may")})
-        made = rest.create_link(visit.call(body=body, company=company)).body
+        made = installation.create_link(visit.call(body=body, company=company)).body
         assert isinstance(made, PortalLinkMade)
         return Page("link.html", {"company": company, "link": made}, 201)
     values = {"company": company, "problem": attempt.problem}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cdc.web.api import rest
+from cdc.web.api import tasks
 from cdc.web.api import webhooks as api
 from cdc.web.console.changes import Confirmation, unchanged
 from cdc.web.console.visit import FormAttempt, Page, Redirect, Visit
@@ -18,7 +18,7 @@ def ask_verify(visit: Visit) -> Page:
 def verify(visit: Visit) -> Page | Redirect:
     with visit.attempt() as attempt:
         number = unchanged(visit)
-        rest.verify_webhook(visit.call(body=Empty()))
+        tasks.verify_webhook(visit.call(body=Empty()))
         return Redirect(f"/webhooks/{number}?done=challenged")
     return _question(visit, "verify", attempt)
 

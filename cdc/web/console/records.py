@@ -5,7 +5,7 @@ from __future__ import annotations
 from urllib.parse import urlencode
 
 from cdc.web import keys
-from cdc.web.api import rest
+from cdc.web.api import installation
 from cdc.web.console.changes import Confirmation
 from cdc.web.console.forms import checked
 from cdc.web.console.visit import FormAttempt, Page, Redirect, Visit
@@ -32,7 +32,7 @@ def make_key(visit: Visit) -> Page:
             raise Problem("invalid", errors={"days": "expected 1 to 3650, or nothing"})
         given = {"scope": scope, "description": form.one("description")}
         expires = {"expires": str(int(days) * 86_400)} if days else {}
-        made = rest.create_key(visit.call(body=checked(KeyIn, {**given, **expires}))).body
+        made = installation.create_key(visit.call(body=checked(KeyIn, {**given, **expires}))).body
         assert isinstance(made, KeyMade)
         return Page("key.html", {"key": made}, 201)
     return _keys(visit, attempt)
@@ -72,7 +72,7 @@ def ask_revoke(visit: Visit) -> Page:
 
 
 def revoke(visit: Visit) -> Redirect:
-    rest.revoke_key(visit.call())
+    installation.revoke_key(visit.call())
     return Redirect("/keys?done=revoked")
 
 
@@ -83,7 +83,7 @@ def audit(visit: Visit) -> Page:
     problem, page = None, AuditPage(items=[], next=None)
     try:
         query = checked(AuditQuery, {**given, **after})
-        found = rest.list_audit(visit.call(query=query)).body
+        found = installation.list_audit(visit.call(query=query)).body
         assert isinstance(found, AuditPage)
         page = found
     except Problem as raised:

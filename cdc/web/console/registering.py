@@ -6,7 +6,7 @@ from typing import Any
 
 from cdc.errors import UsageError
 from cdc.model import USUAL_ACTIONS
-from cdc.web.api import rest
+from cdc.web.api import installation
 from cdc.web.api import webhooks as api
 from cdc.web.console import forms
 from cdc.web.console.forms import Form, checked
@@ -83,7 +83,7 @@ def change(visit: Visit) -> Page | Redirect:
 def _form(
     visit: Visit, one: Registration | None, given: dict[str, Any], attempt: FormAttempt
 ) -> Page:
-    events = rest.events(visit.call()).body
+    events = installation.events(visit.call()).body
     assert isinstance(events, Events)
     values = {
         "webhook": one,

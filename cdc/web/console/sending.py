@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 
 from cdc.causes.companies import met
 from cdc.errors import CdcError
-from cdc.web.api import deliveries, rest
+from cdc.web.api import deliveries, tasks
 from cdc.web.console import times
 from cdc.web.console.changes import Confirmation
 from cdc.web.console.forms import checked
@@ -141,7 +141,7 @@ def test(visit: Visit) -> Page | Redirect:
     webhook = found(visit)
     with visit.attempt() as attempt:
         body = checked(TrialIn, visit.form.filled("event"))
-        made = rest.test_webhook(visit.call(body=body)).body
+        made = tasks.test_webhook(visit.call(body=body)).body
         assert isinstance(made, TaskOut)
         return Redirect(f"/tasks/{made.id}")
     return _test(visit, webhook, attempt.problem)
@@ -160,7 +160,7 @@ def _test(visit: Visit, webhook: Registration, problem: Problem | None = None) -
 
 
 def task(visit: Visit) -> Page:
-    made = rest.show_task(visit.call()).body
+    made = tasks.show_task(visit.call()).body
     assert isinstance(made, TaskOut)
     back = f"/webhooks/{made.webhook_id}" if made.webhook_id else "/"
     again = ""
@@ -180,5 +180,5 @@ def task(visit: Visit) -> Page:
 
 
 def cancel(visit: Visit) -> Redirect:
-    rest.cancel_task(visit.call())
+    tasks.cancel_task(visit.call())
     return Redirect(f"/tasks/{visit.params['task_id']}")

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 import sqlalchemy as sa
 from aiohttp import web
 
-from cdc.telemetry.requests import RequestObserver
+from cdc.telemetry.serve import RequestObserver
 from cdc.web import keys, sessions
 from cdc.web.access import READERS
 from cdc.web.call import Service

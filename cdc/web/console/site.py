@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from aiohttp import web
 
 from cdc.errors import CdcError
-from cdc.telemetry.requests import RequestObserver
+from cdc.telemetry.serve import RequestObserver
 from cdc.web import idempotency, routes, sessions
 from cdc.web.access import Access
 from cdc.web.call import Service

@@ -1,19 +1,16 @@
-"""Tasks, events, companies, keys, audit, notices."""
+"""The whole installation: events, companies, keys, portal links, audit, notices."""
 
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any
-from uuid import UUID
 
 import sqlalchemy as sa
 
 from cdc.model import SYSTEM
-from cdc.schema.tables import registration, task
-from cdc.web import keys, pages, sessions
+from cdc.schema.tables import registration
+from cdc.web import cursors, keys, sessions
 from cdc.web.call import ApiAnswer, Call
-from cdc.web.delivery_models import TaskOut
-from cdc.web.keys import NOW, Scope
+from cdc.web.keys import Scope
 from cdc.web.models import (
     AuditEntry,
     AuditPage,
@@ -28,61 +25,11 @@ from cdc.web.models import (
 )
 from cdc.web.notice_models import NoticeOut, NoticePage
 from cdc.web.problems import Problem, about
-from cdc.webhooks import audit, trials
+from cdc.webhooks import audit
 from cdc.webhooks.audit import AuditFilter
 from cdc.webhooks.notices import NoticeFilter, listed
 
 COMPANIES_FOUND = 50
-
-
-def show_task(call: Call) -> ApiAnswer:
-    return ApiAnswer(shown_task(call, call.access.task(_task(call))))
-
-
-def test_webhook(call: Call) -> ApiAnswer:
-    access = call.access
-    number = access.webhook(int(call.params["webhook_id"]))
-    outside = access.company_only is not None or access.webhook_only is not None
-    if outside and call.registry.get(number).unverified_since is not None:
-        text = "the endpoint is not yet verified: nothing but a challenge is sent to it"
-        raise Problem("unverified", f"{text}. Verify it first.")
-    with about("event"):
-        row = trials.start(call.conn, call.actor, number, call.body.event)
-    return ApiAnswer(shown_task(call, row), 202, {"Location": f"/v1/tasks/{row['id']}"})
-
-
-def verify_webhook(call: Call) -> ApiAnswer:
-    number = call.access.webhook(int(call.params["webhook_id"]))
-    row = trials.challenge(call.conn, call.actor, number, call.service.settings.challenge)
-    return ApiAnswer(shown_task(call, row), 202, {"Location": f"/v1/tasks/{row['id']}"})
-
-
-def shown_task(call: Call, row: dict[str, Any]) -> TaskOut:
-    """What to do about a failed test is for operators: a company cannot do it."""
-    if row["result"] is not None and (call.access.company_only or call.access.webhook_only):
-        row = {**row, "result": {**row["result"], "todo": None}}
-    return TaskOut(**row)
-
-
-def cancel_task(call: Call) -> ApiAnswer:
-    row = call.access.task(_task(call), lock=True)
-    if row["state"] in ("waiting", "running"):
-        changed = (
-            sa.update(task)
-            .where(task.c.id == row["id"])
-            .values(state="cancelled", ended_at=NOW)
-            .returning(task)
-        )
-        row = dict(call.conn.execute(changed).mappings().one())
-        audit.note(
-            call.conn,
-            call.actor,
-            "task.cancel",
-            company=row["company"],
-            webhook=row["webhook_id"],
-            after={"task": str(row["id"]), "done": row["done"]},
-        )
-    return ApiAnswer(shown_task(call, row))
 
 
 def events(call: Call) -> ApiAnswer:
@@ -120,10 +67,10 @@ def companies(call: Call) -> ApiAnswer:
 
 
 def list_keys(call: Call) -> ApiAnswer:
-    after = pages.place(call.query.after, str)
+    after = cursors.place(call.query.after, str)
     found = keys.listed(call.conn, str(after[0]) if after else "", call.query.limit + 1)
-    items, more = pages.cut(found, call.query.limit)
-    following = pages.cursor(items[-1]["id"]) if more else None
+    items, more = cursors.cut(found, call.query.limit)
+    following = cursors.cursor(items[-1]["id"]) if more else None
     return ApiAnswer(KeyPage(items=[KeyOut(**one) for one in items], next=following))
 
 
@@ -159,7 +106,7 @@ def revoke_key(call: Call) -> ApiAnswer:
 
 def list_audit(call: Call) -> ApiAnswer:
     query = call.query
-    after = pages.place(query.after, int)
+    after = cursors.place(query.after, int)
     wanted = AuditFilter(
         company=query.company,
         webhook=query.webhook,
@@ -169,21 +116,17 @@ def list_audit(call: Call) -> ApiAnswer:
         before=int(after[0]) if after else None,
         limit=query.limit + 1,
     )
-    items, more = pages.cut(audit.entries(call.conn, wanted), query.limit)
-    following = pages.cursor(items[-1]["id"]) if more else None
+    items, more = cursors.cut(audit.entries(call.conn, wanted), query.limit)
+    following = cursors.cursor(items[-1]["id"]) if more else None
     return ApiAnswer(AuditPage(items=[AuditEntry(**one) for one in items], next=following))
 
 
 def list_notices(call: Call) -> ApiAnswer:
     query, access = call.query, call.access
-    after = pages.place(query.after, int)
+    after = cursors.place(query.after, int)
     company = access.company_only if query.company is None else access.company(query.company)
     webhook = access.webhook_only if query.webhook is None else access.webhook(query.webhook)
     wanted = NoticeFilter(company, webhook, int(after[0]) if after else None, query.limit + 1)
-    items, more = pages.cut(listed(call.conn, wanted), query.limit)
-    following = pages.cursor(items[-1]["id"]) if more else None
+    items, more = cursors.cut(listed(call.conn, wanted), query.limit)
+    following = cursors.cursor(items[-1]["id"]) if more else None
     return ApiAnswer(NoticePage(items=[NoticeOut(**one) for one in items], next=following))
-
-
-def _task(call: Call) -> UUID:
-    return UUID(call.params["task_id"])

@@ -3,4 +3,4 @@
 Read ``cdc/daemon/pipeline.py`` first; ``ARCHITECTURE.md`` has the code map.
 """
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"

@@ -148,8 +148,8 @@ PERSON_JOB = '{ job = ["firm", "job_nr"] }'
         (JOB_URL, '"{company}jobs/{nrr}/"', "unknown resource or column of the key 'nrr', did you"),
         (JOB_URL, '"{company}jobs/"', "'{company}jobs/' does not hold {nr}, a column of the key"),
         (JOB_URL, '"jobs/{nr}/"', "'jobs/{nr}/' does not hold {firm}, a column of the key"),
-        (JOB_URL, '"{firm}/{company}/{nr}/"', "can only stand at the beginning"),
-        (JOB_URL, '"{company}jobs/{nr!r}/"', "between braces stands the name of a resource"),
+        (JOB_URL, '"{firm}/{company}/{nr}/"', "address must be at the beginning"),
+        (JOB_URL, '"{company}jobs/{nr!r}/"', "only the name of a resource between braces"),
         (JOB_KEY, """key = ["firm", '"a:b"']""", "column 'a:b' of the key cannot be named"),
     ],
 )

@@ -193,7 +193,7 @@ def test_in_and_out_by_somebody_who_is_no_superuser(server: EmbeddedPostgres) ->
         admin.execute("create role installer login password 'installing'")
         admin.execute("grant create on schema public to installer")
         planned = cdc("migrate", "--plan")
-        assert (planned.code, "Schema cdc and its roles" in planned.err) == (1, True)
+        assert (planned.code, "Creates schema cdc and its roles" in planned.err) == (1, True)
         refused = cdc.refused("migrate")
         assert refused in planned.err
         assert "installer lacks CREATE on database suite and CREATEROLE" in refused

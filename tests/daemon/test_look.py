@@ -176,6 +176,7 @@ async def test_after_a_crash_of_the_server_nothing_is_lost() -> None:
             async with Running(world.url) as daemon:
                 key = await writer.insert("candidate", project_id=1)
                 await world.arrived(hook)
+                await world.settled()  # its commit would take the ids below to the disk
                 # Ids of transactions that leave nothing behind; a snapshot knows of them.
                 for _ in range(20):
                     await world.run("select pg_current_xact_id()")

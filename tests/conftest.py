@@ -126,7 +126,8 @@ def fresh_database(
     postgres: EmbeddedPostgres, admin: psycopg.Connection, template: str
 ) -> Iterator[str]:
     name = f"test_{next(_numbers)}"
-    create = sql.SQL("create database {} template {}")
+    # Files are copied in half of the time that pages through the write-ahead log take.
+    create = sql.SQL("create database {} template {} strategy file_copy")
     admin.execute(create.format(sql.Identifier(name), sql.Identifier(template)))
     yield postgres.url(name)
     admin.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))

@@ -42,7 +42,7 @@ def commands() -> dict[tuple[str, ...], list[str]]:
 
 ALL = commands()
 # These go on until they are stopped, or for many minutes.
-LASTING = {("run",), ("receive",), ("demo",), ("bench",)}
+LASTING = {("run",), ("serve",), ("receive",), ("demo",), ("bench",)}
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=40)
 ODD = st.sampled_from(
     ["", "-", "--", "0", "-1", "99999999999999999999", "nan", "1e999", "whsec_", "https://", "/",

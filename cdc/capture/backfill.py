@@ -126,6 +126,11 @@ def create_indexes(missing: Sequence[tuple[Table, Sequence[str]]]) -> str:
     return "; ".join(create_index(*one) for one in missing[:INDEXES_NAMED]) + more
 
 
+def absent(conn: Connection, mapping: Mapping, resource: Resource) -> list[Table]:
+    """Tables that the function would read, and that do not exist."""
+    return [one for one in tables_walked(mapping, resource) if relation(conn, one) is None]
+
+
 def hidden(conn: Connection, mapping: Mapping, resource: Resource) -> list[Table]:
     """Tables of which row-level security may hide rows from the function."""
     relations = [relation(conn, table) for table in tables_walked(mapping, resource)]

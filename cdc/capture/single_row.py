@@ -106,7 +106,7 @@ def attempt(join_plan: JoinPlan, mapping: Mapping) -> str:
 
 
 def _asking(join_plan: JoinPlan) -> str:
-    """Statements that find the webhooks once more where one of them asks what was changed, or for
+    """Statements that find the webhooks again where one of them asks what was changed, or for
     values."""
     resource = join_plan.resource
     of_row = asked(resource, "", f"coalesce(mask, {changed_mask.ALL})", "")

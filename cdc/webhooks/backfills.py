@@ -10,7 +10,7 @@ from typing import Any
 import psycopg
 import sqlalchemy as sa
 
-from cdc.capture.backfill import MOST_WAYS, create_indexes, hidden, missing_indexes, ways
+from cdc.capture.backfill import MOST_WAYS, absent, create_indexes, hidden, missing_indexes, ways
 from cdc.capture.check import show_all
 from cdc.capture.fit import fitted
 from cdc.errors import CdcError, UsageError
@@ -285,7 +285,13 @@ def _can_be_read(
     if event not in mapping.events:
         raise CdcError(f"{event} is no longer in the mapping", "`cdc events` lists its events.")
     direct: Any = conn.connection.driver_connection
-    resource = fitted(direct, mapping).events[event]
+    fitting = fitted(direct, mapping)
+    resource = fitting.events[event]
+    if gone := absent(direct, fitting, resource):
+        raise CdcError(
+            f"table {gone[0]} does not exist in this database, so rows of {event} cannot be read",
+            "`cdc triggers status` compares the mapping with the tables.",
+        )
     if since is not None and resource.changed_at is None:
         raise UsageError(
             f"rows of {resource.table} cannot be selected by time: the mapping does not say which "
@@ -293,18 +299,18 @@ def _can_be_read(
             f"Declare it (`changed_at` of resources.{resource.name}) and run `cdc triggers "
             "install`, or leave --since out.",
         )
-    if not ways(fitted(direct, mapping), resource):
+    if not ways(fitting, resource):
         raise CdcError(
             f"there are more than {MOST_WAYS} ways from a company to {resource.name}",
             "Its rows cannot be read for a backfill.",
         )
-    if out_of_sight := hidden(direct, fitted(direct, mapping), resource):
+    if out_of_sight := hidden(direct, fitting, resource):
         raise CdcError(
             f"row-level security of {', '.join(map(str, out_of_sight))} may hide rows from "
             "cdc_capture, which reads them for a backfill",
             show_all(out_of_sight),
         )
-    if missing := missing_indexes(direct, fitted(direct, mapping), resource):
+    if missing := missing_indexes(direct, fitting, resource):
         first, *more = [f"{table} begins with {', '.join(columns)}" for table, columns in missing]
         others = f" (nor of {counted(len(more), 'more table')})" if more else ""
         raise CdcError(

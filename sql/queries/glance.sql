@@ -1,5 +1,5 @@
 -- look, the plain case: the few rows that were not visible at the last look. A ring is nearly always about
--- one row, and this costs a third of look.sql, of which there is one four times a second while rings come.
+-- one row, and this costs a third of look.sql, of which there are two to four a second while rings come.
 --
 -- $1 xmax of the last snapshot   $2 ids of transactions running then   $3 how many rows at most: when as many
 --    come, there may be more, and nothing is known

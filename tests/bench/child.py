@@ -139,8 +139,8 @@ def cpu_of_all(pid: int) -> float:
 def tree(pid: int) -> list[int]:
     """The process and its children, theirs included."""
     with suppress(OSError):
-        told = Path(f"/proc/{pid}/task/{pid}/children").read_text()
-        return [pid, *(found for child in told.split() for found in tree(int(child)))]
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+        return [pid, *(found for child in children.split() for found in tree(int(child)))]
     return [pid]
 
 

@@ -79,6 +79,9 @@ def test_what_cannot_be(cdc: Command, db: psycopg.Connection) -> None:
     )
     said = refused("--since", "2d", code=2)
     assert "the mapping does not say which column holds when a row was changed" in said
+    db.execute("alter table candidate rename to renamed")
+    assert "table public.candidate does not exist in this database" in refused()
+    db.execute("alter table renamed rename to candidate")
     db.execute("drop index candidate_project_id_idx")
     said = refused()
     assert "no index of public.candidate begins with project_id" in said

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
 from time import monotonic
@@ -22,13 +23,13 @@ from cdc.settings import Settings
 from cdc.telemetry import Systemd
 from cdc.telemetry.http import HealthServer
 from cdc.telemetry.serve import RequestObserver
-from cdc.web import bootstrap, contact_page, dispatch, openapi
+from cdc.web import bootstrap, contact_page, dispatch, keys, openapi
 from cdc.web.call import Service
 from cdc.web.console.portal import Portal
 from cdc.web.console.signing_in import BACK, Console
 from cdc.web.console.theme import load_theme
 from cdc.web.keys import Key
-from cdc.web.limits import FailedKeys
+from cdc.web.limits import SentKeys
 from cdc.web.oidc import Provider
 from cdc.web.pool import RequestPool
 from cdc.web.problems import Problem
@@ -74,7 +75,7 @@ class ServeApp:
         registry = Registry(pool.engine, Rules.of(settings, mapping))
         self._tally = Tally(pool)
         self._service = Service(settings, mapping, pool, registry, self._tally)
-        self._failed = FailedKeys()
+        self._sent_keys = SentKeys()
         self._worker = TaskWorker(pool)
         self._document = orjson.dumps(openapi.document(settings.serve_url))
         # Of a proxy that serves this below a path of its own.
@@ -85,7 +86,7 @@ class ServeApp:
         back = f"{settings.serve_url}{BACK.lstrip('/')}"
         provider = Provider(settings, back) if settings.oidc_issuer else None
         theme = load_theme(settings.serve_theme)
-        shared = (self._service, self._failed, observer, self._prefix)
+        shared = (self._service, self._sent_keys, observer, self._prefix)
         self._sites = (
             Console(*shared, secure=https, theme=theme, provider=provider),
             Portal(*shared, secure=https, theme=theme, ancestors=settings.serve_frame_ancestors),
@@ -261,28 +262,22 @@ class ServeApp:
         headers = headers_of(request)
         with self._counting(source):
             sent = dispatch.sent_key(headers)
-            if (wait := self._failed.wait(source, sent)) > 0:
+            if (wait := self._sent_keys.wait(source, sent)) > 0:
                 self._observer.key_refused()
                 raise Problem("too_many_requests", headers={"Retry-After": str(int(wait) + 1)})
-            if not request.content.is_eof():  # a body is waited for with a valid key alone
-                await self._with_key(sent, seen)
+            whose = self._sent_keys.whose(sent)
+            if not whose or not request.content.is_eof():
+                whose = await self._admit(sent, seen)  # a body is waited for with a valid key alone
             try:
                 query, body = query_of(request), await read_body(request)
             except Problem:
-                await self._with_key(sent, seen)  # without one, that is the answer
+                await self._admit(sent, seen)  # without one, that is the answer
                 raise
             asked = dispatch.ApiRequest(request.method, path, query, headers, body, source, number)
             named = params.get("webhook_id")
-            done = await self._with_key(
-                sent,
-                seen,
-                lambda *with_key: dispatch.carry_out(
-                    self._service, route, params, asked, *with_key
-                ),
-                None if named is None else int(named),
-                one_read=route.one_read,
-            )
-        assert done is not None
+            work = partial(dispatch.carry_out, self._service, route, params, asked)
+            about = int(named) if named is not None else None
+            done = await self._with_key(sent, seen, work, whose, about, one_read=route.one_read)
         made = response(done.status, done.headers, done.body, number)
         if "Location" in made.headers:
             made.headers["Location"] = self._prefix + made.headers["Location"]
@@ -296,32 +291,34 @@ class ServeApp:
         except Problem as problem:
             if problem.code == "unauthorized":
                 self._observer.key_refused()
-                self._failed.failed(source)
+                self._sent_keys.failed(source)
             raise
+
+    async def _admit(self, sent: str, seen: dict[str, str]) -> str:
+        """Whose the key is. Raises Problem for one that is not valid."""
+        company = await self._with_key(sent, seen, lambda c, key: keys.company_of(c, key.scope))
+        return self._sent_keys.worked(sent, company)
 
     async def _with_key(
         self,
         sent: str,
         seen: dict[str, str],
-        work: Callable[[sa.Connection, Key], T] | None = None,
+        work: Callable[[sa.Connection, Key], T],
+        whose: str = "",
         webhook: int | None = None,
         *,
         one_read: bool = False,
-    ) -> T | None:
+    ) -> T:
         """The work, in the transaction in which the key was found to be valid. Raises Problem."""
 
-        def noted(conn: sa.Connection, key: Key) -> T | None:
+        def noted(conn: sa.Connection, key: Key) -> T:
             seen["key"] = key.id
-            return work(conn, key) if work is not None else None
+            return work(conn, key)
 
-        try:
-            return await self._service.pool.run(
-                lambda: dispatch.with_key(self._service, sent, noted, webhook, one_read=one_read),
-                sent if work is not None else "",
-            )
-        finally:
-            if seen["key"]:
-                self._failed.worked(sent)
+        return await self._service.pool.run(
+            lambda: dispatch.with_key(self._service, sent, noted, webhook, one_read=one_read),
+            whose,
+        )
 
     async def _open_to_all(self, path: str) -> web.Response:
         if path == OPENAPI:

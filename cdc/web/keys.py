@@ -16,7 +16,7 @@ from psycopg.rows import class_row
 
 from cdc.errors import CdcError, UsageError
 from cdc.postgres.connections import driver_of
-from cdc.schema.tables import api_key
+from cdc.schema.tables import api_key, registration
 from cdc.webhooks import audit, checks
 from cdc.webhooks.audit import Actor
 
@@ -205,6 +205,14 @@ def valid(conn: sa.Connection, sent: str, webhook: int | None = None) -> Key | N
         return None
     companies = {} if webhook is None else {webhook: row.company}
     return Key(number, Scope.parse(row.scope), secret, row.rested, companies)
+
+
+def company_of(conn: sa.Connection, scope: Scope) -> str | None:
+    """The company to which a key of this scope is bound, by its webhook too."""
+    if scope.kind == "webhook":
+        found = sa.select(registration.c.company).where(registration.c.id == int(scope.value))
+        return conn.scalar(found)
+    return scope.value if scope.kind == "company" else None
 
 
 def used(conn: sa.Connection, key: Key) -> None:

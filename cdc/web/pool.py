@@ -27,7 +27,7 @@ MAX_WAITING = 200
 """Requests that wait for a thread; more are refused at once."""
 
 THREADS_EACH = THREADS // 2
-"""Of one key or session, so that slow requests of one hold up no other."""
+"""Of one company, or of a key or session of none, so that slow requests of one hold up no other."""
 WAITING_EACH = MAX_WAITING // 4
 
 LIMITED = {"statement_timeout": "10s", "lock_timeout": "3s"}
@@ -38,7 +38,7 @@ T = TypeVar("T")
 
 @dataclass(slots=True)
 class _Share:
-    """Requests of one key or session: how many there are, and their turns."""
+    """Requests of one company or key: how many there are, and their turns."""
 
     waiting: int = 0
     threads: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(THREADS_EACH))
@@ -57,7 +57,7 @@ class RequestPool:
     async def run(self, work: Callable[[], T], whose: str = "") -> T:
         """Runs it in a thread. Raises Problem where too many wait.
 
-        whose: the key or session that it is for; empty: what ends soon.
+        whose: the company or key that it is for (SentKeys); empty: what ends soon.
         """
         if self.waiting >= MAX_WAITING:
             raise Problem("unavailable", "too many requests wait", headers={"Retry-After": "1"})

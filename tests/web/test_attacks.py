@@ -19,7 +19,7 @@ import pytest
 from aiohttp import web
 
 from cdc.web import server
-from cdc.web.limits import FAILURES, WINDOW_S, FailedKeys
+from cdc.web.limits import FAILURES, WINDOW_S, SentKeys
 from tests.web.kit import Client, Served, problem, until
 
 HOOK = {"events": ["project_changed"], "endpoint": "http://127.0.0.1:9/hook"}
@@ -291,12 +291,13 @@ def test_guessing_is_limited_and_locks_no_other_out(served: Served, operator: Cl
 
 def test_the_limit_counts_networks_and_ends() -> None:
     now = [0.0]
-    failed = FailedKeys(lambda: now[0])
+    failed = SentKeys(lambda: now[0])
     for _ in range(FAILURES):
         failed.failed("2001:db8::1")
     assert failed.wait("2001:db8::ffff", "x") > 0
     assert failed.wait("2001:db8:0:1::1", "x") == 0
-    failed.worked("good")
+    assert failed.whose("good") == ""
+    assert failed.worked("good") == failed.whose("good") != failed.worked("another")
     assert failed.wait("2001:db8::1", "good") == 0
     now[0] = WINDOW_S
     assert failed.wait("2001:db8::1", "x") == 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from itertools import count
 from typing import Any
 
@@ -13,7 +13,9 @@ import psycopg
 import pytest
 from aiohttp import web
 
-from cdc.web import server
+from cdc.postgres import connections
+from cdc.web import server, sessions
+from cdc.web.keys import Key, Scope
 from cdc.web.pool import THREADS
 from tests.web.kit import Answer, Client, Served, until
 
@@ -66,6 +68,31 @@ def test_a_key_that_waits_holds_up_no_other(served: Served, hook: int) -> None:
             assert answers == []
             conn.rollback()
     assert {answer.status for answer in answers} <= {200, 409}
+
+
+def test_a_companys_keys_and_sessions_share_its_part(served: Served, hook: int) -> None:
+    """The first requests with each: two keys of a company, the key of one of its webhooks, and a
+    session of its portal."""
+    operator = served.client("operator")
+    engine = connections.engine(served.database)
+    with engine.begin() as conn:
+        of_company = Key("", Scope("company", "7"), "")
+        cookie = sessions.begin(conn, of_company, "", "", "a person", frozenset({"manage"}))
+    keys = [served.key(scope) for scope in ("company:7", "company:7", f"webhook:{hook}")]
+    asked = ("GET", f"/v1/notices?webhook={hook}")
+    page = ("GET", f"/portal/webhooks/{hook}", None, {"Cookie": f"cdc_portal={cookie}"})
+    with psycopg.connect(served.database) as conn, ExitStack() as stack:
+        conn.execute("lock table cdc.notice in access exclusive mode")
+        answers = [
+            stack.enter_context(at_once(Client(served.url, key), THREADS, *request))
+            for key, request in [*((key, asked) for key in keys), (None, page)]
+        ]
+        until(lambda: waiting(served) == THREADS // 2)
+        for _ in range(20):
+            operator.good("GET", "/v1/companies/1/webhooks")
+            assert waiting(served) <= THREADS // 2
+        conn.rollback()
+    assert {answer.status for some in answers for answer in some} <= {200, 409}
 
 
 def test_counting_a_backfill_locks_no_webhook(served: Served, hook: int) -> None:

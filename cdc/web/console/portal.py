@@ -60,7 +60,7 @@ class Portal(Site):
             link = asked.path[len(LINK) :]
             return self._page(Page("portal_link.html", {"link": link, "kept": False}, 403), asked)
         asked.check_token()
-        if (wait := self._failed.wait(asked.source, "")) > 0:
+        if (wait := self._sent_keys.wait(asked.source, "")) > 0:
             raise Problem("too_many_requests", headers={"Retry-After": str(int(wait) + 1)})
         return await self._service.pool.run(lambda: self._opened(asked))
 
@@ -72,7 +72,7 @@ class Portal(Site):
             if cookie and before is not None:
                 sessions.end(conn, before, asked.source, asked.number)
         if cookie is None:
-            self._failed.failed(asked.source)
+            self._sent_keys.failed(asked.source)
             return self._page(Page("portal_closed.html", status=404), asked)
         made = self._redirect(Redirect("/"))
         self._keep(made, cookie)

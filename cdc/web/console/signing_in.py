@@ -17,7 +17,7 @@ from cdc.web.console.site import ConsoleRequest, Door, Site
 from cdc.web.console.theme import Theme
 from cdc.web.console.visit import Page, Redirect
 from cdc.web.keys import Key
-from cdc.web.limits import FailedKeys
+from cdc.web.limits import SentKeys
 from cdc.web.oidc import Provider, Refused
 from cdc.web.problems import Problem
 from cdc.web.server import response
@@ -38,7 +38,7 @@ class Console(Site):
     def __init__(
         self,
         service: Service,
-        failed: FailedKeys,
+        sent_keys: SentKeys,
         observer: RequestObserver,
         prefix: str,
         *,
@@ -46,7 +46,7 @@ class Console(Site):
         theme: Theme,
         provider: Provider | None,
     ) -> None:
-        super().__init__(service, failed, observer, prefix, secure=secure, theme=theme)
+        super().__init__(service, sent_keys, observer, prefix, secure=secure, theme=theme)
         self._provider = provider
 
     def serves(self, path: str) -> bool:
@@ -125,18 +125,18 @@ class Console(Site):
         self, asked: ConsoleRequest, sent: str, signed_in: Callable[[], Awaitable[web.Response]]
     ) -> web.Response:
         """What is refused counts, and is shown with the form. sent: the key, if it is by one."""
-        if (wait := self._failed.wait(asked.source, sent)) > 0:
+        if (wait := self._sent_keys.wait(asked.source, sent)) > 0:
             self._observer.key_refused()
             raise Problem("too_many_requests", headers={"Retry-After": str(int(wait) + 1)})
         try:
             made = await signed_in()
             if sent:
-                self._failed.worked(sent)
+                self._sent_keys.worked(sent)
             return made
         except Problem as problem:
             if problem.code == "unauthorized":
                 self._observer.key_refused()
-                self._failed.failed(asked.source)
+                self._sent_keys.failed(asked.source)
             if problem.code not in ("unauthorized", "forbidden"):
                 raise
             refused = problem

@@ -14,7 +14,7 @@ from aiohttp import web
 
 from cdc.errors import CdcError
 from cdc.telemetry.serve import RequestObserver
-from cdc.web import idempotency, routes, sessions
+from cdc.web import idempotency, keys, routes, sessions
 from cdc.web.access import Access
 from cdc.web.call import Service
 from cdc.web.console import times
@@ -24,7 +24,7 @@ from cdc.web.console.theme import Theme
 from cdc.web.console.visit import Page, Redirect, Screen, Visit
 from cdc.web.idempotency import Stored
 from cdc.web.keys import Key
-from cdc.web.limits import FailedKeys
+from cdc.web.limits import SentKeys
 from cdc.web.problems import CODES, Problem, problem_of
 from cdc.web.server import query_of, read_body, response
 from cdc.web.sessions import Session
@@ -77,7 +77,7 @@ class Site:
     def __init__(
         self,
         service: Service,
-        failed: FailedKeys,
+        sent_keys: SentKeys,
         observer: RequestObserver,
         prefix: str,
         *,
@@ -86,7 +86,7 @@ class Site:
         ancestors: tuple[str, ...] = (),
     ) -> None:
         self._service = service
-        self._failed = failed
+        self._sent_keys = sent_keys
         self._observer = observer
         self._prefix = prefix
         self._secure = secure
@@ -152,11 +152,22 @@ class Site:
             kind = request.headers.get("Content-Type", "")
             asked.form = Form.parse(kind, await read_body(request))
         if screen is not None:
-            return await self._service.pool.run(
-                lambda: self._visited(screen, params, asked), asked.cookie
-            )
+            whose = self._sent_keys.whose(asked.cookie) or await self._whose(asked.cookie)
+            return await self._service.pool.run(lambda: self._visited(screen, params, asked), whose)
         assert door is not None
         return await door(asked)
+
+    async def _whose(self, cookie: str) -> str:
+        """Whose the session is; empty: there is none."""
+
+        def read() -> str:
+            with self._service.pool.transaction() as conn:
+                found = sessions.find(conn, cookie)
+                if found is None:
+                    return ""
+                return self._sent_keys.worked(cookie, keys.company_of(conn, found.key.scope))
+
+        return await self._service.pool.run(read) if cookie else ""
 
     def shown(self, path: str) -> str:
         """A path for the log."""

@@ -62,8 +62,18 @@ def audit(
 
 def _change(before: dict[str, Any], after: dict[str, Any]) -> str:
     parts = [
-        f"{name}: {before[name]} -> {value}" if name in before else f"{name}: {value}"
+        f"{name}: {_value(before[name])} -> {_value(value)}"
+        if name in before
+        else f"{name}: {_value(value)}"
         for name, value in after.items()
-        if value not in (None, "", {}, [])
+        if value not in (None, "", {}, []) or before.get(name)
     ]
-    return ", ".join(parts)
+    return "; ".join(parts)
+
+
+def _value(value: object) -> str:
+    if isinstance(value, list):
+        return ", ".join(str(one) for one in value) or "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "none" if value in (None, "", {}) else str(value)

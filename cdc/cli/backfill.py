@@ -20,7 +20,7 @@ from cdc.cli.common import (
     say,
 )
 from cdc.cli.key import transaction
-from cdc.wording import counted
+from cdc.wording import counted, when
 
 if TYPE_CHECKING:
     from cdc.webhooks.backfills import Backfill
@@ -128,7 +128,7 @@ def show(ctx: typer.Context, number: Number, as_json: AsJson = False) -> None:
             "rows read": found.looked,
             "queued": found.queued,
             "last key": found.place[-1] if found.place else None,
-            "started": f"{found.created_at.isoformat()} by {found.actor}",
+            "started": f"{when(found.created_at)} by {found.actor}",
             "ended": found.ended_at,
         }
     )

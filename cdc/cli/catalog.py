@@ -44,7 +44,7 @@ def catalog(
     settings = load_settings(ctx, need_database=False)
     mapping, base = load_mapping(settings), settings.base_url
     if event is not None and form is not Format.JSONSCHEMA:
-        raise UsageError(f"--event with --format {form}", "Use --event with --format jsonschema.")
+        raise UsageError("--event needs --format jsonschema", f"It was given with --format {form}.")
     shown: Any
     if form is Format.MARKDOWN:
         typer.echo(made.markdown(mapping, base), nl=False)

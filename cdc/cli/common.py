@@ -37,7 +37,7 @@ Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmat
 # Options of several commands that select deliveries.
 DeliveryIds = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[ID]...", help="Numbers of deliveries, or webhook-ids."),
+    typer.Argument(metavar="ID", help="Numbers of deliveries, or webhook-ids."),
 ]
 OfWebhook = Annotated[int | None, typer.Option(help="Only this webhook's.")]
 OfCompany = Annotated[str | None, typer.Option(help="Only this company's.")]

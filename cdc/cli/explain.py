@@ -32,7 +32,7 @@ def explain(
         ),
     ],
     key: Annotated[
-        str | None, typer.Argument(metavar="[KEY]", help="Key of the row, or the webhook's number.")
+        str | None, typer.Argument(metavar="KEY", help="Key of the row, or the webhook's number.")
     ] = None,
     company: Annotated[str | None, typer.Option(help="Only this company's webhooks.")] = None,
     since: Annotated[

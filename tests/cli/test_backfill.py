@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 
 import psycopg
@@ -38,6 +39,7 @@ def test_started_shown_and_changed(
     assert "Expected running." in said
     shown = admin.good("backfill", "show", 1).out
     assert "last key   19" in shown
+    assert re.search(r"started    [0-9-]{10} [0-9:]{8}Z by cli:", shown)
     assert admin.json("backfill", "resume", 1)["state"] == "running"
     assert "Cancel backfill 1 for good, after 5 rows?" in admin.refused(
         "backfill", "cancel", 1, code=2

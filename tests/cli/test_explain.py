@@ -302,7 +302,8 @@ class TestWhoAsks:
 
     def test_what_makes_no_sense_is_refused(self, cdc: Command, hook: int) -> None:
         assert "rating, note" in cdc.refused("explain", "invented", 17, code=2)
-        assert "Add its key" in cdc.refused("explain", "rating", code=2)
+        assert "the key of the row is missing" in cdc.refused("explain", "rating", code=2)
+        assert "number of the webhook is missing" in cdc.refused("explain", "webhook", code=2)
         assert "unknown delivery" in cdc.refused("explain", 4711)
         assert "unknown delivery" in cdc.refused("explain", uuid.UUID(UID))
         assert "neither" in cdc.refused("explain", "something", code=2)

@@ -54,6 +54,17 @@ def test_commands_are_in_the_audit(cdc: Command, as_role: Callable[[str], Comman
     assert admin.json("audit", "--company", "2") == []
 
 
+def test_the_audit_shows_lists_in_words_and_what_was_cleared(cdc: Command) -> None:
+    number = cdc.add("1", "rating_changed")["id"]
+    cdc.good("webhook", "update", number, "--add-event", "note_changed")
+    assert "events: rating_changed -> rating_changed, note_changed" in " ".join(
+        cdc.good("audit", "--limit", 1).out.split()
+    )
+    cdc.good("webhook", "update", number, "--description", "of the old ATS")
+    cdc.good("webhook", "update", number, "--description", "")
+    assert "description: of the old ATS -> none" in cdc.good("audit", "--limit", 1).out
+
+
 def test_what_a_reader_may_not(as_role: Callable[[str], Command]) -> None:
     reader = as_role("cdc_reader")
     assert "permission denied" in reader.refused("key", "list")

@@ -63,7 +63,9 @@ def test_options_of_a_webhook_of_the_system(unchanged: Command) -> None:
         assert "--system contradicts" in unchanged.refused(
             "webhook", "add", "--system", *url, *more, code=2
         )
-    for given in ((), ("--company", "1"), ("--event", "rating_changed")):
-        assert "--company and --event are missing" in unchanged.refused(
-            "webhook", "add", *url, *given, code=2
-        )
+    for missing, given in (
+        ("--company and --event are missing", ()),
+        ("--event is missing", ("--company", "1")),
+        ("--company is missing", ("--event", "rating_changed")),
+    ):
+        assert f"error: {missing}" in unchanged.refused("webhook", "add", *url, *given, code=2)

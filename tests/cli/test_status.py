@@ -245,7 +245,8 @@ class TestStatus:
         self, cdc: Command, db: psycopg.Connection, tmp_path: Path
     ) -> None:
         cdc.good("triggers", "off")
-        assert "capture of public.project is off and 4 more" in status(cdc)["problems"][1]
+        said = status(cdc)["problems"][1]
+        assert "capture of public.project is off, and 4 more tables are not in order" in said
         cdc.good("triggers", "remove", "--yes")
         assert "not installed" in status(cdc)["problems"][0]
         cdc.good("triggers", "install")

@@ -88,7 +88,7 @@ def _facts(seen: StatusReport) -> dict[str, object]:
         "capture": f"{good} of {len(health.capture)} tables"
         + (f" (schema {seen.schema})" if seen.schema else ""),
         "daemons": _daemons(health),
-        "bell": _bell(health.bell, heard=health.members > 0),
+        "doorbell": _bell(health.bell, heard=health.members > 0),
         "webhooks": ", ".join(f"{n} {state}" for state, n in states.items()) or "none",
         "lag": age(totals.lag) if totals.lag else f"none: {_lag(totals.oldest)}",
         "oldest": age(totals.oldest),

@@ -59,7 +59,7 @@ Header = typer.Option(
     metavar="'NAME: VALUE'",
     help="Header to send; - reads it from stdin. Repeatable.",
 )
-Cap = typer.Option(help="Limit of requests in flight at once.")
+Cap = typer.Option(help="Requests in flight at once, at most; CDC_MAX_CONCURRENCY if left out.")
 Secret = typer.Option(
     metavar="whsec_...",
     help="A secret of your own, or a private key (whsk_...); - reads it from stdin. If left out, "

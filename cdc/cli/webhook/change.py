@@ -59,8 +59,13 @@ def add(
                 "--system contradicts --company, --event, --action, --filter and --include",
                 "A webhook of the system gets the notices about all others.",
             )
-    elif company is None or not event:
-        raise UsageError("--company and --event are missing", "Give both, or --system.")
+    elif lacking := [
+        option for option, given in (("--company", company), ("--event", event)) if not given
+    ]:
+        raise UsageError(
+            f"{' and '.join(lacking)} {'are' if len(lacking) > 1 else 'is'} missing",
+            "Give --company and --event, or --system. `cdc events` lists the events.",
+        )
     endpoint = base.line_of(url) or ""
     own = base.line_of(secret)
     scheme = base.scheme_of(signature, own) or Scheme.V1

@@ -128,8 +128,10 @@ def subject_of(
         return Subject(uid=str(uuid.UUID(what)), company=company)
     except ValueError:
         pass
-    _resource_of(mapping, what)
-    raise UsageError(f"{what} is a resource: which row?", f"Add its key: cdc explain {what} 17")
+    if what != "webhook" or what in named:
+        _resource_of(mapping, what)
+    missing = "key of the row" if what in named else "number of the webhook"
+    raise UsageError(f"the {missing} is missing", f"For example: cdc explain {what} 17")
 
 
 def _resource_of(mapping: Mapping, word: str) -> Resource:

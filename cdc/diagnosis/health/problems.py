@@ -83,10 +83,11 @@ def _standing(seen: Health) -> Iterator[HealthProblem]:
     wrong = [row for row in seen.capture if row.state != "installed"]
     if seen.installed_mapping is not None and wrong:
         first = wrong[0]
-        more = f" and {len(wrong) - 1} more" if len(wrong) > 1 else ""
+        others = len(wrong) - 1
+        more = f", and {counted(others, 'more table is', 'more tables are')} not in order"
         todo = "`cdc triggers on`" if first.state == "off" else "`cdc triggers install`"
         yield HealthProblem(
-            f"capture of {first.table} is {first.state}{more}: {fate(wrong)}",
+            f"capture of {first.table} is {first.state}{more if others else ''}: {fate(wrong)}",
             f"Run {todo}; `cdc triggers status` lists all tables.",
         )
     for one in seen.refused[:1]:

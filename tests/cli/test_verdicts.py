@@ -260,7 +260,8 @@ def test_no_command_waits_for_a_lock_for_long(
     owe(db, cdc.add()["id"])
     monkeypatch.setattr(database, "HERE", HERE.replace(f"'{LOCK_TIMEOUT}'", "'20ms'"))
     with psycopg.connect(cdc.env["CDC_DATABASE_URL"]) as holder:
-        holder.execute("set idle_in_transaction_session_timeout = '9s'")  # without the limit
+        # Ends what waits without a limit; counted from the holder's last statement.
+        holder.execute("set idle_in_transaction_session_timeout = '20s'")
         holder.execute("lock table cdc.queue in access exclusive mode")
         for command in (
             "status",
@@ -275,6 +276,7 @@ def test_no_command_waits_for_a_lock_for_long(
             "webhook list",
         ):
             done = cdc(*command.split())
+            holder.execute("select")
             if done.code:
                 assert "Another session holds a lock" in done.err, command
                 assert "`cdc doctor` names it" in done.err

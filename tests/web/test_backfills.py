@@ -149,14 +149,20 @@ async def test_the_console_counts_first_and_asks_before_each_change(
 async def test_who_may_only_look_sees_backfills_without_buttons(
     served: Served, operator: Client
 ) -> None:
-    (found, *_) = operator.good("GET", "/v1/backfills")["items"]
-    served.run("update cdc.backfill set state = 'failed', reason = 'x' where id = %s", found["id"])
+    hook = operator.good(
+        "POST",
+        "/v1/companies/82/webhooks",
+        {"events": ["candidate_changed"], "endpoint": "http://127.0.0.1:9/82"},
+    )["id"]
+    asked = {"webhook": hook, "event": "candidate_changed", "action": "created"}
+    made = operator.good("POST", "/v1/backfills", asked)["id"]
+    served.run("update cdc.backfill set state = 'failed', reason = 'x' where id = %s", made)
     async with person(served.url) as reader:
         await reader.sign_in(served.key("read"))
-        page = await reader.get(f"/backfills/{found['id']}")
+        page = await reader.get(f"/backfills/{made}")
         assert "It has failed: x" in page.text
         assert not [link for link in page.links if link.endswith(("/resume", "/cancel"))]
-        assert (await reader.get(f"/webhooks/{found['webhook_id']}/backfills")).status == 200
-        assert (await reader.get(f"/webhooks/{found['webhook_id']}/backfill")).status == 403
-        assert (await reader.get(f"/backfills/{found['id']}/resume")).status == 403
+        assert (await reader.get(f"/webhooks/{hook}/backfills")).status == 200
+        assert (await reader.get(f"/webhooks/{hook}/backfill")).status == 403
+        assert (await reader.get(f"/backfills/{made}/resume")).status == 403
         assert (await reader.get("/backfills/99999")).status == 404

@@ -36,7 +36,7 @@ test: .venv/.installed ## all tests, on the embedded PostgreSQL
 # What no release of the server can change: no SQL, or SQL that others of these tests send.
 APART = bench deliver demo deploy docs faults house lanes mapping message mutants settings telemetry \
       $(addprefix fuzz/test_,answers.py words.py) \
-      $(addprefix sandbox/test_,account.py receiver.py suite.py) \
+      $(addprefix sandbox/test_,account.py protocol.py receiver.py suite.py) \
       $(addprefix cli/test_,examples.py exposed.py fit.py proxy.py root.py webhook_list.py webhook_pause.py \
         webhook_secrets.py webhook_tls.py webhook_trial.py webhook_update.py) \
       $(addprefix web/test_,browser.py company_browser.py document.py embedding.py guide.py oidc.py \

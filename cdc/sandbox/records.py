@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
 from typing import NamedTuple, Protocol
-
-import orjson
 
 
 class Wantable(Protocol):
@@ -97,30 +94,3 @@ class Hook:
         mine = self.company == change.company and change.event in self.events
         action = self.deleted or change.action != "deleted"
         return mine and action and self.became in ("", change.became)
-
-
-class Said(NamedTuple):
-    """What a body says. time: microseconds since the epoch."""
-
-    company: str
-    event: str
-    key: str
-    action: str
-    time: int
-
-
-def said(body: bytes) -> Said:
-    """Reads a body of the protocol, without the code that wrote it.
-
-    Raises ValueError, LookupError, TypeError, AttributeError where it is of another form.
-    """
-    payload = orjson.loads(body)
-    event, data = payload["event"], payload["data"]
-    url = data[event.removesuffix("_changed")]
-    return Said(
-        company=url.partition("/companies/")[2].partition("/")[0],
-        event=event,
-        key=url.rsplit("/", 2)[1],
-        action=data["action"],
-        time=round(datetime.fromisoformat(payload["time"]).timestamp() * 1_000_000),
-    )

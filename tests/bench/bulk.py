@@ -26,8 +26,9 @@ import psycopg
 from cdc.message.signing_keys import new_secret
 from cdc.sandbox.account import account
 from cdc.sandbox.embedded import EmbeddedPostgres
+from cdc.sandbox.protocol import said
 from cdc.sandbox.receiver import Received, Receiver, Reply, Script
-from cdc.sandbox.records import Arrival, Change, Hook, said
+from cdc.sandbox.records import Arrival, Change, Hook
 from tests.bench.kit import arguments
 from tests.support import installation
 

@@ -7,11 +7,10 @@ from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 from cdc.message.signing import SignatureProblem
+from cdc.sandbox import protocol
 from cdc.sandbox.account import Account
-from cdc.sandbox.demo import protocol
-from cdc.sandbox.demo.ledger import Ledger
-from cdc.sandbox.demo.protocol import SuiteRow, row
-from cdc.sandbox.demo.report import Report, report
+from cdc.sandbox.demo.ledger import Ledger, Report
+from cdc.sandbox.protocol import SuiteRow, row
 from cdc.sandbox.receiver import Received
 from cdc.sandbox.records import Change, Hook
 
@@ -119,4 +118,4 @@ class World:
         return self.ledger.account(self.received)
 
     def report(self, *problems: str) -> Report:
-        return report(self.account(), self.ledger.refused, problems)
+        return self.ledger.report(self.received, problems)

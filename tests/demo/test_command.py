@@ -19,7 +19,7 @@ import psutil
 import psycopg
 import pytest
 
-from cdc.sandbox.demo import protocol
+from cdc.sandbox import protocol
 from tests.cli.command import Command
 
 WITHIN = 60.0

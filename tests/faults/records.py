@@ -8,7 +8,8 @@ import struct
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from cdc.sandbox.records import Arrival, said
+from cdc.sandbox.protocol import said
+from cdc.sandbox.records import Arrival
 
 _HEAD = struct.Struct("<HhddIHHH")
 TOLERANCE = 300  # seconds that a signed timestamp may lie off the clock

@@ -1,32 +1,37 @@
-"""The interview suite at work: its ledger of what it changed, and what arrived read by that.
+"""The suite's ledger of what it changed, what arrived compared with it, and the report of that.
 
 Knows nothing of the queue.
 """
 
 from __future__ import annotations
 
-import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from typing import Any
 
-import psycopg
-
-from cdc.sandbox.account import Account, account
-from cdc.sandbox.demo import protocol
-from cdc.sandbox.demo.protocol import SuiteRow
+from cdc import __version__
+from cdc.sandbox.account import Account, OwedDelivery, account, percentile
+from cdc.sandbox.protocol import EVENTS, HEADERS, Said, SuiteRow, body, said
 from cdc.sandbox.receiver import Received
-from cdc.sandbox.records import Arrival, Change, Hook, Said, said
+from cdc.sandbox.records import Arrival, Change, Hook
 
 LATE_AFTER_S = 30.0
 """Seconds from COMMIT to receipt beyond which a delivery counts as wrong."""
+TIMED = ("live", "steady")
+"""Tags of changes of one row each at a receiver that accepts: those whose latencies count."""
+
+_NO_HOOK = Hook(-1, "", frozenset())
+"""At a path that no webhook has."""
+
+Report = dict[str, Any]
 
 
 class Ledger:
     """Every change that the suite made.
 
     hooks:   the registered webhooks; each receives at ``/`` and its name.
-    refused: POSTs that the receiver answers with a failure, so they come twice.
+    refused: POSTs that the receiver answers with a failure on purpose, so they come twice.
     """
 
     def __init__(self, hooks: Iterable[Hook], rows: Iterable[SuiteRow]) -> None:
@@ -53,75 +58,59 @@ class Ledger:
         arrivals = map(self._arrival, received)
         return account(self.changes, arrivals, [*self.hooks.values()], late_after=LATE_AFTER_S)
 
+    def report(self, received: Iterable[Received], problems: Sequence[str]) -> Report:
+        """How the demo ended, as `--json` prints it.
+
+        problems: what is wrong apart from the deliveries: the daemon ended, a scene did not.
+        """
+        found, problems = self.account(received), [*problems]
+        if found.retries != self.refused:
+            problems.append(f"{found.retries} retries; {self.refused} POSTs were refused")
+        # Later changes came at the same webhooks, and nothing of what was rolled back.
+        proven = not problems and not {"lost", "rolled back"} & found.counts.keys()
+        events = {e: [d for d in found.deliveries if d.change.event == e] for e in EVENTS}
+        return {
+            "ok": proven and found.owed > 0 and not found.found,
+            "version": __version__,
+            "total": _figures(found.deliveries),
+            "events": {event: _figures(owed) for event, owed in events.items()},
+            "found": found.counts,
+            "faults": [
+                {"kind": v.kind, "text": f"webhook {v.webhook + 1}, {v.text}"}
+                for v in found.violations
+            ],
+            "rollback": {"forbidden": found.rolled_back, "proven": proven},
+            "problems": problems,
+        }
+
     def _arrival(self, got: Received) -> Arrival:
         """What a POST says, and in what it differs from what its row owes."""
+        hook = self.hooks.get(got.path, _NO_HOOK)
         says, altered = Said("", "", "", "", 0), f"another form: {got.body[:600]!r}"
         with suppress(ValueError, LookupError, TypeError, AttributeError):
             says = said(got.body)
-            altered = self._altered(got, says)
-        number = self.hooks[got.path].number if got.path in self.hooks else -1
+            altered = self._altered(got, says, hook)
         ends = (got.clock, got.clock, got.status or 0, got.problem or "")
-        return Arrival(number, got.uid, *says, *ends, altered, hash(got.body))
+        return Arrival(hook.number, got.uid, *says, *ends, altered, hash(got.body))
 
-    def _altered(self, got: Received, says: Said) -> str:
-        row, hook = self.rows.get((says.event, says.key)), self.hooks.get(got.path)
+    def _altered(self, got: Received, says: Said, hook: Hook) -> str:
+        row = self.rows.get((says.event, says.key))
         if row is None:
             return ""
-        status = hook.became if hook else ""
         endpoint = f"http://{got.headers['host']}{got.path}"
-        body = protocol.body(endpoint, says.time, row, says.action, status)
-        came = (got.method, {name: got.headers.get(name) for name in protocol.HEADERS}, got.body)
-        owed = ("POST", protocol.HEADERS, body)
+        came = (got.method, {name: got.headers.get(name) for name in HEADERS}, got.body)
+        owed = ("POST", HEADERS, body(endpoint, says.time, row, says.action, hook.became))
         return "" if came == owed else f"owed was {owed}, but {came} came"
 
 
-class SuiteSession:
-    """A session of the suite, whose changes are noted in the ledger."""
+def _figures(owed: Sequence[OwedDelivery]) -> dict[str, int | float | None]:
+    received = sum(delivery.first is not None for delivery in owed)
+    timed = (delivery for delivery in owed if delivery.change.tag in TIMED)
+    return {"expected": len(owed), "received": received, **percentiles_ms(timed)}
 
-    def __init__(self, conn: psycopg.AsyncConnection, ledger: Ledger) -> None:
-        self._conn = conn
-        self._ledger = ledger
-        self._made: list[Change] = []
-        self._saved = 0
-        self.in_transaction = False
 
-    async def run(self, sql: str, tag: str) -> None:
-        """Runs a statement, in a transaction of its own unless one is open.
-
-        tag: of the changes it makes.
-        """
-        word, *names = sql.split()
-        if word in ("begin", "commit"):  # the connection begins at the next statement
-            self.in_transaction = word == "begin"
-        else:
-            await self._execute(sql, word, names, tag)
-        if word == "savepoint":
-            self._saved = len(self._made)
-        elif word == "rollback":
-            self.in_transaction = bool(names)
-            kept = self._saved if names else 0
-            self._ledger.enter(self._made[kept:], committed=False)
-            del self._made[kept:]
-        if not self.in_transaction:
-            # Noted before the server can know: nothing arrives unnoted, and no latency is too
-            # short.
-            self._ledger.enter(self._made, committed=True, done=time.perf_counter())
-            self._made = []
-            await self._conn.commit()
-
-    async def _execute(self, sql: str, word: str, names: list[str], tag: str) -> None:
-        writes = word in ("insert", "update")
-        since = time.time_ns() // 1000
-        # Bytes, because psycopg wants no text that was put together; all of it is the demo's own.
-        cursor = await self._conn.execute(f"{sql}{' returning id::text' * writes}".encode())
-        until = time.time_ns() // 1000 + 1
-        if not writes:
-            return
-        event = f"{names[word == 'insert']}_changed"
-        action = "created" if word == "insert" else "modified"
-        became = sql.partition("status = '")[2].partition("'")[0]
-        for (key,) in await cursor.fetchall():
-            # A row that the protocol does not know has no event.
-            if row := self._ledger.rows.get((event, str(key))):
-                whose = (row.company, event, row.key, action, 0, since, until, 0.0, False)
-                self._made.append(Change(*whose, tag, became))
+def percentiles_ms(owed: Iterable[OwedDelivery]) -> dict[str, float | None]:
+    """From COMMIT to the receipt; None where nothing came."""
+    took = sorted((d.first - d.change.done) * 1000 for d in owed if d.first is not None)
+    shares = {"p50_ms": 0.5, "p99_ms": 0.99}
+    return {name: round(percentile(took, s), 3) if took else None for name, s in shares.items()}

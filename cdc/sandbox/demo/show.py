@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 import orjson
 from rich.console import Console
@@ -11,11 +14,13 @@ from rich.markup import escape
 from rich.text import Text
 
 from cdc.message.signing import SignatureProblem
-from cdc.sandbox.demo.protocol import EVENTS
-from cdc.sandbox.demo.report import Report, percentile_of
+from cdc.sandbox.account import OwedDelivery
+from cdc.sandbox.demo.ledger import Report, percentiles_ms
+from cdc.sandbox.demo.stage import Stage
 from cdc.sandbox.demo.story import Scene
+from cdc.sandbox.protocol import EVENTS, said
 from cdc.sandbox.receiver import Received
-from cdc.sandbox.records import Hook, said
+from cdc.sandbox.records import Hook
 from cdc.wording import printable
 
 LOG_WIDTH = 100
@@ -25,11 +30,13 @@ LOG_WIDTH = 100
 class Show:
     """Prints what happens. Plain ASCII but for what a terminal is known to have.
 
-    quiet: only what is wrong, and the closing table.
+    quiet:   only what is wrong, and the closing table.
+    as_json: only the report, as JSON.
     """
 
-    def __init__(self, console: Console, *, quiet: bool = False) -> None:
+    def __init__(self, console: Console, *, quiet: bool = False, as_json: bool = False) -> None:
         self._console = console
+        console.quiet = self._as_json = as_json
         if not console.is_terminal:
             console.width = LOG_WIDTH
         self._quiet = quiet
@@ -67,14 +74,15 @@ class Show:
         self.say(f"\n[bold]{number}. {scene.title}[/]", 0)
         self.say(f"[dim]{scene.note}[/]")
 
-    def sql(self, text: str) -> None:
-        """A statement of the suite."""
-        self.say(f"[green]suite>[/] {escape(text)};")
+    def sql(self, statements: Iterable[str]) -> None:
+        """A transaction of the suite."""
+        for sql in statements:
+            self.say(f"[green]suite>[/] {escape(sql)};")
 
-    def counted(self, took: Sequence[float]) -> None:
-        """In place of POSTs that are too many to show. took: their milliseconds."""
-        p50, p99 = (_shown(percentile_of(took, share)) for share in (0.5, 0.99))
-        self.say(f"[magenta]{len(took):,} POSTs: p50 {p50} ms, p99 {p99} ms[/]")
+    def counted(self, owed: Sequence[OwedDelivery]) -> None:
+        """In place of POSTs that are too many to show."""
+        p50, p99 = map(_shown, percentiles_ms(owed).values())
+        self.say(f"[magenta]{len(owed):,} POSTs: p50 {p50} ms, p99 {p99} ms[/]")
 
     def post(self, got: Received) -> None:
         """A POST that came, the first one with its body whole, the others with what it says."""
@@ -95,6 +103,8 @@ class Show:
 
     def report(self, report: Report) -> None:
         """The closing table, what is to be said below it, and the verdict."""
+        if self._as_json:
+            sys.stdout.write(orjson.dumps(report, option=orjson.OPT_INDENT_2).decode() + "\n")
         head = "".join(f"{name.replace('_', ' '):>10}" for name in report["total"])
         lines = ["", "[bold]The account[/]", "", f"{'event':<20}{head}", "-" * 60]
         for event, figures in [*report["events"].items(), ("total", report["total"])]:
@@ -122,8 +132,45 @@ class Show:
             lines += [f"  {escape(line)}" for line in report["daemon_log"]]
         self.say(printable("\n".join(lines), lines=True), always=True)
 
-    def how_to_play(self, text: str) -> None:
-        """Lines that say what can be done, and after each the one that does it, to be copied."""
+    def how_to_play(self, stage: Stage, api: str, key: str) -> None:
+        """What can be done while it stays up, and after each the line that does it, to be copied.
+
+        api: URL of the API and the console.  key: an administrator's.
+        """
+        psql = shlex.quote(str(stage.postgres.bin_dir / "psql"))
+        beside = Path(sys.executable).with_name("cdc")
+        cdc = shlex.join([str(beside)] if beside.is_file() else [sys.executable, "-m", "cdc"])
+        exports = " ".join(f"{name}={shlex.quote(v)}" for name, v in stage.environment.items())
+        curl = f"curl -s -H 'Authorization: Bearer '$CDC_API_KEY {api}/v1"
+        mine = stage.receiver.url("/mine")
+        new = orjson.dumps({"events": ["project_changed"], "endpoint": mine}).decode()
+        text = f"""
+It stays up until Ctrl-C. The suite's database, as its owner:
+{psql} {stage.dsn}
+Change something there, and see it arrive here:
+update rating set stars = 1;
+For cdc in another terminal:
+export {exports}
+One more webhook, received here:
+{cdc} webhook add --company 1 --event project_changed --url {mine}
+Or a receiver of your own, which can fail on request. Register it in the same way, as \
+http://127.0.0.1:8081/, and start it with the secret that this prints:
+{cdc} receive --port 8081 --secret whsec_... --fail-first 1
+What there is to see:
+{cdc} status;  {cdc} webhook list;  {cdc} delivery list
+The console, for the helpdesk: open this, and click on Sign in.
+{api}/console/sign-in#{key}
+A company's own pages, by a link that this prints; it works once, within 5 minutes:
+{cdc} portal-link --company 1 --may replay --may manage
+An administrator's key, for the API:
+export CDC_API_KEY={key}
+The API, for programs: the webhooks of a company,
+{curl}/companies/1/webhooks
+what was sent to the first of them,
+{curl}/webhooks/1/deliveries
+and a new one, received here:
+{curl}/companies/4/webhooks -H 'Content-Type: application/json' -d '{new}'
+"""  # noqa: S608 - a statement to copy
         for number, line in enumerate(text.strip().splitlines()):
             shown = Text(f"   {line}") if number % 2 else Text(f"\n   {line}", "bold")
             self._console.print(shown, soft_wrap=True)

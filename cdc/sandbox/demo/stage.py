@@ -1,38 +1,28 @@
-"""What the demo takes: brought up, the story played on it, and taken down again."""
+"""What the demo takes: brought up, and taken down again."""
 
 from __future__ import annotations
 
 import asyncio
 import secrets
-import time
-from contextlib import AsyncExitStack, suppress
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from ipaddress import ip_network
 
 import psycopg
 
 from cdc.capture.plan import TRIGGER_LOCK
-from cdc.errors import CdcError
 from cdc.sandbox.demo import story
-from cdc.sandbox.demo.ledger import Ledger, SuiteSession
-from cdc.sandbox.demo.report import latencies
-from cdc.sandbox.demo.show import Show
 from cdc.sandbox.embedded import EmbeddedPostgres
 from cdc.sandbox.embedded.folder import PrivateFolder
 from cdc.sandbox.embedded.server import free_port
 from cdc.sandbox.process import ChildProcess
-from cdc.sandbox.receiver import Receiver, Script
+from cdc.sandbox.receiver import Received, Receiver, Script
 from cdc.sandbox.suite import capture, tables_sql
 from cdc.schema import migrations
 from cdc.settings import Settings
 from cdc.webhooks.model import ALL_CHANGES, NewWebhook, Rules
 from cdc.webhooks.registry import Registry
-
-SCENE_WITHIN_S = 40.0
-"""Seconds that the POSTs of a scene may take before the demo gives up."""
-LOOK_EVERY_S = 0.1  # at what came while a scene waits
-
-HIDDEN = {"steady": b"", "bulk": b'"candidate_changed"'}
-"""What is in the POSTs that are too many to show, by the kind of scene."""
 
 NETWORK = "127.0.0.0/8"
 # As README.md installs it: the suite's owner does all, daemons have accounts of their own.
@@ -52,68 +42,62 @@ RETRY_SOON = {"CDC_RETRY_SCHEDULE": "0.4,0.8,2,5", "CDC_RETRY_JITTER": "0"}
 class Stage(AsyncExitStack):
     """All that is up. Nothing of it stays behind when it is left.
 
-    dsn:         the suite's database, as its owner.
+    answered:    POSTs that were answered, until they are taken from here.
+    dsn:         the suite's database, as its owner; ``suite`` is a connection to it.
     environment: what a command line needs to work with it.
-    begun:       titles of the scenes that were begun.
     """
 
-    def __init__(self, show: Show) -> None:
+    def __init__(self) -> None:
         super().__init__()
         # Durable as in production: the latencies shown include the flush of a COMMIT.
         self.postgres = EmbeddedPostgres(durable=True)
-        self.receiver = Receiver()
-        self.ledger = Ledger(story.HOOKS, story.ROWS)
-        self.begun: list[str] = []
-        self._show = show
-        self._shown = 0  # POSTs that were shown or counted
+        self.answered: deque[Received] = deque()
+        self.receiver = Receiver(on_answered=self.answered.append)
         self._password = secrets.token_urlsafe(18)
 
-    async def bring_up(self) -> None:
+    async def bring_up(self) -> AsyncIterator[tuple[str, str]]:
+        """Brings up one part after the other. Yields the name of each, and what to say of it."""
         self.callback(self.postgres.close)
         self.postgres.start()
-        self._execute(self.postgres.url(), OWNER.format(password=self._password))
+        self._execute(self.postgres.url(), OWNER)
         self.dsn = self._login("suite")
         where = f"127.0.0.1:{self.postgres.port}, for this demo only"
-        await self._up("PostgreSQL", f"{self.postgres.version} on {where}")
+        yield "PostgreSQL", f"{self.postgres.version} on {where}"
 
         self._execute(self.dsn, f"{tables_sql(story.MAPPING)}{story.SAMPLE}")
-        await self._up("sample suite", f"8 tables, 4 companies, {story.BULK:,} applicants")
+        yield "sample suite", f"8 tables, 4 companies, {story.BULK:,} applicants"
 
-        await self._up("migrations", f"schema cdc, version {migrations.upgrade(self.dsn)[1]}")
-        self._execute(self.dsn, DAEMONS.format(password=self._password))
+        yield "migrations", f"schema cdc, version {migrations.upgrade(self.dsn)[1]}"
+        self._execute(self.dsn, DAEMONS)
 
         made = sum(step.lock == TRIGGER_LOCK for step in capture(self.dsn, story.MAPPING))
-        await self._up("triggers", f"{made} on {len(story.MAPPING.captured)} tables")
+        yield "triggers", f"{made} on {len(story.MAPPING.captured)} tables"
 
         self.push_async_callback(self.receiver.stop)
         await self.receiver.start()
         self.receiver.script("/blue-harbor/crm", Script(fail_first=1, per_id=False))
-        await self._up("receiver", f"{self.receiver.url()}: verifies signatures, keeps what comes")
+        yield "receiver", f"{self.receiver.url()}: verifies signatures, keeps what comes"
 
         self._register()
-        await self._up("webhooks", f"{len(story.HOOKS)} of 3 companies")
+        yield "webhooks", f"{len(story.HOOKS)} of 3 companies"
 
         self._folder = self.enter_context(PrivateFolder(None))
-        mapping = self._folder.write("suite.toml", story.MAPPING.source)
-        rules = {"CDC_ALLOW_HTTP": "true", "CDC_ALLOWED_NETWORKS": NETWORK}
-        self.environment = {"CDC_DATABASE_URL": self.dsn, **rules, "CDC_MAPPING": str(mapping)}
+        self.environment = {
+            "CDC_DATABASE_URL": self.dsn,
+            "CDC_ALLOW_HTTP": "true",
+            "CDC_ALLOWED_NETWORKS": NETWORK,
+            "CDC_MAPPING": str(self._folder.write("suite.toml", story.MAPPING.source)),
+        }
         self.daemon = self._start("the daemon", "cdc_demo", "run", **RETRY_SOON)
         self.daemon.wait_for_log("] connected")
-        conn_of_suite = await psycopg.AsyncConnection.connect(self.dsn)
-        self.push_async_callback(conn_of_suite.close)
-        self._suite = SuiteSession(conn_of_suite, self.ledger)
+        self.suite = await psycopg.AsyncConnection.connect(self.dsn)
+        self.push_async_callback(self.suite.close)
         started = f"`cdc run`, process {self.daemon.pid}, no right on the suite's tables"
-        await self._up("daemon", started)
-        self._show.hooks(story.HOOKS)
+        yield "daemon", started
 
     def _execute(self, dsn: str, sql: str) -> None:
         with psycopg.connect(dsn) as conn:
-            conn.execute(sql.encode())
-
-    async def _up(self, what: str, detail: str) -> None:
-        self._show.part(what, detail)
-        # What brings them up blocks the loop: here it learns of a signal that came meanwhile.
-        await asyncio.sleep(0.001)
+            conn.execute(sql.replace("{password}", self._password).encode())
 
     def _register(self) -> None:
         network = ip_network(NETWORK)
@@ -150,46 +134,3 @@ class Stage(AsyncExitStack):
 
     def _login(self, role: str) -> str:
         return f"postgresql://{role}:{self._password}@127.0.0.1:{self.postgres.port}/postgres"
-
-    async def play(self) -> None:
-        """The story. Raises CdcError when it cannot go on."""
-        for scene in story.SCENES:
-            self.begun.append(scene.title)
-            self._show.scene(len(self.begun), scene)
-            self.ledger.refused += scene.kind == "retry"
-            start = time.perf_counter()
-            for n, sql in enumerate(scene.sql):
-                if scene.kind == "steady":
-                    await asyncio.sleep(start + n * story.STEADY_PACE_S - time.perf_counter())
-                else:
-                    self._show.sql(sql)
-                await self._suite.run(sql, scene.kind)
-                if scene.kind == "live" and not self._suite.in_transaction:
-                    await self._arrived()
-            await self._arrived(HIDDEN.get(scene.kind))
-            if scene.kind in HIDDEN:
-                owed = self.ledger.account(self.receiver.received).deliveries
-                self._show.counted(latencies(owed, scene.kind))
-
-    async def _arrived(self, hidden: bytes | None = None) -> None:
-        """Waits until everything owed so far came and was answered."""
-        due = self.ledger.due()
-        deadline = time.monotonic() + SCENE_WITHIN_S
-        while self.receiver.answered < due:
-            with suppress(TimeoutError):
-                await self.receiver.wait_for(due, LOOK_EVERY_S)
-            self.show_posts(hidden)
-            self.daemon.check()
-            if time.monotonic() > deadline:
-                missing = f"{due - self.receiver.answered} of {due} POSTs"
-                raise CdcError(f"{missing} did not come within {SCENE_WITHIN_S:.0f} s")
-        self.show_posts(hidden)
-
-    def show_posts(self, hidden: bytes | None = None) -> None:
-        """Shows those that were answered since the last time, but those that contain ``hidden``."""
-        for got in self.receiver.received[self._shown :]:
-            if got.status is None:
-                return
-            self._shown += 1
-            if hidden is None or hidden not in got.body:
-                self._show.post(got)

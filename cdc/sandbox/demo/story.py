@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import NamedTuple
 
 from cdc.mapping import default_mapping, parse_mapping
-from cdc.sandbox.demo.protocol import EVENTS, row
+from cdc.sandbox.protocol import EVENTS, row
 from cdc.sandbox.records import Hook
 from cdc.webhooks.model import Wanted
 
@@ -49,27 +50,34 @@ ROWS = [
 
 
 class Scene(NamedTuple):
-    """A part of the story: statements, each in a transaction of its own where none is open.
+    """A part of the story.
 
-    kind: when its POSTs are shown: ``live``, after each statement; ``retry``, at its end, and the
+    kind: when its POSTs are shown: ``live``, after each transaction; ``retry``, at its end, and the
           receiver refuses the first; ``bulk``, they are only counted; ``steady``, they are only
-          counted, and the statements run in turns, at a steady pace.
+          counted, and the transactions run in turns, at a steady pace.
     """
 
     kind: str
     title: str
     note: str
-    sql: list[str]
+    transactions: list[list[str]]
+
+
+COUNTED = {"steady": b"", "bulk": b'"candidate_changed"'}
+"""What is in the POSTs that are only counted, by the kind of the scene."""
+
+# From begin to its end, or one statement.
+_TRANSACTION = re.compile(r"^begin$.*?^(?:commit|rollback)$|^.+?$", re.MULTILINE | re.DOTALL)
 
 
 def _scene(text: str) -> Scene:
-    lines = text.splitlines()
-    said = [line.removeprefix("-- ") for line in lines if line.startswith("--")]
-    kind, title = said[0].split(": ", 1)
-    sql = lines[len(said) :]
+    head, note, sql = text.split("\n", 2)
+    kind, title = head.removeprefix("-- ").split(": ", 1)
+    transactions = [found.splitlines() for found in _TRANSACTION.findall(sql)]
     if kind == "steady":
-        sql = [sql[n % len(sql)].format(n=n) for n in range(STEADY)]
-    return Scene(kind, title, " ".join(said[1:]), sql)
+        turns = sql.splitlines()
+        transactions = [[turns[n % len(turns)].format(n=n)] for n in range(STEADY)]
+    return Scene(kind, title, note.removeprefix("-- "), transactions)
 
 
 _STORY = Path(__file__).with_name("story.sql").read_text("utf-8")

@@ -1,6 +1,6 @@
-"""The protocol's shapes, written out by hand a second time.
+"""The protocol's shapes, written out by hand a second time: bodies are made and read.
 
-What the demo expects must not come from the code that it checks: neither the mapping nor the
+What an account expects must not come from the code that it checks: neither the mapping nor the
 translator is used here. Rule: the suite's webhook documentation (docs/protocol.md).
 """
 
@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
+
+import orjson
 
 API = "https://interview-suite.com/api/v3/"
 HEADERS = {"content-type": "application/json", "user-agent": "interview suite webhook"}
@@ -59,3 +61,30 @@ def body(endpoint: str, time: int, of: SuiteRow, action: str, status: str = "") 
     head = {"endpoint": endpoint, "time": at.isoformat(timespec="microseconds"), "event": of.event}
     included = {"changed": ["status"], "fields": {"status": status}} if status else {}
     return json.dumps({**head, "data": {"action": action, **of.data, **included}}).encode()
+
+
+class Said(NamedTuple):
+    """What a body says. time: microseconds since the epoch."""
+
+    company: str
+    event: str
+    key: str
+    action: str
+    time: int
+
+
+def said(body: bytes) -> Said:
+    """Reads a body.
+
+    Raises ValueError, LookupError, TypeError, AttributeError where it is of another form.
+    """
+    payload = orjson.loads(body)
+    event, data = payload["event"], payload["data"]
+    url = data[event.removesuffix("_changed")]
+    return Said(
+        company=url.partition("/companies/")[2].partition("/")[0],
+        event=event,
+        key=url.rsplit("/", 2)[1],
+        action=data["action"],
+        time=round(datetime.fromisoformat(payload["time"]).timestamp() * 1_000_000),
+    )

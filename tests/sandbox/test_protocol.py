@@ -1,9 +1,9 @@
-"""The shapes that the demo expects are the protocol's, literally."""
+"""The shapes that an account expects are the protocol's, literally."""
 
 from __future__ import annotations
 
-from cdc.sandbox.demo import protocol
-from cdc.sandbox.demo.protocol import SuiteRow, row
+from cdc.sandbox import protocol
+from cdc.sandbox.protocol import SuiteRow, row
 from tests.demo.made import PROJECT
 
 CANDIDATE = "projects/17/candidates/19"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
+from typing import Any
 
 
 def when(time: datetime) -> str:
@@ -41,3 +43,49 @@ def bracketed(host: str) -> str:
 def printable(text: str, *, lines: bool = False) -> str:
     """A text that came from elsewhere: it must not steer the terminal. lines: keep its breaks."""
     return "".join(c if c.isprintable() or (lines and c == "\n") else " " for c in text)
+
+
+_A_TIME = "ISO 8601 with an offset, e.g. 2026-01-31T10:00:00Z"
+_EXPECTED = {
+    "string_type": "a text",
+    "string_too_short": "at least {min_length} characters",
+    "string_too_long": "at most {max_length} characters",
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "int_parsing": "a whole number",
+    "int_parsing_size": "a smaller number",
+    "float_type": "a number",
+    "float_parsing": "a number",
+    "finite_number": "a number",
+    "greater_than": "more than {gt}",
+    "greater_than_equal": "at least {ge}",
+    "less_than": "less than {lt}",
+    "less_than_equal": "at most {le}",
+    "bool_type": "true or false",
+    "bool_parsing": "true or false",
+    "list_type": "a list",
+    "dict_type": "names with values",
+    "model_type": "names with values",
+    "model_attributes_type": "names with values",
+    "too_short": "at least {min_length} entries",
+    "too_long": "at most {max_length} entries",
+    "literal_error": "{expected}",
+    "uuid_type": "a UUID",
+    "uuid_parsing": "a UUID",
+    "datetime_type": _A_TIME,
+    "datetime_parsing": _A_TIME,
+    "datetime_from_date_parsing": _A_TIME,
+    "datetime_object_invalid": _A_TIME,
+    "timezone_aware": _A_TIME,
+}
+
+
+def expected(error: Mapping[str, Any]) -> str:
+    """What is wrong with a value, of an error of pydantic's: its own words speak of Python."""
+    kind, context = error["type"], error.get("ctx", {})
+    if kind == "value_error":
+        return str(context["error"])  # a check of ours
+    if kind in _EXPECTED:
+        return f"expected {_EXPECTED[kind].format(**context)}"
+    own = {"missing": "is missing", "extra_forbidden": "unknown name"}
+    return own.get(kind, str(error["msg"]))

@@ -105,6 +105,9 @@ class _Root(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
+        except typer.BadParameter as error:
+            error.message = common.refused_value(error)
+            raise
         except Exception as error:
             ours = common.translated(error)
             if ours is None:

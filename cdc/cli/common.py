@@ -20,7 +20,7 @@ import typer
 
 from cdc.errors import CdcError, UsageError
 from cdc.guides import located
-from cdc.wording import printable, when
+from cdc.wording import expected, printable, when
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -126,6 +126,20 @@ def translated(error: Exception) -> CdcError | None:
         except CdcError as ours:
             return ours
     return None
+
+
+def refused_value(error: typer.BadParameter) -> str:
+    """What is wrong with the value of an option or argument, and how to find a better one."""
+    details = getattr(error.__cause__, "errors", None)  # pydantic's, since typer 0.29
+    if details is None:
+        return error.message
+    [first, *_] = details()
+    shown = expected(first)
+    if first["type"] != "value_error":
+        shown += f", found {printable(str(first['input']))!r}"
+    named = getattr(error.param, "name", "")
+    where = "; `cdc webhook list` shows the numbers" if named in ("webhook", "webhook_id") else ""
+    return f"{shown}{where}"
 
 
 def report(error: CdcError) -> None:
@@ -309,6 +323,8 @@ def moment(text: str) -> datetime:
                 f"invalid time {text!r}: expected ISO 8601, such as 2026-01-31T10:00Z, or a "
                 "duration ago, such as 30m or 2d"
             ) from None
+    if not 1970 <= found.year <= 9998:  # one that can be converted and counted with
+        raise UsageError(f"invalid time {text!r}: expected a year from 1970 to 9998")
     return found.astimezone(UTC)
 
 

@@ -22,6 +22,7 @@ from cdc.mapping.model import COMPANY, Company, Mapping, Resource
 from cdc.mapping.names import Wrong, identifier, table_named
 from cdc.model import CHALLENGE_EVENT, NOTICE_EVENT
 from cdc.settings.kinds import odd_in_url
+from cdc.wording import expected
 
 MOST_FIELDS = 60
 """Of one resource: which of them have changed is one number of 64 bits."""
@@ -126,7 +127,7 @@ def _first_problem(error: ValidationError) -> str:
         )
     if first["type"] == "missing":
         return f"{place}: is missing"
-    return f"{place}: {first['msg']} (found {first['input']!r})"
+    return f"{place}: {expected(first)} (found {first['input']!r})"
 
 
 class _Checker:

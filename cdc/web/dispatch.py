@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -19,6 +21,7 @@ from cdc.web.call import ApiAnswer, Call, Route, Service
 from cdc.web.idempotency import Stored
 from cdc.web.problems import Problem, problem_of
 from cdc.webhooks.audit import Actor
+from cdc.wording import expected
 
 _BEARER = re.compile(r"Bearer +([\x21-\x7e]+) *", re.IGNORECASE)
 _VERSION = re.compile(r'"([1-9][0-9]{0,17})"')
@@ -167,16 +170,26 @@ def _body(route: Route, request: ApiRequest) -> BaseModel | None:
 def _checked(model: type[BaseModel], given: bytes | dict[str, str]) -> BaseModel:
     try:
         if isinstance(given, bytes):
-            return model.model_validate_json(given)
+            checked = model.model_validate_json(given)
+            json.loads(given, object_pairs_hook=_named_once)
+            return checked
         return model.model_validate(given)
     except ValidationError as error:
-        found = error.errors(include_url=False, include_input=False, include_context=False)
+        found = error.errors(include_url=False, include_input=False)
         if any(one["type"] == "json_invalid" for one in found):
             text = found[0]["msg"].removeprefix("Invalid JSON: ")
             raise Problem("bad_request", f"invalid JSON: {text}") from None
         whole = "body" if isinstance(given, bytes) else "query"
-        errors = {".".join(map(str, one["loc"])) or whole: one["msg"] for one in found[:50]}
+        errors = {".".join(map(str, one["loc"])) or whole: expected(one) for one in found[:50]}
         raise Problem("invalid", errors=errors) from None
+
+
+def _named_once(pairs: list[tuple[str, Any]]) -> None:
+    """Raises Problem for a name that an object has twice: other programs take the first."""
+    if len(dict(pairs)) < len(pairs):
+        times = Counter(name for name, _ in pairs)
+        twice = [name for name, many in times.items() if many > 1]
+        raise Problem("invalid", errors=dict.fromkeys(twice, "given more than once"))
 
 
 def _version(route: Route, request: ApiRequest) -> int | None:

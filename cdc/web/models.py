@@ -9,13 +9,14 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
 
 from cdc.web.sessions import Ability
+from cdc.webhooks.checks import LEAST_RATE, MOST_RATE
 
 MAX_NUMBER = 2**63 - 1
 
 
 def _no_nul(text: str) -> str:
     if "\0" in text:
-        raise ValueError("a text may hold no NUL character")
+        raise ValueError("expected a text without NUL characters")
     return text
 
 
@@ -25,7 +26,13 @@ def _iso(value: object) -> object:
     return value
 
 
-Moment = Annotated[AwareDatetime, BeforeValidator(_iso)]
+def _near(time: datetime) -> datetime:
+    if not 1970 <= time.year <= 9998:  # one that can be converted and counted with
+        raise ValueError("expected a year from 1970 to 9998")
+    return time
+
+
+Moment = Annotated[AwareDatetime, BeforeValidator(_iso), AfterValidator(_near)]
 Text = Annotated[str, Field(max_length=1000), AfterValidator(_no_nul)]
 Name = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_no_nul)]
 Number = Annotated[int, Field(ge=1, le=MAX_NUMBER)]
@@ -103,7 +110,7 @@ class WebhookIn(In):
         None, ge=1, le=1000, description="Requests at once. Not for a company's key."
     )
     rate_limit: float | None = Field(
-        None, gt=0, le=1_000_000, description="Requests per second; null: no limit."
+        None, ge=LEAST_RATE, le=MOST_RATE, description="Requests per second; null: no limit."
     )
     tls_profile: str | None = Field(
         None, max_length=63, description="Certificates. Not for a company's key."
@@ -131,7 +138,7 @@ class WebhookPatch(In):
         "null: none.",
     )
     max_concurrency: int | None = Field(None, ge=1, le=1000)
-    rate_limit: float | None = Field(None, gt=0, le=1_000_000)
+    rate_limit: float | None = Field(None, ge=LEAST_RATE, le=MOST_RATE)
     tls_profile: str | None = Field(None, max_length=63)
     ref: Name | None = None
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
@@ -35,7 +34,7 @@ Filter = Mapping[str, Sequence[str]]
 MAX_COMPANY = 200
 MAX_TEXT = 1000
 CAP = (1, 1000)
-MOST_RATE = 1_000_000.0
+LEAST_RATE, MOST_RATE = 0.001, 1_000_000.0
 MOST_FILTERED, MOST_VALUES = 10, 50
 MOST_SECRETS = 5
 """Secrets valid at once: each adds a signature to every request."""
@@ -77,9 +76,7 @@ def _only_notices(events: Sequence[str]) -> tuple[str, ...]:
 def company(value: str) -> None:
     """A company is named by its key, as text."""
     if not value or value != value.strip() or not value.isprintable() or len(value) > MAX_COMPANY:
-        raise UsageError(
-            f"invalid company {value!r}: expected its key in the suite, as in --company 17"
-        )
+        raise UsageError(f"invalid company {value!r}: expected its key in the suite, such as 17")
 
 
 def checked_events(events: Sequence[str], rules: Rules) -> tuple[str, ...]:
@@ -248,9 +245,10 @@ def cap(value: int | None) -> None:
 
 
 def rate(value: float) -> None:
-    if not math.isfinite(value) or not 0 < value <= MOST_RATE:
+    if not LEAST_RATE <= value <= MOST_RATE:
         raise UsageError(
-            f"invalid rate {value:g}: expected requests per second, above 0, up to {MOST_RATE:,.0f}"
+            f"invalid rate {value:g}: expected requests per second, from {LEAST_RATE:g} to "
+            f"{MOST_RATE:,.0f}"
         )
 
 

@@ -22,6 +22,7 @@ from cdc.webhooks.model import (
     as_list,
     without_login,
 )
+from cdc.wording import expected
 
 FORMAT = "cdc webhooks"
 VERSION = 1
@@ -115,7 +116,7 @@ def parse(data: bytes, origin: str) -> list[NewWebhook]:
     except ValidationError as error:
         first = error.errors(include_input=False)[0]
         place = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise UsageError(f"{origin}: {place}: {first['msg']}", _HINT) from None
+        raise UsageError(f"{origin}: {place}: {expected(first)}", _HINT) from None
     return [_parsed(entry) for entry in raw.webhooks]
 
 

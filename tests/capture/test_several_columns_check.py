@@ -124,7 +124,7 @@ PERSON_JOB = '{ job = ["firm", "job_nr"] }'
         (JOB_KEY, 'key = ["nr", "nr"]', "resources.job.key: names a column twice"),
         (JOB_KEY, 'key = ["nr", 7]', "resources.job.key"),
         (JOB_KEY, 'key = ["nr", "a.b"]', "resources.job.key: invalid column 'a.b'"),
-        ('key = "id"', 'key = ["id", "nr"]', "company.key: Input should be a valid string"),
+        ('key = "id"', 'key = ["id", "nr"]', "company.key: expected a text"),
         (
             PERSON_JOB,
             '{ job = "job_nr" }',

@@ -131,6 +131,38 @@ def test_an_unknown_command_is_wrong_usage_and_names_the_likely_one() -> None:
     assert "'webhook'" in done.err
 
 
+@pytest.mark.parametrize(
+    ("arguments", "tells"),
+    [
+        (
+            "delivery list --webhook x",
+            "'--webhook': expected a whole number, found 'x'; `cdc webhook list` shows the numbers",
+        ),
+        ("webhook pause 1.5", "'ID': expected a whole number, found '1.5'; `cdc webhook list`"),
+        ("contact remove x", "'ID': expected a whole number, found 'x'"),
+        ("audit --limit 0", "'--limit': expected at least 1, found '0'"),
+        ("receive --port 99999", "'--port': expected at most 65535, found '99999'"),
+        ("webhook add --company 1 --url x --rate x", "'--rate': expected a number, found 'x'"),
+        ("catalog --format x", "'--format': 'x' is not one of 'markdown', 'jsonschema', 'openapi'"),
+    ],
+)
+def test_a_value_that_is_refused_is_named_with_what_was_expected(
+    arguments: str, tells: str
+) -> None:
+    done = Command()(*arguments.split())
+    assert done.code == 2
+    assert f"Invalid value for {tells}" in done.err
+
+
+@pytest.mark.parametrize("text", ["0001-01-01", "9999-12-31", "9999-12-31T23:59-12:00"])
+def test_a_time_that_cannot_be_counted_with_is_wrong_usage(database: str, text: str) -> None:
+    done = Command({"CDC_DATABASE_URL": database})("audit", "--since", text)
+    assert (done.code, done.err) == (
+        2,
+        f"error: invalid time {text!r}: expected a year from 1970 to 9998\n",
+    )
+
+
 def test_a_database_that_is_down_is_told_without_traceback() -> None:
     done = run("webhook", "list", CDC_DATABASE_URL="postgresql://me:hush@127.0.0.1:1/nothing")
     assert (done.returncode, done.stdout) == (1, "")

@@ -183,7 +183,7 @@ def refused(text: str) -> str:
         (
             'event = "candidate_changed"',
             'event = "candidate_changed"\noptional = "yes"',
-            "resources.candidate.optional: Input should be a valid boolean (found 'yes')",
+            "resources.candidate.optional: expected true or false (found 'yes')",
         ),
         (
             'event = "candidate_changed"',

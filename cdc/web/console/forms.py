@@ -11,6 +11,7 @@ from urllib.parse import parse_qsl
 from pydantic import BaseModel, ValidationError
 
 from cdc.web.problems import Problem
+from cdc.wording import expected
 
 KIND = "application/x-www-form-urlencoded"
 MAX_FIELDS = 200
@@ -67,10 +68,10 @@ def checked(model: type[M], given: Mapping[str, Any]) -> M:
     try:
         return model.model_validate(dict(given), strict=False)
     except ValidationError as error:
-        found = error.errors(include_url=False, include_input=False, include_context=False)
+        found = error.errors(include_url=False, include_input=False)
         raise Problem(
             "invalid",
-            errors={str(one["loc"][0] if one["loc"] else ""): one["msg"] for one in found},
+            errors={str(one["loc"][0] if one["loc"] else ""): expected(one) for one in found},
         ) from None
 
 

@@ -98,7 +98,7 @@ def _operation(route: Route) -> dict[str, Any]:
 def _identifier(route: Route) -> str:
     """What a generated client's function is called: the thing, and what is done with it."""
     module = route.handler.__module__.rpartition(".")[2]
-    named = {"installation": "", "tasks": "", "watch": "", "owed": "deliveries_"}
+    named = {"installation": "", "tasks": "", "status": "", "owed": "deliveries_"}
     thing = named.get(module, f"{module}_")
     return f"{thing}{route.handler.__name__}"
 

@@ -18,8 +18,8 @@ from cdc.web.api import (
     installation,
     owed,
     search,
+    status,
     tasks,
-    watch,
     webhooks,
 )
 from cdc.web.call import Route
@@ -129,9 +129,9 @@ ROUTES: tuple[Route, ...] = (
           installation.events, EVERY, Events),
     Route("GET", "/v1/status",
           "Show what is late, failing or held, as `cdc status --json`: of `at`, 10 s ago at most.",
-          watch.show_status, READERS, Document, query=StatusQuery),
+          status.show_status, READERS, Document, query=StatusQuery),
     Route("GET", "/v1/explain", "Show whether a change has arrived, as `cdc explain --json`.",
-          watch.explain_change, READERS, Document, query=ExplainQuery),
+          status.explain_change, READERS, Document, query=ExplainQuery),
     Route("GET", "/v1/companies", "Find companies by the beginning of their key or name.",
           installation.companies, READERS, Companies, query=CompanyQuery),
     Route("POST", "/v1/companies/{company}/portal-links", "Make a link to the portal.",

@@ -28,10 +28,8 @@ def suite_url(database: str) -> str:
 @pytest.fixture
 async def world(suite_url: str) -> AsyncIterator[World]:
     """The suite with a company, its project and nobody registered yet."""
-    made = World(suite_url)
-    await made.open()
-    yield made
-    await made.close()
+    async with World(suite_url) as made:
+        yield made
 
 
 @pytest.fixture

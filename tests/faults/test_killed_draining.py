@@ -29,10 +29,8 @@ select w.id, l.id, 'm', now(), array[null, '1', '1', n::text]
 @pytest.fixture
 async def world(database: str) -> AsyncIterator[World]:
     installation.adopt(database)
-    made = World(database)
-    await made.open()
-    yield made
-    await made.close()
+    async with World(database) as made:
+        yield made
 
 
 def _came(target: Target, count: int) -> bool:

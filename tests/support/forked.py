@@ -67,6 +67,16 @@ class Forked:
     def kill(self) -> None:
         self.send_signal(signal.SIGKILL)
 
+    def stop(self, within: float) -> None:
+        """Asks it to end, kills it if it does not, and lets go of it."""
+        self.terminate()
+        try:
+            self.wait(within)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            self.wait(within)
+        self.close()
+
     def close(self) -> None:
         self._control.close()
 

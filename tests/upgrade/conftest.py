@@ -45,7 +45,5 @@ def old_database(
 
 @pytest.fixture
 async def old_world(old_database: str) -> AsyncIterator[World]:
-    made = World(old_database)
-    await made.open()
-    yield made
-    await made.close()
+    async with World(old_database) as made:
+        yield made

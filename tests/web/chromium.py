@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import ssl
-import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -202,10 +201,4 @@ def daemon(served: Served) -> Iterator[None]:
         )
         yield
     finally:
-        process.terminate()
-        try:
-            process.wait(WITHIN)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait(WITHIN)
-        process.close()
+        process.stop(WITHIN)

@@ -6,7 +6,6 @@ import json
 import os
 import queue
 import ssl
-import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -179,14 +178,8 @@ def serving(url: str, database: str, *arguments: str | Path, **settings: str) ->
         user = psycopg.conninfo.conninfo_to_dict(url)["user"]
         yield Served(found, database, process, lines, user=str(user))
     finally:
-        process.terminate()
-        try:
-            process.wait(WITHIN)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait(WITHIN)
+        process.stop(WITHIN)
         reader.join(WITHIN)
-        process.close()
 
 
 def until(condition: Any, within: float = WITHIN) -> Any:

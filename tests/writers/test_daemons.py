@@ -24,10 +24,8 @@ AT_MOST = "5s"
 @pytest.fixture
 async def world(database: str) -> AsyncIterator[World]:
     installation.adopt(database)
-    made = World(database)
-    await made.open()
-    yield made
-    await made.close()
+    async with World(database) as made:
+        yield made
 
 
 async def write(world: World, times: int = 20) -> None:

@@ -1,4 +1,4 @@
-"""A small stand-in for the interview suite: the mapping's tables, for demo, tests and docs."""
+"""A small stand-in for the interview suite: its mapping and tables, for demo, tests and docs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Literal
 from cdc.capture.check import check
 from cdc.capture.install import carry_out, remember
 from cdc.capture.plan import Step, plan
-from cdc.mapping import Mapping, Resource, Table
+from cdc.mapping import Mapping, Resource, Table, default_mapping, parse_mapping
 from cdc.mapping.model import COMPANY, quote
 from cdc.postgres import connections
 
@@ -28,6 +28,16 @@ PAYLOAD_OF = {
     "note": {"text": "text not null default ''"},
 }
 """More of them, by the resource's name in the mapping."""
+
+
+def declaring(event: str, *lines: str) -> Mapping:
+    """The default mapping, with these lines in what it says of an event: ``deleted = true``.
+
+    Raises ValueError where it has no such event.
+    """
+    source, head = default_mapping().source, f'event = "{event}"\n'
+    end = source.index(head) + len(head)
+    return parse_mapping(source[:end] + "\n".join([*lines, ""]) + source[end:], "suite.toml")
 
 
 def tables_sql(mapping: Mapping, key_type: KeyType = "bigint") -> str:

@@ -19,9 +19,8 @@ from typing import Any, NamedTuple
 
 import psycopg
 
-from cdc.mapping import default_mapping, parse_mapping
 from cdc.sandbox.embedded import EmbeddedPostgres
-from cdc.sandbox.suite import capture
+from cdc.sandbox.suite import capture, declaring
 from tests.bench.cost import SETTINGS, prepared
 from tests.bench.kit import arguments
 
@@ -63,9 +62,8 @@ def measured(server: EmbeddedPostgres, args: argparse.Namespace) -> list[dict[st
         conn = prepared(server, f"wanted_{number}", 1, args.rows)
         conns.append(conn)
         if case.declared:
-            event = 'event = "candidate_changed"'
-            text = default_mapping().source.replace(event, f"{event}\n{case.declared}")
-            capture(server.url(f"wanted_{number}"), parse_mapping(text, "bench.toml"))
+            mapping = declaring("candidate_changed", case.declared)
+            capture(server.url(f"wanted_{number}"), mapping)
         conn.execute("update candidate set name = 'a'; truncate cdc.queue")
         if case.asked:
             column, value = case.asked

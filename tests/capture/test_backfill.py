@@ -8,7 +8,7 @@ import pytest
 
 from cdc.capture.backfill import create_index, missing_indexes
 from cdc.mapping import default_mapping, parse_mapping
-from cdc.sandbox.suite import KeyType
+from cdc.sandbox.suite import KeyType, declaring
 from tests.capture.kit import Suite
 from tests.support import installation
 
@@ -117,10 +117,9 @@ def test_only_what_the_webhook_wants(own_suite: Suite) -> None:
     own_suite.run(
         "alter table candidate add status text, add changed timestamptz default '2026-01-01'"
     )
-    event = 'event = "candidate_changed"'
-    extra = 'fields = ["status"]\nchanged_at = "changed"'
-    text = default_mapping().source.replace(event, f"{event}\n{extra}")
-    own_suite.install(parse_mapping(text, "x.toml"))
+    own_suite.install(
+        declaring("candidate_changed", 'fields = ["status"]', 'changed_at = "changed"')
+    )
     own_suite.run(
         "insert into candidate (id, project_id, status, changed) values"
         " (20, 17, 'new', now()), (21, 17, 'expired', '2026-02-01'), (22, 15, 'expired', now())"
@@ -213,8 +212,6 @@ def test_partitions_without_an_index_are_named(own_suite: Suite) -> None:
 
 def test_where_deleted_rows_are_captured(own_suite: Suite) -> None:
     """None of what it reads is deleted: what is kept of parents is not looked at."""
-    text = own_suite.mapping.source
-    event = 'event = "note_changed"'
-    own_suite.install(parse_mapping(text.replace(event, f"{event}\ndeleted = true"), "x.toml"))
+    own_suite.install(declaring("note_changed", "deleted = true"))
     found = read(own_suite, own_suite.register("1"), resource="note")
     assert [refs[-1] for refs in found if refs] == ["4"]

@@ -9,10 +9,10 @@ from itertools import product
 import pytest
 
 from cdc.capture import changed_mask
-from cdc.mapping import Mapping, default_mapping, parse_mapping
+from cdc.mapping import Mapping, parse_mapping
+from cdc.sandbox.suite import declaring
 from tests.capture.kit import RESET, Suite
 
-EVENT = 'event = "candidate_changed"'
 FIELDS = ("status", "score", "note", "twice")
 COLUMNS = """
 alter table candidate add status text, add score numeric, add note json,
@@ -30,11 +30,7 @@ WISHES: list[Wish] = list(
 
 
 def declared(fields: tuple[str, ...] = FIELDS) -> Mapping:
-    text = default_mapping().source
-    assert EVENT in text
-    return parse_mapping(
-        text.replace(EVENT, f"{EVENT}\nfields = {json.dumps(list(fields))}"), "x.toml"
-    )
+    return declaring("candidate_changed", f"fields = {json.dumps(fields)}")
 
 
 def register(suite: Suite, *wishes: Wish) -> dict[int, Wish]:

@@ -7,8 +7,9 @@ import json
 import pytest
 
 from cdc.errors import MappingError
-from cdc.mapping import Mapping, default_mapping, parse_mapping
+from cdc.mapping import Mapping, default_mapping
 from cdc.mapping.load import MOST_FIELDS
+from cdc.sandbox.suite import declaring
 from tests.capture.kit import Suite
 
 WANTS: dict[str, dict[str, list[str]] | None] = {
@@ -21,12 +22,7 @@ COLUMNS = "alter table candidate add status text, add score int, add letter json
 
 
 def mapping() -> Mapping:
-    event = 'event = "candidate_changed"'
-    text = default_mapping().source
-    assert event in text
-    return parse_mapping(
-        text.replace(event, f'{event}\nfields = ["status", "score", "letter"]'), "x.toml"
-    )
+    return declaring("candidate_changed", 'fields = ["status", "score", "letter"]')
 
 
 @pytest.fixture
@@ -54,9 +50,7 @@ def test_as_many_fields_as_a_mapping_may_declare(own_suite: Suite) -> None:
     """A function of PostgreSQL takes 100 arguments: with these no trigger could be installed."""
     names = [f"field_{n}" for n in range(MOST_FIELDS)]
     own_suite.run("alter table candidate " + ", ".join(f"add {name} text" for name in names))
-    event = 'event = "candidate_changed"'
-    text = default_mapping().source.replace(event, f"{event}\nfields = {json.dumps(names)}")
-    own_suite.install(parse_mapping(text, "x.toml"))
+    own_suite.install(declaring("candidate_changed", f"fields = {json.dumps(names)}"))
     webhook = own_suite.register("1", "candidate_changed")
     wants = {names[0]: ["a"], names[-1]: ["z"]}
     own_suite.conn.execute(

@@ -10,9 +10,9 @@ import psycopg
 import pytest
 
 from cdc.errors import MappingError
-from cdc.mapping import Mapping, default_mapping, parse_mapping
+from cdc.sandbox.suite import declaring
 from tests.capture.kit import RESET, Suite
-from tests.capture.test_changed import EVENT, declared
+from tests.capture.test_changed import declared
 
 # Column by column: its type, a value, and what is sent of it whatever the writer's session has set.
 TYPES: dict[str, tuple[str, str, str]] = {
@@ -59,16 +59,6 @@ COLUMNS = "create type mood as enum ('sad'); create type pair as (a int, b date)
 )
 
 
-def of(name: str, fields: tuple[str, ...], more: str = "") -> Mapping:
-    """Of the default mapping, with fields of one resource."""
-    event = f'event = "{name}_changed"'
-    text = default_mapping().source
-    assert event in text
-    return parse_mapping(
-        text.replace(event, f"{event}\nfields = {json.dumps(list(fields))}{more}"), "x.toml"
-    )
-
-
 @pytest.fixture(scope="module")
 def including(shared_database: str) -> Iterator[Suite]:
     made = Suite(shared_database)
@@ -78,7 +68,8 @@ def including(shared_database: str) -> Iterator[Suite]:
         "alter table candidate add status text, add score numeric, add other text;"
         " create table large (value text); insert into large values (repeat('x', 5000000))"
     )
-    made.install(of("candidate", ("status", "score", *TYPES), "\ndeleted = true"))
+    fields = f"fields = {json.dumps(['status', 'score', *TYPES])}"
+    made.install(declaring("candidate_changed", fields, "deleted = true"))
     yield made
     made.close()
 
@@ -347,4 +338,4 @@ def test_a_mapping_without_a_field_that_is_included_is_refused(own_suite: Suite)
     assert f"`cdc webhook update {webhook} --no-include`" in caught.value.hint
     own_suite.run("update cdc.subscription set include = null")
     own_suite.install(declared(("status",)))
-    assert EVENT in own_suite.mapping.source
+    assert own_suite.mapping.events["candidate_changed"].fields == ("status",)

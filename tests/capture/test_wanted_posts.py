@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from cdc.sandbox.suite import declaring
 from tests.capture.kit import RESET, Suite, bodies
-from tests.capture.test_include import of
 
 # Endpoint, and what the webhook asks for: columns of its row in cdc.subscription.
 WEBHOOKS: dict[str, dict[str, Any]] = {
@@ -164,7 +164,7 @@ def wanting(shared_database: str) -> Iterator[Suite]:
     made = Suite(shared_database)
     made.run(RESET)
     made.run("alter table candidate add status text, add score numeric")
-    made.install(of("candidate", ("status", "score"), "\ndeleted = true"))
+    made.install(declaring("candidate_changed", 'fields = ["status", "score"]', "deleted = true"))
     for endpoint, asked in WEBHOOKS.items():
         webhook = made.register("1", "candidate_changed", endpoint=endpoint)
         for column, value in asked.items():

@@ -14,6 +14,7 @@ import pytest
 from cdc.diagnosis.explain.story import of_row
 from cdc.diagnosis.explain.suite import FoundRow
 from cdc.mapping import default_mapping
+from cdc.sandbox.suite import declaring
 from tests.cli.command import Command
 from tests.cli.test_status import daemon, log, owe
 
@@ -241,9 +242,8 @@ class TestRows:
     def test_no_company_where_the_mapping_allows_that(
         self, cdc: Command, db: psycopg.Connection, tmp_path: Path
     ) -> None:
-        event = 'event = "rating_changed"'
         file = tmp_path / "mapping.toml"
-        file.write_text(default_mapping().source.replace(event, f"{event}\noptional = true"))
+        file.write_text(declaring("rating_changed", "optional = true").source)
         cdc.env["CDC_MAPPING"] = str(file)
         cdc.good("triggers", "install")
         db.execute("insert into rating (id) overriding system value values (1)")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import psycopg
 
-from cdc.mapping import default_mapping
+from cdc.sandbox.suite import declaring
 from tests.cli.command import Command
 
 
@@ -98,8 +98,7 @@ def test_deleted_needs_a_mapping_that_declares_it(
     assert "event project_changed has no action 'deleted'" in said
     assert "for no event (`deleted = true`)" in said
     path = tmp_path / "mapping.toml"
-    event = 'event = "project_changed"'
-    path.write_text(default_mapping().source.replace(event, f"{event}\ndeleted = true"))
+    path.write_text(declaring("project_changed", "deleted = true").source)
     own = Command({**cdc.env, "CDC_MAPPING": str(path)})
     number = own.json(*asked, "--action", "created")["id"]
     assert own.json("webhook", "show", number)["actions"] == ["created", "deleted"]

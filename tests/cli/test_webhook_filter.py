@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from cdc.mapping import default_mapping
+from cdc.sandbox.suite import declaring
 from tests.capture.test_filter import COLUMNS
 from tests.cli.command import Command
 
@@ -20,11 +20,8 @@ EVENT = ("--event", "candidate_changed")
 @pytest.fixture
 def cdc(cdc: Command, db: psycopg.Connection, tmp_path: Path) -> Command:
     """With a mapping that declares two fields of candidates."""
-    event = 'event = "candidate_changed"'
     file = tmp_path / "suite.toml"
-    file.write_text(
-        default_mapping().source.replace(event, f'{event}\nfields = ["status", "score"]')
-    )
+    file.write_text(declaring("candidate_changed", 'fields = ["status", "score"]').source)
     db.execute(COLUMNS)
     cdc.env["CDC_MAPPING"] = str(file)
     cdc.good("triggers", "install")

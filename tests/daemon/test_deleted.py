@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from cdc.mapping import default_mapping, load_mapping
+from cdc.mapping import load_mapping
 from cdc.sandbox.receiver import Reply, Script
 from tests.capture.kit import Suite
+from tests.capture.test_deleted import mapping as all_deleted
 from tests.cli.command import Command
 from tests.daemon.running import Running
 from tests.daemon.world import Hook, World
@@ -33,9 +33,8 @@ ACTIONS = ["modified", "deleted", "created", "modified", "deleted", "created"]
 @pytest.fixture
 def mapping(world: World, tmp_path: Path) -> Path:
     """Installed, with ``deleted`` for each event; a candidate and its rating are there."""
-    source = default_mapping().source
     path = tmp_path / "mapping.toml"
-    path.write_text(re.sub(r"^event = .*$", r"\g<0>\ndeleted = true", source, flags=re.M))
+    path.write_text(all_deleted().source)
     suite = Suite(world.url)
     try:
         suite.install(load_mapping(path))

@@ -13,8 +13,8 @@ from jsonschema import Draft202012Validator
 from cdc.mapping import Mapping, load_mapping
 from cdc.message import catalog
 from cdc.sandbox.receiver import Reply, Script
+from cdc.sandbox.suite import declaring
 from tests.capture.kit import Suite
-from tests.capture.test_include import of
 from tests.cli.command import Command
 from tests.daemon.running import Running
 from tests.daemon.world import Hook, World
@@ -30,7 +30,8 @@ INSERT = "insert into rating (id, candidate_id, stars, remark) values"
 def mapping(world: World, tmp_path: Path) -> Path:
     """Installed, with fields of ratings; a candidate is there."""
     path = tmp_path / "mapping.toml"
-    path.write_text(of("rating", ("stars", "remark"), "\ndeleted = true").source)
+    declared = declaring("rating_changed", 'fields = ["stars", "remark"]', "deleted = true")
+    path.write_text(declared.source)
     suite = Suite(world.url)
     try:
         suite.run("alter table rating add remark text; insert into candidate values (1, 1)")

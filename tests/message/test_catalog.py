@@ -11,8 +11,9 @@ from jsonschema import Draft202012Validator, FormatChecker
 from jsonschema.exceptions import ValidationError
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
-from cdc.mapping import default_mapping, load_mapping, parse_mapping
+from cdc.mapping import default_mapping, load_mapping
 from cdc.message import catalog
+from cdc.sandbox.suite import declaring
 from tests.docs.pages import blocks, page
 from tests.docs.test_protocol import on_the_wire
 from tests.mapping.test_other_suite import HERE
@@ -44,9 +45,7 @@ class TestValid:
 
 
 def test_deleted_is_an_action_where_the_mapping_declares_it() -> None:
-    event = 'event = "note_changed"'
-    text = default_mapping().source.replace(event, f"{event}\ndeleted = true")
-    mapping = parse_mapping(text, "x.toml")
+    mapping = declaring("note_changed", "deleted = true")
     OpenAPIV31SpecValidator(catalog.openapi(mapping)).validate()
     assert "- `deleted`: " in catalog.markdown(mapping)
     assert "`deleted`" not in catalog.markdown(default_mapping())
@@ -57,9 +56,7 @@ def test_deleted_is_an_action_where_the_mapping_declares_it() -> None:
 
 
 def test_values_are_in_the_schema_where_the_mapping_declares_fields() -> None:
-    event = 'event = "note_changed"'
-    text = default_mapping().source.replace(event, f'{event}\nfields = ["state", "text"]')
-    mapping = parse_mapping(text, "x.toml")
+    mapping = declaring("note_changed", 'fields = ["state", "text"]')
     OpenAPIV31SpecValidator(catalog.openapi(mapping)).validate()
     one = mapping.events["note_changed"]
     included = {"changed": ["state"], "fields": {"state": None}}

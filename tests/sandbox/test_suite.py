@@ -6,7 +6,7 @@ import psycopg
 import pytest
 
 from cdc.mapping import Mapping, default_mapping, parse_mapping
-from cdc.sandbox.suite import KEYS, KeyType, tables_sql
+from cdc.sandbox.suite import KEYS, KeyType, declaring, tables_sql
 from tests.support.installation import prepare
 
 OTHER = '''
@@ -46,6 +46,14 @@ def test_capture_can_be_installed_on_it(
         for resource in mapping.resources.values():
             conn.execute(f"insert into {resource.table.sql} default values")
             conn.execute(f"insert into {mapping.company.table.sql} default values")
+
+
+def test_lines_are_declared_of_one_event() -> None:
+    declared = declaring("note_changed", "deleted = true", 'fields = ["text"]')
+    assert [r.event for r in declared.captured if r.deleted] == ["note_changed"]
+    assert declared.events["note_changed"].fields == ("text",)
+    with pytest.raises(ValueError, match="substring"):
+        declaring("note_written", "deleted = true")
 
 
 def test_a_child_may_come_before_its_parent(empty_database: str) -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import signal
 from pathlib import Path
 
 from cdc.mapping import default_mapping
 from cdc.sandbox.embedded import EmbeddedPostgres
+from tests.capture.test_deleted import mapping as all_deleted
 from tests.cli.command import Command
 from tests.daemon.running import Process
 from tests.daemon.world import World
@@ -21,8 +21,7 @@ async def test_not_while_a_daemon_of_the_first_release_runs(
     """It would end at the first deleted row. Nothing is changed, by the command or its script."""
     world = old_world
     path = tmp_path / "mapping.toml"
-    source = default_mapping().source
-    path.write_text(re.sub(r"^event = .*$", r"\g<0>\ndeleted = true", source, flags=re.M))
+    path.write_text(all_deleted().source)
     cdc = Command({"CDC_DATABASE_URL": world.url, "CDC_MAPPING": str(path)})
     triggers = "select count(*) from pg_trigger where tgname like 'cdc\\_%%'"
     async with Process(world.url, release=release.site) as old:

@@ -7,7 +7,7 @@ import json
 import signal
 from pathlib import Path
 
-from tests.capture.test_include import of
+from cdc.sandbox.suite import declaring
 from tests.cli.command import Command
 from tests.daemon.running import Process
 from tests.daemon.world import World
@@ -19,7 +19,7 @@ async def test_a_daemon_of_the_first_release_sends_it_without(
 ) -> None:
     world = old_world
     path = tmp_path / "mapping.toml"
-    path.write_text(of("candidate", ("status",)).source)
+    path.write_text(declaring("candidate_changed", 'fields = ["status"]').source)
     await world.run("alter table candidate add status text")
     cdc = Command({"CDC_DATABASE_URL": world.url, "CDC_MAPPING": str(path)})
     hook = await world.hook("candidate")

@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from cdc.mapping import default_mapping
+from cdc.sandbox.suite import declaring
 from tests.web.browser import person
 from tests.web.kit import Answer, Client, Served, account, problem, serving
 
@@ -21,10 +21,8 @@ def served(
     shared_database: str, admin: psycopg.Connection, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Served]:
     """With a mapping that declares fields of candidates."""
-    event = 'event = "candidate_changed"'
     file = tmp_path_factory.mktemp("mapping") / "suite.toml"
-    text = default_mapping().source
-    file.write_text(text.replace(event, f'{event}\nfields = ["status", "score"]'))
+    file.write_text(declaring("candidate_changed", 'fields = ["status", "score"]').source)
     with (
         account(admin, shared_database) as url,
         serving(url, shared_database, CDC_MAPPING=str(file)) as made,

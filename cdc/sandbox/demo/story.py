@@ -6,9 +6,10 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-from cdc.mapping import default_mapping, parse_mapping
+from cdc.mapping import parse_mapping
 from cdc.sandbox.protocol import EVENTS, row
 from cdc.sandbox.records import Hook
+from cdc.sandbox.suite import declaring
 from cdc.webhooks.model import Wanted
 
 BULK = 2000
@@ -26,13 +27,8 @@ HOOKS = [
 INTERVIEWED = Wanted(changed=("status",), filter={"status": ["interviewed"]}, include=("status",))
 """What the last of them asks for."""
 
-_EVENT = 'event = "candidate_changed"'
-MAPPING = parse_mapping(
-    default_mapping()
-    .source.replace(_EVENT, f'{_EVENT}\nfields = ["status"]')
-    .replace("# name = ", "name = "),
-    "suite.toml",
-)
+_DECLARED = declaring("candidate_changed", 'fields = ["status"]').source
+MAPPING = parse_mapping(_DECLARED.replace("# name = ", "name = "), "suite.toml")
 """The interview suite's; a candidate's status can be asked for, and companies have names."""
 
 _DORA = "projects/17/candidates/19"

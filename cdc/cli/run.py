@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import resource
 import sys
@@ -104,6 +105,9 @@ def _run(work: Coroutine[object, object, None]) -> None:
     import uvloop
 
     common.keep_modules()
+    # Rows come by the thousand, a dozen objects each, none of them in a circle: at a quarter of
+    # this, all that waited was looked through 17 times in 60,000 deliveries, 23 ms each time.
+    gc.set_threshold(200_000, 50, 100)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(work)
 

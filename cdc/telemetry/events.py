@@ -39,7 +39,8 @@ class Observer:
     log_file: where the lines go, if some may be left out there.
     """
 
-    log: Any = field(default_factory=lambda: structlog.get_logger("cdc"))
+    # Bound: a lazy one is assembled for each call, two microseconds an attempt.
+    log: Any = field(default_factory=lambda: structlog.get_logger("cdc").bind())
     counts: Counts = field(default_factory=Counts)
     metrics: Metrics = field(default_factory=Metrics)
     repeats: Repeats = field(default_factory=Repeats)

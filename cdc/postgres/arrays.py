@@ -3,10 +3,7 @@ settlement has eight for each delivery; the server reads text as fast."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
-
-_SPECIAL = re.compile(r'(["\\\\])')
 
 
 def plain(values: Sequence[object]) -> str:
@@ -24,4 +21,4 @@ def texts(values: Sequence[str | None]) -> str:
 def _quoted(value: str | None) -> str:
     if not value:
         return "NULL" if value is None else '""'
-    return '"' + _SPECIAL.sub(r"\\\1", value) + '"'
+    return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'

@@ -6,7 +6,16 @@ from typing import Annotated, get_args
 
 import typer
 
-from cdc.cli.common import AsJson, load_settings, print_facts, print_json, say
+from cdc.cli.common import (
+    AsJson,
+    company_key,
+    load_mapping,
+    load_settings,
+    print_facts,
+    print_json,
+    say,
+    warn,
+)
 from cdc.cli.key import transaction
 from cdc.errors import UsageError
 
@@ -18,7 +27,7 @@ def register(app: typer.Typer) -> None:
 
 def portal_link(
     ctx: typer.Context,
-    company: Annotated[str, typer.Option(help="The company, by its key in the suite.")],
+    company: Annotated[str, typer.Option(help="The company's key in the suite, or its name.")],
     may: Annotated[
         list[str] | None,
         typer.Option(
@@ -37,6 +46,7 @@ def portal_link(
     from cdc.web import sessions
     from cdc.web.sessions import Ability
     from cdc.webhooks.audit import Actor
+    from cdc.webhooks.company import doubts
 
     allowed: set[Ability] = set()
     for one in may or []:
@@ -44,9 +54,13 @@ def portal_link(
         if known is None:
             raise UsageError(f"invalid --may: {one!r}", "Expected test, replay or manage.")
         allowed.add(known)
+    settings = load_settings(ctx)
+    owner = company_key(settings, company) or ""
+    for doubt in doubts(settings.database_url, load_mapping(settings), [owner]):
+        warn(doubt)
     with transaction(ctx) as conn:
-        link, ends = sessions.new_link(conn, Actor.here(), company, allowed)
-    url = sessions.address(load_settings(ctx), link)
+        link, ends = sessions.new_link(conn, Actor.here(), owner, allowed)
+    url = sessions.address(settings, link)
     if as_json:
         print_json({"url": url, "expires_at": ends})
         return

@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 
+from cdc.web.delivery_models import DeliveryOut, DeliveryPage
 from tests.docs.pages import page
-from tests.web.kit import LOCAL, Served
+from tests.web.kit import LOCAL, Served, problem
 
 
 @pytest.mark.skipif(
@@ -41,6 +42,24 @@ def test_the_first_calls(served: Served, tmp_path: Path) -> None:
     assert made["secret"].startswith("whsec_")
     assert [one["id"] for one in found["items"]] == [made["id"]] == [1]
     assert (waiting["items"], waiting["more"]) == ([], False)
+
+
+def test_the_example_of_an_error(served: Served) -> None:
+    shown = _example('"type"')
+    wanted = {"events": ["nothing_changed"], "endpoint": "http://127.0.0.1:9/"}
+    found = problem(served.client("operator")("POST", "/v1/companies/1/webhooks", wanted))
+    assert {**found, "request_id": ""} == {**shown, "request_id": ""}
+
+
+def test_the_example_of_the_list_has_its_fields() -> None:
+    shown = _example('"items"')
+    assert set(shown) == set(DeliveryPage.model_fields)
+    assert set(shown["items"][0]) == set(DeliveryOut.model_fields)
+
+
+def _example(begins_with: str) -> Any:
+    (text,) = re.findall(rf"```json\n(\{{{begins_with}.*?)```", page("docs/api.md"), re.DOTALL)
+    return json.loads(text)
 
 
 def _documents(text: str) -> list[Any]:

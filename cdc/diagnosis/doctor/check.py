@@ -143,7 +143,7 @@ def unseen(what: str) -> Result:
     """PostgreSQL shows an ordinary account less, and does not say so."""
     return warn(
         f"{what}{_UNSEEN}",
-        "Grant pg_read_all_stats to it, or run `cdc doctor` with an account that has it.",
+        "Grant pg_read_all_stats to this account, or run `cdc doctor` with an account that has it.",
     )
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import os
 import random
 import subprocess
 import sys
@@ -26,6 +25,7 @@ import psycopg
 from cdc.message.signing_keys import new_secret
 from cdc.sandbox.account import account
 from cdc.sandbox.embedded import EmbeddedPostgres
+from cdc.sandbox.process import bare_environment
 from cdc.sandbox.protocol import said
 from cdc.sandbox.receiver import Received, Receiver, Reply, Script
 from cdc.sandbox.records import Arrival, Change, Hook
@@ -90,7 +90,7 @@ async def update(url: str, rows: int, seed: int, ledger: list[Change]) -> None:
 
 
 def start_daemon(url: str, log: Path) -> subprocess.Popen[bytes]:
-    environment = {k: v for k, v in os.environ.items() if not k.startswith(("CDC_", "PG"))}
+    environment = bare_environment()
     environment |= {
         "CDC_DATABASE_URL": url,
         "CDC_ALLOW_HTTP": "true",

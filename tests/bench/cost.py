@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import re
 import socket
 import subprocess
@@ -32,6 +31,7 @@ import psycopg
 
 from cdc.mapping import default_mapping
 from cdc.sandbox.embedded import EmbeddedPostgres
+from cdc.sandbox.process import bare_environment
 from cdc.sandbox.suite import tables_sql
 from tests.bench.kit import arguments
 from tests.support import installation
@@ -167,7 +167,7 @@ def memory(server: EmbeddedPostgres) -> dict[str, float]:
         register(conn, f"http://127.0.0.1:{hung.getsockname()[1]}/")
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = free.getsockname()[1]
-        environment = {k: v for k, v in os.environ.items() if not k.startswith(("CDC_", "PG"))}
+        environment = bare_environment()
         environment |= {
             "CDC_DATABASE_URL": server.url("memory"), "CDC_ALLOW_HTTP": "true",
             "CDC_ALLOWED_NETWORKS": "127.0.0.0/8", "CDC_HTTP_PORT": str(port),

@@ -32,6 +32,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from cdc.mapping import default_mapping
 from cdc.sandbox.embedded import EmbeddedPostgres
+from cdc.sandbox.process import bare_environment
 from cdc.sandbox.suite import tables_sql
 from tests.bench.kit import arguments
 from tests.support import installation
@@ -98,7 +99,7 @@ class Bench:
     def killed(self) -> dict[str, Any]:
         self._fresh()
         # Nothing may be sent from here, and nothing can: the queue is empty while the daemon lives.
-        environment = {k: v for k, v in os.environ.items() if not k.startswith(("CDC_", "PG"))}
+        environment = bare_environment()
         environment["CDC_DATABASE_URL"] = self._server.url("captured")
         daemon = subprocess.Popen(
             [sys.executable, "-m", "cdc", "run"], env=environment, stderr=subprocess.DEVNULL

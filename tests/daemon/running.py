@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, Self
 import orjson
 
 from cdc.daemon.app import App
+from cdc.sandbox.process import bare_environment
 from cdc.settings import Settings
 from cdc.telemetry import Observer
 from cdc.telemetry.repeats import Repeats
@@ -196,9 +197,7 @@ class Process:
         self._options = options
         self._folder = release
         self._env = {
-            name: value for name, value in os.environ.items() if not name.startswith(("CDC_", "PG"))
-        }
-        self._env |= {
+            **bare_environment(),
             "CDC_DATABASE_URL": url,
             "CDC_ALLOW_HTTP": "true",
             "CDC_ALLOWED_NETWORKS": "127.0.0.0/8",

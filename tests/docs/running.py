@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -13,6 +12,7 @@ from urllib.parse import urlsplit, urlunsplit
 from typer.testing import CliRunner
 
 from cdc.cli import app
+from cdc.sandbox.process import bare_environment
 
 LIMIT = 30.0  # seconds; a command that takes longer hangs
 
@@ -39,13 +39,12 @@ class Terminal:
         return replaced
 
     async def start(self, *words: str) -> asyncio.subprocess.Process:
-        clean = {k: v for k, v in os.environ.items() if not k.startswith(("CDC_", "PG"))}
         return await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
             "cdc",
             *words,
-            env={**clean, "CDC_DATABASE_URL": self.database_url, **self.environment},
+            env={**bare_environment(), "CDC_DATABASE_URL": self.database_url, **self.environment},
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,

@@ -6,13 +6,14 @@ README.md | xz -9e``. A wheel would be binary, and as large.
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import tarfile
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
+
+from cdc.sandbox.process import bare_environment
 
 ARCHIVE = Path(__file__).with_name("release-0001.tar.xz")
 
@@ -25,7 +26,7 @@ class Release:
 
     def __call__(self, url: str, *arguments: str) -> str:
         """Runs its ``cdc``; returns what it prints."""
-        env = {k: v for k, v in os.environ.items() if not k.startswith(("CDC_", "PG"))}
+        env = bare_environment()
         env |= {"PYTHONPATH": str(self.site), "CDC_DATABASE_URL": url}
         done = subprocess.run(
             [sys.executable, "-m", "cdc", *arguments],

@@ -22,6 +22,7 @@ from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-unt
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from cdc.postgres.advisory_locks import LOCK_CLASS, MEMBER
+from cdc.sandbox.process import bare_environment
 from tests.support.forked import Forked
 from tests.web.kit import LOCAL, WITHIN, Served, until
 
@@ -185,10 +186,9 @@ def receiver(tls: ssl.SSLContext | None = None) -> Iterator[Server]:
 @contextmanager
 def daemon(served: Served) -> Iterator[None]:
     """A daemon for the same database, once it is there. Its second attempt comes after minutes."""
-    env = {k: v for k, v in os.environ.items() if not k.startswith(("CDC_", "PG"))}
     given = {"CDC_DATABASE_URL": served.database, "CDC_RETRY_SCHEDULE": "300,600", **LOCAL}
     with Path(os.devnull).open("w") as nowhere:
-        process = Forked(["run"], {**env, **given}, nowhere.fileno())
+        process = Forked(["run"], {**bare_environment(), **given}, nowhere.fileno())
     held = (
         "select from pg_locks l join pg_database d on d.oid = l.database where l.classid = %s"
         " and l.objid = %s and l.granted and d.datname = current_database()"

@@ -20,6 +20,7 @@ import psycopg
 from psycopg import sql
 
 from cdc.postgres import connections
+from cdc.sandbox.process import bare_environment
 from cdc.web import keys
 from cdc.web.keys import Scope
 from cdc.webhooks.audit import Actor
@@ -145,11 +146,11 @@ def account(admin: psycopg.Connection, database: str, role: str = "cdc_serve") -
 @contextmanager
 def serving(url: str, database: str, *arguments: str | Path, **settings: str) -> Iterator[Served]:
     """A process of `cdc serve` with this address of the database, once it is ready."""
-    env = {k: v for k, v in os.environ.items() if not k.startswith(("CDC_", "PG"))}
     given = {"CDC_DATABASE_URL": url, "CDC_SERVE_PORT": "0", "CDC_LOG_FORMAT": "json", **LOCAL}
+    environment = {**bare_environment(), **given, **settings}
     reading, writing = os.pipe()
     try:
-        process = Forked(["serve", *map(str, arguments)], {**env, **given, **settings}, writing)
+        process = Forked(["serve", *map(str, arguments)], environment, writing)
     finally:
         os.close(writing)
     lines: list[dict[str, Any]] = []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import ssl
 import stat
@@ -20,6 +19,7 @@ import pytest
 
 from cdc.mapping import default_mapping
 from cdc.postgres.connections import PREPARED_AFTER, Connection, driver_of
+from cdc.sandbox.process import bare_environment
 from cdc.settings import Settings
 from cdc.web import dispatch
 from cdc.web.call import Service
@@ -210,11 +210,10 @@ def refused(client: Client) -> Answer | None:
 
 def test_what_is_wrong_at_the_start_is_said(tmp_path: Path) -> None:
     def refused(**settings: str) -> str:
-        env = {k: v for k, v in os.environ.items() if not k.startswith(("CDC_", "PG"))}
         given = {"CDC_DATABASE_URL": "postgresql://x@127.0.0.1:1/none", "CDC_SERVE_PORT": "0"}
         done = subprocess.run(
             [sys.executable, "-m", "cdc", "serve"],
-            env={**env, **given, "CDC_LOG_FORMAT": "json", **settings},
+            env={**bare_environment(), **given, "CDC_LOG_FORMAT": "json", **settings},
             capture_output=True,
             text=True,
             timeout=60,
@@ -230,7 +229,7 @@ def test_what_is_wrong_at_the_start_is_said(tmp_path: Path) -> None:
 
 def test_a_database_that_is_down_at_the_start_is_named_once(tmp_path: Path) -> None:
     """It said that it serves, and nothing else."""
-    env = {k: v for k, v in os.environ.items() if not k.startswith(("CDC_", "PG"))}
+    env = bare_environment()
     env |= {"CDC_DATABASE_URL": "postgresql://x@127.0.0.1:1/none", "CDC_SERVE_PORT": "0"}
     log = tmp_path / "log"
     with log.open("wb") as file:

@@ -4,18 +4,18 @@ Writers that ring commit one after another, so the bell is rung only while a dae
 
 * quiet:   the daemon arms the bell and sleeps; a slow poll once a second arms it again and finds
            what the bell did not report. Correctness never rests on the bell.
-* busy:    begins when looks find more than ``BUSY_FINDS_PER_S`` transactions a second while other
-           writers are about to commit (they would wait for each other), or more than
-           ``SWAMPED_FINDS_PER_S`` in any case. It lasts while most looks find something. No daemon
-           arms the bell; each polls, after a pause as long as its look took, 1 to 2 ms, so that
-           looking costs half of the time at most. A daemon that gets busy silences the bell, or
-           writers would wait for each other until it has run out.
+* busy:    begins when looks find more than ``BUSY_FINDS_PER_S`` transactions a second while writers
+           wait for each other's ring, or more than ``SWAMPED_FINDS_PER_S`` in any case. It lasts
+           while most looks find something. No daemon arms the bell; each polls, after a pause as
+           long as its look took, 1 to 2 ms, so that looking costs half of the time at most. A
+           daemon that gets busy silences the bell, or writers would wait for each other until it
+           has run out.
            A look sees the rows of all webhooks, so an idle daemon and a busy one conclude the same
            without talking. Where they do not, changes are still noticed: silencing wakes those
            that sleep, and they arm it again.
 * falling asleep: after arming, writers may be open that saw the bell unarmed. The daemon takes a
            transaction id and looks until no older one is running; behind a long writer, at
-           growing intervals.
+           growing intervals, and when the bell rings.
 """
 
 from __future__ import annotations
@@ -26,13 +26,14 @@ from enum import StrEnum
 
 BUSY_FINDS_PER_S = 30  # transactions found per second above which none sleeps if writers would wait
 SWAMPED_FINDS_PER_S = 300  # ... and above which no daemon sleeps in any case
-# Writers would wait for each other from this many running transactions on: the average of looks
-# that find something.
-CROWDED_TRANSACTIONS = 1.0
+# Writers wait for each other from this many on that wait for NOTIFY's lock: the average of looks.
+# Transactions that are open would not do: one that lasts waits for no ring, and may be anywhere.
+CROWDED_WRITERS = 1.0
+CROWD_OVER_LOOKS = 4  # looks over which that is averaged
+CROWD_LIMIT_WRITERS = 10  # a crowd that is gone is to be forgotten within seconds
 # A busy daemon stays busy while a larger share of its looks finds something, however few they are.
 FULL_SHARE_OF_LOOKS = 0.5
 FULL_OVER_LOOKS = 16  # looks over which that is averaged
-CROWD_LIMIT_TRANSACTIONS = 10  # a crowd that is gone is to be forgotten within a second
 # Polls, in whole milliseconds: the event loop rounds, and half of one is no pause at all.
 BUSY_POLL_S = 0.002
 QUICK_POLL_S = 0.001
@@ -88,9 +89,9 @@ class Doorbell:
         return None if self._armed_at is None else False
 
     @property
-    def sleeps(self) -> bool:
-        """It relies on the bell being armed."""
-        return self.mode is Mode.SLEEPING
+    def relied_on(self) -> bool:
+        """Whether it has to be armed."""
+        return self._armed_at is not None
 
     def needs_xid(self) -> bool:
         """Whether a transaction id of our own is to be taken now, after the look that armed."""
@@ -108,7 +109,7 @@ class Doorbell:
         armed: bool,
         was_armed: bool,
         xmin: int,
-        running: int = 0,
+        waiting: int | None = None,
         took: float = BUSY_POLL_S,
     ) -> None:
         """A look has come back.
@@ -116,9 +117,12 @@ class Doorbell:
         sent:  when it was sent.  found: of how many transactions it saw rows that were new.
         armed: the bell is armed since.  was_armed: it had been before (it may have run out, or
         another daemon has silenced it).  xmin: of its snapshot.
-        running: transactions that were open in it.  took: seconds until it was answered.
+        waiting: writers that waited for each other to ring; None: that was not asked.
+        took: seconds until it was answered.
         """
-        self._count(sent, found, running, took)
+        if waiting is not None:
+            self._crowd += (min(waiting, CROWD_LIMIT_WRITERS) - self._crowd) / CROWD_OVER_LOOKS
+        self._count(sent, found, took)
         if not armed:
             self._armed_at = self._guard_xid = None
             self.mode = Mode.POLLING if self.usable and self._busy(sent) else Mode.DEAF
@@ -132,39 +136,41 @@ class Doorbell:
         self._armed_at = sent
         if lapsed:
             self.mode, self._guard_xid, self._interval = Mode.SETTLING, None, BUSY_POLL_S
-        elif self.mode is Mode.SETTLING and self._guard_xid is not None:
-            if xmin >= self._guard_xid:
-                self.mode = Mode.SLEEPING
-            else:
-                self._interval = min(self._interval * 1.5, SLOW_POLL_S)
+        else:
+            self._settle(xmin)
 
     def may_glance(self, now: float) -> bool:
         """Whether the next look may leave the bell alone, and ask for new rows only."""
         if self._armed_at is None:
             return self.mode is Mode.DEAF or self._busy(now)
         fresh = now - self._armed_at < GLANCE_WITHIN_S
-        return fresh and self.mode is Mode.SLEEPING and not self._busy(now)
+        return fresh and self._guard_xid is not None and not self._busy(now)
 
-    def glanced(
-        self, sent: float, *, found: int, running: int = 0, took: float = BUSY_POLL_S
-    ) -> None:
+    def glanced(self, sent: float, *, found: int, xmin: int, took: float = BUSY_POLL_S) -> None:
         """A look has come back that left the bell alone; as for ``looked``."""
-        self._count(sent, found, running, took)
+        self._count(sent, found, took)
         if self._armed_at is None:
             self._interval = BUSY_POLL_S if found else min(self._interval * 1.5, DEAF_POLL_S)
+        else:
+            self._settle(xmin)
 
-    def _count(self, sent: float, found: int, running: int, took: float) -> None:
-        self._poll = min(max(took, QUICK_POLL_S), BUSY_POLL_S)
+    def _settle(self, xmin: int) -> None:
+        """Armed ever since the last look, too."""
+        if self.mode is Mode.SETTLING and self._guard_xid is not None:
+            if xmin >= self._guard_xid:
+                self.mode = Mode.SLEEPING
+            else:
+                self._interval = min(self._interval * 1.5, SLOW_POLL_S)
+
+    def _count(self, sent: float, found: int, took: float) -> None:
         self._full += (bool(found) - self._full) / FULL_OVER_LOOKS
         if found:
             # Transactions, not looks: the slower a daemon looks, the more wait for each other.
             self._finds.extend([sent] * min(found, SWAMPED_FINDS_PER_S + 1))
-            self._crowd += (min(running, CROWD_LIMIT_TRANSACTIONS) - self._crowd) / BUSY_FINDS_PER_S
             # Once the bell is silent no writer waits, and the crowd thins out: it is asked for
             # again only when the load has gone down. Armed under load, writers would wait again.
-            self._crowded = self._many(sent) and (
-                self._crowded or self._crowd >= CROWDED_TRANSACTIONS
-            )
+            self._crowded = self._many(sent) and (self._crowded or self._crowd >= CROWDED_WRITERS)
+        self._poll = min(max(took, QUICK_POLL_S), BUSY_POLL_S)
 
     def wait(self) -> Wait:
         """What to do until the next look."""

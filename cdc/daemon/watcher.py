@@ -166,7 +166,8 @@ class Watcher:
             elif wait.seconds and not (self._rung or wire.rung or self._handed):
                 # The notification is read there, and the next look answers it. If that look read
                 # it, it would count as a new one and cause another look.
-                self._woken = await wire.listen(self._count_every if self._owes else wait.seconds)
+                most = min(self._count_every, wait.seconds) if self._owes else wait.seconds
+                self._woken = await wire.listen(most)
             due = min(due + wait.seconds, time.monotonic())
 
     async def _look(self, looker: Looker, conn: Connection, *, fleet: bool) -> Seen:
@@ -181,11 +182,11 @@ class Watcher:
             if glanced is not None:
                 found = bool(glanced.webhooks)
                 took = time.monotonic() - sent
-                running = len(glanced.snapshot.running)
-                bell.glanced(sent, found=glanced.transactions, running=running, took=took)
+                xmin = glanced.snapshot.xmin
+                bell.glanced(sent, found=glanced.transactions, xmin=xmin, took=took)
                 # A ring may be for another reason than rows; mostly a glance was quicker than it.
                 self._owes = self._owes or (woken and not found)
-                if glanced.was_armed or not bell.sleeps:
+                if glanced.was_armed or not bell.relied_on:
                     return glanced
                 await self._notice(glanced, looker, conn)  # the bell was silenced
             sent = time.monotonic()
@@ -197,7 +198,7 @@ class Watcher:
             armed=seen.armed,
             was_armed=seen.was_armed,
             xmin=seen.snapshot.xmin,
-            running=len(seen.snapshot.running),
+            waiting=seen.waiting,
             took=time.monotonic() - sent,
         )
         return seen

@@ -9,8 +9,8 @@
 --
 -- $1 xmax of the last snapshot   $2 ids of transactions running then
 -- $3 the doorbell: true arms it; false silences it, and wakes daemons that rely on it; null leaves it
--- $4 class of the daemons' advisory locks, to see who owns what, and whether tests of webhooks wait; null: not
---    this time (pg_locks reads the locks of the whole server)
+-- $4 class of the daemons' advisory locks, to see who owns what, how many writers wait for each other's NOTIFY,
+--    and whether tests of webhooks wait; null: not this time (pg_locks reads the locks of the whole server)
 -- $5 shards whose rows to bring, and whose tests to look for   $6 how many at most: when as many come, there may be more
 -- $7, $8 as $1 and $2, of the last look: the glances since (glance.sql) have not read registrations
 -- Reads cdc.queue and cdc.webhook by index on xid, cdc.unresolved by unresolved_due (a condition on
@@ -21,11 +21,15 @@ with since as materialized (
   select pg_snapshot_xmax(pg_current_snapshot()) as xmax,
          array(select x from unnest($2::xid8[]) x
                 where pg_visible_in_snapshot(x, pg_current_snapshot())) as ended
-), held as materialized (
-  select l.pid, l.objid from pg_locks l
+), locks as materialized (
+  select l.pid, l.objid, l.locktype from pg_locks l
    where $4::oid is not null
-     and l.locktype = 'advisory' and l.classid = $4 and l.objsubid = 2 and l.granted
-     and l.database = (select d.oid from pg_database d where d.datname = current_database())
+     and (l.locktype = 'advisory' and l.classid = $4 and l.objsubid = 2 and l.granted
+          and l.database = (select d.oid from pg_database d where d.datname = current_database())
+          -- What a transaction that has used NOTIFY holds from before its commit to after it.
+          or l.locktype = 'object' and l.classid = 'pg_database'::regclass and l.objid = 0 and not l.granted)
+), held as materialized (
+  select l.pid, l.objid from locks l where l.locktype = 'advisory'
 )
 select pg_current_snapshot()::text as snapshot,
        news.webhooks,
@@ -46,6 +50,7 @@ select pg_current_snapshot()::text as snapshot,
                   and (t.webhook_id % 64)::int = any($5::int[])) as trials,
        fleet.daemons,
        fleet.owned,
+       (select count(*) from locks l where l.locktype = 'object') as waiting,
        null::bigint as webhook_id, null::bigint as id, null::xid8 as xid, null::uuid as uid,
        null::int as layout, null::"char" as action, null::timestamptz as "time", null::text[] as refs,
        null::text as included
@@ -74,7 +79,7 @@ select pg_current_snapshot()::text as snapshot,
        (select b.last_value > extract(epoch from clock_timestamp()) * 1000000 as armed
           from cdc.bell b) bell
 union all
-(select null, null, null, null, null, null, null, null, null, null, null,
+(select null, null, null, null, null, null, null, null, null, null, null, null,
         q.webhook_id, q.id, q.xid, q.uid, q.layout, q.action, q."time",
         cdc.brought(q.refs, q.uid), cdc.bounded(q.included)
    from cdc.queue q

@@ -14,7 +14,7 @@ class Played:
 
     armed_until: what ``cdc.bell`` says.  open: transaction ids that are running.
     full: the notification queue is.
-    crowd: writers that are about to commit whenever one has.
+    crowd: writers that wait for each other to ring, while the bell is armed.
     rung: a daemon rings, because it has silenced the bell.
     """
 
@@ -54,9 +54,10 @@ class Daemon:
     def look(self, *, found: bool = False) -> None:
         played = self.played
         was_armed = played.armed_until > played.now
-        if played.now - self.looked < FLEET_EVERY_S and self.bell.may_glance(played.now):
-            self.bell.glanced(played.now, found=found, running=played.crowd)
-            if was_armed or not self.bell.sleeps:
+        fleet = played.now - self.looked >= FLEET_EVERY_S
+        if not fleet and self.bell.may_glance(played.now):
+            self.bell.glanced(played.now, found=found, xmin=played.xmin())
+            if was_armed or not self.bell.relied_on:
                 self.glances += 1
                 self.looks += 1
                 self.next_look = played.now + self.bell.wait().seconds
@@ -76,7 +77,7 @@ class Daemon:
             armed=armed,
             was_armed=was_armed,
             xmin=played.xmin(),
-            running=played.crowd,
+            waiting=(played.crowd if was_armed else 0) if fleet else None,
         )
         if self.bell.needs_xid():
             self.bell.guard(played.takes_xid())

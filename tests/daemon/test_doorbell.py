@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
+from typing import Any
 
 import psycopg
 import pytest
 
 from cdc.daemon import doorbell
 from cdc.daemon.lease import Lease
-from cdc.daemon.store.look import Looker
+from cdc.daemon.store.look import Looker, Seen
 from cdc.daemon.store.session import open_session
 from cdc.daemon.store.wire import Wire
 from tests.daemon.running import Running
@@ -69,7 +71,14 @@ async def test_a_writer_rings_only_while_the_bell_is_armed(world: World) -> None
 async def test_under_load_nobody_is_rung(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     # Load that a machine with other things to do can bear as well.
     monkeypatch.setattr(doorbell, "BUSY_FINDS_PER_S", 5)
-    monkeypatch.setattr(doorbell, "CROWDED_TRANSACTIONS", 0.0)
+    monkeypatch.setattr(doorbell, "SWAMPED_FINDS_PER_S", 100_000)
+    look = Looker.look
+
+    async def crowded(looker: Looker, **asked: Any) -> Seen:
+        seen = await look(looker, **asked)
+        return seen if seen.waiting is None else replace(seen, waiting=10)
+
+    monkeypatch.setattr(Looker, "look", crowded)
     hook = await world.hook()
     writers = [await world.writer() for _ in range(4)]
     async with Running(world.url) as daemon:

@@ -12,6 +12,7 @@ from cdc.daemon.doorbell import (
     ARMED_S,
     BUSY_FINDS_PER_S,
     BUSY_POLL_S,
+    CROWD_LIMIT_WRITERS,
     DEAF_POLL_S,
     QUICK_POLL_S,
     SLOW_POLL_S,
@@ -20,6 +21,7 @@ from cdc.daemon.doorbell import (
     Mode,
     Wait,
 )
+from cdc.daemon.watcher import FLEET_EVERY_S
 from tests.daemon.played import Daemon, Played, run
 
 
@@ -73,8 +75,8 @@ def test_getting_busy_silences_the_bell_at_once() -> None:
     played = Played()
     daemon = Daemon(played)
     run(played, 1.0, 0, daemon)
-    played.crowd = 3
-    run(played, (BUSY_FINDS_PER_S + 5) / 200, 200, daemon)
+    played.crowd = CROWD_LIMIT_WRITERS
+    run(played, FLEET_EVERY_S + 0.02, 200, daemon)
     assert daemon.mode() is Mode.POLLING
     assert played.armed_until < played.now
     assert daemon.bell.arms(played.now) is None, "once is enough"
@@ -117,6 +119,25 @@ def test_the_event_loop_makes_no_poll_interval_shorter(seconds: float) -> None:
         return (time.perf_counter() - began) / 50
 
     assert uvloop.run(polls()) > QUICK_POLL_S / 2
+
+
+def test_behind_a_long_writer_a_ring_costs_a_glance() -> None:
+    """Transactions that last, in whichever database, are no reason to poll."""
+    played = Played()
+    writers = [played.begins() for _ in range(3)]  # they have seen the bell unarmed
+    daemon = Daemon(played)
+    run(played, 1.0, 0, daemon)
+    looks, glances = daemon.looks, daemon.glances
+    run(played, 10.0, 100, daemon)
+    assert daemon.mode() is Mode.SETTLING
+    assert daemon.looks - looks <= 1010
+    assert daemon.looks - looks - (daemon.glances - glances) <= 41
+    played.armed_until = 0.0
+    daemon.look()
+    assert played.armed_until > played.now, "a glance finds that it was silenced"
+    played.open.difference_update(writers)
+    run(played, 0.02, 100, daemon)
+    assert daemon.mode() is Mode.SLEEPING, "a glance finds that they have ended"
 
 
 def test_writers_who_would_not_wait_for_each_other_go_on_ringing() -> None:
@@ -162,7 +183,7 @@ def test_when_daemons_disagree_whoever_sleeps_is_rung() -> None:
     played = Played()
     crowded, quiet = Daemon(played), Daemon(played)
     run(played, 2.0, 200, quiet)
-    played.crowd = 3
+    played.crowd = CROWD_LIMIT_WRITERS
     for _ in range(BUSY_FINDS_PER_S + 2):  # one of them has seen a crowd that the other has not
         played.now += 0.001
         crowded.look(found=True)

@@ -201,6 +201,45 @@ async def test_after_a_crash_of_the_server_nothing_is_lost() -> None:
             assert await world.one("select last_value from cdc.bell") == 1
 
 
+async def test_a_look_at_the_fleet_counts_the_writers_that_wait_to_ring() -> None:
+    """Transactions that have used NOTIFY commit one after the other. One that is open is not
+    counted, whatever it has done."""
+    settings = {
+        "wal_level": "replica",
+        "max_wal_senders": "1",
+        "synchronous_standby_names": "nowhere",
+        "synchronous_commit": "local",
+    }
+    ring = b"select pg_logical_emit_message(true, 'test', ''), pg_notify('cdc', '')"
+    with EmbeddedPostgres(settings=settings) as server:
+        installation.prepare_template(server.url())
+        async with World(server.url()) as world:
+            conn = await open_session(world.url, "test")
+            looker = Looker(conn, Lease())
+            await looker.begin()
+            first, *others, opened = [await world.connect() for _ in range(4)]
+            await opened.execute(b"begin")
+            await opened.execute(ring)
+            assert (await looker.look(arm=None, fleet=True)).waiting == 0
+            # Its commit waits for a standby that does not exist, and holds the lock.
+            await first.execute(b"set synchronous_commit = on")
+            ringing = [asyncio.create_task(first.execute(ring))]
+            await world.until(
+                "select count(*) = 1 from pg_stat_activity where wait_event = 'SyncRep'"
+            )
+            ringing += [asyncio.create_task(other.execute(ring)) for other in others]
+            await world.until(
+                "select count(*) = 2 from pg_stat_activity"
+                " where wait_event_type = 'Lock' and wait_event = 'object'"
+            )
+            assert (await looker.look(arm=None, fleet=True)).waiting == 2
+            assert (await looker.look(arm=None)).waiting is None
+            await world.run("select pg_cancel_backend(%s)", first.info.backend_pid)
+            await asyncio.gather(*ringing)
+            assert (await looker.look(arm=None, fleet=True)).waiting == 0
+            await conn.close()
+
+
 async def test_what_an_open_transaction_has_written_costs_a_look_nothing(world: World) -> None:
     """It cannot be seen yet; walking over it would hold up every look of every daemon."""
     await world.hook("candidate")

@@ -21,7 +21,7 @@ GLANCED_ROWS = 20  # rows that a glance brings along at most
 BROUGHT_ROWS = 200  # rows that a look brings along at most
 TAKE_OVER_STEP_S = 0.1  # of asking what the webhooks of shards taken over have to do
 TAKE_OVER_WEBHOOKS = (500, 5_000)  # asked for in the first step, and in one at most
-ABOUT_COLUMNS = 11  # columns about everything, before those of a row
+ABOUT_COLUMNS = 12  # columns about everything, before those of a row
 # Ids are positions in the write-ahead log: a captured transaction writes as many bytes at least.
 TRANSACTION_BYTES = 256
 _id = itemgetter(1)
@@ -65,6 +65,7 @@ class Seen:
     unresolved: changes wait in cdc.unresolved for another try.
     trials:     tests of webhooks of these shards wait; False where `fleet` was not asked for.
     fleet:      who owns what, where that was asked for.
+    waiting:    writers that wait for each other to ring; None where `fleet` was not asked for.
     rows:       all new rows of the shards owned, in order of id; None: they are too many to be
                 brought along, and have to be fetched.
     transactions: how many wrote what is new. Bounded by what is known (``written``) where rows are
@@ -83,6 +84,7 @@ class Seen:
     fleet: Fleet | None
     rows: list[Row] | None
     transactions: int = 0
+    waiting: int | None = None
 
     def news(self) -> Iterator[tuple[int, Span]]:
         """Each webhook with new rows, and where they lie. It may be all of them."""
@@ -167,7 +169,7 @@ class Looker:
             plain(looked.running),
         )
         text, webhooks, lowest, highest, touched, was_armed, bell, *more = about[:ABOUT_COLUMNS]
-        unresolved, trials, daemons, owned = more
+        unresolved, trials, daemons, owned, waiting = more
         self._looked = Snapshot.parse(text)
         self._lease.answered(sent, self._looked)
         brought = None
@@ -188,6 +190,7 @@ class Looker:
             len({row[2] for row in brought or ()})
             if len({row[0] for row in brought or ()}) == len(webhooks)
             else written(last, self._looked, lowest, highest),
+            waiting if fleet else None,
         )
 
     async def glance(self) -> Seen | None:

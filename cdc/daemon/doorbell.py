@@ -6,10 +6,10 @@ Writers that ring commit one after another, so the bell is rung only while a dae
            what the bell did not report. Correctness never rests on the bell.
 * busy:    begins when looks find more than ``BUSY_FINDS_PER_S`` transactions a second while writers
            wait for each other's ring, or more than ``SWAMPED_FINDS_PER_S`` in any case. It lasts
-           while most looks find something. No daemon arms the bell; each polls, after a pause as
-           long as its look took, 1 to 2 ms, so that looking costs half of the time at most. A
-           daemon that gets busy silences the bell, or writers would wait for each other until it
-           has run out.
+           while most looks find something. No daemon arms the bell; each polls, after a pause of
+           1 to 2 ms: as long as its look took, so that looking costs half of the time at most, and
+           until the next transaction is expected, so that most polls find one. A daemon that gets
+           busy silences the bell, or writers would wait for each other until it has run out.
            A look sees the rows of all webhooks, so an idle daemon and a busy one conclude the same
            without talking. Where they do not, changes are still noticed: silencing wakes those
            that sleep, and they arm it again.
@@ -170,7 +170,9 @@ class Doorbell:
             # Once the bell is silent no writer waits, and the crowd thins out: it is asked for
             # again only when the load has gone down. Armed under load, writers would wait again.
             self._crowded = self._many(sent) and (self._crowded or self._crowd >= CROWDED_WRITERS)
-        self._poll = min(max(took, QUICK_POLL_S), BUSY_POLL_S)
+        finds = self._finds
+        apart = (sent - finds[0]) / len(finds) if finds else BUSY_POLL_S
+        self._poll = min(max(took, apart, QUICK_POLL_S), BUSY_POLL_S)
 
     def wait(self) -> Wait:
         """What to do until the next look."""

@@ -121,6 +121,26 @@ def test_the_event_loop_makes_no_poll_interval_shorter(seconds: float) -> None:
     assert uvloop.run(polls()) > QUICK_POLL_S / 2
 
 
+@pytest.mark.parametrize(
+    ("per_second", "pause"), [(320, BUSY_POLL_S), (600, 1 / 600), (1000, 0.001), (4000, 0.001)]
+)
+def test_a_poll_waits_until_a_transaction_is_expected(per_second: int, pause: float) -> None:
+    bell = Doorbell()
+    for n in range(SWAMPED_FINDS_PER_S + 2):
+        bell.arms(n / per_second)
+        bell.looked(n / per_second, found=1, armed=False, was_armed=False, xmin=1, took=0.0)
+    assert bell.mode is Mode.POLLING
+    assert bell.wait().seconds == pytest.approx(pause, rel=0.02)
+
+
+def test_after_a_pause_of_the_load_it_polls_no_sooner() -> None:
+    bell = Doorbell()
+    for n in range(SWAMPED_FINDS_PER_S + 2):
+        bell.looked(n / 1000, found=1, armed=False, was_armed=False, xmin=1, took=0.0)
+    bell.looked(10.0, found=1, armed=False, was_armed=False, xmin=1, took=0.0)
+    assert bell.wait().seconds == BUSY_POLL_S
+
+
 def test_behind_a_long_writer_a_ring_costs_a_glance() -> None:
     """Transactions that last, in whichever database, are no reason to poll."""
     played = Played()

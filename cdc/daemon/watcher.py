@@ -322,7 +322,7 @@ class Watcher:
                 await looker.ping()
         finally:
             flushing.cancel()
-        raise psycopg.OperationalError("settling does not get through")
+        raise psycopg.OperationalError("outcomes could not be recorded in time")
 
     def _ring(self, _: object) -> None:
         self._rung = True

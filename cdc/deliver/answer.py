@@ -135,9 +135,10 @@ class AnswerReader:
                 return self.complete
         rest = memoryview(data)
         while rest and not self.complete:
-            room = (RAW_LIMIT_BYTES if self._status else HEAD_LIMIT_BYTES) - self.received
+            limit = RAW_LIMIT_BYTES if self._status else HEAD_LIMIT_BYTES
+            room = limit - self.received
             if room <= 0:
-                raise TooMuch("the answer is wrapped in more bytes than any honest one")
+                raise TooMuch(f"more than {limit:,} bytes, framing included")
             piece = rest[: min(room, _SLICE_BYTES)]
             rest = rest[len(piece) :]
             self.received += len(piece)

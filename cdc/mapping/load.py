@@ -140,8 +140,8 @@ class _Checker:
 
     def mapping(self) -> Mapping:
         raw = self.raw
-        if len(raw.resources) > MOST_RESOURCES:
-            raise Wrong("resources", f"more than {MOST_RESOURCES} are not mapped")
+        if (mapped := len(raw.resources)) > MOST_RESOURCES:
+            raise Wrong("resources", f"{mapped} are mapped; expected at most {MOST_RESOURCES}")
         if (odd := odd_in_url(raw.base_url)) is not None:
             raise Wrong("base_url", f"'{raw.base_url}' is an invalid URL: {odd}")
         if not re.fullmatch(r"https?://[^\s{}]+/", raw.base_url):

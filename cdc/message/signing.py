@@ -74,7 +74,7 @@ class Signer:
 
     def __init__(self, secrets: Sequence[str]) -> None:
         if not secrets:
-            raise UsageError("a webhook without a secret cannot be signed for")
+            raise UsageError("the webhook has no secret to sign with")
         self._sign = tuple(signing_keys.signing(secret) for secret in secrets)
 
     def headers(self, uid: str, timestamp: int, body: bytes) -> tuple[tuple[str, str], ...]:

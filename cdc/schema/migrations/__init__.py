@@ -286,8 +286,7 @@ def _ours(connection: sa.Connection) -> None:
     if other is not None:
         raise DatabaseError(
             f"schema {other[0]} exists already, and belongs to {other[1]}, not to cdc_owner",
-            "Look what is in it, then drop or rename it: a schema's owner can replace what is in "
-            "it.",
+            "Look at what it holds, then drop or rename it: a schema's owner can replace that.",
         )
 
 

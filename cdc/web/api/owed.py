@@ -103,7 +103,7 @@ def _refuse_gone(after: _Cursor, span: OwedSpan, identity: str) -> None:
         raise Problem(
             "cursor_gone",
             "the cursor is of another database, or of this one before it was restored or failed"
-            " over. `restart` begins again; deliveries that were read are there again, under the"
+            " over. `restart` begins again; deliveries that were read come again, under the"
             " same uid",
             restart=start.text,
         )

@@ -12,7 +12,7 @@ import pytest
 import yaml
 from psycopg import sql
 
-from cdc.cli import triggers
+from cdc.cli import COMMANDS, triggers
 from cdc.mapping import default_mapping
 from cdc.postgres.advisory_locks import LOCK_CLASS, MEMBER
 from cdc.postgres.lock_retry import LockRetry
@@ -80,6 +80,25 @@ def test_the_roles_are_those_told(installed: Terminal) -> None:
         rows = conn.execute("select rolname from pg_roles where rolname like 'cdc\\_%'").fetchall()
     assert {row[0] for row in rows} == set(ROLES)
     assert tuple(codes(row["role"])[0] for row in table(GUIDE, "role", "sees")) == ROLES
+
+
+def test_every_command_is_in_the_table_of_what_commands_need() -> None:
+    rows = table(GUIDE, "command", "needs", "locks on tables of the suite")
+    named = {code.split()[1] for row in rows for code in codes(row["command"]) if " " in code}
+    assert not set(COMMANDS) - named
+
+
+def test_commands_that_a_reader_may_run(installed: Terminal) -> None:
+    """What the table gives to `cdc_reader`."""
+    reader = account(installed, "suite_watch")
+    for words in (
+        ("notice", "list"),
+        ("explain", "rating", "17"),
+        ("delivery", "list"),
+        ("backfill", "list"),
+    ):
+        reader.run(*words)
+    assert "permission denied" in reader.run("contact", "list", fails=True)
 
 
 def test_an_account_to_administer_with(installed: Terminal) -> None:

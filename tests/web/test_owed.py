@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from cdc.web.delivery_models import DeliveryPage
-from tests.web.kit import Answer, Client, Served, problem
+from tests.web.kit import Answer, Client, Served, problem, until
 from tests.web.test_deliveries import DEAD, hook
 
 
@@ -49,6 +49,19 @@ def test_each_delivery_is_on_one_page(served: Served, operator: Client) -> None:
     served.run(DEAD, number, number * 1_000_000 + 100, 1)
     (page,) = pages(operator, number, after=page["next"])
     assert [one["id"] for one in page["items"]] == [number * 1_000_000 + 101]
+
+
+def test_a_page_is_read_without_a_transaction(served: Served, operator: Client) -> None:
+    """By the process, too: the last statement of the session that read it is the page. How many
+    there are is counted in test_process.py."""
+    number = hook(served, operator, "4", 1)
+    read = "select from pg_stat_activity where usename = %s and state = 'idle' and query ~ %s"
+
+    def page() -> object:
+        operator.good("GET", f"/v1/webhooks/{number}/deliveries")
+        return served.rows(read, served.user, "reach_xid")
+
+    until(page)
 
 
 def test_a_page_is_written_as_its_model_would_write_it(served: Served, operator: Client) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from tests.capture.kit import RESET, Suite
-from tests.capture.test_changed import COLUMNS, WISHES, declared, register
+from tests.capture.kit import Suite
+from tests.capture.test_changed import COLUMNS, WISHES, asked, declared, register
+
+__all__ = ["asked"]  # the fixture
 
 INCLUDES = (None, ["status"], ["score", "note", "twice"])
 # Of candidate 1, and what makes it a statement of two rows.
@@ -29,19 +30,13 @@ QUEUED = (
 
 
 @pytest.fixture(scope="module")
-def asked(shared_database: str) -> Iterator[Suite]:
-    made = Suite(shared_database)
-    made.run(RESET)
-    made.run(COLUMNS)
-    made.install(declared())
-    made.run("delete from cdc.webhook")
-    for number, webhook in enumerate(register(made, *WISHES)):
-        made.conn.execute(
+def every_wish(asked: Suite) -> Suite:
+    for number, webhook in enumerate(register(asked, *WISHES)):
+        asked.conn.execute(
             "update cdc.subscription set include = %s where webhook_id = %s",
             (INCLUDES[number % len(INCLUDES)], webhook),
         )
-    yield made
-    made.close()
+    return asked
 
 
 def queued(suite: Suite, statement: str) -> list[tuple[Any, ...]]:
@@ -57,19 +52,21 @@ def queued(suite: Suite, statement: str) -> list[tuple[Any, ...]]:
 
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES.keys())
-def test_one_row_is_queued_as_it_is_among_others(asked: Suite, change: str) -> None:
-    alone = queued(asked, change.format(""))
+def test_one_row_is_queued_as_it_is_among_others(every_wish: Suite, change: str) -> None:
+    alone = queued(every_wish, change.format(""))
     other = ", 12" if change.startswith("insert") else ", 2"
-    assert alone == queued(asked, change.format(other))
+    assert alone == queued(every_wish, change.format(other))
     assert alone, "some want all"
     assert any(included for *_, included in alone)
 
 
-def test_without_a_webhook_that_agrees_nothing_is_queued(asked: Suite) -> None:
-    asked.run("begin; delete from cdc.subscription where changed is null or changed <> '{note}'")
-    asked.run("update cdc.subscription set changed = '{note}'")
-    assert queued(asked, CHANGES["a field"].format("")) == []
-    asked.run("rollback")
+def test_without_a_webhook_that_agrees_nothing_is_queued(every_wish: Suite) -> None:
+    every_wish.run(
+        "begin; delete from cdc.subscription where changed is null or changed <> '{note}'"
+    )
+    every_wish.run("update cdc.subscription set changed = '{note}'")
+    assert queued(every_wish, CHANGES["a field"].format("")) == []
+    every_wish.run("rollback")
 
 
 @pytest.mark.parametrize("odd", [None, "asked"], ids=["nothing asked", "changed fields asked"])

@@ -9,6 +9,7 @@ import pytest
 
 from cdc.sandbox.embedded import EmbeddedPostgres
 from tests.capture.kit import RESET, ROWS, Suite
+from tests.conftest import fresh_database
 
 
 @pytest.fixture(scope="module")
@@ -16,9 +17,7 @@ def shared_database(
     postgres: EmbeddedPostgres, admin: psycopg.Connection, template_db: str
 ) -> Iterator[str]:
     """One for a whole file: making one takes longer than most tests."""
-    admin.execute(f"create database shared template {template_db}".encode())
-    yield postgres.url("shared")
-    admin.execute("drop database shared with (force)")
+    yield from fresh_database(postgres, admin, template_db)
 
 
 @pytest.fixture

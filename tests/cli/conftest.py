@@ -11,6 +11,7 @@ from psycopg import sql
 
 from cdc.sandbox.embedded import EmbeddedPostgres
 from tests.cli.command import Command
+from tests.conftest import fresh_database
 from tests.support.installation import adopt
 
 LOCAL = {"CDC_ALLOW_HTTP": "true", "CDC_ALLOWED_NETWORKS": "127.0.0.0/8"}
@@ -30,13 +31,9 @@ def unchanged(
     postgres: EmbeddedPostgres, admin: psycopg.Connection, template_db: str
 ) -> Iterator[Command]:
     """The command line on one database for all tests that only get refused: nothing changes it."""
-    name = sql.Identifier("test_unchanged")
-    template = sql.Identifier(template_db)
-    admin.execute(sql.SQL("create database {} template {}").format(name, template))
-    url = postgres.url("test_unchanged")
-    adopt(url)
-    yield Command({"CDC_DATABASE_URL": url, **LOCAL})
-    admin.execute(sql.SQL("drop database {} with (force)").format(name))
+    for url in fresh_database(postgres, admin, template_db):
+        adopt(url)
+        yield Command({"CDC_DATABASE_URL": url, **LOCAL})
 
 
 @pytest.fixture

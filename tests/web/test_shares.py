@@ -106,7 +106,6 @@ def test_counting_a_backfill_locks_no_webhook(served: Served, hook: int) -> None
         conn.execute("lock table project")
         with at_once(company, 1, "POST", "/v1/backfills", asked) as answers:
             until(lambda: waiting(served) == 1)
-            served.run("set lock_timeout = '100ms'")
             with psycopg.connect(served.database) as other:
                 other.execute("select from cdc.webhook where id = %s for update nowait", (hook,))
             conn.rollback()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from email.message import EmailMessage
@@ -24,11 +25,12 @@ from cdc.daemon.store.session import Connection, open_session, run
 from cdc.errors import ConfigError, words
 from cdc.settings import Settings
 from cdc.telemetry import Observer
-from cdc.wording import one_line, when
+from cdc.wording import one_line, printable, when
 
 MAIL_EVERY_S = 15.0
 MAIL_WITHIN_S = 30.0
 """For one mail, from connecting to its acceptance: less than the claim."""
+QUIT_WITHIN_S = 5.0
 CLAIM_S = 300.0
 BETWEEN_MAILS_S = 900.0
 """To one contact."""
@@ -98,27 +100,33 @@ class MailServer:
         context = ssl.create_default_context()
         if self.ca_file is not None:
             context.load_verify_locations(self.ca_file)
+        client = aiosmtplib.SMTP(
+            hostname=self.host,
+            port=self.port,
+            use_tls=self.encrypted,
+            start_tls=None if self.user is None or self.encrypted else True,
+            tls_context=context,
+            username=self.user,
+            password=self.password,
+            timeout=MAIL_WITHIN_S,
+        )
         try:
             async with asyncio.timeout(MAIL_WITHIN_S):
-                await aiosmtplib.send(
-                    message,
-                    hostname=self.host,
-                    port=self.port,
-                    use_tls=self.encrypted,
-                    start_tls=None if self.user is None or self.encrypted else True,
-                    tls_context=context,
-                    username=self.user,
-                    password=self.password,
-                    timeout=MAIL_WITHIN_S,
-                )
+                await client.connect()
+                await client.send_message(message)
+            # It is taken, whatever the server says to that.
+            with suppress(aiosmtplib.SMTPException, OSError):
+                await client.quit(timeout=QUIT_WITHIN_S)
         except aiosmtplib.SMTPRecipientsRefused as error:
-            raise MailRefused(_said(error.recipients)) from None
+            raise MailRefused("; ".join(map(_said, error.recipients))) from None
         except TimeoutError:
             raise MailFailed(
                 f"{self.host} port {self.port} has not taken it within {MAIL_WITHIN_S:g} s"
             ) from None
         except (aiosmtplib.SMTPException, OSError, ValueError) as error:
-            raise MailFailed(_whole(words(error))) from None
+            raise MailFailed(_whole(_said(error))) from None
+        finally:
+            client.close()
 
 
 class MailFailed(Exception):
@@ -218,5 +226,8 @@ def _whole(text: str) -> str:
     return text
 
 
-def _said(refused: Sequence[Exception]) -> str:
-    return "; ".join(words(error) for error in refused) or "the address is refused"
+def _said(error: Exception) -> str:
+    """Of an answer its code and text, in which anything can be."""
+    if (code := getattr(error, "code", 0)) > 0:
+        return printable(f"the mail server answered {code}: {getattr(error, 'message', '')}")
+    return printable(words(error))

@@ -145,6 +145,8 @@ LONGEST = (
     *("cli/test_doctor", "upgrade/test_under_load", "daemon/test_connection", "faults/test_faults"),
     *("daemon/test_supervisor", "writers/test_locks", "daemon/test_fleet", "daemon/test_pooler"),
     *("cli/test_status_screen", "cli/test_triggers", "bench/test_run", "daemon/test_start"),
+    *("web/test_document", "web/test_company_browser", "cli/test_doctor_server"),
+    *("writers/test_daemons", "writers/test_broken", "writers/test_own_locks"),
 )
 
 

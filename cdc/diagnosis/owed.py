@@ -8,6 +8,7 @@ delivery once, whatever becomes of it meanwhile.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -15,13 +16,13 @@ from typing import Any, NamedTuple
 import psycopg
 from psycopg.rows import dict_row
 
-from cdc.model import ACTION_NAMES, UNFIT, Delivery, Layout
+from cdc.model import ACTION_NAMES, LOG_RING, UNFIT, Delivery, Layout
 
 QUEUE_SCAN_ROWS = 1000
 """Rows of the queue that a page looks at, where more wait for its webhook."""
 
-NO_DAY = 2**31 - 1
-"""Instead of the first day of the log: it is not read."""
+ALL_SLOTS = (0, LOG_RING - 1, 1, 0)
+NO_SLOTS = (1, 0, 1, 0)
 FIRST_NUMBER, LAST_NUMBER = -(2**63), 2**63 - 1
 _UNKNOWN = Layout(-1, "unknown", ())
 
@@ -30,9 +31,10 @@ _UNKNOWN = Layout(-1, "unknown", ())
 _PAGE = """
 with own as materialized (select company, endpoint from cdc.registration where id = %(webhook)s)
 select own.company, own.endpoint, o.identity, o.pruned, o.xmin, o.reach_xid, o.reach_id,
-       o.final_until, o.xid, o.id, o.uid, o.layout, l.event, l.fields, o.action, o."time", o.refs,
-       o.state, o.tries, o.status, o.error, o.due_at, o.body
-  from cdc.owed(%(webhook)s, %(xid)s::xid8, %(number)s, %(limit)s, %(scan)s, %(since)s,
+       o.final_until, o.final_until = statement_timestamp() as final, o.xid, o.id, o.uid,
+       o.layout, l.event, l.fields, o.action, o."time", o.refs, o.state, o.tries, o.status, o.error,
+       o.due_at, o.body
+  from cdc.owed(%(webhook)s, %(xid)s::xid8, %(number)s, %(limit)s, %(scan)s, %(slots)s::smallint[],
                 %(bodies)s) o
   left join own on true
   left join cdc.layout l on l.id = o.layout
@@ -76,6 +78,7 @@ class OwedSpan:
     end:         where to go on.
     more:        there may be more below the frontier.
     final_until: all that was committed until then is below the frontier.
+    final:       that is now: what is not below the frontier is not committed.
     """
 
     company: str
@@ -87,6 +90,7 @@ class OwedSpan:
     end: Place
     more: bool
     final_until: datetime
+    final: bool
 
 
 def span(
@@ -94,13 +98,13 @@ def span(
     webhook: int,
     place: Place,
     limit: int,
-    since: int = 0,
+    slots: Sequence[int] = ALL_SLOTS,
     *,
     bodies: bool = False,
 ) -> OwedSpan:
     """At most ``limit`` deliveries behind ``place``.
 
-    since:  the first day of the log to read, since 1970.
+    slots:  partitions of the log to read: from, to, and again from, to.
     bodies: bring those that are kept.
     """
     with conn.cursor(row_factory=dict_row) as cursor:
@@ -110,7 +114,7 @@ def span(
             "number": place.number,
             "limit": limit,
             "scan": QUEUE_SCAN_ROWS,
-            "since": since,
+            "slots": list(slots),
             "bodies": bodies,
         }
         # Its plan does not depend on the values: the function has its own.
@@ -136,6 +140,7 @@ def span(
         end=end,
         more=full or reach < frontier,
         final_until=first["final_until"],
+        final=first["final"],
     )
 
 

@@ -25,7 +25,7 @@ from cdc.schema.columns import NEW_ID, NOW, TIME, XID, C, Char, Xid8, column, me
 
 __all__ = [
     "api_key", "attempt", "audit", "backfill", "contact", "dead", "idempotency", "installation",
-    "lane", "layout", "log_day", "mail", "metadata", "notice", "queue", "registration", "retry",
+    "lane", "layout", "mail", "metadata", "notice", "queue", "registration", "retry",
     "session", "shard", "subscription", "task", "unresolved", "webhook", "webhook_secret",
 ]  # fmt: skip
 
@@ -230,17 +230,6 @@ attempt = sa.Table(
         postgresql_where=sa.text("outcome <> 'failed'"),
     ),
     postgresql_partition_by="list (slot)",
-)
-
-log_day = sa.Table(
-    "log_day",
-    metadata,
-    sa.Column("webhook_id", sa.BigInteger, primary_key=True, autoincrement=False),
-    sa.Column("day", sa.Integer, primary_key=True, autoincrement=False),
-    column("first", Xid8, null=True),
-    column("last", Xid8, null=True),
-    column("added", sa.BigInteger, null=True),
-    sa.Index("log_day_day", "day"),
 )
 
 shard = sa.Table(

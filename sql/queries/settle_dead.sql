@@ -4,7 +4,7 @@
 -- $12 bodies  $13 events  $14 keys
 -- Writes cdc.queue, cdc.retry, cdc.dead, cdc.attempt.
 with outcome as (
-  select *, clock_timestamp() - least(age, 86400) * interval '1 second' as at
+  select *, clock_timestamp() - age * interval '1 second' as at
     from unnest($1::bigint[], $2::bigint[], $3::uuid[], $4::int[], $5::smallint[], $6::real[],
                 $7::text[], $8::float8[], $9::text[], $10::text[], $11::smallint[], $12::bytea[],
                 $13::text[], $14::text[])

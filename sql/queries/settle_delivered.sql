@@ -3,8 +3,7 @@
 -- Nearly all that is settled, so it is one statement, and carries the fence (fence.sql) itself.
 --
 -- $1 webhooks  $2 ids  $3 uids  $4 tries  $5 statuses  $6 milliseconds  $7 excerpts
--- $8 seconds since the attempt ended, of which a day counts at most (cdc.log_day)
--- $9 shards  $10 the epochs in which we own them
+-- $8 seconds since the attempt ended  $9 shards  $10 the epochs in which we own them
 -- Returns the shards that are ours, without those that another session has locked: nothing of them was
 -- settled.
 -- Writes cdc.queue, cdc.attempt.
@@ -21,7 +20,7 @@ with own as materialized (
    where q.webhook_id = o.webhook_id and q.id = o.id and q.uid = o.uid
      and (o.webhook_id % 64)::int = any (array(select id from own))
   returning q.*, o.try, o.status, o.duration_ms, o.excerpt,
-            clock_timestamp() - least(o.age, 86400) * interval '1 second' as at
+            clock_timestamp() - o.age * interval '1 second' as at
 ), logged as (
   insert into cdc.attempt (slot, at, delivery, xid, uid, webhook_id, layout, action, "time", refs,
                            try, outcome, status, duration_ms, excerpt)

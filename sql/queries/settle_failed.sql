@@ -2,12 +2,11 @@
 -- if they are there already, with a new due time. A repeated settlement changes nothing.
 --
 -- $1 webhooks  $2 ids  $3 uids  $4 tries  $5 statuses  $6 milliseconds  $7 excerpts
--- $8 seconds since the attempt ended, of which a day counts at most (cdc.log_day)
--- $9 errors  $10 details  $11 attempts  $12 due in seconds
+-- $8 seconds since the attempt ended  $9 errors  $10 details  $11 attempts  $12 due in seconds
 -- $13 bodies  $14 events  $15 keys
 -- Writes cdc.queue, cdc.retry, cdc.attempt.
 with outcome as (
-  select *, clock_timestamp() - least(age, 86400) * interval '1 second' as at
+  select *, clock_timestamp() - age * interval '1 second' as at
     from unnest($1::bigint[], $2::bigint[], $3::uuid[], $4::int[], $5::smallint[], $6::real[],
                 $7::text[], $8::float8[], $9::text[], $10::text[], $11::smallint[], $12::float8[],
                 $13::bytea[], $14::text[], $15::text[])

@@ -1,7 +1,7 @@
 -- settle: deliveries out of the retry table that succeeded.
 --
 -- $1 webhooks  $2 ids  $3 uids  $4 tries  $5 statuses  $6 milliseconds  $7 excerpts
--- $8 seconds since the attempt ended, of which a day counts at most (cdc.log_day)
+-- $8 seconds since the attempt ended
 -- Writes cdc.retry, cdc.attempt.
 with done as (
   delete from cdc.retry r
@@ -10,7 +10,7 @@ with done as (
          as o (webhook_id, id, uid, try, status, duration_ms, excerpt, age)
    where r.webhook_id = o.webhook_id and r.id = o.id and r.uid = o.uid
   returning r.*, o.try, o.status, o.duration_ms, o.excerpt,
-            clock_timestamp() - least(o.age, 86400) * interval '1 second' as at
+            clock_timestamp() - o.age * interval '1 second' as at
 )
 insert into cdc.attempt (slot, at, delivery, xid, uid, webhook_id, layout, action, "time", refs,
                          try, outcome, status, duration_ms, excerpt)

@@ -15,8 +15,6 @@ grant select, update on cdc.shard to cdc_daemon;
 grant update (state, reason, xid, unverified_since) on cdc.webhook to cdc_daemon;
 grant select, insert on cdc.attempt to cdc_daemon;
 grant update (log_pruned) on cdc.installation to cdc_daemon;
-grant select, insert, delete on cdc.log_day to cdc_daemon;
-grant select on cdc.log_day to cdc_serve;
 grant select, update on sequence cdc.bell, cdc.queue_id to cdc_daemon;
 grant execute on function cdc.resolve(bigint[]) to cdc_daemon;
 do $ring$
@@ -62,7 +60,7 @@ grant execute on function cdc.kept(json, oid), cdc.renamed(jsonb), cdc.new_id() 
 grant execute on function cdc.unfiltered(regclass), cdc.included(text[], text[], text[], bigint) to cdc_capture;
 grant execute on function cdc.brought(text[], uuid), cdc.bounded(json), cdc.new_id() to cdc_daemon;
 grant execute on function cdc.brought(text[], uuid),
-  cdc.owed(bigint, xid8, bigint, int, int, int, bool) to cdc_serve;
+  cdc.owed(bigint, xid8, bigint, int, int, smallint[], bool) to cdc_serve;
 grant select (id, xid), delete on cdc.gone to cdc_daemon;
 
 -- The API (`cdc serve`): registrations and replays. It writes secrets and can read none, nor what else is secret

@@ -25,11 +25,7 @@ import psycopg
 from rich.console import Console
 from rich.table import Table
 
-from cdc.daemon.maintenance import prune
-from cdc.daemon.store.session import open_session
-from cdc.model import LOG_RING
 from cdc.sandbox.embedded import EmbeddedPostgres
-from cdc.telemetry import Observer
 from cdc.web.recent import KEPT_S
 from tests.bench.kit import arguments
 from tests.support import installation
@@ -120,14 +116,6 @@ def fill(url: str, rows: int, webhooks: int, say: Callable[[str], None]) -> None
         while conn.execute("select pg_current_xact_id()::text::int < 600").fetchone() == (True,):
             pass
         conn.execute("vacuum analyze")
-    asyncio.run(_pruned(url))
-
-
-async def _pruned(url: str) -> None:
-    """As by a daemon: days that have ended are noted."""
-    conn = await open_session(url, "bench")
-    await prune.run_once(conn, LOG_RING - 2, Observer())
-    await conn.close()
 
 
 def pages(served: Served) -> dict[str, tuple[str, float]]:

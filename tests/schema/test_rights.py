@@ -12,7 +12,7 @@ from tests.capture.kit import ROWS, Connection, connect
 
 TABLES = [
     "api_key", "attempt", "audit", "backfill", "contact", "dead", "gone", "idempotency",
-    "installation", "lane", "layout", "log_day", "mail", "notice", "queue", "registration", "retry",
+    "installation", "lane", "layout", "mail", "notice", "queue", "registration", "retry",
     "schema_version", "session", "shard", "subscription", "task", "unresolved", "webhook",
     "webhook_secret",
 ]  # fmt: skip
@@ -28,7 +28,7 @@ WANTED = {
     "cdc_daemon": {
         "attempt": "si", "audit": "(i)", "backfill": "sud", "contact": "s(u)", "dead": "siud",
         "gone": "(s)d",
-        "installation": "s(u)", "lane": "siud", "layout": "s", "log_day": "sid", "mail": "sid",
+        "installation": "s(u)", "lane": "siud", "layout": "s", "mail": "sid",
         "notice": "sid", "queue": "siud", "retry": "siud", "schema_version": "s", "shard": "su",
         "subscription": "s", "task": "(s)(u)", "unresolved": "(s)", "webhook": "s(u)",
         "webhook_secret": "s",
@@ -49,8 +49,7 @@ WANTED = {
     "cdc_serve": {
         "api_key": "si(u)", "attempt": "si", "audit": "si", "backfill": "siu",
         "contact": "si(u)d", "dead": "siud",
-        "idempotency": "siud", "installation": "s", "lane": "s", "layout": "s", "log_day": "s",
-        "notice": "s",
+        "idempotency": "siud", "installation": "s", "lane": "s", "layout": "s", "notice": "s",
         "queue": "sd", "registration": "s", "retry": "siud", "schema_version": "s",
         "session": "sid",
         "shard": "s", "subscription": "sid", "task": "siud", "unresolved": "(s)",

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import time
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Iterator
 from typing import Any
 
+import psycopg
 import pytest
 
 from cdc.web.delivery_models import DeliveryPage
@@ -132,6 +134,45 @@ def test_the_list_is_filtered_and_has_payloads(served: Served, operator: Client)
         assert (len(found), found) == (there, sorted(set(found))), query
 
 
+def test_a_client_that_has_read_all_reads_the_newest_days_of_the_log(
+    served: Served, operator: Client
+) -> None:
+    """What is logged later has ended later. A page in the middle, or of a filter, has not read all;
+    neither has one behind which there is something already, because a writer is open."""
+    number = hook(served, operator, "4", 4)
+    path = f"/v1/webhooks/{number}/deliveries"
+
+    def day_of(query: str) -> Any:
+        return decoded(operator.good("GET", f"{path}?{query}")["next"])[-1]
+
+    middle = operator.good("GET", f"{path}?limit=3")["next"]
+    assert decoded(middle)[-1] == 0
+    assert day_of("state=dead") == day_of("since=2001-01-01T00:00:00Z") == 0
+    until(lambda: day_of("") > 0)  # no other test's writer is open
+    everything = operator.good("GET", path)["next"]
+    assert abs(decoded(everything)[-1] - time.time() // 86_400) <= 1
+    # It is kept by what follows, and costs nothing of older days.
+    assert day_of(f"after={everything}&state=dead") == decoded(everything)[-1]
+    served.run(
+        "insert into cdc.attempt (slot, at, delivery, xid, uid, webhook_id, layout, action, time,"
+        " refs, try, outcome) select extract(epoch from now())::bigint / 86400 %% 32 # 16, now(),"
+        " id + 1000, '1', gen_random_uuid(), webhook_id, layout, action, time, refs, 1,"
+        " 'delivered' from cdc.dead where webhook_id = %s limit 1",
+        number,
+    )
+    assert operator.good("GET", f"{path}?after={everything}")["items"] == []
+    assert len(operator.good("GET", f"{path}?after={middle}")["items"]) == 2
+    with psycopg.connect(served.database) as writer:
+        writer.execute("select pg_current_xact_id()")
+        served.run(DEAD, number, number * 1_000_000 + 100, 1)
+        served.run(
+            "update cdc.dead set xid = pg_current_xact_id()"
+            " where webhook_id = %s and id %% 1000 = 101",
+            number,
+        )
+        assert day_of("") == 0
+
+
 def test_what_a_dump_brought_along_from_the_future_is_left_out(
     served: Served, operator: Client
 ) -> None:
@@ -159,18 +200,18 @@ def test_a_cursor_that_cannot_go_on_says_from_where(served: Served, operator: Cl
     number, other = hook(served, operator, "1", 4), hook(served, operator, "1", 5)
     first = next(pages(operator, number))
     path = f"/v1/webhooks/{number}/deliveries?after="
-    identity, webhook, xid, delivery, kept = decoded(first["next"])
+    identity, webhook, xid, delivery, kept, day = decoded(first["next"])
     for bad in (
-        next(pages(operator, other))["next"], "x", "W10", cursor(1, 2, 3, 4, 5),
-        cursor(identity, webhook, -1, delivery, kept),
-        cursor(identity, webhook, xid, delivery, -1),
-        cursor(identity, webhook, 2**63, 1, 1), cursor(identity, webhook, xid, 1),
+        next(pages(operator, other))["next"], "x", "W10", cursor(1, 2, 3, 4, 5, 6),
+        cursor(identity, webhook, -1, delivery, kept, day),
+        cursor(identity, webhook, xid, delivery, kept, -1),
+        cursor(identity, webhook, 2**63, 1, 1, day), cursor(identity, webhook, xid, 1, kept),
     ):  # fmt: skip
         assert operator.refused("GET", path + bad) == (400, "invalid_cursor")
     # A restored copy, a promoted standby: it begins again. So does what is ahead of this one.
     for elsewhere in (
-        cursor("0" * 12, webhook, xid, delivery, kept),
-        cursor(identity, webhook, 2**62, delivery, 2**62),
+        cursor("0" * 12, webhook, xid, delivery, kept, day),
+        cursor(identity, webhook, 2**62, delivery, 2**62, day),
     ):
         found = gone(operator("GET", path + elsewhere))
         everything = [one for page in pages(operator, number, after=found) for one in page["items"]]

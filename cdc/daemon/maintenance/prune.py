@@ -28,7 +28,7 @@ async def run_once(conn: Connection, log_days: int, observer: Observer) -> None:
     last = max((day for day in days.values() if day < today), default=today)
     # Whatever else lies there, these are being written.
     written = {(today - ago) % LOG_RING for ago in range(-1, log_days + 1)}
-    emptied = []
+    emptied = 0
     for slot, day in days.items():
         if day > last - log_days or slot in written:
             continue
@@ -38,16 +38,13 @@ async def run_once(conn: Connection, log_days: int, observer: Observer) -> None:
                     await conn.execute(b"set local lock_timeout = '100ms'")
                     await conn.execute(_of_partition("log_forget", slot))
                     await conn.execute(f"truncate cdc.attempt_{slot:02d}".encode())
-            emptied.append(slot)
+            emptied += 1
         except LockNotAvailable as error:
             observer.care_failed("prune", psycopg.OperationalError(str(error)))
-    async with conn.transaction():  # a page of the list sees all days that have ended, or none
-        for (day,) in await run(conn, "log_ended", [today, emptied]):
-            await execute(conn, _of_partition("log_close", day % LOG_RING), [day], name="prune")
     await notices.prune(conn, log_days * DAY)
     await run(conn, "backfill_prune", [log_days * DAY, BACKFILLS_PRUNED_ROWS])
     if emptied:
-        observer.maintenance("days of the attempt log emptied", len(emptied))
+        observer.maintenance("days of the attempt log emptied", emptied)
 
 
 async def _day(conn: Connection, slot: int) -> int | None:

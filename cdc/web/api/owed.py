@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from datetime import UTC, datetime
 from typing import Any, NamedTuple, Self
 
 import orjson
@@ -11,7 +12,7 @@ from cdc.diagnosis import deliveries, owed
 from cdc.diagnosis.owed import Owed, OwedSpan, Place
 from cdc.message.payload import Translator, Untranslatable
 from cdc.message.signing import split_endpoint
-from cdc.model import UNFIT
+from cdc.model import LOG_RING, UNFIT
 from cdc.postgres.connections import driver_of
 from cdc.web import cursors
 from cdc.web.call import ApiAnswer, Call
@@ -26,27 +27,30 @@ class _Cursor(NamedTuple):
     """identity: of the database and its history, a digest.
     kept: what pruning has removed up to this transaction has been read, or was not there at the
           beginning.
+    day:  since 1970; what had ended before it has been read. So a client that has read all costs
+          some days of the log, not all of it.
     """
 
     identity: str
     webhook: int
     place: Place
     kept: int
+    day: int
 
     @classmethod
     def read(cls, text: str | None, webhook: int) -> Self | None:
         """Raises Problem for one that is not of this webhook's list."""
-        found: list[Any] | None = cursors.place(text, str, int, int, int, int)
+        found: list[Any] | None = cursors.place(text, str, int, int, int, int, int)
         if found is None:
             return None
-        identity, own, xid, number, kept = found
-        if own != webhook or min(xid, kept) < 0:
+        identity, own, xid, number, kept, day = found
+        if own != webhook or min(xid, kept, day) < 0:
             raise cursors.unknown()
-        return cls(identity, own, Place(xid, number), kept)
+        return cls(identity, own, Place(xid, number), kept, day)
 
     @property
     def text(self) -> str:
-        return cursors.cursor(self.identity, self.webhook, *self.place, self.kept)
+        return cursors.cursor(self.identity, self.webhook, *self.place, self.kept, self.day)
 
 
 def listed(call: Call) -> ApiAnswer:
@@ -59,7 +63,7 @@ def listed(call: Call) -> ApiAnswer:
         webhook,
         after.place if after else owed.BEGINNING,
         FILTER_SCAN if filtered else query.limit,
-        _since(query),
+        _slots(query, after.day if after else 0),
         bodies=query.body,
     )
     identity = hashlib.sha256(span.identity.encode()).hexdigest()[:12]
@@ -70,11 +74,15 @@ def listed(call: Call) -> ApiAnswer:
     if len(wanted) > len(items):
         end, more = items[-1].place, True
     kept = max(span.pruned, end.xid if more else span.frontier)
+    day = after.day if after else 0
+    if span.final and not more and not filtered:
+        # What is not read yet will be committed later, and ends after that.
+        day = _day(span.final_until)
     return ApiAnswer(
         _page(
             {
                 "items": _shown(call, span, items, bodies=query.body),
-                "next": _Cursor(identity, webhook, end, kept).text,
+                "next": _Cursor(identity, webhook, end, kept, day).text,
                 "more": more,
                 "final_until": span.final_until,
             }
@@ -91,7 +99,7 @@ def _page(page: dict[str, Any]) -> bytes:
 def _refuse_gone(after: _Cursor, span: OwedSpan, identity: str) -> None:
     """Raises Problem for a cursor from which something would be missed."""
     if after.identity != identity or after.place.xid >= span.frontier > 0:
-        start = _Cursor(identity, after.webhook, owed.BEGINNING, span.pruned)
+        start = _Cursor(identity, after.webhook, owed.BEGINNING, span.pruned, 0)
         raise Problem(
             "cursor_gone",
             "the cursor is of another database, or of this one before it was restored or failed"
@@ -108,11 +116,23 @@ def _refuse_gone(after: _Cursor, span: OwedSpan, identity: str) -> None:
         )
 
 
-def _since(query: DeliveryQuery) -> int:
-    """The first day of the log that may hold it: a delivery ends after its change."""
+def _slots(query: DeliveryQuery, day: int) -> tuple[int, ...]:
+    """Partitions of the log that may hold what is asked for: a delivery ends after its change.
+
+    day: since 1970; what has ended before it is not asked for.
+    """
     if query.state is not None and query.state not in deliveries.ENDS:
-        return owed.NO_DAY
-    return int(query.since.timestamp() // 86_400) - 1 if query.since else 0
+        return owed.NO_SLOTS
+    first, today = max(day, _day(query.since) if query.since else 0), _day(datetime.now(UTC))
+    if not first:
+        return owed.ALL_SLOTS
+    first = max(first - 1, today - LOG_RING + 3) % LOG_RING
+    last = (today + 2) % LOG_RING
+    return (first, last, 1, 0) if first <= last else (first, LOG_RING - 1, 0, last)
+
+
+def _day(moment: datetime) -> int:
+    return int(moment.timestamp() // 86_400)
 
 
 def _fits(one: Owed, query: DeliveryQuery) -> bool:

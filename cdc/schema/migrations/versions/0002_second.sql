@@ -414,41 +414,25 @@ create table cdc.notice (
 );
 create index notice_company on cdc.notice (company, id);
 
--- Days of the attempt log that have ended: the first and the last transaction of what a webhook's list has in the
--- day's partition. So a page of the list reads few partitions instead of all.
---
--- Written by the daemon's pruning, two days after the day's end: nothing is logged there any more, because what is
--- recorded later than a day after its end counts as ended a day ago. Read by cdc.owed.
-create table cdc.log_day (
-  webhook_id  bigint,                       -- 0: all webhooks of the day, and of those before, are here
-  day         int,                          -- since 1970
-  first       xid8,
-  last        xid8,
-  added       bigint,                       -- of 0: rows that the partition has ever got, as PostgreSQL counts them
-  primary key (webhook_id, day)
-);
-create index log_day_day on cdc.log_day (day);
-
 -- The list of what was owed to a webhook, each delivery once, with its latest state: a page, in the order of the
 -- transactions that made the changes, within one of the numbers.
 --
 -- Only transactions below the snapshot's xmin: numbers commit out of order, and nothing else is final. A delivery that
 -- was replayed keeps transaction and number, so it keeps its place.
--- A function, because its plans are of all partitions of the log: they are made once in a session, not for each page.
--- What a page costs is mostly to begin with partitions. So of the days that have ended it reads those that the place is
--- within, and the next one (cdc.log_day), if it is full before another day begins; else all.
+-- A function, because its plans read all partitions of the log: they are made once in a session, not for each page.
+-- What it costs is mostly to begin with all partitions, so it reads them once, and a second time only while a
+-- writer is open.
 --
 -- $1 webhook  $2 transaction and $3 number of the place to continue behind  $4 how many deliveries
 -- $5 how many rows of the queue are looked at; where more wait for the webhook, the page may end at what was seen
--- $6 the first day of the log to read, since 1970  $7 whether bodies are wanted
+-- $6 partitions of the log: from, to, and again from, to (a list cannot be pruned by)  $7 whether bodies are wanted
 -- Reads cdc.queue by queue_lane and queue_xid, the others by retry_list, dead_list and attempt_list, from the place on:
--- its cost does not depend on how much is kept. A list of partitions cannot be pruned by, so they are ranges; one that
--- goes beyond the ring's end is also asked for 32 lower. Locks nothing.
+-- its cost does not depend on how much is kept. Locks nothing.
 -- Returns for each delivery a row, or one without any: what the database is, the highest transaction that pruning has
 -- removed, the frontier (xmin), up to which place the page has looked, and the moment until which all that was
 -- committed is below the frontier.
 -- Called by `cdc serve`.
-create function cdc.owed(bigint, xid8, bigint, int, int, int, bool)
+create function cdc.owed(bigint, xid8, bigint, int, int, smallint[], bool)
 returns table (
   identity text, pruned bigint, xmin bigint, reach_xid bigint, reach_id bigint, final_until timestamptz,
   xid bigint, id bigint, uid text, layout int, action "char", "time" timestamptz, refs text[], state text, tries int,
@@ -467,22 +451,7 @@ declare
   seen constant pg_snapshot := pg_current_snapshot();
   frontier constant xid8 := pg_snapshot_xmin(seen);
   behind timestamptz;  -- the first change of what is visible, and behind the frontier
-  today constant int := floor(extract(epoch from statement_timestamp()) / 86400);
-  -- Partitions of the days to which rows are added (the clock may be set back a little), and of others.
-  new_from int := (today - 2) % 32;
-  new_to constant int := new_from + 3;
-  old_from int;
-  old_to int;
-  known bool;  -- all about days that have ended
-  latest xid8;  -- of the webhook on these days
-  cap xid8;  -- where the first of them begins that is not read
 begin
-  known := exists (select from cdc.log_day d where d.webhook_id = 0 and d.day = today - 3);
-  latest := max(d.last) from cdc.log_day d where d.webhook_id = $1 and d.day between today - 30 and today - 3;
-  if not known or latest >= frontier then
-    old_from := 0;
-    old_to := 31;
-  end if;
   if frontier < pg_snapshot_xmax(seen) then
     with lane as materialized (
       select * from cdc.queue q where q.webhook_id = $1 order by q.id limit $5
@@ -503,34 +472,9 @@ begin
               where k.webhook_id = $1 and k.xid >= frontier order by k.xid, k.id limit $5)
             union all
             (select a."time" from cdc.attempt a
-              where (a.slot between new_from and new_to or a.slot between new_from - 32 and new_to - 32
-                     or a.slot between old_from and old_to or a.slot between old_from - 32 and old_to - 32)
-                and a.webhook_id = $1 and a.outcome <> 'failed' and a.xid >= frontier
+              where a.webhook_id = $1 and a.outcome <> 'failed' and a.xid >= frontier
               order by a.xid, a.delivery limit $5)) b;
   end if;
-  if known and latest >= $2 then
-    select min(d.day) filter (where d.near) % 32,
-           min(d.day) filter (where d.near) % 32 + max(d.day) filter (where d.near) - min(d.day) filter (where d.near),
-           min(d.first) filter (where not d.near)
-      into old_from, old_to, cap
-      from (select d.day, d.first, d.first <= $2 or row_number() over (order by d.first) <= 2 as near
-              from cdc.log_day d
-             where d.webhook_id = $1 and d.day between greatest($6, today - 30) and today - 3 and d.last >= $2) d;
-    if cap is not null then
-      perform from cdc.attempt a
-        where (a.slot between old_from and old_to or a.slot between old_from - 32 and old_to - 32)
-          and a.webhook_id = $1 and a.outcome <> 'failed'
-          and (a.xid, a.delivery) > ($2, $3) and a.xid < cap
-        order by a.xid, a.delivery offset $4 - 1 limit 1;
-      known := found;
-    end if;
-  end if;
-  if not known then
-    old_from := greatest($6, today - 30) % 32;
-    old_to := old_from + today + 1 - greatest($6, today - 30);
-    cap := null;
-  end if;
-  new_from := new_from + least(greatest($6 - today + 2, 0), 4);
   return query
   with here as materialized (
     select frontier as xmin,
@@ -553,14 +497,12 @@ begin
        and q.id > case (select xid from single) when $2 then $3 else -9223372036854775808 end
      order by q.id limit $5
   ), reach as materialized (
-    select least(r.xid, cap) as xid,
-           case when cap <= r.xid then -9223372036854775808 else r.id end as id
-      from (select case when (select count(*) from lane) < $5 or (select count(*) from crowd) < $5 then xmin
-                        else (select max(xid) from crowd) end as xid,
-                   case when not exists (select from single) then -9223372036854775808
-                        when (select count(*) from mass) < $5 then 9223372036854775807
-                        else (select max(id) from mass) end as id
-              from here) r
+    select case when (select count(*) from lane) < $5 or (select count(*) from crowd) < $5 then xmin
+                else (select max(xid) from crowd) end as xid,
+           case when not exists (select from single) then -9223372036854775808
+                when (select count(*) from mass) < $5 then 9223372036854775807
+                else (select max(id) from mass) end as id
+      from here
   ), page as (
     select distinct on (d.xid, d.id) d.*
       from (select q.xid, q.id, q.uid, q.layout, q.action, q."time", q.refs,
@@ -595,8 +537,7 @@ begin
                     a.xid, a.delivery, a.uid, a.layout, a.action, a."time", a.refs, a.outcome, a.try, a.status, a.error,
                     null, null, a.at
                from (select * from cdc.attempt a
-                      where (a.slot between new_from and new_to or a.slot between new_from - 32 and new_to - 32
-                             or a.slot between old_from and old_to or a.slot between old_from - 32 and old_to - 32)
+                      where (a.slot between $6[1] and $6[2] or a.slot between $6[3] and $6[4])
                         and a.webhook_id = $1 and a.outcome <> 'failed'
                         and (a.xid, a.delivery) > ($2, $3)
                         and (a.xid, a.delivery) <= ((select xid from reach), (select id from reach))
@@ -619,7 +560,7 @@ begin
    order by page.xid, page.id;
 end
 $$;
-revoke all on function cdc.owed(bigint, xid8, bigint, int, int, int, bool) from public;
+revoke all on function cdc.owed(bigint, xid8, bigint, int, int, smallint[], bool) from public;
 -- Contacts: addresses to which notices about a company's webhooks are mailed, once they are confirmed.
 --
 -- Written by `cdc contact` and the daemons that send mail. A daemon claims a contact for 5 minutes, so that no
@@ -796,10 +737,8 @@ grant update (unverified_since) on cdc.webhook to cdc_daemon;
 grant select (tls_profile, ref, unverified_since) on cdc.webhook to cdc_reader;
 grant execute on function cdc.brought(text[], uuid), cdc.bounded(json), cdc.new_id() to cdc_daemon;
 grant execute on function cdc.brought(text[], uuid),
-  cdc.owed(bigint, xid8, bigint, int, int, int, bool) to cdc_serve;
+  cdc.owed(bigint, xid8, bigint, int, int, smallint[], bool) to cdc_serve;
 grant update (log_pruned) on cdc.installation to cdc_daemon;
-grant select, insert, delete on cdc.log_day to cdc_daemon;
-grant select on cdc.log_day to cdc_serve;
 grant select (id, xid), delete on cdc.gone to cdc_daemon;
 -- The API (`cdc serve`): registrations and replays. It writes secrets and can read none, nor what else is secret
 -- in a registration: cdc.registration shows it without.

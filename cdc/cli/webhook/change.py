@@ -60,7 +60,9 @@ def add(
                 "A webhook of the system gets the notices about all others.",
             )
     elif lacking := [
-        option for option, given in (("--company", company), ("--event", event)) if not given
+        option
+        for option, given in (("--company", company is not None), ("--event", event))
+        if not given
     ]:
         raise UsageError(
             f"{' and '.join(lacking)} {'are' if len(lacking) > 1 else 'is'} missing",

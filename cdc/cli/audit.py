@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cdc.cli.common import AsJson, moment, print_json, print_table
+from cdc.cli.common import AsJson, load_settings, moment, print_json, print_table
 from cdc.cli.key import transaction
 
 
@@ -34,8 +34,11 @@ def audit(
     Changes of webhooks, secrets and keys, replays, and changes of the installation; by the API,
     by commands, and by daemons that suspend a webhook; the newest first. Nothing secret is in it.
     """
+    from cdc.cli.known import refuse_unknown_webhook
     from cdc.webhooks.audit import AuditFilter, entries
 
+    if webhook is not None:
+        refuse_unknown_webhook(load_settings(ctx), webhook)
     wanted = AuditFilter(
         company=company,
         webhook=webhook,

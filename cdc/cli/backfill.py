@@ -89,8 +89,11 @@ def list_(
     as_json: AsJson = False,
 ) -> None:
     """List backfills and their progress, the newest first."""
+    from cdc.cli.known import refuse_unknown_webhook
     from cdc.webhooks import backfills
 
+    if webhook is not None:
+        refuse_unknown_webhook(load_settings(ctx), webhook)
     with transaction(ctx) as conn:
         found = backfills.search(conn, webhook, most=limit)
     if as_json:

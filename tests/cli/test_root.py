@@ -182,6 +182,15 @@ def test_a_value_that_is_refused_is_named_with_what_was_expected(
     assert f"Invalid value for {tells}" in done.err
 
 
+@pytest.mark.parametrize("command", ["audit", "backfill list", "delivery list", "notice list"])
+def test_a_webhook_that_never_was_is_named(database: str, command: str) -> None:
+    number = "99999999999999999999"
+    cdc = Command({"CDC_DATABASE_URL": database})
+    assert cdc(*command.split(), "--webhook", number).err == (
+        f"error: unknown webhook {number}\n  `cdc webhook list` shows all of them.\n"
+    )
+
+
 @pytest.mark.parametrize("text", ["0001-01-01", "9999-12-31", "9999-12-31T23:59-12:00"])
 def test_a_time_that_cannot_be_counted_with_is_wrong_usage(database: str, text: str) -> None:
     done = Command({"CDC_DATABASE_URL": database})("audit", "--since", text)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,12 @@ SETTINGS = (odd.SETTINGS if odd.ODD else {}) | {
 }
 FAR = 9_000_000_000_000_000
 """The bell is armed for longer than any test runs."""
+VACUUM_EVERY = 20
+"""Resets. Nothing else cleans up after them."""
+VACUUM = (
+    "vacuum company, project, candidate, rating, note, ticket, audit,"
+    " cdc.queue, cdc.unresolved, cdc.subscription, cdc.webhook"
+)
 
 Connection = psycopg.Connection[Any]
 
@@ -38,6 +45,7 @@ class Database:
         self.watch = self.connect("watch")
         self.release = self.watch.info.server_version // 10000
         self._events = MAPPING.events
+        self._resets = count(1)
 
     def connect(self, name: str) -> Connection:
         conn = psycopg.connect(
@@ -52,6 +60,8 @@ class Database:
 
     def reset(self, variant: Variant, before: str) -> None:
         """The rows that every statement finds, and what is registered."""
+        if next(self._resets) % VACUUM_EVERY == 0:
+            self.watch.execute(VACUUM)
         self.watch.execute(ROWS.encode())
         armed = FAR if variant.bell else 1
         script = f"select setval('cdc.bell', {armed});"

@@ -79,7 +79,7 @@ class TestAdd:
             ({"header": "webhook-id: 1"}, 2, "is reserved"),
             ({"company": "01"}, 2, "--company 1"),
             ({"company": "acme"}, 2, "bigint"),
-            ({"company": ""}, 2, "--company 17"),
+            ({"company": ""}, 2, "invalid company '': expected its key"),
         ],
     )
     def test_refuses(

@@ -133,14 +133,6 @@ def test_a_poll_waits_until_a_transaction_is_expected(per_second: int, pause: fl
     assert bell.wait().seconds == pytest.approx(pause, rel=0.02)
 
 
-def test_after_a_pause_of_the_load_it_polls_no_sooner() -> None:
-    bell = Doorbell()
-    for n in range(SWAMPED_FINDS_PER_S + 2):
-        bell.looked(n / 1000, found=1, armed=False, was_armed=False, xmin=1, took=0.0)
-    bell.looked(10.0, found=1, armed=False, was_armed=False, xmin=1, took=0.0)
-    assert bell.wait().seconds == BUSY_POLL_S
-
-
 def test_behind_a_long_writer_a_ring_costs_a_glance() -> None:
     """Transactions that last, in whichever database, are no reason to poll."""
     played = Played()

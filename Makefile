@@ -3,14 +3,14 @@
 #   make demo                      make test PYTEST_ARGS="-k order -x"
 #   make faults FAULTS_ARGS="--runs 1 --seconds 60 --seed 7"
 #   make bench-short BENCH_ARGS=--on-my-server
-#   make test JOBS=4               CDC_TEST_PG_BIN=/usr/lib/postgresql/15/bin make test
+#   make test JOBS=2               CDC_TEST_PG_BIN=/usr/lib/postgresql/15/bin make test
 
 SHELL = /bin/sh
 .DEFAULT_GOAL := help
 .SUFFIXES:
 
 # More than cores: tests wait for clocks, processes and locks for a third of their time.
-JOBS ?= 3
+JOBS ?= 4
 PYTEST_ARGS ?=
 FAULTS_ARGS ?=
 BENCH_ARGS ?=

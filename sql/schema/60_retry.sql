@@ -66,3 +66,38 @@ create table cdc.dead (
 );
 create index dead_age on cdc.dead (died_at);
 create index dead_list on cdc.dead (webhook_id, xid, id);
+
+-- Analyzes those of cdc.queue, cdc.retry and cdc.dead that hold many rows and count as empty for the planner.
+--
+-- They are empty most of the time, and their pages stay (vacuum_truncate), so VACUUM and ANALYZE note that these pages
+-- hold nothing. What comes then all at once does not exist for the planner: to it all plans cost the same, and recording
+-- 1,000 deliveries of 50,000 that wait compares each with each.
+-- Skips a table that is being vacuumed or analyzed, instead of waiting. Called by the daemon while it reads many rows.
+create function cdc.refresh_statistics() returns void
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp
+set lock_timeout = '100ms'
+set enable_seqscan = off
+as $$
+declare
+  ours regclass;
+  many bool;
+begin
+  foreach ours in array array['cdc.queue', 'cdc.retry', 'cdc.dead']::regclass[] loop
+    -- As the planner estimates it; where nothing was ever noted, it looks at the size.
+    if (select c.relpages > 0
+               and c.reltuples / c.relpages * (pg_relation_size(c.oid) / current_setting('block_size')::int) < 500
+          from pg_class c where c.oid = ours) then
+      execute format('select exists (select from %s offset 999)', ours) into many;
+      if many then
+        begin
+          execute format('analyze %s', ours);
+        exception when lock_not_available then
+          null;
+        end;
+      end if;
+    end if;
+  end loop;
+end
+$$;
+revoke all on function cdc.refresh_statistics() from public;

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +12,10 @@ from cdc.daemon.store.session import Connection, Layouts, Row, run, run_within
 from cdc.lanes import DuePlan, FetchPlan
 from cdc.model import Delivery
 from cdc.postgres.arrays import plain, texts
+
+MANY_ROWS = 1000  # fetched, after which statistics are looked at, before these rows are sent
+STATISTICS_EVERY_S = 1.0
+STATISTICS_WITHIN_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +40,8 @@ class Fetcher:
     def __init__(self, conn: Connection, layouts: Layouts) -> None:
         self._conn = conn
         self._layouts = layouts
+        self._fetched = 0  # since statistics were looked at
+        self._looked_at = 0.0
 
     async def fetch(
         self, plans: Mapping[int, FetchPlan], snapshot: Snapshot
@@ -56,6 +63,7 @@ class Fetcher:
     async def _windows(
         self, plans: Mapping[int, FetchPlan], rows: Sequence[Row], snapshot: Snapshot
     ) -> dict[int, FetchedWindow]:
+        await self._refresh_statistics(len(rows))
         found: dict[int, list[Delivery]] = {webhook_id: [] for webhook_id in plans}
         for delivery in await self._layouts.deliveries(self._conn, rows):
             found[delivery.webhook_id].append(delivery)
@@ -69,6 +77,14 @@ class Fetcher:
             webhook_id: FetchedWindow(rows_, created.get(webhook_id, []))
             for webhook_id, rows_ in found.items()
         }
+
+    async def _refresh_statistics(self, fetched: int) -> None:
+        """A burst comes into tables that the planner takes for empty: recording would crawl."""
+        self._fetched += fetched
+        now = time.monotonic()
+        if self._fetched >= MANY_ROWS and now - self._looked_at >= STATISTICS_EVERY_S:
+            self._fetched, self._looked_at = 0, now
+            await run_within(self._conn, "refresh_statistics", [], STATISTICS_WITHIN_S)
 
     async def _created(
         self, full: Mapping[int, list[Delivery]], snapshot: Snapshot

@@ -60,6 +60,41 @@ alter table cdc.dead set (
   autovacuum_analyze_scale_factor = 0, autovacuum_analyze_threshold = 20000
 );
 
+-- Analyzes those of cdc.queue, cdc.retry and cdc.dead that hold many rows and count as empty for the planner.
+--
+-- They are empty most of the time, and their pages stay (vacuum_truncate), so VACUUM and ANALYZE note that these pages
+-- hold nothing. What comes then all at once does not exist for the planner: to it all plans cost the same, and recording
+-- 1,000 deliveries of 50,000 that wait compares each with each.
+-- Skips a table that is being vacuumed or analyzed, instead of waiting. Called by the daemon while it reads many rows.
+create function cdc.refresh_statistics() returns void
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp
+set lock_timeout = '100ms'
+set enable_seqscan = off
+as $$
+declare
+  ours regclass;
+  many bool;
+begin
+  foreach ours in array array['cdc.queue', 'cdc.retry', 'cdc.dead']::regclass[] loop
+    -- As the planner estimates it; where nothing was ever noted, it looks at the size.
+    if (select c.relpages > 0
+               and c.reltuples / c.relpages * (pg_relation_size(c.oid) / current_setting('block_size')::int) < 500
+          from pg_class c where c.oid = ours) then
+      execute format('select exists (select from %s offset 999)', ours) into many;
+      if many then
+        begin
+          execute format('analyze %s', ours);
+        exception when lock_not_available then
+          null;
+        end;
+      end if;
+    end if;
+  end loop;
+end
+$$;
+revoke all on function cdc.refresh_statistics() from public;
+
 -- The log. (Its new column: done before.)
 drop index cdc.attempt_at;
 create index attempt_at on cdc.attempt using brin (at) with (pages_per_range = 32, autosummarize);
@@ -736,6 +771,7 @@ grant select (layout) on cdc.attempt to cdc_reader;
 grant update (unverified_since) on cdc.webhook to cdc_daemon;
 grant select (tls_profile, ref, unverified_since) on cdc.webhook to cdc_reader;
 grant execute on function cdc.brought(text[], uuid), cdc.bounded(json), cdc.new_id() to cdc_daemon;
+grant execute on function cdc.refresh_statistics() to cdc_daemon;
 grant execute on function cdc.brought(text[], uuid),
   cdc.owed(bigint, xid8, bigint, int, int, smallint[], bool) to cdc_serve;
 grant update (log_pruned) on cdc.installation to cdc_daemon;

@@ -76,7 +76,7 @@ create index dead_list on cdc.dead (webhook_id, xid, id);
 create function cdc.refresh_statistics() returns void
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp
-set lock_timeout = '100ms'
+set lock_timeout = '10ms'
 set enable_seqscan = off
 as $$
 declare

@@ -160,7 +160,7 @@ def test_an_unknown_command_is_wrong_usage_and_names_the_likely_one() -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "tells"),
+    ("arguments", "message"),
     [
         (
             "delivery list --webhook x",
@@ -175,11 +175,11 @@ def test_an_unknown_command_is_wrong_usage_and_names_the_likely_one() -> None:
     ],
 )
 def test_a_value_that_is_refused_is_named_with_what_was_expected(
-    arguments: str, tells: str
+    arguments: str, message: str
 ) -> None:
     done = Command()(*arguments.split())
     assert done.code == 2
-    assert f"Invalid value for {tells}" in done.err
+    assert f"Invalid value for {message}" in done.err
 
 
 @pytest.mark.parametrize("command", ["audit", "backfill list", "delivery list", "notice list"])

@@ -16,6 +16,7 @@ from cdc.postgres.arrays import plain, texts
 MANY_ROWS = 1000  # fetched, after which statistics are looked at, before these rows are sent
 STATISTICS_EVERY_S = 1.0
 STATISTICS_WITHIN_S = 2.0
+STATISTICS_PAUSE_S = 60.0  # where that was too short: fetches wait for it
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,7 @@ class Fetcher:
         self._conn = conn
         self._layouts = layouts
         self._fetched = 0  # since statistics were looked at
-        self._looked_at = 0.0
+        self._looks_again_at = 0.0
 
     async def fetch(
         self, plans: Mapping[int, FetchPlan], snapshot: Snapshot
@@ -82,9 +83,11 @@ class Fetcher:
         """A burst comes into tables that the planner takes for empty: recording would crawl."""
         self._fetched += fetched
         now = time.monotonic()
-        if self._fetched >= MANY_ROWS and now - self._looked_at >= STATISTICS_EVERY_S:
-            self._fetched, self._looked_at = 0, now
-            await run_within(self._conn, "refresh_statistics", [], STATISTICS_WITHIN_S)
+        if self._fetched >= MANY_ROWS and now >= self._looks_again_at:
+            self._fetched = 0
+            done = await run_within(self._conn, "refresh_statistics", [], STATISTICS_WITHIN_S)
+            pause = STATISTICS_EVERY_S if done is not None else STATISTICS_PAUSE_S
+            self._looks_again_at = time.monotonic() + pause
 
     async def _created(
         self, full: Mapping[int, list[Delivery]], snapshot: Snapshot

@@ -69,7 +69,7 @@ alter table cdc.dead set (
 create function cdc.refresh_statistics() returns void
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp
-set lock_timeout = '100ms'
+set lock_timeout = '10ms'
 set enable_seqscan = off
 as $$
 declare

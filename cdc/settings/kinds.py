@@ -248,15 +248,12 @@ def foreign_form(address: str) -> str | None:
 
 def _database_url(value: str) -> str:
     if (form := foreign_form(value)) is not None:
-        raise ValueError(f"{form}; expected postgresql://user:password@host:port/database")
+        raise ValueError(form)
     try:
         Conninfo.parse(value.encode())
     except psycopg.Error:
         # libpq's message would repeat the address, and with it a password.
-        raise ValueError(
-            "PostgreSQL's client cannot read it; expected "
-            "postgresql://user:password@host:port/database"
-        ) from None
+        raise ValueError("PostgreSQL's client cannot read it") from None
     scheme, _, rest = value.partition("://")
     place = rest.partition("?")[0] if scheme in ("postgresql", "postgres") else ""
     if "@" in place.partition("@")[2] or "@" in place.partition("/")[2]:

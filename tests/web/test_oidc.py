@@ -28,7 +28,7 @@ from cdc.settings import Settings
 from cdc.web import sessions
 from cdc.web.oidc import Provider, Refused
 from tests.web.browser import Page, Person, person
-from tests.web.kit import WITHIN, Served, account, serving
+from tests.web.kit import WITHIN, Served, account, serving, until
 
 PEOPLE = {
     "kim": {"groups": ["helpdesk", "others"], "email": "kim@example.com"},
@@ -208,10 +208,11 @@ async def test_an_answer_for_another_browser_is_refused(
     state = parse_qs(urlsplit(asked).query)["state"][0]  # which this provider leaves out
     page = await here.get(f"{await approve(asked, 'kim', 'deny')}&state={state}", follow=False)
     assert page.status == 401
-    refused = [line for line in installed.served.lines if "sign-in was not" in line["event"]]
-    errors = " ".join(line["error"] for line in refused)
-    assert "nonce" in errors
-    assert "access_denied" in errors
+    lines = installed.served.lines  # which a thread reads: the last one may come after the answer
+    until(lambda: any("access_denied" in line.get("error", "") for line in lines))
+    refused = [line["error"] for line in lines if "sign-in was not" in line["event"]]
+    assert "nonce" in " ".join(refused)
+    assert "access_denied" in refused[-1]
     assert not any("of-the-client" in str(line) for line in installed.served.lines)
 
 

@@ -81,11 +81,13 @@ class HandshakeEnded(ConnectionResetError):
 
 def lacks_authorities(context: ssl.SSLContext) -> bool:
     """It trusts no certificate at all, so none can pass."""
-    if context.cert_store_stats()["x509"]:
-        return False
-    # A folder of certificates is looked into only when one is needed.
+    return not context.cert_store_stats()["x509"] and not folder_of_authorities()
+
+
+def folder_of_authorities() -> bool:
+    """Whether the system has a folder of certificates. It is read only when one is needed."""
     folder = ssl.get_default_verify_paths().capath
-    return not folder or not any(Path(folder).iterdir())
+    return bool(folder) and any(Path(folder).iterdir())
 
 
 def of_certificate(error: CertificateRefused, peer: str) -> str:

@@ -30,11 +30,10 @@ from tests.bench.child import Child, cpu_of, tree
 from tests.bench.kit import arguments
 from tests.bench.place import Database
 from tests.bench.target import Target
-from tests.bench.work.live import HOOKS, listening, load, rows
+from tests.bench.work.live import FEW_CONNECTIONS, HOOKS, listening, load, rows
 
 SAMPLED_EVERY_S = 0.2
 WARM_UP_S = 2.0
-CONNECTIONS = 16  # of baseline (b)
 CONSUMER, WATCHES, OTHER = "what delivers", "watching session", "other sessions"
 WRITERS = "writers' sessions"
 PARTS = (CONSUMER, WATCHES, WRITERS, OTHER)
@@ -145,7 +144,7 @@ def measured(
     ):
         captured.register(bench.target.base())
         for number in range(pairs):
-            with listening(bench, notify, CONNECTIONS) as child:
+            with listening(bench, notify, FEW_CONNECTIONS) as child:
                 child.calm()
                 plain.append(_one(bench, notify, child, rate, seconds))
             captured.empty()

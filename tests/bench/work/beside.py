@@ -132,16 +132,19 @@ def _until_ended(database: Database, number: int, daemon: Child) -> float:
 
 
 def reads(bench: Bench) -> list[Figure]:
-    """100 reads/s of the list beside a daemon that delivers 200/s; latency of both."""
+    """100 reads/s of the list beside a daemon that delivers 200/s; latency of both. The same reads
+    beside (b)."""
     seconds = bench.size.time(SECONDS)
     alone: list[live.Lived] = []
     beside: list[live.Lived] = []
-    times: list[list[float]] = []
-    costs: list[ReadCost] = []
+    plain_alone: list[live.Lived] = []
+    plain_beside: list[live.Lived] = []
+    found: list[Reads] = []
     server = bench.server()
     rows = live.rows(RATE, bench.size.warm_up + seconds)
     with (
         server.database("captured", live.HOOKS, rows) as database,
+        server.database("notify", live.HOOKS, rows) as notify,
         server.session() as admin,
         account(admin, database.url) as address,
         serving(address, database.url) as served,
@@ -151,26 +154,25 @@ def reads(bench: Bench) -> list[Figure]:
         _give_way(served)
         plan = _plan(served, bench.size.warm_up + seconds)
         for run in range(bench.size.runs):
-            for runs in (alone, beside) if run % 2 == 0 else (beside, alone):
+            for busy in (False, True) if run % 2 == 0 else (True, False):
                 database.run("truncate cdc.queue, cdc.retry, cdc.dead, cdc.lane")
-                with bench.daemon(database) as daemon:
-                    if runs is alone:
-                        alone.append(live.load(bench, database, RATE, seconds, consumer=daemon))
-                        continue
-                    with bench.child("reader", plan) as reader:
-                        reader.answer()
-                        reader.tell(b"go")
-                        before = pages.cpu(served)
-                        beside.append(live.load(bench, database, RATE, seconds, consumer=daemon))
-                        client, *found = (one for (one,) in RECORD.iter_unpack(reader.result()))
-                        costs.append(ReadCost.of(before, pages.cpu(served), client, len(found)))
-                        times.append(milliseconds(found))
+                with bench.daemon(database) as daemon, _reading(bench, served, plan, busy) as ours:
+                    lived = live.load(bench, database, RATE, seconds, consumer=daemon)
+                (beside if busy else alone).append(lived)
+                found += ours
+                with (
+                    live.listening(bench, notify, live.FEW_CONNECTIONS) as child,
+                    _reading(bench, served, plan, busy),
+                ):
+                    lived = live.load(bench, notify, RATE, seconds, consumer=child)
+                (plain_beside if busy else plain_alone).append(lived)
+            cost = found[-1].cost
             bench.say(
                 f"  alone {live.latency_line(alone[-1])}; beside {live.latency_line(beside[-1])};"
-                f" reads p50 {percentile(times[-1], 0.5):.1f} ms,"
-                f" p99 {percentile(times[-1], 0.99):.1f} ms; a read is {costs[-1].serve:.1f} ms of"
-                f" serve, {costs[-1].postgres:.1f} of PostgreSQL, {costs[-1].client:.1f} of the"
-                " client"
+                f" (b) {live.latency_line(plain_alone[-1])}; {live.latency_line(plain_beside[-1])};"
+                f" reads p50 {percentile(found[-1].times, 0.5):.1f} ms,"
+                f" p99 {percentile(found[-1].times, 0.99):.1f} ms; a read is {cost.serve:.1f} ms of"
+                f" serve, {cost.postgres:.1f} of PostgreSQL, {cost.client:.1f} of the client"
             )
     return (
         [
@@ -178,7 +180,7 @@ def reads(bench: Bench) -> list[Figure]:
                 "reads",
                 f"{READS} reads/s of the list, from when they are due, {name}",
                 "ms",
-                [percentile(run, share) for run in times],
+                [percentile(one.times, share) for one in found],
                 bound=bound,
             )
             for name, share, bound in (
@@ -189,13 +191,31 @@ def reads(bench: Bench) -> list[Figure]:
         + [
             Figure("reads", f"processor time of a read, {name}", "ms", values)
             for name, values in (
-                ("serve", [cost.serve for cost in costs]),
-                ("its sessions in PostgreSQL", [cost.postgres for cost in costs]),
-                ("the client that reads", [cost.client for cost in costs]),
+                ("serve", [one.cost.serve for one in found]),
+                ("its sessions in PostgreSQL", [one.cost.postgres for one in found]),
+                ("the client that reads", [one.cost.client for one in found]),
             )
         ]
         + _pair("reads", f"{READS} reads/s of the list", alone, beside)
+        + _pair("reads", "the same reads, (b) delivers", plain_alone, plain_beside, plain=True)
     )
+
+
+@contextmanager
+def _reading(bench: Bench, served: Served, plan: ReadPlan, busy: bool) -> Iterator[list[Reads]]:
+    """Reads while the block lasts, if they are wanted; what came of them is known at its end."""
+    found: list[Reads] = []
+    if not busy:
+        yield found
+        return
+    with bench.child("reader", plan) as reader:
+        reader.answer()
+        reader.tell(b"go")
+        before = pages.cpu(served)
+        yield found
+        client, *times = (one for (one,) in RECORD.iter_unpack(reader.result()))
+        cost = ReadCost.of(before, pages.cpu(served), client, len(times))
+        found.append(Reads(milliseconds(times), cost))
 
 
 def _give_way(served: Served) -> None:
@@ -224,6 +244,13 @@ class ReadCost(NamedTuple):
         return cls(serve / reads, postgres / reads, client_ns / 1e6 / reads)
 
 
+class Reads(NamedTuple):
+    """Milliseconds that each read took, and what one cost."""
+
+    times: list[float]
+    cost: ReadCost
+
+
 def _log(database: Database, rows: int) -> None:
     """Deliveries of the days before."""
     asked = {"rows": rows, "webhooks": live.HOOKS, "first": 1, "last": rows}
@@ -241,8 +268,14 @@ def _plan(served: Served, seconds: float) -> ReadPlan:
 
 
 def _pair(
-    workload: str, what: str, alone: list[live.Lived], beside: list[live.Lived]
+    workload: str,
+    what: str,
+    alone: list[live.Lived],
+    beside: list[live.Lived],
+    *,
+    plain: bool = False,
 ) -> list[Figure]:
+    """plain: (b) delivered, which has nothing to reach, and may lose some."""
     return [
         Figure(
             workload,
@@ -251,8 +284,8 @@ def _pair(
             [run.account.latency(share) for run in beside],
             [run.account.latency(share) for run in alone],
             "without it",
-            bound,
-            **summed(run.account for run in (*beside, *alone) if name == "p50"),
+            None if plain else bound,
+            **summed(run.account for run in (*beside, *alone) if name == "p50" and not plain),
         )
         for name, share, bound in (("p50", 0.5, None), ("p99", 0.99, NOT_SLOWER))
     ]

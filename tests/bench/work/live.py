@@ -21,6 +21,7 @@ SESSIONS = 16
 MOST = 20_000  # changes a second that nobody exceeds
 STRAGGLERS = 20.0  # seconds that what is missing may take in the end
 CONNECTIONS = (16, 64, 256)
+FEW_CONNECTIONS = 16  # of baseline (b), where no best number is looked for
 SWEPT_AT, SWEEP = 1000, 1.0  # changes a second, and for how many, to find the best of them
 LONG = 20
 LOADS: tuple[tuple[int, float, dict[str, Bound]], ...] = (

@@ -6,6 +6,7 @@ import psycopg
 import pytest
 
 from cdc.sandbox.embedded import EmbeddedPostgres
+from tests.bench.constant import BULK_TRIGGER
 from tests.bench.place import Server
 from tests.bench.sharing import Shares, shared, split
 
@@ -80,3 +81,15 @@ def test_the_baseline_of_constants_inserts_one_into_a_table_like_the_queue(
                 for table in ("constant_queue", "cdc.queue")
             )
             assert ours == queue
+
+
+def test_the_baseline_of_constants_inserts_as_many_as_a_statement_changes(
+    postgres: EmbeddedPostgres,
+) -> None:
+    with (
+        Server.theirs(postgres.url()) as server,
+        server.database("constant", 2, 3) as database,
+    ):
+        database.run(BULK_TRIGGER)
+        database.change(3)
+        assert database.ask("select count(*) from constant_queue") == 3

@@ -8,6 +8,7 @@ from statistics import median
 import psycopg
 
 from tests.bench.bench import Bench
+from tests.bench.constant import BULK_TRIGGER
 from tests.bench.figures import Bound, Figure
 from tests.bench.place import Database
 
@@ -18,7 +19,8 @@ LEAST_RUNS = 3
 
 
 def bulk(bench: Bench) -> list[Figure]:
-    """One statement, in a new session, on a table without dead rows, with and without capture;
+    """One statement, in a new session, on a table without dead rows, with and without capture, and
+    with a statement trigger that inserts constants for each row into a table like the queue;
     then 500 single-row updates before and after it in one session."""
     rows = bench.size.count(ROWS, 1000)
     runs = max(bench.size.runs, LEAST_RUNS)
@@ -26,11 +28,15 @@ def bulk(bench: Bench) -> list[Figure]:
     with (
         server.database("bare", HOOKS, rows) as bare,
         server.database("captured", HOOKS, rows) as captured,
+        server.database("constant", HOOKS, rows) as constant,
     ):
         captured.register(bench.target.base())
-        without, with_capture = [], []
+        constant.run(BULK_TRIGGER)
+        without, with_capture, constants = [], [], []
         for _ in range(runs):
             without.append(_statement(bare, rows))
+            constant.run("truncate constant_queue")
+            constants.append(_statement(constant, rows))
             with_capture.append(_statement(captured, rows))
         before, after = zip(*(_around(captured, rows) for _ in range(runs)), strict=True)
     return [
@@ -42,6 +48,14 @@ def bulk(bench: Bench) -> list[Figure]:
             without,
             BARE,
             Bound(2.5, 1.8, better="less"),
+        ),
+        Figure(
+            "bulk",
+            "... with a statement trigger that inserts constants",
+            "s",
+            constants,
+            without,
+            BARE,
         ),
         Figure(
             "bulk",

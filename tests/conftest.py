@@ -169,7 +169,7 @@ def pytest_collection() -> Iterator[None]:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """What tests have to tell beside that they passed: their property ``summary``."""
+    """What tests report beyond that they passed: their property ``summary``."""
     for report in terminalreporter.getreports(""):
         for name, value in getattr(report, "user_properties", ()):
             if name == "summary" and report.when == "call":

@@ -50,8 +50,8 @@ class Consequences:
             another = is_open and worker.last_error != outcome.error
             worker.last_error = outcome.error
             self._failing(worker, decision, outcome, now)
-        elif worker.told_busy:
-            worker.told_busy = False
+        elif worker.logged_busy:
+            worker.logged_busy = False
             self._observer.busy_no_more(worker.webhook.id)
         if decision.transition is not None:
             self._observer.breaker(
@@ -98,10 +98,10 @@ class Consequences:
             self._observer.failing(worker.webhook.id, outcome)
         elif (
             not lane.failures
-            and not worker.told_busy
+            and not worker.logged_busy
             and lane.failing_for(now) >= BUSY_LOGGED_AFTER_S
         ):
-            worker.told_busy = True
+            worker.logged_busy = True
             self._observer.busy(worker.webhook.id, outcome, lane.failing_for(now))
         if decision.suspend:
             self._suspend(worker, f"the receiver {outcome.detail}")

@@ -25,7 +25,7 @@ class Worker:
     sealer:  None while the registration cannot be used (no secret, say): the lane is held then.
     secrets_until: loop time at which a rotated secret runs out, or None.
     tasks:   the attempts in flight.
-    told_busy: the log says that its receiver wants to be left alone.
+    logged_busy: the log says that its receiver wants to be left alone.
     unable:  cdc.lane says that this machine cannot connect.
     noted:   cdc.lane says that it is failing: to be corrected at the first success.
     succeeding: the last attempt was a success.
@@ -41,7 +41,7 @@ class Worker:
     reload: asyncio.TimerHandle | None = None
     acknowledged: int = 0
     last_error: str | None = None
-    told_busy: bool = False
+    logged_busy: bool = False
     unable: bool = False
     noted: bool = False
     succeeding: bool = False
@@ -64,10 +64,10 @@ class Worker:
         rest = self.lane.let_go(now)
         if self.sealer is None and self.webhook.state is WebhookState.ACTIVE:
             rest = replace(rest, wake=now + UNUSABLE_RETRY_S)
-        if rest == Rest(None, None, None) and not self.noted and not self.told_busy:
+        if rest == Rest(None, None, None) and not self.noted and not self.logged_busy:
             return None
         known = (self.webhook.version, self.acknowledged, self.last_error)
-        return Resting(rest, *known, self.told_busy, self.noted, self.receiver)
+        return Resting(rest, *known, self.logged_busy, self.noted, self.receiver)
 
     def close(self) -> None:
         self.closing = True
@@ -85,7 +85,7 @@ class Resting:
     version: int
     acknowledged: int
     last_error: str | None
-    told_busy: bool
+    logged_busy: bool
     noted: bool
     receiver: int | None = None
 
@@ -138,7 +138,7 @@ def open_worker(
     if resting is not None:
         worker.acknowledged = resting.acknowledged
         worker.last_error = resting.last_error
-        worker.told_busy = resting.told_busy
+        worker.logged_busy = resting.logged_busy
         worker.noted = resting.noted
         worker.receiver = resting.receiver
     return worker

@@ -18,9 +18,9 @@ from cdc.webhooks import checks
 Connection = psycopg.Connection[Any]
 
 # plain: a type of PostgreSQL's own. Using another one could run code of the role that made it.
-# trusted: so could reading somebody's table, with the rights of who reads, and whoever registers
-# webhooks may read secrets. So only tables are read whose owner could do as much anyway, and of
-# which no policy hides rows.
+# trusted: so could reading another role's table, with the rights of the reader, and a role that may
+# register webhooks may read secrets. So only tables are read whose owner could do as much anyway,
+# and of which no policy hides rows.
 _TYPE = """
 select format_type(a.atttypid, a.atttypmod),
        t.typnamespace = 'pg_catalog'::regnamespace as plain,

@@ -1,4 +1,4 @@
-"""What every workload has at hand: receiver, databases, daemon, somebody to tell how far it is."""
+"""What every workload has at hand: receiver, databases, daemon, and a printer of progress."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ SHORT = Size(runs=1, scale=0.2, seconds=4.0)
 class Bench:
     """A run of the benchmark.
 
-    say:    tells a person what is going on.
+    say:    prints what is going on.
     theirs: the user's own server, if that is what is measured.
     best:   concurrencies of the baselines' clients that were found best, by what they are for.
     """
@@ -101,5 +101,5 @@ class Bench:
         """Carries out a writer's plan. Returns what was committed."""
         with self.child("writer", plan) as child:
             child.answer()
-            child.tell(b"go")
+            child.send(b"go")
             return [Written._make(row) for row in writer.RECORD.iter_unpack(child.result())]

@@ -101,8 +101,8 @@ def _latency(figures: list[Figure]) -> Chart | None:
     lines = []
     for color, (rate, figure) in enumerate(by_rate.items()):
         for who, key in (("", "percentiles"), (" (b)", "baseline_percentiles")):
-            told = figure.more[key]
-            points = [(place, median(told[name])) for place, name in places]
+            reported = figure.more[key]
+            points = [(place, median(reported[name])) for place, name in places]
             lines.append(Line(f"{rate:,} changes/s{who}", points, color, bool(who)))
     if not lines:
         return None
@@ -111,7 +111,7 @@ def _latency(figures: list[Figure]) -> Chart | None:
 
 def _over_time(figures: list[Figure]) -> Chart | None:
     lines: list[Line] = []
-    told: set[str] = set()
+    reported: set[str] = set()
     for figure in figures:
         step = figure.more["over_time_step_s"]
         name = (
@@ -121,10 +121,10 @@ def _over_time(figures: list[Figure]) -> Chart | None:
         )
         # The last step is cut: it says nothing about a rate.
         values = figure.more["over_time"][:-1]
-        if name not in told and values:
+        if name not in reported and values:
             points = [((n + 0.5) * step, value) for n, value in enumerate(values)]
-            lines.append(Line(name, points, len(told)))
-            told.add(name)
+            lines.append(Line(name, points, len(reported)))
+            reported.add(name)
     if not lines:
         return None
     return Chart("Deliveries over time", "seconds", "deliveries/s", lines)

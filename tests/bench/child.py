@@ -39,14 +39,14 @@ class Child(ChildProcess):
             pipes=True,
         )
         if plan is not None:
-            self.tell(orjson.dumps(plan))
+            self.send(orjson.dumps(plan))
 
     @property
     def _output(self) -> IO[bytes]:
         assert self._process.stdout is not None
         return self._process.stdout
 
-    def tell(self, line: bytes) -> None:
+    def send(self, line: bytes) -> None:
         """Writes a line to it. Raises ProcessFailed when it is not there any more."""
         assert self._process.stdin is not None
         try:

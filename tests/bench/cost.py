@@ -3,7 +3,7 @@
     python -m tests.bench.cost [--repetitions 7] [--rows 100000] [--json]
 
 Time: one session updates 1 to 100,000 rows of a table by one statement, a transaction each, in
-turns: without triggers, with capture while nobody is registered, for one webhook, for three. Told
+turns: without triggers, with capture and no webhook, for one webhook, for three. Printed
 is the median of the statement (COMMIT is the same for all), and what it is beyond the one without
 triggers, for each row and webhook.
 
@@ -37,7 +37,7 @@ from tests.bench.kit import arguments
 from tests.support import installation
 
 SIZES = (1, 10, 64, 65, 1_000, 10_000, 100_000)
-WAYS = {"plain": None, "nobody": 0, "one": 1, "three": 3}
+WAYS = {"plain": None, "none": 0, "one": 1, "three": 3}
 SETTINGS = {"shared_buffers": "512MB", "max_wal_size": "8GB", "checkpoint_timeout": "1h"}
 HELD = 20_000
 """Deliveries in a daemon's memory."""
@@ -100,7 +100,7 @@ def times(server: EmbeddedPostgres, args: argparse.Namespace) -> list[dict[str, 
         took: dict[str, list[float]] = {name: [] for name in WAYS}
         for turn in range(again + 1):
             order = list(WAYS)
-            for name in order[turn % 4 :] + order[: turn % 4]:  # nobody is always first
+            for name in order[turn % 4 :] + order[: turn % 4]:  # none is always first
                 ms = statement(conns[name], size, WAYS[name] is not None)
                 if turn:  # the first one warms
                     took[name].append(ms)
@@ -232,7 +232,7 @@ def main() -> int:
         print(json.dumps(found))
         return 0
     print(f"PostgreSQL {found['server']}; ms of one UPDATE, and microseconds a row and webhook")
-    print("    rows     plain    nobody       one     three   us, one  us, three")
+    print("    rows     plain      none       one     three   us, one  us, three")
     for row in found["times"]:
         ms = "".join(f"{row[name]:>10.3f}" for name in WAYS)
         print(f"{row['rows']:>8}{ms}{row['us_one']:>10.1f}{row['us_three']:>11.1f}")

@@ -30,7 +30,7 @@ def write(report: Report, folder: Path) -> None:
     plots.mkdir(exist_ok=True)
     for name, chart in drawn.items():
         chart.save(plots / f"{name}.svg")
-    text = f"{before}{BEGIN}\n\n{_told(report, drawn)}\n{END}{after}"
+    text = f"{before}{BEGIN}\n\n{_figures(report, drawn)}\n{END}{after}"
     (folder / PAGE).write_text(text, "utf-8")
     figures = orjson.dumps(report.as_json(), option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS)
     (folder / "performance.json").write_bytes(figures + b"\n")
@@ -50,9 +50,9 @@ def place(folder: Path) -> tuple[str, str]:
     return before, after
 
 
-def _told(report: Report, drawn: Mapping[str, Chart]) -> str:
-    told = heading(report).split("\n")
-    parts = [f"Measured on {report.machine['at'][:10]}. {told[0]}", *told[1:]]
+def _figures(report: Report, drawn: Mapping[str, Chart]) -> str:
+    lines = heading(report).split("\n")
+    parts = [f"Measured on {report.machine['at'][:10]}. {lines[0]}", *lines[1:]]
     before = ""
     for figure in report.figures:
         if figure.workload != before:

@@ -59,7 +59,7 @@ class Figure:
     runs:     its values, one a run; its value is their median.
     baseline: values of what it is compared with, from the same runs; ``against`` names it.
     bound:    what it has to reach, if anything.
-    lost, repeated: deliveries, over all its runs; told once where several figures share them.
+    lost, repeated: deliveries, over all its runs; given once where several figures share them.
     more:     what else is worth telling, for JSON.
     note:     a few words for people.
     """

@@ -112,7 +112,7 @@ class Bench:
         return self._measure({number: began[number] for number in healthy})
 
     async def _arrived(self, owed: dict[int, int]) -> None:
-        """Waits for what was measured, for so long; what is missing then is told."""
+        """Waits for what was measured, for so long; what is missing then is reported."""
         deadline = time.monotonic() + ARRIVED_WITHIN
         while time.monotonic() < deadline:
             taken = self.peer.counts.deliveries
@@ -188,7 +188,7 @@ class Bench:
             if request.webhook in came:
                 came[request.webhook].append(request)
         for number, times in began.items():
-            # Written one after the other by one writer: the body's time tells which it was.
+            # Written one after the other by one writer: the body's time identifies it.
             line = sorted(came[number], key=lambda request: request.time)
             line.reverse()
             for until, sent in sorted(times.items()):
@@ -256,18 +256,18 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        told = figures(runner.run(measure(args, args.seed)))
+        rows = figures(runner.run(measure(args, args.seed)))
     if args.json:
-        print(json.dumps({"aim": {"ratio": AIM_RATIO, "p99_ms": AIM_P99}, "phases": told}))
+        print(json.dumps({"aim": {"ratio": AIM_RATIO, "p99_ms": AIM_P99}, "phases": rows}))
     else:
         table = Table(title=f"healthy endpoints, {args.rate:g} deliveries/s, {args.repeats} turns")
         table.add_column("phase")
-        for column in next(iter(told.values())):
+        for column in next(iter(rows.values())):
             table.add_column(column.replace("_", " "), justify="right")
-        for name, row in told.items():
+        for name, row in rows.items():
             table.add_row(name, *(f"{value:g}" for value in row.values()))
         Console(width=120).print(table)
-    return 1 if any(row["missing"] for row in told.values()) else 0
+    return 1 if any(row["missing"] for row in rows.values()) else 0
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ def machine() -> dict[str, Any]:
 
 
 def lone_commit(server: Server) -> float:
-    """Milliseconds of a single-row update that commits by itself, when nobody else writes."""
+    """Milliseconds of a single-row update in autocommit, while no other session writes."""
     with server.database("bare", 1, 1) as database:
         return _lone_commit(database)
 

@@ -3,9 +3,9 @@
     python -m tests.bench.pages [--rows 10000000] [--webhooks 10000] [--repeats 15] [--json]
 
 A database of its own is filled by SQL, 28 days of log, a third of it of one webhook; `cdc serve`
-answers. Told are processor times, medians: of the server's sessions for a page, and of serve. They
-bear a busy machine better than times of the clock do. Aims: a page of the list 1 ms of PostgreSQL
-and 2.5 ms of serve, any other page 10 ms of PostgreSQL.
+answers. Reported are processor times, medians: of the server's sessions for a page, and of serve.
+They bear a busy machine better than times of the clock do. Aims: a page of the list 1 ms of
+PostgreSQL and 2.5 ms of serve, any other page 10 ms of PostgreSQL.
 """
 
 from __future__ import annotations

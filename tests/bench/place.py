@@ -33,7 +33,7 @@ PREFIX = "cdc_bench_"
 
 # Nothing of the disk: what a flush costs, the writer's COMMIT pays with or without us.
 FREE_FLUSH = {"fsync": "off"}
-# A flush of 1 ms, as on a disk in a cloud: whoever commits waits for company, even when alone.
+# A flush of 1 ms, as on a disk in a cloud: a commit waits for others to join it, even when alone.
 SLOW_FLUSH = {"fsync": "on", "commit_delay": "1000", "commit_siblings": "0"}
 # Room enough that no checkpoint falls into a run, and another one into none.
 ROOMY = {
@@ -58,7 +58,7 @@ class NotHere(CdcError):
 class Server:
     """A PostgreSQL in which databases are made and dropped again.
 
-    url: an address of it, of somebody who may create databases and roles.
+    url: an address of it, of an account that may create databases and roles.
     """
 
     def __init__(self, url: str, embedded: EmbeddedPostgres | None = None) -> None:
@@ -173,7 +173,7 @@ class Database:
             capture(self.url, mapping)
 
     def register(self, base: str, hooks: int | None = None, *, cap: int = 10) -> None:
-        """Registers webhooks 1, 2, 3, ..., one for each company, whoever was registered before.
+        """Registers webhooks 1, 2, 3, ..., one for each company, in place of all registered before.
 
         base: of their endpoints, to which the webhook's number is added.
         """

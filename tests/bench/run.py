@@ -47,7 +47,7 @@ WORKLOADS: dict[str, Workload] = {
     "backfill": backfill,
     "reads": reads,
 }
-"""In the order in which they are run and told."""
+"""In the order in which they are run and reported."""
 
 IN_SHORT = ("drain", "live", "writers")
 """Those of the short form."""
@@ -128,7 +128,7 @@ def run(
                 report.failed[name] = f"{error.message}\n{error.hint}".rstrip()
                 say(f"  failed: {report.failed[name]}")
             except Exception as error:
-                # A defect of ours: told in full, and it loses nothing of what others measured.
+                # A defect of ours: reported in full, and it loses nothing of what others measured.
                 report.failed[name] = f"{type(error).__name__}: {error}".strip()
                 say("".join(traceback.format_exception(error)))
             finally:

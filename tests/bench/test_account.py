@@ -37,12 +37,12 @@ def test_what_did_not_come_is_lost() -> None:
     assert match(written(1), [], HOOKS).latency(0.5) == float("inf")
 
 
-def test_what_nobody_owed_or_came_to_somebody_else_is_strange() -> None:
+def test_an_unowed_or_misdirected_arrival_is_strange() -> None:
     account = match(written(1), [receipt(7, 3), receipt(1, 3, hook=2)], HOOKS)
     assert (account.strange, account.lost) == (2, 1)
 
 
-def test_what_warms_up_is_owed_but_tells_no_latency() -> None:
+def test_a_warm_up_is_owed_but_not_in_the_latency() -> None:
     # Number 2 is sent before and committed after, number 1 all before.
     since = 3 * MS - MS // 4
     account = match(
@@ -52,7 +52,7 @@ def test_what_warms_up_is_owed_but_tells_no_latency() -> None:
     assert account.lost == 1
 
 
-def test_rows_that_are_changed_again_and_again_are_told_apart_by_webhook_id() -> None:
+def test_changes_of_one_row_are_distinguished_by_webhook_id() -> None:
     receipts = [receipt(1, n, uid=uid) for n, uid in enumerate((b"a", b"b", b"b"))]
     assert tally(4, receipts) == (2, 1)
 

@@ -15,6 +15,6 @@ def test_all_clients_are_compared(
     monkeypatch.setattr(clients, "CONCURRENCY", (1, 2))
     monkeypatch.setattr("sys.argv", ["clients", "--requests", "4", "--rounds", "1", "--json"])
     assert clients.main() == 0
-    told = json.loads(capsys.readouterr().out)
-    assert [sorted(told[kind]) for kind in ("plain", "tls")] == [sorted(clients.CLIENTS)] * 2
-    assert all(one["cpu_us"] > 0 for kind in told.values() for one in kind.values())
+    report = json.loads(capsys.readouterr().out)
+    assert [sorted(report[kind]) for kind in ("plain", "tls")] == [sorted(clients.CLIENTS)] * 2
+    assert all(one["cpu_us"] > 0 for kind in report.values() for one in kind.values())

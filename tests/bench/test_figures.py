@@ -46,7 +46,7 @@ def test_events_by_second() -> None:
     times = [10 * SECOND + n * SECOND // 4 for n in range(10)]
     assert by_second(times, 10 * SECOND) == [4, 4, 2]
     assert by_second(times, 10 * SECOND, step=0.5) == [4, 4, 4, 4, 4]
-    # What came before is not told, an empty second is.
+    # What came before is not reported, an empty second is.
     assert by_second([9 * SECOND, 12 * SECOND], 10 * SECOND) == [0, 0, 1]
 
 
@@ -80,7 +80,7 @@ def test_what_never_came_has_no_number() -> None:
 def test_a_figure_is_the_median_of_its_runs() -> None:
     figure = Figure("w", "n", "/s", [1, 100, 3], [2, 2, 900], "(a)", Bound(1.0, 2.0), lost=1)
     assert (figure.value, figure.base, figure.ratio) == (3, 2, 1.5)
-    told = figure.as_json()
-    assert told["runs"] == [1, 100, 3]
-    assert told["verdict"] == "reach"
-    assert told["lost"] == 1
+    made = figure.as_json()
+    assert made["runs"] == [1, 100, 3]
+    assert made["verdict"] == "reach"
+    assert made["lost"] == 1

@@ -40,10 +40,10 @@ def test_on_the_users_server(postgres: EmbeddedPostgres, monkeypatch: pytest.Mon
     with psycopg.connect(postgres.url(), autocommit=True) as conn:
         conn.execute(f"create database {PREFIX}1_1")  # left by one that was killed
     before = roles(postgres)
-    told: list[str] = []
+    printed: list[str] = []
     names = bench.chosen(["flush", "live", "drain"], short=False)
     assert names == ["drain", "live", "flush"]
-    report = bench.run(names, size=TINY, theirs=postgres.url(), say=told.append)
+    report = bench.run(names, size=TINY, theirs=postgres.url(), say=printed.append)
     assert not report.failed
     assert set(report.skipped) == {"flush"}
     assert {figure.workload for figure in report.figures} == {"drain", "live"}
@@ -54,12 +54,12 @@ def test_on_the_users_server(postgres: EmbeddedPostgres, monkeypatch: pytest.Mon
     assert not any(figure.lost or figure.repeated for figure in report.figures)
     assert report.ok
     assert json.dumps(report.as_json(), allow_nan=False)
-    assert told[0].startswith("drain: ")
+    assert printed[0].startswith("drain: ")
     assert not databases(postgres)
     assert roles(postgres) == before
 
 
-def test_a_workload_that_fails_is_told_and_keeps_no_other_from_its_own(
+def test_a_failed_workload_is_reported_and_the_others_run(
     postgres: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(_: Bench) -> list[Figure]:
@@ -85,9 +85,9 @@ def test_the_command_measures_on_a_server_of_its_own(
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setenv("CDC_DATABASE_URL", "postgresql://nobody@x/y")
     assert main(["--short", "--workload", "bulk", "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert [figure["workload"] for figure in told["figures"]] == ["bulk", "bulk"]
-    assert all(figure["verdict"] for figure in told["figures"])
+    printed = json.loads(capsys.readouterr().out)
+    assert [figure["workload"] for figure in printed["figures"]] == ["bulk", "bulk"]
+    assert all(figure["verdict"] for figure in printed["figures"])
     left = [path.name for path in tmp_path.iterdir() if not path.name.startswith("cdc-postgresql-")]
     assert not left
 

@@ -23,7 +23,7 @@ INDEXES = (
 )
 
 
-def test_what_nobody_else_used_is_the_writers() -> None:
+def test_unattributed_time_counts_as_the_writers() -> None:
     before = {(1, "checkpointer"): 5.0, (2, ""): 1.0}
     after = {
         (1, "checkpointer"): 5.5,
@@ -35,7 +35,7 @@ def test_what_nobody_else_used_is_the_writers() -> None:
     assert found == Shares(clients=6.0, writers=16.25, sessions=3.0, background=0.75)
 
 
-def test_sessions_of_a_daemon_are_told_from_writers(postgres: EmbeddedPostgres) -> None:
+def test_sessions_of_a_daemon_are_distinguished_from_writers(postgres: EmbeddedPostgres) -> None:
     server = Server(postgres.url(), postgres)
     with (
         server.database("bare", 1, 1) as database,

@@ -52,7 +52,7 @@ def answers(connection: socket.socket, number: int) -> float:
 
 
 @pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
-def test_it_tells_hook_key_id_and_time(target: Target, tls: bool) -> None:
+def test_it_records_hook_key_id_and_time(target: Target, tls: bool) -> None:
     base = target.base(tls=tls)
     with dialled(target, tls=tls) as connection:
         before = time.monotonic_ns()
@@ -63,7 +63,7 @@ def test_it_tells_hook_key_id_and_time(target: Target, tls: bool) -> None:
     assert before <= found.at <= after
 
 
-def test_requests_in_one_packet_are_told_apart(target: Target) -> None:
+def test_requests_in_one_packet_are_separated(target: Target) -> None:
     base = target.base()
     with dialled(target) as connection:
         connection.sendall(b"".join(wire.message(base, 1, key) for key in range(1, 51)))

@@ -1,4 +1,4 @@
-"""Writers: the schedule is kept whatever the database does, and every change is told."""
+"""Writers: the schedule is kept whatever the database does, and every change is recorded."""
 
 from __future__ import annotations
 
@@ -74,6 +74,6 @@ def test_without_a_rate_each_session_sends_when_it_was_answered(database: Databa
     assert all(b.sent >= a.done for a, b in pairwise(found))
 
 
-def test_a_row_that_is_not_there_is_told(database: Database) -> None:
+def test_a_missing_row_is_reported(database: Database) -> None:
     with pytest.raises(SystemExit, match="there is no candidate"):
         written(writer.Plan(database.url, 0, 0.2, 1, ROWS + 1, 1))

@@ -6,7 +6,7 @@ Single-row updates by pgbench on a durable server whose flush takes 1 ms (made b
 three ways that take turns within each repetition:
 
 (a) plain:  tables without triggers
-(b) silent: capture, one webhook, nobody has armed the bell
+(b) silent: capture, one webhook, the doorbell is not armed
 (c) killed: the same; a daemon that had armed the bell was killed (SIGKILL) a moment before
 
 Prints transactions a second and the ratios to (a); of (c) second by second, because the bell rings
@@ -42,7 +42,7 @@ SCRIPT = f"""
 \\set id random(1, {ROWS})
 update candidate set name = :id where id = :id;
 """
-# A flush of 1 ms, as on a disk of a cloud: whoever commits waits for company, even when alone.
+# A flush of 1 ms, as on a disk of a cloud: a commit waits for others to join it, even when alone.
 SETTINGS = {
     "fsync": "on",
     "commit_delay": "1000",
@@ -106,7 +106,7 @@ class Bench:
         )
         try:
             deadline = time.monotonic() + 60
-            # Armed anew a moment ago: as long as the bell can ring at all after a kill.
+            # Armed again a moment ago: as long as the bell can ring at all after a kill.
             while self._silent_in() < 2.9:
                 if daemon.poll() is not None or time.monotonic() > deadline:
                     raise SystemExit("the daemon does not arm the bell")
@@ -171,7 +171,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
         bench.plain()  # warm
         bench.silent()
         for turn in range(args.repetitions):
-            for name, way in ways[turn % 3 :] + ways[: turn % 3]:  # nobody is always first
+            for name, way in ways[turn % 3 :] + ways[: turn % 3]:  # none is always first
                 found[name].append(way())
                 if not args.json:
                     print(f"{turn + 1}: {name:<7} {found[name][-1]}", file=sys.stderr)

@@ -22,7 +22,7 @@ def shared_database(
 
 @pytest.fixture
 def suite(shared_database: str) -> Iterator[Suite]:
-    """The default mapping's suite with a few rows and nobody registered; its tables are to be left
+    """The default mapping's suite with a few rows and no webhook; its tables are to be left
     as they are."""
     made = Suite(shared_database)
     made.run(RESET)

@@ -155,7 +155,7 @@ def seen_by_the_trigger(suite: Suite, code: str) -> None:
 
 @pytest.mark.parametrize("few", [True, False], ids=["few", "many"])
 def test_serialization_errors_pass_through(own_suite: Suite, few: bool) -> None:
-    """They tell the writer to try again, which only it can do."""
+    """They mean that the writer should try again, which only it can do."""
     own_suite.register("1")
     own_suite.run("insert into rating select g, 19 from generate_series(100, 199) g")
     own_suite.clear()
@@ -196,7 +196,7 @@ def test_any_other_error_does_not(own_suite: Suite, few: bool) -> None:
 
 
 def test_a_lock_timeout_of_the_writer_is_no_error_of_ours(own_suite: Suite) -> None:
-    """Somebody alters a parent: where the writer would not wait, the change waits instead."""
+    """A session alters a parent: where the writer would not wait, the change waits instead."""
     own_suite.register("1")
     with connect(own_suite.url) as other:
         other.execute("begin; lock table candidate in access exclusive mode")

@@ -25,7 +25,7 @@ def arm(suite: Suite, seconds: float = 60) -> None:
 
 
 def rings(suite: Suite, listener: Connection) -> int:
-    """How often it rang until now: a later ring, told apart by its payload, is waited for."""
+    """How often it rang until now: a later ring, known by its payload, is waited for."""
     suite.run("select pg_notify('cdc', 'proof')")
     heard = []
     for notification in listener.notifies(timeout=10):
@@ -37,7 +37,7 @@ def rings(suite: Suite, listener: Connection) -> int:
     return len(heard) - 1
 
 
-def test_silent_when_nobody_armed_it(suite: Suite, listener: Connection) -> None:
+def test_silent_unless_armed(suite: Suite, listener: Connection) -> None:
     suite.register("1")
     rings(suite, listener)  # registering rings always
     suite.run("update rating set stars = 1")

@@ -1,4 +1,4 @@
-"""Nobody runs code as cdc_capture by naming things of their own like ours or like PostgreSQL's."""
+"""No role runs code as cdc_capture by naming objects like ours or like PostgreSQL's."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ FUNCTIONS = [
 
 @pytest.fixture
 def attacker(own_suite: Suite) -> Iterator[Connection]:
-    """A writer who may create temporary things, as everybody may by default."""
+    """A writer who may create temporary things, as every role may by default."""
     own_suite.run(
         """
         create role attacker; grant all on all tables in schema public to attacker;

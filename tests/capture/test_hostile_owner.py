@@ -1,6 +1,6 @@
 """The owner of a mapped table has code of theirs run by capture: what can it get at?
 
-Whoever owns a table decides what happens when it is read. That cannot be prevented, so what reads
+The owner of a table decides what happens when it is read. That cannot be prevented, so what reads
 it must not be able to do anything worth having.
 """
 
@@ -19,7 +19,7 @@ from cdc.settings import Settings
 from cdc.webhooks import company
 from tests.capture.kit import Connection, Suite, connect
 
-# What the code tries, each by itself. All of it has to be refused.
+# What the code tries, each on its own. All of it must be refused.
 WANTED = [
     "select secret from cdc.webhook_secret",
     "select endpoint from cdc.webhook",
@@ -51,7 +51,7 @@ WANTED = [
     "select setval('cdc.bell', 1)",
     "select cdc.resolve('{}')",
     "update cdc.shard set epoch = epoch + 1",
-    # To run as somebody else than itself.
+    # To run as another role than its own.
     "alter function cdc_capture.resolve_rating(bigint[]) security invoker",
     "alter function cdc_capture.capture_rating() security invoker",
     "alter function cdc_capture.capture_rating() set search_path = public",
@@ -99,7 +99,7 @@ declare
   w text;
   before text := coalesce(current_setting('loot.thieves', true), '');
 begin
-  -- What it tries springs the trap anew. Once as each role is enough, or it would go on until the
+  -- What it tries springs the trap again. Once as each role is enough, or it would go on until the
   -- stack is full, at each level for each of what it tries.
   if before like '%<' || current_user || '>%' then
     return 17;
@@ -125,7 +125,7 @@ create function steal_now() returns bigint language plpgsql immutable as
 
 @pytest.fixture
 def owned(own_suite: Suite) -> Iterator[Suite]:
-    """A suite whose tables belong to somebody who is after the secrets of its webhooks."""
+    """A suite whose tables belong to an attacker who is after the secrets of its webhooks."""
     LOOT.clear()
     suite = own_suite
     suite.conn.add_notice_handler(_loot)
@@ -165,7 +165,7 @@ def _loot(notice: psycopg.errors.Diagnostic) -> None:
 
 
 def gains() -> list[tuple[str, str, str]]:
-    """What worked, or failed otherwise than for want of rights, for anybody but the attacker."""
+    """What worked, or failed otherwise than for want of rights, for all but the attacker."""
     return [
         (who, what, state)
         for who, what, state in LOOT
@@ -335,7 +335,7 @@ def test_our_commands_do_not_read_what_others_own(owned: Suite, app: Connection)
         settings = Settings(database_url=account)
         assert "by the catalogue only" in tables(Patient(doctor, settings, owned.mapping)).message
     assert ran_as(owned) == set()
-    # Whoever acts for the owner is told more, and the trap springs: it was one.
+    # An account that acts for the owner sees more, and the trap springs: it was one.
     owned.run("grant suite_app to late_daemon")
     assert len(company.doubts(account, owned.mapping, ["77"])) == 1
     assert "late_daemon" in ran_as(owned)

@@ -1,4 +1,4 @@
-"""Who is in the way of a strong lock is told, by what it is, and what to do about it."""
+"""What holds up a strong lock is named, by what it is, and what to do about it."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_an_autovacuum(own_suite: Suite) -> None:
 
 
 def test_who_came_later_is_not_blamed(suite: Suite) -> None:
-    """Whoever queued behind a try that failed goes on when it is given up, and holds the table when
+    """A session that queued behind a try that failed goes on after it, and holds the table when
     it is asked who was in the way."""
     with connect(suite.url) as before, connect(suite.url) as since:
         before.execute("begin; update rating set stars = 1")
@@ -52,9 +52,9 @@ def test_who_came_later_is_not_blamed(suite: Suite) -> None:
         since.execute("begin; lock table rating in row exclusive mode")
         both = holders(suite.conn, WANTED)
         assert {f"pid {c.info.backend_pid} " in both for c in (before, since)} == {True}
-        told = holders(suite.conn, WANTED, waited_ms=100)
-        assert f"pid {before.info.backend_pid} " in told
-        assert f"pid {since.info.backend_pid} " not in told
+        found = holders(suite.conn, WANTED, waited_ms=100)
+        assert f"pid {before.info.backend_pid} " in found
+        assert f"pid {since.info.backend_pid} " not in found
 
 
 def test_who_reads_is_in_the_way_of_who_drops_alone(suite: Suite) -> None:
@@ -62,7 +62,7 @@ def test_who_reads_is_in_the_way_of_who_drops_alone(suite: Suite) -> None:
         reader.execute("begin; select from rating")
         assert holders(suite.conn, WANTED) == ""
         assert holders(suite.conn, [WantedLock("ACCESS SHARE", ("rating",))]) == ""
-        told = holders(suite.conn, [WantedLock("ACCESS EXCLUSIVE", ("rating",))])
-        assert f"pid {reader.info.backend_pid} (postgres, idle in transaction" in told
-    assert "pg_terminate_backend" in advice(told)
+        found = holders(suite.conn, [WantedLock("ACCESS EXCLUSIVE", ("rating",))])
+        assert f"pid {reader.info.backend_pid} (postgres, idle in transaction" in found
+    assert "pg_terminate_backend" in advice(found)
     assert "pg_stat_activity" in advice("")

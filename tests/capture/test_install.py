@@ -145,7 +145,7 @@ def test_rights_that_were_taken_away_are_given_again(suite: Suite) -> None:
 
 
 def test_a_mapping_without_an_event_any_more(own_suite: Suite) -> None:
-    """Its triggers, functions and rights go; what is queued under its layout can still be told."""
+    """Its triggers, functions and rights go; what is queued under its layout can still be read."""
     own_suite.register("1")
     own_suite.run("update note set name = 'x'; update rating set stars = 1")
     mapping = changed(
@@ -251,20 +251,20 @@ def test_a_table_that_is_locked_for_long(own_suite: Suite) -> None:
     assert planned(own_suite) == []
 
 
-def test_nobody_queues_behind_us_longer_than_the_timeout(own_suite: Suite) -> None:
-    """Somebody idles in a transaction on the table; a third wants to write to it, and can while the
-    first still idles, though it has waited behind us: the catalogue of locks says so."""
+def test_a_writer_queues_behind_us_no_longer_than_the_timeout(own_suite: Suite) -> None:
+    """A session idles in a transaction on the table; a third wants to write to it, and can while
+    the first still idles, though it has waited behind us: the catalogue of locks says so."""
     own_suite.run("drop trigger cdc_capture_insert on rating")
     steps = planned(own_suite)
     lock_retry = LockRetry(lock_timeout_ms=300, tries=200, pause=0.3)
-    told: list[object] = []
+    reported: list[object] = []
 
     def run() -> None:
         try:
             install.carry_out(own_suite.command, steps, lambda _: None, lock_retry)
-            told.append("installed")
+            reported.append("installed")
         except Exception as error:
-            told.append(error)
+            reported.append(error)
 
     with (
         connect(own_suite.url) as idle,
@@ -300,10 +300,10 @@ def test_nobody_queues_behind_us_longer_than_the_timeout(own_suite: Suite) -> No
                 queued = queued or ours in blocked(theirs)
             wanting.join()
         # ... though the first idles on, and capture is not installed.
-        assert told == []
+        assert reported == []
         idle.execute("commit")
         installing.join(60)
-    assert told == ["installed"]
+    assert reported == ["installed"]
     assert planned(own_suite) == []
 
 

@@ -1,4 +1,4 @@
-"""What could not be captured at once: one that never can be keeps nobody else waiting."""
+"""What could not be captured at once: one that never can be keeps no other waiting."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def suite(own_suite: Suite) -> Suite:
 
 
 def test_one_that_cannot_be_read_does_not_keep_its_neighbours(suite: Suite) -> None:
-    """As where a column has got another type, or somebody has made the row up."""
+    """As where a column has got another type, or the row was forged."""
     suite.run(MINE.format(resource="rating", own="[1]"))
     suite.run(ORPHAN)
     suite.run(PARENT)

@@ -117,7 +117,7 @@ TABLE = [
         """,
     ),
     Change(
-        "a note is updated: it is on a candidate now, and by nobody",
+        "a note is updated: it is on a candidate now, and without an author",
         "update note set answervideo_id = null, candidate_id = 19, customer_id = null where id = 4",
         """
         {"endpoint": "https://abc.com/hook", "time": "<time>", "event": "note_changed", "data":

@@ -14,7 +14,7 @@ from cdc.sandbox.suite import tables_sql
 from cdc.schema import migrations
 from tests.capture.kit import ROWS, Suite, connect
 
-# As on Supabase: each new table is secured, whoever makes it.
+# As on Supabase: each new table is secured, by whichever role it is made.
 SECURE_ALL = """
 create function public.secure() returns event_trigger language plpgsql as $$
 declare made record;

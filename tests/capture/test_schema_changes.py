@@ -25,7 +25,7 @@ def expect_kept_then_captured(suite: Suite, write: str, mend: str, reason: str) 
     assert len(suite.unresolved()) == count
     assert {resource for resource, _ in suite.unresolved()} == {"rating"}
     assert reason in suite.one("select min(reason) from cdc.unresolved")
-    # Nobody finds it in vain, and a try changes nothing.
+    # No migration finds it in vain, and a try changes nothing.
     assert suite.resolve() == 0
     assert len(suite.unresolved()) == count
     suite.run(mend)
@@ -184,7 +184,7 @@ def test_the_mapping_follows_a_renaming(own_suite: Suite, write: str, column: st
 
 
 def test_no_more_than_needed_is_kept_of_a_row(own_suite: Suite) -> None:
-    """Keys are short; a letter of application is not, and is nobody's business here."""
+    """Keys are short; a letter of application is not, and must not leave the table."""
     own_suite.run("alter table rating add letter text, add cv jsonb")
     own_suite.register("1")
     own_suite.run("alter table candidate rename to applicant")

@@ -117,7 +117,7 @@ def test_a_failing_statement_leaves_nothing(suite: Suite) -> None:
     assert suite.queued() == []
 
 
-def test_where_nobody_is_registered_nothing_is_written(suite: Suite) -> None:
+def test_without_a_webhook_nothing_is_written(suite: Suite) -> None:
     suite.register("3")
     suite.register("1", "note_changed")
     suite.run("update project set company_id = company_id")

@@ -1,4 +1,4 @@
-"""Whoever owns a table may put code into it: it runs neither as who installs, nor beside writers
+"""The owner of a table may put code into it: it runs neither as who installs, nor beside writers
 who do not know them."""
 
 from __future__ import annotations

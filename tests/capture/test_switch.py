@@ -1,4 +1,4 @@
-"""The kill switch: at once, in nobody's way, and what it has cost can be told afterwards."""
+"""The kill switch: at once, in no session's way, and what it has cost can be read afterwards."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_while_writers_are_busy(own_suite: Suite) -> None:
 
 
 def test_it_works_within_transactions_that_are_open(own_suite: Suite) -> None:
-    """What they have changed before is captured; nobody waits for them, nor they for anybody."""
+    """What they have changed before is captured; they wait for no session, and none for them."""
     own_suite.register("1")
     with connect(own_suite.url) as other:
         other.execute("begin isolation level repeatable read")
@@ -94,7 +94,7 @@ def test_whatever_mapping_is_installed(own_suite: Suite) -> None:
     assert own_suite.queued() == []
 
 
-def test_a_function_that_belongs_to_somebody_else(own_suite: Suite) -> None:
+def test_a_function_of_another_owner(own_suite: Suite) -> None:
     """Who has to stop it in a hurry need not find out first why it cannot be replaced."""
     own_suite.register("1")
     for switch, captured in ((off, 0), (on, 1)):
@@ -116,7 +116,7 @@ def test_when_it_was_off_is_noted_with_the_functions(own_suite: Suite) -> None:
     assert gaps() == []
     began = now()
     off(own_suite)
-    off(own_suite)  # once more: it is the same gap
+    off(own_suite)  # again: it is the same gap
     (gap,) = gaps()
     assert gap.until is None
     assert gap.who == "postgres"
@@ -137,7 +137,7 @@ def test_when_it_was_off_is_noted_with_the_functions(own_suite: Suite) -> None:
     assert len(gaps()) > 10
 
 
-def test_a_body_changed_by_hand_is_told_from_an_older_one(own_suite: Suite) -> None:
+def test_a_body_changed_by_hand_is_distinguished_from_an_older_one(own_suite: Suite) -> None:
     function = render.functions(default_mapping(), default_mapping().resources["rating"])[0]
     assert render.intact(function.body)
     body = function.body.rpartition("-- Rendered")[0]

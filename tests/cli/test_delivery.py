@@ -78,7 +78,7 @@ class TestList:
         assert set(states(cdc, "--since", moment.isoformat())) == {2}
         assert "30m" in cdc.refused("delivery", "list", "--since", "yesterday", code=2)
 
-    def test_the_log_is_searched_a_day_back_unless_told(
+    def test_the_log_is_searched_a_day_back_by_default(
         self, cdc: Command, db: psycopg.Connection
     ) -> None:
         cdc.add()
@@ -95,7 +95,7 @@ class TestList:
         assert (rows[0]["key"], rows[0]["action"]) == ("2", "modified")
         assert rows == sorted(rows, key=lambda row: (row["time"], row["id"]), reverse=True)
 
-    def test_what_is_unknown_is_told(self, cdc: Command) -> None:
+    def test_unknown_values_are_reported(self, cdc: Command) -> None:
         assert "retrying" in cdc.refused("delivery", "list", "--state", "lost", code=2)
         assert "unknown webhook 77" in cdc.refused("delivery", "list", "--webhook", 77)
         assert "unknown webhook" in cdc.refused("delivery", "list", "--webhook", 2**70)
@@ -114,7 +114,7 @@ class TestShow:
             assert (by_number["id"], by_number["state"]) == (number, state)
             assert by_number["webhook_id"] == UID.format(number)
 
-    def test_tells_all_there_is(self, everywhere: Command) -> None:
+    def test_shows_all_fields(self, everywhere: Command) -> None:
         found = only(everywhere, 2)
         assert found["refs"] == {"base": None, "company": "1", "project": "7"}
         assert (found["event"], found["action"], found["key"]) == (
@@ -144,13 +144,15 @@ class TestShow:
         found = cdc.json("delivery", "show", 77)
         assert sorted(one["webhook"] for one in found) == [1, 2]
 
-    def test_a_change_without_a_company_is_told(self, cdc: Command, db: psycopg.Connection) -> None:
+    def test_a_change_without_a_company_is_shown(
+        self, cdc: Command, db: psycopg.Connection
+    ) -> None:
         db.execute("insert into rating default values")
         row = db.execute("select id from cdc.unresolved").fetchone()
         assert row is not None
         assert "has found no company" in cdc.refused("delivery", "show", row[0])
 
-    def test_what_is_unknown_is_told(self, unchanged: Command) -> None:
+    def test_unknown_values_are_reported(self, unchanged: Command) -> None:
         assert "CDC_LOG_DAYS" in unchanged.refused("delivery", "show", 12345)
         assert "CDC_LOG_DAYS" in unchanged.refused("delivery", "show", UID.format(9))
         assert "webhook-id" in unchanged.refused("delivery", "show", "nonsense", code=2)

@@ -138,7 +138,7 @@ def verdicts(cdc: Command) -> dict[str, str]:
     return {name: check["verdict"] for name, check in findings(cdc).items()}
 
 
-def told(cdc: Command, check: str) -> tuple[str, str]:
+def verdict_of(cdc: Command, check: str) -> tuple[str, str]:
     """The verdict of one check, and what it says."""
     found = findings(cdc)[check]
     return found["verdict"], f"{found['message']}\n{found['todo']}"
@@ -181,7 +181,7 @@ def test_what_is_wrong_is_found(
     db.execute("select pg_stat_reset_single_table_counters('cdc.queue'::regclass)")
     here = db.info.dbname
     db.execute(harm.format(here=here).encode())
-    found, said = told(cdc, check)
+    found, said = verdict_of(cdc, check)
     assert found == verdict, said
     assert words.format(here=here) in said
     if verdict == "fail":  # and is not well for `cdc status`
@@ -189,12 +189,10 @@ def test_what_is_wrong_is_found(
         assert any(stated in problem for problem in problems), problems
 
 
-def test_settings_of_a_role_are_its_own_affair_but_told(
-    cdc: Command, db: psycopg.Connection
-) -> None:
+def test_settings_of_a_role_are_reported_but_accepted(cdc: Command, db: psycopg.Connection) -> None:
     db.execute("create role loader; alter role loader set session_replication_role = replica")
     try:
-        verdict, said = told(cdc, "replication")
+        verdict, said = verdict_of(cdc, "replication")
         assert verdict == "warn"
         assert "alter role loader reset session_replication_role" in said
     finally:
@@ -206,7 +204,7 @@ def test_triggers_that_always_fire_are_not_passed_by(cdc: Command, db: psycopg.C
         for trigger in ("cdc_capture_insert", "cdc_capture_update"):
             db.execute(f"alter table {table} enable always trigger {trigger}".encode())
     db.execute(f"alter database {db.info.dbname} set session_replication_role = replica".encode())
-    assert told(cdc, "replication")[0] == "ok"
+    assert verdict_of(cdc, "replication")[0] == "ok"
 
 
 def test_what_a_subscription_applies_is_not_captured() -> None:
@@ -235,7 +233,7 @@ def test_what_a_subscription_applies_is_not_captured() -> None:
                 time.sleep(0.02)
             assert here.execute("select from cdc.queue").fetchall() == []
             assert here.execute("select from cdc.unresolved").fetchall() == []
-            verdict, said = told(Command({"CDC_DATABASE_URL": server.url()}), "replication")
+            verdict, said = verdict_of(Command({"CDC_DATABASE_URL": server.url()}), "replication")
             assert verdict == "warn"
             assert "subscription notes writes to public.note" in said
             here.execute("alter subscription notes disable")
@@ -267,15 +265,15 @@ def test_a_virtual_column_in_the_mapping(cdc: Command, db: psycopg.Connection) -
         "alter table note drop column customer_id;"
         " alter table note add column customer_id bigint generated always as (1) virtual"
     )
-    verdict, said = told(cdc, "tables")
+    verdict, said = verdict_of(cdc, "tables")
     assert verdict == "fail"
     assert "virtual generated column" in said
 
 
 def test_tables_of_the_same_name_are_named(cdc: Command, db: psycopg.Connection) -> None:
-    assert "same name" not in told(cdc, "tables")[1]
+    assert "same name" not in verdict_of(cdc, "tables")[1]
     db.execute("create schema tenant; create table tenant.rating (id bigint primary key)")
-    verdict, said = told(cdc, "tables")
+    verdict, said = verdict_of(cdc, "tables")
     assert verdict == "ok"
     assert "of the same name, and not captured: tenant.rating" in said
 
@@ -302,7 +300,7 @@ def test_a_function_of_postgresql_that_was_taken_away(
     reader = as_role("cdc_reader")
     db.execute("revoke execute on function pg_control_system() from public")
     grant = "grant execute on function pg_control_system() to cdc_daemon, cdc_admin, cdc_reader"
-    verdict, said = told(reader, "identity")
+    verdict, said = verdict_of(reader, "identity")
     assert verdict == "warn"
     assert grant in said
     assert grant in reader("status").err

@@ -10,7 +10,7 @@ import pytest
 from cdc.sandbox.embedded import EmbeddedPostgres
 from cdc.schema import migrations
 from tests.cli.command import Command
-from tests.cli.test_doctor import told
+from tests.cli.test_doctor import verdict_of
 from tests.cli.test_status import log
 from tests.support.installation import adopt
 
@@ -20,16 +20,16 @@ class TestRoom:
         self, cdc: Command, db: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr("cdc.diagnosis.doctor.resources.BLOATED", 200_000)
-        assert told(cdc, "sizes")[0] == "ok"
+        assert verdict_of(cdc, "sizes")[0] == "ok"
         db.execute(
             "insert into cdc.queue (webhook_id, layout, action, time, refs)"
             " select 1, 1, 'c', now(), '{}' from generate_series(1, 5000)"
         )
         db.execute("analyze cdc.queue")
-        assert told(cdc, "sizes")[0] == "ok"
+        assert verdict_of(cdc, "sizes")[0] == "ok"
         db.execute("delete from cdc.queue")
         db.execute("analyze cdc.queue")
-        verdict, said = told(cdc, "sizes")
+        verdict, said = verdict_of(cdc, "sizes")
         assert verdict == "warn"
         assert "reindex table concurrently cdc.queue" in said
 
@@ -44,26 +44,26 @@ class TestRoom:
         db.execute("delete from cdc.queue")
         db.execute("select pg_stat_force_next_flush()")
         db.execute("select 1")
-        verdict, said = told(cdc, "vacuum")
+        verdict, said = verdict_of(cdc, "vacuum")
         assert verdict == "warn"
         assert "cdc.queue has 100 dead rows" in said
 
     def test_a_server_without_autovacuum(self, cdc: Command, db: psycopg.Connection) -> None:
         db.execute(f"alter database {db.info.dbname} set track_counts = off".encode())
-        verdict, said = told(cdc, "vacuum")
+        verdict, said = verdict_of(cdc, "vacuum")
         assert verdict == "fail"
         assert "track_counts" in said
 
-    def test_a_log_that_nobody_empties(self, cdc: Command, db: psycopg.Connection) -> None:
+    def test_a_log_that_is_not_pruned(self, cdc: Command, db: psycopg.Connection) -> None:
         log(db, cdc.add()["id"], 1, "delivered", at="clock_timestamp() - interval '15 days'")
-        assert told(cdc, "log")[0] == "ok"
+        assert verdict_of(cdc, "log")[0] == "ok"
         log(db, 1, 2, "delivered", at="clock_timestamp() - interval '17 days'")
-        assert told(cdc, "log")[0] == "warn"
+        assert verdict_of(cdc, "log")[0] == "warn"
 
     def test_an_account_with_few_connections(self, cdc: Command, db: psycopg.Connection) -> None:
         db.execute("create role narrow login connection limit 2 in role cdc_daemon")
         try:
-            verdict, said = told(cdc, "connections")
+            verdict, said = verdict_of(cdc, "connections")
             assert verdict == "warn"
             assert "alter role narrow connection limit" in said
         finally:
@@ -88,18 +88,18 @@ class TestWhoMayDoWhat:
     ) -> None:
         db.execute(harm.encode())
         try:
-            found, said = told(cdc, "roles")
+            found, said = verdict_of(cdc, "roles")
             assert (found, words in said) == (verdict, True), said
         finally:
             db.execute(mended.encode())
-        assert told(cdc, "roles")[0] == "ok"
+        assert verdict_of(cdc, "roles")[0] == "ok"
 
     def test_accounts(
         self, cdc: Command, db: psycopg.Connection, as_role: Callable[[str], Command]
     ) -> None:
         db.execute("create role django login in role cdc_owner; alter table note owner to django")
         try:
-            verdict, said = told(cdc, "accounts")
+            verdict, said = verdict_of(cdc, "accounts")
             assert verdict == "warn"
             assert "revoke cdc_owner, cdc_capture from django cascade" in said
         finally:
@@ -109,35 +109,35 @@ class TestWhoMayDoWhat:
             return psycopg.connect(url, application_name="cdc watch", autocommit=True)
 
         with running(cdc.env["CDC_DATABASE_URL"]):
-            verdict, said = told(cdc, "accounts")
+            verdict, said = verdict_of(cdc, "accounts")
             assert (verdict, "runs as postgres" in said) == ("warn", True)
         with running(as_role("cdc_reader").env["CDC_DATABASE_URL"]):
-            verdict, said = told(cdc, "accounts")
+            verdict, said = verdict_of(cdc, "accounts")
             assert (verdict, "Any account can choose that application name" in said) == (
                 "fail",
                 True,
             )
         with running(as_role("cdc_daemon").env["CDC_DATABASE_URL"]):
-            assert told(cdc, "accounts")[0] == "ok"
+            assert verdict_of(cdc, "accounts")[0] == "ok"
 
     def test_who_can_become_our_owners(
         self, cdc: Command, db: psycopg.Connection, as_role: Callable[[str], Command]
     ) -> None:
         installer = as_role("cdc_owner")
         name = psycopg.conninfo.conninfo_to_dict(installer.env["CDC_DATABASE_URL"])["user"]
-        verdict, said = told(cdc, "accounts")
+        verdict, said = verdict_of(cdc, "accounts")
         assert (verdict, f"{name} can become cdc_owner" in said) == ("warn", True)
         assert f"revoke cdc_owner from {name} cascade" in said
-        # Who asks is named, and no stranger; nor is whoever owns the database.
-        verdict, said = told(installer, "accounts")
+        # Who asks is named, and no stranger; nor is the owner of the database.
+        verdict, said = verdict_of(installer, "accounts")
         assert (verdict, f"{name} can become cdc_owner" in said) == ("ok", True)
         db.execute(f"alter database {db.info.dbname} owner to {name}".encode())
         try:
-            verdict, said = told(cdc, "accounts")
+            verdict, said = verdict_of(cdc, "accounts")
             assert (verdict, f"{name} can become cdc_owner" in said) == ("ok", True)
             # But not beside a stranger.
             db.execute("create role stranger in role cdc_capture")
-            verdict, said = told(cdc, "accounts")
+            verdict, said = verdict_of(cdc, "accounts")
             assert verdict == "warn"
             assert "stranger can become cdc_capture" in said
             assert "revoke cdc_capture from stranger cascade" in said
@@ -155,17 +155,17 @@ def test_who_made_our_roles_before_us() -> None:
         with psycopg.connect(early, autocommit=True) as conn:
             for role in ("cdc_owner", "cdc_admin"):
                 conn.execute(f"create role {role} nologin".encode())
-            if conn.info.server_version < 160_000:  # there it is not theirs by itself
+            if conn.info.server_version < 160_000:  # there it is not theirs by default
                 conn.execute("grant cdc_owner, cdc_admin to early with admin option")
         migrations.upgrade(server.url())
         cdc = Command({"CDC_DATABASE_URL": server.url()})
         adopt(server.url())
-        verdict, said = told(cdc, "accounts")
+        verdict, said = verdict_of(cdc, "accounts")
         assert (verdict, "early can become cdc_owner" in said) == ("warn", True), said
         revoke = said[said.index("revoke cdc_admin, cdc_owner from early") :].split(". ")[0]
         with psycopg.connect(server.url(), autocommit=True) as dba:
             dba.execute(revoke.encode())
-        verdict, said = told(cdc, "accounts")
+        verdict, said = verdict_of(cdc, "accounts")
         assert "early" not in said
         assert verdict == "ok"
         with psycopg.connect(early, autocommit=True) as conn:

@@ -18,7 +18,7 @@ from psycopg import pq
 from cdc.diagnosis.doctor.database import reached
 from cdc.sandbox.embedded import EmbeddedPostgres
 from tests.cli.command import Command
-from tests.cli.test_doctor import told
+from tests.cli.test_doctor import verdict_of
 from tests.support import installation
 
 
@@ -28,7 +28,7 @@ def test_old_transactions(
     monkeypatch.setattr("cdc.diagnosis.doctor.database.OLD_TRANSACTION", 0.0)
     with psycopg.connect(cdc.env["CDC_DATABASE_URL"], application_name="report") as other:
         other.execute("select 1")
-        verdict, said = told(cdc, "transactions")
+        verdict, said = verdict_of(cdc, "transactions")
         assert verdict == "warn"
         pid = other.info.backend_pid
         assert f"process {pid} (report, user postgres, idle in transaction)" in said
@@ -64,12 +64,12 @@ def test_what_keeps_vacuum_back(
     def row(sql: str) -> Any:
         return db.execute(sql.encode()).fetchall()[0][0]
 
-    assert told(cdc, "snapshots")[0] == "ok"
+    assert verdict_of(cdc, "snapshots")[0] == "ok"
     with psycopg.connect(cdc.env["CDC_DATABASE_URL"], application_name="report") as other:
         other.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
         other.execute("select 1")
         pass_by()
-        verdict, said = told(cdc, "snapshots")
+        verdict, said = verdict_of(cdc, "snapshots")
         assert verdict == "warn"
         assert f"pg_terminate_backend({other.info.backend_pid})" in said
     db.execute("select pg_create_physical_replication_slot('gone')")
@@ -86,43 +86,43 @@ def test_what_keeps_vacuum_back(
             assert time.monotonic() < deadline
             time.sleep(0.01)
         pass_by()
-        verdict, said = told(cdc, "snapshots")
+        verdict, said = verdict_of(cdc, "snapshots")
         assert verdict == "warn"
         assert "replication slot gone, unused," in said
         assert "pg_drop_replication_slot('gone')" in said
     finally:
         db.execute("select pg_drop_replication_slot('gone')")
-    assert told(cdc, "snapshots")[0] == "ok"
+    assert verdict_of(cdc, "snapshots")[0] == "ok"
 
 
 def test_clocks_that_differ(cdc: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     real = time.time
     monkeypatch.setattr("cdc.diagnosis.doctor.database.time.time", lambda: real() + 90)
-    verdict, said = told(cdc, "clock")
+    verdict, said = verdict_of(cdc, "clock")
     assert verdict == "warn"
     assert "the clock of this host is 90 s ahead of the database's" in said
     monkeypatch.setattr("cdc.diagnosis.doctor.database.time.time", lambda: real() - 301)
-    verdict, said = told(cdc, "clock")
+    verdict, said = verdict_of(cdc, "clock")
     assert verdict == "fail"
     assert "5 min behind" in said
 
 
 def test_a_server_that_is_too_old(cdc: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cdc.schema.migrations.SUPPORTED", 99)
-    assert told(cdc, "server")[0] == "fail"
+    assert verdict_of(cdc, "server")[0] == "fail"
 
 
 def test_a_standby_and_a_server_that_flushes() -> None:
     with EmbeddedPostgres(durable=True) as server:
         installation.prepare_template(server.url())
         cdc = Command({"CDC_DATABASE_URL": server.url()})
-        assert told(cdc, "durability")[0] == "ok"
+        assert verdict_of(cdc, "durability")[0] == "ok"
         with psycopg.connect(server.url()) as conn:
             (data,) = conn.execute("show data_directory").fetchall()[0]
         server.stop()
         (Path(data) / "standby.signal").touch()
         server.start()
-        verdict, said = told(cdc, "server")
+        verdict, said = verdict_of(cdc, "server")
         assert verdict == "fail"
         assert "a standby" in said
         # Commands say so as well, and not what exactly cannot be done there.
@@ -149,23 +149,23 @@ def test_who_holds_what_daemons_write(
     expected: str,
 ) -> None:
     monkeypatch.setattr("cdc.diagnosis.doctor.recording.LOCK_HELD_S", 0.0)
-    # A writer of the suite is in nobody's way.
+    # A writer of the suite is in no session's way.
     with psycopg.connect(database) as writer:
         writer.execute("insert into company (name) values ('x')")
         writer.execute(
             "insert into cdc.queue (webhook_id, layout, action, time, refs)"
             " values (1, 1, 'c', now(), '{}')"
         )
-        assert told(cdc, "recording")[0] == "ok"
+        assert verdict_of(cdc, "recording")[0] == "ok"
     with psycopg.connect(database, application_name="forgotten") as holder:
         holder.execute(statement.encode())
-        verdict, said = told(cdc, "recording")
+        verdict, said = verdict_of(cdc, "recording")
         assert verdict == expected
         assert f"process {holder.info.backend_pid} (forgotten, user postgres, idle in" in said
         assert f"pg_terminate_backend({holder.info.backend_pid})" in said
         assert "open for" in said
-        if expected == "fail":  # an account that sees no times is told the holder, and so is status
-            verdict, said = told(as_role("cdc_reader"), "recording")
+        if expected == "fail":  # an account that sees no times sees the holder, and so does status
+            verdict, said = verdict_of(as_role("cdc_reader"), "recording")
             assert (verdict, f"process {holder.info.backend_pid} (forgotten" in said) == (
                 ("fail", True)
             )
@@ -177,7 +177,7 @@ def test_a_commit_that_waits_for_a_standby_that_is_gone(monkeypatch: pytest.Monk
     with EmbeddedPostgres(durable=True) as server:
         installation.prepare_template(server.url())
         cdc = Command({"CDC_DATABASE_URL": server.url()})
-        assert told(cdc, "commits")[0] == "ok"
+        assert verdict_of(cdc, "commits")[0] == "ok"
         with (
             psycopg.connect(server.url(), autocommit=True) as admin,
             psycopg.connect(server.url()) as writer,
@@ -201,7 +201,7 @@ def test_a_commit_that_waits_for_a_standby_that_is_gone(monkeypatch: pytest.Monk
                     "select not exists (select from pg_stat_activity where wait_event = 'SyncRep')"
                 ).fetchone() == (True,):
                     assert time.monotonic() < deadline
-                verdict, said = told(cdc, "commits")
+                verdict, said = verdict_of(cdc, "commits")
             finally:
                 stop.set()
                 admin.execute("alter system reset synchronous_standby_names")
@@ -217,21 +217,21 @@ def test_prepared_transactions(monkeypatch: pytest.MonkeyPatch) -> None:
     with EmbeddedPostgres(settings={"max_prepared_transactions": "2"}) as server:
         installation.prepare_template(server.url())
         cdc = Command({"CDC_DATABASE_URL": server.url(), "CDC_DOORBELL": "on"})
-        assert told(cdc, "doorbell")[0] == "fail"
+        assert verdict_of(cdc, "doorbell")[0] == "fail"
         cdc.env["CDC_DOORBELL"] = "auto"
-        assert told(cdc, "doorbell")[0] == "ok"
+        assert verdict_of(cdc, "doorbell")[0] == "ok"
         with psycopg.connect(server.url(), autocommit=True) as conn:
             for statement, verdict in (
                 ("update cdc.shard set epoch = epoch where id = 3", "warn"),
                 ("lock table cdc.attempt in share mode", "fail"),
             ):
                 conn.execute(f"begin; {statement}; prepare transaction 'lost'".encode())
-                found, said = told(cdc, "recording")
+                found, said = verdict_of(cdc, "recording")
                 assert found == verdict
                 assert "prepared transaction 'lost' of postgres holds the lock" in said
                 assert "rollback prepared 'lost'" in said
                 conn.execute("rollback prepared 'lost'")
-        assert told(cdc, "recording")[0] == "ok"
+        assert verdict_of(cdc, "recording")[0] == "ok"
 
 
 @contextmanager
@@ -266,7 +266,7 @@ def test_who_stands_on_the_way_to_the_database(cdc: Command) -> None:
             address = f"postgresql://me:geheim@127.0.0.1:{port}/db{more}"
             assert Command({**cdc.env, "CDC_DATABASE_URL": address})("status").code == 1
         assert heard == ([] if more else [b"pgeheim\0"])
-    assert told(cdc, "wire")[0] == "ok", "loopback"
+    assert verdict_of(cdc, "wire")[0] == "ok", "loopback"
     assert reached("", encrypted=False, mode="prefer").verdict == "ok"
     assert reached("192.0.2.1", encrypted=True, mode="verify-full").verdict == "ok"
     for encrypted, mode in ((False, "prefer"), (True, "prefer"), (True, "require")):

@@ -64,8 +64,8 @@ def test_what_waits_or_is_dead_is_cancelled(everywhere: Command, db: psycopg.Con
     noted = db.execute("select action, actor from cdc.audit where action like 'delivery.%'")
     assert [row[0] for row in noted.fetchall()] == ["delivery.cancel"] * 5
     for number in (1, 6, 7):
-        told = everywhere.good("delivery", "cancel", number, "--yes")
-        assert "has ended already" in told.err
+        output = everywhere.good("delivery", "cancel", number, "--yes")
+        assert "has ended already" in output.err
     assert everywhere.json("delivery", "replay", 1, "--outcome", "dropped", "--yes")
 
 

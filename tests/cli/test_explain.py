@@ -1,4 +1,4 @@
-"""`cdc explain`: one test for each story that it can tell."""
+"""`cdc explain`: one test for each explanation that it can give."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ def hook(cdc: Command, db: psycopg.Connection) -> int:
     return number
 
 
-def told(cdc: Command, *question: object) -> list[dict[str, Any]]:
-    """All sentences, each of which people are told as well."""
+def explained(cdc: Command, *question: object) -> list[dict[str, Any]]:
+    """All sentences, each of which is printed for people as well."""
     found = cdc.json("explain", *question)
     said = [*found["said"], *(one for d in found["deliveries"] for one in d["said"])]
     assert found["ok"] == all(one["verdict"] == "ok" for one in said)
@@ -48,7 +48,7 @@ def told(cdc: Command, *question: object) -> list[dict[str, Any]]:
 
 
 def codes(cdc: Command, *question: object) -> list[str]:
-    return [one["code"] for one in told(cdc, *question)]
+    return [one["code"] for one in explained(cdc, *question)]
 
 
 class TestWhereADeliveryIs:
@@ -60,7 +60,7 @@ class TestWhereADeliveryIs:
     def test_behind_others(self, cdc: Command, db: psycopg.Connection, hook: int) -> None:
         for number in (3, 4, 5):
             owe(db, hook, id=str(number))
-        (said,) = told(cdc, 5)
+        (said,) = explained(cdc, 5)
         assert (said["verdict"], said["code"]) == ("wait", "queued")
         assert "2 deliveries of its webhook before it" in said["text"]
 
@@ -68,7 +68,7 @@ class TestWhereADeliveryIs:
         self, cdc: Command, db: psycopg.Connection, hook: int
     ) -> None:
         owe(db, hook, id="5", **{'"time"': OLD})
-        (said,) = told(cdc, 5)
+        (said,) = explained(cdc, 5)
         assert (said["verdict"], said["code"]) == ("bad", "stuck")
         assert "host:17" in said["todo"]
 
@@ -77,7 +77,7 @@ class TestWhereADeliveryIs:
             db, hook, "retry", id="5", due_at="clock_timestamp() + interval '10 min'", tries="2",
             attempts="2", body="'x'", last_status="500", last_error="'status'",
         )  # fmt: skip
-        (said,) = told(cdc, 5)
+        (said,) = explained(cdc, 5)
         assert said["code"] == "retrying"
         assert "2 attempts failed, the last: answered 500. The next comes in 10 min" in said["text"]
         assert f"cdc webhook resume {hook}" in said["todo"]
@@ -86,7 +86,7 @@ class TestWhereADeliveryIs:
         due = {"due_at": "clock_timestamp() + interval '10 min'", "tries": "1", "body": "'x'"}
         owe(db, hook, "retry", id="5", **due)
         owe(db, hook, "retry", id="6")
-        (said,) = told(cdc, 6)
+        (said,) = explained(cdc, 6)
         assert said["code"] == "parked"
         assert "behind delivery 5 of the same row" in said["text"]
         assert said["todo"] == "`cdc explain 5`"
@@ -97,7 +97,7 @@ class TestWhereADeliveryIs:
     ) -> None:
         db.execute("update cdc.webhook set state = %s, reason = 'they migrate'", [state])
         owe(db, hook, id="5")
-        (said,) = told(cdc, 5)
+        (said,) = explained(cdc, 5)
         assert (said["verdict"], said["code"]) == (verdict, f"held {state}")
         assert "they migrate" in said["text"]
         assert f"cdc webhook resume {hook}" in said["todo"]
@@ -105,7 +105,7 @@ class TestWhereADeliveryIs:
     def test_delivered(self, cdc: Command, db: psycopg.Connection, hook: int) -> None:
         log(db, hook, 5, "failed", status="500", error="'status'", excerpt="'out of order'")
         log(db, hook, 5, "delivered", status="204", **{"try": "2"})
-        (said,) = told(cdc, 5)
+        (said,) = explained(cdc, 5)
         assert (said["verdict"], said["code"]) == ("ok", "delivered")
         assert "answered 204" in said["text"]
         assert "after 1 attempt that failed" in said["text"]
@@ -120,27 +120,27 @@ class TestWhereADeliveryIs:
         log(db, hook, 5, "delivered", status="204", at="'2026-01-02 03:04Z'", **{"try": "3"})
         again = "had been delivered at 2026-01-02 03:04:00Z, and was sent again"
         log(db, hook, 5, "delivered", status="204", **{"try": "4"})
-        (said,) = told(cdc, 5)
+        (said,) = explained(cdc, 5)
         assert "after 2 attempts that failed" in said["text"]
         assert again in said["text"]
         db.execute("delete from cdc.attempt where try = 4")
         uid = f"'{db.execute('select uid from cdc.attempt').fetchall()[0][0]}'"
         waits = {"id": "5", "uid": uid, "tries": "3", "body": "'x'"}
         owe(db, hook, "retry", **waits, due_at="clock_timestamp() + interval '1 min'")
-        (said,) = told(cdc, 5)
+        (said,) = explained(cdc, 5)
         assert said["text"].startswith("It was replayed, and comes in ")
         assert said["todo"].startswith("It is sent within the webhook's limits (cap, rate)")
         assert again in said["text"]
         db.execute("delete from cdc.retry")
         owe(db, hook, "dead", id="5", uid=uid, tries="4", attempts="1", last_error="'timeout'")
-        (said,) = told(cdc, 5)
+        (said,) = explained(cdc, 5)
         assert "3 attempts failed" in said["text"]
         assert again in said["text"]
         assert "never got it" not in said["text"]
 
     def test_dead(self, cdc: Command, db: psycopg.Connection, hook: int) -> None:
         owe(db, hook, "dead", id="5", tries="10", attempts="10", last_error="'timeout'")
-        (said,) = told(cdc, 5)
+        (said,) = explained(cdc, 5)
         assert (said["verdict"], said["code"]) == ("bad", "dead")
         assert (
             "10 attempts failed, the last: the endpoint does not answer in time (timeout)"
@@ -181,7 +181,7 @@ class TestRows:
     ) -> None:
         other = cdc.add(event="note_changed")["id"]
         strange = cdc.add(company="2")["id"]
-        said = {one["code"]: one["text"] for one in told(cdc, "project", 1)}
+        said = {one["code"]: one["text"] for one in explained(cdc, "project", 1)}
         assert set(said) == {"no change", "not registered"}
         assert f"Webhook {hook} of company 1 is registered for project_changed" in said["no change"]
         assert f"Webhook {other}" in said["not registered"]
@@ -215,9 +215,9 @@ class TestRows:
         log(db, hook, 5, "delivered", status="204", refs="array[null, '1', '1']")
         assert codes(cdc, "project", 1) == ["removed", "delivered"]
 
-    def test_nobody_is_registered(self, cdc: Command, db: psycopg.Connection) -> None:
+    def test_no_webhook_is_registered(self, cdc: Command, db: psycopg.Connection) -> None:
         db.execute("insert into project (company_id) values (1)")
-        (said,) = told(cdc, "project", 1)
+        (said,) = explained(cdc, "project", 1)
         assert (said["verdict"], said["code"]) == ("bad", "nobody")
         assert "cdc webhook add" in said["todo"]
 
@@ -248,7 +248,7 @@ class TestRows:
         cdc.good("triggers", "install")
         db.execute("insert into rating (id) overriding system value values (1)")
         db.execute("delete from cdc.unresolved")
-        (said,) = told(cdc, "rating", 1)
+        (said,) = explained(cdc, "rating", 1)
         assert (said["verdict"], said["code"]) == ("ok", "company not needed")
         assert "(resources.rating.optional): its changes are not sent" in said["text"]
 
@@ -266,7 +266,7 @@ class TestRows:
         self, cdc: Command, db: psycopg.Connection, hook: int
     ) -> None:
         cdc.add(company="2")
-        said = told(cdc, "project", 1, "--company", 2)
+        said = explained(cdc, "project", 1, "--company", 2)
         assert [one["code"] for one in said] == ["another company", "no change"]
         assert "Row 1 of public.project belongs to company 1" in said[0]["text"]
 
@@ -281,7 +281,7 @@ class TestRows:
 
 
 class TestWhoAsks:
-    def test_a_reader_is_told_all_but_what_it_may_not_see(
+    def test_a_reader_sees_all_but_what_it_may_not(
         self,
         cdc: Command,
         db: psycopg.Connection,

@@ -7,7 +7,7 @@ import pytest
 
 from cdc.wording import when
 from tests.cli.command import Command
-from tests.cli.test_explain import codes, hook, told
+from tests.cli.test_explain import codes, explained, hook
 from tests.cli.test_status import daemon, owe
 
 __all__ = ["daemon", "hook"]  # the fixtures
@@ -18,27 +18,27 @@ pytestmark = pytest.mark.usefixtures("daemon")
 class TestCapture:
     def test_switched_off(self, cdc: Command, db: psycopg.Connection, hook: int) -> None:
         cdc.good("triggers", "off")
-        said = told(cdc, "project", 1)
+        said = explained(cdc, "project", 1)
         assert [one["code"] for one in said] == ["capture off", "no change"]
         assert "cdc triggers on" in said[0]["todo"]
         assert "is off since 2" in said[0]["text"]
         assert ", by postgres" in said[0]["text"]
 
     def test_was_switched_off(self, cdc: Command, db: psycopg.Connection, hook: int) -> None:
-        """Months later somebody asks for a change that nobody has seen."""
+        """Months later the helpdesk asks for a change that has not arrived."""
         cdc.good("triggers", "off")
         db.execute("update project set name = 'x' where id = 1")
         cdc.good("triggers", "on")
-        said = told(cdc, "project", 1)
+        said = explained(cdc, "project", 1)
         assert [one["code"] for one in said] == ["capture was off", "no change"]
         assert "(switched by postgres)" in said[0]["text"]
         assert "API" in said[0]["todo"]
         assert codes(cdc, "project", 1, "--since", "0s") == ["no change"]
-        # Made good with psql, where nobody has noted when.
+        # Made good with psql, which does not note when.
         cdc.good("triggers", "off")
         script = cdc.good("triggers", "sql").out.replace("\\set ON_ERROR_STOP on", "")
         db.execute(script.encode())
-        said = told(cdc, "project", 1, "--since", "0s")
+        said = explained(cdc, "project", 1, "--since", "0s")
         assert [one["code"] for one in said] == ["capture was off", "no change"]
         assert "until it was installed again" in said[0]["text"]
 
@@ -46,7 +46,7 @@ class TestCapture:
         self, cdc: Command, db: psycopg.Connection, hook: int
     ) -> None:
         (at,) = db.execute("select mapped_at from cdc.installation").fetchone() or (None,)
-        (said,) = told(cdc, "project", 1)
+        (said,) = explained(cdc, "project", 1)
         assert f"after capture was installed (in its present form: {when(at)})" in said["text"]
 
     def test_not_installed(self, cdc: Command, db: psycopg.Connection, hook: int) -> None:
@@ -55,11 +55,13 @@ class TestCapture:
 
     def test_disabled_on_the_table(self, cdc: Command, db: psycopg.Connection, hook: int) -> None:
         db.execute("alter table project disable trigger cdc_capture_update")
-        said = told(cdc, "project", 1)
+        said = explained(cdc, "project", 1)
         assert said[0]["code"] == "capture disabled"
         assert "cdc_capture_update" in said[0]["text"]
 
-    def test_told_of_a_delivery_too(self, cdc: Command, db: psycopg.Connection, hook: int) -> None:
+    def test_reported_for_a_delivery_too(
+        self, cdc: Command, db: psycopg.Connection, hook: int
+    ) -> None:
         owe(db, hook, id="5")
         cdc.good("triggers", "off")
         assert codes(cdc, 5) == ["capture off", "queued"]
@@ -89,7 +91,7 @@ def test_why_a_change_was_not_captured(
             assert locks["verdict"] == "ok"
         else:
             assert "holds the lock AccessExclusive on public.project" in locks["message"]
-    (said,) = (one for one in told(cdc, "rating", 1) if one["code"] == "unresolved")
+    (said,) = (one for one in explained(cdc, "rating", 1) if one["code"] == "unresolved")
     (problem,) = (one for one in cdc("status", "--json").json["problems"] if "captured yet" in one)
     (number,) = db.execute("select id from cdc.unresolved").fetchone() or (0,)
     found = check(cdc, "unresolved")

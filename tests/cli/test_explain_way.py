@@ -6,7 +6,7 @@ import psycopg
 import pytest
 
 from tests.cli.command import Command
-from tests.cli.test_explain import OLD, codes, hook, told
+from tests.cli.test_explain import OLD, codes, explained, hook
 from tests.cli.test_status import UID, daemon, log, owe, status
 
 __all__ = ["daemon", "hook"]  # the fixtures
@@ -20,7 +20,7 @@ class TestWhatIsInTheWay:
     ) -> None:
         owe(db, hook, id="5")
         daemon.execute("select pg_advisory_unlock_all()")
-        (said,) = told(cdc, 5)
+        (said,) = explained(cdc, 5)
         assert (said["verdict"], said["code"]) == ("bad", "no daemon")
         assert "0 daemons run" in said["text"]
         assert "cdc run" in said["todo"]
@@ -39,7 +39,7 @@ class TestWhatIsInTheWay:
         assert codes(cdc, 5) == ["queued"]
         with psycopg.connect(database) as other:
             other.execute("lock table cdc.queue in share mode")
-            (said,) = told(cdc, 5)
+            (said,) = explained(cdc, 5)
         assert (said["verdict"], said["code"]) == ("bad", "not recorded")
         assert "lock ShareLock on cdc.queue" in said["text"]
         assert "pg_terminate_backend" in said["todo"]
@@ -52,7 +52,7 @@ class TestWhatIsInTheWay:
         owe(db, hook, id="5")
         daemon.execute("select pg_advisory_unlock_all()")
         db.execute("update cdc.installation set database_oid = 1")
-        (said,) = told(cdc, 5)
+        (said,) = explained(cdc, 5)
         assert (said["verdict"], said["code"]) == ("bad", "copy")
         assert "cdc adopt" in said["todo"]
         problems = cdc("status", "--json").json["problems"]
@@ -70,7 +70,7 @@ class TestWhatIsInTheWay:
             " values (%s, 'open', 7, 'mapping')",
             [hook],
         )
-        said = told(cdc, 5)
+        said = explained(cdc, 5)
         assert [one["code"] for one in said] == ["retrying", "untranslatable"]
         assert "the mapping has lost the event project_changed" in said[0]["text"]
         assert "cdc triggers install" in said[1]["todo"]
@@ -95,7 +95,7 @@ class TestWhatIsInTheWay:
             f" 'failed', 'mapping', %s, 0 from cdc.{place}",
             [noted],
         )
-        (said, *_) = told(cdc, 5)
+        (said, *_) = explained(cdc, 5)
         assert noted.rstrip(".") in said["text"]
         assert "nothing to send" in said["text"]
         assert "that is fixed" in said["todo"]
@@ -129,7 +129,7 @@ class TestWhatIsInTheWay:
             " values (%s, 'cannot be used: the header Host is ours')",
             [hook],
         )
-        (said,) = told(cdc, 5)
+        (said,) = explained(cdc, 5)
         assert (said["verdict"], said["code"]) == ("bad", "unusable")
         assert "the header Host is ours" in said["text"]
 
@@ -145,7 +145,7 @@ class TestWhatIsInTheWay:
             " values (%s, 'open', 7, %s)",
             [hook, f"cannot be used: {why}"],
         )
-        (said,) = told(cdc, 5)
+        (said,) = explained(cdc, 5)
         assert (said["verdict"], said["code"]) == ("bad", "unusable")
         assert why in said["text"]
         assert "docs/runbook.md" in said["todo"]
@@ -161,7 +161,7 @@ class TestWhatIsInTheWay:
             " values (%s, %s, 7, clock_timestamp() - interval '1 hour', 'refused')",
             [hook, breaker],
         )
-        (said,) = told(cdc, 5)
+        (said,) = explained(cdc, 5)
         assert (said["verdict"], said["code"]) == ("bad", "lane open")
         assert "7 failures in a row, the last: refused" in said["text"]
         assert f"its circuit breaker is {breaker}" in said["text"]
@@ -186,20 +186,20 @@ class TestWhatIsInTheWay:
                 " values (%s, 'open', 7, 'tls')",
                 [hook],
             )
-        (told_,) = told(cdc, "webhook", hook)
+        (sentence,) = explained(cdc, "webhook", hook)
         verdict, code = ("bad", "lane open") if breaker == "open" else ("wait", "retrying")
-        assert (told_["verdict"], told_["code"]) == (verdict, code)
-        assert f"the last: {said} (tls)" in told_["text"]
-        assert "If it is the right one, trust it: CDC_TLS_CA_FILE" in told_["todo"]
+        assert (sentence["verdict"], sentence["code"]) == (verdict, code)
+        assert f"the last: {said} (tls)" in sentence["text"]
+        assert "If it is the right one, trust it: CDC_TLS_CA_FILE" in sentence["todo"]
         db.execute("update cdc.retry set time = clock_timestamp() - interval '2 minutes'")
-        assert {one["verdict"] for one in told(cdc, "webhook", hook)} == {"bad"}
+        assert {one["verdict"] for one in explained(cdc, "webhook", hook)} == {"bad"}
 
     def test_a_webhook_with_a_dead_delivery(
         self, cdc: Command, db: psycopg.Connection, hook: int
     ) -> None:
         given = {"last_status": "404", "last_error": "'status'", "tries": "1", "attempts": "1"}
         owe(db, hook, "dead", id="5", **given)
-        (said,) = told(cdc, "webhook", hook)
+        (said,) = explained(cdc, "webhook", hook)
         assert (said["verdict"], said["code"]) == ("bad", "dead")
         assert "1 attempt failed, the last: answered 404" in said["text"]
         assert f"`cdc delivery replay --webhook {hook}`" in said["todo"]
@@ -218,7 +218,7 @@ class TestWhatIsInTheWay:
             " values (%s, clock_timestamp() + interval '10 min', '2026-01-02T03:04:05Z')",
             [hook],
         )
-        (said,) = told(cdc, 5)
+        (said,) = explained(cdc, 5)
         assert (said["verdict"], said["code"]) == ("wait", "slowed")
         assert "another 10 min; it has accepted nothing since 2026-01-02 03:04:05" in said["text"]
         assert "ask the receiver's operator" in said["todo"]

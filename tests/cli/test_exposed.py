@@ -1,5 +1,5 @@
-"""Files with secrets that others may read: told by the doctor, at the start, and by the check of
-the settings."""
+"""Files with secrets that others may read: reported by the doctor, at the start, and by the check
+of the settings."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from tests.support.certificates import Authority, profile
 
 PASSWORD = "marked-password"
 NOBODY_THERE = "postgresql://127.0.0.1:9/nowhere"
-TOLD = "secrets may be read by others"
+EVENT = "secrets may be read by others"
 
 
 @pytest.mark.parametrize(
-    ("mode", "owner", "told"),
+    ("mode", "owner", "reported"),
     [
         (0o600, 1000, None),
         (0o400, 1000, None),
@@ -41,9 +41,9 @@ TOLD = "secrets may be read by others"
         (0o666, 0, "changed by all accounts (mode 0666)"),
     ],
 )
-def test_who_else_gets_at_a_file(mode: int, owner: int, told: str | None) -> None:
+def test_who_else_gets_at_a_file(mode: int, owner: int, reported: str | None) -> None:
     info = os.stat_result((stat.S_IFREG | mode, 0, 0, 1, owner, 4_000_000, 0, 0, 0, 0))
-    assert others(info) == told
+    assert others(info) == reported
 
 
 def settings_file(folder: Path, **values: object) -> Path:
@@ -107,7 +107,7 @@ def test_private_keys_wherever_they_are_configured(
     def found() -> list[Path]:
         return [one.path for one in exposed(load(need_database=False))]
 
-    # Certificates are for everybody.
+    # Certificates are public.
     assert found() == [key, one, two]
     monkeypatch.delenv("CDC_TLS_KEY_FILE")
     monkeypatch.setenv("CDC_TLS_CERT_FILE", str(both))
@@ -120,7 +120,7 @@ def test_private_keys_wherever_they_are_configured(
     assert found() == []
 
 
-def test_the_doctor_and_the_check_of_the_settings_tell(cdc: Command, tmp_path: Path) -> None:
+def test_the_doctor_and_config_check_report_it(cdc: Command, tmp_path: Path) -> None:
     file = settings_file(tmp_path, database_url=cdc.env.pop("CDC_DATABASE_URL"))
     cdc.env["CDC_CONFIG"] = str(file)
 
@@ -128,22 +128,22 @@ def test_the_doctor_and_the_check_of_the_settings_tell(cdc: Command, tmp_path: P
         checks: list[dict[str, str]] = cdc("doctor", "--json").json["checks"]
         return next(one for one in checks if one["check"] == "files")
 
-    told = finding()
-    assert told["verdict"] == "warn"
-    assert told["message"] == (
+    reported = finding()
+    assert reported["verdict"] == "warn"
+    assert reported["message"] == (
         f"{file}, which holds database_url, may be read by all accounts (mode 0644)"
     )
-    assert f"chmod 600 {file}" in told["todo"]
-    assert told["message"] in cdc.good("config", "check").err
+    assert f"chmod 600 {file}" in reported["todo"]
+    assert reported["message"] in cdc.good("config", "check").err
     file.chmod(0o600)
     assert finding()["verdict"] == "ok"
     assert "may be read" not in cdc.good("config", "check").err
 
 
-async def test_a_daemon_tells_when_it_starts(tmp_path: Path) -> None:
+async def test_a_daemon_logs_it_when_it_starts(tmp_path: Path) -> None:
     file = settings_file(tmp_path, secret_keys=[new_key()])
     async with Process(NOBODY_THERE, config=file) as daemon:
-        line = await daemon.until(TOLD)
+        line = await daemon.until(EVENT)
         assert line.level == "warning"
         assert line.values["file"] == str(file)
         assert "secret_keys" in line.values["detail"]
@@ -151,13 +151,13 @@ async def test_a_daemon_tells_when_it_starts(tmp_path: Path) -> None:
     file.chmod(0o600)
     async with Process(NOBODY_THERE, config=file) as daemon:
         await daemon.until("connection lost")
-        assert daemon.log.all(TOLD) == []
+        assert daemon.log.all(EVENT) == []
 
 
-async def test_of_several_processes_the_parent_tells_it(tmp_path: Path) -> None:
+async def test_of_several_processes_the_parent_logs_it(tmp_path: Path) -> None:
     file = settings_file(tmp_path, secret_keys=[new_key()])
     options = ("--processes", "2")
     async with Process(NOBODY_THERE, options=options, config=file) as daemon:
         for number in (1, 2):
             await daemon.until("connection lost", process=number)
-        assert len(daemon.log.all(TOLD)) == 1
+        assert len(daemon.log.all(EVENT)) == 1

@@ -20,16 +20,16 @@ def test_a_key_is_shown_once(cdc: Command, db: psycopg.Connection) -> None:
     revoked = cdc.json("key", "revoke", made["id"])
     assert revoked["revoked_at"] is not None
     assert cdc.json("key", "revoke", made["id"]) == revoked
-    told = cdc.good("key", "list").out
-    assert made["id"] in told
+    output = cdc.good("key", "list").out
+    assert made["id"] in output
 
 
 @pytest.mark.parametrize(
     "scope", ["", "all", "admin:1", "company", "company:", "webhook:0", "webhook:x", "read:"]
 )
 def test_a_scope_has_one_of_five_forms(unchanged: Command, scope: str) -> None:
-    told = unchanged.refused("key", "create", "--scope", scope, code=2)
-    assert "invalid scope" in told or "cannot be a company" in told or "company" in told
+    output = unchanged.refused("key", "create", "--scope", scope, code=2)
+    assert "invalid scope" in output or "cannot be a company" in output or "company" in output
 
 
 def test_unknown_keys(unchanged: Command) -> None:

@@ -32,8 +32,8 @@ def test_notices_are_listed(
 def test_a_webhook_of_the_system(cdc: Command, db: psycopg.Connection) -> None:
     added = cdc.json("webhook", "add", "--system", "--url", "http://127.0.0.1:9/ops")
     assert (added["company"], added["events"]) == ("", ["webhook_notice"])
-    told = cdc("webhook", "test", added["id"], "--json")
-    body = json.loads(told.json["body"])
+    output = cdc("webhook", "test", added["id"], "--json")
+    body = json.loads(output.json["body"])
     assert (body["event"], body["data"]["action"]) == ("webhook_notice", "test")
     # The suite has no such company, and need not.
     assert "of a company that is not in the suite" not in cdc("status").out

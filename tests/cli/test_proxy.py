@@ -1,4 +1,4 @@
-"""The way out on the command line: a proxy, whose password is told nowhere, and CA certificates."""
+"""The way out on the command line: a proxy, whose password is not shown, and CA certificates."""
 
 from __future__ import annotations
 
@@ -88,10 +88,10 @@ def test_settings_never_show_it(unchanged: Command) -> None:
     ],
 )
 def test_what_is_no_proxy_is_refused_without_repeating_it(unchanged: Command, url: str) -> None:
-    told = Command({**unchanged.env, "CDC_PROXY": url}).refused("config", "check")
-    assert "proxy (CDC_PROXY) is not accepted" in told
-    assert "http://user:password@host:port" in told
-    assert PASSWORD not in told
+    output = Command({**unchanged.env, "CDC_PROXY": url}).refused("config", "check")
+    assert "proxy (CDC_PROXY) is not accepted" in output
+    assert "http://user:password@host:port" in output
+    assert PASSWORD not in output
 
 
 def test_a_host_without_ca_certificates(

@@ -52,15 +52,17 @@ class TestSelection:
 
     def test_without_any_it_is_refused(self, unchanged: Command) -> None:
         for arguments in ([], ["--yes"], ["--dry-run"]):
-            told = unchanged.refused("delivery", "replay", *arguments, code=2)
-            assert "--dry-run only counts" in told
+            output = unchanged.refused("delivery", "replay", *arguments, code=2)
+            assert "--dry-run only counts" in output
 
-    def test_what_is_unknown_is_told(self, everywhere: Command, db: psycopg.Connection) -> None:
+    def test_an_unknown_number_is_reported(
+        self, everywhere: Command, db: psycopg.Connection
+    ) -> None:
         assert "retrying" in everywhere.refused("delivery", "replay", "--outcome", "lost", code=2)
         assert "unknown webhook 77" in everywhere.refused("delivery", "replay", "--webhook", 77)
-        told = everywhere.refused("delivery", "replay", 5, 12345, UID.format(9), "--yes")
-        assert "12345" in told
-        assert UID.format(9) in told
+        output = everywhere.refused("delivery", "replay", 5, 12345, UID.format(9), "--yes")
+        assert "12345" in output
+        assert UID.format(9) in output
         assert db.execute("select count(*) from cdc.dead").fetchone() == (1,), "all or none"
         assert "webhook-id" in everywhere.refused("delivery", "replay", "nonsense", code=2)
 
@@ -82,7 +84,7 @@ class TestSelection:
             found = everywhere.json("delivery", "replay", *options, "--dry-run")
             return int(found["total"])
 
-        assert total("--webhook", 1) == 1, "the dead, unless told"
+        assert total("--webhook", 1) == 1, "the dead, by default"
         assert total("--company", 1, *ALL) == 5
         assert total("--company", 2, *ALL) == 0
         assert total("--event", "project_changed", *ALL) == 5
@@ -91,10 +93,10 @@ class TestSelection:
         assert total("--until", "1h", *ALL) == 0
         assert total("--outcome", "expired", "--outcome", "dropped") == 2
         assert total(5, UID.format(6), 2) == 3, "any outcome, where they are named"
-        told = everywhere.refused("delivery", "replay", 5, 6, "--outcome", "dead", "--dry-run")
-        assert "deliveries not found with these options: 6" in told
+        output = everywhere.refused("delivery", "replay", 5, 6, "--outcome", "dead", "--dry-run")
+        assert "deliveries not found with these options: 6" in output
 
-    def test_nobody_is_there_to_be_asked(self, everywhere: Command) -> None:
+    def test_without_a_terminal_it_does_not_ask(self, everywhere: Command) -> None:
         done = everywhere("delivery", "replay", "--webhook", 1)
         assert done.code == 2
         assert "1 delivery" in done.err
@@ -117,7 +119,7 @@ class TestReplaying:
             (8, None, 0, 1, None),
         ]
         assert db.execute("select count(*) from cdc.dead").fetchone() == (0,)
-        assert version(db, 1) > before, "the daemon is told"
+        assert version(db, 1) > before, "the daemon is notified"
         uids = db.execute("select uid::text from cdc.retry order by id").fetchall()
         assert [row[0] for row in uids] == [UID.format(n) for n in (2, 3, 5, 6, 7, 8)]
 
@@ -132,8 +134,8 @@ class TestReplaying:
         found = replayed(everywhere, 1, 3, 4)
         assert (found["total"], found["replayed"]) == (0, 0)
         assert found["skipped"]["waiting"] == 3
-        told = everywhere.good("delivery", "replay", 1, "--yes").err
-        assert "waiting already" in told
+        output = everywhere.good("delivery", "replay", 1, "--yes").err
+        assert "waiting already" in output
 
     def test_a_removed_webhook_gets_nothing(
         self, everywhere: Command, db: psycopg.Connection
@@ -194,7 +196,7 @@ class TestReplaying:
             steps = room.run(selection, size=3)
             assert next(steps) == (3, 3)
             assert db.execute("select count(*) from cdc.retry").fetchone() == (3,)
-            # Somebody else replays one of the next meanwhile, and the webhook expires another.
+            # Another session replays one of the next meanwhile, and the webhook expires another.
             replayed(cdc, 4)
             db.execute("delete from cdc.dead where id = 5")
             assert list(steps) == [(3, 1), (1, 1)]

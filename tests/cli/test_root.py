@@ -40,7 +40,7 @@ def run(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize("name", BUILT)
-def test_the_list_tells_what_the_command_itself_tells(name: str) -> None:
+def test_the_list_of_commands_shows_the_help_of_each(name: str) -> None:
     assert COMMANDS[name].line == load(name).help.splitlines()[0]
 
 
@@ -200,7 +200,7 @@ def test_a_time_that_cannot_be_counted_with_is_wrong_usage(database: str, text: 
     )
 
 
-def test_a_database_that_is_down_is_told_without_traceback() -> None:
+def test_a_database_that_is_down_is_reported_without_traceback() -> None:
     done = run("webhook", "list", CDC_DATABASE_URL="postgresql://me:hush@127.0.0.1:1/nothing")
     assert (done.returncode, done.stdout) == (1, "")
     assert "error: the database cannot be reached" in done.stderr
@@ -226,22 +226,22 @@ def test_what_the_terminal_cannot_show_is_replaced(database: str, encoding: str)
 
 
 @pytest.mark.parametrize(
-    ("url", "tells"),
+    ("url", "message"),
     [
         ("nonsense", "CDC_DATABASE_URL"),
         ("", "CDC_DATABASE_URL"),
         ("postgresql://127.0.0.1:1/db?sslmode=what", "sslmode"),
     ],
 )
-def test_a_bad_address_is_told(url: str, tells: str) -> None:
-    assert tells in Command({"CDC_DATABASE_URL": url}).refused("status")
+def test_an_invalid_address_is_reported(url: str, message: str) -> None:
+    assert message in Command({"CDC_DATABASE_URL": url}).refused("status")
 
 
 @pytest.mark.parametrize(
     "command",
     ["migrate", "adopt", "triggers plan", "webhook list", "delivery list", "status", "doctor"],
 )
-def test_a_missing_database_is_told_by_every_command(command: str) -> None:
+def test_a_missing_database_is_reported_by_every_command(command: str) -> None:
     cdc = Command({"CDC_DATABASE_URL": "host=127.0.0.1 port=1 dbname=nothing"})
     assert "cannot be reached" in cdc.refused(*command.split())
 

@@ -90,9 +90,9 @@ def test_a_wrong_mapping_is_refused_before_anything_changes(bare: Command, tmp_p
     file.write_text(default_mapping().source.replace('"candidate_id"', '"candidat_id"'))
     bare.env["CDC_MAPPING"] = str(file)
     bare.good("migrate")
-    told = bare.refused("triggers", "install")
-    assert "resources.answervideo.parents.candidate" in told
-    assert "candidate_id" in told
+    output = bare.refused("triggers", "install")
+    assert "resources.answervideo.parents.candidate" in output
+    assert "candidate_id" in output
     with connect(bare) as conn:
         assert conn.execute("select from pg_trigger where tgname like 'cdc%'").fetchall() == []
         assert (
@@ -133,12 +133,12 @@ def test_install_gives_up_on_a_locked_table_and_says_who_to_look_for(bare: Comma
     bare.good("migrate")
     with connect(bare) as conn, conn.transaction():
         conn.execute("lock table candidate in row exclusive mode")  # as any writer does
-        told = bare.refused("triggers", "install", "--lock-timeout", 20, "--tries", 1)
-        assert "public.candidate is locked" in told
-        assert "pg_terminate_backend" in told
+        output = bare.refused("triggers", "install", "--lock-timeout", 20, "--tries", 1)
+        assert "public.candidate is locked" in output
+        assert "pg_terminate_backend" in output
         conn.execute("lock table candidate in access exclusive mode")
-        told = bare.refused("triggers", "install", "--lock-timeout", 20, "--tries", 1)
-        assert "has locked a table of the mapping: gave up after 20 ms; pid" in told
+        output = bare.refused("triggers", "install", "--lock-timeout", 20, "--tries", 1)
+        assert "has locked a table of the mapping: gave up after 20 ms; pid" in output
     assert "Capture is installed" in bare.good("triggers", "install").err
 
 

@@ -201,7 +201,7 @@ class TestStatus:
             assert 50 <= row["oldest"] < 59
         assert len(re.findall(r"\b5\d s\b", cdc("status").out)) >= 3
 
-    def test_what_expired_of_late_is_told(self, cdc: Command, db: psycopg.Connection) -> None:
+    def test_recent_expiry_is_reported(self, cdc: Command, db: psycopg.Connection) -> None:
         log(db, cdc.add()["id"], 1, "expired")
         log(db, 1, 2, "expired", at="clock_timestamp() - interval '2 days'")
         log(db, 1, 3, "dropped")

@@ -66,7 +66,7 @@ class TestBound:
             assert node["Index Name"] == "queue_lane"
             assert node["Actual Rows"] * node["Actual Loops"] <= 210
 
-    def test_people_are_told_that_there_is_more(
+    def test_a_shortened_list_says_so(
         self,
         cdc: Command,
         db: psycopg.Connection,
@@ -128,7 +128,7 @@ finally:
         assert json.loads(shown)["problems"], done.stderr
         assert not loaded.strip()
 
-    def test_many_in_trouble_are_not_told_one_by_one(
+    def test_many_failing_webhooks_are_summarised(
         self, cdc: Command, db: psycopg.Connection, daemon: psycopg.Connection
     ) -> None:
         db.execute(
@@ -164,7 +164,7 @@ class TestScreen:
         assert [row["company"] for row in rows] == ["2"]
         assert "Company 3 has no webhook." in cdc("status", "--company", "3").out
 
-    def test_held_and_dead_are_told_with_their_ages(
+    def test_held_and_dead_are_shown_with_their_ages(
         self, cdc: Command, db: psycopg.Connection, daemon: psycopg.Connection
     ) -> None:
         number = cdc.add()["id"]
@@ -181,7 +181,7 @@ class TestScreen:
         assert "1, the oldest change for 5 days" in out
         assert "they migrate" in out
 
-    def test_it_tells_of_bell_and_notification_queue(
+    def test_it_shows_doorbell_and_notification_queue(
         self, cdc: Command, db: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         assert status(cdc)["bell"]["armed"] is False

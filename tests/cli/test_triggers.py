@@ -74,7 +74,7 @@ def test_what_was_done_by_hand_is_seen(
     }  # fmt: skip
 
 
-def test_a_table_that_was_renamed_is_told_with_the_triggers_it_has(
+def test_a_renamed_table_is_reported_with_its_triggers(
     cdc: Command, db: psycopg.Connection
 ) -> None:
     """They fire on; and another table in its place gets its own, while the old one loses them."""
@@ -108,7 +108,7 @@ def test_partitions_that_came_later(cdc: Command, db: psycopg.Connection) -> Non
     assert (found["public.note"], found["public.note_3"]) == ("installed", "missing")
     cdc.good("triggers", "install")
     assert set(states(cdc).values()) == {"installed"}
-    # Taken out again, it keeps triggers that are nobody's: they would capture under the old name.
+    # Taken out again, it keeps triggers without a mapping: they would capture under the old name.
     db.execute("alter table note detach partition note_3")
     assert states(cdc)["public.note_3"] == "stray"
     cdc.good("triggers", "install")
@@ -187,7 +187,7 @@ class TestSwitch:
         self, cdc: Command, db: psycopg.Connection, tmp_path: Path
     ) -> None:
         """Another file than the installed one, or one that is broken, or a newer schema: it has to
-        work in the hands of whoever is there."""
+        work in the hands of the role that is there."""
         cdc.env["CDC_MAPPING"] = str(tmp_path / "gone.toml")
         db.execute("update cdc.schema_version set version_num = '9999'")
         cdc.good("triggers", "off")
@@ -221,8 +221,8 @@ class TestSwitch:
         assert set(states(cdc).values()) == {"missing"}
         assert cdc.good("triggers", "remove", "--sql").out == ""
 
-    def test_behind_nobody(self, cdc: Command, db: psycopg.Connection) -> None:
-        """All tables of the suite are locked whole, and somebody waits for one of them."""
+    def test_waits_behind_no_lock(self, cdc: Command, db: psycopg.Connection) -> None:
+        """All tables of the suite are locked whole, and a session waits for one of them."""
         with (
             psycopg.connect(cdc.env["CDC_DATABASE_URL"]) as holder,
             psycopg.connect(cdc.env["CDC_DATABASE_URL"]) as waiting,

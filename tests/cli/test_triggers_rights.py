@@ -1,4 +1,4 @@
-"""Who may not install is told so before anything is done; what capture may not read is seen.
+"""A role without the rights is refused before anything is done; what capture may not read is seen.
 
 PostgreSQL only warns where a GRANT gives nothing, so that all seems well.
 """
@@ -61,7 +61,7 @@ def test_a_table_of_another_owner(installer: tuple[Command, str], db: psycopg.Co
     assert plan.code == 1
     assert refused in plan.err
     assert plan.json["steps"]
-    # The script is for whoever may run it.
+    # The script is for a role that may run it.
     assert 'on "public"."project"' in cdc.good("triggers", "sql", "--database").out
     # The right to make triggers is enough.
     db.execute(f"grant trigger on project to {name}".encode())
@@ -90,12 +90,12 @@ def test_a_parent_of_another_owner(installer: tuple[Command, str], db: psycopg.C
     db.execute(f"grant select on customer to {name} with grant option".encode())
     cdc.good("triggers", "install")
     cdc.good("triggers", "status")
-    # Who has given rights takes them away again; otherwise nobody could drop the role.
+    # Who has given rights takes them away again; otherwise the role could not be dropped.
     cdc.good("triggers", "remove", "--yes")
 
 
 def test_a_schema_of_another_owner(installer: tuple[Command, str], db: psycopg.Connection) -> None:
-    """Owners of tables are not always owners of their schema; where everybody may use it, as they
+    """Owners of tables are not always owners of their schema; where every role may use it, as they
     may public, that does not matter."""
     cdc, name = installer
     cdc.good("triggers", "remove", "--yes")
@@ -143,9 +143,9 @@ def test_a_mapping_that_does_not_fit_any_more(cdc: Command, db: psycopg.Connecti
     assert done.code == 1
     assert done.json["ok"] is False
     assert 'has no column "project_id", did you mean project_no?' in done.json["misfit"]
-    told = cdc("triggers", "status")
-    assert told.code == 1
-    assert "The mapping no longer fits the tables: resources.candidate" in told.err
+    output = cdc("triggers", "status")
+    assert output.code == 1
+    assert "The mapping no longer fits the tables: resources.candidate" in output.err
     db.execute("alter table candidate rename project_no to project_id")
     assert cdc.json("triggers", "status")["misfit"] is None
 

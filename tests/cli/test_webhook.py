@@ -61,7 +61,7 @@ class TestAdd:
         assert added["secret"] == secret
 
     @pytest.mark.parametrize(
-        ("options", "code", "tells"),
+        ("options", "code", "message"),
         [
             ({"event": "project_chnged"}, 2, "Did you mean project_changed?"),
             ({"event": "nonsense"}, 2, "rating_changed"),
@@ -83,11 +83,11 @@ class TestAdd:
         ],
     )
     def test_refuses(
-        self, unchanged: Command, options: dict[str, object], code: int, tells: str
+        self, unchanged: Command, options: dict[str, object], code: int, message: str
     ) -> None:
         chosen = {"company": 1, "event": "note_changed", "url": "http://127.0.0.1:9/", **options}
         named = [part for name, value in chosen.items() for part in (f"--{name}", value)]
-        assert tells in unchanged.refused("webhook", "add", *named, code=code)
+        assert message in unchanged.refused("webhook", "add", *named, code=code)
         assert unchanged.json("webhook", "list", "--all") == []
 
     def test_refuses_plain_http_unless_it_is_allowed(self, unchanged: Command) -> None:
@@ -99,9 +99,9 @@ class TestAdd:
         first = cdc.add(event="project_changed")
         options = ["--company", 1, "--event", "note_changed", "--event", "project_changed"]
         for url in ("http://127.0.0.1:9/hook", "http://me:pass@127.0.0.1:9/hook"):
-            told = cdc.refused("webhook", "add", *options, "--url", url)
-            assert f"webhook {first['id']} of company 1" in told
-            assert "project_changed" in told
+            output = cdc.refused("webhook", "add", *options, "--url", url)
+            assert f"webhook {first['id']} of company 1" in output
+            assert "project_changed" in output
         cdc.add(event="note_changed")  # the same endpoint for something else
         cdc.add(url="http://127.0.0.1:9/other")  # the same event elsewhere
         cdc.add(company="2")
@@ -129,11 +129,11 @@ class TestAdd:
         for number in range(2):
             cdc.add(url=f"http://127.0.0.1:9/{number}")
         options = ["--company", 1, "--url", "http://127.0.0.1:9/more"]
-        told = cdc.refused("webhook", "add", *options, "--event", "project_changed")
-        assert "CDC_WEBHOOKS_PER_EVENT" in told
+        output = cdc.refused("webhook", "add", *options, "--event", "project_changed")
+        assert "CDC_WEBHOOKS_PER_EVENT" in output
         cdc.add(event="note_changed")
-        told = cdc.refused("webhook", "add", *options, "--event", "rating_changed")
-        assert "CDC_WEBHOOKS_PER_COMPANY" in told
+        output = cdc.refused("webhook", "add", *options, "--event", "rating_changed")
+        assert "CDC_WEBHOOKS_PER_COMPANY" in output
         cdc.add(company="2")
 
     def test_warns_of_a_company_that_is_not_there(
@@ -163,8 +163,8 @@ class TestAdd:
 
     def test_refuses_a_stray_percent_sign(self, cdc: Command) -> None:
         options = ["--company", 1, "--event", "note_changed"]
-        told = cdc.refused("webhook", "add", *options, "--url", "https://h.invalid/100%", code=2)
-        assert "Write %25 for %." in told
+        output = cdc.refused("webhook", "add", *options, "--url", "https://h.invalid/100%", code=2)
+        assert "Write %25 for %." in output
         number = cdc.add()["id"]
         cdc.refused("webhook", "update", number, "--url", "http://127.0.0.1:9/%zz", code=2)
 
@@ -209,7 +209,7 @@ class TestListAndShow:
         assert "\x1b" not in out
         assert "[bold]still here[/bold]" in out
 
-    def test_an_unknown_webhook_is_told(self, cdc: Command) -> None:
+    def test_an_unknown_webhook_is_reported(self, cdc: Command) -> None:
         for command in ("show", "pause", "resume", "remove", "rotate-secret", "test"):
             assert "cdc webhook list" in cdc.refused("webhook", command, 12345)
         assert "12345" in cdc.refused("webhook", "update", 12345, "--cap", 3)
@@ -288,9 +288,9 @@ class TestRotateSecret:
         added = cdc.add()
         rotate = ["webhook", "rotate-secret", added["id"]]
         assert "24h" in cdc.refused(*rotate, "--grace", "soon", code=2)
-        told = cdc.refused(*rotate, "--secret", added["secret"], code=2)
-        assert "in use" in told
-        assert added["secret"] not in told
+        output = cdc.refused(*rotate, "--secret", added["secret"], code=2)
+        assert "in use" in output
+        assert added["secret"] not in output
         for _ in range(4):
             cdc.good(*rotate)
         assert "--grace 0" in cdc.refused(*rotate)
@@ -312,10 +312,10 @@ class TestRights:
         assert "no daemon runs" in admin("status").out
         admin.good("adopt")
 
-    def test_a_reader_sees_no_endpoints_and_is_told_so(
+    def test_a_reader_sees_no_endpoints_and_why(
         self, cdc: Command, as_role: Callable[[str], Command]
     ) -> None:
         cdc.add()
-        told = as_role("cdc_reader").refused("webhook", "list")
-        assert "permission denied" in told
-        assert "docs/dba.md" in told
+        output = as_role("cdc_reader").refused("webhook", "list")
+        assert "permission denied" in output
+        assert "docs/dba.md" in output

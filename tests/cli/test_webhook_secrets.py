@@ -39,12 +39,12 @@ def test_reads_from_stdin_what_no_list_of_processes_may_show(
     by_stdin = ("--header", "-", "--url", "-")
     cdc.good("webhook", "update", added["id"], *by_stdin, stdin="\n".join(lines))
     assert db.execute(stored).fetchone() == (lines[0], {"X-Key": "new"})
-    told = cdc.refused("webhook", "update", added["id"], "--header", "-", code=2, stdin="")
-    assert "a header without a colon" in told
+    output = cdc.refused("webhook", "update", added["id"], "--header", "-", code=2, stdin="")
+    assert "a header without a colon" in output
 
 
 class TestSignature:
-    def test_a_key_pair_tells_its_public_key_only(
+    def test_a_key_pair_shows_its_public_key_only(
         self, cdc: Command, db: psycopg.Connection
     ) -> None:
         added = cdc.add(signature="v1a")
@@ -55,24 +55,24 @@ class TestSignature:
         shown = cdc.json("webhook", "show", added["id"])
         assert shown["public_keys"] == [added["public_key"]]
         assert shown["signatures"] == ["v1a"]
-        told = cdc.good("webhook", "add", "--company", 2, "--event", "note_changed", "--url",
+        output = cdc.good("webhook", "add", "--company", 2, "--event", "note_changed", "--url",
                         "http://127.0.0.1:9/", "--signature", "v1a")  # fmt: skip
-        assert "public key" in told.err
-        assert "whpk_" in told.out
-        assert "whsk_" not in told.out + told.err
+        assert "public key" in output.err
+        assert "whpk_" in output.out
+        assert "whsk_" not in output.out + output.err
 
     def test_one_of_your_own(self, cdc: Command) -> None:
         private = new_secret(Scheme.V1A)
         added = cdc.add(secret=private)
         assert added["public_key"] == public_key(private)
         for other in ({"signature": "v1"}, {"signature": "v2"}):
-            told = cdc.refused(
+            output = cdc.refused(
                 *("webhook", "add", "--company", 2, "--event", "note_changed"),
                 *("--url", "http://127.0.0.1:9/", "--secret", private),
                 *("--signature", other["signature"]),
                 code=2,
             )
-            assert private not in told
+            assert private not in output
 
     def test_from_one_to_the_other_and_back(self, cdc: Command, db: psycopg.Connection) -> None:
         number = cdc.add()["id"]
@@ -81,7 +81,7 @@ class TestSignature:
         assert there["secret"] is None
         assert there["old_secret_until"]
         assert cdc.json("webhook", "show", number)["signatures"] == ["v1a", "v1"]
-        # Without being told it stays what it is.
+        # Without the option it stays what it is.
         again = cdc.json(*rotate)
         assert again["public_key"] != there["public_key"]
         back = cdc.json(*rotate, "--signature", "v1", "--grace", "0")
@@ -141,9 +141,9 @@ class TestAtRest:
 
         # The old key alone opens nothing any more, and what fails changes nothing.
         before = stored(db)
-        told = keyed.refused("webhook", "reencrypt-secrets")
-        assert f"webhook {first['id']}: " in told
-        assert "CDC_SECRET_KEYS" in told
+        output = keyed.refused("webhook", "reencrypt-secrets")
+        assert f"webhook {first['id']}: " in output
+        assert "CDC_SECRET_KEYS" in output
         assert stored(db) == before
 
         assert "--yes" in only.refused("webhook", "reencrypt-secrets", "--decrypt", code=2)
@@ -160,7 +160,7 @@ class TestAtRest:
         cdc.good("webhook", "update", number, "--cap", 3)
         for refused in (["test", number], ["export", "--secrets"], ["rotate-secret", number]):
             assert "CDC_SECRET_KEYS is not set" in cdc.refused("webhook", *refused)
-        # A lost key is no dead end: a new secret at once, and the login written anew.
+        # A lost key is no dead end: a new secret at once, and the login written again.
         cdc.good("webhook", "rotate-secret", number, "--grace", "0", "--signature", "v1")
         cdc.good("webhook", "update", number, "--url", LOGIN_URL)
         cdc.good("webhook", "export", "--secrets")
@@ -176,19 +176,19 @@ class TestAtRest:
         cdc.add()
         assert found(cdc)[0] == "warn"
         assert "CDC_SECRET_KEYS" in found(cdc)[1]
-        verdict, told = found(with_keys(cdc, old))
-        assert (verdict, "reencrypt-secrets" in told) == ("warn", True)
+        verdict, output = found(with_keys(cdc, old))
+        assert (verdict, "reencrypt-secrets" in output) == ("warn", True)
         with_keys(cdc, old).good("webhook", "reencrypt-secrets")
         assert found(with_keys(cdc, old))[0] == "ok"
         assert found(with_keys(cdc, new, old))[0] == "warn"
         for wrong in (cdc, with_keys(cdc, new)):
-            verdict, told = found(wrong)
+            verdict, output = found(wrong)
             assert verdict == "fail"
-            assert "CDC_SECRET_KEYS" in told
-            assert "1 webhook held" in told
+            assert "CDC_SECRET_KEYS" in output
+            assert "1 webhook held" in output
 
     @pytest.mark.parametrize("text", ["cdc-sealed:gAAAAmine"])
-    def test_nobody_registers_what_looks_encrypted(self, cdc: Command, text: str) -> None:
+    def test_a_secret_that_looks_encrypted_is_refused(self, cdc: Command, text: str) -> None:
         add = ["webhook", "add", "--company", 1, "--event", "note_changed", "--url"]
         for arguments in (
             [*add, f"http://{text}@127.0.0.1:9/"],
@@ -207,6 +207,6 @@ class TestKeys:
 
     @pytest.mark.parametrize("wrong", ["marked-text", "bWFya2VkLXRleHQ=", "é" * 44])
     def test_what_is_no_key_is_refused_and_not_repeated(self, cdc: Command, wrong: str) -> None:
-        told = with_keys(cdc, new_key(), wrong).refused("config", "check")
-        assert "secret_keys (CDC_SECRET_KEYS) is not accepted (key number 2 is invalid)" in told
-        assert wrong not in told
+        output = with_keys(cdc, new_key(), wrong).refused("config", "check")
+        assert "secret_keys (CDC_SECRET_KEYS) is not accepted (key number 2 is invalid)" in output
+        assert wrong not in output

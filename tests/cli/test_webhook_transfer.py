@@ -58,9 +58,9 @@ def test_without_secrets_new_ones_are_made(filled: Command) -> None:
     file = json.loads(done.out)
     for number in (1, 2):
         filled.good("webhook", "remove", number, "--yes")
-    told = filled.refused("webhook", "import", "-", code=2, stdin=json.dumps(file))
-    assert "1 of 2" in told
-    assert "hidden" in told
+    output = filled.refused("webhook", "import", "-", code=2, stdin=json.dumps(file))
+    assert "1 of 2" in output
+    assert "hidden" in output
     file["webhooks"][0] |= {"endpoint": "http://127.0.0.1:9/a", "headers": {}}
     for webhook in filled.json("webhook", "import", "-", stdin=json.dumps(file)):
         parse_secret(webhook["secret"])
@@ -81,7 +81,7 @@ def test_without_secrets_it_is_kept_how_a_webhook_signs(cdc: Command) -> None:
     assert cdc.json("webhook", "show", two["id"])["signatures"] == ["v1a"]
 
 
-def test_how_it_signs_is_told_to_be_unknown_without_the_key(cdc: Command) -> None:
+def test_how_it_signs_is_unknown_without_the_key(cdc: Command) -> None:
     key = Command({**cdc.env, "CDC_SECRET_KEYS": new_key()})
     key.add(signature="v1a")
     assert json.loads(key.good("webhook", "export").out)["webhooks"][0]["signature"] == "v1a"
@@ -95,11 +95,11 @@ def test_is_all_or_nothing_and_names_every_problem(filled: Command, db: psycopg.
     good = {"company": "1", "events": ["note_changed"], "endpoint": "http://127.0.0.1:9/new"}
     file["webhooks"].insert(0, good)
     before = stored(db)
-    told = filled.refused("webhook", "import", "-", stdin=json.dumps(file))
-    assert "2 of 3" in told
-    assert "2. webhook 1 of company 1" in told
-    assert "3. webhook 2 of company 2" in told
-    assert "Nothing was registered" in told
+    output = filled.refused("webhook", "import", "-", stdin=json.dumps(file))
+    assert "2 of 3" in output
+    assert "2. webhook 1 of company 1" in output
+    assert "3. webhook 2 of company 2" in output
+    assert "Nothing was registered" in output
     assert stored(db) == before
 
 
@@ -121,7 +121,7 @@ def test_a_file_of_ones_own_is_not_readable_by_others(filled: Command, tmp_path:
 
 
 @pytest.mark.parametrize(
-    ("change", "tells"),
+    ("change", "message"),
     [
         ({"format": "something"}, "format"),
         ({"version": 2}, "version"),
@@ -132,10 +132,10 @@ def test_a_file_of_ones_own_is_not_readable_by_others(filled: Command, tmp_path:
     ],
 )  # fmt: skip
 def test_refuses_what_is_no_such_file(
-    unchanged: Command, change: dict[str, Any], tells: str
+    unchanged: Command, change: dict[str, Any], message: str
 ) -> None:
     file = {"format": "cdc webhooks", "version": 1, "webhooks": [], **change}
-    assert tells in unchanged.refused("webhook", "import", "-", code=2, stdin=json.dumps(file))
+    assert message in unchanged.refused("webhook", "import", "-", code=2, stdin=json.dumps(file))
 
 
 def test_refuses_what_cannot_be_read(unchanged: Command, tmp_path: Path) -> None:

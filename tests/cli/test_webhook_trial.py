@@ -65,20 +65,20 @@ async def test_a_clock_that_is_apart_is_warned_of(
     assert "this host's clock is 10 min behind the database's" in (await try_out(cdc, number)).err
 
 
-async def test_a_failure_is_told_with_exit_code_1(cdc: Command) -> None:
+async def test_a_failure_is_reported_with_exit_code_1(cdc: Command) -> None:
     receiver = Receiver()
     await receiver.start()
     try:
         number = (await asyncio.to_thread(cdc.add, url=receiver.url("/hook")))["id"]
         receiver.script("/hook", Script(reply=Reply(500, b"out of order")))
         done = await try_out(cdc, number, "--json")
-        told = await try_out(cdc, number)
+        output = await try_out(cdc, number)
     finally:
         await receiver.stop()
-    assert (done.code, told.code) == (1, 1)
+    assert (done.code, output.code) == (1, 1)
     assert done.json["ok"] is False
     assert done.json["status"] == 500
-    assert "out of order" in told.out
+    assert "out of order" in output.out
     refused = await try_out(cdc, number)
     assert refused.code == 1
     assert "refused the connection" in refused.out
@@ -98,17 +98,17 @@ async def test_the_event_is_one_of_its_own(cdc: Command) -> None:
     assert "project_changed" in done.err
 
 
-async def test_the_cause_and_what_to_do_are_told(cdc: Command) -> None:
+async def test_the_cause_and_what_to_do_are_shown(cdc: Command) -> None:
     receiver = Receiver()
     await receiver.start()
     try:
         number = (await asyncio.to_thread(cdc.add, url=receiver.url("/hook")))["id"]
         receiver.script("/hook", Script(reply=Reply(401)))
         done = await try_out(cdc, number, "--json")
-        told = await try_out(cdc, number)
+        output = await try_out(cdc, number)
     finally:
         await receiver.stop()
     assert done.json["cause"] == "status 401"
-    assert f"`cdc webhook rotate-secret {number}`" in told.out
+    assert f"`cdc webhook rotate-secret {number}`" in output.out
     refused = await try_out(cdc, number, "--json")
     assert (refused.json["cause"], bool(refused.json["todo"])) == ("refused", True)

@@ -72,5 +72,5 @@ def test_events_come_and_go_one_by_one(cdc: Command, db: psycopg.Connection) -> 
 
 def test_a_login_beside_an_authorization_header_is_refused(cdc: Command) -> None:
     number = cdc.add(header="Authorization: Bearer x")["id"]
-    told = cdc.refused("webhook", "update", number, "--url", "http://a:b@127.0.0.1:9/", code=2)
-    assert "Authorization" in told
+    output = cdc.refused("webhook", "update", number, "--url", "http://a:b@127.0.0.1:9/", code=2)
+    assert "Authorization" in output

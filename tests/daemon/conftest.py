@@ -27,14 +27,14 @@ def suite_url(database: str) -> str:
 
 @pytest.fixture
 async def world(suite_url: str) -> AsyncIterator[World]:
-    """The suite with a company, its project and nobody registered yet."""
+    """The suite with a company, its project and no webhook yet."""
     async with World(suite_url) as made:
         yield made
 
 
 @pytest.fixture
 async def down() -> str:
-    """An address at which nobody listens."""
+    """An address at which no process listens."""
     receiver = Receiver()
     await receiver.start()
     url = receiver.url("/down")

@@ -89,8 +89,8 @@ class Daemon:
 
 
 def run(played: Played, seconds: float, finds: float, *daemons: Daemon) -> None:
-    """Time passes; commits come evenly, ``finds`` a second. A ring wakes who listens; whoever looks
-    first after a commit sees it, and all look."""
+    """Time passes; commits come evenly, ``finds`` a second. A ring wakes listeners;
+    a daemon that looks first after a commit sees it, and all look."""
     end = played.now + seconds
     step = 1.0 / finds if finds else float("inf")
     next_commit = played.now + step

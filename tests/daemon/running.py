@@ -25,7 +25,7 @@ LIMIT = 60.0
 
 
 class Line(NamedTuple):
-    """One thing the daemon has told."""
+    """One thing the daemon has logged."""
 
     level: str
     event: str
@@ -69,15 +69,17 @@ class Log:
     async def seen(
         self, event: str, *, times: int = 1, limit: float = LIMIT, **values: Any
     ) -> Line:
-        """Waits until this was told so often; returns the last of them."""
+        """Waits until this was logged N times; returns the last of them."""
         try:
             async with asyncio.timeout(limit):
                 while len(found := self.all(event, **values)) < times:
                     self._news.clear()
                     await self._news.wait()
         except TimeoutError:
-            told = "\n".join(f"{x.level} {x.event} {x.values}" for x in self.lines[-30:])
-            raise TimeoutError(f"not told within {limit:g} s: {event} {values}\n{told}") from None
+            logged = "\n".join(f"{x.level} {x.event} {x.values}" for x in self.lines[-30:])
+            raise TimeoutError(
+                f"not logged within {limit:g} s: {event} {values}\n{logged}"
+            ) from None
         return found[-1]
 
 
@@ -117,15 +119,15 @@ class Running:
         self.task = asyncio.create_task(self.app.run())
 
     async def until(self, event: str, **values: Any) -> Line:
-        """Waits until the daemon tells something, or ends."""
+        """Waits until the daemon logs something, or ends."""
         assert self.task is not None
-        told = asyncio.create_task(self.log.seen(event, **values))
-        await asyncio.wait({told, self.task}, return_when=asyncio.FIRST_COMPLETED)
-        if not told.done():
-            told.cancel()
+        logged = asyncio.create_task(self.log.seen(event, **values))
+        await asyncio.wait({logged, self.task}, return_when=asyncio.FIRST_COMPLETED)
+        if not logged.done():
+            logged.cancel()
             await self.task
-            raise AssertionError(f"the daemon ended before it told: {event}")
-        return await told
+            raise AssertionError(f"the daemon ended before it logged: {event}")
+        return await logged
 
     async def stop(self, limit: float = LIMIT) -> None:
         """Asks it to stop and waits for its end."""
@@ -145,7 +147,7 @@ class Running:
 
     @property
     def in_flight(self) -> int:
-        """Requests under way."""
+        """Requests in flight."""
         watcher = self.app._watcher
         return 0 if watcher is None else watcher.dispatcher.in_flight
 
@@ -297,10 +299,10 @@ class Process:
 async def eventually(
     holds: Callable[[], bool], what: str, limit: float = LIMIT, pause: float = 0.005
 ) -> None:
-    """Waits until a condition holds that nobody signals."""
+    """Waits until a condition holds that is not signalled."""
     try:
         async with asyncio.timeout(limit):
-            while not holds():  # noqa: ASYNC110 - nobody signals it
+            while not holds():  # noqa: ASYNC110 - it is not signalled
                 await asyncio.sleep(pause)
     except TimeoutError:
         raise TimeoutError(f"within {limit:g} s not: {what}") from None

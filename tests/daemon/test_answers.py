@@ -30,7 +30,7 @@ class Ending(NamedTuple):
 
 @asynccontextmanager
 async def endpoint(kind: str, folder: Path) -> AsyncIterator[str]:
-    """Somebody who answers in that way, or does not."""
+    """A receiver that answers in that way, or does not."""
     async with AsyncExitStack() as stack:
         if kind == "refused":
             port = stack.enter_context(hostile.refusing_port())
@@ -40,7 +40,7 @@ async def endpoint(kind: str, folder: Path) -> AsyncIterator[str]:
         elif kind == "guard":
             yield "http://10.0.0.1/"
         elif kind == "tls":
-            _, context = certificate(folder, "127.0.0.1")  # signed by nobody we know
+            _, context = certificate(folder, "127.0.0.1")  # signed by an unknown authority
             peer = await stack.enter_async_context(Hostile(hostile.hang, tls=context))
             yield peer.url()
         else:
@@ -111,9 +111,9 @@ async def test_every_attempt_is_logged_with_what_came_of_it(world: World, tmp_pa
                 assert used[hook.id] == ending.used, kind
                 worker = watcher.dispatcher.workers[hook.id]
                 assert worker.lane.failures == ending.counts, kind
-            # Each of them was told.
-            told = {line.values["webhook"]: line for line in daemon.log.all("attempt")}
-            assert told.keys() == {hook.id for hook in hooks.values()}
+            # Each of them was logged.
+            attempted = {line.values["webhook"]: line for line in daemon.log.all("attempt")}
+            assert attempted.keys() == {hook.id for hook in hooks.values()}
         # Only the one that is gone is suspended.
         suspended = await world.all("select id from cdc.webhook where state = 'suspended'")
         assert suspended == [(hooks["410"].id,)]

@@ -97,7 +97,7 @@ async def test_all_rows_of_the_company_come_once(world: World) -> None:
     assert daemon.observer.counts.swept == 0
     ended = daemon.observer.metrics.registry.get_sample_value
     assert ended("cdc_backfills_ended_total", {"state": "done"}) == 1
-    # As all others they can be found, by numbers that tell them apart, and sent again.
+    # As all others they can be found, by numbers that distinguish them, and sent again.
     assert await world.one("select count(*) from cdc.attempt where delivery < 0") == 300
 
 

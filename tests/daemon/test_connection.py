@@ -23,7 +23,7 @@ from tests.support.proxy import Proxy
 
 @asynccontextmanager
 async def writing(world: World, rows: int = 10) -> AsyncIterator[None]:
-    """Somebody writes, directly to the database, for as long as the block lasts."""
+    """A session writes, directly to the database, for as long as the block lasts."""
     writer = await world.writer()
     keys = [await writer.insert("candidate", project_id=1) for _ in range(rows)]
     stop = asyncio.Event()
@@ -60,11 +60,11 @@ async def test_a_connection_is_cut_again_and_again(world: World, role: str | Non
         await world.arrived(hook, limit=30)
         await world.settled()
         assert daemon.observer.counts.swept == 0
-    # What was under way is sent again, or was recorded later: never under another id.
+    # What was in flight is sent again, or was recorded later: never under another id.
     assert world.repeats(hook) < 100
 
 
-# How often something may come again: what was under way and what was just being settled; after a
+# How often something may come again: what was in flight and what was just being settled; after a
 # crash also what was settled in its last moments, because settling does not wait for the disk.
 @pytest.mark.parametrize(("mode", "again"), [("fast", 30), ("immediate", 500)])
 async def test_a_restart_of_the_server_loses_nothing(
@@ -197,10 +197,10 @@ async def test_a_session_is_terminated_by_the_dba(
         await world.arrived(hook, limit=60)
         await world.settled()
         assert daemon.observer.counts.swept == 0
-        told = {"settle": "settling failed", "care": "maintenance failed"}.get(
+        logged = {"settle": "settling failed", "care": "maintenance failed"}.get(
             role, "connection lost"
         )
-        assert daemon.log.all(told)
+        assert daemon.log.all(logged)
 
 
 async def test_it_waits_for_a_database_that_is_down_at_the_start(world: World) -> None:

@@ -136,8 +136,8 @@ async def test_it_can_be_stopped_before_it_has_begun(tmp_path: Path) -> None:
         *into, sys.executable, "-P", "-m", "cdc", "run", env=env, stderr=subprocess.PIPE
     )
     try:
-        _, told = await asyncio.wait_for(process.communicate(), LIMIT)
+        _, output = await asyncio.wait_for(process.communicate(), LIMIT)
     finally:
         kill(process.pid)
-    assert process.returncode == 0, told
-    assert b"SIGTERM" in told
+    assert process.returncode == 0, output
+    assert b"SIGTERM" in output

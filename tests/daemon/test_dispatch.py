@@ -50,7 +50,7 @@ async def test_a_late_ping_stops_the_sending_without_a_busy_loop(
         monkeypatch.setattr(leases, "SEND_WITHIN_S", -1.0)
         await writer.change("candidate", key)
         looks = daemon.observer.counts.looks
-        # The bell has told of it, and the slow poll has looked again.
+        # The doorbell has rung, and the slow poll has looked again.
         await world.until("select count(*) = 1 from cdc.queue")
         await eventually(lambda: daemon.observer.counts.looks >= looks + 3, "it goes on looking")
         assert started == 1
@@ -62,7 +62,7 @@ async def test_a_late_ping_stops_the_sending_without_a_busy_loop(
 async def test_no_fetch_reads_for_all_webhooks_there_are(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Rows take memory, and whoever was read for sends meanwhile."""
+    """Rows take memory, and the lane they were read for sends meanwhile."""
     monkeypatch.setattr("cdc.daemon.dispatch.dispatcher.FETCH_BATCH_ROWS", 20)
     hooks = [await world.hook("candidate") for _ in range(7)]
     writer = await world.writer()
@@ -88,7 +88,7 @@ async def test_no_fetch_reads_for_all_webhooks_there_are(
 async def test_who_gets_no_socket_has_not_failed(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Others hold all of them by answering late: no attempt is used, and the operator is told."""
+    """Others hold all of them by answering late: no attempt is used, and the log says so."""
     monkeypatch.setattr("cdc.deliver.pool._allowed", lambda: 1)
     late, other = await world.hook("candidate"), await world.hook("rating")
     may_answer = asyncio.Event()
@@ -103,8 +103,8 @@ async def test_who_gets_no_socket_has_not_failed(
         key = await writer.insert("candidate", project_id=1)
         await world.receiver.wait_for(lambda received: len(received) == 1)
         await writer.insert("rating", candidate_id=int(key), customer_id=1)
-        told = await daemon.log.seen("all sockets are in use, deliveries wait for one", times=8)
-        assert told.level == "warning"
+        logged = await daemon.log.seen("all sockets are in use, deliveries wait for one", times=8)
+        assert logged.level == "warning"
         assert daemon.log.all("attempt") == []
         assert daemon.log.all("circuit breaker opened") == []
         may_answer.set()
@@ -159,7 +159,7 @@ async def test_a_mistake_of_ours_ends_the_daemon_loudly(
     writer = await world.writer()
 
     def broken(*_: Any) -> bytes:
-        raise ZeroDivisionError("nobody has thought of this")
+        raise ZeroDivisionError("an unforeseen error")
 
     monkeypatch.setattr(Translator, "body", broken)
     daemon = Running(world.url)

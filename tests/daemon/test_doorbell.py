@@ -59,7 +59,7 @@ async def test_a_writer_rings_only_while_the_bell_is_armed(world: World) -> None
     async with writer.transaction():
         for _ in range(3):
             await writer.insert("candidate", project_id=1)
-    # Once a transaction, whatever it does; and nobody who has nothing queued rings.
+    # Once a transaction, whatever it does; and a writer that queues nothing does not ring.
     await writer.conn.execute(b"insert into company (name) values ('c')")
     await writer.conn.execute(b"insert into project (company_id) values (2)")
     assert await rung() == 1
@@ -68,7 +68,9 @@ async def test_a_writer_rings_only_while_the_bell_is_armed(world: World) -> None
     assert await rung() == 0
 
 
-async def test_under_load_nobody_is_rung(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_under_load_the_doorbell_is_silent(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     # Load that a machine with other things to do can bear as well.
     monkeypatch.setattr(doorbell, "BUSY_FINDS_PER_S", 5)
     monkeypatch.setattr(doorbell, "SWAMPED_FINDS_PER_S", 100_000)
@@ -107,7 +109,7 @@ async def test_when_the_daemon_has_gone_the_bell_falls_silent(world: World) -> N
         await daemon.until("doorbell", mode="sleeping")
     until = await world.one("select last_value from cdc.bell")
     now = await world.one("select (extract(epoch from clock_timestamp()) * 1000000)::bigint")
-    # At most three seconds later, by itself.
+    # At most three seconds later, automatically.
     assert until <= now + 3_000_000
     assert await world.one("select last_value from cdc.bell") == until
 
@@ -141,7 +143,7 @@ async def test_lost_rings_cost_a_second_at_most(
         await world.arrived(hook, limit=5)
 
 
-async def test_nobody_arms_while_the_notification_queue_is_full(world: World) -> None:
+async def test_the_doorbell_is_not_armed_while_the_notification_queue_is_full(world: World) -> None:
     """pg_notification_queue_usage() is shadowed by one of our own that says what we like."""
     await world.run(
         "create schema fake;"

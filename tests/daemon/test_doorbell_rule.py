@@ -82,7 +82,7 @@ def test_getting_busy_silences_the_bell_at_once() -> None:
     assert daemon.bell.arms(played.now) is None, "once is enough"
 
 
-def test_whoever_is_overloaded_stays_busy_although_it_looks_seldom() -> None:
+def test_an_overloaded_daemon_stays_busy_although_it_looks_seldom() -> None:
     played = Played(crowd=3)
     daemon = Daemon(played)
     run(played, 1.0, 200, daemon)
@@ -160,7 +160,7 @@ def test_writers_who_would_not_wait_for_each_other_go_on_ringing() -> None:
     played.crowd = 2
     run(played, 1.0, 200, daemon)
     assert daemon.mode() is Mode.POLLING
-    # Silent, the bell makes nobody wait any more; that is no reason to arm it under the same load.
+    # Silent, the bell makes no session wait; that is no reason to arm it under the same load.
     played.crowd = 0
     run(played, 5.0, 200, daemon)
     assert daemon.mode() is Mode.POLLING
@@ -170,7 +170,7 @@ def test_writers_who_would_not_wait_for_each_other_go_on_ringing() -> None:
     assert daemon.mode() is Mode.SLEEPING
 
 
-def test_very_many_commits_are_a_load_whoever_waits() -> None:
+def test_very_many_commits_are_a_load_in_any_case() -> None:
     played = Played()
     daemon = Daemon(played)
     run(played, 5.0, SWAMPED_FINDS_PER_S + 100, daemon)
@@ -191,7 +191,7 @@ def test_a_slow_daemon_finds_many_transactions_at_once_and_polls() -> None:
     assert bell.mode is Mode.POLLING
 
 
-def test_when_daemons_disagree_whoever_sleeps_is_rung() -> None:
+def test_when_daemons_disagree_the_sleeping_one_is_rung() -> None:
     played = Played()
     crowded, quiet = Daemon(played), Daemon(played)
     run(played, 2.0, 200, quiet)
@@ -203,7 +203,7 @@ def test_when_daemons_disagree_whoever_sleeps_is_rung() -> None:
     assert crowded.mode() is Mode.POLLING
     assert quiet.mode() is Mode.SLEEPING
     assert played.armed_until < played.now
-    # Woken, it arms anew, and asks whether a writer has seen the bell silent in between.
+    # Woken, it arms again, and asks whether a writer has seen the bell silent in between.
     writer = played.begins()
     run(played, 0.001, 0, crowded, quiet)
     assert played.armed_until > played.now
@@ -272,7 +272,7 @@ def test_it_falls_asleep_only_when_older_writers_have_ended() -> None:
     assert daemon.mode() is Mode.SLEEPING
 
 
-def test_writers_who_begin_after_arming_keep_nobody_awake() -> None:
+def test_writers_that_begin_after_arming_keep_no_daemon_awake() -> None:
     played = Played()
     daemon = Daemon(played)
     daemon.look()

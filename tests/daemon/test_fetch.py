@@ -72,7 +72,7 @@ async def test_what_was_settled_while_a_fetch_was_under_way_is_not_sent_again(
     found = await Fetcher(conn, Layouts()).fetch({hook.id: plan}, snapshot)
     lane.fetched(plan, found[hook.id].rows)
     first = lane.start(0.0)[0]
-    # A fetch from the beginning (somebody committed late) that sees the row before its settlement
+    # A fetch from the beginning (a writer committed late) that sees the row before its settlement
     # commits, and ends after it.
     lane.noticed(Span(0))
     plan = lane.plan_fetch()
@@ -150,7 +150,7 @@ async def test_many_lanes_are_filled_by_one_statement(world: World) -> None:
         ),
     ],
 )
-async def test_a_row_that_nobody_can_read_dies_and_the_others_go_on(
+async def test_an_unreadable_row_dies_and_the_others_continue(
     world: World, layout: str, action: str, refs: str
 ) -> None:
     """The owner of a table of the suite can write such a row."""

@@ -19,7 +19,7 @@ from tests.daemon.world import EVENTS, World, Writer
 
 
 class Load:
-    """Writers at work until told to stop."""
+    """Writers at work until stopped."""
 
     def __init__(self, world: World, rows: int = 4) -> None:
         self.world = world
@@ -102,7 +102,7 @@ async def test_one_who_joins_gets_half_and_one_who_leaves_gives_it_back(world: W
         await world.arrived(*hooks, limit=60)
         await world.settled()
         assert first.observer.counts.swept == 0
-    # Handing over waits for what is under way.
+    # Handing over waits for what is in flight.
     assert sum(map(world.repeats, hooks)) == 0
     assert world.overlaps == 0
 
@@ -155,7 +155,7 @@ async def test_a_daemon_that_stands_still_is_taken_over_and_sends_nothing_more(
             await writer.insert("candidate", project_id=1)
             await world.arrived(*hooks)
             after = [len(world.came[hook.path]) for hook in hooks]
-            # What was on its way when it was stopped may come once more, under the same id.
+            # What was on its way when it was stopped may come again, under the same id.
             assert sum(after) - sum(before) - len(hooks) <= 4 * len(hooks)
         await world.settled()
 
@@ -183,7 +183,7 @@ async def test_a_pause_that_the_receiver_asked_for_outlives_the_daemon(world: Wo
         await world.until("select count(*) = 1 from cdc.queue")
         assert len(world.came[busy.path]) == 1
         assert await world.one("select failing_since is not null from cdc.lane")
-        # Somebody says that it is well again.
+        # An operator says that it is well again.
         with Registry(world.url, Rules(EVENTS, Guard((), allow_http=True))) as registry:
             registry.resume(busy.id)
         await world.arrived(busy)
@@ -210,12 +210,12 @@ async def test_handing_over_does_not_stop_the_other_lanes(
     async with Running(world.url) as first:
         await shared(first)
         key = await writer.insert("candidate", project_id=1)
-        await eventually(lambda: first.in_flight == 8, "all are under way")
+        await eventually(lambda: first.in_flight == 8, "all are in flight")
         async with Running(world.url) as second:
             await eventually(lambda: first.handing_over, "the hand-over begins")
             looks = first.observer.counts.looks
             await eventually(lambda: first.observer.counts.looks > looks + 2, "it goes on looking")
-            assert first.owned == 64, "the hand-over is still under way"
+            assert first.owned == 64, "the hand-over has not ended"
             answering.set()
             await shared(first, second)
             await writer.change("candidate", key)
@@ -243,7 +243,7 @@ async def test_slow_settling_delays_a_hand_over_and_costs_no_shard(
                 await eventually(lambda: first.handing_over, "the hand-over begins")
                 looks = first.observer.counts.looks
                 await eventually(lambda: first.observer.counts.looks > looks + 2, "looks go on")
-                assert first.owned == 64, "the hand-over is still under way"
+                assert first.owned == 64, "the hand-over has not ended"
                 first.app._watcher._settler.still.release()
                 await shared(first, second)
                 await first.app._watcher._settler.still.acquire()
@@ -280,7 +280,7 @@ async def test_a_daemon_stops_during_a_hand_over(
     async with Running(world.url, stop_grace=10) as first:
         await shared(first)
         await writer.insert("candidate", project_id=1)
-        await eventually(lambda: first.in_flight == 8, "all are under way")
+        await eventually(lambda: first.in_flight == 8, "all are in flight")
         async with Running(world.url) as second:
             await eventually(lambda: first.handing_over, "the hand-over begins")
             first.app.stop("the test")

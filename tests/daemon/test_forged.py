@@ -37,7 +37,7 @@ async def forge(world: World, hook: Hook, **columns: str) -> None:
 
 
 @pytest.mark.parametrize("which", FORGED)
-async def test_what_nobody_can_read_dies_and_the_others_go_on(world: World, which: str) -> None:
+async def test_an_unreadable_row_dies_and_the_others_continue(world: World, which: str) -> None:
     # The role reads no layout.
     await world.run("grant select on cdc.layout to cdc_capture")
     forged_for, hook = await world.hook("project"), await world.hook("candidate")

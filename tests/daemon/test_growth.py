@@ -102,12 +102,12 @@ async def test_vacuum_comes_early_and_never_in_the_way(world: World) -> None:
         )
     }
     for name in ("queue", "retry", "dead"):
-        told = options[name]
-        assert told["autovacuum_vacuum_scale_factor"] == "0", name
-        assert told["autovacuum_vacuum_insert_scale_factor"] == "0", name
-        assert told["autovacuum_vacuum_cost_delay"] == "0", name
-        assert 0 < int(told["autovacuum_vacuum_threshold"]) <= 10_000, name
-    # Truncating a table's end takes a lock that whoever writes (of subscriptions: reads) waits for.
+        value = options[name]
+        assert value["autovacuum_vacuum_scale_factor"] == "0", name
+        assert value["autovacuum_vacuum_insert_scale_factor"] == "0", name
+        assert value["autovacuum_vacuum_cost_delay"] == "0", name
+        assert 0 < int(value["autovacuum_vacuum_threshold"]) <= 10_000, name
+    # Truncating a table's end takes a lock that a writer (of subscriptions: a reader) waits for.
     filled = [name for name in options if name.startswith("attempt_")]
     assert len(filled) == 32
     for name in ("queue", "retry", "dead", "unresolved", "subscription", *filled):

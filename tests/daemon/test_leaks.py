@@ -56,7 +56,7 @@ class Marks:
             "database password": DB_PASSWORD,
             "proxy password": "xy-marked-p",
             "proxy login as Basic": base64.b64encode(b"me:pr/xy-marked-p@ss").decode(),
-            # What is encrypted is nobody's business either.
+            # What is encrypted must not be shown either.
             "sealed": "gAAAA",
         }
 
@@ -97,9 +97,9 @@ async def cdc(url: str, keys: str, proxy: str, *arguments: str, stdin: str = "")
 
 
 def echo(got: Received) -> Reply:
-    """A receiver that tells all it was sent, in its headers too."""
-    told = json.dumps(dict(got.headers))
-    return Reply(500, (told + got.body.decode()).encode(), {"X-Echo": told})
+    """A receiver that repeats all it was sent, in its headers too."""
+    echoed = json.dumps(dict(got.headers))
+    return Reply(500, (echoed + got.body.decode()).encode(), {"X-Echo": echoed})
 
 
 async def registry_commands(world: World, account: str, marks: Marks, proxy: str) -> dict[str, str]:
@@ -114,7 +114,7 @@ async def registry_commands(world: World, account: str, marks: Marks, proxy: str
         said[name] = await cdc(account, keys, proxy, *arguments, stdin=stdin)
 
     add = ["webhook", "add", "--company", "1", "--url", place, *options, "--secret"]
-    # Shown once, where it is made: so these two outputs may tell it, and nothing else.
+    # Shown once, where it is made: so these two outputs may show it, and nothing else.
     made = await cdc(account, marks.old_key, proxy, *add, "-", "--json", stdin=marks.secret + "\n")
     assert marks.in_(made) == ["signing secret"]
     await run("webhook", "list")
@@ -236,7 +236,7 @@ async def test_nothing_that_comes_out_holds_a_secret(
             await eventually(lambda: any("proxy" in span for span in spans), "a span of it")
         said["log"] = "\n".join([*map(str, daemon.log.lines), *daemon.other])
     said["traces"] = "\n".join(spans)
-    assert len(daemon.log.all("attempt")) >= 2, "at this level each attempt is told"
+    assert len(daemon.log.all("attempt")) >= 2, "at this level each attempt is logged"
     for table in ("attempt", "dead", "lane", "retry", "queue", "unresolved", "shard"):
         rows = await world.all(f"select x::text from cdc.{table} x")
         said[f"table {table}"] = "\n".join(row[0] for row in rows)
@@ -246,7 +246,7 @@ async def test_nothing_that_comes_out_holds_a_secret(
     assert leaks == {}
 
 
-async def test_the_list_of_processes_tells_no_secret(account: str, marks: Marks) -> None:
+async def test_the_list_of_processes_shows_no_secret(account: str, marks: Marks) -> None:
     """Anybody on the host sees what processes were started with."""
     async with Tunnels() as proxy:
         daemon = Process(
@@ -267,7 +267,7 @@ def test_the_marks_would_be_found(marks: Marks) -> None:
         assert name in marks.in_(f"... {form} ...")
 
 
-async def test_a_statement_that_fails_does_not_tell_its_values(world: World) -> None:
+async def test_a_failed_statement_does_not_log_its_values(world: World) -> None:
     """PostgreSQL puts values into some messages: of a check that fails, the whole row."""
     from cdc.errors import DatabaseError
     from cdc.postgres.connections import explained

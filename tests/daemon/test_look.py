@@ -60,7 +60,7 @@ async def test_looks_see_every_committed_row_once(world: World) -> None:
     await conn.close()
     assert set(seen) == everything - before
     assert set(seen.values()) == {1}
-    # Whoever asks for `id > last` would have lost these.
+    # A query for `id > last` would have lost these.
     assert out_of_order > 0
     assert looks > 50
     assert len(everything) == len(world.ledger.entries)
@@ -194,7 +194,7 @@ async def test_after_a_crash_of_the_server_nothing_is_lost() -> None:
                 await world.arrived(hook)
                 await world.settled()
                 assert daemon.observer.counts.swept == 0
-            # After a crash nobody is there to be rung, until somebody arms the bell again.
+            # After a crash no daemon listens, until one arms the bell again.
             server.stop("immediate")
             server.start()
             await world.reconnect()

@@ -189,7 +189,7 @@ async def test_two_daemons_send_each_mail_once(world: World, post: Post) -> None
     await world.run("update cdc.contact set claimed_until = now()")
     await mailer(world, post.url).run_once()
     assert len(post.mails) == 12
-    # And a receiver can tell that it is the same.
+    # And a receiver can see that it is the same.
     assert len({message["Message-ID"] for _, message in post.mails}) == 6
 
 
@@ -275,7 +275,7 @@ async def test_by_tls_to_a_server_of_a_private_authority(
 async def test_a_password_is_not_sent_in_the_clear(
     world: World, post: Post, password: Path
 ) -> None:
-    """The server offers no STARTTLS, or somebody in between has taken it away."""
+    """The server offers no STARTTLS, or an attacker in between has taken it away."""
     number = await contact(world, "it@example.com")
     log = Log()
     url = post.url.replace("://", "://me@")

@@ -24,10 +24,10 @@ def observer() -> Observer:
 
 
 class Lanes:
-    """Lanes that know nothing, and note what they are told."""
+    """Lanes that know nothing, and note what the sweep reports."""
 
     def __init__(self) -> None:
-        self.told: list[tuple[int, int]] = []
+        self.released: list[tuple[int, int]] = []
         self.asked: list[int] = []
 
     def removed(self) -> list[int]:
@@ -39,7 +39,7 @@ class Lanes:
         return True
 
     def noticed(self, webhook_id: int, where: Span) -> None:
-        self.told.append((webhook_id, where.first))
+        self.released.append((webhook_id, where.first))
 
     def touched(self, webhook_ids: Iterable[int]) -> None:
         self.asked += webhook_ids
@@ -59,7 +59,7 @@ async def _swept(world: World, lanes: Lanes, observer: Observer, conn: Connectio
     return observer.counts.swept
 
 
-async def test_the_sweep_finds_what_nobody_holds(world: World, observer: Observer) -> None:
+async def test_the_sweep_finds_rows_that_no_lane_holds(world: World, observer: Observer) -> None:
     hook = await world.hook()
     writer = await world.writer()
     await writer.insert("candidate", project_id=1)
@@ -68,11 +68,11 @@ async def test_the_sweep_finds_what_nobody_holds(world: World, observer: Observe
     assert await _swept(world, lanes, observer, conn) == 0
     await world.run("update cdc.queue set time = time - interval '90 s'")
     assert await _swept(world, lanes, observer, conn) == 1
-    assert lanes.told == [(hook.id, await world.one("select id from cdc.queue"))]
+    assert lanes.released == [(hook.id, await world.one("select id from cdc.queue"))]
     await conn.close()
 
 
-async def test_the_sweep_frees_what_is_parked_behind_nobody(
+async def test_the_sweep_frees_what_is_parked_without_a_retry(
     world: World, observer: Observer
 ) -> None:
     hook = await world.hook()
@@ -89,14 +89,12 @@ async def test_the_sweep_frees_what_is_parked_behind_nobody(
     assert await _swept(world, lanes, observer, conn) == 1
     assert lanes.asked == [hook.id]
     assert await world.all("select id from cdc.retry where due_at <= clock_timestamp()") == [(7,)]
-    # Behind somebody now, the other one is left alone.
+    # Behind a retry now, the other one is left alone.
     assert await _swept(world, lanes, observer, conn) == 1
     await conn.close()
 
 
-async def test_a_lane_knows_what_it_is_told_by_the_sweep(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_the_sweep_reports_to_the_lane(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """A row that a look has missed, by whatever magic, is sent after all."""
     monkeypatch.setattr(schedule, "SWEEP_EVERY_S", 0.1)
     hook = await world.hook()

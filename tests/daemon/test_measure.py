@@ -109,7 +109,7 @@ async def test_the_bound_and_the_interval_follow_the_cost(
     await conn.close()
 
 
-async def test_a_daemon_measures_by_itself(world: World) -> None:
+async def test_a_daemon_measures_automatically(world: World) -> None:
     held = await world.hook(state="paused")
     await owe(world, held.id, 7)
     before = open_sessions()

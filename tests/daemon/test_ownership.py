@@ -220,7 +220,7 @@ async def test_nothing_is_sent_once_the_shards_may_have_another_owner(world: Wor
         other = await world.connect()
         await other.execute(b"select pg_advisory_lock(%s, %s)", [LOCK_CLASS, shard_of(hook.id)])
         sent = len(world.came[hook.path])
-        # The next owner has it from here on. A request that is already under way may still end.
+        # The next owner has it from here on. A request that is already in flight may still end.
         await daemon.until("connection lost")
         assert len(world.came[hook.path]) - sent <= 1
         assert sent < 2_000, "there was more to send"

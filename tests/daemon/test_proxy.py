@@ -13,7 +13,7 @@ PASSWORD = "marked-proxy-password"
 
 
 async def test_sends_through_it_and_what_it_answers_is_not_the_receivers(world: World) -> None:
-    """A proxy's 410 suspends nobody; what it refused is sent once it lets it through."""
+    """A proxy's 410 suspends no webhook; what it refused is sent once it lets it through."""
     hook = await world.hook("project")
     port = int(world.receiver.url("/").split(":")[2].split("/")[0])
     writer = await world.writer()
@@ -38,10 +38,10 @@ async def test_sends_through_it_and_what_it_answers_is_not_the_receivers(world: 
 
 
 @pytest.mark.parametrize("kind", [Squid, Tinyproxy])
-async def test_the_log_tells_what_a_foreign_proxy_did_not_let_through(
+async def test_the_log_names_what_a_foreign_proxy_refused(
     world: World, kind: type[Forward]
 ) -> None:
-    """Wrong login, forbidden port: the proxy's refusals, and nobody has to guess which."""
+    """Wrong login, forbidden port: the proxy's refusals, each named."""
     if kind.PROGRAM is None:
         pytest.skip(kind.MISSING)
     hook = await world.hook("project")

@@ -48,7 +48,7 @@ async def test_a_new_webhook_gets_what_is_written_from_then_on(world: World) -> 
     async with Running(world.url) as daemon:
         await daemon.until("connected")
         await writer.insert("candidate", project_id=1)
-        world.ledger.entries.clear()  # nobody was registered
+        world.ledger.entries.clear()  # no webhook was registered
         hooks = [await world.hook() for _ in range(3)]
         await writer.insert("candidate", project_id=1)
         await world.arrived(*hooks, limit=SOON)
@@ -164,7 +164,7 @@ async def test_while_a_secret_is_rotated_both_sign(world: World) -> None:
         assert len(await sent()) == 2  # verified with the old one
         world.receiver.expect(hook.path, new)
         await sent()  # and with the new one
-        # The old one runs out, without anybody telling.
+        # The old one runs out, without a notification.
         await daemon.until("registration changed", webhook=hook.id, version=2, times=2)
         assert len(await sent()) == 1
 

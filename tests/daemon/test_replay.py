@@ -47,7 +47,7 @@ async def test_the_dead_are_sent_again_with_the_same_id_and_bytes(world: World) 
     world.check(hook)
 
 
-async def test_what_was_delivered_is_made_anew_and_in_order(world: World) -> None:
+async def test_what_was_delivered_is_replayed_in_order(world: World) -> None:
     hook = await world.hook("candidate")
     writer = await world.writer()
     async with Running(world.url) as daemon:
@@ -105,7 +105,7 @@ async def test_a_receiver_that_drops_known_ids_takes_new_ones(world: World) -> N
 
 
 async def test_a_replay_goes_before_what_came_later(world: World) -> None:
-    """Its row is changed meanwhile: one request is under way, the others wait for the replay."""
+    """Its row is changed meanwhile: one request is in flight, the others wait for the replay."""
     hook = await world.hook("candidate")
     key = await dead(world, hook, changes=1)
     [lost] = world.came[hook.path]
@@ -186,7 +186,7 @@ async def test_it_can_die_again(world: World) -> None:
 
 
 async def test_a_key_that_no_index_has_room_for_is_no_obstacle(world: World) -> None:
-    """It expired before anybody tried it. Tried, it dies, and what is beside it is sent."""
+    """It expired before it was tried. Tried, it dies, and what is beside it is sent."""
     hook = await world.hook("candidate")
     await world.run(
         "insert into cdc.attempt (slot, at, delivery, xid, uid, webhook_id, layout, action, time,"

@@ -58,7 +58,7 @@ async def test_a_younger_server_goes_on_behind_the_rows(world: World) -> None:
 
 
 async def test_equal_ids_are_no_trouble(world: World) -> None:
-    """After a crash of an asynchronous writer an id may come again: rows are told apart by uid."""
+    """After a crash of an asynchronous writer an id may come again: the uid identifies a row."""
     hook = await world.hook()
     writer = await world.writer()
     for _ in range(6):

@@ -1,4 +1,4 @@
-"""Retention: what was held or dead too long goes, and the log's old days; nobody waits for it."""
+"""Retention: what was held or dead too long goes, and the log's old days; no session waits."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ async def test_who_was_parked_behind_it_is_the_first_now(world: World, observer:
         assert await world.all("select key, due_at is not null from cdc.retry") == [(key, True)]
         world.came[hook.path].clear()
         well = True
-        # Nothing is left of the other row, so its changes wait for nobody.
+        # Nothing is left of the other row, so its changes do not wait.
         await writer.change("candidate", other)
         await world.run("update cdc.webhook set state = 'active'")
         await world.receiver.wait_for(lambda _: len(world.came[hook.path]) == 2)
@@ -144,8 +144,8 @@ async def test_who_was_parked_behind_it_is_the_first_now(world: World, observer:
         assert daemon.observer.counts.swept == 0
 
 
-async def test_nobody_is_resumed_in_the_middle(world: World, observer: Observer) -> None:
-    """What somebody resumes just now is not expired, and nobody waits."""
+async def test_no_webhook_is_resumed_in_the_middle(world: World, observer: Observer) -> None:
+    """What an operator resumes just now is not expired, and no session waits."""
     await world.hook(state="paused")
     writer = await world.writer()
     await writer.insert("candidate", project_id=1)
@@ -190,7 +190,7 @@ async def test_old_days_of_the_log_are_emptied_without_waiting(
     conn = await open_session(world.url, "test")
     reader = await world.connect()
     async with reader.transaction():
-        # Somebody reads the oldest: it is left for the next round.
+        # Another session reads the oldest: it is left for the next round.
         await reader.execute(f"select from cdc.attempt_{(today - 5) % 32:02d}".encode())
         await prune.run_once(conn, 2, observer)
         assert await _days(world) == [0, 1, 5]
@@ -256,7 +256,7 @@ async def test_a_clock_that_jumps_ahead_and_back_empties_no_day(
     await conn.close()
 
 
-async def test_a_pg_dump_holds_up_nobody(world: World, postgres: EmbeddedPostgres) -> None:
+async def test_a_pg_dump_holds_up_no_delivery(world: World, postgres: EmbeddedPostgres) -> None:
     """A real pg_dump, held in the middle by a table that it waits for: all its locks are taken, its
     snapshot is open. Deliveries are sent and settled meanwhile, and old days are left for later."""
     hook = await world.hook("candidate")
@@ -288,14 +288,14 @@ async def test_a_pg_dump_holds_up_nobody(world: World, postgres: EmbeddedPostgre
             await writer.change("candidate", *keys)
             await world.arrived(hook)
             await world.settled()
-        # Whoever waited for the dump would wait now: it is there still.
+        # A session that waited for the dump would wait now: it is there still.
         assert await world.one(
             "select count(*) from pg_stat_activity where application_name = 'pg_dump'"
         )
         assert 20 in await _days(world)
     async with asyncio.timeout(60):
-        _, told = await dump.communicate()
-    assert told == b""
+        _, errors = await dump.communicate()
+    assert errors == b""
     conn = await open_session(world.url, "test")
     await prune.run_once(conn, 2, Observer(log=Log()))
     await conn.close()

@@ -97,7 +97,7 @@ async def test_later_changes_wait_behind_and_others_flow(world: World) -> None:
         assert [got.status for got in world.came[hook.path]].count(500) == 1
         await world.until("select not exists (select from cdc.queue)")
         mended = True
-        # What a replay does: due now, and the daemons are told.
+        # What a replay does: due now, and the daemons are notified.
         await world.run("update cdc.retry set due_at = clock_timestamp() where due_at is not null")
         await world.run("update cdc.webhook set description = 'mended'")
         await world.arrived(hook)
@@ -147,7 +147,7 @@ async def test_a_delivery_is_dead_when_its_budget_is_used_up(world: World) -> No
         await world.settled()
 
 
-async def test_410_suspends_until_somebody_resumes(world: World) -> None:
+async def test_410_suspends_until_resumed(world: World) -> None:
     hook = await world.hook("candidate")
     world.receiver.script(hook.path, Script(reply=Reply(410)))
     writer = await world.writer()
@@ -227,7 +227,7 @@ async def test_the_breaker_opens_probes_and_closes(world: World) -> None:
         sent = len(world.came[hook.path])
         assert sent <= 6
         await world.until("select breaker <> 'closed' and failures >= 5 from cdc.lane")
-        # One at a time from now on; probes use up no budget, so nobody dies of it.
+        # One at a time from now on; probes use up no budget, so no delivery dies of it.
         await world.receiver.wait_for(lambda _: len(world.came[hook.path]) >= sent + 3)
         world.receiver.script(hook.path, Script())
         await daemon.until("circuit breaker closed", webhook=hook.id)
@@ -237,7 +237,7 @@ async def test_the_breaker_opens_probes_and_closes(world: World) -> None:
         assert await world.one("select count(*) from cdc.dead") == 0
 
 
-async def test_an_endpoint_that_is_down_holds_up_nobody_else(world: World, down: str) -> None:
+async def test_an_endpoint_that_is_down_holds_up_no_other(world: World, down: str) -> None:
     good, bad = await world.hook(), await world.hook()
     await world.run("update cdc.webhook set endpoint = %s where id = %s", down, bad.id)
     writer = await world.writer()
@@ -254,7 +254,7 @@ async def test_an_endpoint_that_is_down_holds_up_nobody_else(world: World, down:
     assert kept == world.expected(bad)
 
 
-async def test_what_is_parked_behind_nobody_is_retried_at_the_start(world: World) -> None:
+async def test_what_is_parked_without_a_retry_is_retried_at_the_start(world: World) -> None:
     """As after a crash between the end of a retried delivery and the promotion of the next one."""
     hook = await world.hook("candidate")
     writer = await world.writer()

@@ -24,7 +24,7 @@ def new(world: World, path: str) -> NewWebhook:
     return NewWebhook("1", ("project_changed",), url, headers={"X-Key": "marked"})
 
 
-async def told(world: World, number: int) -> tuple[bool, bool]:
+async def flags(world: World, number: int) -> tuple[bool, bool]:
     """Whether `cdc status` and `cdc webhook show` say that the registration cannot be used."""
     command = Command({"CDC_DATABASE_URL": world.url})
     why = "cannot be used: "
@@ -73,14 +73,14 @@ async def test_without_its_key_a_webhook_is_held_and_nothing_lost(world: World) 
         )
     waiting = await world.all("select webhook_id from cdc.queue")
     assert waiting == [(sealed.webhook.id,)]
-    # That is what people are told, until a daemon comes that has the key.
-    assert await told(world, sealed.webhook.id) == (True, True)
+    # That is what commands show, until a daemon comes that has the key.
+    assert await flags(world, sealed.webhook.id) == (True, True)
     async with Running(world.url, secret_keys=[key]):
         await world.until(
             "select last_error is null from cdc.lane where webhook_id = %s", sealed.webhook.id
         )
         await world.receiver.wait_for(2)
-    assert await told(world, sealed.webhook.id) == (False, False)
+    assert await flags(world, sealed.webhook.id) == (False, False)
     assert [got.verified for got in world.receiver.received] == [True, True]
 
 
@@ -129,7 +129,7 @@ async def test_rotated_from_one_scheme_to_the_other_and_the_old_one_ends(world: 
             book.rotate_secret(number, timedelta(hours=1), private)
         await daemon.until("registration changed", webhook=number)
         await signed_by(2, ["v1a", "v1"])  # verified with the old one still
-        # The time of grace ends: by itself, without anybody registering anything.
+        # The time of grace ends automatically, without a change of a registration.
         await world.run(
             "update cdc.webhook_secret set expires_at = clock_timestamp() + interval '0.2 s'"
             " where expires_at is not null"

@@ -167,7 +167,7 @@ async def test_a_repeated_settlement_changes_nothing(world: World, hook: Hook) -
     good, bad, behind, dead = await fetched(world, hook, 4)
     bad.body = dead.body = b"{}"
     lane = lane_of(hook)
-    # As after a COMMIT whose answer was lost: the same records once more.
+    # As after a COMMIT whose answer was lost: the same records again.
     for repeated in range(2):
         for row in (good, bad, dead):
             row.tries = 0

@@ -39,7 +39,7 @@ ONE = TWICE.replace("1, 2", "1, 1")
 
 @asynccontextmanager
 async def holding(world: World, sql: str, *values: Any) -> AsyncIterator[None]:
-    """Somebody's transaction, left open after this statement."""
+    """Another session's transaction, left open after this statement."""
     conn = await world.connect()
     await conn.set_autocommit(False)
     await conn.execute(sql.encode(), values or None)
@@ -66,7 +66,7 @@ async def hook(world: World) -> Hook:
 
 
 @pytest.mark.parametrize("schedule", [[0.05], []], ids=["retried", "dead at once"])
-async def test_two_equal_rows_stop_nobody(world: World, down: str, schedule: list[float]) -> None:
+async def test_two_equal_rows_stop_no_other(world: World, down: str, schedule: list[float]) -> None:
     bad, good = await world.hook("project"), await world.hook("candidate")
     await world.run("update cdc.webhook set endpoint = %s where id = %s", down, bad.id)
     await world.run(TWICE, bad.id, "5")
@@ -77,7 +77,7 @@ async def test_two_equal_rows_stop_nobody(world: World, down: str, schedule: lis
     assert await world.one("select count(*) from cdc.queue") == 0
 
 
-async def test_two_equal_rows_that_are_parked_stop_nobody(world: World, down: str) -> None:
+async def test_two_equal_rows_that_are_parked_stop_no_other(world: World, down: str) -> None:
     bad, good = await world.hook("project"), await world.hook("candidate")
     await world.run("update cdc.webhook set endpoint = %s where id = %s", down, bad.id)
     await world.run(ONE.replace("7, %s", "6, %s"), bad.id, "5")

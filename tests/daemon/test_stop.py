@@ -1,4 +1,4 @@
-"""Stopping: what is under way may end, what hangs is left to the next daemon."""
+"""Stopping: what is in flight may end, what hangs is left to the next daemon."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ async def test_it_stops_while_the_database_is_away(world: World) -> None:
         await daemon.until("connection lost")
         gate.open()
         await daemon.stop()
-    # Nobody has written down that it arrived.
+    # Its arrival was not recorded.
     async with Running(world.url):
         await world.settled()
     assert world.repeats(hook) == 1

@@ -69,7 +69,7 @@ async def test_a_daemon_without_a_shard_says_why(
 
 
 async def test_what_a_daemon_shows_of_itself(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its clock is apart, and its log cannot be written: log, metrics and commands tell."""
+    """Its clock is apart, and its log cannot be written: log, metrics and commands say so."""
     real, apart = time.time, 600.0
     clock = SimpleNamespace(time=lambda: real() + apart, monotonic=time.monotonic)
     monkeypatch.setattr("cdc.daemon.store.flags.time", clock)
@@ -87,9 +87,9 @@ async def test_what_a_daemon_shows_of_itself(world: World, monkeypatch: pytest.M
         line = await daemon.until("clocks of this host and the database differ")
         assert 599 <= line.values["ahead"] <= 601
         await eventually(lambda: daemon.owned == 64, "all shards are its own")
-        told = " ".join(await status())
-        assert "10 min ahead of the database's: receivers refuse signatures" in told
-        assert "cannot write its log" in told
+        output = " ".join(await status())
+        assert "10 min ahead of the database's: receivers refuse signatures" in output
+        assert "cannot write its log" in output
         page = (await daemon.observer.metrics.page()).decode()
         assert re.search(r"^cdc_clock_offset_seconds (599|600)", page, re.MULTILINE)
         assert "cdc_log_lines_lost_total 1.0" in page

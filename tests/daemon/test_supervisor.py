@@ -35,10 +35,10 @@ def children(parent: Process) -> list[psutil.Process]:
 
 
 async def ask(parent: Process, path: str) -> tuple[int, str]:
-    told = await parent.until("serving health and metrics")
+    logged = await parent.until("serving health and metrics")
     async with (
         aiohttp.ClientSession() as http,
-        http.get(f"http://127.0.0.1:{told.values['port']}{path}") as answer,
+        http.get(f"http://127.0.0.1:{logged.values['port']}{path}") as answer,
     ):
         return answer.status, await answer.text()
 
@@ -103,7 +103,7 @@ async def test_one_that_was_killed_is_started_again_and_they_stop_together(
     assert parent.other == []
 
 
-async def test_what_is_refused_is_told_and_ends_all(empty_database: str) -> None:
+async def test_a_refusal_is_reported_and_ends_all(empty_database: str) -> None:
     async with Process(empty_database, options=THREE) as parent:
         assert await parent.ended() == 1
     line = parent.log.all("cannot run")[0]
@@ -132,9 +132,9 @@ async def test_pages_are_merged_by_process() -> None:
     assert page.count("# TYPE cdc_change_to_receipt_seconds histogram") == 1
 
 
-def test_a_mistake_of_ours_is_told_from_a_refusal(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_bug_is_distinguished_from_a_refusal(capsys: pytest.CaptureFixture[str]) -> None:
     async def mistaken() -> None:
-        raise ZeroDivisionError("nobody has thought of this")
+        raise ZeroDivisionError("an unforeseen error")
 
     async def refused() -> None:
         raise DatabaseError("not this one")
@@ -142,15 +142,15 @@ def test_a_mistake_of_ours_is_told_from_a_refusal(capsys: pytest.CaptureFixture[
     with pytest.raises(SystemExit) as ended:
         _run_as_child(mistaken())
     assert ended.value.code == DEFECT_EXIT_CODE
-    assert "nobody has thought of this" in capsys.readouterr().err
+    assert "an unforeseen error" in capsys.readouterr().err
     with pytest.raises(DatabaseError):
         _run_as_child(refused())
 
 
-async def test_one_that_stands_still_is_started_anew(
+async def test_a_process_that_hangs_is_restarted(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As SIGSTOP makes it: nobody answers, and the process does not end by itself."""
+    """As SIGSTOP makes it: it does not answer, and the process does not end."""
     monkeypatch.setattr(supervisor, "ASK_EVERY_S", 0.1)
     monkeypatch.setattr(supervisor, "PROCESS_ANSWERS_WITHIN_S", 0.5)
     for name, value in Process(world.url)._env.items():

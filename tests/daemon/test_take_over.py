@@ -156,7 +156,7 @@ async def test_a_resume_begins_the_days_of_failing_again(world: World) -> None:
 
 
 @pytest.mark.parametrize("running", [True, False], ids=["while it runs", "before it runs"])
-async def test_the_next_owner_is_told_of_a_resume(world: World, *, running: bool) -> None:
+async def test_the_next_owner_sees_a_resume(world: World, *, running: bool) -> None:
     """What is kept of the lane begins again, too, and counts from there."""
     hook = await world.hook("candidate")
     await kept(world, hook, failures=9, failing_days=4)

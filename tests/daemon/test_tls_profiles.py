@@ -21,7 +21,7 @@ from tests.support.hostile import OK, Hostile, keeps_saying
 async def test_without_its_profile_a_webhook_is_held_until_it_is_there(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The others go on; nothing is lost; nobody has to restart or register anything."""
+    """The others go on; nothing is lost, restarted or registered again."""
     monkeypatch.setattr(register, "UNUSABLE_RETRY_S", 0.05)
     monkeypatch.setattr(trust, "FILES_READ_EVERY_S", 0.05)
     ca = Authority(tmp_path, "ours")
@@ -45,7 +45,7 @@ async def test_without_its_profile_a_webhook_is_held_until_it_is_there(
                 number,
             )
             assert peer.connections == 0
-            # Told once, however often it is tried.
+            # Logged once, however often it is tried.
             assert len(daemon.log.all("registration cannot be used")) == 1
             cert, key = ca.issue("us")
             made = profile(tmp_path / "made", "one", ca=ca.file, cert=cert, key=key)
@@ -59,7 +59,7 @@ async def test_without_its_profile_a_webhook_is_held_until_it_is_there(
             assert daemon.log.all("registration changed", webhook=number) == []
 
 
-async def test_files_for_all_that_cannot_be_used_are_told_at_the_start(
+async def test_unusable_files_for_all_are_reported_at_the_start(
     world: World, tmp_path: Path
 ) -> None:
     daemon = Running(world.url, tls_ca_file=tmp_path / "missing.pem")

@@ -37,7 +37,7 @@ async def taking(number: int) -> AsyncIterator[None]:
     with ExitStack() as stack:
         pair = [stack.enter_context(end) for end in socket.socketpair()]
         while number not in {end.fileno() for end in pair}:
-            assert max(end.fileno() for end in pair) < number + 50, "somebody has it already"
+            assert max(end.fileno() for end in pair) < number + 50, "it is in use already"
             pair = [stack.enter_context(end) for end in socket.socketpair()]
         ours, other = sorted(pair, key=lambda end: end.fileno() != number)
         ours.setblocking(False)

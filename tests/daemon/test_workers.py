@@ -194,7 +194,7 @@ def test_closed_webhooks_wake_when_something_is_due() -> None:
     assert agenda.rested(3) is not None
 
 
-@pytest.mark.parametrize("known", ["noted", "told_busy"])
+@pytest.mark.parametrize("known", ["noted", "logged_busy"])
 def test_what_is_to_be_corrected_later_is_not_forgotten(known: str) -> None:
     """cdc.lane or the log says that it is failing: the first success takes that back."""
     webhook = Webhook(7, "1", "https://abc.com/", WebhookState.ACTIVE, 3, (new_secret(),))

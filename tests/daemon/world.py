@@ -69,7 +69,7 @@ class Ledger:
 
 
 class Writer:
-    """Somebody of the suite, on a connection of their own."""
+    """A writer of the suite, on a connection of its own."""
 
     def __init__(self, conn: Connection, ledger: Ledger) -> None:
         self.conn = conn
@@ -278,8 +278,8 @@ class World:
                 lambda _: all(len(self.done[path]) >= n for path, n in wanted.items()), limit
             )
         except TimeoutError:
-            told = {path: (len(self.done[path]), n) for path, n in wanted.items()}
-            raise TimeoutError(f"taken and owed after {limit:g} s: {told}") from None
+            reported = {path: (len(self.done[path]), n) for path, n in wanted.items()}
+            raise TimeoutError(f"taken and owed after {limit:g} s: {reported}") from None
         for hook in hooks:
             self.check(hook)
 
@@ -293,8 +293,8 @@ class World:
             lines[table, key].setdefault(got.uid, got)
         assert lines.keys() == owed.keys()
         for name, line in lines.items():
-            told = [(x.action, x.version) for x in owed[name]]
-            assert len(line) == len(told), (name, len(line), told)
+            reported = [(x.action, x.version) for x in owed[name]]
+            assert len(line) == len(reported), (name, len(line), reported)
             for entry, got in zip(owed[name], line.values(), strict=True):
                 payload = json.loads(got.body)
                 assert payload["data"]["action"] == entry.action, (name, entry)

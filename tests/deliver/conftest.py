@@ -19,7 +19,7 @@ def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEv
 
 @pytest.fixture
 async def client() -> AsyncIterator[Client]:
-    """With a deadline nobody should need."""
+    """With a deadline no test should need."""
     client = Client(LOOPBACK, deadline=5, connect_timeout=3)
     yield client
     await client.close()

@@ -91,7 +91,7 @@ def once_then(end: hostile.Behaviour) -> hostile.Behaviour:
 async def settled(client: Client, number: int) -> None:
     """Waits until so many of its sockets are open."""
     async with asyncio.timeout(5):
-        while client.open != number:  # noqa: ASYNC110 - the kernel decides when, and tells nobody
+        while client.open != number:  # noqa: ASYNC110 - the kernel decides when, without a signal
             await asyncio.sleep(0.01)
 
 

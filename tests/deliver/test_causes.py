@@ -253,7 +253,7 @@ async def test_one_address_that_refuses() -> None:
 
 
 @pytest.mark.parametrize(
-    ("location", "told"),
+    ("location", "shown"),
     [
         ("https://b.example/hook", "leads to https://b.example, the same path"),
         ("/hook/", "the same path with a slash at its end"),
@@ -262,14 +262,14 @@ async def test_one_address_that_refuses() -> None:
         (None, "(redirects are not followed)"),
     ],
 )
-async def test_where_a_redirect_leads(location: str | None, told: str) -> None:
+async def test_where_a_redirect_leads(location: str | None, shown: str) -> None:
     head = b"HTTP/1.1 308 P\r\nContent-Length: 0\r\n"
     if location is not None:
         head += f"Location: {location}\r\n".encode()
     async with Hostile(says(head + b"\r\n")) as peer:
         outcome = await post(peer.url())
     assert named(outcome) == "status 308"
-    assert told in outcome.detail
+    assert shown in outcome.detail
     assert "tok3n" not in outcome.detail
 
 

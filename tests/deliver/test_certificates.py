@@ -73,7 +73,7 @@ async def test_a_private_ca_is_trusted_only_where_it_is_configured(
         assert len(peer.requests) == 2
 
 
-async def test_a_profile_trusts_its_own_ca_and_nobody_else(
+async def test_a_profile_trusts_its_own_ca_only(
     ca: Authority, other: Authority, profiles: Path
 ) -> None:
     """Neither the system's nor the one for all: who names a CA for one webhook means that one."""
@@ -90,7 +90,7 @@ async def test_a_profile_trusts_its_own_ca_and_nobody_else(
 
 async def test_a_private_ca_does_not_stand_for_every_name(ca: Authority) -> None:
     async with (
-        Hostile(keeps_saying(OK), tls=ca.server("somebody.example")) as peer,
+        Hostile(keeps_saying(OK), tls=ca.server("other.example")) as peer,
         trusting(Files(ca.file)) as client,
     ):
         outcome = await post(client, peer)
@@ -225,7 +225,7 @@ def fitting(ca: Authority, folder: Path, case: str) -> Files:
 
 
 @pytest.mark.parametrize(
-    ("case", "tells"),
+    ("case", "message"),
     [
         ("no ca", r"missing\.pem cannot be read: No such file"),
         ("a ca that is none", r"CA file .*nothing\.pem cannot be used"),
@@ -238,13 +238,13 @@ def fitting(ca: Authority, folder: Path, case: str) -> Files:
         ("a folder", r"cannot be read: Is a directory"),
     ],
 )
-def test_files_that_cannot_be_used(ca: Authority, tmp_path: Path, case: str, tells: str) -> None:
-    with pytest.raises(ConfigError, match=tells) as raised:
+def test_files_that_cannot_be_used(ca: Authority, tmp_path: Path, case: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message) as raised:
         Client(LOOPBACK, trust=Trust(fitting(ca, tmp_path, case)))
     assert raised.value.hint
 
 
-def test_nobody_is_asked_for_the_password_of_a_key(ca: Authority) -> None:
+def test_the_password_of_a_key_is_not_asked_for(ca: Authority) -> None:
     cert, key = ca.issue("us", password="hush-hush")
     with pytest.raises(UnusableTls, match="is encrypted"):
         Trust(Files(None, cert, key)).context()
@@ -270,7 +270,7 @@ def test_a_name_leads_nowhere_else(profiles: Path, name: str) -> None:
         Trust(profiles=profiles).context(name)
 
 
-def test_what_ends_is_told_beforehand(ca: Authority, profiles: Path, tmp_path: Path) -> None:
+def test_expiry_is_reported_beforehand(ca: Authority, profiles: Path, tmp_path: Path) -> None:
     for name, valid in (("gone", -DAY), ("soon", 3 * DAY), ("fine", 90 * DAY)):
         cert, key = ca.issue(name, valid=valid)
         profile(profiles, name, cert=cert, key=key)
@@ -280,20 +280,20 @@ def test_what_ends_is_told_beforehand(ca: Authority, profiles: Path, tmp_path: P
     assert made.names() == ["fine", "gone", "old", "soon"]
     now = datetime.now(UTC)
 
-    def told(name: str | None) -> list[tuple[bool, str]]:
+    def findings(name: str | None) -> list[tuple[bool, str]]:
         return [(doubt.bad, doubt.message) for doubt in made.doubts([name], now)]
 
-    assert told(None) == told("fine") == []
-    [(bad, message)] = told("gone")
+    assert findings(None) == findings("fine") == []
+    [(bad, message)] = findings("gone")
     assert bad
     assert "cert.pem ended on" in message
-    [(bad, message)] = told("old")
+    [(bad, message)] = findings("old")
     assert bad
     assert "ca.pem ended on" in message
-    [(bad, message)] = told("soon")
+    [(bad, message)] = findings("soon")
     assert not bad
     assert "ends on" in message
-    assert [bad for bad, _ in told("unknown")] == [True]
+    assert [bad for bad, _ in findings("unknown")] == [True]
 
 
 async def test_an_intermediate_that_was_named_is_trusted(ca: Authority, tmp_path: Path) -> None:

@@ -87,7 +87,7 @@ async def test_what_ends_late_is_not_repeated(
         assert len(peer.requests) == 2
 
 
-async def test_an_answer_nobody_asked_for_is_not_taken(client: Client) -> None:
+async def test_an_unsolicited_answer_is_not_taken(client: Client) -> None:
     """A second answer sent ahead would otherwise count for the next delivery."""
     wrong = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nwrong"
     sent_ahead = asyncio.Event()

@@ -129,7 +129,7 @@ async def test_http_and_bad_urls_are_refused() -> None:
 
 
 async def test_what_may_not_be_sent_any_more_once_connected_is_not() -> None:
-    """Connecting takes its time; somebody else may own the webhook by then."""
+    """Connecting takes its time; another daemon may own the webhook by then."""
     ours = False
     client = Client(LOOPBACK, deadline=5, lease=SimpleNamespace(may_send=lambda: ours))
     async with Hostile(keeps_saying(OK)) as peer:

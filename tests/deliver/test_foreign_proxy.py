@@ -90,7 +90,7 @@ async def test_plain_http_goes_by_a_tunnel_that_is_kept(kind: Kind) -> None:
 
 
 async def refused(proxy: Forward, login: str, port: int) -> Outcome:
-    """What becomes of a request that the proxy does not let through; it tells no secret."""
+    """What becomes of a request that the proxy does not let through; it shows no secret."""
     async with through(login, found=("127.0.0.1", "127.0.0.2")) as client:
         outcome = await client.post(request_to(f"http://hooks.example:{port}/tok3n"))
         await settled(client, 0)
@@ -101,7 +101,7 @@ async def refused(proxy: Forward, login: str, port: int) -> Outcome:
     return outcome
 
 
-async def test_who_is_not_let_in_is_told_to_look_at_the_login(kind: Kind) -> None:
+async def test_a_refused_login_says_so(kind: Kind) -> None:
     async with Hostile(keeps_saying(OK)) as peer:
         with kind([peer.port]) as proxy:
             wrong = await refused(proxy, proxy.url("wr0ng-marked"), peer.port)
@@ -131,7 +131,7 @@ async def test_a_receiver_that_is_not_there(kind: Kind) -> None:
     assert "it answered 50" in outcome.detail
 
 
-async def test_names_are_the_proxys_to_look_up_where_it_is_told_to() -> None:
+async def test_the_proxy_looks_names_up_where_set() -> None:
     if Squid.PROGRAM is None:
         pytest.skip(Squid.MISSING)
     async with Hostile(keeps_saying(OK)) as peer:

@@ -89,9 +89,9 @@ def test_refused_by_name(address: str, rule: str) -> None:
         guard().check_address(address)
     assert rule in caught.value.rule
     if rule != "not an address":
-        told = caught.value.message + caught.value.hint
-        assert "CDC_ALLOWED_NETWORKS" in told
-        assert caught.value.rule in told
+        message = caught.value.message + caught.value.hint
+        assert "CDC_ALLOWED_NETWORKS" in message
+        assert caught.value.rule in message
 
 
 def test_the_message_names_address_rule_and_setting() -> None:

@@ -128,7 +128,7 @@ def test_of_a_mix_only_the_good_ones_are_used() -> None:
         usable(guard(), ["10.0.0.1", "::1"])
 
 
-async def test_preview_tells_what_would_be_refused() -> None:
+async def test_preview_shows_what_would_be_refused() -> None:
     async def look(name: str, port: int) -> list[str]:
         assert (name, port) == ("a.com", 8443)
         return ["1.1.1.1", "10.0.0.1"]
@@ -138,7 +138,7 @@ async def test_preview_tells_what_would_be_refused() -> None:
     assert notes[0].startswith("a.com resolves to 10.0.0.1: ")
 
 
-async def test_preview_tells_of_names_that_do_not_resolve() -> None:
+async def test_preview_shows_names_that_do_not_resolve() -> None:
     async def look(name: str, port: int) -> list[str]:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
@@ -168,7 +168,7 @@ async def test_lookup_of_names_that_are_not(name: str) -> None:
             await look(name, 80)
 
 
-def test_a_password_that_reads_as_a_port_is_not_told() -> None:
+def test_a_password_that_reads_as_a_port_is_not_shown() -> None:
     for url in ("https://me:geheim/x@host/", "https://me:geheim?x@host/"):
         with pytest.raises(UsageError, match="invalid port") as caught:
             parse(url)

@@ -1,5 +1,5 @@
 """Names are looked up once for all who wait, and remembered for a while; those that hang hold up
-nobody else."""
+no other."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.support.nameserver import NameServer
 
 
 class Server:
-    """Answers when told to."""
+    """Answers when released."""
 
     def __init__(self) -> None:
         self.asked = 0
@@ -92,7 +92,7 @@ async def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) ->
 # -- asked of a real name server -------------------------------------------------------------------
 
 
-async def test_names_that_hang_hold_up_nobody_else() -> None:
+async def test_names_that_hang_hold_up_no_other() -> None:
     """However many companies have registered as many of them as they may; nor do they use up the
     sockets that there may be."""
     async with NameServer() as server, Hostile(keeps_saying(OK)) as peer:

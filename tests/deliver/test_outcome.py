@@ -48,16 +48,16 @@ def test_retry_after(value: str | None, seconds: float | None) -> None:
     assert retry_after(value, NOW.timestamp()) == seconds
 
 
-def test_retry_after_is_capped_as_told() -> None:
+def test_retry_after_is_capped() -> None:
     assert retry_after("500", 0, cap=60) == 60
 
 
 def test_an_excerpt_is_one_short_printable_line() -> None:
     request = request_to("https://a.com/")
     assert excerpt(b"", request) == ""
-    told = excerpt(b"\x1b[2Jred\x00\r\nalert\t\xff \xe2\x80\xae evil", request)
-    assert told == "[2Jred   alert ?   evil"
-    assert told.isprintable()
+    shown = excerpt(b"\x1b[2Jred\x00\r\nalert\t\xff \xe2\x80\xae evil", request)
+    assert shown == "[2Jred   alert ?   evil"
+    assert shown.isprintable()
     long = excerpt("ä".encode() * 5000, request)
     assert len(long.encode()) == 1024
 
@@ -70,14 +70,14 @@ def test_an_excerpt_hides_credentials_that_are_echoed() -> None:
         X_Short="yes",
     )
     echo = b"got Basic bWU6aHVudGVyMg== and bWU6aHVudGVyMg== me:hunter2 hunter2 key-12345 yes"
-    told = excerpt(echo, request)
-    assert "hunter2" not in told
-    assert "bWU6" not in told
-    assert "key-12345" not in told
-    assert told.endswith("yes")
+    shown = excerpt(echo, request)
+    assert "hunter2" not in shown
+    assert "bWU6" not in shown
+    assert "key-12345" not in shown
+    assert shown.endswith("yes")
     # One that lies across the edge does not leave its first half behind.
-    told = excerpt(b"x" * 1020 + b"key-12345", request)
-    assert "key-" not in told
+    shown = excerpt(b"x" * 1020 + b"key-12345", request)
+    assert "key-" not in shown
 
 
 def test_a_long_credential_is_not_left_half_where_reading_ends() -> None:
@@ -87,18 +87,18 @@ def test_a_long_credential_is_not_left_half_where_reading_ends() -> None:
     assert excerpt(f"{long} {long} {long}".encode()[:8192], request) == "[hidden]"
     assert excerpt(html.escape(quoted).encode()[:8192], request) == "[hidden]"
     # One that begins where showing ends.
-    told = excerpt(b"x" * 1020 + long.encode(), request)
-    assert told == "x" * 1020 + "[hid"
+    shown = excerpt(b"x" * 1020 + long.encode(), request)
+    assert shown == "x" * 1020 + "[hid"
 
 
 def test_credentials_are_looked_for_in_what_came_and_not_in_what_was_put_in_their_place() -> None:
-    # Whoever registers headers and answers could have it grow with each of them.
+    # A company that registers headers and answers could have it grow with each of them.
     values = ["token-1", "hidden", "[hidden", "hidden]", "hidd", "dden", "den]"]
     headers = {f"X_{number}": value for number, value in enumerate(values)}
     request = request_to("https://a.com/", **headers)
     assert excerpt(b"a token-1, hidden", request) == "a [hidden], [hidden]"
 
 
-def test_what_is_not_foreseen_is_told_without_its_text() -> None:
+def test_an_unexpected_error_is_reported_without_its_text() -> None:
     error, detail = explain(LookupError("https://me:pw@a.com/"), "a.com:443")
     assert (error, detail) == ("protocol", "LookupError while talking to a.com:443")

@@ -107,7 +107,7 @@ async def test_good_answers(answer: bytes, reply: HttpReply) -> None:
 
 
 async def test_two_answers_at_once(client: Client) -> None:
-    """The first one counts, and the second one for nobody."""
+    """The first one counts, and the second one does not."""
     bad = b"HTTP/1.1 500 Oh\r\nContent-Length: 0\r\n\r\n"
     async with Hostile(keeps_saying(bad + OK)) as peer:
         for _ in range(3):
@@ -153,7 +153,7 @@ async def test_a_peer_that_resets_while_we_write(client: Client) -> None:
 
 
 async def test_an_answer_before_the_request_was_read(client: Client) -> None:
-    """It counts; what is left of the request is not sent to whoever comes next."""
+    """It counts; what is left of the request is not sent to the next receiver."""
     answered = asyncio.Event()
 
     async def hasty(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

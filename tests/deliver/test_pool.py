@@ -28,7 +28,7 @@ async def posts(client: Client, peer: Hostile, number: int) -> set[Answer]:
 
 
 def together(number: int) -> hostile.Behaviour:
-    """Answers nobody before so many have asked, on connections of their own."""
+    """Answers none before N have asked, on connections of their own."""
     barrier = asyncio.Barrier(number)
 
     async def behave(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -179,7 +179,7 @@ async def test_who_waits_for_a_socket_waits_within_the_connect_limit() -> None:
         hanging = asyncio.create_task(client.post(request_to(peer.url())))
         async with asyncio.timeout(5):
             await peer.asked.wait()
-        with pytest.raises(Crowded):  # which tells nothing of that receiver
+        with pytest.raises(Crowded):  # which says nothing of that receiver
             await client.post(request_to(other.url()))
         assert other.connections == 0
         hanging.cancel()
@@ -218,7 +218,7 @@ async def test_no_place_is_lost_when_dialling_fails() -> None:
 
 
 async def test_a_connection_about_to_end_is_not_handed_out(client: Client) -> None:
-    """Between its end and the moment the event loop tells, it still lies there."""
+    """Between its end and the moment the event loop reports it, it still lies there."""
     async with Hostile(keeps_saying(OK)) as peer:
         await client.post(request_to(peer.url()))
         connections = client._pool
@@ -230,7 +230,7 @@ async def test_a_connection_about_to_end_is_not_handed_out(client: Client) -> No
 
 
 async def test_another_context_is_another_origin() -> None:
-    """A connection made with one trust or certificate is not lent to somebody with another."""
+    """A connection made with one trust or certificate is not lent to a webhook with another."""
 
     async def look(name: str, port: int) -> list[str]:
         raise AssertionError

@@ -336,7 +336,7 @@ async def test_a_host_that_needs_no_proxy_is_called_directly() -> None:
 
 async def test_a_proxy_that_offers_other_logins_than_ours() -> None:
     async with Tunnels() as proxy, through(proxy) as client:
-        for offered, told in {
+        for offered, expected in {
             b"Proxy-Authenticate: NTLM\r\nProxy-Authenticate: Negotiate\r\n": "NTLM or Negotiate",
             b"Proxy-Authenticate: NTLM\r\nProxy-Authenticate: Basic realm=x\r\n": "no user",
             b'Proxy-Authenticate: Negotiate, NTLM, Basic realm="x"\r\n': "no user",
@@ -344,5 +344,5 @@ async def test_a_proxy_that_offers_other_logins_than_ours() -> None:
         }.items():
             proxy.answer = b"HTTP/1.1 407 P\r\n" + offered + b"\r\n"
             outcome = await client.post(request_to("http://hooks.example/"))
-            assert told in outcome.detail
+            assert expected in outcome.detail
             assert_failed(outcome, "proxy")

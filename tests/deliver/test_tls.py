@@ -40,7 +40,7 @@ async def test_a_trusted_certificate_is_accepted(tmp_path: Path) -> None:
     await client.close()
 
 
-async def test_a_certificate_for_somebody_else_is_refused(tmp_path: Path) -> None:
+async def test_a_certificate_for_another_host_is_refused(tmp_path: Path) -> None:
     public, context = certificate(tmp_path, "other.example")
     client = Client(LOOPBACK, trust=Trust(Files(public)))
     async with Hostile(keeps_saying(OK), tls=context) as peer:

@@ -1,4 +1,4 @@
-"""The real command, as a process: it tells the truth, and however it ends, nothing is left."""
+"""The real command, as a process: its output is true, and however it ends, nothing is left."""
 
 from __future__ import annotations
 
@@ -155,14 +155,14 @@ def test_kept_up_it_can_be_played_with_until_ctrl_c(temp: Path) -> None:
     assert gone(processes)
     assert demo.left_behind() == []
     assert "\x1b" not in demo.output
-    told = demo.output.partition("It stays up")[0]
-    assert max(map(len, told.splitlines())) <= 100
+    output = demo.output.partition("It stays up")[0]
+    assert max(map(len, output.splitlines())) <= 100
     # The first body whole, then a line each.
-    assert told.count('{"endpoint"') == 1
-    assert told.count("POST /") > 15
-    assert "verified  200  note created 5, no answervideo\n" in told
-    assert "verified  200  candidate modified 19, status interviewed\n" in told
-    assert len(told.splitlines()) < 160
+    assert output.count('{"endpoint"') == 1
+    assert output.count("POST /") > 15
+    assert "verified  200  note created 5, no answervideo\n" in output
+    assert "verified  200  candidate modified 19, status interviewed\n" in output
+    assert len(output.splitlines()) < 160
 
 
 @pytest.mark.parametrize(

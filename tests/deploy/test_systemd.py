@@ -1,4 +1,4 @@
-"""The unit for systemd is valid, and the daemon tells what the unit expects of it."""
+"""The unit for systemd is valid, and the daemon notifies what the unit expects."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ class Manager:
         self._sock.bind(str(self.path))
         self._sock.setblocking(False)
 
-    async def told(self, wanted: str) -> str:
+    async def notified(self, wanted: str) -> str:
         """Waits for a message with this in it."""
         async with asyncio.timeout(LIMIT):
             while True:
@@ -113,7 +113,7 @@ class Manager:
                     return text
 
     def forget(self) -> None:
-        """What was told until now does not count."""
+        """What was notified until now does not count."""
         while True:
             try:
                 self._sock.recv(4096)
@@ -133,22 +133,22 @@ async def manager(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncItera
     made.close()
 
 
-async def test_a_daemon_tells_when_it_is_ready_alive_and_stopping(
+async def test_a_daemon_notifies_ready_watchdog_and_stopping(
     world: World, manager: Manager
 ) -> None:
     async with Process(world.url) as daemon:
-        assert "delivering" in await manager.told("READY=1")
+        assert "delivering" in await manager.notified("READY=1")
         for _ in range(3):
-            await manager.told("WATCHDOG=1")
+            await manager.notified("WATCHDOG=1")
         daemon.signal(signal.SIGTERM)
-        await manager.told("STOPPING=1")
+        await manager.notified("STOPPING=1")
         assert await daemon.ended() == 0
 
 
-async def test_a_parent_tells_for_its_processes(world: World, manager: Manager) -> None:
+async def test_a_parent_notifies_for_its_processes(world: World, manager: Manager) -> None:
     async with Process(world.url, options=("--processes", "2")) as parent:
-        assert "2 daemons" in await manager.told("READY=1")
-        await manager.told("WATCHDOG=1")
+        assert "2 daemons" in await manager.notified("READY=1")
+        await manager.notified("WATCHDOG=1")
         await parent.until("connected", times=2)
         parent.signal(signal.SIGTERM)
         assert await parent.ended() == 0
@@ -157,35 +157,35 @@ async def test_a_parent_tells_for_its_processes(world: World, manager: Manager) 
 async def test_a_database_that_is_down_does_not_hold_up_the_start(
     manager: Manager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with socket.socket() as nobody:
-        nobody.bind(("127.0.0.1", 0))
-        url = f"postgresql://x@127.0.0.1:{nobody.getsockname()[1]}/x"
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        url = f"postgresql://x@127.0.0.1:{closed.getsockname()[1]}/x"
         async with Process(url) as daemon:
-            assert "waiting for the database" in await manager.told("READY=1")
+            assert "waiting for the database" in await manager.notified("READY=1")
             # And is not ended by the watchdog for as long as that lasts.
             for _ in range(3):
-                assert "waiting for the database" in await manager.told("WATCHDOG=1")
+                assert "waiting for the database" in await manager.notified("WATCHDOG=1")
             daemon.signal(signal.SIGTERM)
             await daemon.ended()
 
 
-async def test_a_daemon_that_stands_still_is_not_told_alive(
+async def test_a_daemon_that_hangs_does_not_notify_the_watchdog(
     world: World, manager: Manager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its loop turns, its looks do not come back."""
     monkeypatch.setattr(pulse, "STUCK_AFTER_S", 0.0)
     async with Running(world.url):
-        await manager.told("READY=1")
+        await manager.notified("READY=1")
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(1.5):
-                await manager.told("WATCHDOG=1")
+                await manager.notified("WATCHDOG=1")
 
 
-async def test_nothing_is_told_where_nobody_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_nothing_is_notified_without_a_socket(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
-    told = Systemd()
-    told.ready("x")
-    await told.watch(lambda: True, lambda: "")  # ends at once
+    notified = Systemd()
+    notified.ready("x")
+    await notified.watch(lambda: True, lambda: "")  # ends at once
 
 
 async def test_the_abstract_namespace_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -197,7 +197,7 @@ async def test_the_abstract_namespace_is_known(monkeypatch: pytest.MonkeyPatch) 
         assert b"READY=1" in await asyncio.get_running_loop().sock_recv(sock, 100)
 
 
-async def test_a_watchdog_for_somebody_else_is_not_ours(
+async def test_a_watchdog_for_another_process_is_ignored(
     manager: Manager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WATCHDOG_PID", str(os.getppid()))

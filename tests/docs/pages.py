@@ -50,7 +50,7 @@ def prose(text: str) -> str:
 
 
 def console(text: str) -> list[list[str]]:
-    """Command lines that a page tells to type, each as its arguments, as a shell would split it."""
+    """Command lines of a page, each as its arguments, as a shell would split it."""
     lines: list[list[str]] = []
     for block in blocks(text, "console"):
         joined = block.text.replace("\\\n", " ")

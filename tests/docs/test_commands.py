@@ -129,7 +129,7 @@ def test_the_check_would_notice() -> None:
         accepted(["webhook", "add", "--company", "1"])
 
 
-def test_every_command_is_told_of() -> None:
+def test_every_command_is_documented() -> None:
     everything = "\n".join(page.read_text("utf-8") for page in pages())
     assert not [command for command in COMMANDS if f"cdc {command}" not in everything]
 

@@ -1,4 +1,4 @@
-"""The DBA's guides: the SQL runs, accounts can do what is told, and the numbers are ours."""
+"""The DBA's guides: the SQL runs, accounts can do what is documented, and the numbers are ours."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def account(here: Terminal, name: str) -> Terminal:
     return Terminal(as_account(here.database_url, name, password))
 
 
-def test_the_roles_are_those_told(installed: Terminal) -> None:
+def test_the_roles_are_those_documented(installed: Terminal) -> None:
     with psycopg.connect(installed.database_url) as conn:
         rows = conn.execute("select rolname from pg_roles where rolname like 'cdc\\_%'").fetchall()
     assert {row[0] for row in rows} == set(ROLES)
@@ -103,7 +103,7 @@ def test_commands_that_a_reader_may_run(installed: Terminal) -> None:
 
 def test_an_account_to_administer_with(installed: Terminal) -> None:
     admin = account(installed, "suite_admin")
-    # An address that has no name to look up, and where nobody listens.
+    # An address that has no name to look up, and where no process listens.
     admin.environment = {"CDC_ALLOW_HTTP": "true", "CDC_ALLOWED_NETWORKS": "127.0.0.1/32"}
     add = "webhook add --company 1 --event note_changed --url http://127.0.0.1:9/"
     admin.run(*add.split())
@@ -180,7 +180,7 @@ def test_roles_made_beforehand_spare_the_right_to_make_any() -> None:
         owner.run("migrate")
         owner.run("triggers", "install")
         owner.run("triggers", "status")
-        # From here on the owner of the tables is nobody special to us.
+        # From here on the owner of the tables has no rights of ours.
         with psycopg.connect(url, autocommit=True) as conn:
             conn.execute("revoke cdc_owner, cdc_capture from suite_owner")
             conn.execute("insert into cdc.webhook (company, endpoint) values ('1', 'https://x/')")
@@ -230,7 +230,7 @@ def test_the_queue_is_seen_from_the_database(installed: Terminal) -> None:
         conn.execute("delete from cdc.webhook")
 
 
-def test_locks_told_are_those_taken() -> None:
+def test_locks_documented_are_those_taken() -> None:
     from cdc.capture.plan import DROP_LOCK, TRIGGER_LOCK
 
     rows = {
@@ -244,16 +244,16 @@ def test_locks_told_are_those_taken() -> None:
     } == {"none"}
 
 
-def test_the_numbers_told_are_the_defaults() -> None:
-    told = " ".join(GUIDE.split())
+def test_the_documented_numbers_are_the_defaults() -> None:
+    documented = " ".join(GUIDE.split())
     lock_retry, defaults = LockRetry(), Settings()
-    assert f"waits for {lock_retry.lock_timeout_ms} ms at most (`--lock-timeout`)" in told
-    assert f"{lock_retry.tries} times (`--tries`)" in told
+    assert f"waits for {lock_retry.lock_timeout_ms} ms at most (`--lock-timeout`)" in documented
+    assert f"{lock_retry.tries} times (`--tries`)" in documented
     given = signature(triggers.install).parameters
     assert given["lock_timeout"].default == lock_retry.lock_timeout_ms
     assert given["tries"].default == lock_retry.tries
-    assert f"PostgreSQL {SUPPORTED} or newer" in told
-    assert f"after {defaults.log_days} days (`CDC_LOG_DAYS`)" in told
+    assert f"PostgreSQL {SUPPORTED} or newer" in documented
+    assert f"after {defaults.log_days} days (`CDC_LOG_DAYS`)" in documented
 
 
 def test_what_lies_unresolved_is_red() -> None:

@@ -42,20 +42,20 @@ class Shell:
 
     def __init__(self, folder: Path, environment: dict[str, str]) -> None:
         typed, self._type = os.pipe()
-        self._codes, told = os.pipe()
+        self._codes, written = os.pipe()
         self._process = subprocess.Popen(
-            ["bash", "--norc", "-mc", SHELL.format(typed, told)],
+            ["bash", "--norc", "-mc", SHELL.format(typed, written)],
             cwd=folder,
             env=environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            pass_fds=(typed, told),
+            pass_fds=(typed, written),
             start_new_session=True,  # without a terminal programs ask for a password on stdin
             text=True,
         )
         os.close(typed)
-        os.close(told)
+        os.close(written)
         self._seen = ""
         self._news = threading.Condition()
         self._reader = threading.Thread(target=self._read, daemon=True)
@@ -186,7 +186,7 @@ def test_from_nothing_to_the_first_post(clone: Path, programs: Path, tmp_path: P
             for line in INSTALLING[1:]:
                 shell.type(line, "a-new-one\n" * 2 if r"\password" in line else "")
             for line in TRYING:
-                # Somebody else may have the port.
+                # Another process may have the port.
                 shell.type(line.replace("8081", port))
                 # What is pasted waits for nothing, so this looks after the last line but one.
                 if line.startswith("until"):

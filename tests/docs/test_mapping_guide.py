@@ -1,4 +1,4 @@
-"""docs/mapping.md: every key is told of, and the example works."""
+"""docs/mapping.md: every key is documented, and the example works."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ def example() -> Mapping:
     return parse_mapping(block.text, "docs/mapping.md")
 
 
-def test_every_key_is_told_of() -> None:
+def test_every_key_is_documented() -> None:
     top, company, resource = tables(GUIDE)[:3]
     kinds: tuple[type[BaseModel], ...] = (_MappingFile, _Company, _Resource)
     for rows, kind in zip((top, company, resource), kinds, strict=True):
-        told = {
+        documented = {
             codes(row["key"])[0].strip("[]").removesuffix(".<name>"): row["required"]
             for row in rows
         }
         fields = kind.model_fields
-        assert told == {key: "yes" if fields[key].is_required() else "no" for key in fields}
+        assert documented == {key: "yes" if fields[key].is_required() else "no" for key in fields}
 
 
 def test_the_example_differs_in_every_name(example: Mapping) -> None:

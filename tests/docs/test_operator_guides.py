@@ -37,14 +37,16 @@ def test_states_of_a_webhook() -> None:
 
 def test_states_of_a_delivery() -> None:
     rows = table(WEBHOOKS, "state", "means")
-    told = first(rows, "state")
-    assert set(told) - {"in flight"} == set(deliveries.STATES) - {"waiting"}
+    documented = first(rows, "state")
+    assert set(documented) - {"in flight"} == set(deliveries.STATES) - {"waiting"}
     # Those that end are what the log may hold, beside attempts that were followed by another.
     schema = (TOP / "sql/schema/70_attempt.sql").read_text("utf-8")
     listed = re.search(r"outcome in \(([^)]+)\)", schema)
     assert listed
     ends = {
-        state for state, row in zip(told, rows, strict=True) if row["means"].startswith("ended")
+        state
+        for state, row in zip(documented, rows, strict=True)
+        if row["means"].startswith("ended")
     }
     assert ends | {"failed"} == set(re.findall(r"'(\w+)'", listed[1]))
 
@@ -53,7 +55,7 @@ def test_states_of_a_breaker() -> None:
     assert all(f"`{state}` (" in WEBHOOKS for state in BreakerState)
 
 
-def test_every_metric_is_told_of() -> None:
+def test_every_metric_is_documented() -> None:
     observer = Observer()
     observer.metrics.watch(lambda: State(0, 0, 0, Counter(), "sleeping", True))
     observer.clock(0.0, off=False)
@@ -64,17 +66,19 @@ def test_every_metric_is_told_of() -> None:
     assert set(first(table(MONITORING, "metric", "means"), "metric")) == exported
 
 
-def test_every_error_is_told_of() -> None:
+def test_every_error_is_documented() -> None:
     """All classes of errors that an attempt can end with, but a status, which speaks for itself."""
     assert Outcome.__doc__
     listed = Outcome.__doc__.partition("error:")[2].partition("detail:")[0]
     known = set(re.findall(r"``(\w+)``", listed))
     rows = table(RUNBOOK, "you see", "cause")
-    told = {code for row in rows if "error" in row["you see"] for code in codes(row["you see"])}
-    assert told == known - {"status"}
+    documented = {
+        code for row in rows if "error" in row["you see"] for code in codes(row["you see"])
+    }
+    assert documented == known - {"status"}
 
 
-def test_the_numbers_told_are_the_defaults() -> None:
+def test_the_documented_numbers_are_the_defaults() -> None:
     run, webhooks, monitoring, runbook = (
         " ".join(text.split()) for text in (RUN, WEBHOOKS, MONITORING, RUNBOOK)
     )

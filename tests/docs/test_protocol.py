@@ -35,7 +35,7 @@ def on_the_wire(block: Block) -> bytes:
 def made(
     mapping: Mapping, keys: dict[str, str], payload: dict[str, Any], base: str | None
 ) -> bytes:
-    """What the program sends for the row that the payload tells of."""
+    """What the program sends for the row of the payload."""
     layout = plan_joins(mapping, mapping.events[payload["event"]]).layout
     missing = {name for name, url in payload["data"].items() if url is None}
 
@@ -78,8 +78,8 @@ def test_all_events_are_shown() -> None:
 
 def test_the_table_of_events_is_the_mapping() -> None:
     rows = table(page("docs/protocol.md"), "event", "`data`, in this order")
-    told = [tuple(codes(" ".join(row.values()))) for row in rows]
-    assert told == [
+    documented = [tuple(codes(" ".join(row.values()))) for row in rows]
+    assert documented == [
         (event, resource.table.name, "action", *resource.data)
         for event, resource in default_mapping().events.items()
     ]

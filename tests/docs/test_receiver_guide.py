@@ -79,7 +79,7 @@ KEYS = {
 }
 
 
-# A key that a receiver forgot to set: what it stands for anybody can sign with.
+# A key that a receiver forgot to set: what it stands for any sender can sign with.
 UNSET = ("", "whsec_")
 
 
@@ -127,8 +127,8 @@ def test_the_answer_to_a_challenge() -> None:
     assert scope["answer"](SECRET, headers, BODY) == (200, b"")
     # The literal one of the protocol's page has the same form.
     (shown,) = blocks(page("docs/protocol.md"), "json challenge")
-    told, made = json.loads(shown.text), json.loads(body)
-    assert (list(told), list(told["data"]), told["event"]) == (
+    documented, made = json.loads(shown.text), json.loads(body)
+    assert (list(documented), list(documented["data"]), documented["event"]) == (
         list(made), list(made["data"]), made["event"],
     )  # fmt: skip
 
@@ -274,7 +274,7 @@ def test_every_example_is_tested_and_linked() -> None:
 
 # -- answers --------------------------------------------------------------------------------------
 
-TOLD = {
+ANSWERS = {
     "success": Answer.SUCCESS,
     "gone": Answer.GONE,
     "too busy": Answer.BUSY,
@@ -283,7 +283,7 @@ TOLD = {
 }
 
 
-def told_of(status: int) -> dict[str, str]:
+def answer_row(status: int) -> dict[str, str]:
     """The row of the table of answers that a status falls under."""
     rows = table(GUIDE, "your answer", "counts as")
     by_number = [row for row in rows if str(status) in re.split(r"\W+", row["your answer"])]
@@ -293,19 +293,19 @@ def told_of(status: int) -> dict[str, str]:
 
 def test_the_table_of_answers_is_what_is_done() -> None:
     statuses = [*range(200, 300), *range(300, 600)]
-    told = {status: TOLD[told_of(status)["counts as"]] for status in statuses}
-    assert told == {status: answer_for(status) for status in statuses}
+    documented = {status: ANSWERS[answer_row(status)["counts as"]] for status in statuses}
+    assert documented == {status: answer_for(status) for status in statuses}
 
 
 @pytest.mark.parametrize("status", [410, 429, 503, 502, 504, 500, 404, 301])
-def test_tries_are_used_up_as_told(status: int) -> None:
+def test_tries_are_used_up_as_documented(status: int) -> None:
     rules = LaneRules()
     judge = RetryPolicy(rules, Random(1), Breaker(rules), SlowDown())
     layout = Layout(1, "project_changed", ("base", "company", "project"))
     delivery = Delivery(1, 1, 1, UID, layout, "created", Any, (None, "1", "1"))  # type: ignore[arg-type]  # the time is not looked at
     held = Held(delivery, delivery.resource, 0)
     verdict = judge.verdict(held, Outcome(answer_for(status), status, "status", "", 0.1), 100.0)
-    assert told_of(status)["uses up one of the tries"] == ("yes" if verdict.attempts else "no")
+    assert answer_row(status)["uses up one of the tries"] == ("yes" if verdict.attempts else "no")
 
 
 # -- numbers --------------------------------------------------------------------------------------
@@ -318,23 +318,23 @@ def spelled(seconds: float) -> str:
     return f"{seconds:g} s"
 
 
-def test_the_schedule_told_is_the_default() -> None:
+def test_the_documented_schedule_is_the_default() -> None:
     *early, last = [spelled(seconds) for seconds in Settings().retry_schedule]
     schedule = f"after {', '.join(early)} and {last}, each {Settings().retry_jitter * 100:g} %"
     assert schedule in " ".join(GUIDE.split())
 
 
-def test_the_numbers_told_are_the_defaults() -> None:
-    told = " ".join(GUIDE.split())
+def test_the_documented_numbers_are_the_defaults() -> None:
+    documented = " ".join(GUIDE.split())
     defaults = Settings()
-    assert f"within {defaults.attempt_timeout:g} seconds" in told
-    assert f"After {defaults.breaker_failures} failures in a row" in told
-    assert f"After {defaults.suspend_after_days:g} days without one success" in told
-    assert f"collected for {defaults.held_days:g} days" in told
-    assert f"At most {defaults.max_concurrency} requests" in told
+    assert f"within {defaults.attempt_timeout:g} seconds" in documented
+    assert f"After {defaults.breaker_failures} failures in a row" in documented
+    assert f"After {defaults.suspend_after_days:g} days without one success" in documented
+    assert f"collected for {defaults.held_days:g} days" in documented
+    assert f"At most {defaults.max_concurrency} requests" in documented
     assert defaults.retry_after_cap == 3600
-    assert "at most an hour" in told
+    assert "at most an hour" in documented
     assert len(defaults.retry_schedule) == 9
-    assert "nine times more" in told
-    assert f"a statement changed up to {SMALL_STATEMENT_ROWS} rows" in told
-    assert f"as long as their log knows them ({defaults.log_days:g} days)" in told
+    assert "nine times more" in documented
+    assert f"a statement changed up to {SMALL_STATEMENT_ROWS} rows" in documented
+    assert f"as long as their log knows them ({defaults.log_days:g} days)" in documented

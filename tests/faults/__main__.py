@@ -40,18 +40,18 @@ def main() -> int:
         plan = Plan(
             seed + number, args.seconds, daemons=random.Random(seed + number).choice((2, 3, 3, 4))
         )
-        told = [0.0]
+        reported = [0.0]
 
-        def tell(text: str, number: int = number, told: list[float] = told) -> None:
+        def say(text: str, number: int = number, reported: list[float] = reported) -> None:
             # On a terminal all of it; in a log a line now and then.
-            if sys.stderr.isatty() or time.monotonic() - told[0] > 15:
-                told[0] = time.monotonic()
+            if sys.stderr.isatty() or time.monotonic() - reported[0] > 15:
+                reported[0] = time.monotonic()
                 status.print(f"run {number + 1} of {args.runs}: {text}", highlight=False)
 
         (folder / f"run-{number + 1}").mkdir()
         try:
             with Runner(loop_factory=uvloop.new_event_loop) as runner:
-                done = runner.run(run(plan, folder / f"run-{number + 1}", tell))
+                done = runner.run(run(plan, folder / f"run-{number + 1}", say))
         except Exception:
             # What the runs before came to is worth telling all the same.
             status.print_exception()

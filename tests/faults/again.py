@@ -25,7 +25,7 @@ def hooks_of(run: dict[str, Any]) -> list[Hook]:
 
 
 def again(folder: Path) -> Account:
-    """The account; what daemons told of their own accord is not in the files that it reads."""
+    """The account; what daemons logged of their own accord is not in the files that it reads."""
     run = orjson.loads((folder / "run.json").read_bytes())
     faults = orjson.loads((folder / "faults.json").read_bytes())
     hooks = hooks_of(run)

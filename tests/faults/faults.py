@@ -56,7 +56,7 @@ class Fault:
 
 
 class Faults:
-    """Does one of them after the other until told to stop."""
+    """Does one of them after the other until stopped."""
 
     def __init__(
         self,
@@ -66,7 +66,7 @@ class Faults:
         writers: Writers,
         url: str,
         chance: random.Random,
-        tell: Callable[[str], None],
+        say: Callable[[str], None],
         *,
         daemons: int,
         pause: tuple[float, float],
@@ -78,7 +78,7 @@ class Faults:
         self._writers = writers
         self._url = url
         self._chance = chance
-        self._tell = tell
+        self._say = say
         self._daemons = daemons
         self._pause = pause
 
@@ -101,10 +101,10 @@ class Faults:
         in_flight = self._peer.counts.in_flight
         doing: Callable[[], Awaitable[tuple[str, float, str]]] = getattr(self, kind)
         self._owned: tuple[int, ...] = ()
-        told, at, what = await doing()
-        done = Fault(told, at, time.monotonic(), in_flight, what, self._owned)
+        name, at, what = await doing()
+        done = Fault(name, at, time.monotonic(), in_flight, what, self._owned)
         self.done.append(done)
-        self._tell(f"{told} {what}".strip())
+        self._say(f"{name} {what}".strip())
         return done
 
     # -- daemons ----------------------------------------------------------------------------------
@@ -146,7 +146,7 @@ class Faults:
         return "SIGTERM of one", at, f"daemon {daemon.number}"
 
     async def take_over_killed(self) -> tuple[str, float, str]:
-        """One of several dies and nobody comes in its place until it is taken over."""
+        """One of several dies and no other replaces it until it is taken over."""
         daemon = await self._owner()
         at = await self._fleet.kill(daemon)
         await asyncio.sleep(3.0)

@@ -15,7 +15,7 @@ from typing import Any, Self
 from tests.daemon.running import Process
 from tests.support.proxy import Proxy
 
-# What a daemon is told, so that what takes days takes seconds here. Budget: attempts of a delivery
+# Settings of a daemon, so that what takes days takes seconds here. Budget: attempts of a delivery
 # until it is dead. A receiver that misbehaves for a while must not use that up.
 SCHEDULE = (0.3, 0.5, 1, 1, 1, 2, 2, 2, 3, 3, 3)
 BUDGET = len(SCHEDULE) + 1
@@ -52,8 +52,8 @@ class Fleet:
     wired: share of daemons that reach the database through a proxy; one at least does.
     deaf:  share of daemons that do without the doorbell.
 
-    ended_alone: what daemons did that nobody asked for.
-    amiss: when shards changed hands, or anything else was told that may make a daemon send again
+    ended_alone: what daemons did without being asked.
+    amiss: when shards changed hands, or anything else was logged that may make a daemon send again
            (Unix seconds), by those that have ended.
     """
 
@@ -125,7 +125,7 @@ class Fleet:
             self.ended_alone.append(f"daemon {daemon.number} did not end within 20 s of SIGTERM")
             await self.kill(daemon)
             return
-        # While Python still imports nobody has asked for the signal, and it ends the process.
+        # While Python still imports the signal has no handler, and it ends the process.
         if code != 0 and not (starting and code == -signal.SIGTERM):
             self.ended_alone.append(f"daemon {daemon.number} ended with {code} after SIGTERM")
         await self._remove(daemon)
@@ -145,13 +145,13 @@ class Fleet:
             daemon.stopped = False
 
     async def check(self) -> None:
-        """Notes daemons that have ended though nobody asked them to, and replaces them."""
+        """Notes daemons that have ended without being stopped, and replaces them."""
         for daemon in list(self.daemons):
             if daemon.process.code is not None:
                 said = [f"{x.level} {x.event} {x.values}" for x in daemon.process.log.lines[-5:]]
                 said += daemon.process.other[-30:]
                 self.ended_alone.append(
-                    f"daemon {daemon.number} ended by itself, exit code {daemon.process.code}:\n"
+                    f"daemon {daemon.number} ended unasked, exit code {daemon.process.code}:\n"
                     + "\n".join(said)
                 )
                 await self._remove(daemon)
@@ -170,6 +170,6 @@ class Fleet:
             for line in daemon.process.log.lines:
                 log.write(f"{line.level} {line.event} {line.values}\n")
                 if line.event == "owner changed" or line.level in ("warning", "error"):
-                    told = datetime.fromisoformat(line.values["timestamp"])
-                    self.amiss.append(told.timestamp())
+                    reported = datetime.fromisoformat(line.values["timestamp"])
+                    self.amiss.append(reported.timestamp())
             log.write("\n".join(daemon.process.other))

@@ -2,7 +2,7 @@
 
     python -m tests.faults.receiver FOLDER WEBHOOKS PORTS SEED
 
-Told what to do by lines of JSON on stdin; answers each with a line on stdout. What it saw goes to
+Controlled by lines of JSON on stdin; answers each with a line on stdout. What it saw goes to
 FOLDER/requests.bin (`records.py`); live counts are in FOLDER/counts, shared memory (`counts.py`).
 """
 
@@ -71,7 +71,7 @@ class Stage:
 
 
 class Incoming:
-    """A request under way."""
+    """A request in flight."""
 
     __slots__ = ("body", "received", "signature", "timestamp", "uid", "webhook")
 

@@ -80,23 +80,23 @@ def as_json(results: Sequence[Result], seed: int) -> dict[str, Any]:
 
 def show(results: Sequence[Result], seed: int, console: Console) -> None:
     """Tables, then what is wrong."""
-    told = as_json(results, seed)
+    report = as_json(results, seed)
     table = Table(title=f"seed {seed}")
     columns = ["seed", "seconds", "delivered", "retries", "repeats", "overlapping_repeats"]
     columns += ["rolled_back_changes", "commits_without_answer", "faults", "kills_counted"]
     for column in [*columns, "violations"]:
         table.add_column(column.replace("_", " "), justify="right")
-    for run in told["runs"]:
+    for run in report["runs"]:
         wrong = sum(run["violations"].values()) + len(run["wrong"])
         table.add_row(*(f"{run[column]:,}" for column in columns), str(wrong))
     console.print(table)
     table = Table(title="each fault, and how long a webhook that was owed something waited for it")
     for column in ("fault", "times", "in flight (median)", "median s", "worst s"):
         table.add_column(column, justify="left" if column == "fault" else "right")
-    for kind, row in told["faults"].items():
+    for kind, row in report["faults"].items():
         table.add_row(kind, *(str(value) for value in row.values()))
     console.print(table)
-    total = told["total"]
+    total = report["total"]
     console.print(
         f"{total['deliveries']:,} deliveries, {total['kills']} kills, of which"
         f" {total['kills_counted']} with {ENOUGH} requests in flight or more,"

@@ -78,23 +78,23 @@ class Result:
         return not self.account.violations and not self.wrong
 
 
-Tell = Callable[[str], None]
+Say = Callable[[str], None]
 
 
-async def run(plan: Plan, folder: Path, tell: Tell) -> Result:
+async def run(plan: Plan, folder: Path, say: Say) -> Result:
     """The whole of it. What it leaves in the (empty) folder is enough to hold the account again."""
     with EmbeddedPostgres(settings={"max_connections": "200", "log_checkpoints": "off"}) as server:
         try:
-            return await _Run(plan, folder, tell, server).carry_out()
+            return await _Run(plan, folder, say, server).carry_out()
         finally:
             (folder / "postgres.log").write_text(server.log_tail(2000))
 
 
 class _Run:
-    def __init__(self, plan: Plan, folder: Path, tell: Tell, server: EmbeddedPostgres) -> None:
+    def __init__(self, plan: Plan, folder: Path, say: Say, server: EmbeddedPostgres) -> None:
         self.plan = plan
         self.folder = folder
-        self.tell = tell
+        self.say = say
         self.server = server
         self.url = server.url()
         self.wrong: list[str] = []
@@ -134,7 +134,7 @@ class _Run:
                 writers,
                 self.url,
                 random.Random(f"faults {seed}"),
-                self.tell,
+                self.say,
                 daemons=plan.daemons,
                 pause=plan.pause,
             )
@@ -162,7 +162,7 @@ class _Run:
             await peer.flush()
             # On a machine that is busy with other things owners come late and lose what they own,
             # and answers come too late.
-            amiss = [told - self.wall for told in fleet.amiss]
+            amiss = [reported - self.wall for reported in fleet.amiss]
             return self.hold(hooks, secrets, rejected, faults.done, moods.spells, amiss, writers)
 
     async def load(self, writers: Writers, faults: Faults, moods: Moods) -> None:
@@ -185,7 +185,7 @@ class _Run:
     async def drain(self, fleet: Fleet, peer: Peer, owed: Owed) -> None:
         """Everything owed arrives, without more ado."""
         deadline = time.monotonic() + DRAIN_WITHIN
-        self.tell("draining")
+        self.say("draining")
         while peer.counts.deliveries != owed.by_webhook:
             await fleet.check()
             peer.check()
@@ -292,7 +292,7 @@ class _Run:
         secrets: dict[int, str],
         rejected: frozenset[tuple[int, str, str]],
     ) -> None:
-        """What the files alone do not tell, for whoever inspects them."""
+        """What the files alone do not show, for their reader."""
         (self.folder / "run.json").write_bytes(
             orjson.dumps(
                 {
@@ -312,7 +312,7 @@ class _Run:
         while True:
             await asyncio.sleep(2)
             taken = sum(peer.counts.deliveries)
-            self.tell(
+            self.say(
                 f"{time.monotonic() - self.began:4.0f} s, {taken:,} delivered,"
                 f" {owed.deliveries - taken:,} outstanding, {peer.counts.in_flight} in flight,"
                 f" {sum(f.is_kill for f in faults.done)} kills"

@@ -94,7 +94,7 @@ def prepare(url: str, folder: Path) -> Path:
 
 def furnish(url: str, shape: Shape) -> dict[tuple[str, str], list[str]]:
     """Makes the rows. Returns the keys by company and event: rows at version 0, not yet captured,
-    because nobody is registered."""
+    because no webhook is registered."""
     with psycopg.connect(url, autocommit=True) as conn:
         conn.execute(_STATUS.encode())
         conn.execute(ROWS.format(companies=shape.companies, writers=shape.writers).encode())

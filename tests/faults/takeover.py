@@ -58,15 +58,15 @@ def main() -> int:
     folder = Path(tempfile.mkdtemp(prefix="cdc-takeover-"))
     with Runner(loop_factory=uvloop.new_event_loop) as runner:
         result = runner.run(run(plan, folder, lambda text: status.print(text, highlight=False)))
-    told = figures(result)
+    rows = figures(result)
     if args.json:
-        print(json.dumps({"seed": seed, "clean": result.clean, "take_over": told}))
+        print(json.dumps({"seed": seed, "clean": result.clean, "take_over": rows}))
     else:
         table = Table(title=f"take-over, seconds from the signal (seed {seed})")
         table.add_column("signal")
-        for column in next(iter(told.values())):
+        for column in next(iter(rows.values())):
             table.add_column(column.replace("_", " "), justify="right")
-        for kind, row in told.items():
+        for kind, row in rows.items():
             table.add_row(kind, *(f"{value:g}" for value in row.values()))
         console.print(table)
         console.print(

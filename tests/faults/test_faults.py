@@ -23,10 +23,10 @@ SCRIPT = (
 
 @pytest.mark.timeout(300)
 async def test_every_change_is_accounted_for(tmp_path: Path) -> None:
-    told: list[str] = []
+    reported: list[str] = []
     shape = Shape(companies=4, webhooks=32)
     plan = Plan(seed=7, seconds=0, script=SCRIPT, shape=shape, steady=1, backlog=2000)
-    result = await run(plan, tmp_path, told.append)
+    result = await run(plan, tmp_path, reported.append)
     console = Console(record=True, width=160)
     describe(result, console)
     assert result.clean, console.export_text()

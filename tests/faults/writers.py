@@ -1,8 +1,9 @@
 """People of the suite at work: transactions of all shapes, noted in the ledger.
 
-No two open transactions touch the same row (rows are borrowed), so nobody waits for a lock, and of
-each row it is known when it was written. A writer whose COMMIT got no answer asks the suite's own
-tables: each transaction counts up the writer's row in ``customer``, which nothing captures.
+No two open transactions touch the same row (rows are borrowed), so no writer waits for a lock,
+and of each row it is known when it was written. A writer whose COMMIT got no answer asks
+the suite's own tables: each transaction counts up the writer's row in ``customer``,
+which nothing captures.
 """
 
 from __future__ import annotations
@@ -125,7 +126,7 @@ class Writers:
         return not self._stopping
 
     def borrow(self, chance: random.Random) -> Rows:
-        """Rows of one company and event that nobody else is writing."""
+        """Rows of one company and event that no other writer has."""
         event = chance.choices(EVENTS, WEIGHTS)[0]
         company = str(chance.randint(1, len(self._free) // len(EVENTS)))
         free = self._free[company, event]
@@ -272,7 +273,7 @@ class Writer:
         return Statement(rows.company, rows.event, action, lines, until, became)
 
     async def _committed(self) -> bool:
-        """No answer came to COMMIT: whether it was done is told by the writer's own row."""
+        """No answer came to COMMIT: the writer's own row shows whether it was done."""
         self.all.unknown += 1
         while True:
             conn = await self.connected()

@@ -1,4 +1,4 @@
-"""Whatever a receiver answers: an outcome in time, nothing left open, nobody disturbed."""
+"""Whatever a receiver answers: an outcome in time, nothing left open, no other disturbed."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ ENDS: dict[str, Callable[[bytes], Behaviour]] = {
 
 
 async def asked(behaviour: Behaviour) -> tuple[list[Outcome], Outcome]:
-    """What came of three requests, by kept connections where they are kept; and of one to somebody
+    """What came of three requests, by kept connections where they are kept; and of one to another
     else afterwards."""
     client = Client(LOOPBACK, deadline=DEADLINE, connect_timeout=DEADLINE)
     async with Hostile(behaviour) as peer, Hostile(keeps_saying(OK)) as honest:

@@ -69,7 +69,7 @@ def command_lines(draw: st.DrawFn) -> list[str]:
 @example(line=["--config", "\u202e", "status"], stdin="")
 @example(line=["bench", "--report", "--no-such-option", "--no-such-option"], stdin="")
 def test_the_command_line(line: list[str], stdin: str, tmp_path: Path) -> None:
-    """Nobody answers at this address, so nothing is done: it only has to be said well."""
+    """No server answers at this address, so nothing is done: it only has to be said well."""
     command = Command({"CDC_DATABASE_URL": "postgresql://me:marked@127.0.0.1:1/x"})
     with elsewhere(tmp_path):
         done = command(*line, stdin=stdin)
@@ -131,13 +131,13 @@ def settled(path: Path | None) -> None:
     try:
         found = load_settings(path, need_database=False)
     except CdcError as error:
-        told(error)
+        assert_explained(error)
     else:
         assert isinstance(found, Settings)
         assert values(found)
 
 
-def told(error: CdcError) -> None:
+def assert_explained(error: CdcError) -> None:
     assert error.message
     assert error.hint or not isinstance(error, ConfigError)
 
@@ -179,7 +179,7 @@ def test_mapping_files(text: str, tmp_path: Path) -> None:
     try:
         found = load_mapping(path)
     except CdcError as error:
-        told(error)
+        assert_explained(error)
     else:
         assert found.fingerprint
         assert found.events
@@ -193,4 +193,4 @@ def test_mapping_files_of_any_structure(content: dict[str, Any], tmp_path: Path)
     try:
         load_mapping(path)
     except CdcError as error:
-        told(error)
+        assert_explained(error)

@@ -1,6 +1,6 @@
-"""Python files that somebody has put into the folder that we stand in are not run.
+"""Python files that a stranger has put into the folder that we stand in are not run.
 
-`python -m` looks there first, and so what we start ourselves must be told not to.
+`python -m` looks there first, and so what we start ourselves must prevent that.
 """
 
 from __future__ import annotations
@@ -20,12 +20,14 @@ LIMIT = 60.0
 
 @pytest.fixture
 def planted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """We stand in a folder where modules that we import lie; the file returned tells if one ran."""
-    told = tmp_path / "told"
+    """We stand in a folder where modules that we import lie; the file returned says if one ran."""
+    loaded = tmp_path / "loaded"
     for module in ("uvloop", "cdc", "typer", "psycopg"):
-        (tmp_path / f"{module}.py").write_text(f"open({str(told)!r}, 'a').write({module!r} + ' ')")
+        (tmp_path / f"{module}.py").write_text(
+            f"open({str(loaded)!r}, 'a').write({module!r} + ' ')"
+        )
     monkeypatch.chdir(tmp_path)
-    return told
+    return loaded
 
 
 def environment(url: str) -> dict[str, str]:

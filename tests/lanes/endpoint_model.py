@@ -92,7 +92,7 @@ class EndpointModel:
         self._outdated.discard(id)
         if self._probing == id:
             self._probing = None
-            del self._probes[-1:]  # empty after a resume, which begins anew
+            del self._probes[-1:]  # empty after a resume, which begins again
 
     def resumed(self, now: float) -> None:
         """A person has mended the endpoint: probing may begin at once."""

@@ -26,7 +26,7 @@ class Parked:
 
 @dataclass
 class Move:
-    """One settlement on its way: what it does to the tables, and what its confirmation tells."""
+    """One settlement on its way: what it does to the tables, and what its confirmation says."""
 
     commit: Callable[[], bool]
     confirm: Callable[[bool], None]
@@ -35,7 +35,7 @@ class Move:
 
 @dataclass
 class Fetch:
-    """A fetch under way; it has rows once its statement has run."""
+    """A fetch in flight; it has rows once its statement has run."""
 
     plan: FetchPlan
     look: int
@@ -45,7 +45,7 @@ class Fetch:
 
 @dataclass
 class Due:
-    """A read of due rows under way."""
+    """A read of due rows in flight."""
 
     plan: DuePlan
     rows: list[Delivery] | None = None

@@ -171,7 +171,7 @@ def test_slowing_answers_double_the_wait_up_to_a_minute(slowing: Outcome) -> Non
     assert waits == [1, 2, 4, 8, 16, 32, 60, 60, 60]
 
 
-def test_whoever_asks_for_a_second_again_and_again_is_left_alone_ever_longer() -> None:
+def test_repeated_retry_after_of_a_second_leads_to_longer_pauses() -> None:
     # It uses no budget: at ten a second there would be no end of attempts, nor of their log.
     a = lane()
     feed(a, [delivery(id) for id in range(1, 12)])
@@ -241,7 +241,7 @@ def test_retry_after_slows_the_lane_too() -> None:
     a.finish(one, outcome(Answer.SLOW, 20.0), 0.0)
     a.finish(two, OK, 0.0)
     feed(a, [delivery(3)])
-    assert a.wake_at(0.0) == 20.0, "a success that was under way does not shorten it"
+    assert a.wake_at(0.0) == 20.0, "a success that was in flight does not shorten it"
     assert a.start(19.9) == []
     assert ids(a.start(20.0)) == [3]
 
@@ -286,4 +286,4 @@ def test_how_long_it_has_been_failing() -> None:
     assert a.failing_for(24.0) == 1.0
     a.pause()
     a.resume()
-    assert a.failing_for(25.0) == 0.0, "counted anew once somebody resumed it"
+    assert a.failing_for(25.0) == 0.0, "counted from 0 after a resume"

@@ -58,7 +58,7 @@ def test_lanes_share_a_room() -> None:
     for row in other.start(0.0):
         other.finish(row, OK, 0.0)
         other.settled(row)
-    assert capacity.left == 13, "what has left is nobody's business here"
+    assert capacity.left == 13, "what has left does not count here"
 
 
 def test_without_room_a_lane_gets_what_it_needs_to_go_on() -> None:

@@ -113,7 +113,7 @@ def test_opens_after_failures_in_a_row() -> None:
 
 
 @pytest.mark.parametrize("other", [BUSY, SLOW, OK])
-def test_only_failures_count_and_success_starts_anew(other: Outcome) -> None:
+def test_only_failures_count_and_success_resets_the_count(other: Outcome) -> None:
     a = lane()
     feed(a, [delivery(id) for id in range(1, 11)])
     started = a.start(0.0)
@@ -125,7 +125,7 @@ def test_only_failures_count_and_success_starts_anew(other: Outcome) -> None:
     assert (decision.transition is None) is (other is OK)
 
 
-def test_success_starts_the_count_anew_after_a_resume_too() -> None:
+def test_success_resets_the_count_after_a_resume_too() -> None:
     a = lane()
     feed(a, [delivery(id) for id in range(1, 11)])
     started = a.start(0.0)

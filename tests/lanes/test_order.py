@@ -278,7 +278,7 @@ def test_equal_ids_are_two_deliveries() -> None:
     assert [row.uid for row in a.start(0.0)] == ["a", "b"]
 
 
-def test_a_caller_that_loses_track_is_told() -> None:
+def test_a_caller_that_loses_track_gets_an_error() -> None:
     a = lane()
     feed(a, [delivery(1), delivery(2)])
     one, two = a.start(0.0)

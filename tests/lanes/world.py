@@ -40,7 +40,7 @@ class World(Tables):
         self.take_over()
 
     def take_over(self, kept: Kept | None = None) -> None:
-        """A new daemon, after a crash or at first: what was in memory or under way is lost.
+        """A new daemon, after a crash or at first: what was in memory or in flight is lost.
 
         kept: what the last owner had kept of the lane, if it could.
         """
@@ -68,7 +68,7 @@ class World(Tables):
             self.lane.noticed(Span(min(self.queue)))
 
     def hand_over(self) -> None:
-        """Another daemon goes on: what is under way is given up, what was decided is recorded, and
+        """Another daemon goes on: what is in flight is given up, what was decided is recorded, and
         what the lane knows of its endpoint is passed on."""
         for row in list(self.flying.values()):
             self.abandon(row)
@@ -143,7 +143,7 @@ class World(Tables):
             self.unannounced -= {id for id in due.replayed if self.committed[id].resource in taken}
 
     def replay(self) -> None:
-        """Somebody replays some dead deliveries: the first of each resource is due at once, the
+        """An operator replays some dead deliveries: the first of each resource is due at once, the
         others are parked behind it."""
         first: set[ResourceKey] = set()
         for id, row in sorted(self.dead.items())[: self.random.randint(1, 4)]:
@@ -190,7 +190,7 @@ class World(Tables):
             together = together and self.one_life(before, behind)
             if together and row is behind:
                 waits = other.id not in self.retry or self.retry[other.id].due is None
-                waits = waits or row.id in self.replayed  # anew, and created goes first
+                waits = waits or row.id in self.replayed  # again, and created goes first
                 assert waits, "overtakes a retried one"
             elif together:
                 assert row.retrying or row.id in self.began, "modified before created"

@@ -67,15 +67,15 @@ def test_a_name_that_only_ends_like_a_credential_is_a_field() -> None:
     ],
 )
 def test_a_wrong_declaration_is_refused_with_its_place(line: str, says: str) -> None:
-    told = refused(declared(line))
-    assert told.startswith("suite.toml: resources.candidate.")
-    assert says in told
+    message = refused(declared(line))
+    assert message.startswith("suite.toml: resources.candidate.")
+    assert says in message
 
 
 @pytest.mark.parametrize("line", ["fields = []", "deleted = true", 'changed_at = "a"'])
 def test_it_is_only_of_use_with_an_event(line: str) -> None:
-    told = refused(small((EVENT, line), ('data = ["project", "candidate"]', "")))
-    assert told.endswith(f".{line.split()[0]}: is only of use with an event")
+    message = refused(small((EVENT, line), ('data = ["project", "candidate"]', "")))
+    assert message.endswith(f".{line.split()[0]}: is only of use with an event")
 
 
 def test_each_declaration_has_a_fingerprint_of_its_own() -> None:

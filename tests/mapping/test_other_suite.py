@@ -59,7 +59,7 @@ def test_a_longer_road_and_a_host_of_its_own(other: Suite) -> None:
 
 
 def test_a_base_url_without_end_is_cut(other: Suite) -> None:
-    """Each queued row has it: whoever writes it would fill the memory of the daemon of all."""
+    """Each queued row has it: a writer of the suite could fill the memory of the daemon of all."""
     other.run("""update "Talent Core"."Mandant" set "Eigene URL" = repeat('x', 1000000)""")
     other.run(f"update {VACANCY} set titel = 'x' where slug = 'baker'")
     other.run(
@@ -159,7 +159,7 @@ def test_a_shorter_road(other: Suite) -> None:
     )
 
 
-def test_names_that_nobody_should_choose(other: Suite) -> None:
+def test_odd_column_names(other: Suite) -> None:
     other.run(f'update {REMARK} set "Nr. %(a)s" = 8')
     (post,) = other.posts()
     assert post.endswith(

@@ -35,7 +35,7 @@ def test_a_header_is_a_line_of_its_own(name: str, value: str) -> None:
 
 
 def test_an_id_cannot_bring_headers_along() -> None:
-    """It comes from the database, where it is a uuid; nobody relies on that here."""
+    """It comes from the database, where it is a uuid; that is not relied on here."""
     forged = replace(A_DELIVERY, uid="1\r\nX-Admin: yes")
     with pytest.raises(UsageError):
         Sealer(a_webhook()).seal(forged, b"{}", 1)

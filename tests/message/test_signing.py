@@ -158,7 +158,7 @@ def test_secrets_of_all_lengths_with_and_without_padding(length: int) -> None:
         "whsec_" + base64.b64encode(b"k" * 65).decode(),
     ],
 )
-def test_wrong_and_weak_secrets_are_refused_without_being_told(text: str) -> None:
+def test_wrong_and_weak_secrets_are_refused_without_repeating_them(text: str) -> None:
     with pytest.raises(UsageError) as caught:
         parse_secret(text)
     encoded = text.removeprefix("whsec_")

@@ -143,9 +143,9 @@ VARIED = bytes(range(200))
 def test_refused_without_repeating_it(text: str, says: str) -> None:
     with pytest.raises(UsageError) as caught:
         parse_secret(text)
-    told = caught.value.message + caught.value.hint
-    assert says in told
-    assert raw(text) not in told or not raw(text)
+    message = caught.value.message + caught.value.hint
+    assert says in message
+    assert raw(text) not in message or not raw(text)
     assert caught.value.__cause__ is None
 
 

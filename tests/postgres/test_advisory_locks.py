@@ -1,4 +1,4 @@
-"""Advisory locks: what a daemon shows by one holds up nobody who waits for another."""
+"""Advisory locks: what a daemon shows by one holds up no session that waits for another."""
 
 from __future__ import annotations
 

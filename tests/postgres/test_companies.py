@@ -17,9 +17,9 @@ def test_a_company_that_is_gone_is_named(cdc: Command, db: psycopg.Connection) -
     assert cdc("status", "--json").json["companies_gone"] == {"1": [first], "2": [second]}
     seen = cdc("status").out
     assert f"not in the suite: company 1 (webhook {first}), company 2 (webhook {second})" in seen
-    found, told = verdict(cdc)
+    found, text = verdict(cdc)
     assert found == "fail"
-    assert "2 registrations of a company that is not in public.company: company 1" in told
+    assert "2 registrations of a company that is not in public.company: company 1" in text
     cdc.good("webhook", "remove", second, "--yes")
     assert cdc("status", "--json").json["companies_gone"] == {"1": [first]}
 

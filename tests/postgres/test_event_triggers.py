@@ -31,7 +31,7 @@ create event trigger audit on ddl_command_end execute function public.audit();
 LOOKS = AUDITS.replace(" set search_path = public", " security definer")
 NOISY = """
 create function public.talk() returns event_trigger language plpgsql as
-  $$begin raise warning 'somebody does %', tg_tag; raise notice '%', tg_event; end$$;
+  $$begin raise warning 'DDL: %', tg_tag; raise notice '%', tg_event; end$$;
 create event trigger talk on ddl_command_end execute function public.talk();
 create event trigger talk_of_drops on sql_drop execute function public.talk();
 create event trigger talk_before on ddl_command_start execute function public.talk();
@@ -68,8 +68,8 @@ def test_who_refuses_is_named(conn: Connection, cdc: Command, kind: str) -> None
     sql, named = REFUSED[kind]
     name = named.removeprefix("event trigger ").partition(" (")[0]
     run(conn, sql)
-    told = cdc.refused("migrate").splitlines()
-    refused = "\n".join(line for line in told if not line.startswith("The event trigger"))
+    output = cdc.refused("migrate").splitlines()
+    refused = "\n".join(line for line in output if not line.startswith("The event trigger"))
     assert named in refused
     assert "owner postgres" in refused
     assert f"alter event trigger {name} disable" in refused
@@ -94,8 +94,8 @@ def test_it_is_named_at_an_upgrade(conn: Connection, cdc: Command, kind: str) ->
     migrations.upgrade(conn.info.dsn + f" password={conn.info.password}", to="0001")
     sql, named = REFUSED[kind]
     run(conn, sql)
-    told = cdc.refused("migrate").splitlines()
-    assert named in "\n".join(line for line in told if not line.startswith("The event trigger"))
+    output = cdc.refused("migrate").splitlines()
+    assert named in "\n".join(line for line in output if not line.startswith("The event trigger"))
 
 
 def test_psql_names_it(conn: Connection, empty_database: str, postgres: EmbeddedPostgres) -> None:

@@ -101,10 +101,10 @@ def test_migrate_asks_before_a_subscriber_is_stopped(pair: Pair, logical: Embedd
         pair.subscribe("everything")
         suite.execute("insert into company (id) values (1)")
         until(copy, "select exists (select from company where id = 1)")
-        told = cdc.good("migrate", "--plan").err
-        assert "publication everything will send the tables of schema cdc" in told
-        assert "signing secrets included" in told
-        assert "replication slots of this database: copy" in told
+        output = cdc.good("migrate", "--plan").err
+        assert "publication everything will send the tables of schema cdc" in output
+        assert "signing secrets included" in output
+        assert "replication slots of this database: copy" in output
         assert cdc.json("migrate", "--plan")["publications"] == ["everything"]
         assert "Add --yes" in cdc.refused("migrate", code=2)
         with pytest.raises(AssertionError, match="publication everything is for all tables"):

@@ -94,5 +94,5 @@ def test_an_account_without_a_home(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.delenv("HOME")
     monkeypatch.setattr("pwd.getpwuid", unknown)
-    told = refusal.invalid(f"{HERE}?sslmode=verify-full") or ""
-    assert "~/.postgresql/root.crt" in told
+    message = refusal.invalid(f"{HERE}?sslmode=verify-full") or ""
+    assert "~/.postgresql/root.crt" in message

@@ -111,7 +111,7 @@ def test_a_rollback_beside_a_loss_does_not_hide_it() -> None:
     assert kinds(result) == {"rolled back": 1, "lost": 1}
 
 
-def test_nobody_wrote_it() -> None:
+def test_an_arrival_without_a_writer() -> None:
     stray = request(A, 2.0, 2.1)._replace(time=A.until + 1)
     assert kinds(held([A], [request(A, 1.0, 1.1), stray])) == {"unowed": 1}
     unknown = request(change(0, key="10"), 2.0, 2.1)

@@ -194,7 +194,7 @@ class TestPrivateCopy:
         assert programs_for(hidden, user).bin_dir / "initdb" == copied
         assert copied.is_file()
 
-    def test_is_refused_where_somebody_else_could_have_written_it(
+    def test_is_refused_where_another_user_could_have_written_it(
         self, hidden: Path, room: Path, user: RunUser
     ) -> None:
         copy = programs_for(hidden, user).bin_dir.parents[2]

@@ -162,22 +162,22 @@ async def test_waits_for_a_number_and_for_a_condition(receiver: Receiver, client
         await receiver.wait_for(4, limit=0.01)
 
 
-async def test_callbacks_tell_of_arrival_and_answer(client: Client) -> None:
-    told: list[tuple[str, int | None]] = []
+async def test_callbacks_at_arrival_and_answer(client: Client) -> None:
+    calls: list[tuple[str, int | None]] = []
     receiver = Receiver(
-        lambda got: told.append(("came", got.status)),
-        on_answered=lambda got: told.append(("answered", got.status)),
+        lambda got: calls.append(("came", got.status)),
+        on_answered=lambda got: calls.append(("answered", got.status)),
         keep=False,
     )
     await receiver.start()
     await post(client, receiver.url())
     await receiver.stop()
-    assert told == [("came", None), ("answered", 200)]
+    assert calls == [("came", None), ("answered", 200)]
     assert receiver.received == []
     assert receiver.count == 1
 
 
-async def test_a_port_in_use_is_told(receiver: Receiver) -> None:
+async def test_a_port_in_use_is_reported(receiver: Receiver) -> None:
     port = int(receiver.url("").rpartition(":")[2])
     second = Receiver()
     with pytest.raises(CdcError, match=f"port {port}"):
@@ -261,7 +261,7 @@ async def test_the_command_prints_for_people(client: Client) -> None:
 
 
 @pytest.mark.parametrize("options", [[], ["--json"]])
-def test_whatever_somebody_sends_is_answered_and_shown_as_text(options: list[str]) -> None:
+def test_any_request_is_answered_and_shown_as_text(options: list[str]) -> None:
     deep = b'{"event": ' + b"[" * 1000 + b"]" * 1000 + b', "data": {"action": {}}}'
     steering = '{"event": "\x9b31m\u202e\x7f"}'.encode()
     with running(*options) as (process, url):
@@ -285,7 +285,7 @@ def test_whatever_somebody_sends_is_answered_and_shown_as_text(options: list[str
 
 
 def send(url: str, head: bytes, body: bytes) -> bytes:
-    """A request as nobody's client makes it; returns the beginning of the answer."""
+    """A request as no client makes it; returns the beginning of the answer."""
     host, _, port = url.removeprefix("http://").rstrip("/").partition(":")
     with socket.create_connection((host, int(port)), timeout=20) as sock:
         length = b"Content-Length: %d\r\n\r\n" % len(body)

@@ -150,7 +150,7 @@ def test_a_schema_newer_than_the_program_is_refused(empty_database: str) -> None
 def test_a_failing_installation_leaves_nothing(
     postgres: EmbeddedPostgres, empty_database: str
 ) -> None:
-    """Somebody else has a table of one of our names: one transaction, so nothing was done."""
+    """Another owner has a table of one of our names: one transaction, so nothing was done."""
     with connect(empty_database) as conn:
         conn.execute(sqlfiles.schema_file("10_roles.sql"))
         conn.execute("create schema cdc authorization cdc_owner; create table cdc.lane (id int)")
@@ -179,5 +179,7 @@ def test_a_daemon_does_without_alembic() -> None:
     """It would be a third of its start."""
     late = "('alembic', 'sqlalchemy')"
     code = f"import sys, cdc.daemon.app; print([m for m in {late} if m in sys.modules])"
-    told = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
-    assert told.stdout.strip() == "[]"
+    output = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True
+    )
+    assert output.stdout.strip() == "[]"

@@ -1,4 +1,4 @@
-"""The database is somebody else's: what they left in it does not run as us, nor pass for ours."""
+"""The database is another owner's: what they left in it does not run as us, nor pass for ours."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def squatter(empty_database: str) -> Iterator[Connection]:
         name = sql.Identifier(admin.info.dbname)
         admin.execute(sql.SQL("grant all on database {} to squatter").format(name))
         admin.execute("grant all on schema public to squatter")
-        # Whoever owns a database can do this.
+        # The owner of a database can do this.
         path = sql.SQL("alter database {} set search_path = public, pg_catalog").format(name)
         admin.execute(path)
     with connect(empty_database) as conn:
@@ -63,7 +63,7 @@ def squatter(empty_database: str) -> Iterator[Connection]:
 
 
 def set_traps(conn: Connection) -> None:
-    """Sequences are not rolled back, so they tell whatever becomes of a transaction."""
+    """Sequences are not rolled back, so they show it whatever becomes of a transaction."""
     conn.execute(
         "create sequence public.sprung; grant usage on public.sprung to public;"
         "create function public.trap() returns void language plpgsql set search_path = pg_catalog"
@@ -168,7 +168,7 @@ def test_nor_through_a_transaction_pooler(
 
         def run(*lines: str) -> None:
             for line in lines:
-                # Code 1 is what some of them tell a suite without a daemon by.
+                # By code 1 some of them recognise a suite without a daemon.
                 assert "error: " not in cdc(*line.split()).err
                 assert not sprung(squatter), line
 
@@ -199,8 +199,8 @@ def test_a_schema_of_theirs_is_not_taken_for_ours(
             "create table cdc.schema_version as select pg_catalog.text '0002' as version_num;"
             "grant all on cdc.schema_version to public"
         )
-    told = f"schema {schema} exists already, and belongs to squatter"
-    with pytest.raises(DatabaseError, match=told):
+    message = f"schema {schema} exists already, and belongs to squatter"
+    with pytest.raises(DatabaseError, match=message):
         migrations.upgrade(empty_database)
-    with pytest.raises(AssertionError, match=told):
+    with pytest.raises(AssertionError, match=message):
         psql(postgres.bin_dir, empty_database, "-f", sqlfiles.root() / "install.sql")

@@ -68,7 +68,7 @@ def test_functions_and_who_may_execute_them(conn: Connection) -> None:
 # Schema, sequence: which privileges who has, apart from the owner.
 SCHEMAS = {
     "cdc": {role: ["usage"] for role in ROLES[1:]},
-    # Whoever may name the functions in it and runs as their owner could change them.
+    # A role that may name the functions in it and runs as their owner could change them.
     "cdc_capture": {},
 }
 SEQUENCES = {
@@ -133,7 +133,7 @@ def test_sequences(conn: Connection) -> None:
 
 
 def test_everything_belongs_to_the_owner(conn: Connection) -> None:
-    """Apart from the generated functions: whoever owns a thing can do all with it."""
+    """Apart from the generated functions: an owner can do all with its objects."""
     found = conn.execute(
         "select relname, relowner::regrole::text from pg_class"
         " where relnamespace in ('cdc'::regnamespace, 'cdc_capture'::regnamespace)"
@@ -146,7 +146,7 @@ def test_everything_belongs_to_the_owner(conn: Connection) -> None:
 
 
 # Rights that could be passed on would have no end.
-def test_nobody_can_pass_a_right_on(conn: Connection) -> None:
+def test_no_right_can_be_passed_on(conn: Connection) -> None:
     found = conn.execute(
         "select x.grantee::regrole::text from pg_class c, aclexplode(c.relacl) x"
         " where relnamespace in ('cdc'::regnamespace, 'cdc_capture'::regnamespace)"

@@ -1,4 +1,4 @@
-"""sql/README.md tells of every object, and of nothing that is not there."""
+"""sql/README.md documents every object, and none that is not there."""
 
 from __future__ import annotations
 
@@ -41,15 +41,15 @@ ROLES = "select rolname from pg_roles where rolname like 'cdc\\_%'"
 
 
 @pytest.mark.parametrize("query", [RELATIONS, FUNCTIONS, TRIGGERS, ROLES])
-def test_every_object_is_told_of(conn: Connection, readme: str, query: str) -> None:
-    told = set(re.findall(r"`([\w.]+)", readme))
+def test_every_object_is_documented(conn: Connection, readme: str, query: str) -> None:
+    documented = set(re.findall(r"`([\w.]+)", readme))
     found = names(conn, query)
     assert found
-    assert found - told == set()
+    assert found - documented == set()
 
 
-def test_nothing_is_told_of_that_is_not_there(conn: Connection, readme: str) -> None:
-    told = {
+def test_every_documented_object_exists(conn: Connection, readme: str) -> None:
+    documented = {
         name
         for name in re.findall(r"`cdc\.(\w+)", readme)
         if not name.startswith(("capture_", "resolve_", "backfill_"))
@@ -59,10 +59,10 @@ def test_nothing_is_told_of_that_is_not_there(conn: Connection, readme: str) -> 
         "select relname from pg_class where relnamespace = 'cdc'::regnamespace"
         " union select proname from pg_proc where pronamespace = 'cdc'::regnamespace",
     )
-    assert told - there == set()
+    assert documented - there == set()
 
 
-def test_every_file_is_told_of(readme: str) -> None:
+def test_every_file_is_documented(readme: str) -> None:
     for path in sqlfiles.root().iterdir():
         assert f"`{path.name}{'/' if path.is_dir() else ''}`" in readme or path.name in (
             "README.md",

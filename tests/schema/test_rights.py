@@ -57,7 +57,7 @@ WANTED = {
     },
 }  # fmt: skip
 
-# What nobody sees who is only to watch.
+# What a role that only watches does not see.
 HIDDEN = {
     "webhook": {"endpoint", "headers"},
     "retry": {"body", "refs"},
@@ -182,7 +182,7 @@ def test_the_api_reads_no_secret(conn: Connection) -> None:
 
 def test_what_capture_may_write(conn: Connection) -> None:
     """Not a delivery's transaction: that comes from the database. (Its identity may be chosen: one
-    that is known has been delivered, and nobody knows those to come.)"""
+    that is known has been delivered, and those to come are unknown.)"""
     columns = conn.execute(
         "select attrelid::regclass::text, attname, privilege from pg_attribute,"
         "       unnest(array['insert', 'update']) privilege"
@@ -234,14 +234,14 @@ def test_capture_reads_keys_and_nothing_else(conn: Connection) -> None:
         assert rights(conn, "cdc_capture", table) in ("", "(s)")
 
 
-def test_our_roles_are_nobody_special(conn: Connection) -> None:
+def test_our_roles_have_no_special_attributes(conn: Connection) -> None:
     found = conn.execute(
         "select rolname from pg_roles where rolname like 'cdc\\_%'"
         " and (rolsuper or rolcreaterole or rolcreatedb or rolcanlogin or rolreplication"
         "      or rolbypassrls)"
     ).fetchall()
     assert found == []
-    # None of them is a member of another: rights do not add up behind anybody's back.
+    # None of them is a member of another: rights do not add up unseen.
     members = conn.execute(
         "select m.member::regrole, m.roleid::regrole from pg_auth_members m"
         " where m.member::regrole::text like 'cdc\\_%' or (m.roleid::regrole::text like 'cdc\\_%'"
@@ -276,7 +276,7 @@ def test_the_public_has_no_right_on_anything(conn: Connection) -> None:
         conn.execute("drop role anybody")
 
 
-def test_nobody_else_can_attach_our_functions_to_a_table(conn: Connection) -> None:
+def test_no_other_role_can_attach_our_functions_to_a_table(conn: Connection) -> None:
     """With one, rows could be written to the queue that no table of the suite ever held."""
     conn.execute(
         "create role anybody; grant create, usage on schema public, cdc, cdc_capture to anybody"

@@ -1,4 +1,4 @@
-"""sql/uninstall.sql leaves nothing behind, and takes nothing that is somebody else's."""
+"""sql/uninstall.sql leaves nothing behind, and takes nothing of other owners."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.support.installation import prepare_template
 ROLES = ["cdc_admin", "cdc_capture", "cdc_daemon", "cdc_owner", "cdc_reader", "cdc_serve"]
 
 # Every object and every right of a database, apart from those of PostgreSQL itself. PostgreSQL
-# writes down what everybody has by default once any right was changed, so defaults are spelled out.
+# writes down what PUBLIC has by default once any right was changed, so defaults are spelled out.
 RIGHTS = """array(select x.grantee::regrole || ' ' || x.privilege_type
   from aclexplode(coalesce({acl}, acldefault('{kind}', {owner}))) x order by 1)::text"""
 INVENTORY = f"""
@@ -184,7 +184,7 @@ def test_it_can_be_installed_again(server: EmbeddedPostgres) -> None:
     suite.close()
 
 
-def test_in_and_out_by_somebody_who_is_no_superuser(server: EmbeddedPostgres) -> None:
+def test_install_and_uninstall_without_superuser(server: EmbeddedPostgres) -> None:
     """CREATEROLE, CREATE on the database and the suite's tables are enough for all of it. What is
     lacking is named beforehand, with the lines that give it."""
     url = f"postgresql://installer:installing@127.0.0.1:{server.port}/suite"

@@ -40,7 +40,7 @@ def test_of_retention_and_limits() -> None:
     assert (SETTINGS.webhooks_per_company, SETTINGS.webhooks_per_event) == (100, 20)
 
 
-def test_a_lane_that_is_told_nothing_else_goes_by_them() -> None:
+def test_a_lane_uses_the_defaults() -> None:
     webhook = Webhook(1, "1", "https://abc.com/", WebhookState.ACTIVE, 1, ())
     assert worker.rules_of(webhook, SETTINGS) == LaneRules()
     assert webhook.rate is None

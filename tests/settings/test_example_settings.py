@@ -27,8 +27,8 @@ def test_with_all_keys_uncommented_it_says_the_defaults(tmp_path: Path) -> None:
     file.write_text(text)
     found = load(file)
     assert found.database_url == "postgresql://user:password@host:5432/database"
-    told = found.model_dump(exclude={"database_url"})
-    assert told == Settings().model_dump(exclude={"database_url"})
+    values = found.model_dump(exclude={"database_url"})
+    assert values == Settings().model_dump(exclude={"database_url"})
     assert {key for key, source in found.sources.items() if source == "default"} == {
         key for key, value in Settings().model_dump().items() if value is None
     }

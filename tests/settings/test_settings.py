@@ -108,16 +108,16 @@ def test_an_unknown_variable_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "warning: unknown setting: environment variable CDC_ALOW_HTTP" in (
         Command(env).good("config", "check").err
     )
-    told = Command(env).refused("config", "check", "--strict")
-    assert "CDC_ALOW_HTTP" in told
-    assert "Did you mean CDC_ALLOW_HTTP?" in told
+    message = Command(env).refused("config", "check", "--strict")
+    assert "CDC_ALOW_HTTP" in message
+    assert "Did you mean CDC_ALLOW_HTTP?" in message
 
 
 def test_an_unknown_key_in_the_file_is_named(tmp_path: Path) -> None:
     path = written(tmp_path, "max_concurency = 3")
-    told = refusal(path)
-    assert f"max_concurency in {path}" in told
-    assert "Did you mean max_concurrency?" in told
+    message = refusal(path)
+    assert f"max_concurency in {path}" in message
+    assert "Did you mean max_concurrency?" in message
 
 
 @pytest.mark.parametrize(
@@ -134,19 +134,19 @@ def test_an_unknown_key_in_the_file_is_named(tmp_path: Path) -> None:
         ("CDC_BASE_URL", "ftp://suite.example", "https://"),
     ],
 )
-def test_a_wrong_value_is_told_with_what_is_accepted(
+def test_an_invalid_value_is_reported_with_what_is_accepted(
     monkeypatch: pytest.MonkeyPatch, variable: str, value: str, expected: str
 ) -> None:
     monkeypatch.setenv(variable, value)
-    told = refusal()
-    assert variable in told
-    assert value.split(",")[-1] in told
-    assert expected in told
+    message = refusal()
+    assert variable in message
+    assert value.split(",")[-1] in message
+    assert expected in message
 
 
-def test_all_wrong_values_are_told_at_once(tmp_path: Path) -> None:
-    told = refusal(written(tmp_path, "window = true\nhttp_port = 70000\nallowed_networks = [5]"))
-    assert all(key in told for key in ("window = True", "http_port = 70000", "allowed_networks"))
+def test_all_invalid_values_are_reported_at_once(tmp_path: Path) -> None:
+    message = refusal(written(tmp_path, "window = true\nhttp_port = 70000\nallowed_networks = [5]"))
+    assert all(key in message for key in ("window = True", "http_port = 70000", "allowed_networks"))
 
 
 def test_limits_that_contradict_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -164,9 +164,9 @@ def test_a_wrong_database_address_is_not_repeated(
     monkeypatch: pytest.MonkeyPatch, address: str
 ) -> None:
     monkeypatch.setenv("CDC_DATABASE_URL", address)
-    told = refusal()
-    assert "CDC_DATABASE_URL" in told
-    assert "geheim" not in told
+    message = refusal()
+    assert "CDC_DATABASE_URL" in message
+    assert "geheim" not in message
 
 
 def test_no_password_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -188,7 +188,7 @@ def test_every_key_is_described() -> None:
 
 
 @pytest.mark.parametrize("password", ["geh@eim", "geh/eim", "geh/e@im", "geh@e/im"])
-def test_a_password_that_reads_as_a_host_is_not_told(
+def test_a_password_that_reads_as_a_host_is_not_shown(
     monkeypatch: pytest.MonkeyPatch, password: str
 ) -> None:
     monkeypatch.setenv("CDC_DATABASE_URL", f"postgresql://me:{password}@h/db")
@@ -217,10 +217,10 @@ def test_a_database_address_in_another_form(
     monkeypatch: pytest.MonkeyPatch, address: str, said: str
 ) -> None:
     monkeypatch.setenv("CDC_DATABASE_URL", address)
-    told = refusal()
-    assert "CDC_DATABASE_URL" in told
-    assert said in told
-    assert "geheim" not in told
+    message = refusal()
+    assert "CDC_DATABASE_URL" in message
+    assert said in message
+    assert "geheim" not in message
 
 
 def test_variables_of_kubernetes_services_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -283,7 +283,7 @@ def test_white_space_around_a_value_is_left_out(
 
 
 @pytest.mark.parametrize(
-    ("url", "told"),
+    ("url", "message"),
     [
         ("https://suite.example/a b/", "a space"),
         ("https://suite.example/a\nb/", "control character"),
@@ -294,7 +294,7 @@ def test_white_space_around_a_value_is_left_out(
     ],
 )
 def test_a_base_url_holds_nothing_that_no_url_has(
-    monkeypatch: pytest.MonkeyPatch, url: str, told: str
+    monkeypatch: pytest.MonkeyPatch, url: str, message: str
 ) -> None:
     monkeypatch.setenv("CDC_BASE_URL", url)
-    assert told in refusal()
+    assert message in refusal()

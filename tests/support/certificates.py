@@ -86,7 +86,7 @@ class Authority:
         return context
 
     def demanding(self, clients: Authority) -> ssl.SSLContext:
-        """For a server that lets in whoever has a certificate of `clients`."""
+        """For a server that lets in clients with a certificate of `clients`."""
         context = self.server()
         context.verify_mode = ssl.CERT_REQUIRED
         context.load_verify_locations(clients.file)

@@ -61,7 +61,7 @@ class Hostile(Served):
         except (ConnectionError, asyncio.IncompleteReadError):
             self.gone.set()
         except RuntimeError:
-            # How uvloop says that a connection has ended, to whoever writes to it.
+            # How uvloop says that a connection has ended, when it is written to.
             if not writer.is_closing():
                 raise
             self.gone.set()
@@ -184,5 +184,5 @@ def gzip_bomb(size: int = 50_000_000) -> Behaviour:
 def refusing_port() -> Iterator[int]:
     """A port of 127.0.0.1 that refuses connections for as long as the block lasts."""
     with socket.socket() as held:
-        held.bind(("127.0.0.1", 0))  # bound but not listening: refused, and nobody else's
+        held.bind(("127.0.0.1", 0))  # bound but not listening: refused, and not in use
         yield held.getsockname()[1]

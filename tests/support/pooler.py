@@ -49,7 +49,7 @@ class Pooler(Foreign):
     def command(self, folder: PrivateFolder, room: Path) -> list[str | Path]:
         assert self.PROGRAM is not None
         account = conninfo_to_dict(self._server.url())
-        # The pooler logs in with the password itself; whoever comes to it on loopback is let in.
+        # The pooler logs in with the password itself; clients on loopback are let in.
         settings = CONFIGURATION.format(
             server=self._server.port,
             user=account["user"],

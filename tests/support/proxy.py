@@ -42,7 +42,7 @@ class _Link:
 
 
 class Proxy(Served):
-    """Passes bytes on to the server that ``target`` names, until told otherwise.
+    """Passes bytes on to the server that ``target`` names, until changed.
 
     url: the same database by way of the proxy. TLS and GSS are off, so that the proxy can read
          who connects: the role is what follows ``cdc`` in the application's name.

@@ -82,18 +82,18 @@ async def test_who_lost_the_database_owns_nothing(base: str, moment: Moment) -> 
 
 
 async def test_a_process_that_stood_still_says_so() -> None:
-    told: asyncio.Queue[float] = asyncio.Queue()
-    watching = asyncio.create_task(watch_for_stillness(told.put_nowait, every=0.01))
+    received: asyncio.Queue[float] = asyncio.Queue()
+    watching = asyncio.create_task(watch_for_stillness(received.put_nowait, every=0.01))
     await asyncio.sleep(0)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pulse, "STOOD_STILL_S", 0.2)
         time.sleep(0.3)  # noqa: ASYNC251  # the loop is held up, as by SIGSTOP
         async with asyncio.timeout(LIMIT):
-            assert await told.get() > 0.2
+            assert await received.get() > 0.2
     watching.cancel()
 
 
-async def test_metrics_tell_the_state_of_the_moment(base: str) -> None:
+async def test_metrics_show_the_present_state(base: str) -> None:
     async with aiohttp.ClientSession(base) as http:
         page = await (await http.get("/metrics")).text()
     assert "cdc_shards_owned 64.0" in page
@@ -113,7 +113,7 @@ def backlog(**values: float) -> Backlog:
     )
 
 
-async def test_metrics_tell_what_was_measured_unless_others_own_it(
+async def test_metrics_show_what_was_measured_unless_others_own_it(
     base: str, moment: Moment, observer: Observer
 ) -> None:
     async with aiohttp.ClientSession(base) as http:
@@ -178,7 +178,7 @@ async def test_who_connects_and_says_nothing_takes_no_descriptors(base: str) -> 
 
 
 class Counting:
-    """Tells how often it was asked."""
+    """Counts how often it was asked."""
 
     def __init__(self) -> None:
         self.pages = self.looks = 0

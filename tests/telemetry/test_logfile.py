@@ -1,4 +1,4 @@
-"""The log on a disk that is full, a pipe that nobody reads, and one that is closed."""
+"""The log on a disk that is full, a pipe without a reader, and one that is closed."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def until_full(log: LogFile) -> None:
         log.info("x" * 1000)
 
 
-def told(log: LogFile) -> dict[str, object]:
+def logged(log: LogFile) -> dict[str, object]:
     return dict(log.tell_lost(None, "info", {"event": "e"}))
 
 
@@ -45,7 +45,7 @@ def test_a_line_is_written_as_it_is(tmp_path: Path) -> None:
         log.info("one")
         log.warning("a lone surrogate \udc80, and an ä")
     assert (tmp_path / "log").read_bytes() == b"one\na lone surrogate \\udc80, and an \xc3\xa4\n"
-    assert told(log) == {"event": "e"}
+    assert logged(log) == {"event": "e"}
 
 
 @pytest.mark.skipif(not FULL.exists(), reason="no /dev/full on this system")
@@ -56,11 +56,11 @@ def test_a_full_disk_costs_lines_only_and_they_are_counted(tmp_path: Path) -> No
         os.dup2(full.fileno(), file.fileno())
         for _ in range(3):
             log.info("lost")
-        assert told(log) == {"event": "e", "lines_lost": 3}
+        assert logged(log) == {"event": "e", "lines_lost": 3}
         os.dup2(there, file.fileno())
         os.close(there)
         log.info("there is room again")
-        assert told(log) == {"event": "e"}
+        assert logged(log) == {"event": "e"}
     assert (tmp_path / "log").read_text() == "there is room again\n"
 
 
@@ -89,7 +89,7 @@ def drained(reading: int) -> None:
             return
 
 
-def test_a_pipe_that_nobody_reads_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unread_pipe_does_not_block(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(logfile, "WRITE_WITHIN_S", 0.0)
     with pipe() as (reading, file):
         log = LogFile(file)

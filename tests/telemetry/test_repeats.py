@@ -1,4 +1,4 @@
-"""What is told again and again: once, then ever more rarely."""
+"""What is logged again and again: once, then ever more rarely."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ def test_an_hour_of_the_same_error_is_a_handful_of_lines() -> None:
     now = 0.0
     log = Log()
     observer = Observer(log=log, repeats=Repeats(lambda: now))
-    told_at = []
+    logged_at = []
     for second in range(0, HOUR, 2):
         now = float(second)
         before = len(log.lines)
         observer.connection_lost(ConnectionError("refused"), 2.0)
         if len(log.lines) > before:
-            told_at.append(second)
-    assert told_at[:4] == [0, 10, 30, 70]
-    assert len(told_at) < 15
-    pauses = [b - a for a, b in pairwise(told_at)]
+            logged_at.append(second)
+    assert logged_at[:4] == [0, 10, 30, 70]
+    assert len(logged_at) < 15
+    pauses = [b - a for a, b in pairwise(logged_at)]
     assert pauses == sorted(pauses)
     assert pauses[0] >= REPEAT_FIRST_S
     assert pauses[-1] <= REPEAT_LONGEST_S + 2

@@ -34,7 +34,7 @@ CHANGED = datetime(2015, 3, 16, 15, 32, 34, 174752, tzinfo=UTC)
 
 
 @pytest.fixture
-def told() -> list[str]:
+def logged() -> list[str]:
     return []
 
 
@@ -49,8 +49,8 @@ def delivery(uid: str = "0f6ae0b3-5c0d-4a58-9d1c-6a3a2f3e9b57", tries: int = 1) 
     return Delivery(4711, 3, 1, uid, layout, "modified", CHANGED, refs, tries=tries)
 
 
-async def test_what_the_sdk_complains_about_tells_no_key_of_the_collector(
-    told: list[str], monkeypatch: pytest.MonkeyPatch
+async def test_errors_of_the_sdk_show_no_key_of_the_collector(
+    logged: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     headers = "api-key: marked-1, authorization=Basic bWFya2VkOjI="
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", headers)
@@ -60,25 +60,25 @@ async def test_what_the_sdk_complains_about_tells_no_key_of_the_collector(
     monkeypatch.setattr(otel, "CLOSE_WITHIN_S", 0.1)
     heard = asyncio.Event()
 
-    def tell(line: str) -> None:
-        told.append(line)
+    def log(line: str) -> None:
+        logged.append(line)
         if "127.0.0.1" in line:
             heard.set()
 
-    traces = Traces(tell)
+    traces = Traces(log)
     good = Outcome(Answer.SUCCESS, 200, None, "", 0.25)
     traces.attempted(delivery(), good, "delivered")
     async with asyncio.timeout(LIMIT):
         await heard.wait()
     await traces.close()
-    assert "Header format invalid" in told[0]
-    assert not any(key in line for line in told for key in ("marked", "bWFya2Vk"))
+    assert "Header format invalid" in logged[0]
+    assert not any(key in line for line in logged for key in ("marked", "bWFya2Vk"))
 
 
-async def test_a_span_tells_what_the_attempt_was(
-    memory: InMemorySpanExporter, told: list[str]
+async def test_a_span_describes_the_attempt(
+    memory: InMemorySpanExporter, logged: list[str]
 ) -> None:
-    traces = Traces(told.append, memory)
+    traces = Traces(logged.append, memory)
     good = Outcome(Answer.SUCCESS, 200, None, "", 0.25)
     bad = Outcome(Answer.FAILURE, 500, "status", "the receiver answered 500", 0.125)
     none = Outcome(Answer.FAILURE, None, "timeout", "no complete answer within 15 s", 15.0)
@@ -117,7 +117,7 @@ async def test_a_span_tells_what_the_attempt_was(
     assert first.context.trace_id == second.context.trace_id == trace_of(delivery().uid)
     assert third.context.trace_id != first.context.trace_id
     assert len({span.context.span_id for span in (first, second, third)}) == 3
-    assert not told
+    assert not logged
 
 
 def test_samplers_may_take_the_trace_for_chance() -> None:
@@ -126,16 +126,16 @@ def test_samplers_may_take_the_trace_for_chance() -> None:
     assert quarters == {0, 1, 2, 3}
 
 
-async def test_who_we_are_can_be_told_otherwise(
-    told: list[str], monkeypatch: pytest.MonkeyPatch
+async def test_the_service_name_can_be_set(
+    logged: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     memory, later = InMemorySpanExporter(), InMemorySpanExporter()
     monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", "deployment.environment=staging")
-    traces = Traces(told.append, memory)
+    traces = Traces(logged.append, memory)
     traces.attempted(delivery(), Outcome(Answer.SUCCESS, 200, None, "", 0.1), "delivered")
     await traces.close()
     monkeypatch.setenv("OTEL_SERVICE_NAME", "hooks")
-    other = Traces(told.append, later)
+    other = Traces(logged.append, later)
     other.attempted(delivery(), Outcome(Answer.SUCCESS, 200, None, "", 0.1), "delivered")
     await other.close()
     spans = (*memory.get_finished_spans(), *later.get_finished_spans())
@@ -157,14 +157,14 @@ class Deaf(SpanExporter):
 
 
 async def test_a_collector_that_hangs_does_not_hold_up_the_end(
-    told: list[str], monkeypatch: pytest.MonkeyPatch
+    logged: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(otel, "CLOSE_WITHIN_S", 0.05)
     deaf = Deaf()
-    traces = Traces(told.append, deaf)
+    traces = Traces(logged.append, deaf)
     traces.attempted(delivery(), Outcome(Answer.SUCCESS, 200, None, "", 0.1), "delivered")
     await traces.close()
-    assert told == ["the last spans were not taken in time"]
+    assert logged == ["the last spans were not taken in time"]
     deaf.go_on.set()
 
 
@@ -236,10 +236,10 @@ async def test_a_daemon_sends_them(world: World, collector: Collector) -> None:
     assert collector.services == {"cdc"}
 
 
-async def test_without_a_collector_all_is_delivered_and_one_line_tells_of_it(
+async def test_without_a_collector_all_is_delivered_and_one_line_logged(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Port 9 of this machine: nobody is there.
+    # Port 9 of this machine: no process listens.
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9")
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "1")
     monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "50")

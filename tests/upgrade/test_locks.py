@@ -1,4 +1,4 @@
-"""A migration takes the locks its plan tells of, waits shortly, and says who is in the way."""
+"""A migration takes the locks its plan lists, waits shortly, and names the sessions in the way."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def at(url: str, version: Version) -> None:
 
 
 @pytest.mark.parametrize("version", UPGRADES, ids=lambda version: version.number)
-def test_the_plan_tells_all_locks(empty_database: str, version: Version) -> None:
+def test_the_plan_lists_all_locks(empty_database: str, version: Version) -> None:
     """And no table of the suite, nor one that its writers touch, is locked against them."""
     at(empty_database, version)
     engine = connections.engine(empty_database)
@@ -71,8 +71,8 @@ def test_the_plan_tells_all_locks(empty_database: str, version: Version) -> None
         if table.startswith("cdc.") and mode not in ("RowShareLock", "RowExclusiveLock")
     }
     spelled = {t: m.removesuffix("Lock").replace(" ", "") for t, m in strong.items()}
-    told = {t: m.title().replace(" ", "") for t, m in version.locks.items()}
-    assert spelled == told
+    listed = {t: m.title().replace(" ", "") for t, m in version.locks.items()}
+    assert spelled == listed
     for written in ("cdc.queue", "cdc.unresolved", "cdc.subscription"):
         assert spelled.get(written) in (None, "ShareUpdateExclusive")
 
@@ -102,7 +102,7 @@ def test_a_daemon_waits_no_longer_than_the_timeout(empty_database: str) -> None:
         worker.start()
         try:
             assert tried.wait(60)
-            # Whoever comes meanwhile waits for one try at most: never for the dump.
+            # A session that comes meanwhile waits for one try at most: never for the dump.
             daemon.execute("set lock_timeout = '30s'")
             for _ in range(20):
                 daemon.execute(
@@ -167,7 +167,7 @@ def test_it_gives_up_and_goes_on_from_there(empty_database: str) -> None:
     migrations.upgrade(empty_database, to="0001")
     with connect(empty_database) as busy:
         busy.execute("begin; lock table cdc.retry in access share mode")
-        # An index that somebody has interrupted.
+        # An index whose build was interrupted.
         with pytest.raises(DatabaseError, match="gave up after 2 tries of 20 ms; pid "):
             migrations.upgrade(empty_database, LockRetry(20, 2, 0))
         busy.execute("rollback")
@@ -187,12 +187,12 @@ def test_with_psql_alone(empty_database: str, postgres: EmbeddedPostgres, tmp_pa
     plan = cdc.json("migrate", "--plan")
     assert plan["before"] == "0001"
     assert plan["steps"][0]["locks"]["cdc.retry"] == "ACCESS EXCLUSIVE"
-    told = cdc.good("migrate", "--plan")
-    assert "cdc.retry" in told.out
-    assert "No table of the suite is locked" in told.err
+    output = cdc.good("migrate", "--plan")
+    assert "cdc.retry" in output.out
+    assert "No table of the suite is locked" in output.err
     script = tmp_path / "upgrade.sql"
     script.write_text(cdc.good("migrate", "--sql", "--from", "0001").out)
-    # An index that somebody has interrupted: IF NOT EXISTS would take it for made.
+    # An index whose build was interrupted: IF NOT EXISTS would take it for made.
     with connect(empty_database) as conn:
         conn.execute("create index retry_created on cdc.retry (webhook_id)")
         conn.execute(

@@ -144,7 +144,7 @@ class Journey:
         await self._connect()
 
     async def end(self) -> None:
-        """All is well again: what is owed arrives, and the dead one where it is sent once more."""
+        """All is well again: what is owed arrives, and the dead one where it is sent again."""
         world = self.world
         world.receiver.script(self.failing.path, Script())
         await world.run("update cdc.webhook set state = 'active' where id = %s", self.held.id)

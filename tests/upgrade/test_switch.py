@@ -39,7 +39,7 @@ def test_off_and_on_again_by_way_of_an_upgrade(old_database: str, old: psycopg.C
     """It stays off while the schema moves on, says how it is switched on, and what was missed."""
     cdc = Command({"CDC_DATABASE_URL": old_database})
     assert captured(old)
-    # Somebody has meddled with one.
+    # One was changed by hand.
     old.execute("alter function cdc.capture_project() owner to postgres")
     done = cdc.good("triggers", "off", "--json")
     assert len(done.json["tables"]) == 5
@@ -53,7 +53,7 @@ def test_off_and_on_again_by_way_of_an_upgrade(old_database: str, old: psycopg.C
     cdc.good("triggers", "install")
     assert states(cdc) == {"installed"}
     assert captured(old)
-    # The time that is missing has an end, and is told.
+    # The time that is missing has an end, and is reported.
     explained = cdc("explain", "project", "1").out
     assert "Capture of public.project was off from " in explained
 

@@ -33,7 +33,7 @@ STUBBORN: dict[str, Any] = {
 
 
 class Load:
-    """Writers who go on until they are told to stop; what they commit is in the world's ledger."""
+    """Writers who go on until they are stopped; what they commit is in the world's ledger."""
 
     def __init__(self, world: World) -> None:
         self._world = world
@@ -82,9 +82,9 @@ async def command(url: str, *arguments: str) -> str:
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
-    _, told = await made.communicate()
-    assert made.returncode == 0, told.decode()
-    return told.decode()
+    _, output = await made.communicate()
+    assert made.returncode == 0, output.decode()
+    return output.decode()
 
 
 async def one_that_is_dead(world: World, release: Release) -> Hook:
@@ -172,7 +172,7 @@ async def test_nothing_is_lost(old_world: World, release: Release) -> None:
         await world.until(
             "select not exists (select from cdc.queue) and not exists (select from cdc.retry)"
         )
-        # What was dead before is dead now, and can be sent once more.
+        # What was dead before is dead now, and can be sent again.
         [(dead,)] = await world.all("select uid::text from cdc.dead")
         world.receiver.script(doomed.path, Script())
         with connections.engine(world.url).begin() as conn:
@@ -208,8 +208,8 @@ async def test_capture_is_exchanged_without_a_lock_on_the_suite(
     await writing.execute(
         "begin; lock table project, candidate, answervideo, rating, note in row exclusive mode"
     )
-    told = await command(old_world.url, "triggers", "install", "--tries", "1")
-    assert "Capture is installed" in told
+    output = await command(old_world.url, "triggers", "install", "--tries", "1")
+    assert "Capture is installed" in output
     await writing.execute("rollback")
     assert (
         await old_world.one(

@@ -160,9 +160,9 @@ def serving(url: str, database: str, *arguments: str | Path, **settings: str) ->
         with os.fdopen(reading) as said:
             for line in said:
                 structured = line.startswith("{")
-                told = json.loads(line) if structured else {"event": "plain", "line": line}
-                lines.append(told)
-                seen.put(told)
+                logged = json.loads(line) if structured else {"event": "plain", "line": line}
+                lines.append(logged)
+                seen.put(logged)
         seen.put(None)
 
     reader = threading.Thread(target=read, daemon=True)

@@ -95,7 +95,7 @@ async def test_a_form_needs_its_sessions_token(
     assert (await stranger.send("/sign-out", {"token": foreign}.items())).status == 403
     assert audited(served) == before
     assert (await stranger.get("/companies")).status == 200  # still signed in
-    # The form to sign in has one, too: nobody is signed in as somebody else by another site.
+    # The form to sign in has one, too: another site signs no user in as another.
     async with person(served.url) as third:
         sent = {"key": served.client("admin").key, "token": own}
         assert (await third.send("/sign-in", sent.items())).status == 403

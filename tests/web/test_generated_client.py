@@ -84,13 +84,13 @@ def test_a_generated_client_registers_pages_and_retries(served: Served, tmp_path
     venv.create(home, with_pip=True)
     _run(tmp_path, home / "bin/python", "-m", "pip", "install", "-q", GENERATOR)
     document = TOP / "docs" / "openapi.json"
-    told = _run(
+    output = _run(
         tmp_path,
         *(home / "bin/openapi-python-client", "generate", "--meta", "none", "--path", document),
         *("--output-path", tmp_path / "made"),
     )
     # It would say which operations and schemas it has left out. (ruff only formats its code.)
-    left = [line for line in told.splitlines() if "WARNING" in line or "Unable" in line]
+    left = [line for line in output.splitlines() if "WARNING" in line or "Unable" in line]
     assert left == []
     program = tmp_path / "program.py"
     program.write_text(PROGRAM)

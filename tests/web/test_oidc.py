@@ -184,7 +184,7 @@ async def test_the_question_has_state_nonce_and_challenge(here: Person) -> None:
 async def test_an_answer_for_another_browser_is_refused(
     installed: Installation, here: Person
 ) -> None:
-    """A link that signs in as somebody else; a code that was overheard; a second use."""
+    """A link that signs in as another user; a code that was overheard; a second use."""
     await leave(here)
     async with person(here.url) as other:
         foreign = await approve(await leave(other), "ada")
@@ -223,7 +223,9 @@ async def test_only_pages_of_ours_follow(here: Person) -> None:
         here.http.cookie_jar.clear()
     await sign_in(here, "ada")
     signed_in = here.cookie
-    page = await here.get("/sign-in/provider", follow=False)  # another site's link signs out nobody
+    page = await here.get(
+        "/sign-in/provider", follow=False
+    )  # another site's link signs no user out
     assert (page.headers["Location"], here.cookie) == ("/console/", signed_in)
 
 

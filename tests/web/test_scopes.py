@@ -130,7 +130,7 @@ def names(route: Route) -> bool:
 def test_a_kind_that_may_not_is_forbidden(
     served: Served, seven: Owned, scope: str, route: Route
 ) -> None:
-    """A key that only reads writes nothing, and nobody but admin sees keys."""
+    """A key that only reads writes nothing, and only admin sees keys."""
     client = served.client(full(scope, seven))
     before = state(served)
     answer = call(client, route, seven)

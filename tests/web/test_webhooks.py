@@ -329,9 +329,9 @@ def test_each_change_has_one_entry_without_secrets(served: Served, operator: Cli
     assert (update["before"], update["after"]) == ({"description": ""}, {"description": "d"})
     assert update["actor"].startswith("key:")
     assert update["source"] == "127.0.0.1"
-    told = str(served.rows("select * from cdc.audit"))
+    audit = str(served.rows("select * from cdc.audit"))
     for secret in (made["secret"], rotated["secret"], "of-the-login", "of-the-header"):
-        assert secret not in told
+        assert secret not in audit
 
 
 def test_what_cannot_be_written_into_the_audit_is_not_done(

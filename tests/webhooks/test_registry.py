@@ -122,7 +122,7 @@ def test_what_does_not_change_anything_does_not_ring(registry: Registry) -> None
     assert registry.pause(number, "why").version == paused
 
 
-def test_resuming_makes_what_waits_due_and_tells_the_daemon(
+def test_resuming_makes_what_waits_due_and_notifies_the_daemon(
     registry: Registry, db: psycopg.Connection
 ) -> None:
     number = registry.add(hook()).webhook.id
@@ -228,7 +228,7 @@ def test_a_removed_webhook_is_gone_for_all_but_reading(registry: Registry) -> No
         registry.get(999)
 
 
-def test_a_database_without_our_schema_is_told(empty_database: str, rules: Rules) -> None:
+def test_a_database_without_our_schema_is_reported(empty_database: str, rules: Rules) -> None:
     with Registry(empty_database, rules) as registry, pytest.raises(DatabaseError) as failure:
         registry.find()
     assert "cdc migrate" in failure.value.hint

@@ -1,4 +1,4 @@
-"""What is sealed can be opened with the right key, and by nobody else."""
+"""What is sealed can be opened with the right key only."""
 
 from __future__ import annotations
 
@@ -48,10 +48,10 @@ def test_the_error_names_the_setting_and_no_secret(keys: list[str], says: str) -
     closed = Vault([NEW]).seal("whsec_marked")
     with pytest.raises(CannotOpen) as caught:
         Vault(keys).open(closed)
-    told = caught.value.message + caught.value.hint
-    assert says in told
-    assert closed not in told
-    assert not any(key in told for key in keys)
+    message = caught.value.message + caught.value.hint
+    assert says in message
+    assert closed not in message
+    assert not any(key in message for key in keys)
     assert caught.value.__cause__ is None
 
 

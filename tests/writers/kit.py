@@ -9,7 +9,7 @@ LIMIT = 30.0
 
 
 def until(holds: Callable[[], bool], what: str, limit: float = LIMIT) -> None:
-    """Waits until a condition holds that nobody signals."""
+    """Waits until a condition holds that is not signalled."""
     deadline = time.monotonic() + limit
     while not holds():
         if time.monotonic() > deadline:

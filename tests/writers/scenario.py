@@ -55,9 +55,9 @@ class Scenario:
         until(lambda: session.idle or self.waits(name), f"{name}: {sql} is done, or waits")
 
     def ends(self, name: str) -> None:
-        """It is done with all that it began, whoever holds what."""
+        """It is done with all that it began, whichever session holds what."""
         session = self.sessions[name]
-        until(lambda: session.idle, f"{name} waits for nobody", limit=10)
+        until(lambda: session.idle, f"{name} waits for no lock", limit=10)
 
     def held_up(self, name: str) -> bool:
         """Whether it waits for much longer than for any lock that capture reads with."""

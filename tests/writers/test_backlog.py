@@ -1,4 +1,4 @@
-"""Nobody has taken anything for hours: a change costs its writer what it costs with an empty queue.
+"""The queue has not been read for hours: a change costs its writer what it does with an empty one.
 
 By counting pages and rows, not by the clock.
 """
@@ -79,11 +79,11 @@ def owed(
     for url in fresh_database(postgres, admin, template_db):
         suite = Suite(url)
         suite.run(ROWS)
-        # Not in the middle of a test by itself.
+        # Not in the middle of a test, automatically.
         suite.run("alter table cdc.queue set (autovacuum_enabled = off)")
         suite.register("1")
         before = cost(suite)
-        assert before.pages > 0, "the counters tell nothing"
+        assert before.pages > 0, "the counters show nothing"
         fill(suite, request.param)
         yield suite, before, request.param
         suite.close()
@@ -102,7 +102,7 @@ def test_a_change_costs_the_same_whatever_waits(owed: tuple[Suite, Cost, int]) -
 
 
 def test_a_snapshot_held_open_makes_it_no_dearer(owed: tuple[Suite, Cost, int]) -> None:
-    """All was delivered while a dump runs: its dead rows stay, and nobody walks over them."""
+    """All was delivered while a dump runs: its dead rows stay, and no session walks over them."""
     suite, before, rows = owed
     with connect(suite.url) as dump:
         dump.execute("begin isolation level repeatable read")
@@ -118,7 +118,7 @@ def test_a_snapshot_held_open_makes_it_no_dearer(owed: tuple[Suite, Cost, int]) 
         assert held.pages <= before.pages + INDEXES * LEVELS
 
 
-def test_vacuuming_an_emptied_queue_makes_nobody_wait(owed: tuple[Suite, Cost, int]) -> None:
+def test_vacuuming_an_emptied_queue_makes_no_session_wait(owed: tuple[Suite, Cost, int]) -> None:
     """Truncating a table's end takes a lock that inserts wait for, so it is switched off."""
     suite, *_ = owed
     suite.run("delete from cdc.queue")

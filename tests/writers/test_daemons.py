@@ -29,7 +29,7 @@ async def world(database: str) -> AsyncIterator[World]:
 
 
 async def write(world: World, times: int = 20) -> None:
-    """Somebody of the suite goes on writing, and says so when a statement takes too long."""
+    """A writer of the suite goes on writing, and says so when a statement takes too long."""
     writer = await world.writer()
     await writer.conn.execute(f"set statement_timeout = '{AT_MOST}'".encode())
     key = await writer.insert("candidate", project_id=1)
@@ -66,7 +66,7 @@ async def test_killed_with_the_bell_armed(world: World) -> None:
     heard = await rings(world)
     await write(world)
     assert not heard
-    assert await world.one("select last_value from cdc.bell") == until, "somebody arms it still"
+    assert await world.one("select last_value from cdc.bell") == until, "a daemon arms it still"
     # A later daemon finds all that was written.
     async with Running(world.url):
         await world.settled()
@@ -141,13 +141,13 @@ def small_queue() -> Iterator[EmbeddedPostgres]:
 
 
 async def fill(world: World, share: float) -> None:
-    """Notifications of somebody else, until the queue is that full."""
+    """Notifications of another session, until the queue is that full."""
     while await world.one("select pg_notification_queue_usage()") < share:
         await world.run("select pg_notify('theirs', repeat('x', 7000))")
 
 
 async def test_a_session_that_listens_and_does_not_read(small_queue: EmbeddedPostgres) -> None:
-    """The queue of notifications fills. When it is full, whoever rings fails: so nobody rings."""
+    """The notification queue fills. When full, a writer that rings fails: so none rings."""
     async with World(small_queue.url()) as world:
         hook = await world.hook()
         command = Command(
@@ -158,7 +158,7 @@ async def test_a_session_that_listens_and_does_not_read(small_queue: EmbeddedPos
             }
         )
 
-        def told(word: str) -> str:
+        def verdict_of(word: str) -> str:
             checks = command("doctor", "--json").json["checks"]
             found = next(c for c in checks if c["check"] == "notifications")
             assert word in found["message"]
@@ -174,13 +174,13 @@ async def test_a_session_that_listens_and_does_not_read(small_queue: EmbeddedPos
             await daemon.until("doorbell", mode="bell off")
             await world.until(SILENT)
             named = f"process {sleeper.info.backend_pid} "
-            assert await asyncio.to_thread(told, named) == "warn"
+            assert await asyncio.to_thread(verdict_of, named) == "warn"
             with pytest.raises(psycopg.OperationalError, match="too many notifications"):
                 await fill(world, 2.0)
             # Others cannot notify any more. Writers go on, deliveries arrive, people can register.
             await write(world)
             await world.arrived(hook)
-            assert await asyncio.to_thread(told, named) == "fail"
+            assert await asyncio.to_thread(verdict_of, named) == "fail"
             paused = await asyncio.to_thread(command, "webhook", "pause", hook.id)
             assert paused.code == 0, paused
             resumed = await asyncio.to_thread(command, "webhook", "resume", hook.id)

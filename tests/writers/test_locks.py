@@ -153,12 +153,12 @@ def test_doctor_and_status_do_not_wait_behind_it(suite: Suite) -> None:
         holder.execute("lock table cdc.queue in access exclusive mode")
         found = checked(suite.url, "backlog")
         assert (found["verdict"], "locks" in found["todo"]) == ("warn", True)
-        told = Command({"CDC_DATABASE_URL": suite.url}).refused("status")
-        assert "lock" in told
-        assert "cdc doctor" in told
+        output = Command({"CDC_DATABASE_URL": suite.url}).refused("status")
+        assert "lock" in output
+        assert "cdc doctor" in output
 
 
-def test_a_reader_is_told_the_holder_too(suite: Suite, admin: psycopg.Connection) -> None:
+def test_a_reader_sees_the_holder_too(suite: Suite, admin: psycopg.Connection) -> None:
     admin.execute("create role looks_only login password 'guess' in role cdc_reader")
     try:
         url = psycopg.conninfo.make_conninfo(suite.url, user="looks_only", password="guess")

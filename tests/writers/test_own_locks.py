@@ -58,7 +58,7 @@ def test_which_locks_a_writer_waits_for(database: Database, name: str) -> None:
     assert waited == UNAVOIDABLE
 
 
-def test_a_writer_of_nobody_waits_for_no_lock(database: Database) -> None:
+def test_a_writer_without_a_webhook_waits_for_no_lock(database: Database) -> None:
     for table in tables(database):
         if table in UNAVOIDABLE:
             continue

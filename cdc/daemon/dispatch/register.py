@@ -103,7 +103,7 @@ class Registrar:
         if worker.lane.breaker is not BreakerState.CLOSED:
             self._observer.breaker(worker.webhook.id, False, RENEWED_REASON)
         worker.lane.renew()
-        worker.last_error, worker.told_busy, worker.unable = None, False, False
+        worker.last_error, worker.logged_busy, worker.unable = None, False, False
         worker.succeeding = False
         self._pipeline.consequences.keep(worker)
 

@@ -1,4 +1,4 @@
-"""The portal: a company's own webhooks, for somebody who was given a link.
+"""The portal: a company's own webhooks, for a person who was given a link.
 
 A link is good for one use within five minutes. Opening it shows a button and changes nothing, so
 that a program which looks at the links of a mail does not use it up; the button begins a session.

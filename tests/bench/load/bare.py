@@ -31,7 +31,7 @@ class Plan:
     """What is to be sent.
 
     base: the receiver's address.  hooks: over how many paths.  count: requests.
-    connections: requests under way at once.  ca_file: what to trust, for https.
+    connections: requests in flight at once.  ca_file: what to trust, for https.
     """
 
     kind: str

@@ -1,10 +1,10 @@
-"""The receiver's process: as much HTTP as tells requests apart, and the time of each.
+"""The receiver's process: as much HTTP as separates requests, and the time of each.
 
     python -m tests.bench.load.receiver < {"socket": "...", "folder": "..."}
 
 It is faster than any sender: one search or two in each request, one record of fixed size, no
 verification. A request is received when its last byte was read. Answers of what came together go
-out together, in order, so pipelining is safe. Whoever measures asks it over a Unix socket.
+out together, in order, so pipelining is safe. The measuring process asks it over a Unix socket.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ END = len(b'/"}}')
 class Desk:
     """What all connections share.
 
-    records: of what came, since somebody asked for a clean one.
+    records: of what came, since a clean one was asked for.
     delay:   seconds that an answer takes.
     """
 

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 from cdc.message.signing import OURS
 
 SUITE = "https://interview-suite.com/api/v3"
-# As long as what the daemon signs; nobody verifies them.
+# As long as what the daemon signs; they are not verified.
 SIGNED = (
     ("webhook-id", "0f6ae0b3-5c0d-4a58-9d1c-6a3a2f3e9b57"),
     ("webhook-timestamp", "1426519955"),

@@ -66,7 +66,7 @@ class Session:
         self.key = key
         self.due = due
         self.sent = time.monotonic_ns()
-        # The statement commits by itself: what is sent here is its COMMIT too.
+        # The statement is a transaction of its own: what is sent here is its COMMIT too.
         self._conn.send_query_prepared(b"w", [str(key).encode(), str(self.sent).encode()])
         self._conn.flush()
 

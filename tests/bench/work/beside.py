@@ -210,7 +210,7 @@ def _reading(bench: Bench, served: Served, plan: ReadPlan, busy: bool) -> Iterat
         return
     with bench.child("reader", plan) as reader:
         reader.answer()
-        reader.tell(b"go")
+        reader.send(b"go")
         before = pages.cpu(served)
         yield found
         client, *times = (one for (one,) in RECORD.iter_unpack(reader.result()))

@@ -18,7 +18,7 @@ from tests.bench.place import Database
 
 HOOKS = 50
 SESSIONS = 16
-MOST = 20_000  # changes a second that nobody exceeds
+MOST = 20_000  # changes a second that no run exceeds
 STRAGGLERS = 20.0  # seconds that what is missing may take in the end
 CONNECTIONS = (16, 64, 256)
 FEW_CONNECTIONS = 16  # of baseline (b), where no best number is looked for
@@ -67,7 +67,7 @@ def load(
     sessions: int = SESSIONS,
     consumer: Child | None = None,
 ) -> Lived:
-    """Writes so many changes a second, and waits for what they owe. Somebody delivers meanwhile.
+    """Writes so many changes a second, and waits for what they owe. A daemon delivers meanwhile.
 
     rate:    0 for as many as come about.
     warm_up: seconds of the same load before it counts; None for what is usual.

@@ -50,7 +50,7 @@ class Writers:
         return self._load(self._database("bare"))
 
     def notify(self) -> Throughput:
-        """A row trigger that notifies; nobody listens."""
+        """A row trigger that notifies; no session listens."""
         return self._load(self._database("notify"))
 
     def constant(self) -> Throughput:
@@ -60,7 +60,7 @@ class Writers:
         return self._load(database)
 
     def silent(self) -> Throughput:
-        """Capture; no daemon, nobody has armed the bell."""
+        """Capture; no daemon, the doorbell is not armed."""
         database = self._fresh()
         database.run("select setval('cdc.bell', 1)")
         return self._load(database)
@@ -111,14 +111,14 @@ class Writers:
 
 
 def _in_turns(bench: Bench, ways: list[Callable[[], Throughput]]) -> dict[str, list[Throughput]]:
-    """Runs all of them in turns, nobody always first."""
+    """Runs all of them in turns, none always first."""
     found: dict[str, list[Throughput]] = {way.__name__: [] for way in ways}
     for turn in range(bench.size.runs):
         first = turn % len(ways)
         for way in ways[first:] + ways[:first]:
             found[way.__name__].append(way())
-        told = (f"{name} {some[-1].rate:,.0f}" for name, some in found.items())
-        bench.say(f"  run {turn + 1}: {', '.join(told)} transactions/s")
+        rates = (f"{name} {some[-1].rate:,.0f}" for name, some in found.items())
+        bench.say(f"  run {turn + 1}: {', '.join(rates)} transactions/s")
     return found
 
 

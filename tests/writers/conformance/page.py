@@ -68,8 +68,8 @@ class Matrix:
             for observation in OBSERVATIONS
         ]
         kinds = Counter(map(_kind, cells))
-        told = ", ".join(f"{kinds[kind]} {kind}" for kind in KINDS if kinds[kind])
-        return f"{len(self.cells)} statements x {len(OBSERVATIONS)} observations: {told}"
+        reported = ", ".join(f"{kinds[kind]} {kind}" for kind in KINDS if kinds[kind])
+        return f"{len(self.cells)} statements x {len(OBSERVATIONS)} observations: {reported}"
 
 
 KINDS = ("equal", "allowed", "pending", DIFFERENT)

@@ -315,31 +315,3 @@ async def test_layouts_are_read_again_only_for_one_that_is_not_known(
             await writer.conn.execute(b"update cdc.queue set layout = 2000000000")
         await world.receiver.wait_for(4)
         assert loads == before + 1
-
-
-async def test_a_burst_into_a_table_that_was_analyzed_while_empty_is_known(world: World) -> None:
-    """To the planner it was empty: settling 1,000 of 50,000 rows compared each with each, 4 s."""
-    hook = await world.hook("candidate")
-    writer = await world.writer()
-    burst = (
-        'insert into cdc.queue (webhook_id, layout, action, "time", refs)'
-        " select %s, (select min(id) from cdc.layout), 'm', now(), array['1', '1', g::text]"
-        "   from generate_series(1, 2000) g"
-    )
-    await world.run("alter table cdc.queue set (autovacuum_enabled = off)")
-    await world.run(burst, hook.id)
-    await world.run("delete from cdc.queue")
-    await world.run("analyze cdc.queue")
-    await world.run(burst, hook.id)
-    noted = "select reltuples::int from pg_class where oid = 'cdc.queue'::regclass"
-    assert await world.all(noted) == [(0,)]
-    conn = await open_session(world.url, "test")
-    snapshot = await Looker(conn, Lease()).begin()
-    plan = {hook.id: FetchPlan(*Span(0), 2000, 2000)}
-    async with writer.transaction():
-        await writer.conn.execute("lock cdc.queue in share update exclusive mode")
-        assert len((await Fetcher(conn, Layouts()).fetch(plan, snapshot))[hook.id].rows) == 2000
-        assert await world.all(noted) == [(0,)], "it is being vacuumed"
-    assert len((await Fetcher(conn, Layouts()).fetch(plan, snapshot))[hook.id].rows) == 2000
-    assert await world.all(noted) == [(2000,)]
-    await conn.close()

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from cdc.daemon.lease import Snapshot
 from cdc.daemon.store.session import Connection, Layouts, Row, run, run_within
+from cdc.daemon.store.statistics import Statistics
 from cdc.lanes import DuePlan, FetchPlan
 from cdc.model import Delivery
 from cdc.postgres.arrays import plain, texts
-
-MANY_ROWS = 1000  # fetched, after which statistics are looked at, before these rows are sent
-STATISTICS_EVERY_S = 1.0
-STATISTICS_WITHIN_S = 2.0
-STATISTICS_PAUSE_S = 60.0  # where that was too short: fetches wait for it
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +36,7 @@ class Fetcher:
     def __init__(self, conn: Connection, layouts: Layouts) -> None:
         self._conn = conn
         self._layouts = layouts
-        self._fetched = 0  # since statistics were looked at
-        self._looks_again_at = 0.0
+        self._statistics = Statistics()
 
     async def fetch(
         self, plans: Mapping[int, FetchPlan], snapshot: Snapshot
@@ -64,7 +58,7 @@ class Fetcher:
     async def _windows(
         self, plans: Mapping[int, FetchPlan], rows: Sequence[Row], snapshot: Snapshot
     ) -> dict[int, FetchedWindow]:
-        await self._refresh_statistics(len(rows))
+        await self._statistics.refresh(self._conn, len(rows))
         found: dict[int, list[Delivery]] = {webhook_id: [] for webhook_id in plans}
         for delivery in await self._layouts.deliveries(self._conn, rows):
             found[delivery.webhook_id].append(delivery)
@@ -78,16 +72,6 @@ class Fetcher:
             webhook_id: FetchedWindow(rows_, created.get(webhook_id, []))
             for webhook_id, rows_ in found.items()
         }
-
-    async def _refresh_statistics(self, fetched: int) -> None:
-        """A burst comes into tables that the planner takes for empty: recording would crawl."""
-        self._fetched += fetched
-        now = time.monotonic()
-        if self._fetched >= MANY_ROWS and now >= self._looks_again_at:
-            self._fetched = 0
-            done = await run_within(self._conn, "refresh_statistics", [], STATISTICS_WITHIN_S)
-            pause = STATISTICS_EVERY_S if done is not None else STATISTICS_PAUSE_S
-            self._looks_again_at = time.monotonic() + pause
 
     async def _created(
         self, full: Mapping[int, list[Delivery]], snapshot: Snapshot
@@ -123,6 +107,7 @@ class Fetcher:
 
     async def due(self, plans: Mapping[int, DuePlan]) -> dict[int, Due]:
         """For each webhook the retries that its plan asks for."""
+        await self._statistics.refresh(self._conn, sum(plan.limit for plan in plans.values()))
         held = [(webhook_id, *key) for webhook_id, plan in plans.items() for key in plan.exclude]
         rows = await run(
             self._conn,

@@ -19,6 +19,7 @@ from cdc.daemon.lease import Lease
 from cdc.daemon.store.batch import Batch, Found, locked
 from cdc.daemon.store.records import Parked, Record, Settled, Unit, unit_of
 from cdc.daemon.store.session import Connection, answering, open_session, run
+from cdc.daemon.store.statistics import Statistics
 from cdc.errors import words
 from cdc.lanes import Dead, Decision
 from cdc.model import Answer, Outcome, shard_of
@@ -56,6 +57,7 @@ class Recorder:
         self._lease = lease
         self._desk = desk
         self._conn: Connection | None = None
+        self._statistics = Statistics()
 
     async def close(self) -> None:
         if self._conn is not None:
@@ -68,6 +70,7 @@ class Recorder:
         Raises Stuck if all fails and the reason cannot be found in time, and
         psycopg.OperationalError if the connection is lost. What was recorded before is over.
         """
+        await self._statistics.refresh(await self._session(), len(records))
         groups: list[list[Record]] = [records]
         failed: list[tuple[list[Record], psycopg.Error]] = []
         found = False

@@ -60,7 +60,8 @@ def explain(
     if subject.resource is None:
         known_names.refuse_unknown_company(settings, company)
     with explained(), common.connect(settings) as conn:
-        found = diagnosis.explain(conn, mapping, subject)
+        shared = diagnosis.common(conn, mapping, settings.held_days)
+        found = diagnosis.explain(conn, mapping, subject, shared)
     if as_json:
         print_json(found.as_json())
         return

@@ -69,7 +69,7 @@ class Service:
 
         def read() -> CommonFacts:
             with self.pool.autocommit() as conn:
-                return explain.common(conn, self.mapping)
+                return explain.common(conn, self.mapping, self.settings.held_days)
 
         return self._common(read)
 

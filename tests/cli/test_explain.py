@@ -97,10 +97,14 @@ class TestWhereADeliveryIs:
     ) -> None:
         db.execute("update cdc.webhook set state = %s, reason = 'they migrate'", [state])
         owe(db, hook, id="5")
+        cdc = Command({**cdc.env, "CDC_HELD_DAYS": "2.5"})
         (said,) = explained(cdc, 5)
         assert (said["verdict"], said["code"]) == (verdict, f"held {state}")
         assert "they migrate" in said["text"]
+        assert "when it has been held for 2.5 days (CDC_HELD_DAYS)" in said["text"]
         assert f"cdc webhook resume {hook}" in said["todo"]
+        (said,) = explained(cdc, "webhook", hook)
+        assert "when they have been held for 2.5 days (CDC_HELD_DAYS)" in said["text"]
 
     def test_delivered(self, cdc: Command, db: psycopg.Connection, hook: int) -> None:
         log(db, hook, 5, "failed", status="500", error="'status'", excerpt="'out of order'")
@@ -148,14 +152,20 @@ class TestWhereADeliveryIs:
         )
 
     @pytest.mark.parametrize(
-        ("outcome", "code"),
-        [("expired", "expired"), ("dropped", "dropped"), ("failed", "lost track")],
+        ("outcome", "code", "why"),
+        [
+            ("expired", "expired", "dead for longer than CDC_DEAD_DAYS"),
+            ("dropped", "dropped", "removed"),
+            ("failed", "lost track", ""),
+        ],
     )
     def test_ended_otherwise(
-        self, cdc: Command, db: psycopg.Connection, hook: int, outcome: str, code: str
+        self, cdc: Command, db: psycopg.Connection, hook: int, outcome: str, code: str, why: str
     ) -> None:
         log(db, hook, 5, outcome)
-        assert codes(cdc, 5) == [code]
+        (said,) = explained(cdc, 5)
+        assert said["code"] == code
+        assert why in said["text"]
 
     def test_of_a_removed_webhook(self, cdc: Command, db: psycopg.Connection, hook: int) -> None:
         owe(db, hook, id="5")

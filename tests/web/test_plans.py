@@ -234,7 +234,9 @@ def test_what_was_tried_is_found_by_its_webhook_id(full: str) -> None:
         assert deliveries.located(one, uid) == [place]
         known = explain.Subject(uid=uid, known=(place,))
         both = [known, replace(known, known=())]
-        explained = [explain.explain(one, default_mapping(), asked).deliveries[0] for asked in both]
+        mapping = default_mapping()
+        shared = explain.common(one, mapping, held_days=14)
+        explained = [explain.explain(one, mapping, asked, shared).deliveries[0] for asked in both]
         assert explained[0][1] == explained[1][1]
         one.execute("select pg_stat_force_next_flush()")
         one.execute("select")

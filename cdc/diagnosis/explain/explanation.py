@@ -65,16 +65,12 @@ class Explanation:
 
 
 def explain(
-    conn: psycopg.Connection[Any],
-    mapping: Mapping,
-    subject: Subject,
-    shared: CommonFacts | None = None,
+    conn: psycopg.Connection[Any], mapping: Mapping, subject: Subject, shared: CommonFacts
 ) -> Explanation:
-    """shared: what is the same for all, read a moment ago; None: it is read.
+    """shared: what is the same for all, read a moment ago.
 
     Raises UsageError for a key that cannot be one, CdcError for what is unknown.
     """
-    shared = shared or known_facts.common(conn, mapping)
     if subject.webhook is not None:
         return _of_webhook(conn, subject, subject.webhook, shared)
     row = None

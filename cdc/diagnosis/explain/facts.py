@@ -144,7 +144,7 @@ select id, resource, key, action::text, "time", reason, tries from cdc.unresolve
 """
 
 
-def common(conn: Connection, mapping: Mapping) -> CommonFacts:
+def common(conn: Connection, mapping: Mapping, held_days: float) -> CommonFacts:
     """Raises DatabaseError."""
     capture_state.refuse_unless_migrated(conn)
     members, daemons, _ = health.fleet(conn)
@@ -154,6 +154,7 @@ def common(conn: Connection, mapping: Mapping) -> CommonFacts:
         owners={shard: daemon.owner for daemon in daemons for shard in daemon.shards},
         copy=capture_state.is_copy(conn),
         blocking=next(iter(blocking_sessions(conn)), None),
+        held_days=held_days,
     )
 
 
@@ -210,6 +211,7 @@ def gather(conn: Connection, asked: Subject, company: str | None, shared: Common
         copy=shared.copy,
         blocking=shared.blocking,
         failing=failing,
+        held_days=shared.held_days,
     )
 
 
@@ -224,6 +226,7 @@ def of_webhook(conn: Connection, number: int, shared: CommonFacts) -> Facts:
             copy=shared.copy,
             blocking=shared.blocking,
             failing=_failing(conn, [number]),
+            held_days=shared.held_days,
         )
 
 

@@ -210,6 +210,7 @@ class Facts:
     copy:      daemons refuse to run here.
     blocking:  a session that keeps daemons from recording what they have sent.
     failing:   what failed last, by webhook; of a row or a delivery where a circuit breaker is open.
+    held_days: after how many days what is held expires.
     """
 
     deliveries: list[DeliveryFacts] = field(default_factory=list)
@@ -223,6 +224,7 @@ class Facts:
     copy: bool = False
     blocking: BlockingSession | None = None
     failing: dict[int, Failing] = field(default_factory=dict)
+    held_days: float = 14.0
 
     def last_failure(self, hook: WebhookFacts) -> tuple[str, Cause]:
         """What its lane met last, in words, and why; with the detail that the log has of it."""
@@ -241,6 +243,7 @@ class CommonFacts:
     owners: dict[int, str]
     copy: bool
     blocking: BlockingSession | None
+    held_days: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -184,7 +184,8 @@ def of_delivery(one: DeliveryFacts, facts: Facts) -> Iterator[Sentence]:
             "wait" if hook.state == "paused" else "bad",
             f"held {hook.state}",
             f"It is held: its webhook is {hook.state} since {when(hook.since)}"
-            f"{': ' + hook.reason if hook.reason else ''}. It expires after CDC_HELD_DAYS.",
+            f"{': ' + hook.reason if hook.reason else ''}. It expires when "
+            f"it has been held for {facts.held_days:g} days (CDC_HELD_DAYS).",
             hook.resumed,
         )
     else:
@@ -328,7 +329,8 @@ def _ended(one: DeliveryFacts, log: list[Attempt]) -> Iterator[Sentence]:
         yield Sentence(
             "bad",
             "expired",
-            f"It expired at {at}: it was held, or dead, for longer than CDC_HELD_DAYS. "
+            f"It expired at {at}: it was held for longer than CDC_HELD_DAYS, or dead for "
+            f"longer than CDC_DEAD_DAYS. "
             f"{delivered_before(log) or 'The receiver did not get it.'}",
             f"`cdc delivery replay {one.uid}` sends it now.",
         )

@@ -20,7 +20,7 @@ def of_webhook(hook: WebhookFacts, facts: Facts) -> Iterator[Sentence]:
             "wait" if hook.state == "paused" else "bad",
             hook.state,
             f"It is {hook.state} since {when(hook.since)}{why}. Changes are collected, and expire "
-            "after CDC_HELD_DAYS.",
+            f"when they have been held for {facts.held_days:g} days (CDC_HELD_DAYS).",
             hook.resumed,
         )
     else:

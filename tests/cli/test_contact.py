@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import psycopg
@@ -13,6 +14,7 @@ def test_from_adding_to_removing(db: psycopg.Connection, as_role: Callable[[str]
     admin = as_role("cdc_admin")
     made = admin.json("contact", "add", "--company", "1", "--email", "it@example.com")
     [(code,)] = db.execute("select code from cdc.contact").fetchall()
+    assert re.fullmatch("[0-9a-f]{24}", code), "one in 64 began with -, like an option"
     assert code not in str(made)
     [listed] = admin.json("contact", "list", "--company", "1")
     assert (listed["id"], listed["confirmed_at"]) == (made["id"], None)

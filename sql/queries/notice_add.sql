@@ -5,7 +5,7 @@
 -- $1 shards   $2 the epochs in which we own them   $3 when they were found
 -- $4 kinds   $5 webhooks   $6 companies   $7 events   $8 since   $9 causes   $10 sentences
 -- Returns kind, webhook and sentence of those that are new. Writes cdc.notice, cdc.queue (and rings for
--- it), cdc.mail for contacts of the company.
+-- it), cdc.mail for contacts of the company. Locks these against removal.
 with own as materialized (
   select s.id
     from cdc.shard s
@@ -35,6 +35,8 @@ with own as materialized (
   insert into cdc.mail (contact_id, notice_id)
   select c.id, a.id
     from added a join cdc.contact c on c.company = a.company and c.confirmed_at is not null
+     -- Waits for a removal and leaves that contact out, where the foreign key would fail the whole statement.
+     for key share of c
 ), rung as (
   select pg_notify('cdc', '') from (select from queued limit 1) q where pg_notification_queue_usage() < 0.5
 )

@@ -37,21 +37,21 @@ BETWEEN_MAILS_S = 900.0
 NOTICES_IN_A_MAIL = 100
 
 
-class Claimed(NamedTuple):
-    """A contact that gets a mail now. code: confirms its address; None: it is confirmed."""
-
-    id: int
-    company: str
-    email: str
-    code: str | None
-
-
 class MailedNotice(NamedTuple):
     """A notice as a mail has it."""
 
     id: int
     at: datetime
     sentence: str
+
+
+class Claimed(NamedTuple):
+    """A contact that gets a mail now. code: confirms its address; None: it gets notices."""
+
+    id: int
+    email: str
+    code: str | None
+    notices: Sequence[MailedNotice]
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,54 +163,52 @@ class Mailer:
         """Sends all that is due; ends where the mail server fails."""
         conn = await open_session(self.url, "mail")
         try:
-            while rows := await run(conn, "mail_claim", [CLAIM_S]):
-                if not await self._mail(conn, Claimed(*rows[0])):
+            while rows := await run(conn, "mail_claim", [CLAIM_S, NOTICES_IN_A_MAIL]):
+                number, email, code, *_ = rows[0]
+                notices = [MailedNotice(*row[3:]) for row in rows if code is None]
+                if not await self._mail(conn, Claimed(number, email, code, notices)):
                     return
         finally:
             await conn.close()
 
     async def _mail(self, conn: Connection, to: Claimed) -> bool:
         """Returns whether it is worth trying the next contact."""
-        notices: list[MailedNotice] | None = None
-        if to.code is None:
-            rows = await run(conn, "mail_read", [to.id, NOTICES_IN_A_MAIL])
-            notices = [MailedNotice(*row) for row in rows]
-        message = self._message(to, notices)
         try:
-            await self.server.send(message)
+            await self.server.send(self._message(to))
         except MailFailed as error:
-            self.observer.mail_failed(to.id, error)
-            await run(conn, "mail_failed", [to.id, one_line(words(error), 500)])
+            # One that was removed meanwhile is not tried again.
+            if await run(conn, "mail_failed", [to.id, one_line(words(error), 500)]):
+                self.observer.mail_failed(to.id, error)
             return isinstance(error, MailRefused)
-        ids = None if notices is None else [one.id for one in notices]
+        ids = [one.id for one in to.notices] if to.code is None else None
         await run(conn, "mail_sent", [to.id, ids, BETWEEN_MAILS_S])
-        self.observer.mailed(to.id, 0 if ids is None else len(ids))
+        self.observer.mailed(to.id, len(to.notices))
         return True
 
-    def _message(self, to: Claimed, notices: Sequence[MailedNotice] | None) -> EmailMessage:
+    def _message(self, to: Claimed) -> EmailMessage:
         message = EmailMessage(policy=SMTP_POLICY)
         message["From"], message["To"] = self.sender, to.email
         # Answers of programs that are out of office help no one.
         message["Auto-Submitted"] = "auto-generated"
-        if notices is None:
-            message["Subject"] = "Confirm this address for notices about webhooks"
-            message.set_content(self._question(to))
-            return message
-        last = notices[-1].id if notices else 0
+        last = to.notices[-1].id if to.notices else 0
         # The same if it is sent twice.
         message["Message-ID"] = f"<cdc-{to.id}-{last}@{self.sender.partition('@')[2]}>"
-        many = f"{len(notices)} notices" if len(notices) != 1 else "A notice"
+        if to.code is not None:
+            message["Subject"] = "Confirm this address for notices about webhooks"
+            message.set_content(self._question(to.code))
+            return message
+        many = f"{len(to.notices)} notices" if len(to.notices) != 1 else "A notice"
         message["Subject"] = f"{many} about your webhooks"
-        lines = [f"{when(one.at)}  {one.sentence}" for one in notices]
+        lines = [f"{when(one.at)}  {one.sentence}" for one in to.notices]
         footer = "You get this because this address was confirmed for notices about webhooks."
         message.set_content("\n\n".join([*lines, f"-- \n{footer}\n"]))
         return message
 
-    def _question(self, to: Claimed) -> str:
+    def _question(self, code: str) -> str:
         how = (
-            f"To get them, open this page and confirm:\n\n{self.pages}confirm/{to.code}"
+            f"To get them, open this page and confirm:\n\n{self.pages}confirm/{code}"
             if self.pages is not None
-            else f"To get them, give the operator this code:\n\n{to.code}"
+            else f"To get them, give the operator this code:\n\n{code}"
         )
         return (
             "This address was entered to get notices about webhooks: when deliveries fail, and "

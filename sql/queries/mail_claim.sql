@@ -1,15 +1,23 @@
--- mail: the next contact that is to get a mail, claimed: a confirmed one that has notices, or a new one that has to
--- be asked.
+-- mail: claims the next contact that gets a mail, and reads what is in it: notices for a confirmed one, the question
+-- for a new one. One statement: what is deleted after it leaves no empty mail.
 --
--- $1 seconds of the claim
--- Writes cdc.contact; leaves out what another session has locked.
-update cdc.contact c
-   set claimed_until = clock_timestamp() + $1::float8 * interval '1 second'
- where c.id = (select o.id from cdc.contact o
-                where o.due_at <= clock_timestamp()
-                  and (o.claimed_until is null or o.claimed_until < clock_timestamp())
-                  and case when o.confirmed_at is null then o.invited_at is null
-                           else exists (select from cdc.mail m where m.contact_id = o.id) end
-                order by o.due_at, o.id limit 1
-                  for update skip locked)
-returning c.id, c.company, c.email, case when c.confirmed_at is null then c.code end
+-- $1 seconds of the claim  $2 notices at most
+-- Returns contact, address and code (null: it is confirmed) with each notice, the oldest first, or with none.
+-- Writes cdc.contact; leaves out what another session has locked. Reads cdc.mail and cdc.notice by their keys.
+with claimed as (
+  update cdc.contact c
+     set claimed_until = clock_timestamp() + $1::float8 * interval '1 second'
+   where c.id = (select o.id from cdc.contact o
+                  where o.due_at <= clock_timestamp()
+                    and (o.claimed_until is null or o.claimed_until < clock_timestamp())
+                    and case when o.code is null
+                             then exists (select from cdc.mail m where m.contact_id = o.id)
+                             else o.invited_at is null end
+                  order by o.due_at, o.id limit 1
+                    for update skip locked)
+  returning c.id, c.email, c.code
+)
+select c.id, c.email, c.code, n.id, n.at, n.sentence
+  from claimed c
+  left join (cdc.mail m join cdc.notice n on n.id = m.notice_id) on m.contact_id = c.id and c.code is null
+ order by n.id limit $2

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from email import message_from_bytes
 from email.message import Message
@@ -34,11 +34,16 @@ SENDER = "cdc@example.com"
 
 
 class Post:
-    """A mail server. refuse: addresses that it does not know."""
+    """A mail server. refuse: addresses that it does not know.
+
+    meanwhile: called when it has a mail and has not answered. answer: what it says to that mail.
+    """
 
     def __init__(self) -> None:
         self.mails: list[tuple[str, Message]] = []
         self.refuse: set[str] = set()
+        self.meanwhile: Callable[[], object] = lambda: None
+        self.answer = "250 OK"
         self.server: asyncio.Server | None = None
 
     # aiosmtpd calls these by name.
@@ -53,7 +58,8 @@ class Post:
     async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:
         [to] = envelope.rcpt_tos
         self.mails.append((to, message_from_bytes(envelope.content, policy=default)))
-        return "250 OK"
+        self.meanwhile()
+        return self.answer
 
     @property
     def url(self) -> str:

@@ -25,6 +25,7 @@ from cdc.daemon.store.session import Connection, open_session, run
 from cdc.errors import ConfigError, words
 from cdc.settings import Settings
 from cdc.telemetry import Observer
+from cdc.webhooks.model import CODE_DAYS
 from cdc.wording import one_line, printable, when
 
 MAIL_EVERY_S = 15.0
@@ -163,7 +164,7 @@ class Mailer:
         """Sends all that is due; ends where the mail server fails."""
         conn = await open_session(self.url, "mail")
         try:
-            while rows := await run(conn, "mail_claim", [CLAIM_S, NOTICES_IN_A_MAIL]):
+            while rows := await run(conn, "mail_claim", [CLAIM_S, NOTICES_IN_A_MAIL, CODE_DAYS]):
                 number, email, code, *_ = rows[0]
                 notices = [MailedNotice(*row[3:]) for row in rows if code is None]
                 if not await self._mail(conn, Claimed(number, email, code, notices)):
@@ -212,8 +213,8 @@ class Mailer:
         )
         return (
             "This address was entered to get notices about webhooks: when deliveries fail, and "
-            f"when they work again.\n\n{how}\n\nIt is valid for 7 days. If you do not want "
-            "notices, do nothing: no further mail is sent.\n"
+            f"when they work again.\n\n{how}\n\nIt is valid for {CODE_DAYS} days. If you do not "
+            "want notices, do nothing: no further mail is sent.\n"
         )
 
 

@@ -14,13 +14,11 @@ from cdc.schema.tables import contact
 from cdc.settings.kinds import mail_address
 from cdc.webhooks import audit, checks, statements
 from cdc.webhooks.audit import Actor
-from cdc.webhooks.model import LimitReached
+from cdc.webhooks.model import CODE_DAYS, LimitReached
 
 CONTACTS_PER_COMPANY = 10
 ADDED_PER_HOUR = 20
 """To a company: each is sent a mail, whatever becomes of it."""
-CODE_DAYS = 7
-"""Days that a code can confirm an address."""
 
 NOW = sa.func.clock_timestamp()
 _SHOWN = [

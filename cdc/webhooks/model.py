@@ -18,6 +18,8 @@ from cdc.webhooks.vault import Vault
 
 HIDDEN = "***"
 """Stands where a secret was left out."""
+CODE_DAYS = 7
+"""Days from its entry that the code of a contact can confirm its address."""
 
 
 class UnknownWebhook(CdcError):

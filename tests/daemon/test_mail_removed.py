@@ -86,6 +86,19 @@ async def test_removed_after_its_claim(
     assert [message["Subject"] for _, message in post.mails] == [NOTICES]
 
 
+async def test_a_question_whose_code_has_ended_is_not_sent(world: World, post: Post) -> None:
+    """It was tried each hour for ever, with a code that confirms nothing."""
+    post.refuse = {IT}
+    change(world, contacts.add, "1", IT)
+    log = Log()
+    await mailer(world, post.url, log).run_once()
+    assert log.all("mail cannot be sent")
+    post.refuse = set()
+    await world.run("update cdc.contact set due_at = now(), created_at = now() - interval '8 days'")
+    await mailer(world, post.url).run_once()
+    assert post.mails == []
+
+
 async def test_notices_are_written_while_a_contact_is_removed(world: World) -> None:
     """The removal is not committed yet: the statement failed, with the notices of all webhooks."""
     hook = await world.hook("candidate")

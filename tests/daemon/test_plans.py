@@ -119,7 +119,7 @@ CASES = {
     ),
     "trial_claim": Case("'{{3}}', '{{0}}', 10, 30, 1", ("task_open", "shard_pkey")),
     "trial_end": Case("md5('')::uuid, 'd', null, null, 'x', ''", ("task_pkey", "webhook_pkey")),
-    "mail_claim": Case("300, 100", ("contact_pkey", "mail_pkey", "notice_pkey")),
+    "mail_claim": Case("300, 100, 7", ("contact_pkey", "mail_pkey", "notice_pkey")),
     "mail_sent": Case("1, '{{1}}', 900", ("contact_pkey",)),
     "mail_failed": Case("1, 'x'", ("contact_pkey",)),
     "notice_prune": Case("86400, 100", ("notice_pkey", "notice_webhook_id_kind_since_key")),

@@ -302,6 +302,14 @@ def test_what_our_own_settings_refuse_is_said_in_sentences(
     assert "NETWORKS" not in endpoints["todo"]
 
 
+def test_a_name_that_leads_nowhere_is_to_be_corrected_once(cdc: Command) -> None:
+    cdc.add(url="http://nowhere.invalid/hook")
+    endpoints = findings(cdc)["endpoints"]
+    assert endpoints["message"].startswith("webhook 1 cannot be called: the name nowhere.invalid")
+    assert endpoints["todo"].lower().count("correct the endpoint") == 1
+    assert "name can be resolved" in endpoints["todo"]
+
+
 def test_a_blind_capture_loses_nothing(cdc: Command, db: Connection, daemon: Connection) -> None:
     db.execute("revoke select on project from cdc_capture")
     (problem,) = status(cdc)["problems"]

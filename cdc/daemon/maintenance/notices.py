@@ -125,8 +125,8 @@ def sentence(found: Found, terms: Terms) -> str:
             least = "at least " if found.deliveries >= DEAD_COUNTED_ROWS else ""
             many = counted(found.deliveries, "delivery", "deliveries")
             text = (
-                f"{least}{many} of webhook {found.webhook_id} dead since {since}{why}. They are "
-                f"kept for {age(terms.dead)}, and can be replayed."
+                f"{least}{many} of webhook {found.webhook_id} dead since {since}{why}. What is "
+                f"dead is kept for {age(terms.dead)}, and can be replayed."
             )
         case _:
             text = (

@@ -21,6 +21,10 @@ from cdc.model import SHARDS
 from cdc.webhooks.vault import Vault
 from cdc.wording import counted
 
+_LEADS_ELSEWHERE = (
+    "See that its name can be resolved; or permit its address: CDC_ALLOWED_NETWORKS, "
+    "CDC_DENIED_NETWORKS. Or correct"
+)
 _HOSTS = 200  # names looked up; the guard asks again whenever it dials
 _AT_ONCE = 32
 
@@ -79,25 +83,25 @@ def endpoints(see: Patient) -> Result:
     rows = see.rows(
         "select id, endpoint from cdc.webhook where state in ('active', 'paused') order by id"
     )
-    bad: dict[int, str] = {}
+    bad: dict[int, tuple[str, str]] = {}
     names: dict[str, int] = {}
     for number, endpoint in rows:
         try:
             guard.check_url(endpoint)
         except CdcError as error:
-            bad[number] = f"{error.message}. {error.hint}"
+            cause = cause_of("guard", detail=f"{error.message}. {error.hint}")
+            bad[number] = cause.text, f"{cause.todo} Or correct"
         else:
             names.setdefault(endpoint, number)
     chosen = dict(list(names.items())[:_HOSTS])
     for endpoint, note in asyncio.run(_previews(guard, list(chosen))):
-        bad[chosen[endpoint]] = note
+        bad[chosen[endpoint]] = note, _LEADS_ELSEWHERE
     if bad:
-        number, note = min(bad.items())
-        cause = cause_of("guard", detail=note)
+        number, (text, todo) = min(bad.items())
         more = f", and {len(bad) - 1} more" if len(bad) > 1 else ""
         return warn(
-            f"webhook {number} cannot be called: {cause.text}{more}",
-            f"{cause.todo} Or correct the endpoint: `cdc webhook update {number} --url URL`.",
+            f"webhook {number} cannot be called: {text}{more}",
+            f"{todo} the endpoint: `cdc webhook update {number} --url URL`.",
         )
     return ok(f"{counted(len(rows), 'endpoint')} may be called")
 

@@ -148,9 +148,9 @@ def of_nobody(company: str | None, event: str) -> Sentence:
         return Sentence(
             "wait",
             "nobody",
-            f"No change of it is queued or logged, and this account cannot see its company, which "
-            f"may have no webhook for {event}.",
-            "Give --company, or use an account that may read the suite's keys.",
+            f"No change of it is queued or logged, and its company cannot be seen here, which may "
+            f"have no webhook for {event}.",
+            "Check the key. Give --company, or use an account that may read the suite's keys.",
         )
     return Sentence(
         "bad",

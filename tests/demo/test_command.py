@@ -137,7 +137,7 @@ def test_kept_up_it_can_be_played_with_until_ctrl_c(temp: Path) -> None:
     link = json.loads(subprocess.check_output(portal, shell=True))["url"]
     with urlopen(link, timeout=WITHIN) as page:
         assert b"<button>Open</button>" in page.read()
-    key = demo.read_until("export CDC_API_KEY=").strip()
+    key = demo.read_until("export API_KEY=").strip()
     asked = [demo.read_until("curl").strip() for _ in range(3)]
     said = [json.loads(subprocess.check_output(f"{key}; {curl}", shell=True)) for curl in asked]
     assert [hook["id"] for hook in said[0]["items"]] == [1, 2, 5]

@@ -141,7 +141,7 @@ class Show:
         beside = Path(sys.executable).with_name("cdc")
         cdc = shlex.join([str(beside)] if beside.is_file() else [sys.executable, "-m", "cdc"])
         exports = " ".join(f"{name}={shlex.quote(v)}" for name, v in stage.environment.items())
-        curl = f"curl -s -H 'Authorization: Bearer '$CDC_API_KEY {api}/v1"
+        curl = f"curl -s -H 'Authorization: Bearer '$API_KEY {api}/v1"
         mine = stage.receiver.url("/mine")
         new = orjson.dumps({"events": ["project_changed"], "endpoint": mine}).decode()
         text = f"""
@@ -163,7 +163,7 @@ The console, for the helpdesk: open this, and click on Sign in.
 A company's own pages, by a link that this prints; it works once, within 5 minutes:
 {cdc} portal-link --company 1 --may replay --may manage
 An administrator's key, for the API:
-export CDC_API_KEY={key}
+export API_KEY={key}
 The API, for programs: the webhooks of a company,
 {curl}/companies/1/webhooks
 what was sent to the first of them,

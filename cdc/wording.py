@@ -48,7 +48,7 @@ def printable(text: str, *, lines: bool = False) -> str:
 _A_TIME = "ISO 8601 with an offset, e.g. 2026-01-31T10:00:00Z"
 _EXPECTED = {
     "string_type": "a text",
-    "string_too_short": "at least {min_length} characters",
+    "string_too_short": "{min_length} or more characters",
     "string_too_long": "at most {max_length} characters",
     "int_type": "a whole number",
     "int_from_float": "a whole number",
@@ -67,7 +67,7 @@ _EXPECTED = {
     "dict_type": "names with values",
     "model_type": "names with values",
     "model_attributes_type": "names with values",
-    "too_short": "at least {min_length} entries",
+    "too_short": "{min_length} or more entries",
     "too_long": "at most {max_length} entries",
     "literal_error": "{expected}",
     "uuid_type": "a UUID",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -17,6 +18,7 @@ from cdc.cli.common import (
     print_table,
     say,
 )
+from cdc.errors import UsageError
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
@@ -71,6 +73,8 @@ def create(
 
     wanted = keys.Scope.parse(scope)
     length = None if expires is None else duration(expires)
+    if length == timedelta():
+        raise UsageError(f"invalid --expires {expires!r}: expected at least 1s")
     with transaction(ctx) as conn:
         row, key = keys.create(conn, Actor.here(), wanted, description=description, expires=length)
     if as_json:

@@ -8,6 +8,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any, TypeVar
 
 import orjson
@@ -181,7 +182,16 @@ def _checked(model: type[BaseModel], given: bytes | dict[str, str]) -> BaseModel
             raise Problem("bad_request", f"invalid JSON: {text}") from None
         whole = "body" if isinstance(given, bytes) else "query"
         errors = {".".join(map(str, one["loc"])) or whole: expected(one) for one in found[:50]}
+        for one in found[:50]:
+            if one["type"] == "extra_forbidden" and len(one["loc"]) == 1:
+                errors[str(one["loc"][0]) or whole] += f". {_possible(model, str(one['loc'][0]))}"
         raise Problem("invalid", errors=errors) from None
+
+
+def _possible(model: type[BaseModel], name: str) -> str:
+    known = sorted(model.model_fields)
+    close = get_close_matches(name, known, 1)
+    return f"Did you mean {close[0]}?" if close else f"Known: {', '.join(known)}."
 
 
 def _named_once(pairs: list[tuple[str, Any]]) -> None:

@@ -133,8 +133,12 @@ def create(
     """Makes a key. Returns what is kept of it, and the key itself, which is shown only now.
 
     key: one that was made elsewhere; None: one is made.
+
+    Raises UsageError, also for the scope of a webhook that does not exist.
     """
     checks.text("description", description)
+    if scope.kind == "webhook" and company_of(conn, scope) is None:
+        raise UsageError(f"invalid scope: there is no webhook {scope.value}")
     found = None if key is None else KEY.fullmatch(key)
     if key is not None and found is None:
         raise UsageError("invalid key", "Expected cdc_<12 letters>_<43 characters>.")

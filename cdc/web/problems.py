@@ -39,7 +39,9 @@ CODES: Mapping[str, Kind] = {
         "Use a public https address; the operator can allow others.",
     ),
     "unauthorized": Kind(
-        401, "No valid key", "Send `Authorization: Bearer <key>` with a key that is valid."
+        401,
+        "No valid key",
+        "Send `Authorization: Bearer <key>`. A key that is unknown, expired or revoked is refused.",
     ),
     "forbidden": Kind(403, "The key's scope does not allow this", "Use a key of a wider scope."),
     "not_found": Kind(

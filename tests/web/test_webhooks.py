@@ -246,7 +246,9 @@ def test_pages_end_where_the_next_begins(operator: Client) -> None:
 @pytest.mark.parametrize(
     ("method", "path", "body", "detail"),
     [("GET", f"/v1/events?{'a=1&' * 40}", None, "at most 30 parameters"),
-     ("GET", "/v1/audit?=1", None, "query: unknown name"),
+     ("GET", "/v1/audit?=1", None, "query: unknown name. Known: action, actor, after,"),
+     ("GET", "/v1/audit?compny=1", None, "compny: unknown name. Did you mean company?"),
+     ("POST", "/v1/backfills", b'{"as": "", "event": ""}', "event: expected 1 or more character"),
      ("POST", "/v1/companies/1/webhooks", None, "body: this request needs one"),
      ("POST", "/v1/companies/1/webhooks", b"{", "invalid JSON: EOF"),
      ("PUT", "/v1/openapi.json", None, "`Allow`")],

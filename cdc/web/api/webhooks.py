@@ -78,7 +78,7 @@ def change(call: Call) -> ApiAnswer:
     given = body.model_fields_set
     for field in ("events", "endpoint"):
         if field in given and getattr(body, field) is None:
-            raise Problem("invalid", errors={field: "a webhook cannot be without"})
+            raise Problem("invalid", errors={field: "a webhook cannot be without it"})
     _operators_only(call, body)
     asks = body.filter or body.changed is not None or body.include
     _check(call, body, body.events or (call.registry.get(number).events if asks else ()))

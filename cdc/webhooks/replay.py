@@ -176,6 +176,7 @@ class Replay:
         before = selection.ended_before
         for keys in selection.batches(size):
             with explained():
+                self._refresh_statistics()
                 days = range(_day(before), _day(self._now()) + 2)
                 written = sorted({day % LOG_RING for day in days})
                 rows = self._conn.execute(
@@ -190,6 +191,7 @@ class Replay:
         and a replay can still send them. Yields as ``run`` does."""
         for webhooks, ids, uids, _ in selection.batches(size):
             with explained():
+                self._refresh_statistics()
                 ((dropped,),) = self._conn.execute(
                     sqlfiles.query("drop_dead").encode(),
                     [webhooks, ids, uids, selection.ended_before, detail, *self._by],
@@ -215,6 +217,10 @@ class Replay:
                     behind = [list(column) for column in zip(*first, strict=True)]
                     self._conn.execute(sqlfiles.query("promote").encode(), behind)
         return before - len(left)
+
+    def _refresh_statistics(self) -> None:
+        """Each of a batch would be compared with all that wait or are dead."""
+        self._conn.execute(sqlfiles.query("refresh_statistics").encode())
 
     def _now(self) -> datetime:
         """The database's clock: a host's may differ."""

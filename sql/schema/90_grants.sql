@@ -59,7 +59,7 @@ grant select on cdc.queue_id to cdc_capture;
 grant execute on function cdc.kept(json, oid), cdc.renamed(jsonb), cdc.new_id() to cdc_capture;
 grant execute on function cdc.unfiltered(regclass), cdc.included(text[], text[], text[], bigint) to cdc_capture;
 grant execute on function cdc.brought(text[], uuid), cdc.bounded(json), cdc.new_id() to cdc_daemon;
-grant execute on function cdc.refresh_statistics() to cdc_daemon;
+grant execute on function cdc.refresh_statistics() to cdc_daemon, cdc_admin;
 grant execute on function cdc.brought(text[], uuid),
   cdc.owed(bigint, xid8, bigint, int, int, smallint[], bool) to cdc_serve;
 grant select (id, xid), delete on cdc.gone to cdc_daemon;
@@ -88,7 +88,7 @@ grant select, insert, delete on cdc.session to cdc_serve;
 grant insert, select (expires_at) on cdc.session to cdc_admin;
 grant select on cdc.registration to cdc_admin;
 grant delete on cdc.queue to cdc_serve;
-grant execute on function cdc.company_names(text[], text, int) to cdc_serve;
+grant execute on function cdc.company_names(text[], text, int), cdc.refresh_statistics() to cdc_serve;
 grant insert on cdc.attempt to cdc_serve;
 
 -- Backfills: started by people and the API, carried out by the daemon.

@@ -27,7 +27,7 @@ FUNCTIONS = {
     "cdc.unfiltered": ("cdc_owner", False, ["cdc_capture"]),
     "cdc.renamed": ("cdc_owner", False, ["cdc_capture"]),
     "cdc.resolve": ("cdc_owner", True, ["cdc_daemon"]),
-    "cdc.refresh_statistics": ("cdc_owner", True, ["cdc_daemon"]),
+    "cdc.refresh_statistics": ("cdc_owner", True, ["cdc_daemon", "cdc_admin", "cdc_serve"]),
     "cdc.count_backfill": ("cdc_owner", True, ["cdc_admin", "cdc_serve"]),
     "cdc.read_backfill": ("cdc_owner", True, ["cdc_daemon"]),
     "cdc.company_names": ("cdc_owner", True, ["cdc_serve"]),

@@ -772,7 +772,7 @@ grant select (layout) on cdc.attempt to cdc_reader;
 grant update (unverified_since) on cdc.webhook to cdc_daemon;
 grant select (tls_profile, ref, unverified_since) on cdc.webhook to cdc_reader;
 grant execute on function cdc.brought(text[], uuid), cdc.bounded(json), cdc.new_id() to cdc_daemon;
-grant execute on function cdc.refresh_statistics() to cdc_daemon;
+grant execute on function cdc.refresh_statistics() to cdc_daemon, cdc_admin;
 grant execute on function cdc.brought(text[], uuid),
   cdc.owed(bigint, xid8, bigint, int, int, smallint[], bool) to cdc_serve;
 grant update (log_pruned) on cdc.installation to cdc_daemon;
@@ -803,7 +803,7 @@ grant select on cdc.registration to cdc_admin;
 revoke all on function cdc.read_backfill(bigint, text, int) from public;
 revoke all on function cdc.count_backfill(bigint, text, "char", timestamptz, int) from public;
 revoke all on function cdc.company_names(text[], text, int) from public;
-grant execute on function cdc.company_names(text[], text, int) to cdc_serve;
+grant execute on function cdc.company_names(text[], text, int), cdc.refresh_statistics() to cdc_serve;
 -- Backfills: started by people and the API, carried out by the daemon.
 grant select, insert, update on cdc.backfill to cdc_admin, cdc_serve;
 grant select, update, delete on cdc.backfill to cdc_daemon;

@@ -130,7 +130,8 @@ SENTENCES: dict[str, tuple[str, str]] = {
     # -- connections
     "refused": (
         "{peer} refused the connection",
-        f"Nothing listens there, or a firewall rejects us. {TALK} If the port is wrong: {_URL}",
+        f"Nothing listens there, or a firewall rejects us. {TALK} {_URL[:-1]}, if its port is "
+        "wrong.",
     ),
     "refused unreachable": (
         "no connection to {peer} ({why})",

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from cdc.settings import Settings
     from cdc.webhooks.replay import Replay, ReplayFilter, Selection
 
+_WAIT = "will wait until the webhook is resumed"
 _SKIPPED = {
     "removed": "of a removed webhook, to which nothing is sent",
     "waiting": "waiting already: queued, parked, or due now",
@@ -84,7 +85,7 @@ def replay(
         settings,
         wanted,
         lambda replays, selection: replays.run(selection, new_id=new_id),
-        _Words("Replay", "Replayed", "replaying", "replayed or ended"),
+        _Words("Replay", "Replayed", "replaying", "replayed or ended", _WAIT),
         *(dry_run, yes, as_json),
     )
 
@@ -125,12 +126,16 @@ def drop(
 
 
 class _Words(NamedTuple):
-    """What is done, and what became meanwhile of deliveries that it was not done to."""
+    """What is done, and what became meanwhile of deliveries that it was not done to.
+
+    held: what those of a webhook do that is not active.
+    """
 
     do: str
     done: str
     doing: str
     gone: str
+    held: str = ""
 
 
 def _work_off(
@@ -149,7 +154,7 @@ def _work_off(
         selection = replays.find(wanted)
         _refuse_unfound(wanted, selection)
         if not as_json:
-            _show(selection)
+            _show(selection, words.held)
         done = 0
         if not dry_run and selection.total:
             common.confirm(f"{words.do} {many(selection.total)}?", yes=yes)
@@ -250,7 +255,7 @@ def _carried_out(batches: Iterator[tuple[int, int]], selection: Selection, what:
     return done
 
 
-def _show(selection: Selection) -> None:
+def _show(selection: Selection, waits: str) -> None:
     groups = sorted(selection.groups.items())
     if groups:
         from cdc.cli.webhook.base import state
@@ -265,8 +270,8 @@ def _show(selection: Selection) -> None:
     for reason, count in sorted(selection.skipped.items()):
         say(f"Left alone: {many(count)} {_SKIPPED[reason]}.")
     held = sum(count for group, count in groups if group.state != "active")
-    if held:
-        say(f"{many(held)} will wait until the webhook is resumed.")
+    if held and waits:
+        say(f"{many(held)} {waits}.")
 
 
 def many(count: int) -> str:

@@ -24,7 +24,9 @@ def test_status_does_not_report_them_any_more(cdc: Command, db: psycopg.Connecti
     cdc.add()
     owe(db, 1, "dead", id="5", tries="10", attempts="10", body="'{}'")
     assert any("dead" in problem for problem in status(cdc)["problems"])
-    cdc.good("delivery", "drop", "--webhook", 1, "--yes")
+    cdc.good("webhook", "pause", 1)
+    assert "wait" in cdc.good("delivery", "replay", "--webhook", 1, "--dry-run").err
+    assert "wait" not in cdc.good("delivery", "drop", "--webhook", 1, "--yes").err
     assert not any("dead" in problem for problem in status(cdc)["problems"])
 
 

@@ -185,6 +185,10 @@ class WebhookQuery(Paged):
     ref: Name | None = None
 
 
+class AllWebhooksQuery(WebhookQuery):
+    company: Name | None = None
+
+
 class Reason(In):
     reason: Text = Field("", description="A note, shown with the webhook.")
 

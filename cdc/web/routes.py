@@ -43,6 +43,7 @@ from cdc.web.delivery_models import (
     TrialIn,
 )
 from cdc.web.models import (
+    AllWebhooksQuery,
     AuditPage,
     AuditQuery,
     Companies,
@@ -79,6 +80,8 @@ BACKFILL = "/v1/backfills/{backfill_id}"
 CONTACTS = "/v1/companies/{company}/contacts"
 
 ROUTES: tuple[Route, ...] = (
+    Route("GET", "/v1/webhooks", "List the webhooks of all companies that the key may see.",
+          webhooks.listed_all, EVERY, WebhookPage, query=AllWebhooksQuery),
     Route("GET", OWN, "List the webhooks of a company.", webhooks.listed, COMPANY, WebhookPage,
           query=WebhookQuery),
     Route("POST", OWN, "Register a webhook.", webhooks.add, CHANGERS, WebhookMade,

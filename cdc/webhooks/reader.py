@@ -63,13 +63,16 @@ class RegistryReader:
         event: str | None = None,
         state: WebhookState | None = None,
         *,
+        ref: str | None = None,
         removed: bool = False,
         most: int | None = None,
     ) -> list[Registration]:
         """Registrations by id, the first ``most``; removed ones only with ``removed`` or as
         ``state``."""
         with self._transaction() as conn:
-            found = statements.search(conn, company, event, state, removed=removed, most=most)
+            found = statements.search(
+                conn, company, event, state, removed=removed, most=most, ref=ref
+            )
         return [self._ordered(one) for one in found]
 
     def trouble(self, webhook_id: int) -> str | None:

@@ -26,6 +26,7 @@ from rich.console import Console
 from rich.table import Table
 
 from cdc.sandbox.embedded import EmbeddedPostgres
+from cdc.web import cursors
 from cdc.web.recent import KEPT_S
 from tests.bench.kit import arguments
 from tests.support import installation
@@ -137,6 +138,7 @@ def pages(served: Served) -> dict[str, tuple[str, float]]:
     while page["more"]:
         page = client.good("GET", f"{listed}?limit=200&after={quote(page['next'])}")
     newest = quote(client.good("GET", f"{listed}?after={quote(page['next'])}")["next"])
+    middle = cursors.cursor(quiet // 2)
     one = f"/console/webhooks/{busy}"
     return {
         "list, from the beginning": (listed, LIST_MS),
@@ -156,6 +158,9 @@ def pages(served: Served) -> dict[str, tuple[str, float]]:
         "search of a company, found little": ("/v1/deliveries?company=7&row=nothing", PAGE_MS),
         "search of a time": (f"/v1/deliveries?webhook={busy}&until={week}", PAGE_MS),
         "search of a company, of a time": (f"/v1/deliveries?company=7&until={week}", PAGE_MS),
+        "webhooks of all": ("/v1/webhooks", PAGE_MS),
+        "webhooks of all, from the middle": (f"/v1/webhooks?after={middle}", PAGE_MS),
+        "webhooks of all, found little": ("/v1/webhooks?state=suspended", PAGE_MS),
         "webhooks of a company": ("/v1/companies/7/webhooks", PAGE_MS),
         "companies": ("/v1/companies?prefix=7", PAGE_MS),
         "audit": ("/v1/audit", PAGE_MS),

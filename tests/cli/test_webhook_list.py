@@ -26,6 +26,23 @@ def test_a_long_list_is_cut_and_says_so(cdc: Command, db: psycopg.Connection) ->
     assert len(cdc.json("webhook", "list")) == 250
 
 
+def test_it_is_of_all_companies_and_narrowed_as_the_api_narrows(
+    cdc: Command, db: psycopg.Connection
+) -> None:
+    db.execute(
+        "insert into cdc.webhook (company, endpoint, ref) values ('1', 'http://127.0.0.1:9/', 'a'),"
+        " ('2', 'http://127.0.0.1:9/', 'a'), ('2', 'http://127.0.0.1:9/', 'b')"
+    )
+
+    def refs(*options: str) -> list[tuple[str, str]]:
+        return [(o["company"], o["ref"]) for o in cdc.json("webhook", "list", *options)]
+
+    assert refs() == [("1", "a"), ("2", "a"), ("2", "b")]
+    assert refs("--ref", "a") == [("1", "a"), ("2", "a")]
+    assert refs("--ref", "a", "--company", "2") == [("2", "a")]
+    assert "No such webhooks." in cdc.good("webhook", "list", "--ref", "c").err
+
+
 class TestCompanyNames:
     @pytest.fixture
     def cdc(self, cdc: Command, db: psycopg.Connection, tmp_path: Path) -> Command:

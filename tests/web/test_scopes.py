@@ -171,6 +171,32 @@ def test_who_may_read_reads_its_own(served: Served, seven: Owned, scope: str, ro
     assert answer.status == 200, answer.body
 
 
+def test_webhooks_are_those_of_the_key(served: Served, seven: Owned, eight: Owned) -> None:
+    wide = served.client("read")
+    every = [one["id"] for one in wide.good("GET", "/v1/webhooks")["items"]]
+    assert every == sorted({seven.webhook_id, eight.webhook_id} | set(every))
+    [other] = wide.good("GET", "/v1/webhooks?company=8")["items"]
+    assert other == wide.good("GET", f"/v1/webhooks/{eight.webhook_id}")
+    more = served.client("operator").good(
+        "POST", "/v1/companies/7/webhooks", {**HOOK, "endpoint": "http://127.0.0.1:9/more"}
+    )
+    of_company = served.client("company:7")
+    own = of_company.good("GET", "/v1/webhooks")
+    assert own == of_company.good("GET", "/v1/webhooks?company=7")
+    assert own == of_company.good("GET", "/v1/companies/7/webhooks")
+    assert [one["id"] for one in own["items"]] == [seven.webhook_id, more["id"]]
+    of_webhook = served.client(f"webhook:{seven.webhook_id}")
+    assert of_webhook.good("GET", "/v1/webhooks") == {"items": own["items"][:1], "next": None}
+    assert of_webhook.good("GET", "/v1/webhooks?state=paused")["items"] == []
+    for client in (of_company, of_webhook):
+        assert client.refused("GET", "/v1/webhooks?company=8") == (404, "not_found")
+    # Nor is there a way around by a cursor of another's.
+    after = wide.good("GET", f"/v1/webhooks?limit={len(every) - 1}")["next"]
+    assert of_webhook.good("GET", f"/v1/webhooks?after={after}")["items"] == []
+    seen = of_company.good("GET", f"/v1/webhooks?after={after}")["items"]
+    assert {one["company"] for one in seen} <= {"7"}
+
+
 def test_notices_are_those_of_the_key(served: Served, seven: Owned, eight: Owned) -> None:
     everything = served.client("read").good("GET", "/v1/notices")["items"]
     assert {one["company"] for one in everything} >= {"7", "8"}

@@ -26,6 +26,7 @@ def list_(
     in_state: Annotated[
         str | None, typer.Option("--state", help="active, paused, suspended or removed.")
     ] = None,
+    ref: Annotated[str | None, typer.Option(help="Only those with this ref of the API.")] = None,
     all_: Annotated[bool, typer.Option("--all", help="List removed ones, too.")] = False,
     limit: Annotated[int, typer.Option(min=1, help="List at most this many.")] = WEBHOOKS_LISTED,
     as_json: AsJson = False,
@@ -42,13 +43,13 @@ def list_(
     with registry:
         wanted = WebhookState(in_state) if in_state else None
         most = None if as_json else limit + 1
-        found = registry.find(company, event, wanted, removed=all_, most=most)
+        found = registry.find(company, event, wanted, ref=ref, removed=all_, most=most)
     names = names_of(settings, mapping, (webhook.company for webhook in found))
     if as_json:
         print_json([{**one.shown(), "company_name": names.get(one.company)} for one in found])
         return
     if not found:
-        say("No webhooks." if not (company or event or in_state) else "No such webhooks.")
+        say("No webhooks." if not (company or event or in_state or ref) else "No such webhooks.")
         return
     print_table(
         ["id", "company", "state", "events", "endpoint", "description"],

@@ -1,4 +1,4 @@
-"""Webhooks of a company: list, register, change, pause, resume, remove, rotate."""
+"""Webhooks: list, register, change, pause, resume, remove, rotate."""
 
 from __future__ import annotations
 
@@ -20,14 +20,24 @@ from cdc.webhooks.model import Changes, NewWebhook, Registration
 
 
 def listed(call: Call) -> ApiAnswer:
+    return _page(call, call.access.company(call.params["company"]))
+
+
+def listed_all(call: Call) -> ApiAnswer:
+    """Of all companies, or what there is for the key."""
+    access, company = call.access, call.query.company
+    return _page(call, access.company_only if company is None else access.company(company))
+
+
+def _page(call: Call, company: str | None) -> ApiAnswer:
     query = call.query
-    company = call.access.company(call.params["company"])
     after = cursors.place(query.after, int)
     found = statements.search(
         call.conn,
         company,
         query.event,
         WebhookState(query.state) if query.state else None,
+        number=call.access.webhook_only,
         ref=query.ref,
         after=int(after[0]) if after else 0,
         most=query.limit + 1,

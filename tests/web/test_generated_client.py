@@ -22,8 +22,8 @@ PROGRAM = """
 import sys
 from made import AuthenticatedClient
 from made.api.default import (
-    deliveries_listed, deliveries_retry, show_task, test_webhook, webhooks_add, webhooks_change,
-    webhooks_listed,
+    deliveries_listed, deliveries_retry, show_task, test_webhook, verify_webhook, webhooks_add,
+    webhooks_change, webhooks_listed, webhooks_listed_all,
 )
 from made.models import Empty, ProblemOut, TrialIn, WebhookIn, WebhookPatch
 
@@ -47,6 +47,9 @@ if command == "register":
         if (after := page.next_) is None:
             break
     assert seen == numbers, (seen, numbers)
+    assert [one.id for one in webhooks_listed_all.sync(client=client).items] == numbers
+    [third] = webhooks_listed_all.sync(client=client, company="61", ref="r2").items
+    assert third.id == numbers[2]
     patch = WebhookPatch(description="by it")
     changed = webhooks_change.sync(numbers[0], client=client, body=patch)
     assert changed.description == "by it", changed
@@ -56,7 +59,9 @@ if command == "register":
     assert [one.field for one in refused.errors] == ["events"]
     foreign = webhooks_listed.sync("62", client=client)
     assert isinstance(foreign, ProblemOut) and foreign.status == 404
-    task = test_webhook.sync(numbers[0], client=client, body=TrialIn())
+    unproven = test_webhook.sync(numbers[0], client=client, body=TrialIn())
+    assert unproven.code == "unverified", unproven
+    task = verify_webhook.sync(numbers[0], client=client, body=Empty())
     assert show_task.sync(task.id, client=client).state == "waiting"
     print(numbers[0])
 else:

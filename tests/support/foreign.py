@@ -81,3 +81,28 @@ class Foreign(ABC):
     def __exit__(self, *_: object) -> None:
         self.end()
         self._folder.close()
+
+
+class SquidProgram(Foreign):
+    """Squid: its settings are all that differs."""
+
+    PROGRAM = found("squid")
+
+    @abstractmethod
+    def settings(self, folder: PrivateFolder, room: Path) -> str:
+        """The text of squid.conf; arguments as for ``command``."""
+
+    def command(self, folder: PrivateFolder, room: Path) -> list[str | Path]:
+        assert self.PROGRAM is not None
+        settings = folder.write("squid.conf", self.settings(folder, room))
+        return [self.PROGRAM, "-N", "-n", self._name, "-f", settings]
+
+    @property
+    def _name(self) -> str:
+        """Of what it puts into shared memory; others may run beside it."""
+        return f"cdc{self.port}"
+
+    def end(self) -> None:
+        super().end()
+        for left in Path("/dev/shm").glob(f"{self._name}-*"):
+            left.unlink(missing_ok=True)

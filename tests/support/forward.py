@@ -14,7 +14,7 @@ from typing import ClassVar
 from urllib.parse import quote
 
 from cdc.sandbox.embedded.folder import PrivateFolder
-from tests.support.foreign import Foreign, found
+from tests.support.foreign import Foreign, SquidProgram, found
 
 SQUID = """
 http_port 127.0.0.1:{port}
@@ -80,18 +80,16 @@ class Forward(Foreign):
         return f"http://127.0.0.1:{self.port}"
 
 
-class Squid(Forward):
+class Squid(SquidProgram, Forward):
     """Knows a name, too: ``hooks.example`` is this machine."""
 
-    PROGRAM = found("squid")
     PASSWORD = "marked-p@ss:w/rd"
     NOT_LET_IN = 407
     MISSING = "squid is not installed (Debian: apt install squid)"
 
-    def command(self, folder: PrivateFolder, room: Path) -> list[str | Path]:
-        assert self.PROGRAM is not None
+    def settings(self, folder: PrivateFolder, room: Path) -> str:
         kept = md5(self.PASSWORD.encode()).hexdigest()
-        settings = SQUID.format(
+        return SQUID.format(
             port=self.port,
             room=room,
             hosts=folder.write("hosts", "127.0.0.1 hooks.example\n"),
@@ -99,17 +97,6 @@ class Squid(Forward):
             users=folder.write("users", f"{self.USER}:{kept}\n"),
             ports=" ".join(map(str, self._ports)),
         )
-        return [self.PROGRAM, "-N", "-n", self._name, "-f", folder.write("squid.conf", settings)]
-
-    @property
-    def _name(self) -> str:
-        """Of what it puts into shared memory; others may run beside it."""
-        return f"cdc{self.port}"
-
-    def end(self) -> None:
-        super().end()
-        for left in Path("/dev/shm").glob(f"{self._name}-*"):
-            left.unlink(missing_ok=True)
 
 
 class Tinyproxy(Forward):

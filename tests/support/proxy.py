@@ -159,9 +159,16 @@ class Proxy(Served):
                     return
                 self._set(link)
                 first = False
+            if not await self._passes(link, piece, asks=asks):
+                return
             await link.open.wait()
             writer.write(piece)
             await writer.drain()
+
+    async def _passes(self, link: _Link, piece: bytes, *, asks: bool) -> bool:
+        """Whether a piece goes on: from the client (asks) or from the server. If not, the
+        connection ends."""
+        return True
 
 
 def _role(startup: bytes) -> str:

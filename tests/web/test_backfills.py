@@ -15,12 +15,13 @@ def operator(served: Served) -> Client:
     return served.client("operator")
 
 
+def registered(operator: Client, company: int, *events: str) -> int:
+    body = {"events": events, "endpoint": f"http://127.0.0.1:9/{company}"}
+    return int(operator.good("POST", f"/v1/companies/{company}/webhooks", body)["id"])
+
+
 def test_started_listed_and_ended(served: Served, operator: Client) -> None:
-    hook = operator.good(
-        "POST",
-        "/v1/companies/77/webhooks",
-        {"events": ["candidate_changed"], "endpoint": "http://127.0.0.1:9/77"},
-    )["id"]
+    hook = registered(operator, 77, "candidate_changed")
     asked = {"webhook": hook, "event": "candidate_changed", "action": "created"}
     served.run("insert into company values (77)")
     served.run("insert into project (id, company_id) values (771, 77)")
@@ -53,11 +54,7 @@ def test_started_listed_and_ended(served: Served, operator: Client) -> None:
 
 
 def test_an_event_that_is_not_the_webhooks(operator: Client) -> None:
-    hook = operator.good(
-        "POST",
-        "/v1/companies/78/webhooks",
-        {"events": ["note_changed"], "endpoint": "http://127.0.0.1:9/78"},
-    )["id"]
+    hook = registered(operator, 78, "note_changed")
     asked = {"webhook": hook, "event": "candidate_changed", "action": "created"}
     answer = operator("POST", "/v1/backfills", asked)
     assert (answer.status, problem(answer)["errors"][0]["field"]) == (422, "event")
@@ -68,11 +65,7 @@ def test_an_event_that_is_not_the_webhooks(operator: Client) -> None:
 
 def test_a_cursor_behind_a_backfilled_row(served: Served, operator: Client) -> None:
     """Their numbers are below 0."""
-    hook = operator.good(
-        "POST",
-        "/v1/companies/79/webhooks",
-        {"events": ["note_changed"], "endpoint": "http://127.0.0.1:9/79"},
-    )["id"]
+    hook = registered(operator, 79, "note_changed")
     served.run(
         "insert into cdc.queue (id, webhook_id, layout, action, time, refs)"
         " select cdc.new_id() - 4503599627370496, %s, id, 'c', now(), array[null, '79', g::text]"
@@ -98,11 +91,7 @@ async def helpdesk(served: Served) -> AsyncIterator[Person]:
 async def test_the_console_counts_first_and_asks_before_each_change(
     served: Served, operator: Client, helpdesk: Person
 ) -> None:
-    hook = operator.good(
-        "POST",
-        "/v1/companies/81/webhooks",
-        {"events": ["candidate_changed", "note_changed"], "endpoint": "http://127.0.0.1:9/81"},
-    )["id"]
+    hook = registered(operator, 81, "candidate_changed", "note_changed")
     served.run("insert into company values (81)")
     served.run("insert into project (id, company_id) values (811, 81)")
     served.run("insert into candidate (project_id) select 811 from generate_series(1, 3)")
@@ -149,11 +138,7 @@ async def test_the_console_counts_first_and_asks_before_each_change(
 async def test_who_may_only_look_sees_backfills_without_buttons(
     served: Served, operator: Client
 ) -> None:
-    hook = operator.good(
-        "POST",
-        "/v1/companies/82/webhooks",
-        {"events": ["candidate_changed"], "endpoint": "http://127.0.0.1:9/82"},
-    )["id"]
+    hook = registered(operator, 82, "candidate_changed")
     asked = {"webhook": hook, "event": "candidate_changed", "action": "created"}
     made = operator.good("POST", "/v1/backfills", asked)["id"]
     served.run("update cdc.backfill set state = 'failed', reason = 'x' where id = %s", made)

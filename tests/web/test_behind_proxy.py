@@ -13,7 +13,7 @@ import psycopg
 import pytest
 
 from cdc.sandbox.embedded.folder import PrivateFolder
-from tests.support.foreign import Foreign, found
+from tests.support.foreign import Foreign, SquidProgram, found
 from tests.web.kit import Client, Served, account, serving, until
 from tests.web.test_attacks import raw
 
@@ -57,22 +57,9 @@ class Reverse(Foreign):
         self.target = urlsplit(served.url).port
 
 
-class ReverseSquid(Reverse):
-    PROGRAM = found("squid")
-
-    def command(self, folder: PrivateFolder, room: Path) -> list[str | Path]:
-        assert self.PROGRAM is not None
-        settings = SQUID.format(port=self.port, target=self.target, room=room)
-        return [self.PROGRAM, "-N", "-n", self._name, "-f", folder.write("squid.conf", settings)]
-
-    @property
-    def _name(self) -> str:
-        return f"cdc{self.port}"
-
-    def end(self) -> None:
-        super().end()
-        for left in Path("/dev/shm").glob(f"{self._name}-*"):
-            left.unlink(missing_ok=True)
+class ReverseSquid(SquidProgram, Reverse):
+    def settings(self, folder: PrivateFolder, room: Path) -> str:
+        return SQUID.format(port=self.port, target=self.target, room=room)
 
 
 class ReverseTinyproxy(Reverse):

@@ -35,32 +35,23 @@ class Cutting(Proxy):
         self._marked: dict[Any, int] = {}
         self._committing: set[Any] = set()
 
-    async def _pass(
-        self,
-        link: Any,
-        reader: asyncio.StreamReader,
-        writer: asyncio.StreamWriter,
-        *,
-        asks: bool = False,
-    ) -> None:
-        while piece := await reader.read(65_536):
-            if asks and self._key in piece:
-                self._marked.setdefault(link, self.done)
-            if asks and link in self._marked:
-                self.done += 1
-                if self.done == self._at:
-                    link.reset()
-                    return
-                if b"COMMIT" in piece:
-                    # A transaction that only looks the key up has nothing to lose.
-                    steps = self.done - self._marked.pop(link)
-                    if self._at is None and steps > 3:
-                        self._committing.add(link)
-            if not asks and link in self._committing:
+    async def _passes(self, link: Any, piece: bytes, *, asks: bool) -> bool:
+        if asks and self._key in piece:
+            self._marked.setdefault(link, self.done)
+        if asks and link in self._marked:
+            self.done += 1
+            if self.done == self._at:
                 link.reset()
-                return
-            writer.write(piece)
-            await writer.drain()
+                return False
+            if b"COMMIT" in piece:
+                # A transaction that only looks the key up has nothing to lose.
+                steps = self.done - self._marked.pop(link)
+                if self._at is None and steps > 3:
+                    self._committing.add(link)
+        if not asks and link in self._committing:
+            link.reset()
+            return False
+        return True
 
 
 def number(served: Served, operator: Client) -> int:

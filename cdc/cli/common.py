@@ -62,14 +62,15 @@ def load_settings(
 ) -> Settings:
     """The settings as ``--config`` and the environment give them. Raises ConfigError.
 
-    warned: the caller reports what was left out.
+    warned: the caller reports what was left out; else it is said once in a command.
     """
     from cdc.settings import load
 
     given = ctx.find_object(Global) or Global()
     settings = load(given.config, need_database=need_database)
-    for one in () if warned else settings.left_out:
+    for one in () if warned or ctx.meta.get("warned") else settings.left_out:
         warn(f"{one.message}. {one.hint}")
+    ctx.meta["warned"] = True
     return settings
 
 

@@ -82,7 +82,9 @@ def test_a_link_to_the_portal(cdc: Command) -> None:
     assert re.fullmatch(r"http://127\.0\.0\.1:8080/p/[a-z2-7]{12}\.[A-Za-z0-9_-]{43}", made["url"])
     (entry,) = cdc.json("audit", "--action", "portal_link.create")
     assert (entry["company"], entry["after"]["may"]) == ("7", ["replay"])
-    unknown = cdc("portal-link", "--company", "77")
+    mistyped = Command({**cdc.env, "CDC_API_KEY": "x"})
+    unknown = mistyped("portal-link", "--company", "77")
+    assert unknown.err.count("unknown setting") == 1
     assert "public.company has no company 77" in unknown.err
     assert cdc("portal-link", "--company", "007").code != 0
     refused = cdc("portal-link", "--company", "7", "--may", "all")

@@ -53,9 +53,11 @@ async def test_by_the_beginning_of_key_or_name(served: Served, operator: Client)
     hook = {"events": ["candidate_changed"], "endpoint": "http://127.0.0.1:9/1"}
     operator.good("POST", "/v1/companies/101/webhooks", hook)
     operator.good("POST", "/v1/companies/gone/webhooks", hook)
-    assert found(operator, "ACME") == [("101", "Acme", 1), ("102", "acme two", 0)]
+    # Another test may have registered one of the second.
+    assert [one[:2] for one in found(operator, "ACME")] == [("101", "Acme"), ("102", "acme two")]
+    assert found(operator, "101") == [("101", "Acme", 1)]
     assert found(operator, "Bet") == [("103", "Beta", 0)]
-    assert found(operator, "102") == [("102", "acme two", 0)]
+    assert [one[:2] for one in found(operator, "102")] == [("102", "acme two")]
     # One that the suite does not have, and characters that mean something elsewhere.
     assert found(operator, "gon") == [("gone", None, 1)]
     assert found(operator, "%25") == [("104", "%", 0)]
@@ -74,9 +76,11 @@ async def test_by_the_beginning_of_key_or_name(served: Served, operator: Client)
 
 
 def test_a_table_that_is_locked_costs_the_names_alone(served: Served, operator: Client) -> None:
+    hook = {"events": ["candidate_changed"], "endpoint": "http://127.0.0.1:9/2"}
+    operator.good("POST", "/v1/companies/102/webhooks", hook)
     with psycopg.connect(served.database) as conn:
         conn.execute("lock table company in access exclusive mode")
-        assert found(operator, "101") == [("101", None, 1)]
+        assert found(operator, "102") == [("102", None, 1)]
 
 
 def test_the_account_reads_no_table_of_the_suite(served: Served) -> None:

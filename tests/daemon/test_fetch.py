@@ -55,7 +55,7 @@ async def test_a_row_committed_after_the_look_is_not_fetched(world: World) -> No
     await conn.close()
 
 
-async def test_what_was_settled_while_a_fetch_was_under_way_is_not_sent_again(
+async def test_what_was_settled_during_a_fetch_is_not_sent_again(
     world: World,
 ) -> None:
     hook = await world.hook("candidate")

@@ -74,7 +74,7 @@ async def test_paused_it_collects_and_resumed_it_sends_in_order(world: World) ->
         await world.settled()
 
 
-async def test_a_pause_is_acknowledged_when_nothing_is_under_way(world: World) -> None:
+async def test_a_pause_is_acknowledged_when_nothing_is_in_flight(world: World) -> None:
     hook = await world.hook()
     going, go_on = asyncio.Event(), asyncio.Event()
 

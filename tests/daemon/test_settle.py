@@ -211,7 +211,7 @@ async def test_who_lost_the_shard_settles_nothing(world: World, hook: Hook) -> N
     assert await world.one("select state from cdc.webhook") == "active"
 
 
-async def test_a_take_over_waits_for_a_settlement_under_way(world: World, hook: Hook) -> None:
+async def test_a_take_over_waits_for_a_running_settlement(world: World, hook: Hook) -> None:
     shard = hook.id % 64
     take_over = "update cdc.shard set epoch = epoch + 1 where id = %s"
     await world.run("set lock_timeout = '20ms'")

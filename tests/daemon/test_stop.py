@@ -15,7 +15,7 @@ from tests.support.proxy import Proxy
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
-async def test_a_signal_lets_what_is_under_way_end(world: World, number: signal.Signals) -> None:
+async def test_a_signal_lets_what_is_in_flight_end(world: World, number: signal.Signals) -> None:
     hook = await world.hook()
     gate = Gate(world, hook.path)
     writer = await world.writer()

@@ -243,7 +243,7 @@ async def test_another_context_is_another_origin() -> None:
     assert connections.take(Origin("a", 1, None)) is None
 
 
-async def test_closing_ends_what_is_under_way() -> None:
+async def test_closing_ends_what_is_in_flight() -> None:
     client = Client(LOOPBACK, deadline=30)
     async with Hostile(hostile.hang) as peer, Hostile(keeps_saying(OK)) as other:
         await client.post(request_to(other.url()))

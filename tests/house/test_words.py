@@ -37,6 +37,11 @@ REFUSED = re.compile(
     re.IGNORECASE,
 )
 
+TEST = re.compile(
+    r"\bdef (?=test_)\w*_"
+    r"(?:told|tells|whoever|nobody|somebody|anew|once_more|by_itself|under_way|so_many)(?:_\w+)?\("
+)
+
 
 def refused(text: str) -> list[tuple[int, str]]:
     """Words, each with its line."""
@@ -114,6 +119,15 @@ def test_a_page_of_the_console_uses_the_fields_terms(path: Path) -> None:
 def test_what_dbas_and_operators_read_uses_the_fields_terms(path: Path) -> None:
     found = in_guide(path.read_text("utf-8"))
     assert not found, places(path, found)
+
+
+def test_names_of_tests_use_the_fields_terms() -> None:
+    """A test is found by searching for the thing that it is about."""
+    assert TEST.search("def test_what_nobody" + "_reads() -> None:")
+    found = {
+        name(path): hits for path in files(".py") if (hits := TEST.findall(path.read_text("utf-8")))
+    }
+    assert not found
 
 
 def test_others_are_found() -> None:

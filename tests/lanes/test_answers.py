@@ -208,7 +208,7 @@ def test_after_slowing_down_each_success_lets_one_more_go() -> None:
     assert rounds == [1, 2, 4, 8]
 
 
-def test_answers_to_requests_under_way_do_not_double_the_wait() -> None:
+def test_answers_to_requests_in_flight_do_not_double_the_wait() -> None:
     a = lane()
     feed(a, [delivery(id) for id in range(1, 12)])
     for row in a.start(0.0):

@@ -71,7 +71,7 @@ def test_drop_forgets_what_was_not_started_and_fetches_it_again() -> None:
     assert a.knows(5, "uid-5")
 
 
-def test_drop_makes_a_fetch_under_way_worthless() -> None:
+def test_drop_makes_a_running_fetch_worthless() -> None:
     a = lane(SMALL)
     feed(a, [delivery(1, "x")])
     a.noticed(Span(2))

@@ -145,7 +145,7 @@ def test_overlapping() -> None:
     assert kinds(result) == {"overtaken": 1, "overlapping": 1}
 
 
-def test_a_long_one_overlaps_with_all_that_come_while_it_is_under_way() -> None:
+def test_a_long_one_overlaps_with_all_that_come_during_it() -> None:
     hung = [request(A, 1.0, 9.0), request(B, 2.0, 2.1), request(C, 3.0, 3.1)]
     assert kinds(held([A, B, C], hung, STORM))["overlapping"] == 2
 

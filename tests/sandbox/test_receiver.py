@@ -225,7 +225,7 @@ def running(*options: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
         process.communicate()
 
 
-async def test_the_command_prints_json_and_ends_after_so_many(client: Client) -> None:
+async def test_the_command_prints_json_and_ends_after_a_number(client: Client) -> None:
     with running("--json", "--count", "2", "--secret", SECRET) as (process, url):
         assert (await post(client, url + "/hook")).status == 200
         assert (await post(client, url + "/hook", secret=new_secret())).status == 200

@@ -11,6 +11,7 @@ import pytest
 
 from cdc.daemon.maintenance import Maintenance, drop_removed, late_capture, schedule
 from cdc.daemon.maintenance.measure import Measure
+from cdc.daemon.store.statistics import Statistics
 from cdc.model import Span
 from cdc.telemetry import Observer
 from tests.daemon.running import Log
@@ -68,10 +69,13 @@ class Rounds:
 
             return run_once
 
+        async def unseen(*_: object) -> None: ...
+
         quick = SimpleNamespace(timeout=lambda _: asyncio.timeout(0.01), sleep=asyncio.sleep)
         monkeypatch.setattr(schedule, "asyncio", quick)
         monkeypatch.setattr(schedule, "time", SimpleNamespace(monotonic=self._read))
         monkeypatch.setattr(schedule, "open_session", session)
+        monkeypatch.setattr(Statistics, "refresh", unseen)
         monkeypatch.setattr(Measure, "run_once", noting("measure"))
         monkeypatch.setattr(drop_removed, "run_once", noting("removed"))
         monkeypatch.setattr(late_capture, "run_once", noting("unresolved"))

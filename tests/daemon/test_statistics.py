@@ -133,6 +133,17 @@ async def test_thousands_of_dead_ones_are_known_before(world: World, *, given_up
     assert await noted(world, "dead") == 2000
 
 
+async def test_what_was_held_for_a_removed_webhook_is_known_before_it_is_dropped(
+    world: World,
+) -> None:
+    """Of 100,000 that counted as none, 1,000 took longer than a statement may."""
+    hook = await taken_for_empty(world, "queue", 2000)
+    await world.run("update cdc.webhook set state = 'removed' where id = %s", hook)
+    async with Running(world.url):
+        await world.settled()
+    assert await noted(world, "queue") == 2000
+
+
 CONN = cast(Connection, None)
 
 

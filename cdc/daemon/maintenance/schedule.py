@@ -15,6 +15,7 @@ from cdc.daemon.maintenance import drop_removed, expire, late_capture, notices, 
 from cdc.daemon.maintenance.measure import Measure
 from cdc.daemon.maintenance.sweep import SweptLanes
 from cdc.daemon.store.session import Connection, open_session
+from cdc.daemon.store.statistics import FEW_ROWS, Statistics
 from cdc.settings.kinds import DAY
 from cdc.telemetry import Observer
 
@@ -118,6 +119,9 @@ class Maintenance:
             self.observer.care_failed("connecting", error)
             return []
         try:
+            if not {"removed", "expire"}.isdisjoint(due):
+                # Batches of what was held: none of it was fetched.
+                await self._one("statistics", Statistics().refresh(conn, FEW_ROWS))
             if "removed" in due:
                 for webhook_id in lanes.removed():
                     emptying = drop_removed.run_once(conn, webhook_id, self.observer)

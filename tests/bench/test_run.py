@@ -86,8 +86,10 @@ def test_the_command_measures_on_a_server_of_its_own(
     monkeypatch.setenv("CDC_DATABASE_URL", "postgresql://nobody@x/y")
     assert main(["--short", "--workload", "bulk", "--json"]) == 0
     printed = json.loads(capsys.readouterr().out)
-    assert [figure["workload"] for figure in printed["figures"]] == ["bulk", "bulk"]
-    assert all(figure["verdict"] for figure in printed["figures"])
+    assert {figure["workload"] for figure in printed["figures"]} == {"bulk"}
+    statement, _, single = printed["figures"]  # that with constants has nothing to reach
+    assert statement["verdict"]
+    assert single["verdict"]
     left = [path.name for path in tmp_path.iterdir() if not path.name.startswith("cdc-postgresql-")]
     assert not left
 

@@ -99,7 +99,7 @@ pages: .venv/.installed ## what pages of API and console cost, with 10,000,000 r
 
 .PHONY: bench
 bench: .venv/.installed ## all workloads and their baselines, into docs/performance.md (25 min)
-	@$(BENCH_ENV) .venv/bin/python -m tests.bench --report docs $(BENCH_ARGS)
+	@$(BENCH_ENV) .venv/bin/python -m tests.bench $(if $(findstring --workload,$(BENCH_ARGS)),,--report docs) $(BENCH_ARGS)
 
 .PHONY: bench-short
 bench-short: .venv/.installed ## the most important of them, smaller: about a minute

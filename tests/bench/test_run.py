@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from pathlib import Path
 
 import psycopg
@@ -13,6 +14,7 @@ from cdc.sandbox.embedded import EmbeddedPostgres
 from tests.bench import run as bench
 from tests.bench.__main__ import main
 from tests.bench.bench import Bench, Size
+from tests.bench.child import ROOT
 from tests.bench.figures import Figure
 from tests.bench.place import PREFIX, ROLES
 from tests.bench.work.live import LOADS
@@ -118,3 +120,11 @@ def test_wrong_usage_is_refused(
     with pytest.raises(CdcError) as refused:
         main(words.format(folder=tmp_path).split())
     assert message in f"{refused.value.message} {refused.value.hint}"
+
+
+def test_workloads_of_make_bench_are_not_written_to_the_page() -> None:
+    """It is for a whole run; docs/performance.md names this command."""
+    for chosen, reported in (("", True), ("BENCH_ARGS=--workload drain,live", False)):
+        command = ["make", "-n", "bench", *filter(None, [chosen])]
+        made = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+        assert ("--report" in made.stdout) is reported

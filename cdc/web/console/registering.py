@@ -43,6 +43,8 @@ def add(visit: Visit) -> Page:
             "public_key": made.public_key,
             "old_secret_until": None,
             "back": f"/webhooks/{made.id}",
+            "company": made.company,
+            "unnamed": visit.access.company_only is None and visit.service.unnamed(made.company),
         }
         return Page("secret.html", values, 201)
     return _form(visit, None, _sent(form), attempt)

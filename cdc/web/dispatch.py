@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import orjson
 import sqlalchemy as sa
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from cdc.errors import CdcError
 from cdc.web import idempotency, keys, routes
@@ -24,6 +25,7 @@ from cdc.web.problems import Problem, problem_of
 from cdc.webhooks.audit import Actor
 from cdc.wording import expected
 
+_OBJECTS = frozenset({"model_type", "model_attributes_type", "dict_type"})  # pydantic's kinds
 _BEARER = re.compile(r"Bearer +([\x21-\x7e]+) *", re.IGNORECASE)
 _VERSION = re.compile(r'"([1-9][0-9]{0,17})"')
 JSON = "application/json"
@@ -181,11 +183,16 @@ def _checked(model: type[BaseModel], given: bytes | dict[str, str]) -> BaseModel
             text = found[0]["msg"].removeprefix("Invalid JSON: ")
             raise Problem("bad_request", f"invalid JSON: {text}") from None
         whole = "body" if isinstance(given, bytes) else "query"
-        errors = {".".join(map(str, one["loc"])) or whole: expected(one) for one in found[:50]}
+        errors = {".".join(map(str, one["loc"])) or whole: _expected(one) for one in found[:50]}
         for one in found[:50]:
             if one["type"] == "extra_forbidden" and len(one["loc"]) == 1:
                 errors[str(one["loc"][0]) or whole] += f". {_possible(model, str(one['loc'][0]))}"
         raise Problem("invalid", errors=errors) from None
+
+
+def _expected(error: ErrorDetails) -> str:
+    """Of a body or a query; elsewhere what JSON calls an object may be a table of a file."""
+    return "expected a JSON object" if error["type"] in _OBJECTS else expected(error)
 
 
 def _possible(model: type[BaseModel], name: str) -> str:

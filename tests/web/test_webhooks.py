@@ -235,6 +235,7 @@ def test_pause_resume_remove(operator: Client) -> None:
      ("POST", "/v1/backfills", b'{"as": "", "event": ""}', "event: expected 1 or more character"),
      ("POST", "/v1/companies/1/webhooks", None, "body: this request needs one"),
      ("POST", "/v1/companies/1/webhooks", b"{", "invalid JSON: EOF"),
+     ("POST", "/v1/companies/1/webhooks", b"[]", "body: expected a JSON object"),
      ("PUT", "/v1/openapi.json", None, "`Allow`")],
 )  # fmt: skip
 def test_a_refusal_says_what_was_expected(

@@ -162,11 +162,12 @@ class Bench:
         for turn in range(int(seconds * self.rate)):
             if (wait := start + turn / self.rate - time.monotonic()) > 0:
                 await asyncio.sleep(wait)
-            # Healthy ones get the same load in every phase.
+            # Healthy ones get the same load in each phase; where none hangs, the rest of it, too:
+            # above 300 changes a second a daemon polls, and is not rung for.
             number = self.chance.choice(healthy)
             await self._change(conn, number, began)
-            if hanging and self.chance.random() < SHARE / (1 - SHARE):
-                await self._change(conn, self.chance.choice(hanging), began)
+            if self.chance.random() < SHARE / (1 - SHARE):
+                await self._change(conn, self.chance.choice(hanging or healthy), began)
         return began
 
     async def _change(

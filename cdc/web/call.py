@@ -92,9 +92,10 @@ class Service:
             return {}
         return {key: name for key, name in rows if name is not None}
 
-    def unnamed(self, company: str) -> bool:
-        """Whether names of companies can be read, and this one has none: its key may be wrong."""
-        return self.mapping.company.name is not None and not self.company_names([company])
+    def named(self, company: str) -> tuple[str, bool]:
+        """A company's name, and whether its key may be wrong: names can be read, it has none."""
+        name = self.company_names([company]).get(company, "")
+        return name, not name and self.mapping.company.name is not None
 
     def company_name(self, company: str) -> str:
         """Of a company whose pages are shown, as it was up to NAME_KEPT_S ago; empty without."""

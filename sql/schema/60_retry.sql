@@ -72,7 +72,7 @@ create index dead_list on cdc.dead (webhook_id, xid, id);
 -- They are empty most of the time, and their pages stay (vacuum_truncate), so VACUUM and ANALYZE note that these pages
 -- hold nothing. What comes then all at once does not exist for the planner: to it all plans cost the same, and recording
 -- 1,000 deliveries of 50,000 that wait compares each with each.
--- Skips a table that is locked, as by VACUUM, instead of waiting. Called by the daemon before it reads or records many.
+-- Skips a table that is locked, as by VACUUM, instead of waiting. Called before many are read, recorded or replayed.
 create function cdc.refresh_statistics() returns void
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp

@@ -32,10 +32,16 @@ def test_a_scope_has_one_of_five_forms(unchanged: Command, scope: str) -> None:
     assert "invalid scope" in output or "cannot be a company" in output or "company" in output
 
 
-def test_a_key_that_could_never_be_used_is_not_made(unchanged: Command) -> None:
-    for scope, expires in (("read", "0"), ("read", "0s"), ("webhook:999", "1d")):
-        told = unchanged.refused("key", "create", "--scope", scope, "--expires", expires, code=2)
-        assert "at least 1s" in told or "no webhook 999" in told
+@pytest.mark.parametrize(
+    ("scope", "expires", "why"),
+    [("read", "0", "at least 1s"), ("read", "0s", "at least 1s"),
+     ("webhook:999", "1d", "no webhook 999")],
+)  # fmt: skip
+def test_a_key_that_could_never_be_used_is_not_made(
+    unchanged: Command, scope: str, expires: str, why: str
+) -> None:
+    options = ("--scope", scope, "--expires", expires)
+    assert why in unchanged.refused("key", "create", *options, code=2)
 
 
 def test_unknown_keys(unchanged: Command) -> None:

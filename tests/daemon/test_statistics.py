@@ -63,20 +63,26 @@ async def noted(world: World, table: str) -> int:
     return int(await world.one("select reltuples from pg_class where oid = %s::regclass", name))
 
 
+async def fetched(world: World, hook: int) -> int:
+    """How many of 2,000 rows a fetch brings, in a session of its own."""
+    conn = await open_session(world.url, "test")
+    snapshot = await Looker(conn, Lease()).begin()
+    plan = {hook: FetchPlan(*Span(0), 2000, 2000)}
+    rows = (await Fetcher(conn, Layouts()).fetch(plan, snapshot))[hook].rows
+    await conn.close()
+    return len(rows)
+
+
 async def test_a_burst_into_a_table_that_was_analyzed_while_empty_is_known(world: World) -> None:
     """To the planner it was empty: settling 1,000 of 50,000 rows compared each with each, 4 s."""
     hook = await taken_for_empty(world, "queue", 2000)
     writer = await world.writer()
-    conn = await open_session(world.url, "test")
-    snapshot = await Looker(conn, Lease()).begin()
-    plan = {hook: FetchPlan(*Span(0), 2000, 2000)}
     async with writer.transaction():
         await writer.conn.execute("lock cdc.queue in share update exclusive mode")
-        assert len((await Fetcher(conn, Layouts()).fetch(plan, snapshot))[hook].rows) == 2000
+        assert await fetched(world, hook) == 2000
         assert await noted(world, "queue") == 0, "it is being vacuumed"
-    assert len((await Fetcher(conn, Layouts()).fetch(plan, snapshot))[hook].rows) == 2000
+    assert await fetched(world, hook) == 2000
     assert await noted(world, "queue") == 2000
-    await conn.close()
 
 
 async def test_a_table_that_is_locked_altogether_stops_no_fetch_from_another(world: World) -> None:
@@ -84,14 +90,10 @@ async def test_a_table_that_is_locked_altogether_stops_no_fetch_from_another(wor
     await taken_for_empty(world, "retry", 10)
     hook = await taken_for_empty(world, "queue", 2000)
     writer = await world.writer()
-    conn = await open_session(world.url, "test")
-    snapshot = await Looker(conn, Lease()).begin()
-    plan = {hook: FetchPlan(*Span(0), 2000, 2000)}
     async with writer.transaction():
         await writer.conn.execute("lock cdc.retry in access exclusive mode")
-        assert len((await Fetcher(conn, Layouts()).fetch(plan, snapshot))[hook].rows) == 2000
+        assert await fetched(world, hook) == 2000
         assert await noted(world, "queue") == 2000
-    await conn.close()
 
 
 async def test_thousands_that_are_replayed_into_an_empty_table_are_sent(world: World) -> None:

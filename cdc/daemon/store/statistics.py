@@ -16,7 +16,7 @@ STATISTICS_PAUSE_PER_S = 30  # seconds without a look, for each that one took: a
 
 
 class Statistics:
-    """Looks at them before statements of one connection."""
+    """Looks at the statistics of our tables before statements of one connection."""
 
     def __init__(self) -> None:
         self._again_at = 0.0

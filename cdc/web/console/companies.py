@@ -61,11 +61,11 @@ def own(visit: Visit) -> Page:
 def _page(visit: Visit, company: str) -> Page:
     mine = visit.access.company_only is not None
     found = statements.search(visit.conn, company, removed=True, most=WEBHOOKS_LISTED + 1)
-    name = "" if mine else visit.service.company_names([company]).get(company, "")
+    name, unnamed = ("", False) if mine else visit.service.named(company)
     values = {
         "company": company,
         "name": name,
-        "unnamed": not (mine or name) and visit.service.unnamed(company),
+        "unnamed": unnamed,
         "webhooks": found[:WEBHOOKS_LISTED],
         "more": len(found) > WEBHOOKS_LISTED,
         "lanes": lanes(visit, [one.id for one in found]),

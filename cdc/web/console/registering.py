@@ -44,7 +44,7 @@ def add(visit: Visit) -> Page:
             "old_secret_until": None,
             "back": f"/webhooks/{made.id}",
             "company": made.company,
-            "unnamed": visit.access.company_only is None and visit.service.unnamed(made.company),
+            "unnamed": visit.access.company_only is None and visit.service.named(made.company)[1],
         }
         return Page("secret.html", values, 201)
     return _form(visit, None, _sent(form), attempt)

@@ -21,9 +21,9 @@ def _no_nul(text: str) -> str:
 
 
 def _iso(value: object) -> object:
-    if isinstance(value, str) and re.match(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T", value) is None:
-        raise ValueError("expected ISO 8601 with an offset, e.g. 2026-01-31T10:00:00Z")
-    return value
+    if isinstance(value, str) and re.match(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T", value):
+        return value
+    raise ValueError("expected ISO 8601 with an offset, e.g. 2026-01-31T10:00:00Z")
 
 
 def _near(time: datetime) -> datetime:
@@ -32,7 +32,8 @@ def _near(time: datetime) -> datetime:
     return time
 
 
-Moment = Annotated[AwareDatetime, BeforeValidator(_iso), AfterValidator(_near)]
+# Not strict: behind a validator of ours, the text counts as Python's, not as JSON's.
+Moment = Annotated[AwareDatetime, Field(strict=False), BeforeValidator(_iso), AfterValidator(_near)]
 Text = Annotated[str, Field(max_length=1000), AfterValidator(_no_nul)]
 Name = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_no_nul)]
 Number = Annotated[int, Field(ge=1, le=MAX_NUMBER)]

@@ -63,6 +63,14 @@ def test_an_event_that_is_not_the_webhooks(operator: Client) -> None:
     assert operator.refused("GET", "/v1/backfills/4711") == (404, "not_found")
 
 
+def test_a_time_where_the_mapping_names_no_column_for_it(operator: Client) -> None:
+    hook = registered(operator, 79, "candidate_changed")
+    asked = {"webhook": hook, "event": "candidate_changed", "action": "modified"}
+    answer = operator("POST", "/v1/backfills", {**asked, "since": "2026-01-31T10:00:00Z"})
+    assert answer.status == 422
+    assert "cannot be selected by time" in problem(answer)["detail"]
+
+
 def test_a_cursor_behind_a_backfilled_row(served: Served, operator: Client) -> None:
     """Their numbers are below 0."""
     hook = registered(operator, 79, "note_changed")

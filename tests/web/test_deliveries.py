@@ -131,6 +131,28 @@ def test_a_replay_is_counted_then_carried_out(served: Served, operator: Client) 
     assert actors == [task["actor"]]
 
 
+def test_a_replay_is_narrowed_by_time(served: Served, operator: Client) -> None:
+    asked = {"webhook": hook(served, operator, "9", 2), "dry_run": True}
+    for times, total in (
+        ({"since": "2001-01-01T00:00:00Z"}, 2), ({"until": "2001-01-01T02:00:00+02:00"}, 0),
+        ({"since": "2001-01-01T00:00:00.5Z", "until": "2999-01-01T00:00:00Z"}, 2),
+        ({"since": None, "until": None}, 2), ({"since": "2999-01-01T00:00:00Z"}, 0),
+    ):  # fmt: skip
+        assert operator.good("POST", "/v1/replays", {**asked, **times})["total"] == total
+    narrowed = {**asked, "dry_run": False, "since": "2001-01-01T00:00:00Z"}
+    task = operator.good("POST", "/v1/replays", narrowed)["id"]
+    assert until(lambda: ended(operator, f"/v1/tasks/{task}"))["changed"] == 2
+
+
+@pytest.mark.parametrize("time", [1_600_000_000, "1600000000", "2026-01-31", True, ["2026"]])
+def test_a_time_has_one_form(operator: Client, time: object) -> None:
+    answer = operator("POST", "/v1/replays", {"webhook": 1, "since": time, "dry_run": True})
+    assert answer.status == 422
+    (error,) = problem(answer)["errors"]
+    assert error["field"] == "since"
+    assert error["message"].startswith("expected ISO 8601 with an offset")
+
+
 def test_status_and_explain_are_those_of_the_commands(served: Served, operator: Client) -> None:
     number = hook(served, operator, "7", 1)
     ((uid,),) = served.rows("select uid::text from cdc.dead where webhook_id = %s", number)

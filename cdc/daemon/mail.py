@@ -12,11 +12,13 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
+from email.headerregistry import BaseHeader, HeaderRegistry, UnstructuredHeader
 from email.message import EmailMessage
 from email.policy import SMTP as SMTP_POLICY
+from email.policy import Policy
 from importlib.util import find_spec
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 import psycopg
@@ -47,12 +49,26 @@ class MailedNotice(NamedTuple):
 
 
 class Claimed(NamedTuple):
-    """A contact that gets a mail now. code: confirms its address; None: it gets notices."""
+    """A contact that gets a mail now. code: of the links in it. notices: None: it is asked to
+    confirm its address."""
 
     id: int
     email: str
-    code: str | None
-    notices: Sequence[MailedNotice]
+    code: str
+    notices: Sequence[MailedNotice] | None
+
+
+class _Unfolded(UnstructuredHeader, BaseHeader):
+    """In one line: a link of more than 78 characters would be written as encoded words, which no
+    mail program follows."""
+
+    def fold(self, *, policy: Policy[Any]) -> str:
+        return f"{self.name}: {self}{policy.linesep}"
+
+
+_HEADERS = HeaderRegistry()
+_HEADERS.map_to_type("List-Unsubscribe", _Unfolded)
+MAIL_POLICY = SMTP_POLICY.clone(header_factory=_HEADERS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +158,8 @@ class MailRefused(MailFailed):
 class Mailer:
     """Sends what is due. Any number of daemons may do it together.
 
-    pages: URL of `cdc serve`, where a contact confirms its address; None: it is not known.
+    pages: URL of `cdc serve`, where a contact confirms its address and stops its mails; None: it is
+           not known.
     """
 
     url: str
@@ -165,8 +182,8 @@ class Mailer:
         conn = await open_session(self.url, "mail")
         try:
             while rows := await run(conn, "mail_claim", [CLAIM_S, NOTICES_IN_A_MAIL, CODE_DAYS]):
-                number, email, code, *_ = rows[0]
-                notices = [MailedNotice(*row[3:]) for row in rows if code is None]
+                number, email, code, confirmed, *_ = rows[0]
+                notices = [MailedNotice(*row[4:]) for row in rows] if confirmed else None
                 if not await self._mail(conn, Claimed(number, email, code, notices)):
                     return
         finally:
@@ -181,20 +198,20 @@ class Mailer:
             if await run(conn, "mail_failed", [to.id, one_line(words(error), 500)]):
                 self.observer.mail_failed(to.id, error)
             return isinstance(error, MailRefused)
-        ids = [one.id for one in to.notices] if to.code is None else None
+        ids = [one.id for one in to.notices] if to.notices is not None else None
         await run(conn, "mail_sent", [to.id, ids, BETWEEN_MAILS_S])
-        self.observer.mailed(to.id, len(to.notices))
+        self.observer.mailed(to.id, len(ids or ()))
         return True
 
     def _message(self, to: Claimed) -> EmailMessage:
-        message = EmailMessage(policy=SMTP_POLICY)
+        message = EmailMessage(policy=MAIL_POLICY)
         message["From"], message["To"] = self.sender, to.email
         # Answers of programs that are out of office help no one.
         message["Auto-Submitted"] = "auto-generated"
         last = to.notices[-1].id if to.notices else 0
         # The same if it is sent twice.
         message["Message-ID"] = f"<cdc-{to.id}-{last}@{self.sender.partition('@')[2]}>"
-        if to.code is not None:
+        if to.notices is None:
             message["Subject"] = "Confirm this address for notices about webhooks"
             message.set_content(self._question(to.code))
             return message
@@ -202,7 +219,14 @@ class Mailer:
         message["Subject"] = f"{many} about your webhooks"
         lines = [f"{when(one.at)}  {one.sentence}" for one in to.notices]
         footer = "You get this because this address was confirmed for notices about webhooks."
-        message.set_content("\n\n".join([*lines, f"-- \n{footer}\n"]))
+        how = "To stop these mails, ask the operator to remove this address."
+        if self.pages is not None:
+            link = f"{self.pages}unsubscribe/{to.code}"
+            how = f"To stop these mails: {link}"
+            message["List-Unsubscribe"] = f"<{link}>"
+            if link.startswith("https:"):  # mail programs send it in one click (RFC 8058)
+                message["List-Unsubscribe-Post"] = "List-Unsubscribe=One-Click"
+        message.set_content("\n\n".join([*lines, f"-- \n{footer}\n{how}\n"]))
         return message
 
     def _question(self, code: str) -> str:

@@ -147,7 +147,7 @@ contact = sa.Table(
     sa.Column("id", sa.BigInteger, sa.Identity(always=True), primary_key=True),
     column("company", C),
     column("email", C),
-    column("code", C, null=True, unique=True),
+    column("code", C, unique=True),
     column("created_at", TIME, server_default=NOW),
     column("confirmed_at", TIME, null=True),
     column("invited_at", TIME, null=True),

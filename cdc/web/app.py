@@ -252,9 +252,9 @@ class ServeApp:
         for site in self._sites:
             if site.serves(path):
                 return await site.answer(request, path, number, source, seen)
-        if path.startswith(contact_page.PATH):
-            seen["route"] = f"{request.method} {contact_page.PATH}"
-            given = (self._service, request.method, path, source, number)
+        if (link := contact_page.link_of(path)) is not None:
+            seen["route"] = f"{request.method} {link.path}"
+            given = (self._service, self._sent_keys, link, request.method, path, source, number)
             page = await self._service.pool.run(lambda: contact_page.answer(*given))
             return response(*page, number)
         route, params = dispatch.route_of(request.method, path)

@@ -22,7 +22,8 @@ Row = Mapping[str, Any]
 class Actor:
     """By whom a change is made.
 
-    name:    ``cli:<user>@<host>``, or ``key:<id>`` of a key of the API.
+    name:    ``cli:<user>@<host>``, ``key:<id>`` of a key of the API, ``session:<id>``, or
+             ``contact``: by a link in a mail to it.
     source:  the client's address.
     request: the number of the request, as its answer has it.
     """

@@ -78,9 +78,10 @@ def confirm(conn: sa.Connection, actor: Actor, code: str) -> dict[str, Any]:
         sa.update(contact)
         .where(
             contact.c.code == code,
+            contact.c.confirmed_at.is_(None),
             contact.c.created_at > NOW - sa.text(f"interval '{CODE_DAYS} days'"),
         )
-        .values(code=None, confirmed_at=NOW)
+        .values(confirmed_at=NOW)
         .returning(*_SHOWN)
     )
     row = conn.execute(changed).mappings().first()
@@ -97,12 +98,29 @@ def remove(
     conn: sa.Connection, actor: Actor, number: int, company: str | None = None
 ) -> dict[str, Any]:
     """No more mail is sent to it. Raises UnknownContact, also for another company's."""
-    gone = sa.delete(contact).where(contact.c.id == number)
+    which = contact.c.id == number
     if company is not None:
-        gone = gone.where(contact.c.company == company)
-    row = conn.execute(gone.returning(*_SHOWN)).mappings().first() if 0 < number < 2**63 else None
+        which &= contact.c.company == company
+    row = _removed(conn, actor, which) if 0 < number < 2**63 else None
     if row is None:
         raise UnknownContact(f"unknown contact {number}", "`cdc contact list` shows all of them.")
+    return row
+
+
+def unsubscribe(conn: sa.Connection, actor: Actor, code: str) -> dict[str, Any]:
+    """The same by the code in its mails. Raises UnknownContact where it was removed before."""
+    row = _removed(conn, actor, contact.c.code == code)
+    if row is None:
+        raise UnknownContact("there is no contact with this code", "It gets no mail.")
+    return row
+
+
+def _removed(
+    conn: sa.Connection, actor: Actor, which: sa.ColumnElement[bool]
+) -> dict[str, Any] | None:
+    gone = sa.delete(contact).where(which).returning(*_SHOWN)
+    if (row := conn.execute(gone).mappings().first()) is None:
+        return None
     _note(conn, actor, "contact.remove", dict(row))
     return dict(row)
 

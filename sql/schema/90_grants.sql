@@ -113,4 +113,4 @@ grant select on cdc.contact to cdc_daemon, cdc_admin, cdc_serve;
 grant update (invited_at, due_at, claimed_until, tries, last_error) on cdc.contact to cdc_daemon;
 grant select, insert, delete on cdc.mail to cdc_daemon;
 grant insert, delete on cdc.contact to cdc_admin, cdc_serve;
-grant update (code, confirmed_at) on cdc.contact to cdc_admin, cdc_serve;
+grant update (confirmed_at) on cdc.contact to cdc_admin, cdc_serve;

@@ -28,8 +28,8 @@ insert into cdc.notice (at, kind, webhook_id, company, since, cause, sentence)
 select now() - g * interval '1 hour', 'failing', 1 + g % {HOOKS}, '1',
        now() - g * interval '1 hour', '', ''
   from generate_series(1, 10000) g;
-insert into cdc.contact (company, email, confirmed_at)
-select g::text, 'it@example.com', now() from generate_series(1, 100) g;
+insert into cdc.contact (company, email, code, confirmed_at)
+select g::text, 'it@example.com', g::text, now() from generate_series(1, 100) g;
 insert into cdc.mail select 1 + n.id % 100, n.id from cdc.notice n;
 insert into cdc.queue (webhook_id, layout, action, "time", refs)
 select 1 + g % {HOOKS}, l.id, case g % 5 when 0 then 'c' else 'm' end::"char",

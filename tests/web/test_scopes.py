@@ -92,8 +92,8 @@ def owned(served: Served, operator: Client, company: str) -> Owned:
         *(made["id"], f"of {company}"),
     )
     [contact] = served.rows(
-        "insert into cdc.contact (company, email) values (%s, %s) returning id",
-        *(company, f"it.of.{company}@example.com"),
+        "insert into cdc.contact (company, email, code) values (%s, %s, %s) returning id",
+        *(company, f"it.of.{company}@example.com", f"code of {company}"),
     )
     return Owned(company, made["id"], uid, task, backfill, *contact)
 

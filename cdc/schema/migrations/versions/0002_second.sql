@@ -606,9 +606,9 @@ create table cdc.contact (
   company       text collate "C" not null check (company <> ''),
   email         text collate "C" not null
                 check (email ~ '^[A-Za-z0-9.!#$%&*+/=?^_{|}~-]+@[A-Za-z0-9-]+([.][A-Za-z0-9-]+)*$' and length(email) <= 254),
-  code          text collate "C" unique,     -- what confirms it; null: it is confirmed
+  code          text collate "C" not null unique,  -- in its mails: confirms it, and stops them
   created_at    timestamptz not null default clock_timestamp(),
-  confirmed_at  timestamptz,
+  confirmed_at  timestamptz,                 -- it gets notices from then on; null: it is asked first
   invited_at    timestamptz,                 -- when the mail with the code was sent
   due_at        timestamptz not null default clock_timestamp(),  -- no mail before
   claimed_until timestamptz,
@@ -823,7 +823,7 @@ grant select on cdc.contact to cdc_daemon, cdc_admin, cdc_serve;
 grant update (invited_at, due_at, claimed_until, tries, last_error) on cdc.contact to cdc_daemon;
 grant select, insert, delete on cdc.mail to cdc_daemon;
 grant insert, delete on cdc.contact to cdc_admin, cdc_serve;
-grant update (code, confirmed_at) on cdc.contact to cdc_admin, cdc_serve;
+grant update (confirmed_at) on cdc.contact to cdc_admin, cdc_serve;
 
 -- Row-level security that others enable changes nothing: the grants alone decide.
 do $policies$

@@ -194,9 +194,11 @@ class Mailer:
         try:
             await self.server.send(self._message(to))
         except MailFailed as error:
+            # A filter may quote the link for which it refuses the mail.
+            said = one_line(words(error).replace(to.code, "..."), 500)
             # One that was removed meanwhile is not tried again.
-            if await run(conn, "mail_failed", [to.id, one_line(words(error), 500)]):
-                self.observer.mail_failed(to.id, error)
+            if await run(conn, "mail_failed", [to.id, said]):
+                self.observer.mail_failed(to.id, said)
             return isinstance(error, MailRefused)
         ids = [one.id for one in to.notices] if to.notices is not None else None
         await run(conn, "mail_sent", [to.id, ids, BETWEEN_MAILS_S])

@@ -227,10 +227,10 @@ class Observer:
         self.metrics.mails.labels("sent").inc()
         self.log.info("mail sent", contact=contact, notices=notices)
 
-    def mail_failed(self, contact: int, error: Exception) -> None:
+    def mail_failed(self, contact: int, error: str) -> None:
         """It is tried again."""
         self.metrics.mails.labels("failed").inc()
-        self._repeated("mail cannot be sent", error=words(error), contact=contact)
+        self._repeated("mail cannot be sent", error=error, contact=contact)
 
     def registration(self, webhook_id: int, state: str, version: int) -> None:
         self.log.info("registration changed", webhook=webhook_id, state=state, version=version)

@@ -7,8 +7,12 @@ from email.message import Message
 from urllib.parse import urlsplit
 
 import psycopg
+import pytest
 
-from tests.daemon.test_mail import Post, contact, mailer, post
+from cdc.webhooks import contacts
+from tests.daemon.running import Log
+from tests.daemon.test_mail import Post, change, contact, mailer, post
+from tests.daemon.test_mail_server import answering
 from tests.daemon.world import World
 from tests.web.kit import Client, account, serving
 
@@ -84,3 +88,22 @@ async def test_without_pages_the_mail_says_whom_to_ask(world: World, post: Post)
     message = await mailed(world, post, None)
     assert "List-Unsubscribe" not in message
     assert "To stop these mails, ask the operator to remove this address." in text(message)
+
+
+@pytest.mark.parametrize("confirmed", [False, True])
+async def test_a_filter_that_quotes_the_link_does_not_give_it_away(
+    world: World, confirmed: bool
+) -> None:
+    """Its answer is logged, and shown to all who may list contacts."""
+    if confirmed:
+        await contact(world, IT)
+    else:
+        change(world, contacts.add, "1", IT)
+    code = str(await world.one("select code from cdc.contact"))
+    log = Log()
+    said = {"BODY": f"554 listed: https://cdc.example/x/{code}".encode()}
+    async with answering(said) as (url, _):
+        await mailer(world, url, log).run_once()
+    [line] = log.all("mail cannot be sent")
+    assert line.values["error"].endswith("554: listed: https://cdc.example/x/...")
+    assert await world.one("select last_error from cdc.contact") == line.values["error"]

@@ -56,15 +56,21 @@ class Access:
                 + ", ".join(sorted(who)),
             )
 
-    def company(self, company: str) -> str:
-        """Raises Problem for another one than the key's."""
+    def company(self, company: str, field: str = "") -> str:
+        """Raises Problem for another one than the key's.
+
+        field: that has it, if the path has not.
+        """
         foreign = self.webhook_only is not None or self.company_only not in (None, company)
         if foreign or "\0" in company:
-            raise Problem("not_found")
+            raise _absent(field)
         return company
 
-    def webhook(self, number: int) -> int:
-        """Raises Problem for a webhook that is not there for this key."""
+    def webhook(self, number: int, field: str = "") -> int:
+        """Raises Problem for a webhook that is not there for this key.
+
+        field: that has it, if the path has not.
+        """
         if number in self.key.companies:
             company = self.key.companies[number]
         elif 0 < number < 2**63:
@@ -72,7 +78,7 @@ class Access:
         else:
             company = None
         if not self.sees(number, company):
-            raise Problem("not_found")
+            raise _absent(field)
         return number
 
     def sees(self, webhook: int | None, company: str | None) -> bool:
@@ -111,3 +117,8 @@ class Access:
         ):
             raise Problem("not_found")
         return dict(row)
+
+
+def _absent(field: str) -> Problem:
+    text = f"there is no such {field}, or not for this key"
+    return Problem("not_found", errors={field: text} if field else None)

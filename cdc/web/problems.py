@@ -151,8 +151,9 @@ def problem_of(error: CdcError, field: str = "") -> Problem:
         return Problem(code, headers={"Retry-After": "2"})
     terminal = any(mark in error.hint for mark in ("`cdc", "--", "CDC_"))
     text = error.message if terminal or not error.hint else f"{error.message}. {error.hint}"
+    named = field and code != "not_found"  # that is the path's
     wait = {"Retry-After": str(error.retry_after)} if isinstance(error, TooManyTrials) else None
-    return Problem(code, text, errors={field: text} if field else None, headers=wait)
+    return Problem(code, text, errors={field: text} if named else None, headers=wait)
 
 
 @contextmanager

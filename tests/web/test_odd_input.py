@@ -37,6 +37,7 @@ GOOD = {
     "events": ["project_changed"], "email": "a@example.com",
     "scope": "read", "event": "project_changed", "action": "created", "dry_run": True,
 }  # fmt: skip
+BACKFILL = {"event": "project_changed", "action": "created"}
 _numbers = count(1)
 OF_PYDANTIC = ("should ", "Input", "Value error", "unable to", "permitted", "required")
 
@@ -115,3 +116,28 @@ def test_an_object_has_each_name_once(admin_client: Client, hook: int) -> None:
         answer = admin_client("PATCH", f"/v1/webhooks/{hook}", body)
         assert (answer.status, problem(answer)["code"]) == (422, "invalid")
     assert "given more than once" in answer.json["errors"][0]["message"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status", "field"),
+    [("PATCH", "/v1/webhooks/{}", {"actions": ["deleted"]}, 422, "actions"),
+     ("POST", "/v1/keys", {"scope": "webhook:999"}, 422, "scope"),
+     ("POST", "/v1/replays", {"webhook": 999}, 404, "webhook"),
+     ("POST", "/v1/backfills", {**BACKFILL, "webhook": 999}, 404, "webhook"),
+     ("GET", "/v1/backfills?webhook=999", None, 404, "webhook"),
+     ("GET", "/v1/notices?webhook=999", None, 404, "webhook"),
+     ("GET", "/v1/deliveries?webhook=999", None, 404, "webhook"),
+     ("GET", "/v1/webhooks/999", None, 404, None)],
+)  # fmt: skip
+def test_what_is_not_there_is_named(
+    admin_client: Client,
+    hook: int,
+    method: str,
+    path: str,
+    body: Any,
+    status: int,
+    field: str | None,
+) -> None:
+    answer = admin_client(method, path.format(hook), body)
+    assert answer.status == status
+    assert [one["field"] for one in problem(answer)["errors"]] == ([field] if field else [])

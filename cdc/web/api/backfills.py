@@ -14,7 +14,7 @@ from cdc.webhooks.backfills import Backfill
 
 def start(call: Call) -> ApiAnswer:
     body: BackfillIn = call.body
-    webhook = call.access.webhook(body.webhook)
+    webhook = call.access.webhook(body.webhook, "webhook")
     asked = (call.service.mapping, webhook, body.event, body.action, body.since)
     if body.dry_run:
         with about("event"), call.service.pool.apart() as reading:
@@ -30,7 +30,7 @@ def listed(call: Call) -> ApiAnswer:
     after = cursors.place(query.after, int)
     found = backfills.search(
         call.conn,
-        access.webhook_only if query.webhook is None else access.webhook(query.webhook),
+        access.webhook_only if query.webhook is None else access.webhook(query.webhook, "webhook"),
         company=access.company_only,
         before=int(after[0]) if after else None,
         most=query.limit + 1,

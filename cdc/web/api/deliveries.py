@@ -79,10 +79,10 @@ def cancel(call: Call) -> ApiAnswer:
 def replay(call: Call) -> ApiAnswer:
     body: ReplayIn = call.body
     if body.webhook is not None:
-        call.access.webhook(body.webhook)
+        call.access.webhook(body.webhook, "webhook")
     company = body.company
     if call.access.company_only is not None:
-        company = call.access.company(company or call.access.company_only)
+        company = call.access.company(company or call.access.company_only, "company")
     chosen = (body.webhook, company, body.event, body.since, body.until, body.uids)
     if all(value is None for value in chosen):
         raise Problem("invalid", "nothing is selected: give webhook, company, event, time or uids")

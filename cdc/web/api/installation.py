@@ -75,16 +75,15 @@ def list_keys(call: Call) -> ApiAnswer:
 
 
 def create_key(call: Call) -> ApiAnswer:
-    with about("scope"):
-        scope = Scope.parse(call.body.scope)
     seconds = call.body.expires
-    row, key = keys.create(
-        call.conn,
-        call.actor,
-        scope,
-        description=call.body.description,
-        expires=None if seconds is None else timedelta(seconds=seconds),
-    )
+    with about("scope"):
+        row, key = keys.create(
+            call.conn,
+            call.actor,
+            Scope.parse(call.body.scope),
+            description=call.body.description,
+            expires=None if seconds is None else timedelta(seconds=seconds),
+        )
     return ApiAnswer(KeyMade(**row, key=key), 201, {"Location": f"/v1/keys/{row['id']}"})
 
 
@@ -124,8 +123,11 @@ def list_audit(call: Call) -> ApiAnswer:
 def list_notices(call: Call) -> ApiAnswer:
     query, access = call.query, call.access
     after = cursors.place(query.after, int)
-    company = access.company_only if query.company is None else access.company(query.company)
-    webhook = access.webhook_only if query.webhook is None else access.webhook(query.webhook)
+    company, webhook = access.company_only, access.webhook_only
+    if query.company is not None:
+        company = access.company(query.company, "company")
+    if query.webhook is not None:
+        webhook = access.webhook(query.webhook, "webhook")
     wanted = NoticeFilter(company, webhook, int(after[0]) if after else None, query.limit + 1)
     items, more = cursors.cut(listed(call.conn, wanted), query.limit)
     following = cursors.cursor(items[-1]["id"]) if more else None

@@ -48,7 +48,7 @@ def search(call: Call) -> ApiAnswer:
 def _webhooks(call: Call, query: DeliverySearchQuery) -> list[int] | None:
     """Those that are searched; None: all that owe something. Raises Problem."""
     access = call.access
-    company = query.company if query.company is None else access.company(query.company)
+    company = query.company if query.company is None else access.company(query.company, "company")
     webhook = query.webhook if query.webhook is not None else access.webhook_only
     if company is None and webhook is None:
         company = access.company_only
@@ -59,7 +59,7 @@ def _webhooks(call: Call, query: DeliverySearchQuery) -> list[int] | None:
         raise Problem("invalid", text, errors={"company": text})
     chosen = sa.select(registration.c.id).order_by(registration.c.id.desc())
     if webhook is not None:
-        chosen = chosen.where(registration.c.id == access.webhook(webhook))
+        chosen = chosen.where(registration.c.id == access.webhook(webhook, "webhook"))
     if company is not None:
         chosen = chosen.where(registration.c.company == company)
     return list(call.conn.scalars(chosen.limit(WEBHOOKS_SEARCHED)))

@@ -26,7 +26,8 @@ def listed(call: Call) -> ApiAnswer:
 def listed_all(call: Call) -> ApiAnswer:
     """Of all companies, or what there is for the key."""
     access, company = call.access, call.query.company
-    return _page(call, access.company_only if company is None else access.company(company))
+    asked = access.company_only if company is None else access.company(company, "company")
+    return _page(call, asked)
 
 
 def _page(call: Call, company: str | None) -> ApiAnswer:
@@ -90,7 +91,7 @@ def change(call: Call) -> ApiAnswer:
         if field in given and getattr(body, field) is None:
             raise Problem("invalid", errors={field: "a webhook cannot be without it"})
     _operators_only(call, body)
-    asks = body.filter or body.changed is not None or body.include
+    asks = body.actions or body.filter or body.changed is not None or body.include
     _check(call, body, body.events or (call.registry.get(number).events if asks else ()))
     changes = Changes(
         events=tuple(body.events) if body.events is not None else None,
@@ -134,6 +135,7 @@ def remove(call: Call) -> ApiAnswer:
 
 def rotate(call: Call) -> ApiAnswer:
     number = call.access.webhook(_id(call))
+    statements.alive(call.conn, number, lock=False)
     given = call.body.signature
     scheme = Scheme(given) if given else statements.kept_scheme(call.conn, number)
     if scheme is None:

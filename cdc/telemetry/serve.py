@@ -84,7 +84,7 @@ class RequestObserver:
         self.log.info("ready")
 
     def answered(
-        self, route: str, status: int, seconds: float, *, request: str, source: str, key: str
+        self, route: str, status: int, seconds: float, *, request: str, source: str, key: str = ""
     ) -> None:
         self.metrics.requests.labels(route, str(status)).inc()
         self.metrics.seconds.observe(seconds)

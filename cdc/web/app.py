@@ -94,7 +94,7 @@ class ServeApp:
         self._ready = False
         self._complained = False  # the log says why it is not ready
         self._stop = asyncio.Event()
-        self._server = ApiServer(self._answer)
+        self._server = ApiServer(self._answer, self._malformed)
         self.port = 0
 
     # -- asked by the health server ---------------------------------------------------------------
@@ -239,6 +239,9 @@ class ServeApp:
             key=seen["key"],
         )
         return made
+
+    def _malformed(self, status: int, number: str, source: str) -> None:
+        self._observer.answered("unknown", status, 0.0, request=number, source=source)
 
     async def _carried_out(
         self, request: web.BaseRequest, number: str, source: str, seen: dict[str, str]

@@ -35,6 +35,8 @@ _ALWAYS = {
 }
 
 Answering = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+Refused = Callable[[int, str, str], None]
+"""Status of the answer, the request's id, and who has sent it: a client, or a proxy."""
 
 
 def response(
@@ -57,7 +59,8 @@ def refusal(problem: Problem, request_id: str = "") -> web.Response:
 class _Protocol(RequestHandler):
     """Answers what cannot be parsed with a problem document, too."""
 
-    __slots__ = ("waits_since",)
+    __slots__ = ("refused", "waits_since")
+    refused: Refused
     waits_since: float | None
     """When it began to wait for its client: for a request, the rest of a body, or to send an
     answer. None: the client waits for us."""
@@ -73,16 +76,21 @@ class _Protocol(RequestHandler):
             raise ConnectionError("the answer has begun")
         if status >= 500:
             self.log_exception("a request failed", exc_info=exc)
-        made = refusal(Problem("internal" if status >= 500 else "bad_request"))
+        problem, number = Problem("internal" if status >= 500 else "bad_request"), uuid.uuid4().hex
+        self.refused(problem.status, number, _peer(request))
+        made = refusal(problem, number)
         made.force_close()
         return made
 
 
 class ApiServer(web.Server):
     """Ends connections that are too slow, and of too many the one that has kept us waiting
-    longest."""
+    longest.
 
-    def __init__(self, answer: Answering) -> None:
+    refused: is called for requests that cannot be parsed.
+    """
+
+    def __init__(self, answer: Answering, refused: Refused = lambda *_: None) -> None:
         super().__init__(
             self._answer,
             access_log=None,
@@ -92,12 +100,14 @@ class ApiServer(web.Server):
             # A small body could become a large one.
             auto_decompress=False,
         )
-        self._then = answer
+        self._then, self._refused = answer, refused
         self._due: dict[RequestHandler, float] = {}
         self._busy: set[RequestHandler] = set()
 
     def __call__(self) -> RequestHandler:
-        return _Protocol(self, loop=self._loop, **self._kwargs)
+        made = _Protocol(self, loop=self._loop, **self._kwargs)
+        made.refused = self._refused
+        return made
 
     def connection_made(self, handler: RequestHandler, transport: asyncio.Transport) -> None:
         super().connection_made(handler, transport)
@@ -214,9 +224,7 @@ def query_of(request: web.BaseRequest) -> dict[str, str]:
 
 def source_of(request: web.BaseRequest, trusted: tuple[Network, ...]) -> str:
     """The client's address: what the last proxy that is not trusted has seen, or is."""
-    transport = request.transport
-    peer = transport.get_extra_info("peername") if transport is not None else None
-    address = str(peer[0]) if isinstance(peer, tuple) else "local"
+    address = _peer(request)
     forwarded = ",".join(request.headers.getall("X-Forwarded-For", []))
     for before in reversed([part.strip() for part in forwarded.split(",") if part.strip()]):
         if not _within(address, trusted):
@@ -230,11 +238,18 @@ def source_of(request: web.BaseRequest, trusted: tuple[Network, ...]) -> str:
 
 def request_id(request: web.BaseRequest, trusted: tuple[Network, ...]) -> str:
     """A proxy's, if it is trusted; otherwise a new one."""
+    given = request.headers.get("X-Request-Id", "")
+    return (
+        given
+        if _within(_peer(request), trusted) and _REQUEST_ID.fullmatch(given)
+        else uuid.uuid4().hex
+    )
+
+
+def _peer(request: web.BaseRequest) -> str:
     transport = request.transport
     peer = transport.get_extra_info("peername") if transport is not None else None
-    given = request.headers.get("X-Request-Id", "")
-    by_proxy = isinstance(peer, tuple) and _within(str(peer[0]), trusted)
-    return given if by_proxy and _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+    return str(peer[0]) if isinstance(peer, tuple) else "local"
 
 
 def _within(address: str, networks: tuple[Network, ...]) -> bool:

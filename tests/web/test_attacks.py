@@ -209,14 +209,6 @@ def test_a_length_that_two_could_read_differently_ends_the_connection(
     assert b"HTTP/1.1 2" not in got
 
 
-def test_what_is_malformed_gets_a_problem_document(served: Served) -> None:
-    for sent in (b"GET\r\n\r\n", b"\x16\x03\x01\x02\x00\r\n\r\n", b"GET /a b HTTP/1.1\r\n\r\n"):
-        head, _, body = raw(served, sent).partition(b"\r\n\r\n")
-        assert b" 400 " in head.split(b"\r\n")[0], head
-        assert b"application/problem+json" in head
-        assert json.loads(body)["code"] == "bad_request"
-
-
 @pytest.mark.parametrize(
     ("name", "values"),
     [("Authorization", ["{key}", "Bearer x"]), ("If-Match", ['"999"', "*"]),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from itertools import count
 from typing import Any
 from urllib.parse import quote
@@ -11,8 +12,8 @@ import pytest
 
 from cdc.web.call import Route
 from cdc.web.routes import ROUTES
-from tests.web.kit import Client, Served, problem
-from tests.web.test_attacks import still_well  # noqa: F401 - autouse: no mistakes in the log
+from tests.web.kit import Client, Served, problem, until
+from tests.web.test_attacks import raw, still_well  # noqa: F401 - autouse: no mistakes in the log
 
 UID = "0f6ae0b3-5c0d-4a58-9d1c-6a3a2f3e9b57"
 PATH = {"company": "7", "backfill_id": "1", "contact_id": "1", "uid": UID, "task_id": UID,
@@ -141,3 +142,21 @@ def test_what_is_not_there_is_named(
     answer = admin_client(method, path.format(hook), body)
     assert answer.status == status
     assert [one["field"] for one in problem(answer)["errors"]] == ([field] if field else [])
+
+
+def logged(served: Served, line: list[Any]) -> bool:
+    names = ("route", "status", "request", "source", "key")
+    return any(line == [one.get(name) for name in names] for one in served.lines)
+
+
+def test_what_is_malformed_gets_a_problem_document(served: Served) -> None:
+    """Its id is in the log, too, and nothing else of it."""
+    for sent in (b"GET\r\n\r\n", b"\x16\x03\x01\x02\x00\r\n\r\n", b"GET /a b HTTP/1.1\r\n\r\n"):
+        head, _, body = raw(served, sent).partition(b"\r\n\r\n")
+        assert b" 400 " in head.splitlines()[0], head
+        assert b"application/problem+json" in head
+        found = json.loads(body)
+        assert found["code"] == "bad_request"
+        number = str(found["request_id"])
+        assert f"X-Request-Id: {number}".encode() in head.splitlines()
+        until(partial(logged, served, ["unknown", 400, number, "127.0.0.1", None]))

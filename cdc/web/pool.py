@@ -26,8 +26,9 @@ THREADS = 6
 MAX_WAITING = 200
 """Requests that wait for a thread; more are refused at once."""
 
-THREADS_EACH = THREADS // 2
-"""Of one company, or of a key or session of none, so that slow requests of one hold up no other."""
+THREADS_EACH = THREADS // 3
+"""Of one company, or of a key or session of none: slow requests of two hold up no third. More would
+gain one that is alone nothing, as threads take turns at the processor."""
 WAITING_EACH = MAX_WAITING // 4
 
 LIMITED = {"statement_timeout": "10s", "lock_timeout": "3s"}

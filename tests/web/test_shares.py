@@ -16,7 +16,7 @@ from aiohttp import web
 from cdc.postgres import connections
 from cdc.web import server, sessions
 from cdc.web.keys import Key, Scope
-from cdc.web.pool import THREADS
+from cdc.web.pool import THREADS, THREADS_EACH
 from tests.web.kit import Answer, Client, Served, until
 
 HOOK = {"events": ["candidate_changed"]}
@@ -55,19 +55,33 @@ def waiting(served: Served) -> int:
     return int(found)
 
 
-def test_a_key_that_waits_holds_up_no_other(served: Served, hook: int) -> None:
-    """Each of its requests waits for a lock for 3 s, as one that reads much may take."""
-    company, operator = served.client("company:7"), served.client("operator")
-    operator.good("GET", "/v1/events")
-    path, patch = f"/v1/webhooks/{hook}", {"description": "mine"}
-    with psycopg.connect(served.database) as conn:
-        conn.execute("select from cdc.webhook where id = %s for update", (hook,))
-        with at_once(company, 3 * THREADS, "PATCH", path, patch) as answers:
-            until(lambda: waiting(served) >= THREADS // 2)
-            operator.good("GET", "/v1/companies/1/webhooks")
-            assert answers == []
-            conn.rollback()
-    assert {answer.status for answer in answers} <= {200, 409}
+def test_two_companies_that_wait_hold_up_no_third(served: Served) -> None:
+    """Each of their requests waits for a lock for 3 s, as one that reads much may take."""
+    operator = served.client("operator")
+    asked = {**HOOK, "endpoint": f"http://127.0.0.1:9/{next(_numbers)}"}
+    slow = {
+        company: operator.good("POST", f"/v1/companies/{company}/webhooks", asked)["id"]
+        for company in ("7", "8")
+    }
+    with psycopg.connect(served.database) as conn, ExitStack() as stack:
+        conn.execute("select from cdc.webhook where id = any(%s) for update", ([*slow.values()],))
+        answers = [
+            stack.enter_context(
+                at_once(
+                    served.client(f"company:{company}"),
+                    3 * THREADS,
+                    "PATCH",
+                    f"/v1/webhooks/{hook}",
+                    {"description": "mine"},
+                )
+            )
+            for company, hook in slow.items()
+        ]
+        until(lambda: waiting(served) >= 2 * THREADS_EACH)
+        operator.good("GET", "/v1/companies/1/webhooks")
+        assert answers == [[], []]
+        conn.rollback()
+    assert {answer.status for some in answers for answer in some} <= {200, 409}
 
 
 def test_a_companys_keys_and_sessions_share_its_part(served: Served, hook: int) -> None:
@@ -87,10 +101,10 @@ def test_a_companys_keys_and_sessions_share_its_part(served: Served, hook: int) 
             stack.enter_context(at_once(Client(served.url, key), THREADS, *request))
             for key, request in [*((key, asked) for key in keys), (None, page)]
         ]
-        until(lambda: waiting(served) == THREADS // 2)
+        until(lambda: waiting(served) == THREADS_EACH)
         for _ in range(20):
             operator.good("GET", "/v1/companies/1/webhooks")
-            assert waiting(served) <= THREADS // 2
+            assert waiting(served) <= THREADS_EACH
         conn.rollback()
     assert {answer.status for some in answers for answer in some} <= {200, 409}
 

@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 import psycopg
-from psycopg.rows import dict_row
+from psycopg.rows import tuple_row
 
 from cdc.model import ACTION_NAMES, LOG_RING, UNFIT, Delivery, Layout
 
@@ -25,20 +25,22 @@ ALL_SLOTS = (0, LOG_RING - 1, 1, 0)
 NO_SLOTS = (1, 0, 1, 0)
 FIRST_NUMBER, LAST_NUMBER = -(2**63), 2**63 - 1
 _UNKNOWN = Layout(-1, "unknown", ())
+_HEAD = 9  # columns of the first row; a delivery has those behind them
 
 
+# The first row says what holds for the whole page, the others a delivery each.
 # The columns by name: a release may add some while `cdc serve` has this prepared.
 _PAGE = """
 with own as materialized (select company, endpoint from cdc.registration where id = %(webhook)s)
 select own.company, own.endpoint, o.identity, o.pruned, o.xmin, o.reach_xid, o.reach_id,
-       o.final_until, o.final_until = statement_timestamp() as final, o.xid, o.id, o.uid,
-       o.layout, l.event, l.fields, o.action, o."time", o.refs, o.state, o.tries, o.status, o.error,
-       o.due_at, o.body
+       o.final_until, o.final_until = statement_timestamp(),
+       o.xid, o.id, o.uid, o.layout, l.event, l.fields, o.action, o."time", o.refs, o.state,
+       o.tries, o.status, o.error, o.due_at, o.body
   from cdc.owed(%(webhook)s, %(xid)s::xid8, %(number)s, %(limit)s, %(scan)s, %(slots)s::smallint[],
                 %(bodies)s) o
-  left join own on true
+  left join own on o.id is null
   left join cdc.layout l on l.id = o.layout
- order by o.xid, o.id
+ order by o.xid nulls first, o.id
 """
 
 
@@ -107,22 +109,22 @@ def span(
     slots:  partitions of the log to read: from, to, and again from, to.
     bodies: bring those that are kept.
     """
-    with conn.cursor(row_factory=dict_row) as cursor:
-        asked = {
-            "webhook": webhook,
-            "xid": str(place.xid),
-            "number": place.number,
-            "limit": limit,
-            "scan": QUEUE_SCAN_ROWS,
-            "slots": list(slots),
-            "bodies": bodies,
-        }
+    asked = {
+        "webhook": webhook,
+        "xid": str(place.xid),
+        "number": place.number,
+        "limit": limit,
+        "scan": QUEUE_SCAN_ROWS,
+        "slots": list(slots),
+        "bodies": bodies,
+    }
+    with conn.cursor(row_factory=tuple_row) as cursor:
         # Its plan does not depend on the values: the function has its own.
-        rows = cursor.execute(_PAGE, asked, prepare=True, binary=True).fetchall()
-    first = rows[0]
-    frontier = Place(first["xmin"], FIRST_NUMBER)
-    reach = Place(first["reach_xid"], first["reach_id"])
-    owed = [_owed(webhook, row) for row in rows if row["id"] is not None]
+        head, *rows = cursor.execute(_PAGE, asked, prepare=True, binary=True).fetchall()
+    company, endpoint, identity, pruned, xmin, reach_xid, reach_id, until, final = head[:_HEAD]
+    frontier, reach = Place(xmin, FIRST_NUMBER), Place(reach_xid, reach_id)
+    layouts: dict[int, Layout] = {}
+    owed = [_owed(webhook, row, layouts) for row in rows]
     full = len(owed) == limit
     if not full and reach < frontier:
         end = Place(reach.xid + 1, FIRST_NUMBER) if reach.number == LAST_NUMBER else reach
@@ -131,35 +133,38 @@ def span(
         # durable comes again if the server crashes.
         end = owed[-1].place if owed else place
     return OwedSpan(
-        company=first["company"] or "",
-        endpoint=first["endpoint"] or "",
-        identity=first["identity"],
-        pruned=first["pruned"],
+        company=company or "",
+        endpoint=endpoint or "",
+        identity=identity,
+        pruned=pruned,
         frontier=frontier.xid,
         owed=owed,
         end=end,
         more=full or reach < frontier,
-        final_until=first["final_until"],
-        final=first["final"],
+        final_until=until,
+        final=final,
     )
 
 
-def _owed(webhook: int, row: dict[str, Any]) -> Owed:
-    layout, refs = _UNKNOWN, tuple(row["refs"])
-    if row["event"] is not None:
-        layout = Layout(row["layout"], row["event"], tuple(row["fields"]))
+def _owed(webhook: int, row: tuple[Any, ...], layouts: dict[int, Layout]) -> Owed:
+    """layouts: of the same page, by id; this row's is added."""
+    xid, number, uid, layout_id, event, fields, action, time, refs, *became = row[_HEAD:]
+    state, tries, status, error, due_at, body = became
+    layout, refs = layouts.get(layout_id, _UNKNOWN), tuple(refs)
+    if event is not None and layout is _UNKNOWN:
+        layout = layouts[layout_id] = Layout(layout_id, event, tuple(fields))
     if len(layout.fields) != len(refs):
         layout = Layout(UNFIT, layout.event, ())
     delivery = Delivery(
-        id=row["id"],
+        id=number,
         webhook_id=webhook,
-        xid=row["xid"],
-        uid=row["uid"],
+        xid=xid,
+        uid=uid,
         layout=layout,
-        action=ACTION_NAMES.get(row["action"], "unknown"),
-        time=row["time"],
+        action=ACTION_NAMES.get(action, "unknown"),
+        time=time,
         refs=refs or (None,),
-        tries=row["tries"],
-        body=row["body"],
+        tries=tries,
+        body=body,
     )
-    return Owed(delivery, row["state"], row["status"], row["error"], row["due_at"])
+    return Owed(delivery, state, status, error, due_at)

@@ -20,6 +20,7 @@ LATEST: Final = datetime(9999, 1, 1, tzinfo=UTC)
 """Stand for all that lies before and after: no capture function has ever written such a time."""
 
 _EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
+_FIRST, _LAST = ((moment - _EPOCH) // timedelta(microseconds=1) for moment in (EARLIEST, LATEST))
 _micros = struct.Struct("!q").unpack
 
 
@@ -33,10 +34,9 @@ class _Binary(Loader):
 
     def load(self, data: Any) -> datetime:
         (micros,) = _micros(data)
-        try:
-            return _bounded(_EPOCH + timedelta(microseconds=micros))
-        except OverflowError:
-            return EARLIEST if micros < 0 else LATEST
+        if _FIRST < micros < _LAST:
+            return _EPOCH + timedelta(microseconds=micros)
+        return EARLIEST if micros < 0 else LATEST
 
 
 class _Text(Loader):

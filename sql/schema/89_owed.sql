@@ -12,9 +12,9 @@
 -- $6 partitions of the log: from, to, and again from, to (a list cannot be pruned by)  $7 whether bodies are wanted
 -- Reads cdc.queue by queue_lane and queue_xid, the others by retry_list, dead_list and attempt_list, from the place on:
 -- its cost does not depend on how much is kept. Locks nothing.
--- Returns for each delivery a row, or one without any: what the database is, the highest transaction that pruning has
--- removed, the frontier (xmin), up to which place the page has looked, and the moment until which all that was
--- committed is below the frontier.
+-- Returns one row without a delivery: what the database is, the highest transaction that pruning has removed, the
+-- frontier (xmin), up to which place the page has looked, and the moment until which all that was committed is below
+-- the frontier; and a row for each delivery, with nothing of that.
 -- Called by `cdc serve`.
 create function cdc.owed(bigint, xid8, bigint, int, int, smallint[], bool)
 returns table (
@@ -131,16 +131,16 @@ begin
      order by d.xid, d.id, d.ended desc nulls first
      limit $4
   )
-  select concat_ws('/', c.system_identifier, b.oid, left(pg_walfile_name(pg_current_wal_lsn()), 8)) as identity,
-         i.log_pruned::text::bigint as pruned, here.xmin::text::bigint as xmin,
-         reach.xid::text::bigint as reach_xid, reach.id as reach_id,
-         least(statement_timestamp(), behind) as final_until,
-         page.xid::text::bigint as xid, page.id, page.uid::text, page.layout, page.action, page."time",
-         cdc.brought(page.refs, page.uid) as refs, page.state, page.tries, page.status, page.error, page.due_at,
-         page.body
+  select concat_ws('/', c.system_identifier, b.oid, left(pg_walfile_name(pg_current_wal_lsn()), 8)),
+         i.log_pruned::text::bigint, here.xmin::text::bigint, reach.xid::text::bigint, reach.id,
+         least(statement_timestamp(), behind),
+         null, null, null, null, null, null, null, null, null, null, null, null, null
     from here cross join reach cross join cdc.installation i cross join pg_control_system() c
     join pg_database b on b.datname = current_database()
-    left join page on true
-   order by page.xid, page.id;
+  union all
+  select null, null, null, null, null, null,
+         page.xid::text::bigint, page.id, page.uid::text, page.layout, page.action, page."time",
+         cdc.brought(page.refs, page.uid), page.state, page.tries, page.status, page.error, page.due_at, page.body
+    from page;
 end
 $$;

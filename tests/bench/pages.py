@@ -38,6 +38,10 @@ STEP_ROWS = 1_000_000
 WARMED = 8
 """Requests before it counts: each connection of serve plans a statement some times."""
 LIST_MS, PAGE_MS = 1.0, 10.0
+FOLLOWED = "list, page after page"
+"""As a client reads it that follows `next`. A page by itself, a moment after another, costs up to
+twice as much: the processor's caches hold something else by then."""
+FOLLOWED_PAGES = 100
 READING = "status, a reading for all"
 """What overview and status show is read once for all requests: this waits until it is too old."""
 READINGS = 3
@@ -195,7 +199,11 @@ async def measure(
     client = served.client("operator")
     async with person(served.url) as one:
         await one.sign_in(served.client("admin").key or "")
-        for name, (path, aim) in pages(served).items():
+        listed = pages(served)
+        if only in FOLLOWED:
+            made = [await _followed(served, one, client.key or "", listed) for _ in range(repeats)]
+            found.append(_page(FOLLOWED, made, LIST_MS, say))
+        for name, (path, aim) in listed.items():
             if only not in name:
                 continue
             made = []
@@ -208,18 +216,41 @@ async def measure(
                 took, after = time.perf_counter() - began, cpu(served)
                 if turn >= WARMED:
                     made.append((after[0] - before[0], after[1] - before[1], took * 1000))
-            postgres, serve, ms = (round(median(each), 2) for each in zip(*made, strict=True))
-            found.append(Page(name, postgres, serve, ms, aim))
-            say(f"  {name}: {found[-1].postgres:g} ms of PostgreSQL, {found[-1].serve:g} of serve")
+            found.append(_page(name, made, aim, say))
     return found
 
 
-async def _ask(one: Person, key: str, path: str) -> None:
+def _page(
+    name: str, made: list[tuple[float, float, float]], aim: float, say: Callable[[str], None]
+) -> Page:
+    """made: of each repeat PostgreSQL, serve and the clock."""
+    postgres, serve, ms = (round(median(each), 2) for each in zip(*made, strict=True))
+    say(f"  {name}: {postgres:g} ms of PostgreSQL, {serve:g} of serve")
+    return Page(name, postgres, serve, ms, aim)
+
+
+async def _followed(
+    served: Served, one: Person, key: str, listed: dict[str, tuple[str, float]]
+) -> tuple[float, float, float]:
+    """A page of FOLLOWED_PAGES that were read one after the other, on average."""
+    path = listed["list, from the beginning"][0]
+    page = json.loads(await _ask(one, key, path))
+    before, began = cpu(served), time.perf_counter()
+    for _ in range(FOLLOWED_PAGES):
+        page = json.loads(await _ask(one, key, f"{path}?after={quote(page['next'])}"))
+        assert len(page["items"]) == 50, "the log ends"
+    took, after = time.perf_counter() - began, cpu(served)
+    postgres, serve = (end - begin for begin, end in zip(before, after, strict=True))
+    return postgres / FOLLOWED_PAGES, serve / FOLLOWED_PAGES, took * 1000 / FOLLOWED_PAGES
+
+
+async def _ask(one: Person, key: str, path: str) -> bytes:
     headers = {"Authorization": f"Bearer {key}"} if path.startswith("/v1") else {}
     url = one.url.rstrip("/") + path
     async with one.http.get(url, headers=headers) as got:
-        await got.read()
-        assert got.status == 200, (path, got.status, await got.text())
+        answer = await got.read()
+        assert got.status == 200, (path, got.status, answer)
+        return answer
 
 
 def cpu(served: Served) -> tuple[float, float]:

@@ -583,17 +583,17 @@ begin
      order by d.xid, d.id, d.ended desc nulls first
      limit $4
   )
-  select concat_ws('/', c.system_identifier, b.oid, left(pg_walfile_name(pg_current_wal_lsn()), 8)) as identity,
-         i.log_pruned::text::bigint as pruned, here.xmin::text::bigint as xmin,
-         reach.xid::text::bigint as reach_xid, reach.id as reach_id,
-         least(statement_timestamp(), behind) as final_until,
-         page.xid::text::bigint as xid, page.id, page.uid::text, page.layout, page.action, page."time",
-         cdc.brought(page.refs, page.uid) as refs, page.state, page.tries, page.status, page.error, page.due_at,
-         page.body
+  select concat_ws('/', c.system_identifier, b.oid, left(pg_walfile_name(pg_current_wal_lsn()), 8)),
+         i.log_pruned::text::bigint, here.xmin::text::bigint, reach.xid::text::bigint, reach.id,
+         least(statement_timestamp(), behind),
+         null, null, null, null, null, null, null, null, null, null, null, null, null
     from here cross join reach cross join cdc.installation i cross join pg_control_system() c
     join pg_database b on b.datname = current_database()
-    left join page on true
-   order by page.xid, page.id;
+  union all
+  select null, null, null, null, null, null,
+         page.xid::text::bigint, page.id, page.uid::text, page.layout, page.action, page."time",
+         cdc.brought(page.refs, page.uid), page.state, page.tries, page.status, page.error, page.due_at, page.body
+    from page;
 end
 $$;
 revoke all on function cdc.owed(bigint, xid8, bigint, int, int, smallint[], bool) from public;

@@ -31,6 +31,7 @@ _DECISIVE = ("Authorization", "Idempotency-Key", "If-Match", "Content-Encoding")
 _ALWAYS = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Server": "cdc",  # not the versions of what it is made of
     "X-Content-Type-Options": "nosniff",
 }
 

@@ -264,6 +264,7 @@ def test_answers_are_not_kept_or_framed(operator: Client) -> None:
         assert answer.headers["x-content-type-options"] == "nosniff"
         assert "default-src 'none'" in answer.headers["content-security-policy"]
         assert "access-control-allow-origin" not in answer.headers
+        assert answer.headers["server"] == "cdc"
 
 
 # -- guessing --------------------------------------------------------------------------------------

@@ -271,7 +271,8 @@ def tls_of(settings: Settings) -> ssl.SSLContext | None:
         made.load_cert_chain(settings.serve_tls_cert_file, settings.serve_tls_key_file)
     except OSError as error:  # ssl.SSLError is one
         raise ConfigError(
-            f"cannot use the certificate {settings.serve_tls_cert_file}: {error}",
+            f"cannot use the certificate {settings.serve_tls_cert_file} with the key"
+            f" {settings.serve_tls_key_file or 'in it'}: {error}",
             "CDC_SERVE_TLS_CERT_FILE and CDC_SERVE_TLS_KEY_FILE name PEM files that belong "
             "together.",
         ) from None

@@ -223,7 +223,10 @@ def test_what_is_wrong_at_the_start_is_said(tmp_path: Path) -> None:
         assert line["event"] == "cannot run"
         return str(line["error"])
 
-    assert "cannot use the certificate" in refused(CDC_SERVE_TLS_CERT_FILE=str(tmp_path))
+    assert "with the key in it" in refused(CDC_SERVE_TLS_CERT_FILE=str(tmp_path))
+    cert, _ = Authority(tmp_path, "authority").issue("127.0.0.1")
+    without = {"CDC_SERVE_TLS_CERT_FILE": str(cert), "CDC_SERVE_TLS_KEY_FILE": "/no/such.key"}
+    assert "with the key /no/such.key" in refused(**without)
     assert "serve_tls_cert_file is not" in refused(CDC_SERVE_TLS_KEY_FILE="x")
 
 

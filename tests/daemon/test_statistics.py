@@ -12,7 +12,7 @@ from cdc.daemon.lease import Lease
 from cdc.daemon.store import statistics
 from cdc.daemon.store.fetch import Fetcher
 from cdc.daemon.store.look import Looker
-from cdc.daemon.store.session import Connection, Layouts, Row, open_session
+from cdc.daemon.store.session import Connection, Layouts, Row, open_session, run
 from cdc.daemon.store.statistics import Statistics
 from cdc.lanes import Decision, Delivered, FetchPlan, Lane, LaneRules
 from cdc.model import SHARDS, Span
@@ -57,6 +57,22 @@ async def taken_for_empty(world: World, table: str, rows: int) -> int:
     return hook.id
 
 
+async def cannot_be_analyzed(world: World) -> int:
+    """Taken for empty, too: a queue with a partial index whose predicate has a mistake, which
+    ANALYZE meets, and what reads or deletes rows does not. It stands for a full disk. Returns the
+    webhook."""
+    await world.run("create table public.broken (yes bool)")
+    await world.run(
+        "create function public.fails(bigint) returns bool immutable language plpgsql"
+        " security definer as 'begin perform from public.broken; if found then"
+        "                      raise exception ''this index is broken''; end if; return true; end'"
+    )
+    await world.run("create index on cdc.queue (id) where public.fails(id)")
+    hook = await taken_for_empty(world, "queue", 2000)
+    await world.run("insert into public.broken values (true)")
+    return hook
+
+
 async def noted(world: World, table: str) -> int:
     """How many rows it has for the planner."""
     name = f"cdc.{table}"
@@ -94,6 +110,23 @@ async def test_a_table_that_is_locked_altogether_stops_no_fetch_from_another(wor
         await writer.conn.execute("lock cdc.retry in access exclusive mode")
         assert await fetched(world, hook) == 2000
         assert await noted(world, "queue") == 2000
+
+
+async def test_a_table_that_cannot_be_analyzed_stops_nothing(world: World) -> None:
+    hook = await cannot_be_analyzed(world)
+    assert await fetched(world, hook) == 2000
+    async with Running(world.url):
+        await world.receiver.wait_for(2000, limit=60)
+        await world.settled()
+
+
+async def test_what_cannot_be_analyzed_is_said(world: World) -> None:
+    await cannot_be_analyzed(world)
+    conn = await open_session(world.url, "test")
+    try:
+        assert await run(conn, "refresh_statistics", []) == [(False,)]
+    finally:
+        await conn.close()
 
 
 async def test_thousands_that_are_replayed_into_an_empty_table_are_sent(world: World) -> None:
@@ -155,6 +188,7 @@ class Looks:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 1000.0
         self.takes = 0.0
+        self.well = True
         self.number = 0
         monkeypatch.setattr(time, "monotonic", lambda: self.now)
         monkeypatch.setattr(statistics, "run_within", self._run)
@@ -162,13 +196,13 @@ class Looks:
     async def _run(self, *_: object) -> list[Row] | None:
         self.number += 1
         self.now += self.takes
-        return None if self.takes >= statistics.STATISTICS_WITHIN_S else []
+        return None if self.takes >= statistics.STATISTICS_WITHIN_S else [(self.well,)]
 
 
 async def test_looks_take_little_of_the_time_however_long_they_last(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """One that is given up after two seconds is made again after a minute."""
+    """One that is given up after two seconds is made again after a minute, as is one that fails."""
     looks, known = Looks(monkeypatch), Statistics()
 
     async def made(after: float) -> bool:
@@ -186,4 +220,7 @@ async def test_looks_take_little_of_the_time_however_long_they_last(
     assert [await made(7.4), await made(0.2)] == [False, True]
     looks.takes = 2.0
     assert await made(7.6)
+    assert [await made(59.9), await made(0.2)] == [False, True]
+    looks.takes, looks.well = 0.0, False
+    assert await made(60.0)
     assert [await made(59.9), await made(0.2)] == [False, True]

@@ -13,6 +13,7 @@ FEW_ROWS = 20  # statements that have to do with fewer are quick, however they a
 STATISTICS_EVERY_S = 0.5
 STATISTICS_WITHIN_S = 2.0
 STATISTICS_PAUSE_PER_S = 30  # seconds without a look, for each that one took: all wait for it
+STATISTICS_FAILED_S = 60.0  # without a look after an error, which the server's log has
 
 
 class Statistics:
@@ -26,6 +27,7 @@ class Statistics:
         began = time.monotonic()
         if rows < FEW_ROWS or began < self._again_at:
             return
-        await run_within(conn, "refresh_statistics", [], STATISTICS_WITHIN_S)
+        done = await run_within(conn, "refresh_statistics", [], STATISTICS_WITHIN_S)
         ended = time.monotonic()
-        self._again_at = ended + max(STATISTICS_EVERY_S, STATISTICS_PAUSE_PER_S * (ended - began))
+        least = STATISTICS_FAILED_S if done == [(False,)] else STATISTICS_EVERY_S
+        self._again_at = ended + max(least, STATISTICS_PAUSE_PER_S * (ended - began))

@@ -66,7 +66,7 @@ alter table cdc.dead set (
 -- hold nothing. What comes then all at once does not exist for the planner: to it all plans cost the same, and recording
 -- 1,000 deliveries of 50,000 that wait compares each with each.
 -- Skips a table that is locked, as by VACUUM, instead of waiting. Called before many are read, recorded or replayed.
-create function cdc.refresh_statistics() returns void
+create function cdc.refresh_statistics() returns bool
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp
 set lock_timeout = '10ms'
@@ -75,6 +75,7 @@ as $$
 declare
   ours regclass;
   many bool;
+  well bool := true;
 begin
   foreach ours in array array['cdc.queue', 'cdc.retry', 'cdc.dead']::regclass[] loop
     begin
@@ -88,10 +89,15 @@ begin
           execute format('analyze %s (webhook_id)', ours);
         end if;
       end if;
-    exception when lock_not_available then
-      null;
+    exception
+      when lock_not_available then
+        null;
+      when others then  -- a full disk, an index that is broken
+        raise warning 'cannot analyze %: %', ours, sqlerrm;
+        well := false;
     end;
   end loop;
+  return well;
 end
 $$;
 revoke all on function cdc.refresh_statistics() from public;

@@ -7,6 +7,7 @@ and what was sent is deleted; if the mail server does not take it, it stays and 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import ssl
 from collections.abc import Sequence
 from contextlib import suppress
@@ -210,9 +211,10 @@ class Mailer:
         message["From"], message["To"] = self.sender, to.email
         # Answers of programs that are out of office help no one.
         message["Auto-Submitted"] = "auto-generated"
-        last = to.notices[-1].id if to.notices else 0
-        # The same if it is sent twice.
-        message["Message-ID"] = f"<cdc-{to.id}-{last}@{self.sender.partition('@')[2]}>"
+        # The same if it is sent twice; another one in each installation, and after a restore.
+        last = to.notices[-1] if to.notices else None
+        mail = hashlib.sha256(f"{to.code} {last and (last.id, last.at.timestamp())}".encode())
+        message["Message-ID"] = f"<{mail.hexdigest()[:32]}@{self.sender.partition('@')[2]}>"
         if to.notices is None:
             message["Subject"] = "Confirm this address for notices about webhooks"
             message.set_content(self._question(to.code))

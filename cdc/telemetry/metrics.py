@@ -166,7 +166,7 @@ class Metrics:
         self.registry.register(self.attempts)
         self.expired = Counter(
             "cdc_expired_deliveries",
-            "Deliveries that expired; was: held, or dead, for too long.",
+            "Deliveries given up because they were held, or dead, for too long; was: held or dead.",
             ["was"],
             registry=self.registry,
         )
@@ -184,7 +184,7 @@ class Metrics:
         )
         self.backfills_ended = Counter(
             "cdc_backfills_ended",
-            "Backfills that ended; cancelled: for lack of a webhook or event, not by an operator.",
+            "Backfills that ended by themselves; cancelled: their webhook or event was removed.",
             ["state"],
             registry=self.registry,
         )

@@ -79,7 +79,13 @@ class Service:
         Without those that have none. None at all where the mapping has no column of them, or they
         cannot be read now: a page is not held up for a name.
         """
-        if self.mapping.company.name is None or keys == []:
+        return self._read_names(keys, prefix) or {}
+
+    def _read_names(self, keys: list[str] | None, prefix: str = "") -> dict[str, str] | None:
+        """None where they cannot be read."""
+        if self.mapping.company.name is None:
+            return None
+        if keys == []:
             return {}
         url = self.settings.database_url
         asked = [keys, prefix, NAMES]
@@ -89,13 +95,13 @@ class Service:
                 conn.execute(f"set statement_timeout = {NAMES_WITHIN_MS}")
                 rows = conn.execute("select * from cdc.company_names(%s, %s, %s)", asked).fetchall()
         except (psycopg.Error, CdcError):
-            return {}
+            return None
         return {key: name for key, name in rows if name is not None}
 
     def named(self, company: str) -> tuple[str, bool]:
         """A company's name, and whether its key may be wrong: names can be read, it has none."""
-        name = self.company_names([company]).get(company, "")
-        return name, not name and self.mapping.company.name is not None
+        names = self._read_names([company])
+        return ("", False) if names is None else (names.get(company, ""), company not in names)
 
     def company_name(self, company: str) -> str:
         """Of a company whose pages are shown, as it was up to NAME_KEPT_S ago; empty without."""

@@ -83,12 +83,18 @@ async def test_by_the_beginning_of_key_or_name(served: Served, operator: Client)
             assert "Acme Sign out" in (await one.get(path)).text  # on each page, also if refused
 
 
-def test_a_table_that_is_locked_costs_the_names_alone(served: Served, operator: Client) -> None:
+async def test_a_table_that_is_locked_costs_the_names_alone(
+    served: Served, operator: Client
+) -> None:
     hook = {"events": ["candidate_changed"], "endpoint": "http://127.0.0.1:9/2"}
     operator.good("POST", "/v1/companies/102/webhooks", hook)
     with psycopg.connect(served.database) as conn:
         conn.execute("lock table company in access exclusive mode")
         assert found(operator, "102") == [("102", None, 1)]
+        async with person(served.url) as one:
+            await one.sign_in(operator.key or "")
+            page = await one.get("/company?name=102")
+    assert "no name of a company" not in page.text, "that is not known"
 
 
 def test_the_account_reads_no_table_of_the_suite(served: Served) -> None:

@@ -21,7 +21,8 @@ def _no_nul(text: str) -> str:
 
 
 def _iso(value: object) -> object:
-    if isinstance(value, str) and re.match(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T", value):
+    # A form of the console gives a datetime.
+    if isinstance(value, datetime) or re.match(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T", str(value)):
         return value
     raise ValueError("expected ISO 8601 with an offset, e.g. 2026-01-31T10:00:00Z")
 

@@ -39,7 +39,7 @@ APART = bench deliver demo deploy docs faults house lanes mapping message mutant
       $(addprefix sandbox/test_,account.py protocol.py receiver.py suite.py) \
       $(addprefix cli/test_,examples.py exposed.py fit.py proxy.py root.py webhook_list.py webhook_pause.py \
         webhook_secrets.py webhook_tls.py webhook_trial.py webhook_update.py) \
-      $(addprefix web/test_,browser.py company_browser.py document.py embedding.py guide.py oidc.py \
+      $(addprefix web/test_,accepted.py browser.py company_browser.py document.py embedding.py guide.py oidc.py \
         render.py) \
       $(addprefix daemon/test_,answers.py container.py memory.py proxy.py sealed.py stop.py \
         supervisor.py tls_profiles.py)

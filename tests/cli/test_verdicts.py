@@ -30,6 +30,11 @@ def shows(daemon: Connection, number: int) -> None:
     daemon.execute("select pg_advisory_lock_shared(%s, %s)", (LOCK_CLASS, number))
 
 
+def stops(daemon: Connection) -> None:
+    """At once: of a connection that is closed, the session and its locks end a moment later."""
+    daemon.execute("select pg_advisory_unlock_all()")
+
+
 def held(db: Connection, webhook: int) -> None:
     db.execute("update cdc.webhook set state = 'paused'")
     db.execute("update cdc.webhook set since = now() - interval '12 days'")
@@ -55,7 +60,7 @@ def refused(db: Connection, webhook: int) -> None:
 
 
 def no_consumer(db: Connection, daemon: Connection, webhook: int) -> None:
-    daemon.close()
+    stops(daemon)
     for number in range(1, 21):
         owe(db, webhook, id=str(number), **LATE)
 
@@ -63,7 +68,7 @@ def no_consumer(db: Connection, daemon: Connection, webhook: int) -> None:
 # What is so; what is done to a database where all is well; words of the problem that status states;
 # the check of the doctor that fails. More of them, each a statement: HARMS of test_doctor.py.
 SITUATIONS: dict[str, tuple[Callable[[Connection, Connection, int], object], str, str]] = {
-    "no daemon": (lambda db, d, w: d.close(), "no daemon runs", "daemons"),
+    "no daemon": (lambda db, d, w: stops(d), "no daemon runs", "daemons"),
     "queue grows without a consumer": (no_consumer, "20 deliveries wait for one; 1 webhook waits b",
                                        "daemons"),
     "shards without an owner": (lambda db, d, w: d.execute(
@@ -171,7 +176,7 @@ def test_one_cause_is_stated_once(cdc: Command, db: Connection, daemon: Connecti
         "12 webhooks (1, 2, 3, 4, 5, ...) are late, one of webhook 1 waits for 8 min: the "
         "endpoint accepts no connection (refused), for 9 min."
     )
-    daemon.execute("select pg_advisory_unlock_all()")  # at once; a session ends a moment later
+    stops(daemon)
     (problem,) = status(cdc)["problems"]
     assert problem.startswith("no daemon runs: 12 deliveries wait for one; 12 webhooks wait becau")
 

@@ -220,13 +220,15 @@ class Server:
         self.stage = stage
         self.ports: list[int] = []
         self._servers: dict[int, asyncio.Server] = {}
+        # A port that refuses stays ours: otherwise another program's connection may get it.
+        self._held: list[socket.socket] = []
 
     async def listen(self, port: int = 0) -> None:
         loop = asyncio.get_running_loop()
-        sock = socket.socket()
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.bind(("127.0.0.1", port))
-        port = sock.getsockname()[1]
+        sock = _bound(port)
+        if not port:
+            port = sock.getsockname()[1]
+            self._held.append(_bound(port))
         self._servers[port] = await loop.create_server(
             lambda: Link(self.stage, port), sock=sock, backlog=2048
         )
@@ -266,6 +268,14 @@ class Server:
         while line := await orders.readline():
             print(json.dumps(await self.obey(json.loads(line))), flush=True)
         self.stage.flush()
+
+
+def _bound(port: int) -> socket.socket:
+    sock = socket.socket()
+    for option in (socket.SO_REUSEADDR, socket.SO_REUSEPORT):
+        sock.setsockopt(socket.SOL_SOCKET, option, 1)
+    sock.bind(("127.0.0.1", port))
+    return sock
 
 
 def _give_up(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from pathlib import Path
 
 import aiohttp
@@ -151,6 +152,8 @@ async def test_a_port_refuses_and_accepts_again(tmp_path: Path) -> None:
         await peer.refuse(peer.port_of(0))
         with pytest.raises(aiohttp.ClientError):
             await session.post(peer.url(0), data=BODY)
+        with socket.socket() as other, pytest.raises(OSError, match="in use"):
+            other.bind(("127.0.0.1", peer.port_of(0)))  # no other program gets it meanwhile
         async with session.post(peer.url(1), data=BODY) as answer:
             assert answer.status == 204
         await peer.accept(peer.port_of(0))
